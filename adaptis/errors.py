@@ -1,0 +1,9 @@
+"""The one exception that means "the user can fix this"."""
+
+
+class AdaptisError(Exception):
+    """Something a user can cause and mend.
+
+    The message is one sentence: what was wrong, where, and what to do.  The
+    command line prints it without a traceback and exits with status 1.
+    """

@@ -1,0 +1,151 @@
+"""Reading images and id masks, and writing files so that nothing is ever half there."""
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Iterator, List, Union
+
+import cv2
+import numpy as np
+
+from adaptis.errors import AdaptisError
+
+PathLike = Union[str, 'os.PathLike[str]']
+IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
+MAX_PIXELS = 100_000_000
+
+
+@contextlib.contextmanager
+def atomic_write(path: PathLike) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` that replaces it if the block succeeds.
+
+    The temporary name keeps the suffix of ``path`` (encoders choose the format
+    by it).  If the block raises, ``path`` is left as it was.
+
+    Raises
+    ------
+    AdaptisError
+        If the folder cannot be written or the disk is full.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix='.' + path.stem, suffix=path.suffix)
+        os.close(handle)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        _sync(temporary)
+        temporary.chmod(0o666 & ~_umask())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def write_image(path: PathLike, image: np.ndarray) -> None:
+    """Write an RGB ``uint8`` (H, W, 3) or an id mask ``uint16`` / ``uint8`` (H, W) image.
+
+    Raises AdaptisError if it cannot be written.
+    """
+    if image.ndim == 3:
+        image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    with atomic_write(path) as temporary:
+        if not cv2.imwrite(str(temporary), image):
+            raise OSError('the encoder could not write it (is the disk full?)')
+
+
+def read_image(path: PathLike) -> np.ndarray:
+    """Any picture as RGB ``uint8`` (H, W, 3): grey is repeated, alpha dropped, 16 bits scaled to 8.
+
+    Raises AdaptisError for a file that is missing, empty, truncated, huge, or no image.
+    """
+    image = _decode(path, cv2.IMREAD_UNCHANGED)
+    if image.dtype == np.uint16:
+        image = (image / 257.0 + 0.5).astype(np.uint8)
+    if image.dtype != np.uint8:
+        raise AdaptisError(f'{path} holds {image.dtype} pixels: convert it to 8 or 16 bits.')
+    if image.ndim == 2 or image.shape[2] == 1:
+        return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
+    if image.shape[2] == 4:
+        return cv2.cvtColor(image, cv2.COLOR_BGRA2RGB)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def read_ids(path: PathLike) -> np.ndarray:
+    """An id mask, one 8- or 16-bit channel, as ``int32`` (H, W); 0 = no object.
+
+    Raises AdaptisError for a file that is missing, truncated, or has several channels.
+    """
+    ids = _decode(path, cv2.IMREAD_UNCHANGED)
+    if ids.ndim != 2:
+        raise AdaptisError(
+            f'{path} has {ids.shape[2]} channels where an id mask has one: is it a picture?')
+    return ids.astype(np.int32)
+
+
+def list_images(path: PathLike) -> List[Path]:
+    """``[path]`` for a file, the sorted images directly inside for a folder.
+
+    Raises AdaptisError if there is nothing of the kind.
+    """
+    path = Path(path)
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise AdaptisError(f'{path} does not exist.')
+    found = sorted(p for p in path.iterdir()
+                   if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith('.'))
+    if not found:
+        raise AdaptisError(f'{path} holds no image ({", ".join(IMAGE_SUFFIXES)}).')
+    return found
+
+
+def _decode(path: PathLike, flags: int) -> np.ndarray:
+    try:
+        data = np.fromfile(path, dtype=np.uint8)
+    except OSError as error:
+        raise AdaptisError(f'{path} cannot be read: {error.strerror}.') from error
+    if data.size == 0:
+        raise AdaptisError(f'{path} is empty.')
+    _refuse_truncated(path, data)
+    try:
+        image = cv2.imdecode(data, flags)
+    except cv2.error as error:
+        raise AdaptisError(f'{path} cannot be decoded: {error.err}.') from error
+    if image is None:
+        raise AdaptisError(f'{path} is not an image that can be read, or it is cut short.')
+    if image.shape[0] * image.shape[1] > MAX_PIXELS:
+        raise AdaptisError(f'{path} has {image.shape[0]}x{image.shape[1]} pixels, '
+                           f'more than {MAX_PIXELS:,}: make it smaller.')
+    return image
+
+
+def _refuse_truncated(path: PathLike, data: np.ndarray) -> None:
+    """OpenCV fills what is missing of a cut PNG or JPEG with grey; their end marks tell."""
+    head, tail = data[:8].tobytes(), data[-64:].tobytes()
+    cut_png = head.startswith(b'\x89PNG') and b'IEND' not in tail
+    cut_jpeg = head.startswith(b'\xff\xd8') and b'\xff\xd9' not in data[-4096:].tobytes()
+    if cut_png or cut_jpeg:
+        raise AdaptisError(f'{path} is cut short: copy or download it again.')
+
+
+def _cannot_write(path: Path, error: OSError) -> AdaptisError:
+    return AdaptisError(f'{path} cannot be written: {error.strerror or error}.')
+
+
+def _sync(path: Path) -> None:
+    with open(path, 'rb+') as stream:
+        os.fsync(stream.fileno())
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,121 @@
+"""The few types that every part of the library speaks."""
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+
+from adaptis.errors import AdaptisError
+
+
+@dataclass(frozen=True)
+class Category:
+    """A category in the COCO sense."""
+
+    id: int
+    name: str
+    isthing: bool
+    color: Tuple[int, int, int] = (128, 128, 128)
+
+
+class Taxonomy:
+    """Categories and their contiguous class indices: stuff first, then things (AdaptIS, section 4).
+
+    Parameters
+    ----------
+    categories
+        In any order; inside each of the two groups the given order is kept.
+    """
+
+    def __init__(self, categories: Sequence[Category]):
+        stuff = [c for c in categories if not c.isthing]
+        things = [c for c in categories if c.isthing]
+        self.categories: Tuple[Category, ...] = tuple(stuff + things)
+        self.num_stuff = len(stuff)
+        self.num_things = len(things)
+        self._index = {c.id: i for i, c in enumerate(self.categories)}
+        if len(self._index) != len(self.categories):
+            raise AdaptisError('Two categories of the taxonomy share an id.')
+
+    def __len__(self) -> int:
+        return len(self.categories)
+
+    def index(self, category_id: int) -> int:
+        """Class index of a category id; AdaptisError if there is none."""
+        if category_id not in self._index:
+            raise AdaptisError(f'There is no category {category_id}; known: {sorted(self._index)}.')
+        return self._index[category_id]
+
+    def by_id(self, category_id: int) -> Category:
+        """Category of an id; AdaptisError if there is none."""
+        return self.categories[self.index(category_id)]
+
+
+TOY_TAXONOMY = Taxonomy([
+    Category(id=1, name='background', isthing=False, color=(230, 230, 230)),
+    Category(id=2, name='object', isthing=True, color=(220, 40, 40)),
+])
+
+
+@dataclass
+class Sample:
+    """One annotated image.
+
+    Attributes
+    ----------
+    image : uint8 (H, W, 3), RGB
+    instances : int32 (H, W), instance ids, 0 = none
+    classes : instance id -> class index of the data set's taxonomy
+    semantic : int32 (H, W), class indices, -1 = ignore
+    ignored : instance ids that are neither right nor wrong (crowd)
+    name : what error messages and result files call it
+    """
+
+    image: np.ndarray
+    instances: np.ndarray
+    classes: Mapping[int, int]
+    semantic: np.ndarray
+    ignored: FrozenSet[int] = frozenset()
+    name: str = ''
+
+    def __post_init__(self) -> None:
+        size = self.image.shape[:2]
+        for what in ('instances', 'semantic'):
+            if getattr(self, what).shape != size:
+                raise AdaptisError(
+                    f'{self.name or "A sample"}: the {what} map is '
+                    f'{_size(getattr(self, what).shape)} but the image is {_size(size)}.')
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One segment of a panoptic result; ``area`` in pixels, ``score`` in [0, 1]."""
+
+    id: int
+    category_id: int
+    isthing: bool
+    score: float
+    area: int
+
+
+@dataclass
+class PanopticResult:
+    """A panoptic segmentation: ``segment_map`` int32 (H, W), 0 = no segment, and its segments.
+
+    ``masks`` optionally holds the soft masks that the things were cut from:
+    segment id -> float32 (H, W) in [0, 1].
+    """
+
+    segment_map: np.ndarray
+    segments: List[Segment]
+    masks: Optional[Dict[int, np.ndarray]] = field(default=None, repr=False)
+
+    @property
+    def things(self) -> List[Segment]:
+        """The segments that are objects."""
+        return [s for s in self.segments if s.isthing]
+
+
+def _size(shape: Sequence[int]) -> str:
+    return 'x'.join(str(s) for s in shape)
