@@ -1,0 +1,395 @@
+"""COCO formats in and out: panoptic PNG + JSON, instance annotations, detection results.
+
+A panoptic PNG holds the segment id of each pixel as R + 256 G + 256^2 B, 0 = no segment
+(cocodataset.org, format of the panoptic task).  Everything is written as a stream, so that
+memory does not grow with the data set, and appears under its name only when it is complete.
+"""
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional, Union
+
+import numpy as np
+
+from adaptis.errors import AdaptisError
+from adaptis.evaluation.segments import boxes, compact
+from adaptis.files import PathLike, atomic_write, read_image, write_image
+from adaptis.types import Category, PanopticResult, Segment, Taxonomy
+
+ImageId = Union[int, str]
+_RLE_CHUNK_BYTES = 32 << 20
+
+
+@dataclass(frozen=True)
+class PanopticRecord:
+    """One annotated or predicted image of a COCO panoptic data set."""
+
+    image_id: ImageId
+    file_name: str
+    result: PanopticResult
+    crowd: Collection[int]
+
+
+def ids_to_rgb(segment_map: np.ndarray) -> np.ndarray:
+    """Segment ids (H, W) as the ``uint8`` (H, W, 3) picture of a panoptic PNG."""
+    ids = np.asarray(segment_map, dtype=np.int64)
+    return np.stack([ids & 255, (ids >> 8) & 255, (ids >> 16) & 255], axis=-1).astype(np.uint8)
+
+
+def rgb_to_ids(picture: np.ndarray) -> np.ndarray:
+    """The picture of a panoptic PNG, ``uint8`` (H, W, 3), as ``int32`` segment ids (H, W)."""
+    wide = picture.astype(np.int32)
+    return wide[..., 0] + 256 * wide[..., 1] + 65536 * wide[..., 2]
+
+
+def write_panoptic(json_path: PathLike, folder: PathLike,
+                   results: Iterable[tuple[ImageId, str, PanopticResult]],
+                   taxonomy: Taxonomy) -> None:
+    """Write (image_id, file_name, result) triples as one panoptic JSON and a folder of PNGs."""
+    with PanopticWriter(json_path, folder, taxonomy) as writer:
+        for image_id, file_name, result in results:
+            writer.add(image_id, file_name, result)
+
+
+class _JsonStream:
+    """A JSON object whose lists are written entry by entry and which appears when complete.
+
+    The longest list goes straight to the file; what the others need is kept as short text.
+    Leaving a ``with`` block by an exception leaves an older file as it was.
+    """
+
+    def __init__(self, json_path: PathLike):
+        self._stack = contextlib.ExitStack()
+        temporary = self._stack.enter_context(atomic_write(json_path))
+        self._file = self._stack.enter_context(open(temporary, 'w', encoding='utf-8'))
+        self._entries = 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self._stack.__exit__(kind, error, trace)
+
+    def _write(self, entry: Mapping[str, Any]) -> None:
+        self._file.write(',\n' if self._entries else '')
+        json.dump(entry, self._file)
+        self._entries += 1
+
+    def _finish(self) -> None:
+        """Write what follows the streamed list."""
+
+    def close(self) -> None:
+        """Complete the file and give it its name; does nothing the second time."""
+        if self._file.closed:
+            return
+        with self._stack:
+            self._finish()
+
+
+class _Annotations(_JsonStream):
+    """A JSON with ``categories``, the streamed ``annotations``, and ``images``."""
+
+    def __init__(self, json_path: PathLike, taxonomy: Taxonomy):
+        super().__init__(json_path)
+        self.taxonomy = taxonomy
+        self._images: dict[ImageId, str] = {}
+        categories = json.dumps([_category_json(c) for c in taxonomy.categories])
+        self._file.write(f'{{"categories": {categories},\n"annotations": [\n')
+
+    def _add_image(self, image_id: ImageId, file_name: str, shape: tuple[int, ...]) -> None:
+        if image_id in self._images:
+            raise AdaptisError(f'Image {image_id} ({file_name}) is written twice.')
+        self._images[image_id] = json.dumps({
+            'id': image_id, 'file_name': file_name,
+            'height': int(shape[0]), 'width': int(shape[1])})
+
+    def _finish(self) -> None:
+        self._file.write('\n],\n"images": [\n' + ',\n'.join(self._images.values()) + '\n]}\n')
+
+
+class PanopticWriter(_Annotations):
+    """Writes panoptic results one by one; a context manager, or call :meth:`close` at the end.
+
+    Parameters
+    ----------
+    json_path : the JSON to write; it appears when the writer is closed
+    folder : where the PNGs go, created if need be
+    taxonomy : the categories of all results
+    """
+
+    def __init__(self, json_path: PathLike, folder: PathLike, taxonomy: Taxonomy):
+        super().__init__(json_path, taxonomy)
+        self.folder = Path(folder)
+        self._names: set = set()
+
+    def add(self, image_id: ImageId, file_name: str, result: PanopticResult,
+            height: Optional[int] = None, width: Optional[int] = None,
+            crowd: Collection[int] = ()) -> None:
+        """Write one image.
+
+        Segments that own no pixel are left out, because the format cannot hold them.
+
+        Parameters
+        ----------
+        file_name : of the image that was segmented; the PNG gets its stem
+        height, width : size of that image, checked against the result if given
+        crowd : ids of ground-truth segments that are crowds
+
+        Raises
+        ------
+        AdaptisError
+            If sizes differ, an id or category is unknown, or the disk is full.
+        """
+        shape = result.segment_map.shape
+        if height is not None and (height, width) != shape:
+            raise AdaptisError(f'The result for {file_name} is {shape[0]}x{shape[1]} '
+                               f'but the image is {height}x{width}.')
+        infos = _segment_infos(result, crowd, self.taxonomy, file_name)
+        self._add_image(image_id, file_name, shape)
+        png = self._png_name(file_name)
+        write_image(self.folder / png, ids_to_rgb(result.segment_map))
+        self._write({'image_id': image_id, 'file_name': png, 'segments_info': infos})
+
+    def _png_name(self, file_name: str) -> str:
+        """The stem of the image; its whole name where a.jpg and a.png both exist."""
+        name = Path(file_name).stem + '.png'
+        if name in self._names:
+            name = Path(file_name).name + '.png'
+        if name in self._names:
+            raise AdaptisError(f'Two images are called {file_name}: their PNGs would collide.')
+        self._names.add(name)
+        return name
+
+
+class InstanceAnnotationsWriter(_Annotations):
+    """Writes ground-truth objects in the COCO instances format, masks as compressed RLE."""
+
+    def __init__(self, json_path: PathLike, taxonomy: Taxonomy):
+        super().__init__(json_path, Taxonomy([c for c in taxonomy.categories if c.isthing]))
+
+    def add(self, image_id: ImageId, file_name: str, truth: PanopticResult,
+            crowd: Collection[int] = ()) -> None:
+        """Write the things of one image (see ``segments.sample_truth``)."""
+        self._add_image(image_id, file_name, truth.segment_map.shape)
+        infos = _segment_infos(truth, crowd, None, file_name)
+        things = {s.id for s in truth.things}
+        infos = [info for info in infos if info['id'] in things]
+        masks = encode_segments(truth.segment_map, [info['id'] for info in infos])
+        for info, mask in zip(infos, masks):
+            info.pop('score')
+            self.taxonomy.index(info['category_id'])
+            # Ids count from 1: pycocotools takes a match with id 0 for no match.
+            self._write({**info, 'id': self._entries + 1, 'image_id': image_id,
+                         'segmentation': _rle_json(mask)})
+
+
+class InstancesWriter(_JsonStream):
+    """Writes objects as COCO detection results: image_id, category_id, segmentation, score."""
+
+    def __init__(self, json_path: PathLike):
+        super().__init__(json_path)
+        self._file.write('[\n')
+
+    def add(self, image_id: ImageId, result: PanopticResult) -> None:
+        """Write the things of one result; those without pixels are left out."""
+        areas = _areas(result, f'The result of image {image_id}')
+        things = [s for s in result.things if areas[s.id]]
+        masks = encode_segments(result.segment_map, [s.id for s in things])
+        for segment, mask in zip(things, masks):
+            self._write({'image_id': image_id, 'category_id': int(segment.category_id),
+                         'segmentation': _rle_json(mask), 'score': float(segment.score)})
+
+    def _finish(self) -> None:
+        self._file.write('\n]\n')
+
+
+class PanopticFolder:
+    """Reads a COCO panoptic JSON and its folder of PNGs, image by image.
+
+    The list of images is checked when it is opened, a PNG when it is read; each error names the
+    file and what is wrong with it.
+
+    Parameters
+    ----------
+    json_path : the panoptic JSON
+    folder : where the PNGs are; by default the folder named like the JSON, as COCO ships them
+    """
+
+    def __init__(self, json_path: PathLike, folder: Optional[PathLike] = None):
+        self.json_path = Path(json_path)
+        self.folder = Path(folder) if folder else self.json_path.with_suffix('')
+        data = read_json(self.json_path)
+        self.taxonomy = Taxonomy([_category(c, self.json_path)
+                                  for c in _entries(data, 'categories', self.json_path)])
+        self.images = {i['id']: i for i in _with_keys(
+            _entries(data, 'images', self.json_path), ('id', 'file_name'), self.json_path)}
+        self.annotations: dict[ImageId, dict] = {}
+        for annotation in _with_keys(_entries(data, 'annotations', self.json_path),
+                                     ('image_id', 'file_name', 'segments_info'), self.json_path):
+            self._list_annotation(annotation)
+        if not self.folder.is_dir():
+            raise AdaptisError(f'{self.folder}, the folder of the PNGs of {self.json_path}, '
+                               'does not exist.')
+
+    def __len__(self) -> int:
+        return len(self.annotations)
+
+    def __iter__(self) -> Iterator[PanopticRecord]:
+        for image_id in self.annotations:
+            yield self.read(image_id)
+
+    def read(self, image_id: ImageId) -> PanopticRecord:
+        """Read one image.
+
+        Raises
+        ------
+        AdaptisError
+            If the PNG is missing or broken, its size is not that of the image, or it and the
+            JSON disagree about the segments.
+        """
+        if image_id not in self.annotations:
+            raise AdaptisError(f'{self.json_path} has no annotation for image {image_id}.')
+        annotation, image = self.annotations[image_id], self.images[image_id]
+        path = self.folder / annotation['file_name']
+        segment_map = rgb_to_ids(read_image(path))
+        size = tuple(image.get(key, segment_map.shape[axis])
+                     for axis, key in enumerate(('height', 'width')))
+        if segment_map.shape != size:
+            raise AdaptisError(f'{path} is {segment_map.shape[0]}x{segment_map.shape[1]} but '
+                               f'{self.json_path} says {size[0]}x{size[1]}.')
+        infos = _with_keys(annotation['segments_info'], ('id', 'category_id'), self.json_path)
+        segments = _segments(segment_map, infos, self.taxonomy, str(path))
+        crowd = frozenset(i['id'] for i in infos if i.get('iscrowd', 0))
+        return PanopticRecord(image_id, image['file_name'],
+                              PanopticResult(segment_map, segments), crowd)
+
+    def _list_annotation(self, annotation: dict) -> None:
+        image_id = annotation['image_id']
+        if image_id not in self.images:
+            raise AdaptisError(f'{self.json_path} annotates image {image_id}, '
+                               'which is not among its images.')
+        if image_id in self.annotations:
+            raise AdaptisError(f'{self.json_path} annotates image {image_id} twice.')
+        self.annotations[image_id] = annotation
+
+
+def read_json(path: PathLike) -> Any:
+    """Read a JSON file; AdaptisError if it is missing, cut short, or no JSON."""
+    try:
+        text = Path(path).read_text(encoding='utf-8')
+    except OSError as error:
+        raise AdaptisError(f'{path} cannot be read: {error.strerror}.') from error
+    except UnicodeDecodeError as error:
+        raise AdaptisError(f'{path} is not a JSON file.') from error
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise AdaptisError(f'{path} is not valid JSON (line {error.lineno}: {error.msg}): '
+                           'is it cut short?') from error
+
+
+def encode_segments(segment_map: np.ndarray, ids: Collection[int]) -> list[dict[str, Any]]:
+    """Compressed RLE of each segment, as pycocotools makes it (``counts`` is bytes).
+
+    The masks are made in chunks, so that 700 objects need little memory.
+    """
+    rle = mask_api()
+    ids = np.asarray(list(ids), dtype=segment_map.dtype)
+    step = max(1, _RLE_CHUNK_BYTES // max(1, segment_map.size))
+    masks: list[dict[str, Any]] = []
+    for start in range(0, len(ids), step):
+        chunk = segment_map[..., None] == ids[start:start + step]
+        masks.extend(rle.encode(np.asfortranarray(chunk.astype(np.uint8))))
+    return masks
+
+
+def mask_api():
+    """The ``pycocotools.mask`` module; AdaptisError if it is not installed."""
+    try:
+        from pycocotools import mask
+    except ImportError as error:
+        raise AdaptisError('COCO masks need pycocotools: pip install pycocotools.') from error
+    return mask
+
+
+def _rle_json(mask: dict[str, Any]) -> dict[str, Any]:
+    return {'size': [int(s) for s in mask['size']], 'counts': mask['counts'].decode('ascii')}
+
+
+def _segment_infos(result: PanopticResult, crowd: Collection[int], taxonomy: Optional[Taxonomy],
+                   what: str) -> list[dict[str, Any]]:
+    ids = [s.id for s in result.segments]
+    positions = compact(result.segment_map, ids, what)
+    areas = np.bincount(positions.ravel(), minlength=len(ids) + 1)[1:]
+    infos = []
+    for segment, area, box in zip(result.segments, areas, boxes(positions, len(ids))):
+        if taxonomy is not None:
+            taxonomy.index(segment.category_id)
+        if area:
+            infos.append({'id': int(segment.id), 'category_id': int(segment.category_id),
+                          'iscrowd': int(segment.id in crowd), 'area': int(area),
+                          'bbox': [int(v) for v in box], 'score': float(segment.score)})
+    return infos
+
+
+def _areas(result: PanopticResult, what: str) -> dict[int, int]:
+    ids = [s.id for s in result.segments]
+    counts = np.bincount(compact(result.segment_map, ids, what).ravel(), minlength=len(ids) + 1)
+    return dict(zip(ids, counts[1:].tolist()))
+
+
+def _segments(segment_map: np.ndarray, infos: list[dict], taxonomy: Taxonomy,
+              what: str) -> list[Segment]:
+    ids = [info['id'] for info in infos]
+    positions = compact(segment_map, ids, what)
+    areas = np.bincount(positions.ravel(), minlength=len(ids) + 1)[1:]
+    segments = []
+    for info, area in zip(infos, areas):
+        category = _known(taxonomy, info, what)
+        if not area:
+            raise AdaptisError(f'{what} has no pixel of segment {info["id"]}, '
+                               'which its JSON lists.')
+        segments.append(Segment(info['id'], category.id, category.isthing,
+                                float(info.get('score', 1.0)), int(area)))
+    return segments
+
+
+def _known(taxonomy: Taxonomy, info: dict, what: str) -> Category:
+    try:
+        return taxonomy.by_id(info['category_id'])
+    except AdaptisError as error:
+        raise AdaptisError(f'{what}: segment {info["id"]} has category {info["category_id"]}, '
+                           'which its JSON does not list.') from error
+
+
+def _category_json(category: Category) -> dict[str, Any]:
+    return {'id': int(category.id), 'name': category.name, 'isthing': int(category.isthing),
+            'color': [int(c) for c in category.color]}
+
+
+def _category(entry: dict, path: Path) -> Category:
+    _with_keys([entry], ('id', 'name', 'isthing'), path)
+    return Category(entry['id'], entry['name'], bool(entry['isthing']),
+                    tuple(entry.get('color', Category.color)))
+
+
+def _entries(data: Any, key: str, path: Path) -> list[dict]:
+    if not isinstance(data, dict) or not isinstance(data.get(key), list):
+        raise AdaptisError(f'{path} has no list "{key}": is it a COCO panoptic file?')
+    return data[key]
+
+
+def _with_keys(entries: list[dict], keys: tuple[str, ...], path: Path) -> list[dict]:
+    for entry in entries:
+        missing = [k for k in keys if not isinstance(entry, dict) or k not in entry]
+        if missing:
+            raise AdaptisError(f'{path} has an entry without "{missing[0]}": '
+                               'is it a COCO panoptic file?')
+    return entries

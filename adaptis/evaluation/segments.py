@@ -1,0 +1,114 @@
+"""Small vectorised facts about segment maps, which every measure needs."""
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+from adaptis.errors import AdaptisError
+from adaptis.types import PanopticResult, Sample, Segment, Taxonomy
+
+MAX_ID = 256 ** 3 - 1
+"""The largest segment id that a COCO panoptic PNG can hold."""
+
+
+def compact(segment_map: np.ndarray, ids: Sequence[int], what: str) -> np.ndarray:
+    """Replace segment ids by positions: ``ids[k]`` becomes ``k + 1`` and 0 stays 0.
+
+    One table look-up per pixel, without sorting the pixels.
+
+    Parameters
+    ----------
+    segment_map : integer (H, W), 0 = none
+    ids : the ids that may occur, each once, 1 to 2^24 - 1
+    what : what an error message calls the map
+
+    Returns
+    -------
+    intp (H, W)
+
+    Raises
+    ------
+    AdaptisError
+        If the map holds an id that is not in ``ids``, or an id is out of range or listed twice.
+    """
+    order = np.asarray(ids, dtype=np.int64)
+    check_ids(order, what)
+    top = int(order.max(initial=0))
+    # Zeros come from the system untouched, so a large table costs only the pages that are used.
+    table = np.zeros(top + 2, dtype=np.intp)
+    table[order] = np.arange(1, order.size + 1)
+    # Clipping sends negative ids to 0 and large ones to the last entry: both are no position.
+    positions = np.take(table, segment_map, mode='clip')
+    strangers = (positions == 0) & (segment_map != 0)
+    if strangers.any():
+        raise AdaptisError(f'{what} holds segment {int(segment_map[strangers][0])} in its picture, '
+                           'but not in its list of segments.')
+    return positions
+
+
+def check_ids(ids: np.ndarray, what: str) -> None:
+    """AdaptisError unless every id is in 1 .. 2^24 - 1 and occurs once."""
+    wrong = ids[(ids < 1) | (ids > MAX_ID)]
+    if wrong.size:
+        raise AdaptisError(f'{what} has a segment with id {int(wrong[0])}: '
+                           f'ids go from 1 to {MAX_ID}.')
+    values, counts = np.unique(ids, return_counts=True)
+    if (counts > 1).any():
+        raise AdaptisError(f'{what} lists segment {int(values[counts > 1][0])} twice.')
+
+
+def boxes(positions: np.ndarray, count: int) -> np.ndarray:
+    """Tight boxes of ``count`` segments: int (count, 4) as x, y, width, height.
+
+    ``positions`` is what :func:`compact` returns; a segment without pixels gets (0, 0, 0, 0).
+    """
+    height, width = positions.shape
+    top, tall = _extent(positions, np.arange(height)[:, None], height, count)
+    left, wide = _extent(positions, np.arange(width)[None, :], width, count)
+    return np.stack([left, top, wide, tall], axis=1)
+
+
+def _extent(positions: np.ndarray, coordinate: np.ndarray, size: int,
+            count: int) -> tuple[np.ndarray, np.ndarray]:
+    """First coordinate and length of each segment along one axis."""
+    seen = np.bincount((positions * size + coordinate).ravel(), minlength=(count + 1) * size)
+    seen = seen.reshape(count + 1, size)[1:] > 0
+    first = seen.argmax(axis=1)
+    last = size - 1 - seen[:, ::-1].argmax(axis=1)
+    return first, np.where(seen.any(axis=1), last - first + 1, 0)
+
+
+def sample_truth(sample: Sample, taxonomy: Taxonomy) -> tuple[PanopticResult, Collection[int]]:
+    """The ground truth of a sample as a panoptic result, and the ids of its crowd segments.
+
+    Objects keep their ids; each stuff class becomes one segment with an id above them.
+    A pixel without object whose semantic class is a thing, or -1, belongs to no segment (void).
+    """
+    objects = np.unique(sample.instances)
+    objects = objects[objects != 0]
+    classes = [_class_of(sample, int(i), len(taxonomy)) for i in objects]
+    first_free = int(objects.max(initial=0)) + 1
+    stuff = (sample.instances == 0) & (sample.semantic >= 0)
+    stuff &= sample.semantic < taxonomy.num_stuff
+    segment_map = np.where(stuff, sample.semantic + first_free, sample.instances).astype(np.int32)
+    present = np.unique(sample.semantic[stuff])
+    ids = [int(i) for i in objects] + [first_free + int(c) for c in present]
+    areas = np.bincount(compact(segment_map, ids, sample.name or 'A sample').ravel(),
+                        minlength=len(ids) + 1)[1:]
+    segments = [_segment(i, taxonomy, c, int(a))
+                for i, c, a in zip(ids, classes + [int(c) for c in present], areas)]
+    return PanopticResult(segment_map, segments), sample.ignored
+
+
+def _class_of(sample: Sample, instance: int, num_classes: int) -> int:
+    index = sample.classes.get(instance)
+    if index is None or not 0 <= index < num_classes:
+        raise AdaptisError(f'{sample.name or "A sample"}: object {instance} has '
+                           f'{"no class" if index is None else f"the unknown class {index}"}.')
+    return index
+
+
+def _segment(segment_id: int, taxonomy: Taxonomy, index: int, area: int) -> Segment:
+    category = taxonomy.categories[index]
+    return Segment(segment_id, category.id, category.isthing, 1.0, area)
