@@ -1,0 +1,224 @@
+"""Panoptic quality (Kirillov et al., Panoptic Segmentation, 2019): PQ = SQ x RQ.
+
+A predicted and a true segment of one category match where their IoU exceeds 1/2, which makes
+matches unique.  Over the matches of a category, PQ = (sum of IoU) / (TP + FP/2 + FN/2).
+The rules for void and crowd are those of panopticapi, and so are the numbers.
+"""
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adaptis.errors import AdaptisError
+from adaptis.evaluation.coco import PanopticFolder, read_json
+from adaptis.evaluation.segments import compact
+from adaptis.files import PathLike
+from adaptis.types import Segment, Taxonomy
+
+# IoU of a match lies in (1/2, 1], so it is a whole multiple of 2^-53: sums of such integers are
+# exact, and merging parts in any order gives the same last bit.
+_UNIT = 2 ** 53
+VOID_SHARE = 0.5
+"""A missed prediction with more than this share of its area on void or crowd is no error."""
+
+
+class PanopticQuality:
+    """Streaming accumulator of PQ, SQ and RQ.
+
+    Parameters
+    ----------
+    taxonomy : the categories; predictions of others are refused
+    """
+
+    def __init__(self, taxonomy: Taxonomy):
+        self.taxonomy = taxonomy
+        self.images = 0
+        self._counts = np.zeros((3, len(taxonomy)), dtype=np.int64)  # tp, fp, fn
+        self._iou = [0] * len(taxonomy)
+
+    def add(self, gt_map: np.ndarray, gt_segments: Sequence[Segment], pred_map: np.ndarray,
+            pred_segments: Sequence[Segment], crowd: Collection[int] = (),
+            name: str = 'The image') -> None:
+        """Count one image.
+
+        Parameters
+        ----------
+        gt_map, pred_map : integer (H, W), segment ids, 0 = void
+        gt_segments, pred_segments : the segments of each map; areas are taken from the maps, and
+            predictions without pixels are passed over
+        crowd : ids of true segments that are crowds; of several in one category only the last
+            excuses predictions, as in panopticapi
+        name : what error messages call the image
+
+        Raises
+        ------
+        AdaptisError
+            If the sizes differ, or a map holds an id that its segments do not list.
+        """
+        inter = overlaps(gt_map, gt_segments, pred_map, pred_segments, name)
+        gt_class = self._classes(gt_segments)
+        pred_class = self._classes(pred_segments)
+        is_crowd = np.array([s.id in crowd for s in gt_segments], dtype=bool)
+        iou = _iou(inter, gt_class[:, None] == pred_class)
+        iou[is_crowd] = 0
+        true, found = np.nonzero(iou > 0.5)
+        missed = ~is_crowd
+        missed[true] = False
+        false = (inter[:, 1:].sum(axis=0) > 0) & ~self._excused(inter, gt_class, pred_class, is_crowd)
+        false[found] = False
+        for row, classes in enumerate((gt_class[true], pred_class[false], gt_class[missed])):
+            self._counts[row] += np.bincount(classes, minlength=len(self.taxonomy))
+        for index, value in zip(gt_class[true].tolist(), iou[true, found].tolist()):
+            self._iou[index] += int(value * _UNIT)
+        self.images += 1
+
+    def merge(self, other: PanopticQuality) -> None:
+        """Add the counts of ``other``: exactly as if its images had been added here."""
+        if other.taxonomy.categories != self.taxonomy.categories:
+            raise AdaptisError('Two PQ accumulators with different categories cannot be merged.')
+        self._counts += other._counts
+        self._iou = [a + b for a, b in zip(self._iou, other._iou)]
+        self.images += other.images
+
+    def result(self) -> dict[str, Any]:
+        """PQ, SQ and RQ in [0, 1].
+
+        Returns
+        -------
+        dict
+            ``All``, ``Things``, ``Stuff``: ``pq sq rq tp fp fn n``, means over the ``n``
+            categories with any segment, NaN where there is none;
+            ``per_class``: category id -> ``pq sq rq tp fp fn iou``, zeros where there is none.
+        """
+        per_class = [self._class_result(i) for i in range(len(self.taxonomy))]
+        stuff = self.taxonomy.num_stuff
+        return {'All': _mean(per_class), 'Things': _mean(per_class[stuff:]),
+                'Stuff': _mean(per_class[:stuff]),
+                'per_class': {c.id: r for c, r in zip(self.taxonomy.categories, per_class)}}
+
+    def _classes(self, segments: Sequence[Segment]) -> np.ndarray:
+        return np.array([self.taxonomy.index(s.category_id) for s in segments], dtype=np.intp)
+
+    def _excused(self, inter: np.ndarray, gt_class: np.ndarray, pred_class: np.ndarray,
+                 is_crowd: np.ndarray) -> np.ndarray:
+        """Which predictions lie mostly on void and on the crowd of their own category."""
+        crowd_of = np.zeros(len(self.taxonomy), dtype=np.intp)
+        where = np.flatnonzero(is_crowd)
+        crowd_of[gt_class[where]] = where + 1  # in list order: the last one stays
+        row = crowd_of[pred_class]
+        forgiven = inter[0, 1:] + np.where(row > 0, inter[row, np.arange(1, inter.shape[1])], 0)
+        return forgiven > VOID_SHARE * inter[:, 1:].sum(axis=0)
+
+    def _class_result(self, index: int) -> dict[str, float]:
+        tp, fp, fn = (int(v) for v in self._counts[:, index])
+        iou = self._iou[index] / _UNIT
+        weight = tp + 0.5 * fp + 0.5 * fn
+        return {'pq': iou / weight if weight else 0.0, 'sq': iou / tp if tp else 0.0,
+                'rq': tp / weight if weight else 0.0, 'tp': tp, 'fp': fp, 'fn': fn, 'iou': iou}
+
+
+def overlaps(gt_map: np.ndarray, gt_segments: Sequence[Segment], pred_map: np.ndarray,
+             pred_segments: Sequence[Segment], name: str = 'The image') -> np.ndarray:
+    """Pixels that each true and each predicted segment share: int (1 + G, 1 + P).
+
+    Row 0 and column 0 are the void of the truth and of the prediction.
+    """
+    if gt_map.shape != pred_map.shape:
+        raise AdaptisError(f'{name}: the ground truth is {gt_map.shape[0]}x{gt_map.shape[1]} but '
+                           f'the prediction is {pred_map.shape[0]}x{pred_map.shape[1]}.')
+    rows = compact(gt_map, [s.id for s in gt_segments], f'{name} (ground truth)')
+    columns = compact(pred_map, [s.id for s in pred_segments], f'{name} (prediction)')
+    shape = (len(gt_segments) + 1, len(pred_segments) + 1)
+    rows *= shape[1]
+    rows += columns
+    return np.bincount(rows.ravel(), minlength=shape[0] * shape[1]).reshape(shape)
+
+
+def evaluate_folders(gt: PanopticFolder, pred: PanopticFolder) -> dict[str, Any]:
+    """PQ of one COCO panoptic data set against another; every true image needs a prediction."""
+    quality = PanopticQuality(gt.taxonomy)
+    for truth, found in pairs(gt, pred):
+        quality.add(truth.result.segment_map, truth.result.segments,
+                    found.result.segment_map, found.result.segments,
+                    truth.crowd, str(truth.file_name))
+    return quality.result()
+
+
+def pairs(gt: PanopticFolder, pred: PanopticFolder):
+    """Yield (true, predicted) records image by image.
+
+    AdaptisError if an image lacks its prediction or the categories differ.
+    """
+    kinds = [{(c.id, c.isthing) for c in f.taxonomy.categories} for f in (gt, pred)]
+    if not kinds[1] <= kinds[0]:
+        raise AdaptisError(f'{pred.json_path} and {gt.json_path} do not list the same '
+                           f'categories: {sorted(kinds[1] - kinds[0])[:3]} differ.')
+    missing = [i for i in gt.annotations if i not in pred.annotations]
+    if missing:
+        raise AdaptisError(f'{pred.json_path} has no prediction for {len(missing)} of '
+                           f'{len(gt)} images, the first is {missing[0]}.')
+    for image_id in gt.annotations:
+        yield gt.read(image_id), pred.read(image_id)
+
+
+def evaluate_with_panopticapi(gt_json: PathLike, gt_folder: PathLike, pred_json: PathLike,
+                              pred_folder: PathLike) -> dict[str, Any]:
+    """The same numbers by the official panopticapi, in the shape of :meth:`result`.
+
+    Raises AdaptisError if it is not installed.
+    """
+    try:
+        from panopticapi.evaluation import pq_compute_single_core
+    except ImportError as error:
+        raise AdaptisError('panopticapi is not installed; it is not on PyPI: '
+                           'pip install git+https://github.com/cocodataset/panopticapi.git, '
+                           'or leave out --panopticapi.') from error
+    gt, pred = read_json(gt_json), read_json(pred_json)
+    predicted = {a['image_id']: a for a in pred['annotations']}
+    matched = [(a, predicted[a['image_id']]) for a in gt['annotations']]
+    categories = {c['id']: c for c in gt['categories']}
+    with contextlib.redirect_stdout(io.StringIO()):
+        stat = pq_compute_single_core(0, matched, str(Path(gt_folder)), str(Path(pred_folder)),
+                                      categories)
+    return _from_panopticapi(stat, categories)
+
+
+def _from_panopticapi(stat: Any, categories: dict[int, dict]) -> dict[str, Any]:
+    """Its own averages divide by zero where a group is empty, so only its counts are used."""
+    per_class = {}
+    for key in categories:
+        counts = stat[key]
+        weight = counts.tp + 0.5 * counts.fp + 0.5 * counts.fn
+        per_class[key] = {
+            'pq': counts.iou / weight if weight else 0.0,
+            'sq': counts.iou / counts.tp if counts.tp else 0.0,
+            'rq': counts.tp / weight if weight else 0.0,
+            'tp': counts.tp, 'fp': counts.fp, 'fn': counts.fn, 'iou': counts.iou}
+    things = [r for k, r in per_class.items() if categories[k]['isthing']]
+    stuff = [r for k, r in per_class.items() if not categories[k]['isthing']]
+    return {'All': _mean(list(per_class.values())), 'Things': _mean(things),
+            'Stuff': _mean(stuff), 'per_class': per_class}
+
+
+def _iou(inter: np.ndarray, same_class: np.ndarray) -> np.ndarray:
+    """IoU of true and predicted segments, 0 across categories: float64 (G, P).
+
+    Void pixels of the truth count for nothing, not even for the union.
+    """
+    gt_area = inter[1:].sum(axis=1)[:, None]
+    pred_area = inter[1:, 1:].sum(axis=0)
+    union = gt_area + pred_area - inter[1:, 1:]
+    return np.where(same_class, inter[1:, 1:] / np.maximum(union, 1), 0.0)
+
+
+def _mean(results: Sequence[dict[str, float]]) -> dict[str, float]:
+    seen = [r for r in results if r['tp'] + r['fp'] + r['fn']]
+    total = {key: sum(r[key] for r in seen) for key in ('tp', 'fp', 'fn')}
+    means = {key: sum(r[key] for r in seen) / len(seen) if seen else float('nan')
+             for key in ('pq', 'sq', 'rq')}
+    return {**means, **total, 'n': len(seen)}
