@@ -1,0 +1,10 @@
+"""Generators of the toy problems of AdaptIS (section 6); needs NumPy and OpenCV alone.
+
+``render`` makes one picture in memory, ``generate`` writes a data set,
+``degrade`` is the blur and noise of ToyV1's test pictures.
+"""
+from toy_data.degrade import degrade
+from toy_data.generate import generate
+from toy_data.settings import COUNTS, DEFAULTS, SPLITS, ToySettings, render
+
+__all__ = ['COUNTS', 'DEFAULTS', 'SPLITS', 'ToySettings', 'degrade', 'generate', 'render']

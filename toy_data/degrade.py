@@ -1,0 +1,79 @@
+"""Blur and noise, as the test images of ToyV1 have them.
+
+Measured on the authors' pair of pictures (one clear, one noisy): Gaussian blur
+with a standard deviation of 1.3 pixels, then noise with a standard deviation
+of 33.5 grey levels that is equal in the three channels and independent from
+pixel to pixel, then clipping.
+"""
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Tuple, Union
+
+import numpy as np
+
+from toy_data.stream import Stream
+
+BLUR = (16, 26)          # range of the blur's standard deviation, in sixteenths of a pixel
+NOISE = (16 * 24, 16 * 43)  # range of the noise's standard deviation, in sixteenths of a level
+REAL_BLUR = 21
+REAL_NOISE = 16 * 33 + 8
+
+
+def degrade(image: np.ndarray, rng: Union[Stream, np.random.Generator]) -> np.ndarray:
+    """Blur and noise of random strength around that of the authors' noisy picture.
+
+    Parameters
+    ----------
+    image : uint8 (H, W, 3)
+    rng
+        A ``numpy.random.Generator`` (for augmentation), or a :class:`Stream`
+        (for files that must be the same everywhere).
+
+    Returns uint8 (H, W, 3), a new array.
+    """
+    if not isinstance(rng, Stream):
+        rng = Stream([int(word) for word in rng.integers(0, 2 ** 32, size=4)])
+    blur, noise = rng.between(*BLUR), rng.between(*NOISE)
+    return degrade_by(image, rng, blur, noise)
+
+
+def degrade_by(image: np.ndarray, stream: Stream, blur: int, noise: int) -> np.ndarray:
+    """Blur and noise of a given strength; both standard deviations are in sixteenths.
+
+    Integers all the way, so that the result is the same on every machine.
+    """
+    blurred = _blur_axis(_blur_axis(image.astype(np.int32), 0, blur), 1, blur)
+    height, width = image.shape[:2]
+    noisy = blurred + stream.normal(height, width, noise)[:, :, None]
+    return np.clip(noisy, 0, 255).astype(np.uint8)
+
+
+@lru_cache(maxsize=None)
+def _kernel(blur: int) -> Tuple[int, ...]:
+    """Half a Gaussian kernel in units of 2**-12, from the centre outwards; the whole sums to 1."""
+    sigma = blur / 16
+    radius = max(1, math.ceil(3 * sigma))
+    weights = [math.exp(-0.5 * (i / sigma) ** 2) for i in range(radius + 1)]
+    total = weights[0] + 2 * sum(weights[1:])
+    half = [int(4096 * w / total + 0.5) for w in weights]
+    half[0] = 4096 - 2 * sum(half[1:])
+    return tuple(half)
+
+
+def _blur_axis(image: np.ndarray, axis: int, blur: int) -> np.ndarray:
+    half = _kernel(blur)
+    radius = len(half) - 1
+    padding = [(radius, radius) if a == axis else (0, 0) for a in range(3)]
+    padded = np.pad(image, padding, mode='edge')
+    size = image.shape[axis]
+
+    def shifted(by: int) -> np.ndarray:
+        start = radius + by
+        return padded[start:start + size] if axis == 0 else padded[:, start:start + size]
+
+    total = shifted(0) * half[0]
+    for i in range(1, radius + 1):
+        total += (shifted(i) + shifted(-i)) * half[i]
+    return (total + 2048) >> 12

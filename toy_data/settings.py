@@ -1,0 +1,104 @@
+"""What decides the content of a generated data set, and one picture of it."""
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Dict, Tuple
+
+import numpy as np
+
+from toy_data.degrade import degrade
+from toy_data.stream import Stream
+from toy_data.v1 import render_v1
+
+SPLITS = ('train', 'val', 'test')
+MAX_IDS = 65535          # what 16 bits hold beside 0
+MAX_PIXELS = 100_000_000
+MIN_AREA = 30            # visible pixels that every object keeps
+REVISION = {'v1': 1, 'v2': 1}   # raised whenever the same seed gives other pictures
+DEFAULTS: Dict[str, Dict] = {
+    'v1': {'height': 96, 'width': 96, 'min_objects': 8, 'max_objects': 22},
+    'v2': {'height': 128, 'width': 128, 'min_objects': 12, 'max_objects': 52},
+}
+COUNTS: Dict[str, Dict[str, int]] = {
+    'v1': {'train': 10_000, 'test': 2_000},
+    'v2': {'train': 25_000, 'val': 1_000, 'test': 1_000},
+}
+_RENDER = {'v1': render_v1}
+
+
+@dataclass(frozen=True)
+class ToySettings:
+    """Everything the pixels depend on, beside split and index.
+
+    Attributes
+    ----------
+    version : 'v1' or 'v2'
+    height, width : pixels
+    min_objects, max_objects : the number of objects is uniform between them
+    seed : >= 0
+    """
+
+    version: str
+    height: int
+    width: int
+    min_objects: int
+    max_objects: int
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.version not in DEFAULTS:
+            raise ValueError(f'There is no toy data set {self.version!r}: '
+                             f'choose {" or ".join(DEFAULTS)}.')
+        self._check_numbers()
+        if self.max_objects * MIN_AREA > self.height * self.width:
+            raise ValueError(
+                f'{self.max_objects} objects do not fit on {self.height}x{self.width} pixels: '
+                f'ask for at most {self.height * self.width // MIN_AREA} or a larger size.')
+
+    def _check_numbers(self) -> None:
+        if min(self.height, self.width) < 1 or self.height * self.width > MAX_PIXELS:
+            raise ValueError(f'The size {self.height}x{self.width} is out of range: both sides '
+                             f'must be positive and their product at most {MAX_PIXELS:,}.')
+        if self.min_objects < 1 or self.min_objects > self.max_objects:
+            raise ValueError(f'The range of objects {self.min_objects} to {self.max_objects} is '
+                             'empty: give a minimum of at least 1 and a maximum not below it.')
+        if self.max_objects > MAX_IDS:
+            raise ValueError(f'{self.max_objects} objects do not fit into 16-bit ids: '
+                             f'ask for at most {MAX_IDS}.')
+        if self.seed < 0:
+            raise ValueError(f'The seed {self.seed} is negative: give 0 or more.')
+
+    @classmethod
+    def default(cls, version: str, **changes: int) -> 'ToySettings':
+        """The data set as the paper has it (section 6), with ``changes`` to single fields."""
+        return cls(**{'version': version, **DEFAULTS.get(version, DEFAULTS['v1']), **changes})
+
+    def as_dict(self) -> Dict:
+        """What the manifest records."""
+        return {**asdict(self), 'revision': REVISION[self.version]}
+
+
+def render(settings: ToySettings, split: str, index: int) -> Tuple[np.ndarray, np.ndarray]:
+    """Picture ``index`` of ``split``; depends on nothing but the three arguments.
+
+    Validation and test pictures of V1 are blurred and noisy, all others are clean.
+
+    Returns
+    -------
+    image : uint8 (height, width, 3), RGB
+    ids : uint16 (height, width), 0 = none
+
+    Raises
+    ------
+    ValueError
+        If the objects do not fit, or there is no such split.
+    """
+    if split not in SPLITS:
+        raise ValueError(f'There is no split {split!r}: choose from {", ".join(SPLITS)}.')
+    version = list(DEFAULTS).index(settings.version) + 1
+    stream = Stream((settings.seed, version, SPLITS.index(split), index))
+    count = stream.between(settings.min_objects, settings.max_objects)
+    image, ids = _RENDER[settings.version](stream, settings.height, settings.width, count)
+    if settings.version == 'v1' and split != 'train':
+        image = degrade(image, stream)
+    return image, ids

@@ -1,0 +1,68 @@
+"""Random numbers that are the same on every machine and with every NumPy.
+
+NumPy promises that the raw words of its bit generators and ``SeedSequence``
+never change, but not the methods of ``Generator``, and floats drawn through
+``log`` or ``exp`` may differ by C library.  So this class takes raw words and
+makes integers of them.
+"""
+from __future__ import annotations
+
+from typing import Sequence
+
+import numpy as np
+
+_BLOCK = 256
+_BYTE_SUM_MEAN = 510    # of four uniform bytes
+_BYTE_SUM_STD = 147.8   # sqrt(4 * (256 ** 2 - 1) / 12)
+
+
+class Stream:
+    """Integers drawn from ``key``; the same key gives the same integers everywhere.
+
+    Parameters
+    ----------
+    key
+        Non-negative integers, for instance (seed, data set, split, index).
+    """
+
+    def __init__(self, key: Sequence[int]):
+        self._bits = np.random.PCG64(np.random.SeedSequence(list(key)))
+        self._words: list = []
+
+    def below(self, n: int) -> int:
+        """A uniform integer in [0, n), ``n`` up to 2**32."""
+        if not self._words:
+            self._words = (self._bits.random_raw(_BLOCK) >> np.uint64(32)).tolist()
+        return (self._words.pop() * n) >> 32
+
+    def between(self, low: int, high: int) -> int:
+        """A uniform integer in [low, high]."""
+        return low + self.below(high - low + 1)
+
+    def chance(self, percent: int) -> bool:
+        """True in ``percent`` of a hundred cases."""
+        return self.below(100) < percent
+
+    def bell(self, low: int, high: int) -> int:
+        """An integer in [low, high] with a bell-shaped distribution (mean of three uniforms)."""
+        return (sum(self.between(low, high) for _ in range(3)) + 1) // 3
+
+    def shuffled(self, n: int) -> list:
+        """The integers 0 .. n - 1 in random order."""
+        order = list(range(n))
+        for i in range(n - 1, 0, -1):
+            j = self.below(i + 1)
+            order[i], order[j] = order[j], order[i]
+        return order
+
+    def normal(self, height: int, width: int, std: int) -> np.ndarray:
+        """Nearly Gaussian integers, int32 (height, width).
+
+        ``std`` is in sixteenths.  A value is the sum of four uniform bytes,
+        which is bell-shaped up to 3.4 standard deviations.
+        """
+        words = self._bits.random_raw((height * width + 1) // 2)
+        octets = words.astype('<u8').view(np.uint8)[:height * width * 4]
+        sums = octets.reshape(-1, 4).sum(axis=1, dtype=np.int32) - _BYTE_SUM_MEAN
+        factor = int(std * 65536 / (16 * _BYTE_SUM_STD) + 0.5)
+        return ((sums * factor + 32768) >> 16).reshape(height, width)
