@@ -69,7 +69,8 @@ class PanopticQuality:
         true, found = np.nonzero(iou > 0.5)
         missed = ~is_crowd
         missed[true] = False
-        false = (inter[:, 1:].sum(axis=0) > 0) & ~self._excused(inter, gt_class, pred_class, is_crowd)
+        false = ~self._excused(inter, gt_class, pred_class, is_crowd)
+        false &= inter[:, 1:].any(axis=0)
         false[found] = False
         for row, classes in enumerate((gt_class[true], pred_class[false], gt_class[missed])):
             self._counts[row] += np.bincount(classes, minlength=len(self.taxonomy))

@@ -1,0 +1,73 @@
+"""Running one function over many images in several processes, in order."""
+from __future__ import annotations
+
+import collections
+import contextlib
+import multiprocessing
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Callable, TypeVar
+
+from adaptis.errors import AdaptisError
+
+Item = TypeVar('Item')
+Result = TypeVar('Result')
+
+# Small convolutions gain little from threads; one thread in each of several processes is
+# faster, and what each of them computes is what one alone would.
+ONE_THREAD = {'OMP_NUM_THREADS': '1', 'MXNET_CPU_WORKER_NTHREADS': '1'}
+
+
+def ordered_map(function: Callable[[Item], Result], items: Iterable[Item],
+                processes: int) -> Iterator[Result]:
+    """``map(function, items)`` in ``processes`` single-threaded processes, in order.
+
+    Few items are under way at a time, so results do not pile up.  With one process everything
+    happens in this one.
+
+    Parameters
+    ----------
+    function : importable by name (it is pickled); loads what it needs on its first call
+
+    Raises
+    ------
+    AdaptisError
+        If a process is killed (for example because memory ran out); what ``function`` raises
+        is raised here.
+    """
+    if processes <= 1:
+        yield from map(function, items)
+        return
+    context = multiprocessing.get_context('spawn')  # MXNet does not survive a fork
+    with _environment(ONE_THREAD), ProcessPoolExecutor(processes, context) as pool:
+        pending = collections.deque()
+        try:
+            for item in items:
+                pending.append(pool.submit(function, item))
+                if len(pending) > 3 * processes:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        except BrokenProcessPool as error:
+            raise AdaptisError('A worker process was killed; is there too little memory for '
+                               f'{processes} of them? Use fewer --processes.') from error
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+@contextlib.contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Environment variables that new processes inherit; restored afterwards."""
+    before = {key: os.environ.get(key) for key in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            if value is None:
+                os.environ.pop(key, None)
+            else:
+                os.environ[key] = value

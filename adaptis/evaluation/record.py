@@ -1,0 +1,137 @@
+"""Records of measured runs: what was measured, with what, where and when.
+
+One JSON file per run in ``experiments/results``::
+
+    format      1
+    table, row  which row of which published table it measures (``experiments/published.yaml``)
+    label       what the run is called, for example the name of its config
+    metrics     nested numbers in [0, 1] as ``Evaluator.result`` gives them; null = not defined
+    settings    everything the result depends on: data, split, limit, checkpoint, thresholds
+    reduced     whether it falls short of the paper's setting (fewer images, steps, channels)
+    commit, versions, hardware, date, seconds
+"""
+from __future__ import annotations
+
+import datetime
+import hashlib
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Optional
+
+from adaptis.errors import AdaptisError
+from adaptis.evaluation.coco import read_json
+from adaptis.files import PathLike, atomic_write
+
+FORMAT = 1
+PACKAGES = ('mxnet', 'gluoncv', 'numpy', 'opencv-python', 'opencv-python-headless', 'pycocotools')
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def make_record(metrics: Mapping[str, Any], settings: Mapping[str, Any], *, label: str,
+                table: Optional[str] = None, row: Optional[str] = None, reduced: bool = False,
+                seconds: Optional[float] = None) -> dict[str, Any]:
+    """A record of a run that ends now, with the facts of this machine."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return {'format': FORMAT, 'table': table, 'row': row, 'label': label, 'reduced': reduced,
+            'metrics': dict(metrics), 'settings': dict(settings), **provenance(),
+            'date': now.isoformat(timespec='seconds'), 'seconds': seconds}
+
+
+def provenance() -> dict[str, Any]:
+    """Commit, versions and hardware of this process."""
+    return {'commit': _commit(), 'versions': _versions(),
+            'hardware': {'cpu': _cpu_model(), 'cores': os.cpu_count(),
+                         'memory_gib': _memory_gib(), 'machine': platform.machine()}}
+
+
+def write_record(path: PathLike, record: Mapping[str, Any]) -> None:
+    """Write a record; NaN becomes null, because JSON has none."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(_plain(record), indent=1, allow_nan=False) + '\n',
+                             encoding='utf-8')
+
+
+def read_records(folder: PathLike) -> list[dict[str, Any]]:
+    """The records of a folder, oldest first; an absent folder has none.
+
+    Raises AdaptisError for a file that is no record.
+    """
+    records = []
+    for path in sorted(Path(folder).glob('*.json')):
+        record = read_json(path)
+        if not isinstance(record, dict) or record.get('format') != FORMAT \
+                or not isinstance(record.get('metrics'), dict):
+            raise AdaptisError(f'{path} is no record of a run (format {FORMAT}): '
+                               'move it elsewhere or run it again.')
+        records.append({**record, 'file': path.name})
+    return sorted(records, key=lambda r: str(r.get('date')))
+
+
+def sha256(path: PathLike) -> str:
+    """Digest of a file; AdaptisError if it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with open(path, 'rb') as stream:
+            for block in iter(lambda: stream.read(1 << 20), b''):
+                digest.update(block)
+    except OSError as error:
+        raise AdaptisError(f'{path} cannot be read: {error.strerror}.') from error
+    return digest.hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """As JSON knows it."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if hasattr(value, 'item'):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+def _commit() -> Optional[str]:
+    """The commit of the source, '+' appended if tracked files differ from it."""
+    def git(*arguments: str) -> str:
+        return subprocess.run(['git', '-C', str(ROOT), *arguments], capture_output=True,
+                              text=True, check=True).stdout.strip()
+    try:
+        if Path(git('rev-parse', '--show-toplevel')).resolve() != ROOT:
+            return None
+        return git('rev-parse', 'HEAD') + ('+' if git('status', '--porcelain', '-uno') else '')
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _versions() -> dict[str, str]:
+    versions = {'python': platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path('/proc/cpuinfo').read_text(encoding='utf-8').splitlines()
+        return next(line.split(':', 1)[1].strip() for line in lines
+                    if line.startswith('model name'))
+    except (OSError, StopIteration):
+        return platform.processor() or 'unknown'
+
+
+def _memory_gib() -> Optional[float]:
+    try:
+        return round(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2 ** 30, 1)
+    except (OSError, ValueError):
+        return None
