@@ -1,0 +1,60 @@
+"""What the greedy algorithm sees of a network: maps of one image, and masks on demand."""
+from __future__ import annotations
+
+from typing import Optional
+
+import numpy as np
+
+
+class EncodedImage:
+    """One image after the feature extractor.  Subclasses fill the maps and answer points.
+
+    Attributes
+    ----------
+    stuff_prob : float32 (S, H, W), class probabilities of the stuff classes
+    things_prob : float32 (T, H, W), of the thing classes
+    proposals_prob : float32 (H, W) in [0, 1], or None if the network has no proposal branch
+    """
+
+    stuff_prob: np.ndarray
+    things_prob: np.ndarray
+    proposals_prob: Optional[np.ndarray] = None
+
+    def masks_at(self, points: np.ndarray) -> np.ndarray:
+        """Probabilities float32 (N, H, W) that a pixel belongs to the object at each point.
+
+        ``points`` is float32 (N, 2): (row, col) in pixels of the image.
+        """
+        raise NotImplementedError
+
+    @property
+    def size(self):
+        """(H, W) of the image."""
+        return self.things_prob.shape[1:]
+
+
+class FlipAveraged(EncodedImage):
+    """An image averaged with its mirrored self, half and half.
+
+    Parameters
+    ----------
+    plain, mirrored : the image, and the image flipped left to right, each in its own frame
+    official : mirror a point's column to W - col as the official code does, not to W - 1 - col
+    """
+
+    def __init__(self, plain: EncodedImage, mirrored: EncodedImage, official: bool = False):
+        self._plain, self._mirrored = plain, mirrored
+        self._mirror = np.float32(plain.size[1] - (0 if official else 1))
+        self.stuff_prob = _average(plain.stuff_prob, mirrored.stuff_prob)
+        self.things_prob = _average(plain.things_prob, mirrored.things_prob)
+        if plain.proposals_prob is not None:
+            self.proposals_prob = _average(plain.proposals_prob, mirrored.proposals_prob)
+
+    def masks_at(self, points: np.ndarray) -> np.ndarray:
+        points = np.asarray(points, dtype=np.float32)
+        there = np.stack([points[:, 0], self._mirror - points[:, 1]], axis=1)
+        return _average(self._plain.masks_at(points), self._mirrored.masks_at(there))
+
+
+def _average(plain: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
+    return np.float32(0.5) * (plain + mirrored[..., ::-1])

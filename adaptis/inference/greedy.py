@@ -1,0 +1,182 @@
+"""The greedy algorithm: candidate points become masks, and masks compete for pixels.
+
+Section 4 (random points) and section 5 (points from the proposal map) of the
+paper.  Candidates are accepted one after another, but the network evaluates
+them in batches: the next candidates that are not occupied *yet* go together,
+and those that a mask of the same batch then covers are dropped.  So a batch may
+waste an evaluation but never changes a result.
+"""
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from typing import Callable, List, Optional
+
+import cv2
+import numpy as np
+
+from adaptis.errors import AdaptisError
+from adaptis.inference.encoded_image import EncodedImage
+from adaptis.inference.proposals import Proposals, find_proposals
+from adaptis.inference.settings import Settings
+
+Draw = Callable[[int, int], List[int]]
+
+
+@dataclass
+class Selection:
+    """The accepted masks, float32 (H, W) each, in order; and what they cost.
+
+    ``queried`` masks were computed, of which ``wasted`` would not have been one by one.
+    """
+
+    masks: List[np.ndarray] = field(default_factory=list)
+    queried: int = 0
+    wasted: int = 0
+
+
+def seeded_draw(seed: int) -> Draw:
+    """``draw(left, n)``: n different indices below ``left``, from a generator of its own."""
+    generator = random.Random(seed)
+    return lambda left, n: generator.sample(range(left), n)
+
+
+def select_masks(encoded: EncodedImage, settings: Settings, ignore: Optional[np.ndarray] = None,
+                 sampling_mask: Optional[np.ndarray] = None,
+                 draw: Optional[Draw] = None) -> Selection:
+    """Run the greedy algorithm on one image or tile.
+
+    Parameters
+    ----------
+    ignore : (H, W), > 0 where no object is looked for and none may claim pixels
+    sampling_mask : (H, W) in [0, 1], weight of a pixel as a candidate; 0 acts like ``ignore``
+    draw : source of the random points; default one seeded with ``settings.seed``
+
+    Raises
+    ------
+    AdaptisError
+        If proposals are asked for and the network has no proposal branch.
+    """
+    if settings.sampling == 'random':
+        draw = draw or seeded_draw(settings.seed)
+        return _select_random(encoded, settings, ignore, sampling_mask, draw)
+    return _select_proposals(encoded, settings, ignore, sampling_mask)
+
+
+def proposal_map(encoded: EncodedImage, settings: Settings, ignore: Optional[np.ndarray] = None,
+                 sampling_mask: Optional[np.ndarray] = None) -> np.ndarray:
+    """The proposal probabilities, float32 (H, W), as the search for maxima sees them."""
+    if encoded.proposals_prob is None:
+        raise AdaptisError("This network has no proposal branch: use sampling='random'.")
+    prob = encoded.proposals_prob * _is_thing(encoded, settings, ignore)
+    if sampling_mask is not None:
+        prob = prob * sampling_mask
+    if settings.proposal_blur > 1:
+        prob = cv2.blur(prob, (settings.proposal_blur, settings.proposal_blur))
+    return np.minimum(prob, np.float32(1))  # the blur's sums may round past 1
+
+
+def search_proposals(prob: np.ndarray, settings: Settings, with_colors: bool = False) -> Proposals:
+    """The maxima of :func:`proposal_map` under these settings."""
+    return find_proposals(prob, settings.proposal_threshold, settings.proposal_climb,
+                          settings.proposal_step, with_colors)
+
+
+def _select_proposals(encoded: EncodedImage, settings: Settings, ignore: Optional[np.ndarray],
+                      sampling_mask: Optional[np.ndarray]) -> Selection:
+    occupied = _never_free(encoded, ignore, sampling_mask)
+    prob = proposal_map(encoded, settings, ignore, sampling_mask)
+    points = search_proposals(prob, settings).candidates[:settings.max_candidates]
+    selection = Selection()
+    while len(points):
+        free = np.flatnonzero(~occupied[points[:, 0], points[:, 1]])[:settings.batch_size]
+        if not len(free):
+            break
+        batch, points = points[free], points[free[-1] + 1:]
+        masks = encoded.masks_at(batch.astype(np.float32))
+        selection.queried += len(batch)
+        for (row, col), mask in zip(batch, masks):
+            if occupied[row, col]:
+                selection.wasted += 1
+            else:
+                _take_if_free(mask, row, col, occupied, settings, selection)
+    return selection
+
+
+def _take_if_free(mask: np.ndarray, row: int, col: int, occupied: np.ndarray,
+                  settings: Settings, selection: Selection) -> None:
+    """Append the mask and occupy its pixels, unless it is tiny or largely covered."""
+    mask = _cut(mask, row, col, settings)
+    inside = mask > settings.mask_threshold
+    area = np.count_nonzero(inside)
+    if area == 0 or area < settings.min_area:
+        return
+    if np.count_nonzero(inside & occupied) / area >= settings.overlap_threshold:
+        return
+    selection.masks.append(mask)
+    occupied |= inside
+
+
+def _select_random(encoded: EncodedImage, settings: Settings, ignore: Optional[np.ndarray],
+                   sampling_mask: Optional[np.ndarray], draw: Draw) -> Selection:
+    free = _is_thing(encoded, settings, ignore) & ~_never_free(encoded, ignore, sampling_mask)
+    selection = Selection()
+    for _ in range(settings.num_iterations):
+        rows, cols = np.nonzero(free)
+        if not len(rows):
+            break
+        chosen = draw(len(rows), min(settings.num_candidates, len(rows)))
+        rows, cols = rows[chosen], cols[chosen]
+        masks = encoded.masks_at(np.stack([rows, cols], axis=1).astype(np.float32))
+        selection.queried += len(masks)
+        best = int(np.argmax([_confidence(mask, settings.confident_prob) for mask in masks]))
+        mask = _cut(masks[best], rows[best], cols[best], settings)
+        inside = mask > settings.mask_threshold
+        if _has_enough_free(inside, free, settings):
+            selection.masks.append(mask)
+            free &= ~inside
+    return selection
+
+
+def _has_enough_free(inside: np.ndarray, free: np.ndarray, settings: Settings) -> bool:
+    area = np.count_nonzero(inside)
+    if area == 0:
+        return settings.official  # there 0 / 0 < threshold is false, and so it is not refused
+    return np.count_nonzero(inside & free) / area >= settings.overlap_threshold
+
+
+def _confidence(mask: np.ndarray, threshold: float) -> float:
+    inside = mask[mask > threshold]
+    return float(inside.mean()) if inside.size else 0.0
+
+
+def _is_thing(encoded: EncodedImage, settings: Settings,
+              ignore: Optional[np.ndarray]) -> np.ndarray:
+    """bool (H, W): where some thing class is likely enough to look for an object."""
+    prob = encoded.things_prob.max(axis=0)
+    if ignore is not None:
+        prob = prob * (ignore <= 0)
+    return prob >= settings.things_threshold
+
+
+def _never_free(encoded: EncodedImage, ignore: Optional[np.ndarray],
+                sampling_mask: Optional[np.ndarray]) -> np.ndarray:
+    """bool (H, W): pixels that are occupied from the start."""
+    never = np.zeros(encoded.size, bool)
+    if ignore is not None:
+        never |= ignore > 0
+    if sampling_mask is not None:
+        never |= sampling_mask == 0
+    return never
+
+
+def _cut(mask: np.ndarray, row: int, col: int, settings: Settings) -> np.ndarray:
+    """The mask inside the square around its point, 0 elsewhere."""
+    radius = settings.cut_radius
+    if radius <= 0:
+        return mask
+    reach = radius if settings.official else radius + 1
+    inside = np.s_[max(row - radius, 0):row + reach, max(col - radius, 0):col + reach]
+    cut = np.zeros_like(mask)
+    cut[inside] = mask[inside]
+    return cut

@@ -1,0 +1,145 @@
+"""Every threshold of the greedy algorithm, named, with a preset per data set.
+
+The official notebooks and samplers call them otherwise; ``OFFICIAL_NAMES`` and
+:meth:`Settings.from_official` translate.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, Dict, Optional, Tuple
+
+from adaptis.errors import AdaptisError
+
+SAMPLING = ('proposals', 'random')
+
+OFFICIAL_NAMES = {
+    'sampling_algorithm': 'sampling',
+    'thresh1': 'mask_threshold',
+    'thresh2': 'overlap_threshold',
+    'ithresh': 'things_threshold',
+    'fl_prob': 'proposal_threshold',
+    'fl_eps': 'proposal_climb',
+    'fl_step': 'proposal_step',
+    'fl_blur': 'proposal_blur',
+    'max_iters': 'max_candidates',
+    'num_candidates': 'num_candidates',
+    'num_iters': 'num_iterations',
+    'cut_radius': 'cut_radius',
+    'min_things_prob': 'min_things_prob',
+    'min_stuff_prob': 'min_stuff_prob',
+    'stuff_prob_mult': 'stuff_prob_mult',
+    'use_flip': 'flip',
+    'crop_size': 'tile',
+    'min_overlap': 'min_tile_overlap',
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of the panoptic algorithm (official name in brackets).
+
+    Attributes
+    ----------
+    sampling : [sampling_algorithm] where candidate points come from: 'proposals', the maxima of
+        the proposal map (section 5), or 'random' pixels of things (section 4)
+    mask_threshold : [thresh1] a pixel belongs to a candidate's mask above this probability
+    overlap_threshold : [thresh2] with proposals, a mask is refused if at least this share of
+        it is occupied already; with random points, if less than this share is still free
+    things_threshold : [ithresh] no object is looked for where the likeliest thing class has
+        less than this probability
+    min_area : a proposal's mask of fewer pixels is refused (a constant in the official code)
+
+    proposal_threshold : [fl_prob, prob_thresh] maxima of the proposal map below it do not count
+    proposal_climb : [fl_eps] maxima separated by slopes of less than this per pixel are one
+    proposal_step : [fl_step] how finely maxima are ordered by height
+    proposal_blur : [fl_blur] side of the box that smooths the map first; 0 or 1 = none
+    max_candidates : [max_iters] how many maxima are tried, skipped ones included
+
+    num_candidates : random points compared in one iteration
+    num_iterations : [num_iters] iterations of random sampling, per tile
+    confident_prob : random masks are ranked by the mean of their values above this (a constant
+        in the official code)
+    seed : of the random points
+
+    cut_radius : a mask is cut to the square of this radius around its point; 0 or less = not
+    min_things_prob : a pixel belongs to no object where no mask exceeds this
+    min_stuff_prob : a pixel has no class where the likeliest stuff class has less than this
+    stuff_prob_mult : weight of "no object" against the masks
+    flip : [use_flip] average with the horizontally mirrored image
+    tile : [crop_size] (height, width) of overlapping tiles; None = the whole image at once
+    min_tile_overlap : [min_overlap] least share of a tile that its neighbour sees too
+
+    batch_size : how many candidates are evaluated together; results do not depend on it
+    official : reproduce what the official code does where it is wrong.  True means: the point
+        is mirrored to W - x (not W - 1 - x); ``cut_radius`` is one short at the far sides;
+        random sampling accepts a mask without a pixel; an object without a pixel above
+        ``mask_threshold`` gets the first thing class; a tile without objects, or an image
+        smaller than its tile, stops with an error.
+    """
+
+    sampling: str = 'proposals'
+    mask_threshold: float = 0.4
+    overlap_threshold: float = 0.5
+    things_threshold: float = 0.3
+    min_area: int = 10
+
+    proposal_threshold: float = 0.10
+    proposal_climb: float = 0.003
+    proposal_step: float = 0.025
+    proposal_blur: int = 2
+    max_candidates: int = 100
+
+    num_candidates: int = 7
+    num_iterations: int = 40
+    confident_prob: float = 0.2
+    seed: int = 0
+
+    cut_radius: int = 0
+    min_things_prob: float = 0.0
+    min_stuff_prob: float = 0.0
+    stuff_prob_mult: float = 1.0
+    flip: bool = False
+    tile: Optional[Tuple[int, int]] = None
+    min_tile_overlap: float = 0.2
+
+    batch_size: int = 8
+    official: bool = False
+
+    def __post_init__(self) -> None:
+        if self.sampling not in SAMPLING:
+            raise AdaptisError(f'sampling is {self.sampling!r} but must be one of {SAMPLING}.')
+        for name in ('mask_threshold', 'overlap_threshold', 'things_threshold', 'confident_prob',
+                     'proposal_threshold', 'min_things_prob', 'min_stuff_prob'):
+            self._demand(name, 0 <= getattr(self, name) <= 1, 'between 0 and 1')
+        for name in ('num_candidates', 'batch_size'):
+            self._demand(name, getattr(self, name) >= 1, 'at least 1')
+        self._demand('min_tile_overlap', 0 <= self.min_tile_overlap < 1, 'at least 0, less than 1')
+        if self.tile is not None:
+            tile = (self.tile, self.tile) if isinstance(self.tile, int) else tuple(self.tile)
+            object.__setattr__(self, 'tile', tile)
+            self._demand('tile', len(tile) == 2 and min(tile) >= 1, 'a positive height and width')
+
+    def replace(self, **changes: Any) -> Settings:
+        """A copy with some settings changed; AdaptisError for a name that does not exist."""
+        known = {f.name for f in fields(self)}
+        unknown = sorted(set(changes) - known)
+        if unknown:
+            raise AdaptisError(f'There is no inference setting {unknown[0]!r}; '
+                               f'there are {", ".join(sorted(known))}.')
+        return replace(self, **changes)
+
+    @classmethod
+    def from_official(cls, params: Dict[str, Any], **changes: Any) -> Settings:
+        """Settings from the keyword arguments of the official ``get_panoptic_segmentation``.
+
+        ``changes`` are settings of this project.  Raises AdaptisError for an unknown name.
+        """
+        unknown = sorted(set(params) - set(OFFICIAL_NAMES))
+        if unknown:
+            raise AdaptisError(f'The official code has no parameter {unknown[0]!r}; '
+                               f'it has {", ".join(OFFICIAL_NAMES)}.')
+        return cls().replace(**{OFFICIAL_NAMES[k]: v for k, v in params.items()}, **changes)
+
+    def _demand(self, name: str, fulfilled: bool, what: str) -> None:
+        if not fulfilled:
+            raise AdaptisError(f'{name} is {getattr(self, name)} but must be {what}.')

@@ -1,0 +1,127 @@
+"""Large images in overlapping tiles: where the tiles lie, and how their objects are joined."""
+from __future__ import annotations
+
+import math
+from typing import List, NamedTuple, Optional, Tuple
+
+import numpy as np
+
+from adaptis.errors import AdaptisError
+
+TOP_IOU = 0.5  # an object seen by the tile above, in the strip that both see
+LEFT_IOU = 0.3  # one seen by the tile to the left
+
+
+class Axis(NamedTuple):
+    """Tiles along one axis: where each starts, how long they are, and what share they overlap."""
+
+    starts: Tuple[int, ...]
+    length: int
+    overlap: float
+
+
+class Tile(NamedTuple):
+    """A tile; ``top`` and ``left`` are how many of its rows / columns earlier tiles saw."""
+
+    rows: slice
+    cols: slice
+    top: int
+    left: int
+
+
+def split_axis(size: int, length: int, min_overlap: float, official: bool = False) -> Axis:
+    """Cover ``size`` pixels with the fewest equal tiles that overlap by ``min_overlap``.
+
+    A tile longer than the image shrinks to it; the official code divides by zero there.
+    """
+    if length > size and official:
+        raise AdaptisError(f'A tile of {length} pixels is larger than the image ({size}): the '
+                           'official code divides by zero here; use a smaller tile.')
+    if length >= size:
+        return Axis((0,), size, 1.0)
+    ratio = size / length
+    count = max(2, math.ceil((ratio - min_overlap) / (1 - min_overlap)))
+    overlap = (count - ratio) / (count - 1)
+    stride = length - int(length * overlap)
+    starts = [i * stride for i in range(count - 1)] + [size - length]
+    return Axis(tuple(starts), length, overlap)
+
+
+def split(size: Tuple[int, int], tile: Tuple[int, int], min_overlap: float,
+          official: bool = False) -> List[Tile]:
+    """Tiles over an image of (H, W), row by row."""
+    down = split_axis(size[0], tile[0], min_overlap, official)
+    right = split_axis(size[1], tile[1], min_overlap, official)
+    top, left = int(down.overlap * down.length), int(right.overlap * right.length)
+    return [Tile(slice(y, y + down.length), slice(x, x + right.length), top if y else 0,
+                 left if x else 0) for y in down.starts for x in right.starts]
+
+
+class Stitcher:
+    """Joins the masks of tiles to masks of the image, float32 (H, W).
+
+    A tile's objects share out the whole tile (every pixel goes to its likeliest
+    object); one that agrees with an object already seen in the common strip
+    continues it, and their probabilities are averaged where both have them.
+    """
+
+    def __init__(self, size: Tuple[int, int], official: bool = False):
+        self._labels = np.zeros(size, np.int32)  # 0 = no tile with objects was here yet
+        self._parts: List[List[Tuple[Tile, np.ndarray]]] = []
+        self._official = official
+
+    def add(self, tile: Tile, masks: List[np.ndarray]) -> None:
+        """Join the masks (each of the tile's size) of one more tile."""
+        if not masks:
+            return
+        owner = np.argmax(masks, axis=0)
+        seen = self._labels[tile.rows, tile.cols]
+        above, beside = seen[:tile.top], seen[:, :tile.left]
+        # The labels are listed now; but the strips are views, so that an object is compared
+        # with what earlier ones of its own tile have left of them.
+        above_labels, beside_labels = self._known(above), self._known(beside)
+        for index, mask in enumerate(masks):
+            inside = owner == index
+            label = _first_match(inside[:tile.top], above, above_labels, TOP_IOU)
+            if label is None:
+                label = _first_match(inside[:, :tile.left], beside, beside_labels, LEFT_IOU)
+            seen[inside] = self._append(tile, mask, label)
+
+    def masks(self) -> List[np.ndarray]:
+        """The joined masks, in order of discovery."""
+        return [self._average(parts) for parts in self._parts]
+
+    def _known(self, strip: np.ndarray) -> np.ndarray:
+        labels = np.unique(strip)
+        return labels if self._official else labels[labels > 0]
+
+    def _append(self, tile: Tile, mask: np.ndarray, label: Optional[int]) -> int:
+        if label == 0:
+            raise AdaptisError('An object matches a part of the image where an earlier tile found '
+                               'none: the official code stops here with a TypeError.')
+        if label is None:
+            self._parts.append([])
+            label = len(self._parts)
+        self._parts[label - 1].append((tile, mask))
+        return label
+
+    def _average(self, parts: List[Tuple[Tile, np.ndarray]]) -> np.ndarray:
+        total = np.zeros(self._labels.shape, np.float32)
+        count = np.zeros(self._labels.shape, np.float32)
+        for tile, mask in parts:
+            total[tile.rows, tile.cols] += mask
+            count[tile.rows, tile.cols] += 1
+        return total / np.maximum(count, 1)
+
+
+def _first_match(inside: np.ndarray, strip: np.ndarray, labels: np.ndarray,
+                 min_iou: float) -> Optional[int]:
+    """The lowest label of the strip that the object overlaps by more than ``min_iou``."""
+    if not inside.any():
+        return None
+    for label in labels:
+        other = strip == label
+        union = np.count_nonzero(inside | other)
+        if np.count_nonzero(inside & other) / union > min_iou:
+            return int(label)
+    return None
