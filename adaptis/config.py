@@ -1,0 +1,209 @@
+"""Training configs: YAML files checked against dataclasses."""
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
+
+import yaml
+
+from adaptis.errors import AdaptisError
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images: ``root/split`` to learn from, ``root/val_split`` to validate on."""
+
+    root: str
+    version: str                          # augmentation: toy_v1, toy_v2 or none
+    split: str = 'train'
+    val_split: str = 'test'
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """An MXNet optimizer and its learning rate schedule."""
+
+    lr: float
+    name: str = 'adam'
+    wd: float = 0.0
+    clip_gradient: Optional[float] = None  # element by element, as MXNet does
+    options: Dict[str, Any] = field(default_factory=dict)  # beta1, momentum, ...
+    schedule: str = 'cosine'               # cosine, poly, step, constant
+    final_lr: float = 0.0                  # cosine and poly: where they end
+    power: float = 0.9                     # poly
+    milestones: List[float] = field(default_factory=list)  # step: shares of the run, e.g. [.7, .9]
+    factor: float = 0.1                    # step
+    warmup_steps: int = 0                  # linear, from 0
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """One stage of training; ``steps`` or ``epochs``, not both."""
+
+    batch_size: int                        # images per process
+    points: int                            # points per image
+    optimizer: OptimizerConfig
+    steps: Optional[int] = None
+    epochs: Optional[int] = None
+    micro_batch: Optional[int] = None      # images per forward pass; gradients are summed up
+    sampling: str = 'objects'              # objects (paper, appendix A) or uniform
+    min_object_area: int = 1               # pixels
+    system: Dict[str, Any] = field(default_factory=dict)  # arguments of AdaptISSystem
+
+
+@dataclass(frozen=True)
+class ValidationConfig:
+    """Validation during training, on the first images of ``data.val_split``."""
+
+    every: int = 500                       # steps
+    images: int = 64
+    points: int = 8
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that ``adaptis train`` needs to know."""
+
+    data: DataConfig
+    model: Dict[str, Any]                  # name and arguments of get_model
+    instances: StageConfig
+    proposals: Optional[StageConfig] = None
+    seed: int = 0
+    workers: int = 2
+    log_every: int = 20                    # steps
+    pictures_every: int = 1000             # steps; 0 = none
+    checkpoint_minutes: float = 10.0
+    checkpoint_steps: Optional[int] = None
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+
+    def to_dict(self) -> Dict[str, Any]:
+        """As plain data, what a checkpoint stores."""
+        return dataclasses.asdict(self)
+
+
+def load_config(path: Union[str, Path], overrides: Sequence[str] = ()) -> TrainConfig:
+    """Read a config, its ``base`` if it names one, and apply ``key.key=value`` overrides.
+
+    Raises AdaptisError naming file and key for anything unknown, missing or of another type.
+    """
+    path = Path(path)
+    content = _read(path)
+    base = content.pop('base', None)
+    if base is not None:
+        parent = _read(path.parent / str(base))
+        if 'base' in parent:
+            raise AdaptisError(f'{path}: its base {base} has a base itself; one level is allowed.')
+        content = _merge(parent, content)
+    for override in overrides:
+        content = _merge(content, _parse_override(override))
+    config = _build(TrainConfig, content, str(path), '')
+    _check(config, str(path))
+    return config
+
+
+def _read(path: Path) -> Dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding='utf-8'))
+    except OSError as error:
+        raise AdaptisError(f'The config {path} cannot be read: {error.strerror}.') from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise AdaptisError(f'{path} is not YAML: {" ".join(str(error).split())}.') from error
+    if not isinstance(content, dict):
+        raise AdaptisError(f'{path} is not a config: it holds no keys.')
+    return content
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _parse_override(text: str) -> Dict[str, Any]:
+    key, equals, value = text.partition('=')
+    if not equals or not all(key.split('.')):
+        raise AdaptisError(f'--set {text}: write key=value, for instance instances.batch_size=8.')
+    try:
+        result = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise AdaptisError(f'--set {text}: the value is not YAML.') from error
+    for part in reversed(key.split('.')):
+        result = {part: result}
+    return result
+
+
+def _build(cls: type, content: Any, path: str, where: str) -> Any:
+    if not isinstance(content, dict):
+        raise AdaptisError(f'{path}: {where[:-1]} must hold keys, not {content!r}.')
+    hints = typing.get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    for key in content:
+        if key not in fields:
+            raise AdaptisError(f'{path}: unknown key {where}{key}{_suggest(str(key), fields)}.')
+    for name, spec in fields.items():
+        required = (spec.default is dataclasses.MISSING
+                    and spec.default_factory is dataclasses.MISSING)
+        if required and name not in content:
+            raise AdaptisError(f'{path}: the key {where}{name} is missing.')
+    return cls(**{key: _convert(hints[key], value, path, where + key)
+                  for key, value in content.items()})
+
+
+def _convert(hint: Any, value: Any, path: str, key: str) -> Any:
+    """``value`` as the type ``hint``, or an AdaptisError."""
+    arguments = typing.get_args(hint)
+    if type(None) in arguments:
+        return None if value is None else _convert(arguments[0], value, path, key)
+    if dataclasses.is_dataclass(hint):
+        return _build(hint, value, path, key + '.')
+    if typing.get_origin(hint) is list and isinstance(value, list):
+        return [_convert(arguments[0], item, path, key) for item in value]
+    if typing.get_origin(hint) is dict and isinstance(value, dict):
+        return value
+    if hint is float:
+        value = _as_float(value)
+    if isinstance(hint, type) and isinstance(value, hint) and not (
+            hint is int and isinstance(value, bool)):
+        return value
+    name = getattr(typing.get_origin(hint) or hint, '__name__', str(hint))
+    raise AdaptisError(f'{path}: {key} must be of type {name}, not {value!r}.')
+
+
+def _as_float(value: Any) -> Any:
+    if isinstance(value, (int, str)) and not isinstance(value, bool):
+        try:
+            return float(value)  # YAML 1.1 takes 5e-4, without a point, for text
+        except ValueError:
+            return value
+    return value
+
+
+def _suggest(key: str, known: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(key, list(known), n=1)
+    return f' (did you mean {close[0]}?)' if close else f' (known: {", ".join(known)})'
+
+
+def _check(config: TrainConfig, path: str) -> None:
+    if not isinstance(config.model.get('name'), str):
+        raise AdaptisError(f'{path}: the key model.name is missing.')
+    for name in ('instances', 'proposals'):
+        stage = getattr(config, name)
+        if stage is not None:
+            _check_stage(stage, f'{path}: {name}')
+
+
+def _check_stage(stage: StageConfig, where: str) -> None:
+    if (stage.steps is None) == (stage.epochs is None):
+        raise AdaptisError(f'{where} needs either steps or epochs.')
+    for key in ('batch_size', 'points', 'steps', 'epochs', 'micro_batch'):
+        value = getattr(stage, key)
+        if value is not None and value < 1:
+            raise AdaptisError(f'{where}.{key} must be at least 1, not {value}.')
+    if stage.batch_size % (stage.micro_batch or 1):
+        raise AdaptisError(f'{where}.micro_batch must divide batch_size.')

@@ -1,0 +1,1 @@
+"""Data sets on disk, augmentation, point sampling and loading; NumPy only (workers import this)."""

@@ -1,0 +1,106 @@
+"""Turning a data set into training batches, each a pure function of (seed, step)."""
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field
+from typing import Dict, List, Sequence
+
+import numpy as np
+
+from adaptis.data.augment import Augmentation, build_augmentation
+from adaptis.data.points import sample_points
+from adaptis.errors import AdaptisError
+from adaptis.types import Sample
+
+Batch = Dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class BatchSource:
+    """Batch ``step`` of a training run, whoever computes it and whenever.
+
+    Nothing is remembered between batches: the order of an epoch comes from (seed, epoch), the
+    augmentation and the points of an image from (seed, epoch, index).  So any number of workers
+    gives the same batches, and a run resumes at any step.  The last partial batch of an epoch is
+    discarded; the next epoch is shuffled anew.
+
+    Attributes
+    ----------
+    dataset : has ``len`` and gives a ``Sample`` for an index; picklable
+    batch_size : images of one process in a batch
+    points : points per image
+    seed : a sequence of non-negative integers
+    augmentation, strategy, min_object_area : see ``build_augmentation`` and ``sample_points``
+    rank, world : this process and the number of processes that share every batch
+    """
+
+    dataset: Sequence[Sample]
+    batch_size: int
+    points: int
+    seed: Sequence[int] = (0,)
+    augmentation: str = 'none'
+    strategy: str = 'objects'
+    min_object_area: int = 1
+    rank: int = 0
+    world: int = 1
+    shuffle: bool = True
+    _cache: dict = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if len(self) == 0:
+            raise AdaptisError(
+                f'A batch of {self.batch_size * self.world} images cannot be taken from '
+                f'{len(self.dataset)}: lower batch_size or generate more images.')
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return len(self.dataset) // (self.batch_size * self.world)
+
+    def batch(self, step: int) -> Batch:
+        """The arrays of one step.
+
+        image uint8 (B, 3, H, W); points float32 (B, N, 2); instances int8 (B*N, 1, H, W) in
+        {1, 0, -1 = ignore}; semantic int16 (B, H, W), -1 = ignore.
+
+        Raises AdaptisError for broken files or images of different sizes.
+        """
+        epoch, position = divmod(step, len(self))
+        first = (position * self.world + self.rank) * self.batch_size
+        chosen = self._order(epoch)[first:first + self.batch_size]
+        return _collate([self._item(epoch, int(index)) for index in chosen])
+
+    def _order(self, epoch: int) -> np.ndarray:
+        if not self.shuffle:
+            return np.arange(len(self.dataset))
+        if epoch not in self._cache:
+            self._cache.clear()
+            order = np.random.default_rng((*self.seed, epoch)).permutation(len(self.dataset))
+            self._cache[epoch] = order
+        return self._cache[epoch]
+
+    def _item(self, epoch: int, index: int) -> Batch:
+        rng = np.random.default_rng((*self.seed, epoch, index))
+        sample = _augmentation(self.augmentation)(self.dataset[index], int(rng.integers(1 << 62)))
+        points, masks = sample_points(
+            sample.instances, self.points, rng, ignored=sample.ignored,
+            min_object_area=self.min_object_area, strategy=self.strategy)
+        return {'image': sample.image.transpose(2, 0, 1), 'points': points,
+                'instances': masks[:, None], 'semantic': sample.semantic.astype(np.int16),
+                'name': sample.name}
+
+
+@functools.lru_cache(maxsize=None)
+def _augmentation(name: str) -> Augmentation:
+    return build_augmentation(name)
+
+
+def _collate(items: List[dict]) -> Batch:
+    sizes = {item['image'].shape: item['name'] for item in items}
+    if len(sizes) > 1:
+        (a, name_a), (b, name_b) = list(sizes.items())[:2]
+        raise AdaptisError(f'{name_a} has {a[1]}x{a[2]} pixels but {name_b} has {b[1]}x{b[2]}: '
+                           'images of one batch must have one size.')
+    batch = {key: np.stack([item[key] for item in items])
+             for key in ('image', 'points', 'semantic')}
+    batch['instances'] = np.concatenate([item['instances'] for item in items])
+    return batch

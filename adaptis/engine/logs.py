@@ -1,0 +1,133 @@
+"""What a run tells while it lasts: a progress bar, a JSON-lines log and TensorBoard events."""
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any, Dict, Optional
+
+import numpy as np
+from tqdm import tqdm
+
+from adaptis.errors import AdaptisError
+from adaptis.files import atomic_write
+
+LOG_NAME = 'log.jsonl'
+
+
+class RunLog:
+    """Log of a run in ``folder``; ``quiet`` (other ranks of a distributed run) writes nothing."""
+
+    def __init__(self, folder: Path, quiet: bool = False):
+        self._folder = folder
+        self._quiet = quiet
+        self._stream: Optional[Any] = None
+        self._events: Optional[Any] = None
+
+    def __enter__(self) -> RunLog:
+        if not self._quiet:
+            try:
+                self._stream = open(self._folder / LOG_NAME, 'a', encoding='utf-8')
+            except OSError as error:
+                raise AdaptisError(f'{self._folder / LOG_NAME} cannot be written: '
+                                   f'{error.strerror}.') from error
+            self._events = _event_writer(self._folder / 'events')
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        if self._stream:
+            self._stream.close()
+        if self._events:
+            self._events.close()
+
+    def write(self, kind: str, index: int, stage: str, step: int, **values: Any) -> None:
+        """One record: a line of the log, and events for those values that are numbers."""
+        if not self._stream:
+            return
+        record = {'kind': kind, 'index': index, 'stage': stage, 'step': step,
+                  'time': round(time.time(), 1), **values}
+        self._stream.write(json.dumps(record) + '\n')
+        self._stream.flush()
+        for name, value in values.items():
+            if self._events and isinstance(value, float):
+                self._events.add_scalar(f'{stage}/{kind}/{name}', value, step)
+
+    def picture(self, stage: str, step: int, image: np.ndarray) -> None:
+        """A picture, uint8 (H, W, 3), among the events."""
+        if self._events:
+            self._events.add_image(f'{stage}/prediction', image, step, dataformats='HWC')
+            self._events.flush()
+
+
+class StageBar:
+    """Progress bar of a stage."""
+
+    def __init__(self, stage: str, start: int, total: int, quiet: bool):
+        self._bar = tqdm(total=total, initial=start, desc=stage, unit='step', disable=quiet,
+                         dynamic_ncols=True, mininterval=0.5)
+
+    def advance(self) -> None:
+        """One step more."""
+        self._bar.update()
+
+    def show(self, values: Dict[str, float]) -> None:
+        """Numbers to stand behind the bar."""
+        self._bar.set_postfix_str(', '.join(f'{k} {v:.4g}' for k, v in values.items()))
+
+    def say(self, text: str) -> None:
+        """A line above the bar."""
+        self._bar.write(text)
+
+    def close(self) -> None:
+        """End the bar."""
+        self._bar.close()
+
+
+class Averages:
+    """Means of the values of the last steps."""
+
+    def __init__(self) -> None:
+        self._sums: Dict[str, float] = {}
+        self._steps = 0
+        self._began = time.perf_counter()
+
+    def add(self, values: Dict[str, float]) -> None:
+        """The values of one step."""
+        self._steps += 1
+        for name, value in values.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+
+    def flush(self, images_per_step: int, waited: float) -> Dict[str, float]:
+        """Means since the last flush, images per second, and the share of time spent waiting."""
+        seconds = max(time.perf_counter() - self._began, 1e-9)
+        result = {name: total / max(self._steps, 1) for name, total in self._sums.items()}
+        result['images_per_second'] = self._steps * images_per_step / seconds
+        result['wait_share'] = min(waited / seconds, 1.0)
+        self.__init__()
+        return result
+
+
+def drop_after(folder: Path, index: int, step: int) -> None:
+    """Forget log lines of steps that a resumed run will do again."""
+    path = folder / LOG_NAME
+    if not path.exists():
+        return
+    lines = []
+    for line in path.read_text(encoding='utf-8').splitlines():
+        try:
+            record = json.loads(line)
+            done = (record['index'], record['step']) <= (index, step)
+        except (ValueError, KeyError):
+            continue  # the last line of a killed run may be cut
+        if done:
+            lines.append(line + '\n')
+    with atomic_write(path) as temporary:
+        temporary.write_text(''.join(lines), encoding='utf-8')
+
+
+def _event_writer(folder: Path) -> Optional[Any]:
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        return None  # an optional extra; the JSON log holds the same numbers
+    return SummaryWriter(str(folder))

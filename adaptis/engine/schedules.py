@@ -1,0 +1,48 @@
+"""Learning rates as pure functions of the step.
+
+MXNet's and GluonCV's schedulers remember what they were asked before, so that a resumed run
+depends on how they catch up; these need no state.
+"""
+from __future__ import annotations
+
+import math
+from typing import Callable
+
+from adaptis.config import OptimizerConfig
+from adaptis.errors import AdaptisError
+
+KNOWN = ('cosine', 'poly', 'step', 'constant')
+
+
+def build_schedule(config: OptimizerConfig, steps: int) -> Callable[[int], float]:
+    """The learning rate of every step 0 <= step < ``steps``.
+
+    Linear from 0 over ``warmup_steps``, then what ``schedule`` says over the rest: 'cosine' and
+    'poly' fall from ``lr`` to ``final_lr``, which step ``steps`` would reach; 'step' multiplies by
+    ``factor`` at each of ``milestones`` (shares of ``steps``).
+
+    Raises AdaptisError for an unknown schedule or a warm-up longer than the run.
+    """
+    if config.schedule not in KNOWN:
+        raise AdaptisError(f'There is no learning rate schedule "{config.schedule}"; '
+                           f'known: {", ".join(KNOWN)}.')
+    if config.warmup_steps >= steps:
+        raise AdaptisError(f'{config.warmup_steps} warmup_steps do not fit into {steps} steps.')
+
+    def rate(step: int) -> float:
+        if step < config.warmup_steps:
+            return config.lr * (step + 1) / (config.warmup_steps + 1)
+        done = (step - config.warmup_steps) / (steps - config.warmup_steps)
+        if config.schedule == 'step':
+            return config.lr * config.factor ** sum(step >= m * steps for m in config.milestones)
+        return config.final_lr + (config.lr - config.final_lr) * _shape(config, done)
+
+    return rate
+
+
+def _shape(config: OptimizerConfig, done: float) -> float:
+    if config.schedule == 'cosine':
+        return 0.5 * (1 + math.cos(math.pi * done))
+    if config.schedule == 'poly':
+        return (1 - done) ** config.power
+    return 1.0
