@@ -17,7 +17,7 @@ from toy_data.stream import Stream
 
 BLUR = (16, 26)          # range of the blur's standard deviation, in sixteenths of a pixel
 NOISE = (16 * 24, 16 * 43)  # range of the noise's standard deviation, in sixteenths of a level
-REAL_BLUR = 21
+REAL_BLUR = 21              # what the authors' picture has
 REAL_NOISE = 16 * 33 + 8
 
 
@@ -35,25 +35,29 @@ def degrade(image: np.ndarray, rng: Union[Stream, np.random.Generator]) -> np.nd
     """
     if not isinstance(rng, Stream):
         rng = Stream([int(word) for word in rng.integers(0, 2 ** 32, size=4)])
-    blur, noise = rng.between(*BLUR), rng.between(*NOISE)
-    return degrade_by(image, rng, blur, noise)
+    deviation, noise = rng.between(*BLUR), rng.between(*NOISE)
+    return degrade_by(image, rng, deviation, noise)
 
 
-def degrade_by(image: np.ndarray, stream: Stream, blur: int, noise: int) -> np.ndarray:
+def degrade_by(image: np.ndarray, stream: Stream, deviation: int, noise: int) -> np.ndarray:
     """Blur and noise of a given strength; both standard deviations are in sixteenths.
 
     Integers all the way, so that the result is the same on every machine.
     """
-    blurred = _blur_axis(_blur_axis(image.astype(np.int32), 0, blur), 1, blur)
     height, width = image.shape[:2]
-    noisy = blurred + stream.normal(height, width, noise)[:, :, None]
+    noisy = blur(image, deviation) + stream.normal(height, width, noise)[:, :, None]
     return np.clip(noisy, 0, 255).astype(np.uint8)
 
 
+def blur(image: np.ndarray, deviation: int) -> np.ndarray:
+    """Gaussian blur in integers of (H, W, 3); ``deviation`` in sixteenths of a pixel; int32."""
+    return _blur_axis(_blur_axis(image.astype(np.int32), 0, deviation), 1, deviation)
+
+
 @lru_cache(maxsize=None)
-def _kernel(blur: int) -> Tuple[int, ...]:
+def _kernel(deviation: int) -> Tuple[int, ...]:
     """Half a Gaussian kernel in units of 2**-12, from the centre outwards; the whole sums to 1."""
-    sigma = blur / 16
+    sigma = deviation / 16
     radius = max(1, math.ceil(3 * sigma))
     weights = [math.exp(-0.5 * (i / sigma) ** 2) for i in range(radius + 1)]
     total = weights[0] + 2 * sum(weights[1:])
@@ -62,8 +66,8 @@ def _kernel(blur: int) -> Tuple[int, ...]:
     return tuple(half)
 
 
-def _blur_axis(image: np.ndarray, axis: int, blur: int) -> np.ndarray:
-    half = _kernel(blur)
+def _blur_axis(image: np.ndarray, axis: int, deviation: int) -> np.ndarray:
+    half = _kernel(deviation)
     radius = len(half) - 1
     padding = [(radius, radius) if a == axis else (0, 0) for a in range(3)]
     padded = np.pad(image, padding, mode='edge')

@@ -7,13 +7,14 @@ from typing import Dict, Tuple
 import numpy as np
 
 from toy_data.degrade import degrade
+from toy_data.layer import MIN_VISIBLE
 from toy_data.stream import Stream
 from toy_data.v1 import render_v1
+from toy_data.v2 import render_v2
 
 SPLITS = ('train', 'val', 'test')
 MAX_IDS = 65535          # what 16 bits hold beside 0
 MAX_PIXELS = 100_000_000
-MIN_AREA = 30            # visible pixels that every object keeps
 REVISION = {'v1': 1, 'v2': 1}   # raised whenever the same seed gives other pictures
 DEFAULTS: Dict[str, Dict] = {
     'v1': {'height': 96, 'width': 96, 'min_objects': 8, 'max_objects': 22},
@@ -23,7 +24,7 @@ COUNTS: Dict[str, Dict[str, int]] = {
     'v1': {'train': 10_000, 'test': 2_000},
     'v2': {'train': 25_000, 'val': 1_000, 'test': 1_000},
 }
-_RENDER = {'v1': render_v1}
+_RENDER = {'v1': render_v1, 'v2': render_v2}
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,10 @@ class ToySettings:
             raise ValueError(f'There is no toy data set {self.version!r}: '
                              f'choose {" or ".join(DEFAULTS)}.')
         self._check_numbers()
-        if self.max_objects * MIN_AREA > self.height * self.width:
+        if self.max_objects * MIN_VISIBLE > self.height * self.width:
             raise ValueError(
                 f'{self.max_objects} objects do not fit on {self.height}x{self.width} pixels: '
-                f'ask for at most {self.height * self.width // MIN_AREA} or a larger size.')
+                f'ask for at most {self.height * self.width // MIN_VISIBLE} or a larger size.')
 
     def _check_numbers(self) -> None:
         if min(self.height, self.width) < 1 or self.height * self.width > MAX_PIXELS:
