@@ -16,6 +16,7 @@ import numpy as np
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.coco import encode_segments, mask_api
 from adaptis.evaluation.pq import overlaps
+from adaptis.evaluation.segments import segment_areas
 from adaptis.types import PanopticResult
 
 THRESHOLDS = tuple(round(0.5 + 0.05 * k, 2) for k in range(10))
@@ -99,12 +100,14 @@ class AveragePrecision:
         return result
 
     def _objects(self, image_id: int, result: PanopticResult) -> list[dict[str, Any]]:
-        things = result.things
+        # Not by pycocotools: its area() of more than 255 masks fails with NumPy 2.
+        areas = segment_areas(result.segment_map, [s.id for s in result.segments],
+                              f'Image {image_id}')
+        things = [s for s in result.things if areas[s.id]]
         masks = encode_segments(result.segment_map, [s.id for s in things])
-        areas = mask_api().area(masks) if masks else ()
-        return [{'id': s.id, 'image_id': image_id, 'score': float(s.score), 'area': int(area),
+        return [{'id': s.id, 'image_id': image_id, 'score': float(s.score), 'area': areas[s.id],
                  'category_id': 1 if self.class_agnostic else s.category_id, 'segmentation': mask}
-                for s, mask, area in zip(things, masks, areas) if area]
+                for s, mask in zip(things, masks)]
 
     def _precision(self, categories: list[int]) -> np.ndarray:
         """Precision at 101 recalls: (thresholds, recalls, categories), -1 = category absent."""

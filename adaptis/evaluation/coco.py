@@ -16,7 +16,7 @@ from typing import Any, Optional, Union
 import numpy as np
 
 from adaptis.errors import AdaptisError
-from adaptis.evaluation.segments import boxes, compact
+from adaptis.evaluation.segments import boxes, compact, segment_areas
 from adaptis.files import PathLike, atomic_write, read_image, write_image
 from adaptis.types import Category, PanopticResult, Segment, Taxonomy
 
@@ -199,7 +199,8 @@ class InstancesWriter(_JsonStream):
 
     def add(self, image_id: ImageId, result: PanopticResult) -> None:
         """Write the things of one result; those without pixels are left out."""
-        areas = _areas(result, f'The result of image {image_id}')
+        areas = segment_areas(result.segment_map, [s.id for s in result.segments],
+                              f'The result of image {image_id}')
         things = [s for s in result.things if areas[s.id]]
         masks = encode_segments(result.segment_map, [s.id for s in things])
         for segment, mask in zip(things, masks):
@@ -339,25 +340,18 @@ def _segment_infos(result: PanopticResult, crowd: Collection[int], taxonomy: Opt
     return infos
 
 
-def _areas(result: PanopticResult, what: str) -> dict[int, int]:
-    ids = [s.id for s in result.segments]
-    counts = np.bincount(compact(result.segment_map, ids, what).ravel(), minlength=len(ids) + 1)
-    return dict(zip(ids, counts[1:].tolist()))
-
-
 def _segments(segment_map: np.ndarray, infos: list[dict], taxonomy: Taxonomy,
               what: str) -> list[Segment]:
-    ids = [info['id'] for info in infos]
-    positions = compact(segment_map, ids, what)
-    areas = np.bincount(positions.ravel(), minlength=len(ids) + 1)[1:]
+    areas = segment_areas(segment_map, [info['id'] for info in infos], what)
     segments = []
-    for info, area in zip(infos, areas):
+    for info in infos:
+        area = areas[info['id']]
         category = _known(taxonomy, info, what)
         if not area:
             raise AdaptisError(f'{what} has no pixel of segment {info["id"]}, '
                                'which its JSON lists.')
         segments.append(Segment(info['id'], category.id, category.isthing,
-                                float(info.get('score', 1.0)), int(area)))
+                                float(info.get('score', 1.0)), area))
     return segments
 
 

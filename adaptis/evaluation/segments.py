@@ -58,6 +58,12 @@ def check_ids(ids: np.ndarray, what: str) -> None:
         raise AdaptisError(f'{what} lists segment {int(values[counts > 1][0])} twice.')
 
 
+def segment_areas(segment_map: np.ndarray, ids: Sequence[int], what: str) -> dict[int, int]:
+    """Segment id -> its pixels; AdaptisError if the map holds an id that is not in ``ids``."""
+    counts = np.bincount(compact(segment_map, ids, what).ravel(), minlength=len(ids) + 1)
+    return dict(zip(ids, counts[1:].tolist()))
+
+
 def boxes(positions: np.ndarray, count: int) -> np.ndarray:
     """Tight boxes of ``count`` segments: int (count, 4) as x, y, width, height.
 
@@ -94,10 +100,9 @@ def sample_truth(sample: Sample, taxonomy: Taxonomy) -> tuple[PanopticResult, Co
     segment_map = np.where(stuff, sample.semantic + first_free, sample.instances).astype(np.int32)
     present = np.unique(sample.semantic[stuff])
     ids = [int(i) for i in objects] + [first_free + int(c) for c in present]
-    areas = np.bincount(compact(segment_map, ids, sample.name or 'A sample').ravel(),
-                        minlength=len(ids) + 1)[1:]
-    segments = [_segment(i, taxonomy, c, int(a))
-                for i, c, a in zip(ids, classes + [int(c) for c in present], areas)]
+    areas = segment_areas(segment_map, ids, sample.name or 'A sample')
+    segments = [_segment(i, taxonomy, c, areas[i])
+                for i, c in zip(ids, classes + [int(c) for c in present])]
     return PanopticResult(segment_map, segments), sample.ignored
 
 

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+import pytest
+from pictures import result, row
+
+from adaptis.errors import AdaptisError
+from adaptis.evaluation.ap import TABLE_1, THRESHOLDS, AveragePrecision, Counts, match_counts
+from adaptis.types import PanopticResult, Segment
+
+
+def ap_of(*images, crowd=(), **kwargs):
+    precision = AveragePrecision(**kwargs)
+    for index, (truth, found) in enumerate(images):
+        precision.add(index, truth, found, crowd)
+    return precision.result()
+
+
+def test_thresholds_hold_those_of_table_1():
+    assert set(TABLE_1) <= set(THRESHOLDS)
+
+
+def test_one_of_two_found_and_one_false():
+    # By falling score: hit, miss.  Precision is 1 up to recall 1/2 and 0 beyond: 51 of the 101
+    # recalls 0, .01, ... 1.
+    truth = result(row((1, 10), (2, 10), (0, 10)), {1: 21, 2: 21})
+    found = result(row((1, 10), (0, 10), (3, 10)), {1: 21, 3: 21}, {1: .9, 3: .5})
+    assert ap_of((truth, found))['ap'] == pytest.approx(51 / 101)
+    # The false one first: precision 1/2 at recall 1/2.
+    first = result(row((1, 10), (0, 10), (3, 10)), {1: 21, 3: 21}, {1: .5, 3: .9})
+    assert ap_of((truth, first))['ap50'] == pytest.approx(51 / 101 / 2)
+
+
+def test_threshold_by_threshold():
+    truth = result(row((1, 20)), {1: 21})
+    scores = ap_of((truth, result(row((1, 15), (0, 5)), {1: 21})))  # IoU .75
+    assert [scores[f'ap{t}'] for t in (50, 70, 75, 80, 90)] == pytest.approx([1, 1, 1, 0, 0])
+    assert scores['ap'] == pytest.approx(.6)
+
+
+def test_ties_keep_the_order_of_images_and_segments():
+    truth = result(row((1, 10), (0, 10)), {1: 21})
+    tied = result(row((4, 10), (5, 10)), {4: 21, 5: 21}, {4: .5, 5: .5})
+    swapped = PanopticResult(tied.segment_map, tied.segments[::-1])
+    assert ap_of((truth, tied))['ap50'] == pytest.approx(1)
+    assert ap_of((truth, swapped))['ap50'] == pytest.approx(.5)
+
+
+def test_classes():
+    truth = result(row((1, 10), (2, 10)), {1: 21, 2: 22})
+    wrong = result(row((1, 10), (2, 10)), {1: 21, 2: 21}, {1: .9, 2: .8})
+    assert ap_of((truth, wrong))['ap'] == pytest.approx(1)
+    scores = ap_of((truth, wrong), class_agnostic=False)
+    assert scores['ap'] == pytest.approx(.5)
+    assert scores['per_class'] == pytest.approx({21: 1.0, 22: 0.0})
+
+
+def test_stuff_and_crowds_do_not_count():
+    truth = result(row((1, 10), (2, 10), (3, 10)), {1: 7, 2: 21, 3: 21})
+    found = result(row((1, 10), (2, 10), (3, 4), (4, 6)), {1: 7, 2: 21, 3: 21, 4: 21},
+                   {3: .99, 4: .99, 2: .5})
+    assert ap_of((truth, found), crowd=[3])['ap'] == pytest.approx(1)
+
+
+def grid(count):
+    """``count`` objects of 4 x 4 pixels."""
+    width = 25
+    ids = np.zeros((width, -(-count // width)), np.int32)
+    ids.T.flat[:count] = np.arange(1, count + 1)
+    return result(np.kron(ids.T, np.ones((4, 4), np.int32)), dict.fromkeys(range(1, count + 1), 21))
+
+
+def test_many_objects_are_not_cut():
+    truth = grid(700)
+    assert ap_of((truth, truth))['ap'] == pytest.approx(1)
+    assert ap_of((truth, truth), max_detections=100)['ap'] == pytest.approx(15 / 101)
+
+
+def test_size_does_not_matter():
+    large = np.ones((900, 900), np.int32)
+    large[0, 0] = 2
+    truth = result(large, {1: 21, 2: 21})
+    assert ap_of((truth, truth))['ap'] == pytest.approx(1)
+
+
+def test_empty():
+    nothing = PanopticResult(np.zeros((1, 5), np.int32), [])
+    something = result(row((1, 5)), {1: 21})
+    assert ap_of((something, nothing))['ap'] == 0
+    for images in ([(nothing, something)], [(nothing, nothing)], []):
+        assert all(math.isnan(v) for v in ap_of(*images).values())
+
+
+def test_merged_parts_equal_the_whole_exactly():
+    rng = np.random.default_rng(1)
+    whole, parts = AveragePrecision(), [AveragePrecision() for _ in range(2)]
+    for index in range(10):
+        segment_map = rng.integers(0, 4, (6, 8))
+        truth = result(segment_map, {1: 21, 2: 22, 3: 21})
+        noisy = np.where(rng.random(segment_map.shape) < .25, 0, segment_map)
+        found = result(noisy, {1: 21, 2: 22, 3: 21}, {1: .5, 2: .5, 3: float(rng.random())})
+        for precision in (whole, parts[index % 2]):
+            precision.add(index, truth, found)
+    parts[1].merge(parts[0])
+    assert parts[1].result() == whole.result()
+    with pytest.raises(AdaptisError, match='Image 0 is counted twice'):
+        whole.merge(parts[0])
+
+
+def test_bad_input_is_named():
+    precision = AveragePrecision()
+    picture = result(row((1, 5)), {1: 21})
+    precision.add(0, picture, picture)
+    with pytest.raises(AdaptisError, match='Image 0 is counted twice'):
+        precision.add(0, picture, picture)
+    with pytest.raises(AdaptisError, match='Image 1: .* differ in size'):
+        precision.add(1, picture, result(row((1, 6)), {1: 21}))
+
+
+def test_counts_worked_by_hand():
+    truth = result(row((1, 10), (2, 10), (3, 10), (4, 5)), {1: 21, 2: 22, 3: 21, 4: 7})
+    found = result(row((5, 8), (0, 2), (6, 5), (7, 5), (0, 10), (8, 5)),
+                   {5: 22, 6: 21, 7: 21, 8: 21})
+    # 1 by 5 (IoU .8), 2 by 6 or 7 (.5 each, but only once), 3 by none; 8 lies on stuff.
+    assert match_counts(truth, found) == Counts(found=2, missed=1, false=2)
+    assert match_counts(truth, found, iou=0.6) == Counts(found=1, missed=2, false=3)
+
+
+def test_best_match_comes_first():
+    truth = result(row((1, 6), (2, 4)), {1: 21, 2: 21})
+    found = result(row((3, 4), (4, 6)), {3: 21, 4: 21})
+    # IoU: 1-3 is 4/6, 1-4 is 2/10, 2-4 is 4/6.
+    assert match_counts(truth, found, iou=0.1) == Counts(2, 0, 0)
+
+
+def test_counts_and_crowds():
+    truth = result(row((1, 10), (2, 10)), {1: 21, 2: 21})
+    found = result(row((3, 6), (0, 4), (4, 10)), {3: 21, 4: 21, 9: 21})
+    assert match_counts(truth, found, crowd=[1]) == Counts(1, 0, 0)
+    nothing = PanopticResult(np.zeros((1, 20), np.int32), [])
+    assert match_counts(truth, nothing) == Counts(0, 2, 0)
+    assert match_counts(nothing, truth) == Counts(0, 0, 2)
+
+
+def test_counts_of_the_250_objects(shared):
+    ids = cv2.imread(str(shared / 'toy_samples' / '250_sample_gt.png'), cv2.IMREAD_UNCHANGED)
+    names = [int(i) for i in np.unique(ids) if i]
+    truth = PanopticResult(ids.astype(np.int32), [Segment(i, 2, True, 1.0, 0) for i in names])
+    assert match_counts(truth, truth) == Counts(250, 0, 0)
+    fewer = np.where(ids > 16, ids, 0).astype(np.int32)
+    found = PanopticResult(fewer, [s for s in truth.segments if s.id > 16])
+    assert match_counts(truth, found) == Counts(234, 16, 0)

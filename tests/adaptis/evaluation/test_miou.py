@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from pictures import TAXONOMY, result, row
+
+from adaptis.errors import AdaptisError
+from adaptis.evaluation.miou import MeanIoU, semantic_map
+
+
+def test_worked_by_hand():
+    semantic = MeanIoU(4)
+    semantic.add(np.array([[0, 0, 0, 1, 1, -1]]), np.array([[0, 0, 1, 1, -1, 2]]))
+    scores = semantic.result()
+    # Class 0: 2 of 3; class 1: one hit, one pixel of class 0, one unlabelled: 1 of 3; class 2 was
+    # predicted where nothing counts; class 3 never.
+    assert scores['per_class'][:2] == pytest.approx([2 / 3, 1 / 3])
+    assert all(math.isnan(v) for v in scores['per_class'][2:])
+    assert scores['miou'] == pytest.approx(.5)
+    assert scores['accuracy'] == pytest.approx(3 / 5)
+
+
+def test_merge_and_empty():
+    rng = np.random.default_rng(0)
+    whole, part = MeanIoU(3), MeanIoU(3)
+    assert math.isnan(whole.result()['miou']) and math.isnan(whole.result()['accuracy'])
+    for accumulator in (whole, whole, part):
+        accumulator.add(rng.integers(-1, 3, (5, 6)), rng.integers(-1, 3, (5, 6)))
+    both = MeanIoU(3)
+    both.merge(whole)
+    both.merge(part)
+    whole.merge(part)
+    assert both.result() == whole.result()
+
+
+def test_bad_input_is_named():
+    semantic = MeanIoU(2)
+    with pytest.raises(AdaptisError, match='sizes'):
+        semantic.add(np.zeros((2, 3), int), np.zeros((3, 2), int))
+    with pytest.raises(AdaptisError, match='outside of -1 to 1'):
+        semantic.add(np.zeros((2, 3), int), np.full((2, 3), 2))
+
+
+def test_semantics_of_a_panoptic_result():
+    picture = result(row((5, 2), (6, 1), (0, 1)), {5: 22, 6: 9})
+    assert semantic_map(picture, TAXONOMY).tolist() == [[3, 3, 1, -1]]

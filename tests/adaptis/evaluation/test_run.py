@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+from pictures import TAXONOMY, result, row
+
+from adaptis.errors import AdaptisError
+from adaptis.evaluation.coco import PanopticFolder, write_panoptic
+from adaptis.evaluation.parallel import ordered_map
+from adaptis.evaluation.record import make_record, provenance, read_records, write_record
+from adaptis.evaluation.run import Evaluator, evaluate, evaluate_folders
+from adaptis.evaluation.segments import sample_truth
+from adaptis.types import TOY_TAXONOMY, PanopticResult, Sample, Segment
+
+
+def toy_samples(count, seed=0):
+    rng = np.random.default_rng(seed)
+    for index in range(count):
+        instances = np.kron(rng.integers(0, 4, (3, 4)), np.ones((4, 4), int)).astype(np.int32)
+        yield Sample(np.zeros((12, 16, 3), np.uint8), instances,
+                     {int(i): 1 for i in np.unique(instances) if i},
+                     (instances > 0).astype(np.int32), name=f'sample {index}')
+
+
+def without(truth, segment_id):
+    kept = np.where(truth.segment_map == segment_id, 0, truth.segment_map)
+    return PanopticResult(kept, [s for s in truth.segments if s.id != segment_id])
+
+
+def test_perfect_results():
+    pairs = [(s, sample_truth(s, TOY_TAXONOMY)[0]) for s in toy_samples(4)]
+    scores = evaluate(iter(pairs), TOY_TAXONOMY)
+    assert scores['images'] == 4
+    assert scores['pq']['All']['pq'] == scores['miou']['miou'] == 1
+    assert scores['ap']['ap90'] == pytest.approx(1)
+    assert scores['objects'] == {'found': scores['pq']['Things']['tp'], 'missed': 0, 'false': 0}
+    assert 'ap_by_class' not in scores
+
+
+def test_every_measure_sees_what_is_missing():
+    sample = next(toy_samples(1))
+    truth, _ = sample_truth(sample, TOY_TAXONOMY)
+    objects = len(truth.things)
+    scores = evaluate([(sample, without(truth, truth.things[0].id))], TOY_TAXONOMY)
+    assert scores['pq']['Things']['fn'] == scores['objects']['missed'] == 1
+    assert scores['pq']['Things']['sq'] == 1
+    assert scores['pq']['Things']['pq'] == pytest.approx((objects - 1) / (objects - .5))
+    assert scores['ap']['ap'] < 1 and scores['miou']['miou'] < 1
+
+
+def test_merged_parts_equal_the_whole():
+    whole, parts = Evaluator(TOY_TAXONOMY), [Evaluator(TOY_TAXONOMY) for _ in range(2)]
+    for index, sample in enumerate(toy_samples(6)):
+        found = without(sample_truth(sample, TOY_TAXONOMY)[0], 1 + index % 3)
+        for evaluator in (whole, parts[index % 2]):
+            evaluator.add_sample(index, sample, found)
+    parts[0].merge(parts[1])
+    assert parts[0].result() == whole.result()
+
+
+def test_folders(tmp_path):
+    truth = result(row((1, 10), (2, 10)), {1: 21, 2: 7})
+    for name in ('gt', 'pred'):
+        write_panoptic(tmp_path / f'{name}.json', tmp_path / name, [(1, 'a.jpg', truth)], TAXONOMY)
+    scores = evaluate_folders(*(PanopticFolder(tmp_path / f'{n}.json') for n in ('gt', 'pred')))
+    assert scores['pq']['All']['n'] == 2
+    assert scores['ap_by_class']['per_class'] == pytest.approx({21: 1.0})
+
+
+def test_sizes_must_agree():
+    sample = next(toy_samples(1))
+    with pytest.raises(AdaptisError, match='sample 0: the ground truth is 12x16 but'):
+        evaluate([(sample, PanopticResult(np.zeros((3, 3), np.int32), []))], TOY_TAXONOMY)
+
+
+def square(value):
+    if value == 99:
+        raise AdaptisError('no square of 99.')
+    if value == -1:
+        os._exit(9)
+    return value * value, os.environ.get('OMP_NUM_THREADS')
+
+
+def test_one_process_is_this_one():
+    assert [v for v, _ in ordered_map(square, range(4), 1)] == [0, 1, 4, 9]
+
+
+def test_processes_keep_the_order_and_have_one_thread():
+    before = os.environ.get('OMP_NUM_THREADS')
+    assert list(ordered_map(square, range(30), 2)) == [(v * v, '1') for v in range(30)]
+    assert os.environ.get('OMP_NUM_THREADS') == before
+
+
+def test_errors_of_processes_arrive():
+    with pytest.raises(AdaptisError, match='no square of 99'):
+        list(ordered_map(square, [1, 99, 2], 2))
+    with pytest.raises(AdaptisError, match='was killed'):
+        list(ordered_map(square, [1, -1, 2], 2))
+
+
+def test_record_roundtrip(tmp_path):
+    metrics = {'pq': {'All': {'pq': float('nan')}, 'per_class': {7: {'tp': np.int64(3)}}},
+               'ap': {'ap50': np.float64(.25)}}
+    record = make_record(metrics, {'data': tmp_path}, label='tiny', table='1', row='adaptis')
+    write_record(tmp_path / 'r.json', record)
+    read = read_records(tmp_path)[0]
+    assert read['metrics'] == {'pq': {'All': {'pq': None}, 'per_class': {'7': {'tp': 3}}},
+                               'ap': {'ap50': .25}}
+    assert (read['table'], read['row'], read['label']) == ('1', 'adaptis', 'tiny')
+    assert read['file'] == 'r.json' and read['settings'] == {'data': str(tmp_path)}
+
+
+def test_provenance_names_commit_and_machine():
+    facts = provenance()
+    assert facts['versions']['numpy'] == np.__version__
+    assert facts['hardware']['cpu'] and facts['hardware']['cores'] >= 1
+    assert facts['commit'] is None or len(facts['commit'].rstrip('+')) == 40
+
+
+def test_what_is_no_record_is_named(tmp_path):
+    assert read_records(tmp_path / 'absent') == []
+    (tmp_path / 'x.json').write_text('{"format": 1}')
+    with pytest.raises(AdaptisError, match='x.json is no record'):
+        read_records(tmp_path)
+
+
+def test_segment_listed_twice_is_refused():
+    sample = next(toy_samples(1))
+    found = PanopticResult(np.ones((12, 16), np.int32), [Segment(1, 2, True, 1.0, 192)] * 2)
+    with pytest.raises(AdaptisError, match='lists segment 1 twice'):
+        evaluate([(sample, found)], TOY_TAXONOMY)
