@@ -86,7 +86,7 @@ def _select_proposals(encoded: EncodedImage, settings: Settings, ignore: Optiona
                       sampling_mask: Optional[np.ndarray]) -> Selection:
     occupied = _never_free(encoded, ignore, sampling_mask)
     prob = proposal_map(encoded, settings, ignore, sampling_mask)
-    points = search_proposals(prob, settings).candidates[:settings.max_candidates]
+    points = search_proposals(prob, settings).candidates[:settings.candidate_limit(encoded.size)]
     selection = Selection()
     while len(points):
         free = np.flatnonzero(~occupied[points[:, 0], points[:, 1]])[:settings.batch_size]
@@ -121,7 +121,7 @@ def _select_random(encoded: EncodedImage, settings: Settings, ignore: Optional[n
                    sampling_mask: Optional[np.ndarray], draw: Draw) -> Selection:
     free = _is_thing(encoded, settings, ignore) & ~_never_free(encoded, ignore, sampling_mask)
     selection = Selection()
-    for _ in range(settings.num_iterations):
+    for _ in range(settings.iteration_limit(encoded.size)):
         rows, cols = np.nonzero(free)
         if not len(rows):
             break

@@ -6,7 +6,7 @@ The official notebooks and samplers call them otherwise; ``OFFICIAL_NAMES`` and
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple, Union
 
 from adaptis.errors import AdaptisError
 
@@ -53,10 +53,13 @@ class Settings:
     proposal_climb : [fl_eps] maxima separated by slopes of less than this per pixel are one
     proposal_step : [fl_step] how finely maxima are ordered by height
     proposal_blur : [fl_blur] side of the box that smooths the map first; 0 or 1 = none
-    max_candidates : [max_iters] how many maxima are tried, skipped ones included
+    max_candidates : [max_iters] how many maxima of an image or tile are tried, skipped ones
+        included; None = 100 on 96x96 as in the official toy notebooks, more on larger images
+        in proportion to their area
 
     num_candidates : random points compared in one iteration
-    num_iterations : [num_iters] iterations of random sampling, per tile
+    num_iterations : [num_iters] iterations of random sampling in an image or tile; None = 40
+        on 96x96, more on larger images in proportion to their area
     confident_prob : random masks are ranked by the mean of their values above this (a constant
         in the official code)
     seed : of the random points
@@ -69,7 +72,9 @@ class Settings:
     tile : [crop_size] (height, width) of overlapping tiles; None = the whole image at once
     min_tile_overlap : [min_overlap] least share of a tile that its neighbour sees too
 
-    batch_size : how many candidates are evaluated together; results do not depend on it
+    batch_size : at most how many candidates are evaluated together (fewer on large images, which
+        gain nothing from it); results do not depend on it
+    max_pixels : a larger image must be cut into tiles, as memory grows with the image
     official : reproduce what the official code does where it is wrong.  True means: the point
         is mirrored to W - x (not W - 1 - x); ``cut_radius`` is one short at the far sides;
         random sampling accepts a mask without a pixel; an object without a pixel above
@@ -87,10 +92,10 @@ class Settings:
     proposal_climb: float = 0.003
     proposal_step: float = 0.025
     proposal_blur: int = 2
-    max_candidates: int = 100
+    max_candidates: Optional[int] = None
 
     num_candidates: int = 7
-    num_iterations: int = 40
+    num_iterations: Optional[int] = None
     confident_prob: float = 0.2
     seed: int = 0
 
@@ -103,6 +108,7 @@ class Settings:
     min_tile_overlap: float = 0.2
 
     batch_size: int = 8
+    max_pixels: int = 2 ** 22
     official: bool = False
 
     def __post_init__(self) -> None:
@@ -118,6 +124,14 @@ class Settings:
             tile = (self.tile, self.tile) if isinstance(self.tile, int) else tuple(self.tile)
             object.__setattr__(self, 'tile', tile)
             self._demand('tile', len(tile) == 2 and min(tile) >= 1, 'a positive height and width')
+
+    def candidate_limit(self, size: Tuple[int, int]) -> int:
+        """``max_candidates`` for an image or tile of (H, W)."""
+        return _by_area(self.max_candidates, 100, size)
+
+    def iteration_limit(self, size: Tuple[int, int]) -> int:
+        """``num_iterations`` for an image or tile of (H, W)."""
+        return _by_area(self.num_iterations, 40, size)
 
     def replace(self, **changes: Any) -> Settings:
         """A copy with some settings changed; AdaptisError for a name that does not exist."""
@@ -143,3 +157,31 @@ class Settings:
     def _demand(self, name: str, fulfilled: bool, what: str) -> None:
         if not fulfilled:
             raise AdaptisError(f'{name} is {getattr(self, name)} but must be {what}.')
+
+
+def _by_area(limit: Optional[int], usual: int, size: Tuple[int, int]) -> int:
+    """The limit, or if there is none the ``usual`` one of a 96x96 image grown with the area."""
+    if limit is not None:
+        return limit
+    return max(usual, usual * size[0] * size[1] // 96 ** 2)
+
+
+PRESETS: Dict[str, Settings] = {
+    'toy_v1': Settings(),
+    'toy_v2': Settings(mask_threshold=0.5, things_threshold=0.4),
+    # The thresholds of the Cityscapes models, masks 0.40 and proposals 0.35, and the defaults of
+    # the official proposal sampler.
+    'cityscapes': Settings(mask_threshold=0.40, overlap_threshold=0.4, things_threshold=0.5,
+                           proposal_threshold=0.35, proposal_blur=5, max_candidates=500,
+                           flip=True),
+}
+"""Settings by data set.  Random points use the same ones with ``sampling='random'``."""
+
+
+def get_settings(settings: Union[str, Settings]) -> Settings:
+    """Settings as they are, or a preset by name; AdaptisError if there is none."""
+    if isinstance(settings, Settings):
+        return settings
+    if settings not in PRESETS:
+        raise AdaptisError(f'There is no preset {settings!r}; there are {", ".join(PRESETS)}.')
+    return PRESETS[settings]

@@ -1,0 +1,120 @@
+"""``adaptis predict``: segment an image or a folder of images."""
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Iterator, Sequence, Tuple
+
+import numpy as np
+from tqdm import tqdm
+
+from adaptis import viz
+from adaptis.errors import AdaptisError
+from adaptis.evaluation.coco import InstancesWriter, PanopticWriter
+from adaptis.files import list_images, read_image, write_image
+from adaptis.inference.predictor import Predictor, load_predictor
+from adaptis.inference.settings import PRESETS, SAMPLING, Settings
+
+HELP = """Segment an image or every image of a folder.  Writes, into the output folder,
+overlay/*.png (for the eye), panoptic.json with panoptic/*.png (COCO panoptic format) and
+instances.json (COCO detection results); with --click also clicks/*.png."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('input', type=Path, metavar='IMAGE_OR_FOLDER')
+    parser.add_argument('--out', type=Path, required=True, metavar='DIR')
+    parser.add_argument('--checkpoint', type=Path,
+                        help='a trained network (default: the toy network that ships)')
+    parser.add_argument('--preset', choices=sorted(PRESETS), default='toy_v1',
+                        help='thresholds of a data set (default: %(default)s)')
+    parser.add_argument('--sampling', choices=SAMPLING,
+                        help='where candidate points come from (default: the preset\'s)')
+    parser.add_argument('--flip', action='store_true', default=None,
+                        help='average with the mirrored image: twice the time')
+    parser.add_argument('--tile', type=int, nargs=2, metavar=('H', 'W'),
+                        help='cut large images into overlapping tiles of this size')
+    parser.add_argument('--click', type=float, nargs=2, action='append', metavar=('X', 'Y'),
+                        default=[], help='write the mask at this point instead of segmenting '
+                        'everything; may be repeated')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Segment all that can be; raises AdaptisError at the end if some could not."""
+    paths = list_images(args.input)
+    predictor = load_predictor(args.checkpoint, _settings(args))
+    work = _clicks if args.click else _panoptic
+    failed = work(predictor, paths, args)
+    if failed:
+        raise AdaptisError(f'{failed} of {len(paths)} images could not be segmented (see above).')
+    print(f'Wrote the results for {len(paths)} image{"s" * (len(paths) > 1)} to {args.out}.')
+    return 0
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    asked = {'sampling': args.sampling, 'flip': args.flip,
+             'tile': tuple(args.tile) if args.tile else None}
+    return PRESETS[args.preset].replace(**{k: v for k, v in asked.items() if v is not None})
+
+
+def _panoptic(predictor: Predictor, paths: Sequence[Path], args: argparse.Namespace) -> int:
+    """Everything in every image; returns how many images failed."""
+    failed = 0
+    with PanopticWriter(args.out / 'panoptic.json', args.out / 'panoptic',
+                        predictor.taxonomy) as panoptic, \
+            InstancesWriter(args.out / 'instances.json') as instances:
+        for number, (path, name) in enumerate(_named(paths), start=1):
+            with _reported(path) as outcome:
+                image = read_image(path)
+                result = predictor.set_image(image).panoptic()
+            failed += outcome.failed
+            if not outcome.failed:  # a full disk is no fault of one image: it ends the run
+                panoptic.add(number, path.name, result)
+                instances.add(number, result)
+                picture = viz.overlay_panoptic(image, result, predictor.taxonomy)
+                write_image(args.out / 'overlay' / f'{name}.png', picture)
+    return failed
+
+
+def _clicks(predictor: Predictor, paths: Sequence[Path], args: argparse.Namespace) -> int:
+    """The masks at the clicked points of every image; returns how many images failed."""
+    failed = 0
+    xs, ys = np.array(args.click, dtype=float).T
+    for path, name in _named(paths):
+        with _reported(path) as outcome:
+            image = read_image(path)
+            masks, confidences = predictor.set_image(image).mask_at(x=xs, y=ys)
+        failed += outcome.failed
+        if not outcome.failed:
+            for number, (x, y) in enumerate(args.click):
+                tqdm.write(f'{path.name} at x={x:g}, y={y:g}: '
+                           f'confidence {confidences[number]:.3f}')
+                target = args.out / 'clicks' / f'{name}_{number + 1}'
+                write_image(f'{target}_overlay.png', viz.overlay_mask(image, masks[number], x, y))
+                write_image(f'{target}_mask.png', (masks[number] * 255 + 0.5).astype(np.uint8))
+    return failed
+
+
+class _Outcome:
+    failed = False
+
+
+@contextlib.contextmanager
+def _reported(path: Path) -> Iterator[_Outcome]:
+    """Print an error instead of raising it, so that the other images are still segmented."""
+    outcome = _Outcome()
+    try:
+        yield outcome
+    except AdaptisError as error:
+        outcome.failed = True
+        sentence = str(error) if str(path) in str(error) else f'{path}: {error}'
+        tqdm.write(sentence, file=sys.stderr)
+
+
+def _named(paths: Sequence[Path]) -> Iterator[Tuple[Path, str]]:
+    """Paths with a name for their results, the stem if no other image has it; shows progress."""
+    stems = Counter(path.stem for path in paths)
+    for path in tqdm(paths, unit='image', disable=len(paths) < 2):
+        yield path, path.stem if stems[path.stem] == 1 else path.name

@@ -1,0 +1,186 @@
+"""The public face of inference: an image once, then points, or everything at once."""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple, Optional, Sequence, Union
+
+import cv2
+import numpy as np
+
+from adaptis.errors import AdaptisError
+from adaptis.files import MAX_PIXELS, PathLike, read_image
+from adaptis.inference.encoded_image import EncodedImage
+from adaptis.inference.greedy import proposal_map
+from adaptis.inference.merge import to_panoptic
+from adaptis.inference.panoptic import Segmentation, segment, segment_tiles
+from adaptis.inference.settings import Settings, get_settings
+from adaptis.types import TOY_TAXONOMY, PanopticResult, Taxonomy
+
+Number = Union[float, Sequence[float], np.ndarray]
+
+
+class Clicked(NamedTuple):
+    """Masks of clicked points.
+
+    ``mask`` float32 (H, W) for one point, (N, H, W) for a batch: probabilities.
+    ``confidence`` float or float32 (N,): mean probability over the pixels above the mask
+    threshold, 0 where there are none.
+    """
+
+    mask: np.ndarray
+    confidence: Union[float, np.ndarray]
+
+
+class Predictor:
+    """Segments images with a trained network.
+
+    Parameters
+    ----------
+    net : an ``AdaptIS`` network
+    settings : thresholds, or the name of a preset
+    taxonomy : what the network's classes mean
+    ctx : where to compute; default where the network's parameters are
+    flip : overrides ``settings.flip``
+    """
+
+    def __init__(self, net, settings: Union[str, Settings] = 'toy_v1',
+                 taxonomy: Taxonomy = TOY_TAXONOMY, ctx=None, flip: Optional[bool] = None):
+        from adaptis.inference.encoded import NetworkEncoder  # loads MXNet
+        if net.num_classes != len(taxonomy) or net.num_stuff != taxonomy.num_stuff:
+            raise AdaptisError(f'The network has {net.num_classes} classes, {net.num_stuff} of '
+                               f'them stuff, but its taxonomy {len(taxonomy)} and '
+                               f'{taxonomy.num_stuff}.')
+        settings = get_settings(settings)
+        self.settings = settings if flip is None else settings.replace(flip=flip)
+        self.taxonomy = taxonomy
+        self._encode = NetworkEncoder(net, self.settings, ctx)
+        self._image: Optional[np.ndarray] = None
+        self._features: Optional[EncodedImage] = None
+
+    def set_image(self, image: np.ndarray) -> Predictor:
+        """Compute the features of an image; returns the predictor.
+
+        ``image`` is ``uint8`` or ``uint16``: (H, W, 3) RGB, (H, W, 4) RGBA or (H, W) grey.
+        With ``settings.tile`` the features of the whole image wait until a point needs them.
+        Raises AdaptisError for anything else, or if the network's outputs are not finite.
+        """
+        self._image, self._features = None, None
+        rgb = as_rgb(image)
+        if self.settings.tile is None:
+            self._features = self._encode(rgb)
+        self._image = rgb
+        return self
+
+    def mask_at(self, *, x: Number, y: Number) -> Clicked:
+        """The object at a pixel (``x`` to the right, ``y`` down), or at each of N pixels.
+
+        Raises AdaptisError if a point is outside the image or there is no image yet.
+        """
+        points = self._points(x, y)
+        masks = self._encoded().masks_at(points)
+        scores = np.array([self._confidence(mask) for mask in masks], np.float32)
+        if np.ndim(x) == 0 and np.ndim(y) == 0:
+            return Clicked(masks[0], float(scores[0]))
+        return Clicked(masks, scores)
+
+    def panoptic(self, ignore: Optional[np.ndarray] = None,
+                 keep_masks: bool = False) -> PanopticResult:
+        """Every object and all stuff of the image.
+
+        Parameters
+        ----------
+        ignore : (H, W), > 0 where nothing is to be found
+        keep_masks : also return the soft mask of each object
+        """
+        found = self.segmentation(ignore)
+        return to_panoptic(found.merged, found.stuff_prob, self.taxonomy, keep_masks)
+
+    def segmentation(self, ignore: Optional[np.ndarray] = None) -> Segmentation:
+        """What :meth:`panoptic` is made from: soft masks, class probabilities, cost."""
+        image = self._checked_image()
+        if ignore is not None and ignore.shape != image.shape[:2]:
+            raise AdaptisError(f'The ignore mask is {_size(ignore)} but the image is '
+                               f'{_size(image)}.')
+        if self.settings.tile is None:
+            return segment(self._encoded(), self.settings, ignore)
+        return segment_tiles(self._encode, image, self.settings, ignore)
+
+    def proposal_map(self) -> np.ndarray:
+        """float32 (H, W): how good a point each pixel is, as the search for candidates sees it."""
+        return proposal_map(self._encoded(), self.settings)
+
+    def _encoded(self) -> EncodedImage:
+        if self._features is None:
+            self._features = self._encode(self._checked_image())
+        return self._features
+
+    def _checked_image(self) -> np.ndarray:
+        if self._image is None:
+            raise AdaptisError('There is no image yet: call set_image first.')
+        return self._image
+
+    def _points(self, x: Number, y: Number) -> np.ndarray:
+        height, width = self._checked_image().shape[:2]
+        try:
+            points = np.stack(np.broadcast_arrays(y, x), axis=-1).astype(np.float32)
+        except (TypeError, ValueError) as error:
+            raise AdaptisError('x and y must be numbers, or as many of one as of the other.'
+                               ) from error
+        points = points.reshape(-1, 2)
+        inside = ((points >= 0) & (points <= (height - 1, width - 1))).all(axis=1)
+        if not inside.all():
+            row, col = points[~inside][0]
+            raise AdaptisError(f'The point x={col:g}, y={row:g} is outside the image: x goes from '
+                               f'0 to {width - 1}, y from 0 to {height - 1}.')
+        return points
+
+    def _confidence(self, mask: np.ndarray) -> float:
+        inside = mask[mask > self.settings.mask_threshold]
+        return float(inside.mean()) if inside.size else 0.0
+
+
+def predict(image: Union[PathLike, np.ndarray], checkpoint: Optional[PathLike] = None,
+            settings: Union[str, Settings] = 'toy_v1') -> PanopticResult:
+    """Segment one picture (a path or an array); for several, make a :class:`Predictor` once.
+
+    ``checkpoint`` is by default the one that ships.  Raises AdaptisError if either is no good.
+    """
+    pixels = image if isinstance(image, np.ndarray) else read_image(image)
+    return load_predictor(checkpoint, settings).set_image(pixels).panoptic()
+
+
+def load_predictor(checkpoint: Optional[PathLike] = None,
+                   settings: Union[str, Settings] = 'toy_v1', ctx=None) -> Predictor:
+    """A :class:`Predictor` with the network of a checkpoint, by default the one that ships."""
+    from adaptis.model import load_model  # loads MXNet
+    return Predictor(load_model(checkpoint or shipped_checkpoint()), settings, ctx=ctx)
+
+
+def shipped_checkpoint() -> Path:
+    """The toy checkpoint inside the package."""
+    return Path(__file__).resolve().parents[1] / 'pretrained' / 'toy_v1.params'
+
+
+def as_rgb(image: np.ndarray) -> np.ndarray:
+    """An array as RGB ``uint8`` (H, W, 3): grey is repeated, alpha dropped, 16 bits scaled to 8.
+
+    Raises AdaptisError if it is no image, empty, or too large.
+    """
+    if not isinstance(image, np.ndarray) or image.dtype not in (np.uint8, np.uint16):
+        kind = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
+        raise AdaptisError(f'An image must be a NumPy array of 8- or 16-bit pixels (uint8, '
+                           f'uint16), not {kind}.')
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3, 4)):
+        raise AdaptisError(f'An image must be (H, W), (H, W, 3) or (H, W, 4), not {_size(image)}.')
+    if not 0 < image.shape[0] * image.shape[1] <= MAX_PIXELS:
+        raise AdaptisError(f'The image is {image.shape[0]}x{image.shape[1]}; it must have from 1 '
+                           f'to {MAX_PIXELS:,} pixels.')
+    if image.dtype == np.uint16:
+        image = (image / 257.0 + 0.5).astype(np.uint8)
+    if image.ndim == 2 or image.shape[2] == 1:
+        return cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_GRAY2RGB)
+    return np.array(image[..., :3])
+
+
+def _size(array: np.ndarray) -> str:
+    return 'x'.join(str(s) for s in array.shape)

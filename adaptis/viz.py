@@ -1,0 +1,136 @@
+"""Pictures of results: overlays, heat maps, contact sheets.  All are RGB ``uint8`` (H, W, 3)."""
+from __future__ import annotations
+
+import colorsys
+from typing import Optional, Sequence
+
+import cv2
+import numpy as np
+
+from adaptis.errors import AdaptisError
+from adaptis.types import PanopticResult, Taxonomy
+
+_GOLDEN = 0.618034  # of a turn: hues of consecutive numbers end up far apart
+_CAPTION_HEIGHT = 18
+
+
+def distinct_colors(count: int) -> np.ndarray:
+    """``count`` colours that are easy to tell apart, uint8 (count, 3); the k-th never changes."""
+    colors = [colorsys.hsv_to_rgb(k * _GOLDEN % 1, 0.9 - 0.35 * (k % 3 == 1),
+                                  1.0 - 0.3 * (k % 3 == 2)) for k in range(count)]
+    return (np.array(colors).reshape(-1, 3) * 255 + 0.5).astype(np.uint8)
+
+
+def color_ids(ids: np.ndarray, background: Sequence[int] = (0, 0, 0)) -> np.ndarray:
+    """An id mask (H, W), 0 = none, with a colour per id."""
+    present, index = np.unique(ids, return_inverse=True)
+    colors = distinct_colors(len(present) - int((present == 0).any()))
+    if (present == 0).any():
+        zero = int(np.searchsorted(present, 0))
+        colors = np.insert(colors, zero, background, axis=0)
+    return colors[index.reshape(ids.shape)]
+
+
+def overlay_instances(image: np.ndarray, ids: np.ndarray, alpha: float = 0.55) -> np.ndarray:
+    """An image with its objects tinted and outlined; ``ids`` int (H, W), 0 = none."""
+    colors = color_ids(ids)
+    inside = ids != 0
+    blended = image.copy()
+    blended[inside] = (image[inside] * (1 - alpha) + colors[inside] * alpha + 0.5).astype(np.uint8)
+    edge = inside & _borders(ids)
+    blended[edge] = colors[edge]
+    return blended
+
+
+def overlay_panoptic(image: np.ndarray, result: PanopticResult,
+                     taxonomy: Optional[Taxonomy] = None, alpha: float = 0.55) -> np.ndarray:
+    """An image with its things tinted and outlined, and its stuff in the taxonomy's colours.
+
+    Raises AdaptisError if the result has another size than the image.
+    """
+    if result.segment_map.shape != image.shape[:2]:
+        raise AdaptisError(f'The result is {result.segment_map.shape} but the image is '
+                           f'{image.shape[:2]}.')
+    tinted = image.copy()
+    for segment in result.segments if taxonomy is not None else ():
+        if not segment.isthing:
+            inside = result.segment_map == segment.id
+            color = np.array(taxonomy.by_id(segment.category_id).color)
+            tinted[inside] = (image[inside] * 0.7 + color * 0.3 + 0.5).astype(np.uint8)
+    return overlay_instances(tinted, thing_ids(result), alpha)
+
+
+def thing_ids(result: PanopticResult) -> np.ndarray:
+    """The segment map with its stuff removed, int32 (H, W)."""
+    top = int(result.segment_map.max(initial=0)) + 1
+    keep = np.zeros(top, np.int32)
+    for segment in result.things:
+        if segment.id < top:
+            keep[segment.id] = segment.id
+    return keep[result.segment_map]
+
+
+def overlay_mask(image: np.ndarray, mask: np.ndarray, x: Optional[float] = None,
+                 y: Optional[float] = None) -> np.ndarray:
+    """An image reddened by a soft mask, float (H, W) in [0, 1]; and the click, if given."""
+    weight = 0.7 * np.clip(mask, 0, 1)[..., None]
+    tinted = (image * (1 - weight) + np.array([255, 40, 40]) * weight + 0.5).astype(np.uint8)
+    if x is not None and y is not None:
+        cv2.drawMarker(tinted, (int(round(x)), int(round(y))), (0, 90, 255), cv2.MARKER_CROSS,
+                       markerSize=7, thickness=1)
+    return tinted
+
+
+def heat(prob: np.ndarray) -> np.ndarray:
+    """A probability map (H, W) as colours from dark blue (0) to yellow (1)."""
+    grey = (np.clip(np.nan_to_num(prob), 0, 1) * 255 + 0.5).astype(np.uint8)
+    return cv2.cvtColor(cv2.applyColorMap(grey, cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB)
+
+
+def contact_sheet(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str] = (),
+                  scale: int = 1, gap: int = 4) -> np.ndarray:
+    """Pictures in a grid, one list a row, on white.
+
+    Parameters
+    ----------
+    rows : RGB uint8 (H, W, 3); sizes may differ, a cell is as large as the largest
+    titles : a caption above each column
+    scale : enlarge every pixel to a square of this side
+    """
+    pictures = [p for row in rows for p in row]
+    if not pictures:
+        raise AdaptisError('A contact sheet needs at least one picture.')
+    height = max(p.shape[0] for p in pictures) * scale + gap
+    width = max(p.shape[1] for p in pictures) * scale + gap
+    top = _CAPTION_HEIGHT if titles else 0
+    columns = max(len(row) for row in rows)
+    sheet = np.full((top + gap + height * len(rows), gap + width * columns, 3), 255, np.uint8)
+    for i, row in enumerate(rows):
+        for j, picture in enumerate(row):
+            big = picture.repeat(scale, axis=0).repeat(scale, axis=1)
+            y, x = top + gap + i * height, gap + j * width
+            sheet[y:y + big.shape[0], x:x + big.shape[1]] = big
+    for j, title in enumerate(titles):
+        cv2.putText(sheet, title, (gap + j * width, _CAPTION_HEIGHT - 4), cv2.FONT_HERSHEY_SIMPLEX,
+                    0.4, (0, 0, 0), 1, cv2.LINE_AA)
+    return sheet
+
+
+def result_row(image: np.ndarray, result: PanopticResult, proposals: Optional[np.ndarray] = None,
+               truth: Optional[np.ndarray] = None) -> list:
+    """One row of a contact sheet: image, proposal map, found objects, true ones (id mask)."""
+    row = [image]
+    if proposals is not None:
+        row.append(heat(proposals))
+    row.append(overlay_panoptic(image, result))
+    if truth is not None:
+        row.append(overlay_instances(image, truth))
+    return row
+
+
+def _borders(ids: np.ndarray) -> np.ndarray:
+    """bool (H, W): pixels with another id to the right of or below them."""
+    border = np.zeros(ids.shape, bool)
+    border[:, :-1] |= ids[:, :-1] != ids[:, 1:]
+    border[:-1] |= ids[:-1] != ids[1:]
+    return border
