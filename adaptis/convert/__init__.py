@@ -1,0 +1,1 @@
+"""Official checkpoints -> this project's parameters."""

@@ -1,0 +1,283 @@
+"""Losses of AdaptIS and the statistics they keep.
+
+Every loss returns one value per sample, shape (B,).  Labels are 1 (object),
+0 (not) and -1 (ignore) for the sigmoid losses, class indices and -1 for the
+softmax ones.
+"""
+from __future__ import annotations
+
+from typing import Dict, Tuple
+
+import numpy as np
+
+from adaptis.errors import AdaptisError
+from adaptis.runtime import mx
+
+Loss = mx.gluon.loss.Loss
+SAMPLE = dict(axis=0, exclude=True)
+
+
+class NormalizedFocalLossSigmoid(Loss):
+    """Normalised Focal Loss for masks (section 4, equation 3).
+
+    Focal weights (1 - p)^gamma are scaled so that their mean over a sample is
+    one; no gradient flows through that scale.
+
+    Parameters
+    ----------
+    alpha : weight of object pixels, 1 - alpha of the others
+    size_average : divide by the number of pixels that are not ignored; else sum, times ``scale``
+    k_sum : running mean of the scale (0.9 old + 0.1 new) over samples without ignored pixels
+    """
+
+    def __init__(self, alpha: float = 0.5, gamma: float = 2.0, eps: float = 1e-12,
+                 size_average: bool = True, scale: float = 1.0, ignore_label: int = -1):
+        super().__init__(weight=None, batch_axis=0)
+        self._alpha, self._gamma, self._eps = alpha, gamma, eps
+        self._size_average, self._scale, self._ignore = size_average, scale, ignore_label
+        self.k_sum = 0.0
+
+    def hybrid_forward(self, F, pred, label):
+        positive = label > 0
+        valid = label != self._ignore
+        probability = F.sigmoid(pred)
+        p = F.where(positive, probability, 1 - probability)
+        p = F.where(valid, p, F.ones_like(p))
+        beta = (1 - p) ** self._gamma
+        scale = F.sum(F.ones_like(p), **SAMPLE) / (F.sum(beta, **SAMPLE) + self._eps)
+        scale = F.BlockGrad(scale)
+        if F is mx.nd:
+            self._update_k_sum(scale, valid)
+        alpha = self._alpha * positive + (1 - self._alpha) * (1 - positive)
+        loss = -alpha * valid * beta * F.log(F.minimum(p + self._eps, F.ones_like(p)))
+        loss = F.sum(loss, **SAMPLE) * scale
+        if self._size_average:
+            return loss / (F.sum(valid, **SAMPLE) + self._eps)
+        return loss * self._scale
+
+    def _update_k_sum(self, scale, valid) -> None:
+        whole = valid.reshape((0, -1)).min(axis=1).asnumpy() > 0
+        if whole.any():
+            self.k_sum = 0.9 * self.k_sum + 0.1 * float(scale.asnumpy()[whole].mean())
+
+
+class NormalizedFocalLossSoftmax(Loss):
+    """Normalised Focal Loss for semantic classes: (B, K, H, W), (B, H, W) -> (B,)."""
+
+    def __init__(self, gamma: float = 1.0, eps: float = 1e-10, ignore_label: int = -1):
+        super().__init__(weight=None, batch_axis=0)
+        self._gamma, self._eps, self._ignore = gamma, eps, ignore_label
+        self.k_sum = 0.0
+
+    def hybrid_forward(self, F, pred, label):
+        valid = label != self._ignore
+        p = F.pick(F.softmax(pred, axis=1), label, axis=1, mode='clip')
+        p = F.where(valid, p, F.ones_like(p))
+        beta = (1 - p) ** self._gamma
+        count = F.sum(valid, **SAMPLE)
+        scale = F.BlockGrad(count / (F.sum(beta, **SAMPLE) + self._eps))
+        if F is mx.nd:
+            self.k_sum = 0.9 * self.k_sum + 0.1 * float(scale.mean().asscalar())
+        loss = -valid * beta * F.log(F.minimum(p + self._eps, F.ones_like(p)))
+        return F.sum(loss, **SAMPLE) * scale / (count + self._eps)
+
+
+class FocalLoss(Loss):
+    """Focal loss (Lin et al. 2017), divided by the number of object pixels.
+
+    ``official=True`` divides by that number even where it is 0, as the official
+    code does: a sample without an object then gives about 1e10.
+    """
+
+    def __init__(self, alpha: float = 0.25, gamma: float = 2.0, eps: float = 1e-9,
+                 official: bool = False, ignore_label: int = -1):
+        super().__init__(weight=None, batch_axis=0)
+        self._alpha, self._gamma, self._eps = alpha, gamma, eps
+        self._least = 0.0 if official else 1.0
+        self._ignore = ignore_label
+
+    def hybrid_forward(self, F, pred, label):
+        positive = label == 1
+        valid = label != self._ignore
+        probability = F.sigmoid(pred)
+        p = F.where(positive, probability, 1 - probability)
+        p = F.where(valid, p, F.ones_like(p))
+        alpha = self._alpha * positive + (1 - self._alpha) * (1 - positive)
+        loss = -alpha * valid * (1 - p) ** self._gamma * F.log(
+            F.minimum(p + self._eps, F.ones_like(p)))
+        count = F.maximum(F.sum(positive, **SAMPLE), F.ones_like(F.sum(p, **SAMPLE)) * self._least)
+        return F.sum(loss, **SAMPLE) / (count + self._eps)
+
+
+class SigmoidBinaryCrossEntropy(Loss):
+    """Binary cross-entropy with soft labels; ignored entries give 0 but count in the mean."""
+
+    def __init__(self, from_sigmoid: bool = False, ignore_label: int = -1):
+        super().__init__(weight=None, batch_axis=0)
+        self._from_sigmoid, self._ignore = from_sigmoid, ignore_label
+
+    def hybrid_forward(self, F, pred, label):
+        valid = label != self._ignore
+        label = F.where(valid, label, F.zeros_like(label))
+        if self._from_sigmoid:
+            loss = -(F.log(pred + 1e-12) * label + F.log(1 - pred + 1e-12) * (1 - label))
+        else:
+            loss = F.relu(pred) - pred * label + F.Activation(-F.abs(pred), act_type='softrelu')
+        return F.mean(F.where(valid, loss, F.zeros_like(loss)), **SAMPLE)
+
+
+class SoftmaxCrossEntropy(Loss):
+    """Cross-entropy over classes: (B, K, H, W), (B, H, W) -> (B,), mean over labelled pixels.
+
+    ``official=True`` returns what the official code returns, the mean over all
+    pixels, while the gradient is that of its output layer: divided by the
+    labelled pixels of the whole batch (of one image without ``size_average``,
+    counting all pixels), times ``grad_scale``.
+    """
+
+    def __init__(self, ignore_label: int = -1, official: bool = False, size_average: bool = True,
+                 grad_scale: float = 1.0):
+        super().__init__(weight=None, batch_axis=0)
+        self._ignore, self._official = ignore_label, official
+        self._size_average, self._grad_scale = size_average, grad_scale
+
+    def hybrid_forward(self, F, pred, label):
+        valid = label != self._ignore
+        log_p = F.pick(F.log_softmax(pred, axis=1), label, axis=1, mode='clip')
+        total = F.sum(-log_p * valid, **SAMPLE)
+        if not self._official:
+            return total / F.maximum(F.sum(valid, **SAMPLE), F.ones_like(total))
+        pixels = F.sum(F.ones_like(label), **SAMPLE)
+        value = F.BlockGrad(total / pixels)
+        count = F.sum(valid) if self._size_average else F.mean(pixels)
+        follow = F.broadcast_div(total, count) * self._grad_scale
+        return value + follow - F.BlockGrad(follow)
+
+
+class AdaptiveIoU:
+    """Running IoU of masks at a threshold that follows the network (official training metric).
+
+    ``update`` tries the threshold, and a step below and above it; the best one
+    attracts the threshold by 1 %.
+    """
+
+    def __init__(self, init_thresh: float = 0.4, step: float = 0.025, momentum: float = 0.99,
+                 iou_momentum: float = 0.9):
+        self.threshold, self.ema = init_thresh, 0.0
+        self._step, self._momentum, self._iou_momentum = step, momentum, iou_momentum
+        self._sum, self._count = 0.0, 0
+
+    def update(self, probabilities: np.ndarray, labels: np.ndarray) -> None:
+        """``probabilities`` and ``labels`` (1, 0, -1) of shape (P, ...)."""
+        if not (labels > 0).any():
+            return
+        best_iou, best = -1.0, self.threshold
+        for threshold in (self.threshold, self.threshold - self._step,
+                          self.threshold + self._step):
+            iou = mask_iou(probabilities > threshold, labels)
+            iou = iou[iou >= 0]
+            mean = float(iou.mean()) if iou.size else 0.0
+            if mean > best_iou:
+                best_iou, best = mean, threshold
+        self.threshold = self._momentum * self.threshold + (1 - self._momentum) * best
+        self.ema = self._iou_momentum * self.ema + (1 - self._iou_momentum) * best_iou
+        self._sum += best_iou
+        self._count += 1
+
+    def epoch_value(self) -> float:
+        """Mean over all updates."""
+        return self._sum / max(self._count, 1)
+
+    def state(self) -> Dict[str, float]:
+        """All that ``load_state`` needs."""
+        return {'threshold': self.threshold, 'ema': self.ema, 'sum': self._sum,
+                'count': self._count}
+
+    def load_state(self, state: Dict[str, float]) -> None:
+        """Take over what ``state`` gave."""
+        self.threshold, self.ema = state['threshold'], state['ema']
+        self._sum, self._count = state['sum'], state['count']
+
+
+def mask_iou(masks: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """IoU of (P, ...) boolean masks with labels > 0, ignored pixels left out; -1 if both are empty."""
+    masks = (masks & (labels != -1)).reshape(len(masks), -1)
+    objects = (labels > 0).reshape(len(labels), -1)
+    both = np.count_nonzero(masks & objects, axis=1)
+    either = np.count_nonzero(masks | objects, axis=1)
+    return np.where(either > 0, both / np.maximum(either, 1), -1.0)
+
+
+class ProposalsIoULoss:
+    """Loss of the point proposal branch (section 3.5; labels as in the official code).
+
+    The masks predicted from an image's points are scored against their objects;
+    points that score badly are labelled 0, good ones 0.7 to 1, and the branch
+    learns these labels by binary cross-entropy.
+
+    Parameters
+    ----------
+    bad_percentile : share of an image's points, in percent, that counts as bad
+    official : an image all of whose scores are 0 or less raises ValueError, as
+        there; else it is ignored
+    """
+
+    def __init__(self, bad_percentile: float = 30, init_iou_thresh: float = 0.35,
+                 official: bool = False):
+        self.iou = AdaptiveIoU(init_iou_thresh)
+        self._percentile, self._official = bad_percentile, official
+        self._bce = SigmoidBinaryCrossEntropy()
+
+    def __call__(self, proposals, instances, labels, batch_size: int):
+        """(B*N, 1) logits, (B*N, 1, H, W) instance logits and labels -> loss (B*N,)."""
+        quality = self.labels(mx.nd.sigmoid(instances).asnumpy(), labels.asnumpy(), batch_size)
+        target = mx.nd.array(quality.reshape(-1, 1), ctx=proposals.context)
+        return self._bce(proposals, target)
+
+    def labels(self, probabilities: np.ndarray, masks: np.ndarray, batch_size: int) -> np.ndarray:
+        """Soft labels of the points, (B, N) in {-1, 0} or [0.7, 1]."""
+        self.iou.update(probabilities, masks)
+        iou = mask_iou(probabilities > self.iou.threshold, masks)
+        flat, truth = (a.reshape(len(a), -1) for a in (probabilities, masks))
+        inside = (flat * truth).sum(axis=1) / np.maximum(truth.sum(axis=1), 1)
+        images = zip(iou.reshape(batch_size, -1), (iou * inside).reshape(batch_size, -1))
+        return np.stack([self._label_image(*image) for image in images]).astype(np.float32)
+
+    def _label_image(self, iou: np.ndarray, score: np.ndarray) -> np.ndarray:
+        if (iou < 0).any():
+            return np.full(len(iou), -1.0)
+        spread = np.ptp(iou) > 0.1
+        threshold = (0.95 * np.percentile(score, self._percentile) if spread
+                     else 0.99 * score.min())
+        good = score > threshold
+        if not good.any():
+            if self._official:
+                raise ValueError('no point of the image scores above the threshold')
+            return np.full(len(iou), -1.0)
+        low, high = _range(score[good])
+        label = np.ones(len(score))
+        if high - low > 1e-3:
+            label = 0.7 + 0.3 * (score - low) / (high - low)
+        return np.where(good, label, 0.0)
+
+
+def _range(values: np.ndarray) -> Tuple[float, float]:
+    return float(values.min()), float(values.max())
+
+
+INSTANCE_LOSSES = {
+    'normalized_focal': lambda: NormalizedFocalLossSigmoid(alpha=0.5, gamma=2),
+    'focal': FocalLoss,
+    'bce': SigmoidBinaryCrossEntropy,
+}
+SEMANTIC_LOSSES = {
+    'normalized_focal': lambda: NormalizedFocalLossSoftmax(gamma=1),
+    'cross_entropy': SoftmaxCrossEntropy,
+}
+
+
+def make_loss(table: Dict, name: str, what: str) -> Loss:
+    """A loss by name; AdaptisError if there is none."""
+    if name not in table:
+        raise AdaptisError(f'There is no {what} loss "{name}": choose one of {sorted(table)}.')
+    return table[name]()

@@ -1,0 +1,5 @@
+"""Networks, by name and from files."""
+from adaptis.model.adaptis import AdaptIS
+from adaptis.model.zoo import MODELS, get_model, load_model, save_model
+
+__all__ = ['AdaptIS', 'MODELS', 'get_model', 'load_model', 'save_model']

@@ -1,0 +1,198 @@
+"""Building blocks shared by the networks.
+
+All of them are shape-free: they remember no size, so a block is hybridized once
+for every image size and number of points.
+"""
+from __future__ import annotations
+
+from typing import Optional, Sequence
+
+from adaptis.runtime import mx
+
+nn = mx.gluon.nn
+HybridBlock = mx.gluon.HybridBlock
+
+COORDINATES = {'relative': 3, 'absolute': 3, 'none': 0}
+
+
+def conv_unit(channels: int, in_channels: int, kernel: int = 3, bias: bool = True) -> HybridBlock:
+    """Convolution -> ReLU -> BatchNorm, in this order, "same" padding (official AdaptIS units)."""
+    unit = nn.HybridSequential()
+    unit.add(nn.Conv2D(channels, kernel, padding=kernel // 2, in_channels=in_channels,
+                       use_bias=bias),
+             nn.Activation('relu'),
+             nn.BatchNorm(in_channels=channels))
+    return unit
+
+
+class Normalize(HybridBlock):
+    """RGB images 0..255 -> (x / 255 - mean) / std, channel by channel; any shape (B, 3, H, W)."""
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]):
+        super().__init__()
+        self._affine = [(1.0 / (255.0 * s), -m / s) for m, s in zip(mean, std)]
+
+    def hybrid_forward(self, F, x):
+        channels = [F.slice_axis(x, axis=1, begin=i, end=i + 1) * scale + shift
+                    for i, (scale, shift) in enumerate(self._affine)]
+        return F.concat(*channels, dim=1)
+
+
+class SamplePoints(HybridBlock):
+    """Bilinear samples of a map at points: (B, C, h, w), (B, N, 2) -> (B*N, C).
+
+    A point is (row, col) in image pixels; ``stride`` is image pixels per map
+    pixel.  Positions up to one pixel outside the map are clamped to its border,
+    further ones give 0: this is RoIAlign with a single sample at the point.
+    """
+
+    def __init__(self, stride: int = 1):
+        super().__init__()
+        self._scale = 1.0 / stride
+
+    def hybrid_forward(self, F, feature_map, points):
+        points = F.BlockGrad(points) * self._scale
+        image = F.broadcast_like(
+            F.contrib.arange_like(points, axis=0).reshape((-1, 1, 1)), points,
+            lhs_axes=(1,), rhs_axes=(1,))
+        cols_rows = F.reverse(points, axis=2)
+        rois = F.concat(image, cols_rows - 0.5, cols_rows + 0.5, dim=2).reshape((-3, 0))
+        return F.flatten(F.contrib.ROIAlign(
+            feature_map, rois, pooled_size=(1, 1), spatial_scale=1.0, sample_ratio=1))
+
+
+class CoordinateMaps(HybridBlock):
+    """Coordinate features of points on the grid of a feature map (section 3.3).
+
+    (B, C, h, w), (B, N, 2) -> (B*N, 3, h, w): row offset, column offset and
+    distance.  ``kind='relative'`` measures them from the point, in units of
+    ``radius`` image pixels, clipped to [-1, 1] (Relative CoordConv; the distance
+    is taken before clipping).  ``kind='absolute'`` is plain CoordConv: rows and
+    columns run from -1 to 1 over the map and the distance is to its centre.
+    """
+
+    def __init__(self, kind: str, radius: float, stride: int = 1):
+        super().__init__()
+        self._kind = kind
+        self._stride = stride
+        self._radius = float(radius)
+
+    def hybrid_forward(self, F, feature_map, points):
+        rows = F.contrib.arange_like(feature_map, axis=2).reshape((1, 1, -1, 1))
+        cols = F.contrib.arange_like(feature_map, axis=3).reshape((1, 1, 1, -1))
+        points = F.BlockGrad(points).reshape((-3, 0))
+        row = F.slice_axis(points, axis=1, begin=0, end=1).reshape((-1, 1, 1, 1))
+        col = F.slice_axis(points, axis=1, begin=1, end=2).reshape((-1, 1, 1, 1))
+        if self._kind == 'relative':
+            dy = self._relative(F, rows, row)
+            dx = self._relative(F, cols, col)
+        else:
+            dy = F.broadcast_add(self._centred(F, rows), row * 0)
+            dx = F.broadcast_add(self._centred(F, cols), col * 0)
+        distance = F.sqrt(F.broadcast_add(dy * dy, dx * dx))
+        maps = F.concat(F.broadcast_like(dy, distance), F.broadcast_like(dx, distance), distance,
+                        dim=1)
+        return F.clip(maps, -1, 1)
+
+    def _relative(self, F, grid, origin):
+        return F.broadcast_sub(grid, origin / self._stride) * (self._stride / self._radius)
+
+    @staticmethod
+    def _centred(F, grid):
+        half = F.max(grid) / 2
+        return F.broadcast_div(F.broadcast_sub(grid, half), F.broadcast_maximum(half, half * 0 + 1))
+
+
+class PointConv(HybridBlock):
+    """3x3 convolution of concat(coordinates, features), without building that concatenation.
+
+    A convolution is linear in its input channels, so the features' share is
+    computed once per image and only the coordinates' share once per point:
+    (B, C, h, w), (B*N, K, h, w), (B, N, 2) -> (B*N, channels, h, w), equal to
+    convolving [coordinates, features] up to rounding.  The weights keep the
+    layout of the joint convolution, coordinates first.
+    """
+
+    def __init__(self, channels: int, in_channels: int, coordinates: int):
+        super().__init__()
+        self._coordinates = coordinates
+        self._kwargs = dict(kernel=(3, 3), pad=(1, 1), num_filter=channels)
+        with self.name_scope():
+            self.weight = self.params.get('weight', shape=(channels, coordinates + in_channels, 3, 3))
+            self.bias = self.params.get('bias', shape=(channels,), init='zeros')
+
+    def hybrid_forward(self, F, features, coordinates, points, weight, bias):
+        split = self._coordinates
+        per_image = F.Convolution(features, F.slice_axis(weight, axis=1, begin=split, end=None),
+                                  bias, **self._kwargs)
+        if not split:
+            return per_point(F, per_image, points)
+        per_coordinate = F.Convolution(coordinates, F.slice_axis(weight, axis=1, begin=0, end=split),
+                                       no_bias=True, **self._kwargs)
+        if is_eager_training(F):
+            return per_coordinate + per_point(F, per_image, points)
+        per_coordinate = F.reshape_like(per_coordinate, points, lhs_begin=0, lhs_end=1,
+                                        rhs_begin=0, rhs_end=2)
+        return F.broadcast_add(F.expand_dims(per_image, 1), per_coordinate).reshape((-3, 0, 0, 0))
+
+
+def per_point(F, per_image, points):
+    """Repeat maps of images for each of their points: (B, C, h, w), (B, N, 2) -> (B*N, C, h, w)."""
+    return F.broadcast_like(F.expand_dims(per_image, 1), points, lhs_axes=(1,),
+                            rhs_axes=(1,)).reshape((-3, 0, 0, 0))
+
+
+def is_eager_training(F) -> bool:
+    """Whether a block runs imperatively inside ``autograd.record``."""
+    return F is mx.nd and mx.autograd.is_training()
+
+
+class AdaIN(HybridBlock):
+    """Adaptive instance normalisation (section 3.2, equation 1).
+
+    (P, C, h, w), (P, Q) -> (P, C, h, w): every channel of every point is brought
+    to zero mean and unit deviation over the map, then multiplied by a scale and
+    shifted by a bias that two dense layers draw from the point's query.
+
+    Parameters
+    ----------
+    epsilon
+        Added to the variance.  The official code has none (0), so that a channel
+        without any variation, as a dead ReLU leaves it, turns the mask into NaN.
+    """
+
+    def __init__(self, channels: int, query_channels: int, epsilon: float = 1e-5):
+        super().__init__()
+        self._epsilon = epsilon
+        with self.name_scope():
+            self.scale = nn.Dense(channels, in_units=query_channels, bias_initializer='ones')
+            self.bias = nn.Dense(channels, in_units=query_channels)
+
+    def hybrid_forward(self, F, x, query):
+        scale, bias = self.scale(query), self.bias(query)
+        if is_eager_training(F):
+            return self._by_batch_norm(F, x, scale, bias)
+        flat = x.reshape((-3, -3))
+        pixel = F.BlockGrad(F.slice_axis(flat, axis=0, begin=0, end=1)).reshape((-1,))
+        flat = F.LayerNorm(flat, F.ones_like(pixel), F.zeros_like(pixel), eps=self._epsilon)
+        x = F.reshape_like(flat, x)
+        x = F.broadcast_mul(x, F.expand_dims(F.expand_dims(scale, 2), 2))
+        return F.broadcast_add(x, F.expand_dims(F.expand_dims(bias, 2), 2))
+
+    def _by_batch_norm(self, F, x, scale, bias):
+        """The same by the BatchNorm kernel, whose gradient is twice as fast on a CPU."""
+        flat = F.expand_dims(x.reshape((-3, 0, 0)), 0)
+        unused = F.zeros((flat.shape[1],), ctx=x.context)
+        flat = F.BatchNorm(flat, scale.reshape((-1,)), bias.reshape((-1,)), unused, unused.copy(),
+                           eps=self._epsilon, fix_gamma=False)
+        return F.reshape_like(flat, x)
+
+
+def stack_units(widths: Sequence[int], kernel: int = 3, last: Optional[int] = None) -> HybridBlock:
+    """Units from ``widths[0]`` to ``widths[-1]`` channels, then a 1x1 convolution to ``last``."""
+    layers = nn.HybridSequential()
+    for source, target in zip(widths, widths[1:]):
+        layers.add(conv_unit(target, source, kernel))
+    if last is not None:
+        layers.add(nn.Conv2D(last, 1, in_channels=widths[-1]))
+    return layers

@@ -1,0 +1,132 @@
+"""Networks by name, and their files: ``<name>.params`` beside ``<name>.json``."""
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+from typing import Any, Dict, Mapping, Optional
+
+import numpy as np
+
+from adaptis.errors import AdaptisError
+from adaptis.files import PathLike, atomic_write
+from adaptis.model.adaptis import AdaptIS
+from adaptis.runtime import mx
+
+MODELS = {'adaptis_toy': AdaptIS}
+PRETRAINED = {'toy_v1': Path(__file__).parents[1] / 'pretrained' / 'toy_v1.params'}
+
+
+def get_model(name: str, **kwargs: Any) -> AdaptIS:
+    """A network, not yet initialised.
+
+    Parameters
+    ----------
+    name : 'adaptis_toy'
+    kwargs : of the network's constructor, for instance ``width=16``
+
+    Raises AdaptisError if there is no such network or argument.
+    """
+    if name not in MODELS:
+        raise AdaptisError(f'There is no network "{name}": choose one of {sorted(MODELS)}.')
+    known = set(inspect.signature(MODELS[name]).parameters)
+    unknown = sorted(set(kwargs) - known)
+    if unknown:
+        raise AdaptisError(f'The network "{name}" has no option {", ".join(unknown)}; '
+                           f'it has {", ".join(sorted(known))}.')
+    net = MODELS[name](**kwargs)
+    net.description = {'name': name, **kwargs}
+    return net
+
+
+def save_model(net: AdaptIS, path: PathLike, info: Optional[Mapping[str, Any]] = None,
+               dtype: str = 'float32') -> None:
+    """Write parameters to ``path`` and what describes them to ``.json`` beside it.
+
+    ``net`` comes from ``get_model`` or ``load_model``.  ``info`` is kept in the
+    JSON (where the parameters come from); ``dtype='float16'`` halves the file.
+    """
+    arrays = {name: parameter._reduce().astype(dtype)
+              for name, parameter in net._collect_params_with_prefix().items()}
+    text = json.dumps({'model': net.description, **(info or {})}, indent=2)
+    path = Path(path)
+    with atomic_write(path) as temporary:
+        try:
+            mx.nd.save(str(temporary), arrays)
+        except mx.MXNetError as error:
+            raise OSError(' '.join(str(error).split())[:200]) from error
+    with atomic_write(path.with_suffix('.json')) as temporary:
+        temporary.write_text(text + '\n', encoding='utf-8')
+
+
+def load_model(path: PathLike, ctx: Any = None, **overrides: Any) -> AdaptIS:
+    """The network of a checkpoint, ready for use.
+
+    ``path`` is a ``.params`` file with its ``.json`` beside it, or the name of a
+    shipped checkpoint ('toy_v1').  ``overrides`` replace constructor arguments,
+    for instance ``official=True``.
+
+    Raises AdaptisError for a file that is missing, cut short, or of another network.
+    """
+    path = PRETRAINED.get(str(path), Path(path))
+    description = read_info(path).get('model')
+    if not isinstance(description, dict) or 'name' not in description:
+        raise AdaptisError(f'{path.with_suffix(".json")} does not say which network it describes: '
+                           'its "model" needs a "name".')
+    net = get_model(**{**description, **overrides})
+    net.initialize(ctx=ctx)
+    set_parameters(net, read_arrays(path), path)
+    return net
+
+
+def read_info(path: Path) -> Dict[str, Any]:
+    """The JSON beside a ``.params`` file; AdaptisError if it is missing or broken."""
+    sidecar = path.with_suffix('.json')
+    if not path.is_file():
+        raise AdaptisError(f'{path} does not exist.')
+    try:
+        info = json.loads(sidecar.read_text(encoding='utf-8'))
+    except OSError as error:
+        raise AdaptisError(f'{sidecar} cannot be read, but it must lie beside {path.name} to say '
+                           'which network that is (see "adaptis convert" for official files).'
+                           ) from error
+    except ValueError as error:
+        raise AdaptisError(f'{sidecar} is not JSON: {error}.') from error
+    if not isinstance(info, dict):
+        raise AdaptisError(f'{sidecar} holds no description of a network.')
+    return info
+
+
+def read_arrays(path: PathLike) -> Dict[str, Any]:
+    """Named NDArrays of an MXNet parameter file; AdaptisError if it is not one."""
+    try:
+        arrays = mx.nd.load(str(path))
+    except (mx.MXNetError, ValueError) as error:
+        raise AdaptisError(f'{path} is not a parameter file of MXNet, or it is cut short.'
+                           ) from error
+    if not isinstance(arrays, dict) or not arrays:
+        raise AdaptisError(f'{path} holds no named parameters.')
+    return arrays
+
+
+def set_parameters(net: AdaptIS, arrays: Mapping[str, Any], source: PathLike) -> None:
+    """Fill an initialised network, all parameters or none.
+
+    Raises AdaptisError if names, shapes or values do not fit.
+    """
+    parameters = net._collect_params_with_prefix()
+    missing = sorted(set(parameters) - set(arrays))
+    extra = sorted(set(arrays) - set(parameters))
+    if missing or extra:
+        example = (missing or extra)[0]
+        raise AdaptisError(f'{source} belongs to another network: {len(missing)} parameters are '
+                           f'missing and {len(extra)} unknown, for instance {example}.')
+    for name, parameter in parameters.items():
+        if tuple(arrays[name].shape) != tuple(parameter.shape):
+            raise AdaptisError(f'{source} belongs to another network: {name} is '
+                               f'{tuple(arrays[name].shape)}, not {tuple(parameter.shape)}.')
+        if not np.isfinite(arrays[name].asnumpy()).all():
+            raise AdaptisError(f'{source} holds values that are not finite, in {name}: '
+                               'the training that wrote it diverged.')
+    for name, parameter in parameters.items():
+        parameter.set_data(arrays[name].astype('float32'))

@@ -1,0 +1,107 @@
+"""AdaptIS as experiments see it: a network, its losses and its predictions."""
+from __future__ import annotations
+
+from typing import Any, Dict, List
+
+import numpy as np
+
+from adaptis.errors import AdaptisError
+from adaptis.losses import (INSTANCE_LOSSES, SEMANTIC_LOSSES, AdaptiveIoU, ProposalsIoULoss,
+                            make_loss)
+from adaptis.model import AdaptIS
+from adaptis.runtime import mx
+from adaptis.types import PanopticResult
+
+STAGES = ('instances', 'proposals')
+
+
+class AdaptISSystem:
+    """Losses and predictions of an AdaptIS network.
+
+    Parameters
+    ----------
+    net : an initialised network
+    stage : 'instances' trains everything but the proposal branch, 'proposals'
+        that branch alone with the rest frozen (section 3.5)
+    instance_loss : 'normalized_focal', 'focal' or 'bce'
+    semantic_loss : 'normalized_focal' or 'cross_entropy'
+    semantic_weight : of the semantic loss beside the instance loss
+    bad_percentile : see ``ProposalsIoULoss``
+    hybridize : train through cached graphs; worth it on GPUs, slower on CPUs
+    """
+
+    def __init__(self, net: AdaptIS, stage: str = 'instances', *,
+                 instance_loss: str = 'normalized_focal', semantic_loss: str = 'normalized_focal',
+                 semantic_weight: float = 0.75, bad_percentile: float = 30,
+                 hybridize: bool = False):
+        if stage not in STAGES:
+            raise AdaptisError(f'There is no stage "{stage}": choose one of {list(STAGES)}.')
+        self.net, self.stage = net, stage
+        self._instance_loss = make_loss(INSTANCE_LOSSES, instance_loss, 'instance')
+        self._semantic_loss = make_loss(SEMANTIC_LOSSES, semantic_loss, 'semantic')
+        self._semantic_weight = semantic_weight
+        self._proposal_loss = ProposalsIoULoss(bad_percentile)
+        self._iou = self._proposal_loss.iou if stage == 'proposals' else AdaptiveIoU()
+        net.hybridize(hybridize)
+
+    def losses(self, batch: Dict[str, Any]) -> Dict[str, Any]:
+        """Losses of a batch, to be called inside ``autograd.record``.
+
+        ``image`` (B, 3, H, W) RGB 0..255; ``points`` (B, N, 2); ``instances``
+        (B*N, 1, H, W) in {1, 0, -1}; ``semantic`` (B, H, W), -1 = ignore.
+        Returns one scalar per loss: means over points and over images.
+        """
+        if self.stage == 'proposals':
+            return {'proposals': self._learn_proposals(batch)}
+        features, query_map, semantic, _ = self.net.encoder(batch['image'])
+        instances = self.net.point_head(features, query_map, batch['points'])
+        self._iou.update(_probabilities(instances), batch['instances'].asnumpy())
+        return {'instances': self._instance_loss(instances, batch['instances']).mean(),
+                'semantic': self._semantic_loss(semantic, batch['semantic']).mean()
+                * self._semantic_weight}
+
+    def _learn_proposals(self, batch: Dict[str, Any]) -> Any:
+        net = self.net
+        with mx.autograd.pause(train_mode=False):
+            features, query_map, _, _ = net.encoder(batch['image'])
+            instances = net.point_head(features, query_map, batch['points'])
+        logits = net.sample_proposals(net.encoder.proposals(features), batch['points'])
+        return self._proposal_loss(logits, instances, batch['instances'],
+                                   len(batch['image'])).mean()
+
+    def metrics(self) -> Dict[str, float]:
+        """Running IoU of the training masks and the threshold it is taken at."""
+        return {'iou': self._iou.ema, 'iou_threshold': self._iou.threshold}
+
+    def parameters(self) -> Any:
+        """The parameters that this stage trains."""
+        branch = self.net.encoder.proposals.collect_params()
+        if self.stage == 'proposals':
+            return branch
+        everything = self.net.collect_params()
+        chosen = mx.gluon.ParameterDict(everything.prefix)
+        chosen.update({k: v for k, v in everything.items() if k not in branch})
+        return chosen
+
+    def state(self) -> Dict[str, float]:
+        """The running statistics, for a checkpoint."""
+        return self._iou.state()
+
+    def load_state(self, state: Dict[str, float]) -> None:
+        """Take over what ``state`` gave."""
+        self._iou.load_state(state)
+
+    def predict(self, image: np.ndarray, **settings: Any) -> PanopticResult:
+        """Panoptic segmentation of an RGB ``uint8`` (H, W, 3) image."""
+        from adaptis.inference.predictor import Predictor
+        predictor = Predictor(self.net, **settings)
+        predictor.set_image(image)
+        return predictor.panoptic()
+
+
+def _probabilities(logits: Any) -> np.ndarray:
+    with mx.autograd.pause():
+        return mx.nd.sigmoid(logits).asnumpy()
+
+
+__all__: List[str] = ['AdaptISSystem']
