@@ -1,0 +1,34 @@
+"""Measures as text."""
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from adaptis.evaluation.ap import TABLE_1
+
+
+def format_metrics(metrics: Mapping[str, Any]) -> str:
+    """What ``Evaluator.result`` returns as a few lines; percentages, '-' where undefined."""
+    lines = [f'{"":8}{"PQ":>8}{"SQ":>8}{"RQ":>8}{"TP":>9}{"FP":>8}{"FN":>8}{"classes":>9}']
+    for group in ('All', 'Things', 'Stuff'):
+        entry = metrics['pq'][group]
+        scores = ''.join(f'{percent(entry[k]):>8}' for k in ('pq', 'sq', 'rq'))
+        lines.append(f'{group:8}{scores}{entry["tp"]:>9}{entry["fp"]:>8}{entry["fn"]:>8}'
+                     f'{entry["n"]:>9}')
+    lines.append('')
+    shown = [('AP', 'ap')] + [(f'AP .{round(10 * t)}', f'ap{round(100 * t)}') for t in TABLE_1]
+    for name, key in (('class-agnostic', 'ap'), ('mean of classes', 'ap_by_class')):
+        if key in metrics:
+            values = '  '.join(f'{n} {percent(metrics[key][k])}' for n, k in shown)
+            lines.append(f'{values}  ({name})')
+    objects = metrics['objects']
+    lines.append(f'mIoU {percent(metrics["miou"]["miou"])}')
+    lines.append(f'objects at IoU 0.5: {objects["found"]:,} found, {objects["missed"]:,} missed, '
+                 f'{objects["false"]:,} false, in {metrics["images"]:,} images')
+    return '\n'.join(lines)
+
+
+def percent(value: Any) -> str:
+    """A number in [0, 1] as a percentage with two digits; '-' for NaN."""
+    return '-' if value is None or math.isnan(value) else f'{100 * value:.2f}'
