@@ -1,30 +1,95 @@
-"""The ``adaptis`` command."""
+"""The ``adaptis`` command: finds the subcommand, and turns what a user can mend into a sentence."""
 from __future__ import annotations
 
 import argparse
+import ast
+import errno
 import importlib
+import os
 import sys
+from pathlib import Path
 from typing import List, Optional
 
+from adaptis import __version__
 from adaptis.errors import AdaptisError
 
 COMMANDS = ('doctor', 'toy', 'train', 'evaluate', 'predict', 'table', 'convert')
+_INTERRUPTED = 130   # as shells say: 128 + SIGINT
+
+# Faults of the machine, not of the program, that can come from any write or read.
+_MACHINE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT,
+                   errno.EISDIR, errno.ENOTDIR, errno.EMFILE, errno.EIO, errno.ENOMEM)
 
 
 def main(argv: Optional[List[str]] = None) -> int:
-    """Run one subcommand; returns its exit status."""
-    argv = sys.argv[1:] if argv is None else argv
-    parser = argparse.ArgumentParser(prog='adaptis', description='AdaptIS in MXNet Gluon.')
-    parser.add_argument('command', choices=COMMANDS)
-    name = parser.parse_args(argv[:1]).command
-    command = importlib.import_module(f'adaptis.commands.{name}')
-    subparser = argparse.ArgumentParser(prog=f'adaptis {name}', description=command.HELP)
-    command.add_arguments(subparser)
+    """Run one subcommand and return its exit status.
+
+    0 = done, 1 = a sentence on stderr says what to mend, 2 = wrong usage, 130 = interrupted.
+    A bug shows its traceback.
+    """
+    arguments = _parser().parse_args(argv)
+    name = arguments.command
     try:
-        return command.run(subparser.parse_args(argv[1:]))
+        return _run(name, arguments.rest)
     except AdaptisError as error:
-        print(f'adaptis {name}: {error}', file=sys.stderr)
+        return _tell(f'adaptis {name}: {error}')
+    except KeyboardInterrupt:
+        return _tell(f'adaptis {name}: interrupted.', _INTERRUPTED)
+    except BrokenPipeError:   # what reads our output has had enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except MemoryError:
+        return _tell(f'adaptis {name}: not enough memory: use smaller images or batches.')
+    except OSError as error:
+        if error.errno not in _MACHINE_ERRORS:
+            raise
+        return _tell(f'adaptis {name}: {_os_sentence(error)}')
+
+
+def summary(name: str) -> str:
+    """First sentence of a subcommand's ``HELP``, read without importing it (it may be slow)."""
+    path = Path(__file__).with_name('commands') / f'{name}.py'
+    try:
+        tree = ast.parse(path.read_text(encoding='utf-8'))
+    except OSError:
+        return ''
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], 'id', '') == 'HELP':
+            return ' '.join(ast.literal_eval(node.value).split()).split('. ')[0].rstrip('.')
+    return ''
+
+
+def _parser() -> argparse.ArgumentParser:
+    width = max(map(len, COMMANDS)) + 2
+    listing = '\n'.join(f'  {name:<{width}}{summary(name)}' for name in COMMANDS)
+    parser = argparse.ArgumentParser(
+        prog='adaptis', formatter_class=argparse.RawDescriptionHelpFormatter,
+        description='AdaptIS (adaptive instance selection) in MXNet Gluon.',
+        epilog=f'commands:\n{listing}\n\n`adaptis COMMAND --help` tells more of one.')
+    parser.add_argument('--version', action='version', version=f'adaptis {__version__}')
+    parser.add_argument('command', choices=COMMANDS, metavar='COMMAND', help='one of those below')
+    parser.add_argument('rest', nargs=argparse.REMAINDER, metavar='...', help='its own arguments')
+    return parser
+
+
+def _run(name: str, rest: List[str]) -> int:
+    command = importlib.import_module(f'adaptis.commands.{name}')
+    parser = argparse.ArgumentParser(prog=f'adaptis {name}', description=command.HELP)
+    command.add_arguments(parser)
+    status = command.run(parser.parse_args(rest))
+    sys.stdout.flush()   # here, so that a closed pipe or a full disk is still caught
+    return status
+
+
+def _os_sentence(error: OSError) -> str:
+    where = f'{error.filename}: ' if error.filename else ''
+    advice = ': free some space' if error.errno in (errno.ENOSPC, errno.EDQUOT) else ''
+    return f'{where}{error.strerror}{advice}.'
+
+
+def _tell(sentence: str, status: int = 1) -> int:
+    print(sentence, file=sys.stderr)
+    return status
 
 
 if __name__ == '__main__':

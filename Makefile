@@ -1,0 +1,69 @@
+# make demo      set up .venv and segment toy images with the shipped network
+# make test      set up and run the tests (make test-all: the slow ones too)
+# make lint      style
+# make PYTHON=/path/to/python ...  sets up with that Python
+
+VENV ?= .venv
+PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
+
+# The newest that MXNet's own metadata allows comes first; 3.13 runs too, with NumPy 2.1 and MXNet
+# installed without its dependencies.
+PYTHON ?= python3.12 python3.11 python3.10 python3.9 python3 python python3.13
+SUITABLE = import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 13))
+
+# A .venv whose Python has been removed or upgraded is made anew.
+ifneq ($(wildcard $(VENV)/made),)
+ifneq ($(shell $(VENV)/bin/python -c 'print(1)' 2>/dev/null),1)
+$(shell rm -f $(VENV)/made)
+endif
+endif
+
+.PHONY: setup demo test test-all lint clean
+
+setup: $(VENV)/installed
+
+demo: $(VENV)/installed
+	$(VENV)/bin/python -m experiments.demo $(ARGS)
+
+test: $(VENV)/installed-dev
+	$(VENV)/bin/python -m pytest -m "not slow" $(ARGS)
+
+test-all: $(VENV)/installed-dev
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+lint: $(VENV)/installed-dev
+	$(VENV)/bin/python -m ruff check .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/made:
+	@for python in $(PYTHON); do \
+	    $$python -c '$(SUITABLE)' 2>/dev/null || continue; \
+	    found=$$python; \
+	    $$python -c 'import venv, ensurepip' 2>/dev/null || continue; \
+	    echo "Making $(VENV) with `$$python --version`"; \
+	    $$python -m venv --clear $(VENV) && touch $@; exit; \
+	done; \
+	if [ -n "$$found" ]; then \
+	    echo "`$$found --version` is here but lacks venv: install it (Debian, Ubuntu: apt-get" \
+	        "install python3-venv), or say make PYTHON=/path/to/another/python." >&2; \
+	else \
+	    echo "AdaptIS runs on Python 3.9 to 3.13, and none of these is one: $(PYTHON)." \
+	        "Install Python 3.12, or say make PYTHON=/path/to/python." >&2; \
+	fi; exit 1
+
+# GluonCV would bring opencv-python, which needs libGL and overwrites the headless OpenCV; MXNet's
+# metadata refuses the NumPy of Python 3.13 (elsewhere it is there already).
+$(VENV)/installed: $(VENV)/made requirements.txt setup.py
+	@echo "Installing into $(VENV): about 250 MB, a minute or so"
+	@$(PIP) install --quiet -r requirements.txt
+	@$(PIP) install --quiet --no-deps mxnet==1.9.1 gluoncv==0.10.5.post0
+	@$(PIP) install --quiet --no-deps -e .
+	@$(VENV)/bin/python -m adaptis.cli doctor --fix
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	@$(PIP) install --quiet -e ".[dev]"
+	@touch $@

@@ -1,0 +1,163 @@
+"""``adaptis doctor``: what is installed, what was found, what will run, and what to do."""
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib
+import json
+import platform
+import signal
+import subprocess
+import sys
+from typing import Any, Dict, List, Tuple
+
+import adaptis
+from adaptis import doctor, machine
+from adaptis.doctor import Problem
+
+HELP = 'Tell what is installed, what will run, and how to mend what will not.'
+
+# What is imported for trial; the optional ones may fail.
+_TRIED = ('numpy', 'cv2', 'scipy', 'yaml', 'tqdm', 'pycocotools.mask', 'tensorboardX',
+          'albumentations', 'mxnet', 'gluoncv')
+_OPTIONAL = ('gluoncv',)
+_TRIAL = 'from adaptis.commands.doctor import try_imports; try_imports()'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument('--json', action='store_true', help='print one JSON object')
+    parser.add_argument('--fix', action='store_true',
+                        help='first link libgomp and libquadmath, where the system lacks them, '
+                             'from other packages into the folder of MXNet')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the report; 0 if the library runs here, else 1."""
+    if args.fix:
+        for name, copy in machine.lend_libraries().items():
+            print(f'Linked {name} to {copy}.', file=sys.stderr)
+    here = machine.inspect()
+    trial = trial_run()
+    found = _merge(doctor.problems(here), failures(trial))
+    print(_json(here, trial, found) if args.json else report(here, trial, found))
+    return int(any(problem.fatal for problem in found))
+
+
+def try_imports() -> None:
+    """Import everything, compute a little, and print one JSON line for each; for a child process.
+
+    Each line is ``{"name": ..., "problem": sentence or null, "devices": [...]}``.
+    """
+    for name in _TRIED:
+        print(json.dumps({'name': name, **_try(name)}), flush=True)
+
+
+def trial_run() -> List[Dict[str, Any]]:
+    """What `try_imports` prints, run in a process of its own since an import may crash it."""
+    try:
+        done = subprocess.run([sys.executable, '-c', _TRIAL], capture_output=True, text=True,
+                              timeout=300, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return [{'name': 'python', 'problem': f'A trial import did not end ({error}).'}]
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"name"')]
+    if done.returncode:
+        lines.append(_crash(_TRIED[min(len(lines), len(_TRIED) - 1)], done))
+    return lines
+
+
+def failures(trial: List[Dict[str, Any]]) -> List[Problem]:
+    """The problems that the trial met."""
+    return [Problem(line['problem'], fatal=line['name'] not in _OPTIONAL)
+            for line in trial if line.get('problem')]
+
+
+def report(here: machine.Machine, trial: List[Dict[str, Any]], found: List[Problem]) -> str:
+    """The text that a person reads."""
+    rows = _rows(here, trial)
+    lines = [f'{name + ":":<12}{value}' for name, value in rows]
+    fatal = any(problem.fatal for problem in found)
+    lines += ['', 'AdaptIS will not run here:' if fatal else
+              'AdaptIS runs here.' + (' To know:' if found else '')]
+    lines += [f'{"  !" if problem.fatal else "  -"} {problem.sentence}' for problem in found]
+    return '\n'.join(lines)
+
+
+def _rows(here: machine.Machine, trial: List[Dict[str, Any]]) -> List[Tuple[str, str]]:
+    packages = ', '.join(f'{name} {version}' for name, version in here.packages.items())
+    imported = [line['name'] for line in trial if not line.get('problem')]
+    devices = [device for line in trial for device in line.get('devices', ())]
+    memory = 'none' if here.shared_memory is None else f'{here.shared_memory >> 20:,} MiB free'
+    return [
+        ('AdaptIS', adaptis.__version__),
+        ('Python', f'{platform.python_version()} ({sys.executable})'),
+        ('System', f'{here.system} {here.processor}, {here.libc or "unknown C library"}'),
+        ('Installed', packages or 'nothing that AdaptIS needs'),
+        ('Imported', ', '.join(imported) or 'nothing'),
+        ('Processor', f'{here.cpu_name or "unknown"}, {here.cores} cores, '
+                      f'{" ".join(here.cpu_features) or "features unknown"}'),
+        ('/dev/shm', memory),
+        ('Driver', _driver(here.cuda)),
+        ('GPUs', '; '.join(map(_gpu, here.cuda.gpus)) or 'none'),
+        ('Runs on', ', '.join(devices) or 'nothing'),
+    ]
+
+
+def _driver(cuda: machine.Cuda) -> str:
+    if cuda.driver is None:
+        return 'no NVIDIA driver'
+    return f'NVIDIA {cuda.release}, CUDA {cuda.driver // 1000}.{cuda.driver % 1000 // 10}'
+
+
+def _gpu(gpu: machine.Gpu) -> str:
+    return (f'{gpu.index}: {gpu.name}, compute capability {gpu.capability[0]}.{gpu.capability[1]}, '
+            f'{"has" if gpu.runs else "no"} code in mxnet-cu112')
+
+
+def _json(here: machine.Machine, trial: List[Dict[str, Any]], found: List[Problem]) -> str:
+    return json.dumps({'adaptis': adaptis.__version__, 'machine': dataclasses.asdict(here),
+                       'trial': trial, 'problems': list(map(dataclasses.asdict, found)),
+                       'runs': not any(problem.fatal for problem in found)}, indent=2)
+
+
+def _merge(known: List[Problem], met: List[Problem]) -> List[Problem]:
+    """Both without repetition, the fatal ones first."""
+    by_sentence = {problem.sentence: problem for problem in known}
+    for problem in met:
+        by_sentence.setdefault(problem.sentence, problem)
+    return sorted(by_sentence.values(), key=lambda problem: not problem.fatal)
+
+
+def _try(name: str) -> Dict[str, Any]:
+    from adaptis.errors import AdaptisError
+    try:
+        if name == 'mxnet':
+            return {'problem': None, 'devices': _compute()}
+        if name == 'gluoncv':
+            from adaptis.runtime import gluoncv  # noqa: F401
+        else:
+            importlib.import_module(name)
+    except AdaptisError as error:
+        return {'problem': str(error)}
+    except Exception as error:
+        return {'problem': doctor.explain(name, error)}
+    return {'problem': None}
+
+
+def _compute() -> List[str]:
+    """Import MXNet and multiply two matrices on each device; returns the devices' names."""
+    from adaptis.runtime import context, mx
+    for device in context():
+        mx.nd.dot(mx.nd.ones((8, 8), device), mx.nd.ones((8, 8), device)).asnumpy()
+    return [str(device) for device in context()]
+
+
+def _crash(name: str, done: subprocess.CompletedProcess[str]) -> Dict[str, Any]:
+    if done.returncode < 0:
+        how = signal.Signals(-done.returncode).name
+        hint = (': this processor lacks instructions that it was built with'
+                if how == 'SIGILL' else '')
+    else:
+        how, hint = (done.stderr.strip().splitlines() or ['no message'])[-1], ''
+    return {'name': name, 'problem': f'Importing {name} ends the process ({how}){hint}: install '
+                                     f'what requirements.txt pins into a fresh environment.'}

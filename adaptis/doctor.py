@@ -1,0 +1,266 @@
+"""What of this installation will run, and one sentence with the remedy for what will not.
+
+The same sentences appear in ``adaptis doctor`` and where an import fails.
+"""
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+from typing import Callable, Iterator, List, Optional, Tuple
+
+from adaptis.machine import (
+    CUDA_CODE,
+    CUDA_DRIVER_NEEDED,
+    LENDABLE,
+    Cuda,
+    Machine,
+    inspect,
+    installed,
+)
+
+MXNET = 'mxnet==1.9.1'
+GLUONCV = 'gluoncv==0.10.5.post0'
+OPENCV = 'opencv-python-headless==4.11.0.86'
+NUMPY = 'numpy==1.26.4'
+PIP = 'python -m pip'
+ENOUGH_SHARED_MEMORY = 128 * 2 ** 20
+SYSTEM_PACKAGES = {'libgomp.so.1': 'libgomp1', 'libquadmath.so.0': 'libquadmath0'}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One sentence: what is wrong and what to do.  ``fatal``: nothing runs until it is done."""
+
+    sentence: str
+    fatal: bool = False
+
+
+def problems(machine: Machine) -> List[Problem]:
+    """Everything that the facts alone tell, the gravest first."""
+    found = [problem for check in _CHECKS for problem in check(machine)]
+    return sorted(found, key=lambda problem: not problem.fatal)
+
+
+def explain(module: str, error: BaseException) -> str:
+    """The sentence for a failed ``import module``: the cause and what to do.
+
+    Takes what the error itself says first, then what is known to be wrong here.
+    """
+    told = _told_by(error, module)
+    if told:
+        return told
+    grave = [problem.sentence for problem in problems(inspect()) if problem.fatal]
+    if grave:
+        return grave[0]
+    reason = ' '.join(str(error).split())[:300]
+    return (f'{module} is installed but cannot be imported ({type(error).__name__}: {reason}): '
+            f'install what requirements.txt pins into a fresh environment.')
+
+
+def gluoncv_beside_torch(version: str) -> str:
+    """The sentence for an environment that holds both."""
+    return (f'GluonCV cannot be used where PyTorch is installed ({version} is here), because it '
+            f'imports PyTorch and refuses version 2: run AdaptIS in an environment without it '
+            f'({PIP} uninstall torch).')
+
+
+# -- checks: facts -> problems ------------------------------------------------------------------
+
+def _platform(machine: Machine) -> Iterator[Problem]:
+    if machine.system != 'Linux' or machine.processor not in ('x86_64', 'AMD64'):
+        yield Problem(f'MXNet 1.9.1 is built for Linux on x86-64 and this is {machine.system} on '
+                      f'{machine.processor}: use such a machine or container.', fatal=True)
+    elif not machine.libc.startswith('glibc'):
+        yield Problem('MXNet 1.9.1 is built against glibc, which this system (Alpine?) lacks: use '
+                      'a Debian, Ubuntu or Red Hat like system or container.', fatal=True)
+
+
+def _python(machine: Machine) -> Iterator[Problem]:
+    version = '.'.join(map(str, machine.python))
+    if not (3, 9) <= machine.python <= (3, 13):
+        yield Problem(f'Python {version} is not one this runs on: install Python 3.9 to 3.12 '
+                      f'(or 3.13, through `make`).', fatal=machine.python < (3, 9))
+    elif not machine.has_distutils:
+        yield Problem(f'Python {version} has no distutils, which MXNet imports: '
+                      f'{PIP} install setuptools==80.9.0.', fatal=True)
+
+
+def _mxnet(machine: Machine) -> Iterator[Problem]:
+    if not machine.builds:
+        yield Problem(_no_mxnet(machine.python), fatal=True)
+    if len(machine.builds) > 1:
+        names = ' and '.join(machine.builds)
+        yield Problem(f'{names} are both installed and overwrite each other: {PIP} uninstall -y '
+                      f'{" ".join(machine.builds)}, then install only one of them.')
+    for name in machine.builds:
+        if not machine.packages[name].startswith('1.9'):
+            yield Problem(f'{name} {machine.packages[name]} is installed and this is written for '
+                          f'1.9.1: {PIP} install {name}==1.9.1.')
+
+
+def _libraries(machine: Machine) -> Iterator[Problem]:
+    if machine.builds:
+        for name in machine.missing_libraries:
+            yield Problem(_no_library(name), fatal=True)
+
+
+def _numpy(machine: Machine) -> Iterator[Problem]:
+    version = machine.packages.get('numpy')
+    if version is None:
+        yield Problem(f'NumPy is not installed: {PIP} install {NUMPY}.', fatal=True)
+    elif not (1, 19) <= _numbers(version) < (2, 2):
+        yield Problem(f'NumPy {version} is not one that MXNet 1.9.1 was tried with (1.23 to 2.1): '
+                      f'if something fails, {PIP} install {_numpy_for(machine.python)}.')
+
+
+def _opencv(machine: Machine) -> Iterator[Problem]:
+    found = [name for name in machine.packages if name.startswith('opencv-')]
+    if not found:
+        yield Problem(f'OpenCV is not installed: {PIP} install {OPENCV}.', fatal=True)
+    if len(found) > 1:
+        yield Problem(f'{" and ".join(found)} are installed and overwrite each other: '
+                      f'{_only_headless(found)}.')
+
+
+def _gluoncv(machine: Machine) -> Iterator[Problem]:
+    if 'gluoncv' not in machine.packages:
+        yield Problem(_no_gluoncv())
+    elif 'torch' in machine.packages:
+        yield Problem(gluoncv_beside_torch(f'torch {machine.packages["torch"]}'))
+
+
+def _processor(machine: Machine) -> Iterator[Problem]:
+    if machine.cpu_features and 'avx' not in machine.cpu_features:
+        yield Problem('This processor (or the virtual machine) has no AVX, where MXNet was not '
+                      'tried and is slow at best: use a processor from 2011 or later, or let the '
+                      'virtual machine pass the host\'s features on.')
+
+
+def _shared_memory(machine: Machine) -> Iterator[Problem]:
+    free = machine.shared_memory
+    if free is not None and free < ENOUGH_SHARED_MEMORY:
+        yield Problem(f'/dev/shm has {free >> 20} MiB free, too little for data loading in worker '
+                      f'processes: start the container with --shm-size=1g, or load data '
+                      f'without worker processes.')
+
+
+def _gpus(machine: Machine) -> Iterator[Problem]:
+    cuda, built = machine.cuda, any(name != 'mxnet' for name in machine.builds)
+    if built:
+        yield from _driver(cuda)
+    elif machine.builds and any(gpu.runs for gpu in cuda.gpus):
+        names = ', '.join(sorted({gpu.name for gpu in cuda.gpus if gpu.runs}))
+        yield Problem(f'This MXNet computes on the CPU only and leaves {names} idle: {PIP} '
+                      f'uninstall -y mxnet, then {PIP} install ".[cu112]" in the project.')
+    for gpu in cuda.gpus if machine.builds else ():
+        if not gpu.runs:
+            yield Problem(_no_code(gpu.index, gpu.name, gpu.capability))
+
+
+def _driver(cuda: Cuda) -> Iterator[Problem]:
+    if cuda.driver is None:
+        yield Problem(_no_driver(), fatal=True)
+    elif cuda.driver < CUDA_DRIVER_NEEDED:
+        release = f' ({cuda.release})' if cuda.release else ''
+        yield Problem(f'The NVIDIA driver{release} serves CUDA {_cuda(cuda.driver)} and '
+                      f'mxnet-cu112 needs CUDA 11: install driver 450.80 or newer.')
+    elif cuda.status:
+        why = ('finds no GPU (is CUDA_VISIBLE_DEVICES empty, or the container started without '
+               '--gpus all?)' if cuda.status == 100 else f'does not start (error {cuda.status})')
+        yield Problem(f'The NVIDIA driver is there but {why}: see what nvidia-smi says; until then '
+                      f'AdaptIS computes on the CPU.')
+
+
+_CHECKS: Tuple[Callable[[Machine], Iterator[Problem]], ...] = (
+    _platform, _python, _mxnet, _libraries, _numpy, _opencv, _gluoncv, _gpus, _processor,
+    _shared_memory)
+
+
+# -- sentences ----------------------------------------------------------------------------------
+
+def _told_by(error: BaseException, module: str) -> Optional[str]:
+    """What an import error says by itself; None if it says nothing known."""
+    text = str(error)
+    library = re.search(r'(lib[\w+.-]+?\.so[.\d]*): cannot open shared object', text)
+    if library:
+        return _no_library(library.group(1))
+    name = getattr(error, 'name', None) or ''
+    if isinstance(error, ModuleNotFoundError) and name:
+        return _no_module(name, module)
+    if 'PyTorch' in text or 'torch' in text and module == 'gluoncv':
+        return gluoncv_beside_torch(f'torch {installed(("torch",)).get("torch", "")}'.strip())
+    if 'numpy' in text.lower():
+        version = installed(('numpy',)).get('numpy', 'of an unknown version')
+        return (f'NumPy {version} does not fit the other packages ({text.splitlines()[0][:120]}): '
+                f'{PIP} install -r requirements.txt.')
+    return None
+
+
+def _no_module(name: str, wanted: str) -> str:
+    if name == 'mxnet':
+        return _no_mxnet(sys.version_info[:2])
+    if name == 'gluoncv':
+        return _no_gluoncv()
+    if name.startswith('distutils'):
+        return (f'Python {sys.version_info[0]}.{sys.version_info[1]} has no distutils, which '
+                f'{wanted} imports: {PIP} install setuptools==80.9.0.')
+    package = {'cv2': OPENCV, 'yaml': 'PyYAML', 'PIL': 'Pillow'}.get(name, name.split('.')[0])
+    return f'{wanted} needs {name}, which is not installed: {PIP} install {package}.'
+
+
+def _no_mxnet(python: Tuple[int, ...]) -> str:
+    options = '--no-deps ' if python >= (3, 13) else ''
+    return f'MXNet is not installed: {PIP} install {options}{MXNET}.'
+
+
+def _no_gluoncv() -> str:
+    return (f'GluonCV is not installed: {PIP} install --no-deps {GLUONCV} '
+            f'(with its dependencies it would bring opencv-python, which needs libGL).')
+
+
+def _no_library(name: str) -> str:
+    if name in LENDABLE:
+        return (f'MXNet needs {name}, which this machine lacks: run `adaptis doctor --fix`, or '
+                f'install it (Debian, Ubuntu: apt-get install {SYSTEM_PACKAGES[name]}).')
+    if name.startswith('libcuda.so'):
+        return _no_driver()
+    if name.startswith(('libGL', 'libgthread', 'libglib', 'libSM', 'libX', 'libxcb')):
+        return (f'OpenCV needs {name}, which is a desktop\'s: '
+                f'{_only_headless(["opencv-python"])}.')
+    if name.startswith(('libcu', 'libnccl', 'libnv')):
+        return (f'mxnet-cu112 needs {name}, which is not here: {PIP} install ".[cu112]" in the '
+                f'project.')
+    return f'{name} is missing on this machine: install the system package that holds it.'
+
+
+def _no_driver() -> str:
+    return (f'mxnet-cu112 needs the NVIDIA driver (libcuda.so.1), which is not here: install it, '
+            f'or compute on the CPU ({PIP} uninstall mxnet-cu112, then {PIP} install {MXNET}).')
+
+
+def _no_code(index: int, name: str, capability: Tuple[int, int]) -> str:
+    codes = ', '.join(map(_dotted, CUDA_CODE))
+    return (f'GPU {index} ({name}, compute capability {_dotted(capability)}) cannot run '
+            f'mxnet-cu112 1.9.1, which holds code for {codes} only (Maxwell to Ada): use the CPU '
+            f'or another GPU.')
+
+
+def _only_headless(installed_now: List[str]) -> str:
+    return (f'{PIP} uninstall -y {" ".join(installed_now)}, then {PIP} install {OPENCV}')
+
+
+def _numpy_for(python: Tuple[int, int]) -> str:
+    return NUMPY if python < (3, 13) else 'numpy==2.1.3'
+
+
+def _numbers(version: str) -> Tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r'\d+', version)[:2])
+
+
+def _dotted(capability: Tuple[int, int]) -> str:
+    return f'{capability[0]}.{capability[1]}'
+
+
+def _cuda(version: int) -> str:
+    return f'{version // 1000}.{version % 1000 // 10}'

@@ -1,0 +1,241 @@
+"""What this machine and this Python environment offer: facts only, no opinions.
+
+Nothing here imports MXNet, OpenCV or NumPy, and everything works where they are missing.
+"""
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import glob
+import importlib.util
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Dict, List, Optional, Sequence, Tuple
+
+Capability = Tuple[int, int]
+
+_CUDA_BUILDS = (100, 101, 102, 110, 112, 113, 114, 115, 116, 117)
+BUILDS = ('mxnet',) + tuple(f'mxnet-cu{version}' for version in _CUDA_BUILDS)
+PACKAGES = BUILDS + (
+    'numpy', 'gluoncv', 'opencv-python-headless', 'opencv-python', 'opencv-contrib-python',
+    'opencv-contrib-python-headless', 'albumentations', 'scipy', 'pycocotools', 'PyYAML', 'tqdm',
+    'tensorboardX', 'protobuf', 'setuptools', 'torch', 'panopticapi')
+CPU_FEATURES = ('sse4_1', 'avx', 'avx2', 'fma', 'avx512f', 'avx512_vnni')
+SHARED_MEMORY = '/dev/shm'
+
+# Shared libraries that MXNet's wheel expects of the system -> where wheels that come with it
+# (scikit-learn, SciPy, OpenCV) carry a copy under another name.
+LENDABLE = {'libgomp.so.1': 'libgomp-*.so*', 'libquadmath.so.0': 'libquadmath-*.so*'}
+
+# Where compute capability is one of these or, within the same major version, above it, the
+# machine code inside mxnet-cu112 1.9.1 runs; the library holds no PTX for anything else.
+CUDA_CODE: Tuple[Capability, ...] = ((5, 0), (6, 0), (7, 0), (8, 0), (8, 6))
+CUDA_DRIVER_NEEDED = 11000   # as cuDriverGetVersion tells it: 1000 * major + 10 * minor
+
+# Runs in a process of its own: initialising CUDA here would break it in forked workers.
+_ASK_CUDA = r'''
+import ctypes, json
+cuda = ctypes.CDLL('libcuda.so.1')
+def number(call, *args):
+    value = ctypes.c_int(0)
+    status = call(ctypes.byref(value), *args)
+    return value.value if status == 0 else None
+found = {'driver': number(cuda.cuDriverGetVersion), 'status': cuda.cuInit(0), 'gpus': []}
+for i in range(number(cuda.cuDeviceGetCount) or 0 if found['status'] == 0 else 0):
+    name = ctypes.create_string_buffer(128)
+    cuda.cuDeviceGetName(name, 128, i)
+    capability = [number(cuda.cuDeviceGetAttribute, what, i) or 0 for what in (75, 76)]
+    found['gpus'].append([i, name.value.decode(errors='replace'), capability])
+print(json.dumps(found))
+'''
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One CUDA device as CUDA counts it (after ``CUDA_VISIBLE_DEVICES``)."""
+
+    index: int
+    name: str
+    capability: Capability
+
+    @property
+    def runs(self) -> bool:
+        """Whether mxnet-cu112 1.9.1 holds machine code for it."""
+        major, minor = self.capability
+        return any(major == code[0] and minor >= code[1] for code in CUDA_CODE)
+
+
+@dataclass(frozen=True)
+class Cuda:
+    """What the NVIDIA driver says.
+
+    Attributes
+    ----------
+    driver : CUDA version the driver serves (11020 = 11.2), None if there is no driver
+    release : the driver's own version, such as '535.104', '' if unknown
+    status : what ``cuInit`` returned; 0 = success, 100 = no device, None if not asked
+    gpus : devices, [] where ``status`` is not 0
+    """
+
+    driver: Optional[int] = None
+    release: str = ''
+    status: Optional[int] = None
+    gpus: Tuple[Gpu, ...] = ()
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Everything ``adaptis doctor`` looks at; tests make up their own."""
+
+    system: str = 'Linux'
+    processor: str = 'x86_64'
+    libc: str = 'glibc 2.31'
+    python: Tuple[int, int] = (3, 11)
+    packages: Dict[str, str] = field(default_factory=dict)
+    has_distutils: bool = True
+    missing_libraries: Tuple[str, ...] = ()
+    cpu_name: str = ''
+    cores: int = 1
+    cpu_features: Tuple[str, ...] = ()
+    shared_memory: Optional[int] = None
+    cuda: Cuda = Cuda()
+
+    @property
+    def builds(self) -> List[str]:
+        """The installed distributions of MXNet, any CUDA build included."""
+        return [name for name in BUILDS if name in self.packages]
+
+
+def inspect() -> Machine:
+    """Look at this machine; takes a fraction of a second and changes nothing."""
+    return Machine(
+        system=platform.system(), processor=platform.machine(),
+        libc=' '.join(platform.libc_ver()).strip(), python=sys.version_info[:2],
+        packages=installed(), has_distutils=_found('distutils'),
+        missing_libraries=missing_libraries(), cpu_name=_cpu_field('model name'),
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 1,
+        cpu_features=tuple(f for f in CPU_FEATURES if f in _cpu_field('flags').split()),
+        shared_memory=_free_shared_memory(), cuda=ask_cuda())
+
+
+def installed(names: Sequence[str] = PACKAGES) -> Dict[str, str]:
+    """Versions of those of the named distributions that are here."""
+    found = {}
+    for name in names:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def cuda_build() -> bool:
+    """Whether a CUDA build of MXNet is installed."""
+    return any(name != 'mxnet' for name in installed(BUILDS))
+
+
+@functools.lru_cache(maxsize=1)
+def ask_cuda() -> Cuda:
+    """Ask the NVIDIA driver for its version and its devices, in a process of its own."""
+    answer = _answer(_ASK_CUDA)
+    if answer is None:
+        return Cuda()
+    gpus = tuple(Gpu(i, name, (major, minor)) for i, name, (major, minor) in answer['gpus'])
+    return Cuda(answer['driver'], _driver_release(), answer['status'], gpus)
+
+
+def missing_libraries() -> Tuple[str, ...]:
+    """Those libraries MXNet's wheel wants that neither the system nor MXNet's folder has."""
+    folder = package_folder('mxnet')
+    return tuple(name for name in LENDABLE
+                 if not _loads(name) and not (folder and (folder / name).exists()))
+
+
+def lend_libraries() -> Dict[str, Path]:
+    """Link copies that other wheels carry into MXNet's folder; returns library -> copy.
+
+    Bare machines and containers lack ``libgomp.so.1`` and ``libquadmath.so.0``, which MXNet's
+    wheel does not bring.  The loader looks for them beside ``libmxnet.so`` first.
+    """
+    folder = package_folder('mxnet')
+    lent = {}
+    for name in missing_libraries() if folder else ():
+        copies = sorted(folder.parent.glob(f'*.libs/{LENDABLE[name]}'))
+        if copies:
+            with contextlib.suppress(FileNotFoundError):   # a link whose copy has gone
+                (folder / name).unlink()
+            (folder / name).symlink_to(Path('..') / copies[-1].relative_to(folder.parent))
+            lent[name] = copies[-1]
+    return lent
+
+
+def package_folder(name: str) -> Optional[Path]:
+    """Folder of an installed package, found without importing it."""
+    for entry in sys.path:
+        folder = Path(entry or '.') / name
+        if (folder / '__init__.py').is_file():
+            return folder.resolve()
+    return None
+
+
+def nvidia_libraries() -> Dict[str, str]:
+    """Soname -> path of every CUDA library in an installed ``nvidia-*`` wheel."""
+    found: Dict[str, str] = {}
+    for entry in sys.path:
+        for path in sorted(glob.glob(os.path.join(entry or '.', 'nvidia', '*', 'lib', 'lib*.so*'))):
+            found.setdefault(os.path.basename(path), path)
+    return found
+
+
+def _answer(program: str) -> Optional[dict]:
+    """Run a Python program that prints JSON; None if it fails."""
+    try:
+        done = subprocess.run([sys.executable, '-I', '-c', program], capture_output=True,
+                              text=True, timeout=60, check=True)
+        return json.loads(done.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
+
+
+def _driver_release() -> str:
+    try:
+        text = Path('/proc/driver/nvidia/version').read_text(encoding='utf-8')
+    except OSError:
+        return ''
+    match = re.search(r'\s(\d+\.\d+(\.\d+)?)\s', text)
+    return match.group(1) if match else ''
+
+
+def _loads(name: str) -> bool:
+    try:
+        ctypes.CDLL(name)
+    except OSError:
+        return False
+    return True
+
+
+def _found(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+def _cpu_field(key: str) -> str:
+    try:
+        text = Path('/proc/cpuinfo').read_text(encoding='utf-8', errors='replace')
+    except OSError:
+        return ''
+    match = re.search(rf'^{key}\s*:\s*(.*)$', text, re.MULTILINE)
+    return match.group(1) if match else ''
+
+
+def _free_shared_memory() -> Optional[int]:
+    try:
+        return shutil.disk_usage(SHARED_MEMORY).free
+    except OSError:
+        return None

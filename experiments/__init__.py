@@ -1,0 +1,1 @@
+"""Configs of the published rows, published numbers, and what runs them."""

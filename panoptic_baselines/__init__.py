@@ -1,0 +1,1 @@
+"""Gluon ports of four other panoptic systems; they come in later releases."""
