@@ -4,7 +4,7 @@
 ``degrade`` is the blur and noise of ToyV1's test pictures.
 """
 from toy_data.degrade import degrade
-from toy_data.generate import generate
 from toy_data.settings import COUNTS, DEFAULTS, SPLITS, ToySettings, render
+from toy_data.writer import generate
 
 __all__ = ['COUNTS', 'DEFAULTS', 'SPLITS', 'ToySettings', 'degrade', 'generate', 'render']

@@ -8,7 +8,7 @@ pixel to pixel, then clipping.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import cache
 from typing import Tuple, Union
 
 import numpy as np
@@ -54,7 +54,7 @@ def blur(image: np.ndarray, deviation: int) -> np.ndarray:
     return _blur_axis(_blur_axis(image.astype(np.int32), 0, deviation), 1, deviation)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _kernel(deviation: int) -> Tuple[int, ...]:
     """Half a Gaussian kernel in units of 2**-12, from the centre outwards; the whole sums to 1."""
     sigma = deviation / 16

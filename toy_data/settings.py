@@ -70,7 +70,7 @@ class ToySettings:
             raise ValueError(f'The seed {self.seed} is negative: give 0 or more.')
 
     @classmethod
-    def default(cls, version: str, **changes: int) -> 'ToySettings':
+    def default(cls, version: str, **changes: int) -> ToySettings:
         """The data set as the paper has it (section 6), with ``changes`` to single fields."""
         return cls(**{'version': version, **DEFAULTS.get(version, DEFAULTS['v1']), **changes})
 

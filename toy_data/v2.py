@@ -21,14 +21,14 @@ from toy_data.layer import IdLayer, Window, margin, place_all, window_around
 from toy_data.stream import Stream
 
 MARGIN = 14           # pixels between the image border and the middles of the objects
-BLOBS = 31            # percent of objects that are blobs
+BLOBS = 38            # percent of objects that are blobs
 NEIGHBOURS = 18       # percent of objects placed close to an earlier one
 CUT = 12              # percent of the poses cut by the image border that are kept
 MIN_SHARE = 36        # percent of every object that stay visible
 BLUR = 9              # sixteenths of a pixel
-FILL = ((0, 66), (68, 130), (164, 220))            # range of R, G, B
-BORDER = ((12, 46), (20, 54), (24, 52))            # what the border adds to them
-PASTEL = ((142, 174), (182, 200), (205, 219))      # range of the background's mean
+FILL = ((0, 66), (64, 126), (164, 220))             # range of R, G, B
+BORDER = ((12, 48), (24, 58), (26, 56))             # what the border adds to them
+PASTEL = ((142, 172), (184, 200), (206, 218))      # range of the mean of the background
 _STEP = 0.75          # pixels between the disks along a path
 
 
@@ -145,7 +145,7 @@ def _inside(value: int, size: int) -> int:
 def _shape(stream: Stream, x: int, y: int, size: int) -> Sweep:
     if stream.chance(BLOBS):
         return _blob(stream, x, y, size)
-    length = min(stream.bell(12, 66), 3 * size // 4)
+    length = min(stream.bell(12, 62), 3 * size // 4)
     dx, dy = _path(stream, length, rate=min(16, 700 // length), kinks=190)
     start, end = stream.between(46, 66), stream.between(40, 66)
     radius = _radii(len(dx), start, stream.between(46, 66), end)
@@ -154,7 +154,7 @@ def _shape(stream: Stream, x: int, y: int, size: int) -> Sweep:
 
 def _blob(stream: Stream, x: int, y: int, size: int) -> Sweep:
     dx, dy = _path(stream, min(stream.between(5, 12), size // 4), rate=30, kinks=200)
-    middle = min(stream.bell(68, 144), 4 * size)
+    middle = min(stream.bell(74, 158), 4 * size)
     start, end = (middle * stream.between(45, 95) // 100 for _ in range(2))
     return Sweep(x, y, dx, dy, _uneven(stream, _radii(len(dx), start, middle, end), 12))
 

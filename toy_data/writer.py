@@ -80,11 +80,11 @@ def write_file(path: Path, data: bytes) -> None:
         raise ValueError(f'{path} cannot be written: {error.strerror or error}.') from error
 
 
-def encode_png(image: np.ndarray) -> bytes:
-    """PNG bytes of an RGB (H, W, 3) image or a mask (H, W)."""
+def encode_png(image: np.ndarray, level: int = 1) -> bytes:
+    """PNG bytes of an RGB (H, W, 3) image or a mask (H, W); ``level`` of compression 0 .. 9."""
     if image.ndim == 3:
         image = np.ascontiguousarray(image[:, :, ::-1])
-    done, data = cv2.imencode('.png', image)
+    done, data = cv2.imencode('.png', image, [cv2.IMWRITE_PNG_COMPRESSION, level])
     if not done:
         raise ValueError(f'An image of shape {image.shape} could not be encoded as PNG.')
     return data.tobytes()
@@ -95,17 +95,20 @@ def _claim(folder: Path, settings: ToySettings, counts: Mapping[str, int]) -> No
     known = _read_manifest(folder)
     wanted = settings.as_dict()
     splits: Dict[str, int] = {}
-    if known is not None:
-        for key, value in wanted.items():
-            if known['settings'].get(key) != value:
-                raise ValueError(
-                    f'{folder} was generated with {key} = {known["settings"].get(key)}, not '
-                    f'{value}: choose another folder, or delete it first.')
+    if known is not None and any(folder.glob('*/*.png')):
+        _refuse_other(folder, known['settings'], wanted)
         splits = known['splits']
     splits = {**splits, **{s: max(n, splits.get(s, 0)) for s, n in counts.items()}}
     manifest = {'format': 'toy_data', 'settings': wanted, 'splits': splits}
     if manifest != known:
         write_file(folder / MANIFEST, (json.dumps(manifest, indent=2) + '\n').encode())
+
+
+def _refuse_other(folder: Path, known: Mapping, wanted: Mapping) -> None:
+    for key, value in wanted.items():
+        if known.get(key) != value:
+            raise ValueError(f'{folder} was generated with {key} = {known.get(key)}, not {value}: '
+                             'choose another folder, or delete it first.')
 
 
 def _read_manifest(folder: Path) -> Optional[Dict]:

@@ -1,0 +1,137 @@
+"""``adaptis toy``: generate the toy data sets."""
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Dict, List, Optional
+
+from tqdm import tqdm
+
+from adaptis.data.toy import IMAGE_SUFFIX, ToyDataset
+from adaptis.errors import AdaptisError
+from adaptis.evaluation.coco import InstanceAnnotationsWriter, PanopticWriter
+from adaptis.evaluation.segments import sample_truth
+from adaptis.types import TOY_TAXONOMY
+from toy_data import COUNTS, DEFAULTS, SPLITS, ToySettings, generate
+from toy_data.contact_sheet import write_contact_sheet
+
+HELP = 'Generate ToyV1 or ToyV2 (section 6 of the paper).'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``adaptis toy``."""
+    parser.add_argument('--version', choices=tuple(DEFAULTS), default='v1', help='default: v1')
+    parser.add_argument('--out', type=Path, help='folder to write to; it may be resumed')
+    parser.add_argument('--split', nargs='+', choices=SPLITS,
+                        help='default: the splits that the paper has')
+    parser.add_argument('--count', nargs='+', type=int, metavar='N',
+                        help='images, one number for all splits or one for each '
+                             '(default: as in the paper)')
+    parser.add_argument('--size', nargs='+', type=int, metavar='PIXELS',
+                        help='side, or height and width (default: 96 for v1, 128 for v2)')
+    parser.add_argument('--objects', nargs=2, type=int, metavar=('MIN', 'MAX'),
+                        help='objects in an image (default: 8 22 for v1, 12 52 for v2)')
+    parser.add_argument('--seed', type=int, default=0, help='default: 0')
+    parser.add_argument('--workers', type=int, default=os.cpu_count() or 1,
+                        help='processes; the images do not depend on it (default: one per core)')
+    parser.add_argument('--coco', action='store_true',
+                        help='also write COCO panoptic and COCO instances annotations')
+    parser.add_argument('--contact-sheet', type=Path, metavar='PNG',
+                        help='write a picture of real beside generated samples instead')
+    parser.add_argument('--beside', type=Path, metavar='DIR',
+                        help='folder with the real samples for --contact-sheet')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Generate what ``args`` ask for; returns 0.
+
+    Raises
+    ------
+    AdaptisError
+        For settings that make no sense, a folder with other content, or a full disk.
+    """
+    if (args.contact_sheet is None) == (args.out is None):
+        raise AdaptisError('Give a folder with --out, or a picture with --contact-sheet.')
+    if (args.contact_sheet is None) != (args.beside is None):
+        raise AdaptisError('--contact-sheet and --beside (the real samples) go together.')
+    try:
+        if args.contact_sheet is not None:
+            write_contact_sheet(args.contact_sheet, args.beside)
+            return 0
+        counts = _counts(args.version, args.split, args.count)
+        _generate(args, counts)
+    except ValueError as error:
+        raise AdaptisError(str(error)) from error
+    if args.coco:
+        for split in counts:
+            write_coco(args.out, split)
+    return 0
+
+
+def write_coco(folder: Path, split: str) -> None:
+    """Write COCO annotations of one split of a generated data set.
+
+    They go to ``panoptic_<split>.json``, ``panoptic_<split>/`` and
+    ``instances_<split>.json``; image ids are those in the file names.
+
+    Raises
+    ------
+    AdaptisError
+        If the split is missing or broken, or the disk is full.
+    """
+    dataset = ToyDataset(folder, split)
+    with PanopticWriter(folder / f'panoptic_{split}.json', folder / f'panoptic_{split}',
+                        TOY_TAXONOMY) as panoptic, \
+            InstanceAnnotationsWriter(folder / f'instances_{split}.json',
+                                      TOY_TAXONOMY) as instances:
+        for index, name in enumerate(tqdm(dataset.names, desc=f'COCO {split}', unit='image')):
+            truth, _ = sample_truth(dataset[index], TOY_TAXONOMY)
+            panoptic.add(int(name), name + IMAGE_SUFFIX, truth)
+            instances.add(int(name), name + IMAGE_SUFFIX, truth)
+
+
+def _generate(args: argparse.Namespace, counts: Dict[str, int]) -> None:
+    if args.workers < 1:
+        raise AdaptisError(f'--workers {args.workers} makes no sense: give at least 1.')
+    settings = _settings(args)
+    bars: Dict[str, tqdm] = {}
+
+    def show(split: str, done: int, total: int) -> None:
+        if split not in bars:
+            bars[split] = tqdm(desc=split, total=total, initial=done, unit='image')
+        bars[split].update(done - bars[split].n)
+        if done == total:
+            bars[split].close()
+
+    try:
+        generate(settings, args.out, counts, args.workers, show)
+    finally:
+        for bar in bars.values():
+            bar.close()
+
+
+def _settings(args: argparse.Namespace) -> ToySettings:
+    changes = {'seed': args.seed}
+    if args.size is not None:
+        if len(args.size) > 2:
+            raise AdaptisError(f'--size takes a side, or height and width, not {len(args.size)} '
+                               'numbers.')
+        changes.update(height=args.size[0], width=args.size[-1])
+    if args.objects is not None:
+        changes.update(min_objects=args.objects[0], max_objects=args.objects[1])
+    return ToySettings.default(args.version, **changes)
+
+
+def _counts(version: str, splits: Optional[List[str]],
+            counts: Optional[List[int]]) -> Dict[str, int]:
+    known = {'val': 1_000, **COUNTS[version]}
+    splits = list(dict.fromkeys(splits or COUNTS[version]))
+    if counts is None:
+        return {split: known[split] for split in splits}
+    if len(counts) == 1:
+        counts = counts * len(splits)
+    if len(counts) != len(splits):
+        raise AdaptisError(f'--count has {len(counts)} numbers for {len(splits)} splits: '
+                           'give one for all or one for each.')
+    return dict(zip(splits, counts))
