@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 import colorsys
-from typing import Optional, Sequence
+from collections.abc import Sequence
+from typing import Optional
 
 import cv2
 import numpy as np
@@ -76,7 +77,7 @@ def overlay_mask(image: np.ndarray, mask: np.ndarray, x: Optional[float] = None,
     weight = 0.7 * np.clip(mask, 0, 1)[..., None]
     tinted = (image * (1 - weight) + np.array([255, 40, 40]) * weight + 0.5).astype(np.uint8)
     if x is not None and y is not None:
-        cv2.drawMarker(tinted, (int(round(x)), int(round(y))), (0, 90, 255), cv2.MARKER_CROSS,
+        cv2.drawMarker(tinted, (round(x), round(y)), (0, 90, 255), cv2.MARKER_CROSS,
                        markerSize=7, thickness=1)
     return tinted
 

@@ -5,8 +5,8 @@ import argparse
 import contextlib
 import sys
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Iterator, Sequence, Tuple
 
 import numpy as np
 from tqdm import tqdm
@@ -113,7 +113,7 @@ def _reported(path: Path) -> Iterator[_Outcome]:
         tqdm.write(sentence, file=sys.stderr)
 
 
-def _named(paths: Sequence[Path]) -> Iterator[Tuple[Path, str]]:
+def _named(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
     """Paths with a name for their results, the stem if no other image has it; shows progress."""
     stems = Counter(path.stem for path in paths)
     for path in tqdm(paths, unit='image', disable=len(paths) < 2):

@@ -7,7 +7,7 @@ squared.  Resizing is bilinear with aligned corners.
 """
 from __future__ import annotations
 
-from typing import Optional, Tuple
+from typing import Optional
 
 import numpy as np
 
@@ -56,12 +56,12 @@ class _NetworkImage(EncodedImage):
 
     def __init__(self, net, image, batch_size: int):
         self._net, self._batch_size, self._ctx = net, batch_size, image.context
-        self._shape: Tuple[int, int] = image.shape[2:]
+        self._shape: tuple[int, int] = image.shape[2:]
         self._features, self._queries, semantic, proposals = net.encoder(image)
         prob = _resize(mx.nd.softmax(semantic, axis=1), self._shape)
         prob = _finite(prob.asnumpy()[0], 'class probabilities')
         self.stuff_prob, self.things_prob = prob[:net.num_stuff], prob[net.num_stuff:]
-        if net.has_proposals:
+        if proposals is not None:  # a network without that branch
             prob = mx.nd.sigmoid(_resize(proposals, self._shape)) ** 2
             self.proposals_prob = _finite(prob.asnumpy()[0, 0], 'proposals')
 
@@ -79,7 +79,7 @@ class _NetworkImage(EncodedImage):
         return _resize(mx.nd.sigmoid(logits), self._shape).asnumpy()[:, 0]
 
 
-def _resize(maps, size: Tuple[int, int]):
+def _resize(maps, size: tuple[int, int]):
     if maps.shape[2:] == size:
         return maps
     return mx.nd.contrib.BilinearResize2D(maps, height=size[0], width=size[1])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
-from typing import Callable, List, Optional
+from typing import Callable, Optional
 
 import cv2
 import numpy as np
@@ -20,7 +20,7 @@ from adaptis.inference.encoded_image import EncodedImage
 from adaptis.inference.proposals import Proposals, find_proposals
 from adaptis.inference.settings import Settings
 
-Draw = Callable[[int, int], List[int]]
+Draw = Callable[[int, int], list[int]]
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Selection:
     ``queried`` masks were computed, of which ``wasted`` would not have been one by one.
     """
 
-    masks: List[np.ndarray] = field(default_factory=list)
+    masks: list[np.ndarray] = field(default_factory=list)
     queried: int = 0
     wasted: int = 0
 

@@ -1,7 +1,7 @@
 """From overlapping soft masks and class probabilities to one segment per pixel (section 4)."""
 from __future__ import annotations
 
-from typing import Dict, List, NamedTuple, Optional
+from typing import NamedTuple, Optional
 
 import numpy as np
 
@@ -18,14 +18,14 @@ class Merged(NamedTuple):
     indices, -1 = none; ``class_ids`` int32 (M,), class index of each mask (stuff counts first).
     """
 
-    masks: List[np.ndarray]
+    masks: list[np.ndarray]
     background: np.ndarray
     instances: np.ndarray
     semantic: np.ndarray
     class_ids: np.ndarray
 
 
-def merge(masks: List[np.ndarray], stuff_prob: np.ndarray, things_prob: np.ndarray,
+def merge(masks: list[np.ndarray], stuff_prob: np.ndarray, things_prob: np.ndarray,
           settings: Settings, ignore: Optional[np.ndarray] = None) -> Merged:
     """Give every pixel to its likeliest mask or to none, and every mask a class.
 
@@ -50,8 +50,8 @@ def to_panoptic(merged: Merged, stuff_prob: np.ndarray, taxonomy: Taxonomy,
     """
     _check_classes(merged, stuff_prob, taxonomy)
     segment_map = np.zeros(merged.instances.shape, np.int32)
-    segments: List[Segment] = []
-    soft: Dict[int, np.ndarray] = {}
+    segments: list[Segment] = []
+    soft: dict[int, np.ndarray] = {}
 
     def append(where: np.ndarray, prob: np.ndarray, class_index: int) -> None:
         category = taxonomy.categories[class_index]
@@ -73,7 +73,7 @@ def to_panoptic(merged: Merged, stuff_prob: np.ndarray, taxonomy: Taxonomy,
     return PanopticResult(segment_map, segments, soft if keep_masks else None)
 
 
-def _share_out(masks: List[np.ndarray], background: np.ndarray,
+def _share_out(masks: list[np.ndarray], background: np.ndarray,
                min_things_prob: float) -> np.ndarray:
     """argmax over [background, masks...] without stacking them; the first wins a tie."""
     best = background.copy()

@@ -1,7 +1,7 @@
 """The whole algorithm on one image: encode, select, stitch, merge."""
 from __future__ import annotations
 
-from typing import Callable, List, NamedTuple, Optional, Tuple
+from typing import Callable, NamedTuple, Optional
 
 import numpy as np
 
@@ -64,9 +64,9 @@ def _finish(selection: Selection, stuff_prob: np.ndarray, things_prob: np.ndarra
 class _ClassAverage:
     """Mean class probabilities of all tiles that see a pixel."""
 
-    def __init__(self, size: Tuple[int, int]):
+    def __init__(self, size: tuple[int, int]):
         self._count = np.zeros(size, np.float32)
-        self._sums: List[np.ndarray] = []
+        self._sums: list[np.ndarray] = []
 
     def add(self, tile: Tile, encoded: EncodedImage) -> None:
         parts = (encoded.stuff_prob, encoded.things_prob)
@@ -76,5 +76,5 @@ class _ClassAverage:
             total[:, tile.rows, tile.cols] += part
         self._count[tile.rows, tile.cols] += 1
 
-    def result(self) -> List[np.ndarray]:
+    def result(self) -> list[np.ndarray]:
         return [total / self._count for total in self._sums]

@@ -1,8 +1,8 @@
 """The public face of inference: an image once, then points, or everything at once."""
 from __future__ import annotations
 
-from pathlib import Path
-from typing import NamedTuple, Optional, Sequence, Union
+from collections.abc import Sequence
+from typing import NamedTuple, Optional, Union
 
 import cv2
 import numpy as np
@@ -15,6 +15,8 @@ from adaptis.inference.merge import to_panoptic
 from adaptis.inference.panoptic import Segmentation, segment, segment_tiles
 from adaptis.inference.settings import Settings, get_settings
 from adaptis.types import TOY_TAXONOMY, PanopticResult, Taxonomy
+
+SHIPPED = 'toy_v1'  # the checkpoint inside the package
 
 Number = Union[float, Sequence[float], np.ndarray]
 
@@ -151,14 +153,14 @@ def predict(image: Union[PathLike, np.ndarray], checkpoint: Optional[PathLike] =
 
 def load_predictor(checkpoint: Optional[PathLike] = None,
                    settings: Union[str, Settings] = 'toy_v1', ctx=None) -> Predictor:
-    """A :class:`Predictor` with the network of a checkpoint, by default the one that ships."""
+    """A :class:`Predictor` with the network of a checkpoint, by default the one that ships.
+
+    With ``settings.official`` the network, too, has the official code's flaws.
+    """
     from adaptis.model import load_model  # loads MXNet
-    return Predictor(load_model(checkpoint or shipped_checkpoint()), settings, ctx=ctx)
-
-
-def shipped_checkpoint() -> Path:
-    """The toy checkpoint inside the package."""
-    return Path(__file__).resolve().parents[1] / 'pretrained' / 'toy_v1.params'
+    settings = get_settings(settings)
+    net = load_model(checkpoint or SHIPPED, ctx=ctx, official=settings.official)
+    return Predictor(net, settings, ctx=ctx)
 
 
 def as_rgb(image: np.ndarray) -> np.ndarray:

@@ -17,7 +17,8 @@ Three observations make that fast without a loop over pixels:
 """
 from __future__ import annotations
 
-from typing import Iterator, List, NamedTuple, Optional, Tuple
+from collections.abc import Iterator
+from typing import NamedTuple, Optional
 
 import cv2
 import numpy as np
@@ -67,7 +68,7 @@ def find_proposals(prob: np.ndarray, threshold: float, climb: float = 0.003,
                            f'step ({step}) positive.')
     rows, cols = _ordered_maxima(prob, np.float32(threshold), np.float32(step))
     flood = _Flood(prob, np.float32(climb), with_colors)
-    found: List[int] = []
+    found: list[int] = []
     for index in flood.untaken(rows, cols):
         flood.start(int(rows[index]), int(cols[index]))
         found.append(index)
@@ -85,7 +86,7 @@ def _falling_levels(threshold: np.float32, step: np.float32) -> np.ndarray:
 
 
 def _ordered_maxima(prob: np.ndarray, threshold: np.float32,
-                    step: np.float32) -> Tuple[np.ndarray, np.ndarray]:
+                    step: np.float32) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns of all maxima in the order in which the search meets them."""
     kernel = np.ones((3, 3), np.uint8)  # beyond the border nothing is larger or smaller
     levels = _falling_levels(threshold, step)
@@ -159,7 +160,7 @@ class _Flood:
         self._mask[fresh] = 1
 
 
-def _missed_steps(prob: np.ndarray, climb: np.float32) -> Tuple[np.ndarray, np.ndarray]:
+def _missed_steps(prob: np.ndarray, climb: np.float32) -> tuple[np.ndarray, np.ndarray]:
     """Steps v -> u with ``v + climb > u`` in float32 that the fill's smaller limit may refuse.
 
     Returns flat positions of v and of u in the fill's mask, which has a border of one pixel.

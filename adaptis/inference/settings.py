@@ -6,7 +6,7 @@ The official notebooks and samplers call them otherwise; ``OFFICIAL_NAMES`` and
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Any, Dict, Optional, Tuple, Union
+from typing import Any, Optional, Union
 
 from adaptis.errors import AdaptisError
 
@@ -104,7 +104,7 @@ class Settings:
     min_stuff_prob: float = 0.0
     stuff_prob_mult: float = 1.0
     flip: bool = False
-    tile: Optional[Tuple[int, int]] = None
+    tile: Optional[tuple[int, int]] = None
     min_tile_overlap: float = 0.2
 
     batch_size: int = 8
@@ -125,11 +125,11 @@ class Settings:
             object.__setattr__(self, 'tile', tile)
             self._demand('tile', len(tile) == 2 and min(tile) >= 1, 'a positive height and width')
 
-    def candidate_limit(self, size: Tuple[int, int]) -> int:
+    def candidate_limit(self, size: tuple[int, int]) -> int:
         """``max_candidates`` for an image or tile of (H, W)."""
         return _by_area(self.max_candidates, 100, size)
 
-    def iteration_limit(self, size: Tuple[int, int]) -> int:
+    def iteration_limit(self, size: tuple[int, int]) -> int:
         """``num_iterations`` for an image or tile of (H, W)."""
         return _by_area(self.num_iterations, 40, size)
 
@@ -143,7 +143,7 @@ class Settings:
         return replace(self, **changes)
 
     @classmethod
-    def from_official(cls, params: Dict[str, Any], **changes: Any) -> Settings:
+    def from_official(cls, params: dict[str, Any], **changes: Any) -> Settings:
         """Settings from the keyword arguments of the official ``get_panoptic_segmentation``.
 
         ``changes`` are settings of this project.  Raises AdaptisError for an unknown name.
@@ -159,14 +159,14 @@ class Settings:
             raise AdaptisError(f'{name} is {getattr(self, name)} but must be {what}.')
 
 
-def _by_area(limit: Optional[int], usual: int, size: Tuple[int, int]) -> int:
+def _by_area(limit: Optional[int], usual: int, size: tuple[int, int]) -> int:
     """The limit, or if there is none the ``usual`` one of a 96x96 image grown with the area."""
     if limit is not None:
         return limit
     return max(usual, usual * size[0] * size[1] // 96 ** 2)
 
 
-PRESETS: Dict[str, Settings] = {
+PRESETS: dict[str, Settings] = {
     'toy_v1': Settings(),
     'toy_v2': Settings(mask_threshold=0.5, things_threshold=0.4),
     # The thresholds of the Cityscapes models, masks 0.40 and proposals 0.35, and the defaults of

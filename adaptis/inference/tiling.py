@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import math
-from typing import List, NamedTuple, Optional, Tuple
+from typing import NamedTuple, Optional
 
 import numpy as np
 
@@ -15,7 +15,7 @@ LEFT_IOU = 0.3  # one seen by the tile to the left
 class Axis(NamedTuple):
     """Tiles along one axis: where each starts, how long they are, and what share they overlap."""
 
-    starts: Tuple[int, ...]
+    starts: tuple[int, ...]
     length: int
     overlap: float
 
@@ -47,8 +47,8 @@ def split_axis(size: int, length: int, min_overlap: float, official: bool = Fals
     return Axis(tuple(starts), length, overlap)
 
 
-def split(size: Tuple[int, int], tile: Tuple[int, int], min_overlap: float,
-          official: bool = False) -> List[Tile]:
+def split(size: tuple[int, int], tile: tuple[int, int], min_overlap: float,
+          official: bool = False) -> list[Tile]:
     """Tiles over an image of (H, W), row by row."""
     down = split_axis(size[0], tile[0], min_overlap, official)
     right = split_axis(size[1], tile[1], min_overlap, official)
@@ -65,12 +65,12 @@ class Stitcher:
     continues it, and their probabilities are averaged where both have them.
     """
 
-    def __init__(self, size: Tuple[int, int], official: bool = False):
+    def __init__(self, size: tuple[int, int], official: bool = False):
         self._labels = np.zeros(size, np.int32)  # 0 = no tile with objects was here yet
-        self._parts: List[List[Tuple[Tile, np.ndarray]]] = []
+        self._parts: list[list[tuple[Tile, np.ndarray]]] = []
         self._official = official
 
-    def add(self, tile: Tile, masks: List[np.ndarray]) -> None:
+    def add(self, tile: Tile, masks: list[np.ndarray]) -> None:
         """Join the masks (each of the tile's size) of one more tile."""
         if not masks:
             return
@@ -87,7 +87,7 @@ class Stitcher:
                 label = _first_match(inside[:, :tile.left], beside, beside_labels, LEFT_IOU)
             seen[inside] = self._append(tile, mask, label)
 
-    def masks(self) -> List[np.ndarray]:
+    def masks(self) -> list[np.ndarray]:
         """The joined masks, in order of discovery."""
         return [self._average(parts) for parts in self._parts]
 
@@ -105,7 +105,7 @@ class Stitcher:
         self._parts[label - 1].append((tile, mask))
         return label
 
-    def _average(self, parts: List[Tuple[Tile, np.ndarray]]) -> np.ndarray:
+    def _average(self, parts: list[tuple[Tile, np.ndarray]]) -> np.ndarray:
         total = np.zeros(self._labels.shape, np.float32)
         count = np.zeros(self._labels.shape, np.float32)
         for tile, mask in parts:

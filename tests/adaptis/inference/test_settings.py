@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from adaptis.errors import AdaptisError
+from adaptis.inference.settings import OFFICIAL_NAMES, PRESETS, Settings, get_settings
+
+
+def test_every_setting_is_documented_and_every_official_name_exists():
+    names = {f.name for f in dataclasses.fields(Settings)}
+    assert set(OFFICIAL_NAMES.values()) <= names
+    for name in names:
+        assert f'    {name} : ' in Settings.__doc__
+
+
+def test_official_parameters_are_translated():
+    settings = Settings.from_official({'thresh1': 0.45, 'crop_size': [80, 96], 'use_flip': True},
+                                      official=True)
+    assert settings == Settings(mask_threshold=0.45, tile=(80, 96), flip=True, official=True)
+    assert Settings.from_official({'crop_size': 72}).tile == (72, 72)
+    with pytest.raises(AdaptisError, match='fl_blurr'):
+        Settings.from_official({'fl_blurr': 2})
+
+
+def test_presets():
+    assert get_settings('cityscapes').mask_threshold == 0.40
+    assert get_settings('cityscapes').proposal_threshold == 0.35
+    assert get_settings(Settings()) == PRESETS['toy_v1']
+    with pytest.raises(AdaptisError, match='toy_v3.*toy_v1'):
+        get_settings('toy_v3')
+
+
+def test_limits_grow_with_the_image_unless_given():
+    assert Settings().candidate_limit((96, 96)) == 100
+    assert Settings().candidate_limit((1, 1)) == 100
+    assert Settings().candidate_limit((256, 256)) == 711
+    assert Settings().iteration_limit((192, 96)) == 80
+    assert Settings(max_candidates=7).candidate_limit((256, 256)) == 7
+
+
+@pytest.mark.parametrize('wrong', [
+    {'sampling': 'grid'}, {'mask_threshold': 1.5}, {'batch_size': 0}, {'num_candidates': 0},
+    {'min_tile_overlap': 1.0}, {'tile': (0, 5)}, {'tile': (1, 2, 3)}, {'min_stuff_prob': -1}])
+def test_nonsense_is_refused_by_name(wrong):
+    with pytest.raises(AdaptisError, match=next(iter(wrong))):
+        Settings(**wrong)
+
+
+def test_an_unknown_setting_is_named():
+    with pytest.raises(AdaptisError, match="'treshold'"):
+        Settings().replace(treshold=0.5)
