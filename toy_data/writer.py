@@ -80,11 +80,12 @@ def write_file(path: Path, data: bytes) -> None:
         raise ValueError(f'{path} cannot be written: {error.strerror or error}.') from error
 
 
-def encode_png(image: np.ndarray, level: int = 1) -> bytes:
-    """PNG bytes of an RGB (H, W, 3) image or a mask (H, W); ``level`` of compression 0 .. 9."""
+def encode_png(image: np.ndarray, level: Optional[int] = None) -> bytes:
+    """PNG bytes of an RGB (H, W, 3) image or a mask (H, W); ``level`` 0 .. 9, None = fast."""
     if image.ndim == 3:
         image = np.ascontiguousarray(image[:, :, ::-1])
-    done, data = cv2.imencode('.png', image, [cv2.IMWRITE_PNG_COMPRESSION, level])
+    options = [] if level is None else [cv2.IMWRITE_PNG_COMPRESSION, level]
+    done, data = cv2.imencode('.png', image, options)
     if not done:
         raise ValueError(f'An image of shape {image.shape} could not be encoded as PNG.')
     return data.tobytes()
