@@ -214,10 +214,9 @@ def _settings(args: argparse.Namespace) -> Settings:
 
 
 def _checkpoint_facts(path: Optional[Path]) -> dict[str, Any]:
-    from adaptis.inference.predictor import shipped_checkpoint
-    shipped = shipped_checkpoint()
-    if path is None or (str(path) == shipped.stem and not path.exists()):
-        path = shipped
+    from adaptis.inference.predictor import SHIPPED  # loads MXNet
+    from adaptis.model.zoo import PRETRAINED
+    path = PRETRAINED.get(str(path or SHIPPED), path)
     return {'file': path.name, 'sha256': sha256(path)}
 
 

@@ -24,8 +24,9 @@ def format_metrics(metrics: Mapping[str, Any]) -> str:
             lines.append(f'{values}  ({name})')
     objects = metrics['objects']
     lines.append(f'mIoU {percent(metrics["miou"]["miou"])}')
+    images = metrics['images']
     lines.append(f'objects at IoU 0.5: {objects["found"]:,} found, {objects["missed"]:,} missed, '
-                 f'{objects["false"]:,} false, in {metrics["images"]:,} images')
+                 f'{objects["false"]:,} false, in {images:,} image{"s" * (images != 1)}')
     return '\n'.join(lines)
 
 

@@ -5,7 +5,7 @@ import math
 import cv2
 import numpy as np
 import pytest
-from pictures import result, row
+from evaluation_cases import result, row
 
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.ap import TABLE_1, THRESHOLDS, AveragePrecision, Counts, match_counts

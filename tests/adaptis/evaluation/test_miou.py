@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from pictures import TAXONOMY, result, row
+from evaluation_cases import TAXONOMY, result, row
 
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.miou import MeanIoU, semantic_map

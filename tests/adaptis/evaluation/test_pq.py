@@ -7,7 +7,7 @@ import types
 
 import numpy as np
 import pytest
-from pictures import TAXONOMY, result, row
+from evaluation_cases import TAXONOMY, result, row
 
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.coco import PanopticFolder, write_panoptic

@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 import pytest
-from pictures import TAXONOMY, result, row
+from evaluation_cases import TAXONOMY, result, row, square
 
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.coco import PanopticFolder, write_panoptic
@@ -73,14 +73,6 @@ def test_sizes_must_agree():
     sample = next(toy_samples(1))
     with pytest.raises(AdaptisError, match='sample 0: the ground truth is 12x16 but'):
         evaluate([(sample, PanopticResult(np.zeros((3, 3), np.int32), []))], TOY_TAXONOMY)
-
-
-def square(value):
-    if value == 99:
-        raise AdaptisError('no square of 99.')
-    if value == -1:
-        os._exit(9)
-    return value * value, os.environ.get('OMP_NUM_THREADS')
 
 
 def test_one_process_is_this_one():

@@ -1,8 +1,11 @@
-"""Tiny panoptic results that the tests of this folder draw by hand."""
+"""What the tests of this folder share: tiny panoptic results drawn by hand, and a worker."""
 from __future__ import annotations
+
+import os
 
 import numpy as np
 
+from adaptis.errors import AdaptisError
 from adaptis.types import Category, PanopticResult, Segment, Taxonomy
 
 TAXONOMY = Taxonomy([
@@ -24,3 +27,12 @@ def result(segment_map, categories, scores=None) -> PanopticResult:
 def row(*lengths) -> list:
     """A picture of one row: (id, number of pixels) pairs one after the other."""
     return [[i for i, n in lengths for _ in range(n)]]
+
+
+def square(value):
+    """What worker processes do: 99 is an error, -1 kills the process."""
+    if value == 99:
+        raise AdaptisError('no square of 99.')
+    if value == -1:
+        os._exit(9)
+    return value * value, os.environ.get('OMP_NUM_THREADS')

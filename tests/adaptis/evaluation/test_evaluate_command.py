@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from evaluation_cases import TAXONOMY, result, row
+
+from adaptis import cli
+from adaptis.commands import evaluate
+from adaptis.evaluation.coco import PanopticFolder, write_panoptic
+from adaptis.evaluation.record import ROOT, sha256
+from adaptis.evaluation.segments import sample_truth
+from adaptis.files import write_image
+from adaptis.types import TOY_TAXONOMY
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Three pictures of 16 x 20 pixels in the layout of the toy data."""
+    folder = tmp_path / 'toy'
+    rng = np.random.default_rng(0)
+    for index in range(3):
+        ids = np.kron(rng.integers(0, 4, (4, 5)), np.ones((4, 4))).astype(np.uint16)
+        write_image(folder / 'test' / f'{index:05d}_im.png', ids)
+        grey = (60 * ids).astype(np.uint8)
+        write_image(folder / 'test' / f'{index:05d}_rgb.png', np.stack([grey] * 3, axis=-1))
+    return folder
+
+
+class PerfectPredictor:
+    """Reads the objects off the brightness of the picture."""
+
+    def set_image(self, image):
+        self.ids = (image[..., 0] // 60).astype(np.int32)
+        return self
+
+    def panoptic(self):
+        from adaptis.types import Sample
+        sample = Sample(np.zeros((*self.ids.shape, 3), np.uint8), self.ids,
+                        {i: 1 for i in (1, 2, 3)}, (self.ids > 0).astype(np.int32))
+        return sample_truth(sample, TOY_TAXONOMY)[0]
+
+
+@pytest.fixture
+def perfect(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(evaluate, '_predictor', lambda *_: PerfectPredictor())
+    monkeypatch.setattr(evaluate, '_checkpoint_facts', lambda path: {'file': path.name})
+    return ['evaluate', '--checkpoint', 'net.params']
+
+
+def test_data_set(data, perfect, tmp_path, capsys):
+    assert cli.main([*perfect, '--data', str(data), '--save', 'saved', '--flip',
+                     '--set', 'max_candidates=9', '--row', '1', 'adaptis', '--reduced']) == 0
+    shown = capsys.readouterr().out
+    assert 'AP 100.00' in shown and 'Wrote evaluations/net_test.json' in shown
+    record = json.loads((tmp_path / 'evaluations' / 'net_test.json').read_text())
+    assert record['metrics']['images'] == 3 and record['metrics']['pq']['All']['pq'] == 1
+    assert (record['table'], record['row'], record['reduced']) == ('1', 'adaptis', True)
+    inference = record['settings']['inference']
+    assert (inference['flip'], inference['max_candidates']) == (True, 9)
+    assert record['settings']['checkpoint'] == {'file': 'net.params'}
+    saved = PanopticFolder(tmp_path / 'saved' / 'panoptic.json')
+    assert [r.file_name for r in saved] == ['00000', '00001', '00002']
+
+
+def test_limit_and_label(data, perfect, tmp_path):
+    assert cli.main([*perfect, '--data', str(data), '--limit', '2', '--label', 'two']) == 0
+    record = json.loads((tmp_path / 'evaluations' / 'two.json').read_text())
+    assert record['metrics']['images'] == 2
+
+
+def test_one_picture(data, perfect, capsys):
+    picture = [str(data / 'test' / f'00001_{kind}.png') for kind in ('rgb', 'im')]
+    assert cli.main([*perfect, '--image', picture[0], '--ids', picture[1]]) == 0
+    assert ' 0 missed, 0 false, in 1 image\n' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('arguments, message', [
+    ([], 'either --data'),
+    (['--data', 'toy', '--gt', 'x'], 'either --data'),
+    (['--gt', 'x'], '--gt needs --pred'),
+    (['--ids', 'x'], '--image needs --ids'),
+    (['--data', 'toy', '--panopticapi'], '--panopticapi reads files'),
+    (['--data', 'toy', '--processes', '0'], 'at least 1'),
+    (['--data', 'toy', '--limit', '0'], 'at least 1'),
+    (['--data', 'toy', '--set', 'flip'], 'write key=value'),
+    (['--data', 'toy', '--set', 'flap=1'], "no inference setting 'flap'"),
+    (['--data', 'toy', '--set', 'mask_threshold=high'], 'mask_threshold'),
+    (['--data', 'toy', '--split', 'nope'], 'nope does not exist'),
+    (['--data', 'toy', '--row', '1', 'nobody'], 'no row nobody'),
+    (['--gt', 'x.json', '--pred', 'y.json'], 'x.json cannot be read'),
+])
+def test_mistakes_are_one_sentence(data, perfect, capsys, arguments, message):
+    assert cli.main([*perfect, *arguments]) == 1
+    error = capsys.readouterr().err
+    assert message in error and error.count('\n') == 1
+
+
+def test_missing_checkpoint(data, tmp_path, capsys):
+    missing = str(tmp_path / 'absent.params')
+    assert cli.main(['evaluate', '--checkpoint', missing, '--data', str(data)]) == 1
+    assert 'absent.params cannot be read' in capsys.readouterr().err
+
+
+def write_pair(folder):
+    truth = result(row((1, 10), (2, 4), (3, 6)), {1: 21, 2: 22, 3: 7})
+    found = result(row((5, 8), (0, 6), (6, 6)), {5: 21, 6: 7})
+    for name, picture in (('gt', truth), ('pred', found)):
+        write_panoptic(folder / f'{name}.json', folder / name, [(1, 'a.jpg', picture)], TAXONOMY)
+    return ['evaluate', '--gt', str(folder / 'gt.json'), '--pred', str(folder / 'pred.json'),
+            '--out', str(folder / 'out.json')]
+
+
+def test_files_need_no_mxnet(tmp_path):
+    program = ('import sys\nfrom adaptis import cli\n'
+               f'assert cli.main({write_pair(tmp_path)!r}) == 0\n'
+               "assert not {'mxnet', 'gluoncv'} & set(sys.modules)")
+    subprocess.run([sys.executable, '-c', program], check=True, cwd=ROOT, timeout=120,
+                   capture_output=True)
+    record = json.loads((tmp_path / 'out.json').read_text())
+    assert record['metrics']['pq']['All']['pq'] == pytest.approx((.8 + 0 + 1) / 3)
+    assert record['label'] == 'pred'
+
+
+def test_panopticapi_must_be_installed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, 'panopticapi', None)
+    assert cli.main([*write_pair(tmp_path), '--panopticapi']) == 1
+    assert 'panopticapi is not installed' in capsys.readouterr().err
+    assert not (tmp_path / 'out.json').exists()
+
+
+def test_network_in_one_and_two_processes(data, tmp_path):
+    mx = pytest.importorskip('adaptis.runtime').mx
+    from adaptis.model import get_model, save_model
+    mx.random.seed(0)
+    net = get_model('adaptis_toy', width=4)
+    net.initialize(mx.init.Xavier(magnitude=9))
+    checkpoint = tmp_path / 'net.params'
+    save_model(net, checkpoint)
+    records = []
+    for processes in ('1', '2'):
+        out = tmp_path / f'{processes}.json'
+        assert cli.main(['evaluate', '--checkpoint', str(checkpoint), '--data', str(data), '--out',
+                         str(out), '--processes', processes, '--set', 'mask_threshold=0.1',
+                         '--set', 'max_candidates=4']) == 0
+        records.append(json.loads(out.read_text()))
+    assert records[0]['metrics'] == records[1]['metrics']
+    assert sum(records[0]['metrics']['objects'].values()) > 0
+    assert records[0]['settings']['checkpoint'] == {'file': 'net.params',
+                                                    'sha256': sha256(checkpoint)}

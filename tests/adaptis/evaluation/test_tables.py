@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from adaptis import cli
+from adaptis.commands.table import PUBLISHED, experiments
+from adaptis.errors import AdaptisError
+from adaptis.evaluation.record import make_record, write_record
+from adaptis.evaluation.tables import find_table, format_table, load_tables, metric_value
+
+SMALL = """
+papers:
+  adaptis:
+    tables:
+      1:
+        title: toys
+        numbering: certain
+        columns: [{name: AP, metric: ap.ap}, {name: found, metric: objects.found, unit: count}]
+        rows:
+          - {id: a, name: System A, source: issue, published: [12.5, 7]}
+          - {id: b, name: B, source: memory, published: [null, 8]}
+          - {id: c, name: C, source: null, published: [null, null]}
+"""
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    path = tmp_path / PUBLISHED
+    path.write_text(SMALL)
+    return path
+
+
+def record(row, label='run', **metrics):
+    return make_record({'images': 3, **metrics}, {}, label=label, table='1', row=row)
+
+
+def test_published_beside_measured(small):
+    table = find_table(load_tables(small), 'adaptis', '1')
+    runs = [record('a', 'first', ap={'ap': .1234}, objects={'found': 0}),
+            record('a', 'second', ap={'ap': None}), record('other')]
+    lines = [line.split() for line in format_table(table, runs).splitlines()]
+    assert lines[2] == ['AP', 'found']
+    assert lines[3] == ['System', 'A', 'published', '12.5', '7']
+    assert lines[4][:5] == ['measured', '12.3', '0', 'first,', '3']
+    assert lines[5][:4] == ['measured', '?', '?', 'second,']
+    assert lines[6][:4] == ['B', 'published', '?', '8'] and 'checked' in lines[6]
+    assert lines[7] == ['measured', '-', '-', 'no', 'run', 'yet']
+    assert lines[8][:4] == ['C', 'published', '?', '?'] and 'known' in lines[8]
+
+
+def test_metric_paths():
+    metrics = {'pq': {'All': {'pq': .5}}, 'images': 2}
+    assert metric_value(metrics, 'pq.All.pq') == .5
+    assert metric_value(metrics, 'pq.All') is None
+    assert metric_value(metrics, 'images.x') is None
+
+
+@pytest.mark.parametrize('old, new, message', [
+    ('[12.5, 7]', '[12.5]', 'row a: 1 values for 2 columns'),
+    ('source: null, published: [null', 'source: null, published: [3', 'values without a source'),
+    ('source: memory', 'source: hearsay', 'unknown source hearsay'),
+    ('unit: count', 'unit: apples', 'unknown unit apples'),
+    ('published: [12.5', 'publishd: [12.5', "KeyError: 'published'"),
+    ('papers:', 'paper:', 'is not a file of published numbers'),
+    ('papers:', '{', 'is not valid YAML'),
+])
+def test_malformed_numbers_are_named(small, old, new, message):
+    small.write_text(SMALL.replace(old, new))
+    with pytest.raises(AdaptisError, match=message):
+        load_tables(small)
+
+
+def test_what_is_not_there_is_named(small, tmp_path):
+    tables = load_tables(small)
+    with pytest.raises(AdaptisError, match='no paper x; there are adaptis'):
+        find_table(tables, 'x', '1')
+    with pytest.raises(AdaptisError, match='no table 9; it has 1'):
+        find_table(tables, 'adaptis', '9')
+    with pytest.raises(AdaptisError, match='no row z; it has a, b, c'):
+        tables['adaptis']['1'].row('z')
+    with pytest.raises(AdaptisError, match='absent.yaml.* cannot be read'):
+        load_tables(tmp_path / 'absent.yaml')
+
+
+def test_shipped_numbers():
+    tables = load_tables(experiments() / PUBLISHED)['adaptis']
+    assert {str(n) for n in range(1, 8)} <= set(tables)
+    assert tables['1'].row('adaptis').published == (99.6, 99.2, 98.8, 97.5)
+    assert tables['1'].row('mask_rcnn').published == (74.6, 59.4, 43.8, 5.8)
+    assert tables['notebooks'].row('v1_proposals').published == (96.77, 94.47)
+    assert tables['notebooks'].row('v1_random').published == (96.69, 94.30)
+    assert tables['notebooks'].row('v2_proposals').published == (98.58, 97.17)
+    assert tables['figure3d'].row('objects250').published == (234, 16, 3)
+
+
+def test_command(small, tmp_path, capsys):
+    write_record(tmp_path / 'results' / 'r.json', record('b', objects={'found': 5}))
+    arguments = ['--published', str(small), '--results', str(tmp_path / 'results')]
+    assert cli.main(['table', '1', *arguments]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith('Table 1 of adaptis: toys') and '3 images' in shown
+    assert cli.main(['table', 'adaptis', '1', *arguments]) == 0
+    assert capsys.readouterr().out == shown
+    assert cli.main(['table', 'list', *arguments]) == 0
+    assert capsys.readouterr().out == 'adaptis 1: toys\n'
+    assert cli.main(['table', '2', *arguments]) == 1
+    assert 'has no table 2' in capsys.readouterr().err
+    assert cli.main(['table', 'a', 'b', 'c', *arguments]) == 1
+
+
+def test_every_shipped_result_fits_a_row():
+    tables = load_tables(experiments() / PUBLISHED)['adaptis']
+    for path in sorted((experiments() / 'results').glob('*.json')):
+        entry = json.loads(path.read_text())
+        if entry.get('table') is not None:
+            tables[entry['table']].row(entry['row'])
