@@ -2,9 +2,9 @@
 
 Section 4 (random points) and section 5 (points from the proposal map) of the
 paper.  Candidates are accepted one after another, but the network evaluates
-them in batches: the next candidates that are not occupied *yet* go together,
-and those that a mask of the same batch then covers are dropped.  So a batch may
-waste an evaluation but never changes a result.
+them in batches: a candidate goes together with some of the next ones that are
+not occupied *yet*, and those that are when their turn comes are dropped.  So a
+batch may waste an evaluation but never changes a result.
 """
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from adaptis.inference.proposals import Proposals, find_proposals
 from adaptis.inference.settings import Settings
 
 Draw = Callable[[int, int], list[int]]
+
+_SPACING = 12  # pixels; nearer candidates are often of one object, and the later one in vain
 
 
 @dataclass
@@ -87,20 +89,52 @@ def _select_proposals(encoded: EncodedImage, settings: Settings, ignore: Optiona
     occupied = _never_free(encoded, ignore, sampling_mask)
     prob = proposal_map(encoded, settings, ignore, sampling_mask)
     points = search_proposals(prob, settings).candidates[:settings.candidate_limit(encoded.size)]
+    ahead = _LookAhead(encoded, points, settings)
     selection = Selection()
-    while len(points):
-        free = np.flatnonzero(~occupied[points[:, 0], points[:, 1]])[:settings.batch_size]
-        if not len(free):
-            break
-        batch, points = points[free], points[free[-1] + 1:]
-        masks = encoded.masks_at(batch.astype(np.float32))
-        selection.queried += len(batch)
-        for (row, col), mask in zip(batch, masks):
-            if occupied[row, col]:
-                selection.wasted += 1
-            else:
-                _take_if_free(mask, row, col, occupied, settings, selection)
+    for index, (row, col) in enumerate(points):
+        if not occupied[row, col]:
+            _take_if_free(ahead.mask(index, occupied), row, col, occupied, settings, selection)
+    selection.queried, selection.wasted = ahead.queried, ahead.queried - ahead.used
     return selection
+
+
+class _LookAhead:
+    """Evaluates candidates a batch ahead of the decision about them."""
+
+    def __init__(self, encoded: EncodedImage, points: np.ndarray, settings: Settings):
+        self._encoded, self._points = encoded, points
+        self._size = settings.batch_size
+        self._masks: dict[int, np.ndarray] = {}
+        self.queried = self.used = 0
+
+    def mask(self, index: int, occupied: np.ndarray) -> np.ndarray:
+        """The mask of a free candidate; call with increasing indices."""
+        self.used += 1
+        if index not in self._masks:
+            self._evaluate(self._batch(index, occupied))
+        return self._masks.pop(index)
+
+    def _evaluate(self, batch: list[int]) -> None:
+        masks = self._encoded.masks_at(self._points[batch].astype(np.float32))
+        self._masks.update(zip(batch, masks))
+        self.queried += len(batch)
+
+    def _batch(self, index: int, occupied: np.ndarray) -> list[int]:
+        """The candidate and the next ones that will probably still be free after it."""
+        later = np.arange(index + 1, len(self._points))
+        rows, cols = self._points[later].T
+        later = later[~occupied[rows, cols]]
+        pending = [i for i in self._masks if i > index and not occupied[tuple(self._points[i])]]
+        self._masks = {i: self._masks[i] for i in pending}
+        batch = [index]
+        for i in later:
+            if len(batch) == self._size:
+                break
+            if i not in self._masks:
+                gaps = np.abs(self._points[batch + pending] - self._points[i]).max(axis=1)
+                if gaps.min() >= _SPACING:
+                    batch.append(int(i))
+        return batch
 
 
 def _take_if_free(mask: np.ndarray, row: int, col: int, occupied: np.ndarray,

@@ -38,7 +38,7 @@ class Predictor:
 
     Parameters
     ----------
-    net : an ``AdaptIS`` network
+    net : an ``AdaptIS`` network; it is used as it is, and hybridized it is faster
     settings : thresholds, or the name of a preset
     taxonomy : what the network's classes mean
     ctx : where to compute; default where the network's parameters are
@@ -160,6 +160,7 @@ def load_predictor(checkpoint: Optional[PathLike] = None,
     from adaptis.model import load_model  # loads MXNet
     settings = get_settings(settings)
     net = load_model(checkpoint or SHIPPED, ctx=ctx, official=settings.official)
+    net.hybridize()
     return Predictor(net, settings, ctx=ctx)
 
 

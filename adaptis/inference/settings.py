@@ -107,7 +107,7 @@ class Settings:
     tile: Optional[tuple[int, int]] = None
     min_tile_overlap: float = 0.2
 
-    batch_size: int = 8
+    batch_size: int = 4
     max_pixels: int = 2 ** 22
     official: bool = False
 
