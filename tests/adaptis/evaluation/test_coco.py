@@ -231,3 +231,22 @@ def test_empty_result(tmp_path):
     write_panoptic(tmp_path / 'p.json', tmp_path / 'p', [(1, 'a.png', nothing)], TAXONOMY)
     record = PanopticFolder(tmp_path / 'p.json').read(1)
     assert record.result.segment_map.tolist() == [[0]] and not record.result.segments
+
+
+@pytest.mark.parametrize('limit', [700, 5000])
+def test_full_disk_is_one_sentence(written, limit):
+    """A limit on the size of files stands in for the disk: hit at the end, and on the way."""
+    resource = pytest.importorskip('resource')
+    before = (written / 'p.json').read_text()
+    picture = result(PICTURE, CATEGORIES)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(AdaptisError, match='p.json cannot be written'), \
+                PanopticWriter(written / 'p.json', written / 'p', TAXONOMY) as writer:
+            for index in range(200):
+                writer.add(index, f'{index}.jpg', picture)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (written / 'p.json').read_text() == before
+    assert sorted(p.name for p in written.iterdir()) == ['p', 'p.json']
