@@ -66,12 +66,12 @@ def _check_output(output: Path, resume: bool) -> None:
 
 def _prepare(config: TrainConfig, output: Path, args: argparse.Namespace) -> tuple:
     from adaptis.data.toy import ToyDataset
+    from adaptis.engine.distributed import open_store
     from adaptis.engine.trainer import Run, seed_everything
-    from adaptis.runtime import mx
     train = ToyDataset(config.data.root, config.data.split)
     held_out = ToyDataset(config.data.root, config.data.val_split)
     contexts = parse_contexts(args.ctx)
-    kvstore = mx.kv.create(args.kvstore) if args.kvstore.startswith('dist') else args.kvstore
+    kvstore = open_store(args.kvstore)
     rank, world = getattr(kvstore, 'rank', 0), getattr(kvstore, 'num_workers', 1)
     seed_everything(config.seed, 0, 0)
     net = _build_net(config, contexts)

@@ -11,7 +11,7 @@ from typing import Callable
 from adaptis.config import OptimizerConfig
 from adaptis.errors import AdaptisError
 
-KNOWN = ('cosine', 'poly', 'step', 'constant')
+KNOWN = ('cosine', 'poly', 'step', 'constant', 'cooldown')
 
 
 def build_schedule(config: OptimizerConfig, steps: int) -> Callable[[int], float]:
@@ -19,20 +19,25 @@ def build_schedule(config: OptimizerConfig, steps: int) -> Callable[[int], float
 
     Linear from 0 over ``warmup_steps``, then what ``schedule`` says over the rest: 'cosine' and
     'poly' fall from ``lr`` to ``final_lr``, which step ``steps`` would reach; 'step' multiplies by
-    ``factor`` at each of ``milestones`` (shares of ``steps``).
+    ``factor`` at each of ``milestones`` (shares of ``steps``); 'cooldown' stays at ``lr`` and falls
+    linearly to ``final_lr`` in the last ``cooldown_steps``, so that a run can be made longer or
+    shorter at any time before they begin.
 
-    Raises AdaptisError for an unknown schedule or a warm-up longer than the run.
+    Raises AdaptisError for an unknown schedule or a warm-up or cool-down longer than the run.
     """
     if config.schedule not in KNOWN:
         raise AdaptisError(f'There is no learning rate schedule "{config.schedule}"; '
                            f'known: {", ".join(KNOWN)}.')
-    if config.warmup_steps >= steps:
-        raise AdaptisError(f'{config.warmup_steps} warmup_steps do not fit into {steps} steps.')
+    if config.warmup_steps + config.cooldown_steps >= steps:
+        raise AdaptisError(f'{config.warmup_steps} warmup_steps and {config.cooldown_steps} '
+                           f'cooldown_steps do not fit into {steps} steps.')
 
     def rate(step: int) -> float:
         if step < config.warmup_steps:
             return config.lr * (step + 1) / (config.warmup_steps + 1)
         done = (step - config.warmup_steps) / (steps - config.warmup_steps)
+        if config.schedule == 'cooldown':
+            done = max(0.0, (step - steps + config.cooldown_steps) / max(config.cooldown_steps, 1))
         if config.schedule == 'step':
             return config.lr * config.factor ** sum(step >= m * steps for m in config.milestones)
         return config.final_lr + (config.lr - config.final_lr) * _shape(config, done)
@@ -45,4 +50,4 @@ def _shape(config: OptimizerConfig, done: float) -> float:
         return 0.5 * (1 + math.cos(math.pi * done))
     if config.schedule == 'poly':
         return (1 - done) ** config.power
-    return 1.0
+    return 1 - done if config.schedule == 'cooldown' else 1.0

@@ -6,7 +6,7 @@ import math
 import random
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
@@ -21,6 +21,7 @@ from adaptis.engine.checkpoint import (
     Position,
     load_optimizer,
 )
+from adaptis.engine.distributed import StageStore, for_stage
 from adaptis.engine.logs import Averages, RunLog, StageBar
 from adaptis.engine.schedules import build_schedule
 from adaptis.errors import AdaptisError
@@ -96,6 +97,8 @@ class _StageRun:
             augmentation=run.config.data.version, strategy=stage.sampling,
             min_object_area=stage.min_object_area, rank=run.rank, world=run.world)
         self.total = stage.steps or stage.epochs * len(self.source)
+        self.source = replace(self.source, crop=stage.crop,
+                              crop_until=self.total - stage.full_size_steps)
         self.schedule = build_schedule(stage.optimizer, self.total)
         self.system = run.make_system(name, stage)
         self.best: Optional[float] = None
@@ -106,7 +109,8 @@ class _StageRun:
         first = start.position.step if start else 0
         if first >= self.total:
             return
-        trainer = make_trainer(self.system, self.stage, self.run.kvstore, done=first)
+        store = for_stage(self.run.kvstore, self.name, self.run.net)
+        trainer = make_trainer(self.system, self.stage, store, done=first)
         if start:
             self.system.load_state(start.system)
             self.best, self.metrics = start.best, start.metrics
@@ -132,18 +136,19 @@ class _StageRun:
                     self._validate(bar, done)
                 if self._due(self.run.config.pictures_every, done) and self.run.picture:
                     self.log.picture(self.name, done, self.run.picture())
-                if self._should_save(done, saved_at):
+                status = agree(store, self.stop.status)
+                if status or self._should_save(done, saved_at):
                     self._save(trainer, done)
                     saved_at = time.monotonic()
-                if self.stop.status:
-                    raise Stopped(self.stop.status)
+                if status:
+                    raise Stopped(status)
 
     def _due(self, every: Optional[int], done: int) -> bool:
         return bool(every) and (done % every == 0 or done == self.total)
 
     def _should_save(self, done: int, saved_at: float) -> bool:
         config = self.run.config
-        return (self.stop.status != 0 or self._due(config.checkpoint_steps or self.total, done)
+        return (self._due(config.checkpoint_steps or self.total, done)
                 or time.monotonic() - saved_at > 60 * config.checkpoint_minutes)
 
     def _report(self, bar: StageBar, done: int, values: Dict[str, float]) -> None:
@@ -186,6 +191,14 @@ class _StageRun:
             yield bar
         finally:
             bar.close()
+
+
+def agree(store: Any, status: int) -> int:
+    """Exit status of those who were asked to stop; all processes must stop at the same step."""
+    if not isinstance(store, StageStore):
+        return status
+    votes = store.anyone(status)
+    return status or (130 if votes else 0)
 
 
 def make_trainer(system: Any, stage: StageConfig, kvstore: Any, done: int = 0) -> Any:
