@@ -32,8 +32,9 @@ class OptimizerConfig:
     wd: float = 0.0
     clip_gradient: Optional[float] = None  # element by element, as MXNet does
     options: Dict[str, Any] = field(default_factory=dict)  # beta1, momentum, ...
-    schedule: str = 'cosine'               # cosine, poly, step, constant
-    final_lr: float = 0.0                  # cosine and poly: where they end
+    schedule: str = 'cosine'               # cosine, poly, step, constant, cooldown
+    final_lr: float = 0.0                  # cosine, poly and cooldown: where they end
+    cooldown_steps: int = 0                # cooldown: constant but for so many last steps
     power: float = 0.9                     # poly
     milestones: List[float] = field(default_factory=list)  # step: shares of the run, e.g. [.7, .9]
     factor: float = 0.1                    # step
@@ -52,6 +53,8 @@ class StageConfig:
     micro_batch: Optional[int] = None      # images per forward pass; gradients are summed up
     sampling: str = 'objects'              # objects (paper, appendix A) or uniform
     min_object_area: int = 1               # pixels
+    crop: Optional[int] = None             # learn from random squares of this side
+    full_size_steps: int = 0               # but from whole images in the last steps
     system: Dict[str, Any] = field(default_factory=dict)  # arguments of AdaptISSystem
 
 

@@ -18,7 +18,8 @@ def build_augmentation(name: str) -> Augmentation:
     """The augmentation of a data set, as ``augment(sample, seed) -> sample``.
 
     'toy_v1': both flips, transposition (a toy scene has no up), and the blur and noise that the
-    test images were stored with, of random strength.  'toy_v2': the same without blur and noise.
+    test images were stored with, of random strength, and now and then JPEG compression (the
+    authors' pictures are JPEGs).  'toy_v2': the same without blur and noise.
     'none': nothing.
     """
     if name not in NAMES:
@@ -26,6 +27,15 @@ def build_augmentation(name: str) -> Augmentation:
     if name == 'none':
         return _unchanged
     return _Albumentations(_geometry() + (_degradation() if name == 'toy_v1' else []))
+
+
+def random_crop(sample: Sample, side: int, rng: np.random.Generator) -> Sample:
+    """A random square of a sample that is larger than ``side`` pixels; else what there is of it."""
+    top, left = (int(rng.integers(max(size - side, 0) + 1)) for size in sample.image.shape[:2])
+    window = slice(top, top + side), slice(left, left + side)
+    return dataclasses.replace(
+        sample, **{key: np.ascontiguousarray(getattr(sample, key)[window])
+                   for key in ('image', 'instances', 'semantic')})
 
 
 def _unchanged(sample: Sample, seed: int) -> Sample:
@@ -70,4 +80,4 @@ def _degradation() -> List:
         def get_params(self) -> dict:
             return {'state': random.getrandbits(63)}
 
-    return [Degrade(p=1.0)]
+    return [Degrade(p=1.0), A.ImageCompression(quality_lower=80, quality_upper=98, p=0.25)]

@@ -3,11 +3,11 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, field
-from typing import Dict, List, Sequence
+from typing import Dict, List, Optional, Sequence
 
 import numpy as np
 
-from adaptis.data.augment import Augmentation, build_augmentation
+from adaptis.data.augment import Augmentation, build_augmentation, random_crop
 from adaptis.data.points import sample_points
 from adaptis.errors import AdaptisError
 from adaptis.types import Sample
@@ -31,6 +31,7 @@ class BatchSource:
     points : points per image
     seed : a sequence of non-negative integers
     augmentation, strategy, min_object_area : see ``build_augmentation`` and ``sample_points``
+    crop, crop_until : steps before ``crop_until`` give random squares of side ``crop``
     rank, world : this process and the number of processes that share every batch
     """
 
@@ -44,6 +45,8 @@ class BatchSource:
     rank: int = 0
     world: int = 1
     shuffle: bool = True
+    crop: Optional[int] = None
+    crop_until: int = 0
     _cache: dict = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -67,7 +70,8 @@ class BatchSource:
         epoch, position = divmod(step, len(self))
         first = (position * self.world + self.rank) * self.batch_size
         chosen = self._order(epoch)[first:first + self.batch_size]
-        return _collate([self._item(epoch, int(index)) for index in chosen])
+        crop = self.crop if step < self.crop_until else None
+        return _collate([self._item(epoch, int(index), crop) for index in chosen])
 
     def _order(self, epoch: int) -> np.ndarray:
         if not self.shuffle:
@@ -78,9 +82,11 @@ class BatchSource:
             self._cache[epoch] = order
         return self._cache[epoch]
 
-    def _item(self, epoch: int, index: int) -> Batch:
+    def _item(self, epoch: int, index: int, crop: Optional[int]) -> Batch:
         rng = np.random.default_rng((*self.seed, epoch, index))
         sample = _augmentation(self.augmentation)(self.dataset[index], int(rng.integers(1 << 62)))
+        if crop:
+            sample = random_crop(sample, crop, rng)
         points, masks = sample_points(
             sample.instances, self.points, rng, ignored=sample.ignored,
             min_object_area=self.min_object_area, strategy=self.strategy)

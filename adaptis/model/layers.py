@@ -138,8 +138,16 @@ class PointConv(HybridBlock):
 
 def per_point(F, per_image, points):
     """Repeat maps of images for each of their points: (B, C, h, w), (B, N, 2) -> (B*N, C, h, w)."""
+    if is_eager_training(F):
+        return _repeat_eagerly(F, per_image, points.shape[1])
     return F.broadcast_like(F.expand_dims(per_image, 1), points, lhs_axes=(1,),
                             rhs_axes=(1,)).reshape((-3, 0, 0, 0))
+
+
+def _repeat_eagerly(F, per_image, times: int):
+    """The same by concatenation, which keeps oneDNN's blocked layout; its gradient is a sum of views."""
+    images = F.split(per_image, num_outputs=len(per_image), axis=0) if len(per_image) > 1 else [per_image]
+    return F.concat(*[image for image in images for _ in range(times)], dim=0)
 
 
 def is_eager_training(F) -> bool:
@@ -181,11 +189,12 @@ class AdaIN(HybridBlock):
 
     def _by_batch_norm(self, F, x, scale, bias):
         """The same by the BatchNorm kernel, whose gradient is twice as fast on a CPU."""
-        flat = F.expand_dims(x.reshape((-3, 0, 0)), 0)
+        shape = x.shape
+        flat = x.reshape((1, -1) + shape[2:])
         unused = F.zeros((flat.shape[1],), ctx=x.context)
         flat = F.BatchNorm(flat, scale.reshape((-1,)), bias.reshape((-1,)), unused, unused.copy(),
                            eps=self._epsilon, fix_gamma=False)
-        return F.reshape_like(flat, x)
+        return flat.reshape(shape)
 
 
 def stack_units(widths: Sequence[int], kernel: int = 3, last: Optional[int] = None) -> HybridBlock:
