@@ -7,6 +7,7 @@ squared.  Resizing is bilinear with aligned corners.
 """
 from __future__ import annotations
 
+import contextlib
 from typing import Optional
 
 import numpy as np
@@ -15,6 +16,9 @@ from adaptis.errors import AdaptisError
 from adaptis.inference.encoded_image import EncodedImage, FlipAveraged
 from adaptis.inference.settings import Settings
 from adaptis.runtime import mx
+
+MIN_SIDE = 16
+"""A smaller image is continued to this size: the network halves what it sees four times."""
 
 
 class NetworkEncoder:
@@ -28,6 +32,7 @@ class NetworkEncoder:
     """
 
     def __init__(self, net, settings: Settings, ctx=None):
+        _refuse_broken(net)
         self._net, self._settings = net, settings
         self._ctx = ctx or _context_of(net)
 
@@ -46,43 +51,58 @@ class NetworkEncoder:
         return FlipAveraged(plain, self._encode(image[:, ::-1]), self._settings.official)
 
     def _encode(self, image: np.ndarray) -> EncodedImage:
-        planes = np.ascontiguousarray(image.transpose(2, 0, 1)[None], dtype=np.float32)
-        return _NetworkImage(self._net, mx.nd.array(planes, ctx=self._ctx),
-                             self._settings.batch_size)
+        height, width = image.shape[:2]
+        more = [(0, max(MIN_SIDE - height, 0)), (0, max(MIN_SIDE - width, 0)), (0, 0)]
+        planes = np.pad(image, more, mode='edge').transpose(2, 0, 1)[None].astype(np.float32)
+        return _NetworkImage(self._net, mx.nd.array(planes, ctx=self._ctx), (height, width),
+                             self._settings.batch_limit((height, width)))
 
 
 class _NetworkImage(EncodedImage):
-    """One pass of the network over one image."""
+    """One pass of the network over an image, whose first ``size`` rows and columns count."""
 
-    def __init__(self, net, image, batch_size: int):
+    def __init__(self, net, image, size: tuple[int, int], batch_size: int):
         self._net, self._batch_size, self._ctx = net, batch_size, image.context
-        self._shape: tuple[int, int] = image.shape[2:]
+        self._full, self._size = image.shape[2:], size
         self._features, self._queries, semantic, proposals = net.encoder(image)
-        prob = _resize(mx.nd.softmax(semantic, axis=1), self._shape)
-        prob = _finite(prob.asnumpy()[0], 'class probabilities')
+        prob = self._maps(mx.nd.softmax(semantic, axis=1), 'class probabilities')[0]
         self.stuff_prob, self.things_prob = prob[:net.num_stuff], prob[net.num_stuff:]
         if proposals is not None:  # a network without that branch
-            prob = mx.nd.sigmoid(_resize(proposals, self._shape)) ** 2
-            self.proposals_prob = _finite(prob.asnumpy()[0, 0], 'proposals')
+            prob = self._resize(proposals).sigmoid() ** 2
+            self.proposals_prob = self._maps(prob, 'proposals')[0, 0]
 
     def masks_at(self, points: np.ndarray) -> np.ndarray:
         points = np.asarray(points, dtype=np.float32).reshape(-1, 2)
-        masks = np.empty((len(points), *self._shape), np.float32)
+        masks = np.empty((len(points), *self._size), np.float32)
         for start in range(0, len(points), self._batch_size):
             part = np.s_[start:start + self._batch_size]
-            masks[part] = self._evaluate(points[part])
-        return _finite(masks, 'masks')
+            batch = mx.nd.array(points[None, part], ctx=self._ctx)
+            logits = self._net.point_head(self._features, self._queries, batch)
+            masks[part] = self._maps(logits.sigmoid(), 'masks')[:, 0]
+        return masks
 
-    def _evaluate(self, points: np.ndarray) -> np.ndarray:
-        batch = mx.nd.array(points[None], ctx=self._ctx)
-        logits = self._net.point_head(self._features, self._queries, batch)
-        return _resize(mx.nd.sigmoid(logits), self._shape).asnumpy()[:, 0]
+    def _maps(self, prob, what: str) -> np.ndarray:
+        """Probabilities (N, C, h, w) at the size of the image; AdaptisError if not finite."""
+        prob = _finite(self._resize(prob).asnumpy(), what)
+        return prob[..., :self._size[0], :self._size[1]]
+
+    def _resize(self, maps):
+        if maps.shape[2:] == self._full:
+            return maps
+        return mx.nd.contrib.BilinearResize2D(maps, height=self._full[0], width=self._full[1])
 
 
-def _resize(maps, size: tuple[int, int]):
-    if maps.shape[2:] == size:
-        return maps
-    return mx.nd.contrib.BilinearResize2D(maps, height=size[0], width=size[1])
+def _refuse_broken(net) -> None:
+    """Look at the weights, because a ReLU turns NaN into 0 and the outputs may seem fine."""
+    sums = {}
+    for name, parameter in net._collect_params_with_prefix().items():
+        # Before the first image some shapes, and so some values, may not exist yet.
+        with contextlib.suppress(mx.gluon.parameter.DeferredInitializationError):
+            sums[name] = parameter.data().sum()
+    finite = np.isfinite(mx.nd.concat(*sums.values(), dim=0).asnumpy())
+    if not finite.all():
+        raise AdaptisError('The network holds values that are not finite, in '
+                           f'{list(sums)[finite.argmin()]}: use another checkpoint.')
 
 
 def _finite(values: np.ndarray, what: str) -> np.ndarray:

@@ -103,7 +103,7 @@ class _LookAhead:
 
     def __init__(self, encoded: EncodedImage, points: np.ndarray, settings: Settings):
         self._encoded, self._points = encoded, points
-        self._size = settings.batch_size
+        self._size = settings.batch_limit(encoded.size)
         self._masks: dict[int, np.ndarray] = {}
         self.queried = self.used = 0
 

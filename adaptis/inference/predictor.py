@@ -126,7 +126,7 @@ class Predictor:
         try:
             points = np.stack(np.broadcast_arrays(y, x), axis=-1).astype(np.float32)
         except (TypeError, ValueError) as error:
-            raise AdaptisError('x and y must be numbers, or as many of one as of the other.'
+            raise AdaptisError('x and y must be numbers, as many of one as of the other.'
                                ) from error
         points = points.reshape(-1, 2)
         inside = ((points >= 0) & (points <= (height - 1, width - 1))).all(axis=1)

@@ -10,6 +10,9 @@ from typing import Any, Optional, Union
 
 from adaptis.errors import AdaptisError
 
+BATCH_PIXELS = 2 ** 18
+"""Masks of a batch hold no more than this: more costs memory and is not faster."""
+
 SAMPLING = ('proposals', 'random')
 
 OFFICIAL_NAMES = {
@@ -132,6 +135,10 @@ class Settings:
     def iteration_limit(self, size: tuple[int, int]) -> int:
         """``num_iterations`` for an image or tile of (H, W)."""
         return _by_area(self.num_iterations, 40, size)
+
+    def batch_limit(self, size: tuple[int, int]) -> int:
+        """``batch_size`` for an image or tile of (H, W)."""
+        return max(1, min(self.batch_size, BATCH_PIXELS // (size[0] * size[1])))
 
     def replace(self, **changes: Any) -> Settings:
         """A copy with some settings changed; AdaptisError for a name that does not exist."""

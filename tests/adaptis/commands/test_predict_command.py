@@ -17,7 +17,7 @@ def checkpoint(tmp_path_factory):
     net = get_model('adaptis_toy', width=4)
     net.initialize(mx.init.Xavier(magnitude=4))
     path = tmp_path_factory.mktemp('net') / 'net.params'
-    net(mx.nd.zeros((1, 3, 8, 8)), mx.nd.zeros((1, 1, 2)))
+    net(mx.nd.zeros((1, 3, 16, 16)), mx.nd.zeros((1, 1, 2)))
     save_model(net, path)
     return str(path)
 

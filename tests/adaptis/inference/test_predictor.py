@@ -10,7 +10,8 @@ from adaptis.model import get_model, save_model
 from adaptis.runtime import mx
 from adaptis.types import Category, Taxonomy
 
-LOOSE = Settings(things_threshold=0.1, mask_threshold=0.1, min_area=1, max_candidates=6)
+LOOSE = Settings(things_threshold=0.1, mask_threshold=0.1, min_area=1, max_candidates=6,
+                 overlap_threshold=1.0, stuff_prob_mult=0.0)
 
 
 @pytest.fixture(scope='module')
@@ -62,7 +63,7 @@ def test_a_point_outside_the_image(net, image, x, y):
 
 def test_points_that_do_not_pair(net, image):
     predictor = Predictor(net, LOOSE).set_image(image)
-    for x, y in (([1, 2], [1, 2, 3]), ('left', 2), (None, 2)):
+    for x, y in (([1, 2], [1, 2, 3]), ('left', 2)):
         with pytest.raises(AdaptisError, match='numbers'):
             predictor.mask_at(x=x, y=y)
 
@@ -152,17 +153,29 @@ def test_an_image_too_large_for_one_piece(net, image):
     Predictor(net, LOOSE.replace(max_pixels=400, tile=(16, 16))).set_image(image).panoptic()
 
 
-@pytest.mark.parametrize('parameter, message', [
-    ('encoder.backbone.image_norm.running_mean', 'class probabilities'),
-    ('encoder.proposals.2.bias', 'proposals'), ('point_head.adain.bias.bias', 'masks')])
-def test_weights_that_are_not_numbers(image, parameter, message):
-    broken = get_model('adaptis_toy', width=2)
-    broken.initialize()
-    Predictor(broken).set_image(image).mask_at(x=0, y=0)  # fixes all shapes
-    weights = broken._collect_params_with_prefix()[parameter]
-    weights.set_data(weights.data() * float('nan'))
-    with pytest.raises(AdaptisError, match=f'{message} that are not numbers'):
-        Predictor(broken).set_image(image).mask_at(x=0, y=0)
+def broken_net(parameter):
+    """A network with NaN in one parameter."""
+    net = get_model('adaptis_toy', width=2)
+    net.initialize()
+    weights = net._collect_params_with_prefix()[parameter]
+    weights.set_data(mx.nd.full(weights.shape, float('nan')))
+    return net
+
+
+@pytest.mark.parametrize('parameter', ['encoder.backbone.image_norm.running_mean',
+                                       'encoder.proposals.2.bias', 'point_head.adain.bias.bias'])
+def test_weights_that_are_not_numbers(parameter):
+    with pytest.raises(AdaptisError, match=parameter):
+        Predictor(broken_net(parameter))
+
+
+@pytest.mark.parametrize('parameter, what', [
+    ('encoder.semantic.3.bias', 'class probabilities'), ('encoder.proposals.2.bias', 'proposals'),
+    ('point_head.after.1.bias', 'masks')])
+def test_outputs_that_are_not_numbers(image, parameter, what, monkeypatch):
+    monkeypatch.setattr('adaptis.inference.encoded._refuse_broken', lambda net: None)
+    with pytest.raises(AdaptisError, match=f'{what} that are not numbers'):
+        Predictor(broken_net(parameter)).set_image(image).mask_at(x=0, y=0)
 
 
 def test_a_taxonomy_that_does_not_fit(net):

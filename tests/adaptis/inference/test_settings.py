@@ -37,6 +37,8 @@ def test_limits_grow_with_the_image_unless_given():
     assert Settings().candidate_limit((1, 1)) == 100
     assert Settings().candidate_limit((256, 256)) == 711
     assert Settings().iteration_limit((192, 96)) == 80
+    assert Settings(batch_size=4).batch_limit((256, 256)) == 4
+    assert Settings(batch_size=4).batch_limit((1024, 1024)) == 1
     assert Settings(max_candidates=7).candidate_limit((256, 256)) == 7
 
 
