@@ -15,6 +15,7 @@ from adaptis.errors import AdaptisError
 
 COMMANDS = ('doctor', 'toy', 'train', 'evaluate', 'predict', 'table', 'convert')
 _INTERRUPTED = 130   # as shells say: 128 + SIGINT
+_OWN_PACKAGES = ('adaptis', 'panoptic_baselines', 'experiments', 'toy_data')
 
 # Faults of the machine, not of the program, that can come from any write or read.
 _MACHINE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT,
@@ -38,6 +39,10 @@ def main(argv: Optional[List[str]] = None) -> int:
     except BrokenPipeError:   # what reads our output has had enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except ImportError as error:
+        if (error.name or '').split('.')[0] in _OWN_PACKAGES:
+            raise
+        return _tell(f'adaptis {name}: {_import_sentence(error)}')
     except MemoryError:
         return _tell(f'adaptis {name}: not enough memory: use smaller images or batches.')
     except OSError as error:
@@ -79,6 +84,11 @@ def _run(name: str, rest: List[str]) -> int:
     status = command.run(parser.parse_args(rest))
     sys.stdout.flush()   # here, so that a closed pipe or a full disk is still caught
     return status
+
+
+def _import_sentence(error: ImportError) -> str:
+    from adaptis.doctor import explain
+    return explain(error.name or 'A package', error)
 
 
 def _os_sentence(error: OSError) -> str:

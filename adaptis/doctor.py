@@ -202,7 +202,7 @@ def _no_module(name: str, wanted: str) -> str:
         return _no_mxnet(sys.version_info[:2])
     if name == 'gluoncv':
         return _no_gluoncv()
-    if name.startswith('distutils'):
+    if name.split('.')[0] == 'distutils':
         return (f'Python {sys.version_info[0]}.{sys.version_info[1]} has no distutils, which '
                 f'{wanted} imports: {PIP} install setuptools==80.9.0.')
     package = {'cv2': OPENCV, 'yaml': 'PyYAML', 'PIL': 'Pillow'}.get(name, name.split('.')[0])

@@ -91,6 +91,13 @@ class Cuda:
     status: Optional[int] = None
     gpus: Tuple[Gpu, ...] = ()
 
+    @property
+    def usable(self) -> Tuple[Gpu, ...]:
+        """The GPUs that mxnet-cu112 1.9.1 runs on with this driver."""
+        if (self.driver or 0) < CUDA_DRIVER_NEEDED:
+            return ()
+        return tuple(gpu for gpu in self.gpus if gpu.runs)
+
 
 @dataclass(frozen=True)
 class Machine:

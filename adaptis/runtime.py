@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 import os
 import warnings
-from typing import Any, Callable, Dict, List, Sequence
+from typing import Any, Callable, Dict, List
 
 from adaptis import machine
 from adaptis.errors import AdaptisError
@@ -51,17 +51,17 @@ def context(name: str = 'auto') -> List[Any]:
         If the name means nothing or a GPU that it asks for cannot be used.
     """
     wanted = _parse_context(name)
-    mx = __getattr__('mx') if 'mx' not in globals() else globals()['mx']
+    from adaptis.runtime import mx  # now, since the name alone may already be wrong
     if name == 'cpu':
         return [mx.cpu()]
     has_cuda = mx.runtime.Features().is_enabled('CUDA')
-    gpus = machine.ask_cuda().gpus if has_cuda else ()
-    usable = [gpu.index for gpu in gpus if gpu.runs]
+    cuda = machine.ask_cuda() if has_cuda else machine.Cuda()
+    usable = [gpu.index for gpu in cuda.usable]
     if name == 'auto' and not usable:
         return [mx.cpu()]
-    refused = sorted(set(wanted) - set(usable))
-    if refused or not usable:
-        raise AdaptisError(_no_gpu(name, has_cuda, gpus, refused))
+    if not usable or set(wanted) - set(usable):
+        raise AdaptisError(f'The device "{name}" was asked for, but {_why_no_gpu(has_cuda, cuda)}: '
+                           f'use cpu, or see `adaptis doctor`.')
     return [mx.gpu(i) for i in wanted or usable]
 
 
@@ -102,7 +102,10 @@ def _import(module: str) -> Any:
         restore_numpy_names(importlib.import_module('numpy'))
         if machine.cuda_build():
             preload_cuda(machine.nvidia_libraries())
-        return importlib.import_module(module)
+        with warnings.catch_warnings():   # of what MXNet's authors might change: not for users
+            for category in (DeprecationWarning, SyntaxWarning):
+                warnings.simplefilter('ignore', category)
+            return importlib.import_module(module)
     except Exception as error:   # whatever a broken environment throws: the user reads one sentence
         from adaptis.doctor import explain
         raise AdaptisError(explain(module, error)) from error
@@ -147,14 +150,12 @@ def _parse_context(name: str) -> List[int]:
     return [int(part) for part in parts]
 
 
-def _no_gpu(name: str, has_cuda: bool, gpus: Sequence[machine.Gpu], refused: List[int]) -> str:
+def _why_no_gpu(has_cuda: bool, cuda: machine.Cuda) -> str:
     if not has_cuda:
-        why = 'the installed MXNet computes on the CPU only'
-    elif not gpus:
-        why = 'no GPU was found'
-    else:
-        have = ', '.join(f'{gpu.index}: {gpu.name}' + ('' if gpu.runs else ' (too new or too old)')
-                         for gpu in gpus)
-        why = f'GPU {", ".join(map(str, refused))} is not usable among {have}' if refused else (
-            f'none of {have} runs mxnet-cu112')
-    return f'The device "{name}" was asked for, but {why}: use cpu, or see `adaptis doctor`.'
+        return 'the installed MXNet computes on the CPU only'
+    if not cuda.gpus:
+        return 'no GPU was found'
+    usable = [gpu.index for gpu in cuda.usable]
+    found = ', '.join(f'{gpu.index} ({gpu.name}{"" if gpu.index in usable else ", not usable"})'
+                      for gpu in cuda.gpus)
+    return f'the GPUs here are {found}'

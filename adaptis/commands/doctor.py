@@ -14,6 +14,7 @@ from typing import Any, Dict, List, Tuple
 import adaptis
 from adaptis import doctor, machine
 from adaptis.doctor import Problem
+from adaptis.errors import AdaptisError
 
 HELP = 'Tell what is installed, what will run, and how to mend what will not.'
 
@@ -94,7 +95,7 @@ def _rows(here: machine.Machine, trial: List[Dict[str, Any]]) -> List[Tuple[str,
         ('System', f'{here.system} {here.processor}, {here.libc or "unknown C library"}'),
         ('Installed', packages or 'nothing that AdaptIS needs'),
         ('Imported', ', '.join(imported) or 'nothing'),
-        ('Processor', f'{here.cpu_name or "unknown"}, {here.cores} cores, '
+        ('Processor', f'{here.cpu_name or "unknown"}, {here.cores} core{"s" * (here.cores > 1)}, '
                       f'{" ".join(here.cpu_features) or "features unknown"}'),
         ('/dev/shm', memory),
         ('Driver', _driver(here.cuda)),
@@ -106,7 +107,8 @@ def _rows(here: machine.Machine, trial: List[Dict[str, Any]]) -> List[Tuple[str,
 def _driver(cuda: machine.Cuda) -> str:
     if cuda.driver is None:
         return 'no NVIDIA driver'
-    return f'NVIDIA {cuda.release}, CUDA {cuda.driver // 1000}.{cuda.driver % 1000 // 10}'
+    release = f' {cuda.release}' if cuda.release else ''
+    return f'NVIDIA{release}, CUDA {cuda.driver // 1000}.{cuda.driver % 1000 // 10}'
 
 
 def _gpu(gpu: machine.Gpu) -> str:
@@ -129,7 +131,6 @@ def _merge(known: List[Problem], met: List[Problem]) -> List[Problem]:
 
 
 def _try(name: str) -> Dict[str, Any]:
-    from adaptis.errors import AdaptisError
     try:
         if name == 'mxnet':
             return {'problem': None, 'devices': _compute()}
@@ -139,7 +140,7 @@ def _try(name: str) -> Dict[str, Any]:
             importlib.import_module(name)
     except AdaptisError as error:
         return {'problem': str(error)}
-    except Exception as error:
+    except Exception as error:   # a trial: whatever goes wrong is what the report is about
         return {'problem': doctor.explain(name, error)}
     return {'problem': None}
 
@@ -147,9 +148,15 @@ def _try(name: str) -> Dict[str, Any]:
 def _compute() -> List[str]:
     """Import MXNet and multiply two matrices on each device; returns the devices' names."""
     from adaptis.runtime import context, mx
-    for device in context():
-        mx.nd.dot(mx.nd.ones((8, 8), device), mx.nd.ones((8, 8), device)).asnumpy()
-    return [str(device) for device in context()]
+    devices = context()
+    try:
+        for device in devices:
+            mx.nd.dot(mx.nd.ones((8, 8), device), mx.nd.ones((8, 8), device)).asnumpy()
+    except mx.MXNetError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise AdaptisError(f'MXNet fails to compute on {device} ({reason}): see what nvidia-smi '
+                           f'says, or compute on the CPU.') from error
+    return [str(device) for device in devices]
 
 
 def _crash(name: str, done: subprocess.CompletedProcess[str]) -> Dict[str, Any]:

@@ -1,0 +1,207 @@
+"""MXNet through `adaptis.runtime`: what it does to NumPy, to the process, and when it cannot."""
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from adaptis import machine, runtime
+from adaptis.errors import AdaptisError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def python(program: str, *folders: Path, **environment: str) -> subprocess.CompletedProcess:
+    """Run a program in a fresh interpreter that finds ``folders`` before everything else."""
+    path = os.pathsep.join(map(str, [*folders, ROOT]))
+    return subprocess.run([sys.executable, '-c', program], capture_output=True, text=True,
+                          env={**os.environ, 'PYTHONPATH': path, **environment}, timeout=120)
+
+
+def last_line(done: subprocess.CompletedProcess) -> str:
+    return done.stderr.strip().splitlines()[-1]
+
+
+def fake_package(folder: Path, name: str, source: str) -> None:
+    (folder / name).mkdir()
+    (folder / name / '__init__.py').write_text(source)
+
+
+def test_importing_the_package_leaves_numpy_alone():
+    done = python('import numpy; before = dict(vars(numpy))\n'
+                  'import adaptis, adaptis.cli, adaptis.runtime, adaptis.doctor, sys\n'
+                  'import adaptis.commands.doctor\n'
+                  'assert dict(vars(numpy)) == before\n'
+                  'assert not {"mxnet", "gluoncv", "cv2"} & set(sys.modules)')
+    assert done.returncode == 0, done.stderr
+
+
+def test_importing_the_runtime_does_not_even_import_numpy():
+    done = python('import adaptis.runtime, adaptis.cli, sys; assert "numpy" not in sys.modules')
+    assert done.returncode == 0, done.stderr
+
+
+def test_mxnet_comes_once_and_computes():
+    done = python('import warnings; warnings.simplefilter("error", DeprecationWarning)\n'
+                  'from adaptis.runtime import mx; import adaptis.runtime as r, mxnet\n'
+                  'assert mx is mxnet is r.mx and r.__dict__["mx"] is mx\n'
+                  'assert (mx.nd.ones((2, 3)) * 2).sum().asscalar() == 12')
+    assert done.returncode == 0, done.stderr
+
+
+def test_names_that_are_there_stay_and_missing_ones_come_back():
+    kept = object()
+    numpy = types.SimpleNamespace(inf=1.0, nan=0.0, all=all, any=any, prod=sum, round=round,
+                                  sort=sorted, isin=None, ravel=None, float=kept)
+    restored = runtime.restore_numpy_names(numpy)
+    assert numpy.float is kept and 'float' not in restored
+    assert numpy.bool is bool and numpy.alltrue is all
+    assert runtime.restore_numpy_names(numpy) == []
+    with pytest.raises(NotImplementedError, match='numpy.npv'):
+        numpy.npv(1)
+
+
+def test_environment_defaults_yield_to_the_user(monkeypatch):
+    monkeypatch.setattr(runtime, '_ENVIRONMENT_DEFAULTS', dict(A_SETTING='ours', B_SETTING='ours'))
+    monkeypatch.setenv('A_SETTING', 'theirs')
+    monkeypatch.delenv('B_SETTING', raising=False)
+    runtime._import('json')
+    assert (os.environ['A_SETTING'], os.environ.pop('B_SETTING')) == ('theirs', 'ours')
+
+
+def test_unknown_names_are_attribute_errors():
+    with pytest.raises(AttributeError, match='nothing'):
+        _ = runtime.nothing
+
+
+# -- failing imports ------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('source, sentence', [
+    ('raise OSError("libgomp.so.1: cannot open shared object file: No such file or directory")',
+     'MXNet needs libgomp.so.1'),
+    ('raise OSError("libcuda.so.1: cannot open shared object file: No such file or directory")',
+     'needs the NVIDIA driver'),
+    ('raise OSError("libcudnn.so.8: cannot open shared object file: No such file or directory")',
+     'mxnet-cu112 needs libcudnn.so.8'),
+    ('import distutils_two', 'mxnet needs distutils_two, which is not installed'),
+    ('import sys; sys.modules["distutils"] = None; import distutils.version', 'has no distutils'),
+    ('import numpy; numpy.no_such_name', 'does not fit the other packages'),
+    ('raise RuntimeError("a\\nstrange one")', 'mxnet is installed but cannot be imported'),
+])
+def test_a_failing_import_is_one_sentence(tmp_path, source, sentence):
+    fake_package(tmp_path, 'mxnet', source)
+    done = python('from adaptis.runtime import mx', tmp_path)
+    assert done.returncode == 1
+    assert last_line(done).startswith('adaptis.errors.AdaptisError: ')
+    assert sentence in last_line(done)
+
+
+def test_a_missing_mxnet_says_how_to_install_it():
+    done = python('import sys; sys.modules["mxnet"] = None\nfrom adaptis.runtime import mx')
+    assert 'MXNet is not installed: python -m pip install' in last_line(done)
+
+
+def test_gluoncv_is_refused_beside_pytorch_and_pytorch_is_not_imported(tmp_path):
+    fake_package(tmp_path, 'torch', '__version__ = "2.4.0"')
+    done = python('import sys\nfrom adaptis.errors import AdaptisError\n'
+                  'from adaptis.runtime import mx\n'
+                  'try:\n    from adaptis.runtime import gluoncv\n'
+                  'except AdaptisError as error: print(error)\n'
+                  'assert not {"torch", "gluoncv"} & set(sys.modules)', tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert 'GluonCV cannot be used where PyTorch is installed' in done.stdout
+
+
+# -- CUDA libraries -------------------------------------------------------------------------------
+
+def test_cuda_libraries_load_globally_in_dependency_order(tmp_path, monkeypatch):
+    for wheel, name in [('cudnn', 'libcudnn.so.8'), ('cudnn', 'libcudnn_ops_infer.so.8'),
+                        ('cublas', 'libcublas.so.11'), ('cublas', 'libcublasLt.so.11'),
+                        ('cuda_runtime', 'libcudart.so.11.0'), ('other', 'libother.so.1')]:
+        folder = tmp_path / 'nvidia' / wheel / 'lib'
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    loaded = []
+    names = runtime.preload_cuda(machine.nvidia_libraries(),
+                                 lambda path, mode: loaded.append((Path(path).name, mode)))
+    assert names == ['libcudart.so.11.0', 'libcublasLt.so.11', 'libcublas.so.11',
+                     'libcudnn_ops_infer.so.8', 'libcudnn.so.8']
+    assert loaded == [(name, ctypes.RTLD_GLOBAL) for name in names]
+
+
+def test_a_broken_cuda_library_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, 'cuda_build', lambda: True)
+    monkeypatch.setattr(machine, 'nvidia_libraries', lambda: {'libcudart.so.11.0': __file__})
+    with pytest.raises(AdaptisError, match='mxnet is installed but cannot be imported'):
+        runtime._import('mxnet')
+
+
+# -- contexts -------------------------------------------------------------------------------------
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """Pretend that MXNet is built with CUDA and the driver shows these capabilities."""
+    def pretend(*capabilities, driver=11020):
+        features = types.SimpleNamespace(is_enabled=lambda _name: True)
+        mx = types.SimpleNamespace(
+            runtime=types.SimpleNamespace(Features=lambda: features),
+            cpu=lambda: 'cpu', gpu=lambda i: f'gpu{i}')
+        found = tuple(machine.Gpu(i, f'card{i}', c) for i, c in enumerate(capabilities))
+        monkeypatch.setitem(vars(runtime), 'mx', mx)
+        monkeypatch.setattr(machine, 'ask_cuda', lambda: machine.Cuda(driver, '', 0, found))
+    return pretend
+
+
+def test_a_cpu_build_computes_on_the_cpu():
+    mx = runtime.mx
+    if mx.runtime.Features().is_enabled('CUDA'):
+        pytest.skip('this MXNet is a CUDA build')
+    assert runtime.context() == runtime.context('cpu') == [mx.cpu()]
+    with pytest.raises(AdaptisError, match='computes on the CPU only'):
+        runtime.context('gpu')
+
+
+@pytest.mark.parametrize('name, expected', [
+    ('auto', ['gpu0', 'gpu2']), ('gpu', ['gpu0', 'gpu2']), ('gpu:2', ['gpu2']), ('cpu', ['cpu']),
+    ('gpu:2,0', ['gpu2', 'gpu0'])])
+def test_gpus_that_the_build_has_code_for_are_used(gpus, name, expected):
+    gpus((7, 5), (9, 0), (8, 9))
+    assert runtime.context(name) == expected
+
+
+@pytest.mark.parametrize('name', ['gpu:1', 'gpu:0,1', 'gpu:7'])
+def test_gpus_that_cannot_run_are_refused(gpus, name):
+    gpus((7, 5), (9, 0), (8, 9))
+    with pytest.raises(AdaptisError, match=r'0 \(card0\), 1 \(card1, not usable\), 2 \(card2\)'):
+        runtime.context(name)
+
+
+def test_an_old_driver_means_the_cpu(gpus):
+    gpus((7, 5), driver=10020)
+    assert runtime.context() == ['cpu']
+    with pytest.raises(AdaptisError, match='not usable'):
+        runtime.context('gpu')
+
+
+def test_only_unusable_gpus_mean_the_cpu(gpus):
+    gpus((9, 0))
+    assert runtime.context() == ['cpu']
+
+
+@pytest.mark.parametrize('name', ['', 'tpu', 'gpu:', 'gpu:a', 'gpu:0,0', 'gpu:-1', 'cpu:0'])
+def test_names_that_mean_nothing_are_refused(name):
+    with pytest.raises(AdaptisError, match='is no device'):
+        runtime.context(name)
+
+
+@pytest.mark.parametrize('capability, runs', [
+    ((3, 7), False), ((5, 0), True), ((5, 2), True), ((6, 1), True), ((7, 0), True), ((7, 5), True),
+    ((8, 0), True), ((8, 6), True), ((8, 9), True), ((9, 0), False), ((10, 0), False)])
+def test_machine_code_runs_within_its_major_version(capability, runs):
+    assert machine.Gpu(0, '', capability).runs is runs
