@@ -81,6 +81,7 @@ class TrainConfig:
     pictures_every: int = 1000             # steps; 0 = none
     checkpoint_minutes: float = 10.0
     checkpoint_steps: Optional[int] = None
+    evaluation_images: Optional[int] = None  # of data.val_split, after training; null = all
     validation: ValidationConfig = field(default_factory=ValidationConfig)
 
     def to_dict(self) -> Dict[str, Any]:

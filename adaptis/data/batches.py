@@ -95,7 +95,7 @@ class BatchSource:
                 'name': sample.name}
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _augmentation(name: str) -> Augmentation:
     return build_augmentation(name)
 

@@ -62,7 +62,8 @@ def _sample_names(folder: Path) -> List[str]:
     files = {p.name for p in folder.iterdir()}
     names = sorted(f[:-len(IMAGE_SUFFIX)] for f in files if f.endswith(IMAGE_SUFFIX))
     if not names:
-        raise AdaptisError(f'{folder} holds no sample (NNNNN{IMAGE_SUFFIX} with NNNNN{MASK_SUFFIX}).')
+        raise AdaptisError(f'{folder} holds no sample: NNNNN{IMAGE_SUFFIX} with '
+                           f'NNNNN{MASK_SUFFIX}.')
     for name in names:
         if name + MASK_SUFFIX not in files:
             raise AdaptisError(f'{folder / name}{IMAGE_SUFFIX} has no mask {name}{MASK_SUFFIX}.')

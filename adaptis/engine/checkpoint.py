@@ -3,9 +3,9 @@
 A checkpoint is a folder that is filled under a temporary name and then renamed, so that there is
 either a whole one or none:
 
-    net.params      parameters and running statistics (``net.load_parameters`` reads them)
+    net.params      parameters and running statistics, with net.json a checkpoint of its own
     optimizer.npz   optimizer states as plain arrays (MXNet would pickle them)
-    state.json      stage, step, system state, metrics, config, and the digests of the other two
+    state.json      stage, step, system state, metrics, config, and the digests of the others
 
 The random state is (seed, stage, step): every random number of a run is drawn from generators
 seeded by these, see ``BatchSource`` and ``train_stage``.  Nothing is ever unpickled.
@@ -27,6 +27,7 @@ from typing import Any, Dict, List, Optional
 import numpy as np
 
 from adaptis.errors import AdaptisError
+from adaptis.model.zoo import read_arrays, save_model, set_parameters
 from adaptis.runtime import mx
 
 FORMAT = 1
@@ -70,27 +71,22 @@ class CheckpointFolder:
              config: Dict[str, Any], best: Optional[float] = None,
              metrics: Optional[Dict[str, float]] = None) -> Path:
         """Write a checkpoint and remove old ones; AdaptisError if the disk refuses."""
-        name = f'{position.index}-{position.stage}-{position.step:08d}'
-        target = self.folder / name
+        target = self.folder / f'{position.index}-{position.stage}-{position.step:08d}'
+        if target.exists():
+            return target
+        state = {'format': FORMAT, 'position': vars(position), 'system': system,
+                 'config': config, 'best': best, 'metrics': metrics or {}}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._remove_leftovers()
-            if target.exists():
-                return target
             temporary = Path(tempfile.mkdtemp(dir=self.folder, prefix='.writing-'))
-            net.save_parameters(str(temporary / 'net.params'))
-            np.savez(temporary / 'optimizer.npz', **optimizer_arrays(trainer))
-            state = {'format': FORMAT, 'position': vars(position), 'system': system,
-                     'config': config, 'best': best, 'metrics': metrics or {},
-                     'sha256': {f.name: _digest(f) for f in sorted(temporary.iterdir())}}
-            (temporary / 'state.json').write_text(json.dumps(state, indent=1))
-            _sync_folder(temporary)
+            _fill(temporary, net, trainer, state)
             os.replace(temporary, target)
-        except (OSError, mx.MXNetError) as error:
+        except (OSError, AdaptisError) as error:
             self._remove_leftovers()
-            reason = ' '.join(str(getattr(error, 'strerror', None) or error).split())[:200]
-            raise AdaptisError(f'The checkpoint {target} cannot be written: {reason}; the '
-                               'one before it is still there.') from error
+            reason = getattr(error, 'strerror', None) or str(error)
+            raise AdaptisError(f'The checkpoint {target} cannot be written ({reason}); those '
+                               'before it are untouched.') from error
         for old in self._names()[:-self.keep]:
             shutil.rmtree(self.folder / old, ignore_errors=True)
         return target
@@ -112,7 +108,7 @@ class CheckpointFolder:
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
-    """Read ``state.json`` and verify the other files; AdaptisError if anything is missing or cut."""
+    """Read ``state.json`` and verify the other files; AdaptisError if one is missing or cut."""
     try:
         state = json.loads((folder / 'state.json').read_text())
         if state['format'] != FORMAT:
@@ -130,29 +126,12 @@ def read_checkpoint(folder: Path) -> Checkpoint:
                            'remove it to resume from the one before it.') from error
 
 
-def load_parameters(net: Any, path: Path, contexts: List[Any]) -> None:
-    """Load a ``.params`` file into ``net``, all or nothing.
+def load_parameters(net: Any, checkpoint: Checkpoint) -> None:
+    """Fill an initialised network, wholly or not at all.
 
-    Raises AdaptisError if the file is missing, cut short, or of another architecture.
+    Raises AdaptisError if the checkpoint belongs to another architecture.
     """
-    try:
-        stored = mx.nd.load(str(path))
-    except (mx.MXNetError, OSError, ValueError) as error:
-        raise AdaptisError(f'{path} cannot be read as parameters: is it cut short?') from error
-    if not isinstance(stored, dict):
-        raise AdaptisError(f'{path} holds no named parameters.')
-    wanted = net._collect_params_with_prefix()
-    difference = sorted(set(stored) ^ set(wanted)) or [
-        name for name in wanted if not _fits(wanted[name].shape, stored[name].shape)]
-    if difference:
-        raise AdaptisError(f'{path} belongs to another architecture: it differs in '
-                           f'{len(difference)} parameters, the first being {difference[0]}.')
-    net.load_parameters(str(path), ctx=contexts)
-
-
-def _fits(wanted: Any, stored: Any) -> bool:
-    return wanted is None or (len(wanted) == len(stored)
-                              and all(w in (s, 0, -1) for w, s in zip(wanted, stored)))
+    set_parameters(net, read_arrays(checkpoint.parameters), checkpoint.parameters)
 
 
 def optimizer_arrays(trainer: Any) -> Dict[str, np.ndarray]:
@@ -170,7 +149,7 @@ def load_optimizer(trainer: Any, path: Path) -> None:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {key: stored[key] for key in stored.files}
     except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise AdaptisError(f'{path} cannot be read as optimizer states: is it cut short?') from error
+        raise AdaptisError(f'{path} holds no optimizer states: is it cut short?') from error
     optimizer, matched = trainer.optimizer, 0
     for updater, context in zip(trainer._updaters, trainer._contexts):
         matched = 0
@@ -191,6 +170,16 @@ def load_optimizer(trainer: Any, path: Path) -> None:
         raise AdaptisError(f'{path} belongs to another network or optimizer.')
 
 
+def _fill(folder: Path, net: Any, trainer: Any, state: Dict[str, Any]) -> None:
+    save_model(net, folder / 'net.params', {k: state[k] for k in ('position', 'metrics')})
+    read_arrays(folder / 'net.params')  # MXNet overlooks a disk that fills up with the last bytes
+    np.savez(folder / 'optimizer.npz', **optimizer_arrays(trainer))
+    digests = {f.name: _digest(f) for f in sorted(folder.iterdir())}
+    (folder / 'state.json').write_text(json.dumps({**state, 'sha256': digests}, indent=1),
+                                       encoding='utf-8')
+    _sync_files(folder)
+
+
 def _slots(state: Any) -> List[Any]:
     if state is None:
         return []
@@ -205,7 +194,7 @@ def _digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _sync_folder(folder: Path) -> None:
+def _sync_files(folder: Path) -> None:
     for path in folder.iterdir():
         with open(path, 'rb+') as stream:
             os.fsync(stream.fileno())

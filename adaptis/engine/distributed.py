@@ -49,7 +49,8 @@ class StageStore(mx.kvstore.KVStoreBase):
         for array in out if isinstance(out, (list, tuple)) else [out]:
             array.wait_to_read()
 
-    def pushpull(self, key: Union[int, str], value: Any, out: Any = None, priority: int = 0) -> None:
+    def pushpull(self, key: Union[int, str], value: Any, out: Any = None,
+                 priority: int = 0) -> None:
         """Replace by the sum over all processes."""
         self._store.pushpull(f'{self._stage}.{key}', value, out, priority)
 

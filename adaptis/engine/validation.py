@@ -1,11 +1,13 @@
-"""Cheap validation during training: IoU of the masks of fixed points on fixed images."""
+"""What a run measures and shows of its network: cheaply on the way, thoroughly at the end."""
 from __future__ import annotations
 
-from typing import Any, Dict, List, Sequence
+import dataclasses
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
+from tqdm import tqdm
 
-from adaptis.config import ValidationConfig
+from adaptis.config import TrainConfig, ValidationConfig
 from adaptis.data.batches import BatchSource
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
@@ -66,3 +68,51 @@ def _ious(predicted: np.ndarray, target: np.ndarray) -> List[float]:
             union = ((mask | (truth > 0)) & valid).sum()
             result.append(float((mask & (truth > 0)).sum() / max(union, 1)))
     return result
+
+
+class Preview:
+    """Call it with a network and the name of a stage for a picture of what it finds.
+
+    Rows of image, proposals (once they are trained), found objects and true ones.
+    """
+
+    def __init__(self, dataset: Sequence[Sample], preset: str, images: int = 3):
+        self._samples = [dataset[i] for i in range(min(images, len(dataset)))]
+        self._preset = preset
+
+    def __call__(self, net: Any, stage: str) -> np.ndarray:
+        from adaptis.viz import contact_sheet, result_row
+        predictor = _predictor(net, self._preset, proposals=stage == 'proposals')
+        rows = []
+        for sample in self._samples:
+            result = predictor.set_image(sample.image).panoptic()
+            proposals = predictor.proposal_map() if stage == 'proposals' else None
+            rows.append(result_row(sample.image, result, proposals, sample.instances))
+        return contact_sheet(rows, scale=2)
+
+
+def evaluate_net(net: Any, dataset: Sequence[Sample], config: TrainConfig,
+                 images: Optional[int] = None) -> Tuple[Dict[str, Any], Dict[str, Any]]:
+    """PQ, AP and mIoU on the first ``images`` (None = all) of a data set.
+
+    Returns the measures and the settings they were taken with, for ``make_record``.  Points come
+    from the proposal branch if the config trains it, else they are random.
+    """
+    from adaptis.evaluation.run import evaluate
+    samples = FirstSamples(dataset, images or len(dataset))
+    net.hybridize()  # the shape-free graph is faster for inference
+    predictor = _predictor(net, config.data.version, proposals=config.proposals is not None)
+    progress = tqdm((samples[i] for i in range(len(samples))), desc='evaluation', unit='image',
+                    total=len(samples))
+    metrics = evaluate(((s, predictor.set_image(s.image).panoptic()) for s in progress),
+                       predictor.taxonomy)
+    settings = {'data': config.data.root, 'split': config.data.val_split, 'limit': images,
+                'inference': dataclasses.asdict(predictor.settings)}
+    return metrics, settings
+
+
+def _predictor(net: Any, preset: str, proposals: bool) -> Any:
+    from adaptis.inference.predictor import Predictor
+    from adaptis.inference.settings import PRESETS
+    settings = PRESETS.get(preset, PRESETS['toy_v1'])
+    return Predictor(net, settings if proposals else settings.replace(sampling='random'))

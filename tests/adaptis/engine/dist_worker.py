@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from toy_setup import TinySystem, config, tiny_net
 
+from adaptis.config import DataConfig
 from adaptis.data.toy import ToyDataset
 from adaptis.engine.trainer import Run, fit
 from adaptis.runtime import mx
@@ -21,7 +22,7 @@ def main(data: Path, output: Path, batch_size: int, kvstore: str) -> None:
     store = mx.kv.create(kvstore) if kvstore.startswith('dist') else kvstore
     rank, world = getattr(store, 'rank', 0), getattr(store, 'num_workers', 1)
     settings = config(data)
-    settings = dataclasses.replace(settings, **{
+    settings = dataclasses.replace(settings, data=DataConfig(str(data), 'none'), **{
         name: dataclasses.replace(getattr(settings, name), batch_size=batch_size)
         for name in ('instances', 'proposals')})
     net = tiny_net(seed=rank, dropout=0.0)  # the kvstore must spread the weights of rank 0

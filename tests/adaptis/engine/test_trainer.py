@@ -1,7 +1,6 @@
 """The loop: learning, stopping, resuming."""
 from __future__ import annotations
 
-import json
 import signal
 from pathlib import Path
 
@@ -11,8 +10,8 @@ from toy_setup import TinySystem, config, tiny_net, write_samples
 
 from adaptis.data.toy import ToyDataset
 from adaptis.engine.checkpoint import load_parameters
-from adaptis.engine.trainer import Run, Stopped, fit
-from adaptis.errors import AdaptisError
+from adaptis.engine.stopping import Stopped
+from adaptis.engine.trainer import Run, fit
 from adaptis.runtime import mx
 
 
@@ -64,6 +63,6 @@ def test_a_resumed_run_equals_one_never_stopped(data: Path, tmp_path: Path, stop
     assert stopped.value.status == 130
     resumed = make_run(data, tmp_path / 'broken', workers=1)
     start = resumed.checkpoints.latest()
-    load_parameters(resumed.net, start.parameters, resumed.contexts)
+    load_parameters(resumed.net, start)
     fit(resumed, start)
     assert_equal(parameters(whole.net), parameters(resumed.net))

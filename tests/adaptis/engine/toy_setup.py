@@ -30,6 +30,8 @@ def write_samples(folder: Path, count: int, size: int = 16) -> Path:
 class TinyNet(mx.gluon.HybridBlock):
     """(image, points) -> instance logits, semantic logits."""
 
+    description = {'name': 'tiny'}
+
     def __init__(self, dropout: float = 0.0, **kwargs: Any):
         super().__init__(**kwargs)
         with self.name_scope():

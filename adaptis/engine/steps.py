@@ -1,0 +1,77 @@
+"""One step of training: on how many devices, in how many pieces, with which random numbers."""
+from __future__ import annotations
+
+import random
+from typing import Any, Dict, List, Sequence
+
+import numpy as np
+
+from adaptis.config import StageConfig
+from adaptis.data.batches import Batch
+from adaptis.errors import AdaptisError
+from adaptis.runtime import mx
+
+
+def make_trainer(system: Any, stage: StageConfig, kvstore: Any, done: int = 0) -> Any:
+    """A ``gluon.Trainer`` that has made ``done`` steps (Adam's bias correction counts them)."""
+    config = stage.optimizer
+    options = {'learning_rate': config.lr, 'wd': config.wd, 'begin_num_update': done,
+               **config.options}
+    if config.clip_gradient is not None:
+        options['clip_gradient'] = config.clip_gradient
+    try:
+        # Updates are made here, not on the kvstore: its states could only be had by pickle.
+        return mx.gluon.Trainer(system.parameters(), config.name, options, kvstore=kvstore,
+                                update_on_kvstore=False)
+    except (ValueError, TypeError) as error:
+        raise AdaptisError(f'The optimizer "{config.name}" cannot be built: {error}.') from error
+
+
+def prepare_gradients(trainer: Any, accumulate: bool) -> None:
+    """Let backward passes add up if a batch is learnt in pieces, else overwrite."""
+    for parameter in trainer._params:
+        if parameter.grad_req != 'null':
+            parameter.grad_req = 'add' if accumulate else 'write'
+
+
+def train_step(system: Any, trainer: Any, batch: Batch, contexts: Sequence[Any], pieces: int = 1,
+               world: int = 1) -> Dict[str, float]:
+    """One update with the mean gradient of the whole batch; returns the mean of every loss.
+
+    The batch is dealt to the contexts, and on each learnt in ``pieces`` passes one after another.
+    """
+    parts = [part for shard in split(batch, len(contexts)) for part in split(shard, pieces)]
+    owners = [context for context in contexts for _ in range(pieces)]
+    seen: List[Dict[str, Any]] = []
+    if pieces > 1:
+        for parameter in trainer._params:
+            if parameter.grad_req != 'null':
+                parameter.zero_grad()
+    for part, context in zip(parts, owners):
+        arrays = {key: mx.nd.array(value, ctx=context, dtype='float32')
+                  for key, value in part.items()}
+        with mx.autograd.record():
+            losses = system.losses(arrays)
+            total = sum(losses.values())
+        total.backward()
+        seen.append(losses)
+    trainer.step(len(parts) * world)
+    return {name: sum(float(losses[name].mean().asscalar()) for losses in seen) / len(seen)
+            for name in seen[0]}
+
+
+def split(batch: Batch, parts: int) -> List[Batch]:
+    """Cut every array into equal parts along its first axis (images, or points image by image)."""
+    if len(batch['image']) % parts:
+        raise AdaptisError(f'A batch of {len(batch["image"])} images cannot be split into {parts} '
+                           'equal parts: change batch_size, micro_batch or --ctx.')
+    pieces = {key: np.split(value, parts) for key, value in batch.items()}
+    return [{key: pieces[key][i] for key in batch} for i in range(parts)]
+
+
+def seed_everything(seed: int, index: int, step: int) -> None:
+    """Make whatever the network draws in this step a function of (seed, stage, step)."""
+    state = int(np.random.SeedSequence((seed, index, step)).generate_state(1)[0]) >> 1
+    mx.random.seed(state)
+    np.random.seed(state)
+    random.seed(state)

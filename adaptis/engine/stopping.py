@@ -1,0 +1,47 @@
+"""Stopping a run so that it can go on."""
+from __future__ import annotations
+
+import contextlib
+import signal
+from typing import Any, Dict
+
+from adaptis.engine.distributed import StageStore
+
+
+class Stopped(Exception):
+    """The user asked to stop; a checkpoint was written.  ``status`` is the exit status."""
+
+    def __init__(self, status: int):
+        super().__init__(f'stopped with status {status}')
+        self.status = status
+
+
+class StopRequest:
+    """Ctrl-C or SIGTERM once: stop after the running step; twice: at once."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        self._handlers: Dict[int, Any] = {}
+
+    def __enter__(self) -> StopRequest:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with contextlib.suppress(ValueError):  # not in the main thread: leave signals alone
+                self._handlers[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: Any) -> None:
+        if self.status:
+            raise KeyboardInterrupt
+        self.status = 128 + number
+
+
+def agree(store: Any, status: int) -> int:
+    """Exit status of those who were asked to stop; all processes must stop at the same step."""
+    if not isinstance(store, StageStore):
+        return status
+    votes = store.anyone(status)
+    return status or (130 if votes else 0)
