@@ -1,7 +1,7 @@
 """AdaptIS as experiments see it: a network, its losses and its predictions."""
 from __future__ import annotations
 
-from typing import Any, Dict, List
+from typing import Any, Dict
 
 import numpy as np
 
@@ -36,6 +36,9 @@ class AdaptISSystem:
                  hybridize: bool = False):
         if stage not in STAGES:
             raise AdaptisError(f'There is no stage "{stage}": choose one of {list(STAGES)}.')
+        if stage == 'proposals' and not net.has_proposals:
+            raise AdaptisError('The network has no proposal branch to train: set its option '
+                               '"proposals" to true, or leave the stage "proposals" out.')
         self.net, self.stage = net, stage
         self._instance_loss = make_loss(INSTANCE_LOSSES, instance_loss, 'instance')
         self._semantic_loss = make_loss(SEMANTIC_LOSSES, semantic_loss, 'semantic')
@@ -53,7 +56,7 @@ class AdaptISSystem:
         """
         if self.stage == 'proposals':
             return {'proposals': self._learn_proposals(batch)}
-        features, query_map, semantic, _ = self.net.encoder(batch['image'])
+        features, query_map, semantic, *_ = self.net.encoder(batch['image'])
         instances = self.net.point_head(features, query_map, batch['points'])
         self._iou.update(_probabilities(instances), batch['instances'].asnumpy())
         return {'instances': self._instance_loss(instances, batch['instances']).mean(),
@@ -63,7 +66,7 @@ class AdaptISSystem:
     def _learn_proposals(self, batch: Dict[str, Any]) -> Any:
         net = self.net
         with mx.autograd.pause(train_mode=False):
-            features, query_map, _, _ = net.encoder(batch['image'])
+            features, query_map, *_ = net.encoder(batch['image'])
             instances = net.point_head(features, query_map, batch['points'])
         logits = net.sample_proposals(net.encoder.proposals(features), batch['points'])
         return self._proposal_loss(logits, instances, batch['instances'],
@@ -75,7 +78,7 @@ class AdaptISSystem:
 
     def parameters(self) -> Any:
         """The parameters that this stage trains."""
-        branch = self.net.encoder.proposals.collect_params()
+        branch = self.net.encoder.proposals.collect_params() if self.net.has_proposals else {}
         if self.stage == 'proposals':
             return branch
         everything = self.net.collect_params()
@@ -103,5 +106,3 @@ def _probabilities(logits: Any) -> np.ndarray:
     with mx.autograd.pause():
         return mx.nd.sigmoid(logits).asnumpy()
 
-
-__all__: List[str] = ['AdaptISSystem']

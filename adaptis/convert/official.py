@@ -1,8 +1,13 @@
-"""Parameter names of the official AdaptIS code and this project's names for the same arrays."""
+"""Official AdaptIS checkpoints: their parameter names, and this project's for the same arrays."""
 from __future__ import annotations
 
 import re
-from typing import Callable, Dict, Iterable, List, Optional, Tuple
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
+
+from adaptis.errors import AdaptisError
+from adaptis.files import PathLike
+from adaptis.model.zoo import get_model, read_arrays, save_model, set_parameters
 
 DEEPEST_UP_LEVEL = 3
 
@@ -61,3 +66,39 @@ def map_names(names: Iterable[str]) -> Tuple[Dict[str, str], List[str]]:
     mapped = {name: our_name(name) for name in names}
     unknown = [name for name, ours in mapped.items() if ours is None]
     return {name: ours for name, ours in mapped.items() if ours is not None}, unknown
+
+
+def convert(source: PathLike, target: PathLike) -> Dict[str, List[str]]:
+    """Turn a ``.params`` file of the official MXNet code into a checkpoint of this project.
+
+    Width, classes and proposal branch are read from the arrays.  Returns the
+    official names under 'mapped' and 'unknown' (left out of the result).
+
+    Raises AdaptisError for a file that is not one, or that lacks parameters.
+    """
+    arrays = read_arrays(source)
+    mapped, unknown = map_names(arrays)
+    if not mapped:
+        raise AdaptisError(f'{source} is no official AdaptIS toy checkpoint: none of its '
+                           f'{len(arrays)} parameters has a name of that network.')
+    ours = {name: arrays[official] for official, name in mapped.items()}
+    net = get_model('adaptis_toy', **_options(ours, source))
+    net.initialize()
+    set_parameters(net, ours, source)
+    save_model(net, target, {'converted_from': Path(source).name})
+    return {'mapped': sorted(mapped), 'unknown': sorted(unknown)}
+
+
+def _options(arrays: Mapping[str, Any], source: PathLike) -> Dict[str, Any]:
+    try:
+        width = arrays['encoder.backbone.final.1.0.weight'].shape[0]
+        classes = arrays['encoder.semantic.3.weight'].shape[0]
+        first = arrays['point_head.first.weight'].shape[1]
+    except KeyError as error:
+        raise AdaptisError(f'{source} lacks the official parameter that becomes {error}.') from error
+    options = {'width': width, 'num_classes': classes}
+    if first == width:
+        options['coordinates'] = 'none'
+    if 'encoder.proposals.2.weight' not in arrays:
+        options['proposals'] = False
+    return options

@@ -64,11 +64,11 @@ class _NetworkImage(EncodedImage):
     def __init__(self, net, image, size: tuple[int, int], batch_size: int):
         self._net, self._batch_size, self._ctx = net, batch_size, image.context
         self._full, self._size = image.shape[2:], size
-        self._features, self._queries, semantic, proposals = net.encoder(image)
+        self._features, self._queries, semantic, *proposals = net.encoder(image)
         prob = self._maps(mx.nd.softmax(semantic, axis=1), 'class probabilities')[0]
         self.stuff_prob, self.things_prob = prob[:net.num_stuff], prob[net.num_stuff:]
-        if proposals is not None:  # a network without that branch
-            prob = self._resize(proposals).sigmoid() ** 2
+        if proposals:  # not in a network without that branch
+            prob = self._resize(proposals[0]).sigmoid() ** 2
             self.proposals_prob = self._maps(prob, 'proposals')[0, 0]
 
     def masks_at(self, points: np.ndarray) -> np.ndarray:

@@ -15,24 +15,26 @@ class Encoder(HybridBlock):
     """All that is computed once per image.
 
     (B, 3, H, W) RGB 0..255 -> features (B, C, h, w), query map (B, Q, h, w),
-    semantic logits (B, K, h, w) and proposal logits (B, 1, h, w).  The proposal
-    branch reads the features without sending a gradient back (section 3.5).
+    semantic logits (B, K, h, w) and, with the proposal branch, proposal logits
+    (B, 1, h, w).  That branch reads the features without sending a gradient back
+    (section 3.5).
     """
 
     def __init__(self, backbone: HybridBlock, channels: int, num_classes: int,
-                 mean: Sequence[float], std: Sequence[float]):
+                 mean: Sequence[float], std: Sequence[float], proposals: bool):
         super().__init__()
         with self.name_scope():
             self.normalize = Normalize(mean, std)
             self.backbone = backbone
             self.controller = stack_units([channels] * 4, kernel=1)
             self.semantic = stack_units([channels] + [HEAD_CHANNELS] * 3, last=num_classes)
-            self.proposals = stack_units([channels] + [HEAD_CHANNELS] * 2, last=1)
+            self.proposals = (stack_units([channels] + [HEAD_CHANNELS] * 2, last=1)
+                              if proposals else None)
 
     def hybrid_forward(self, F, x):
         features = self.backbone(self.normalize(x))
-        return (features, self.controller(features), self.semantic(features),
-                self.proposals(F.BlockGrad(features)))
+        maps = features, self.controller(features), self.semantic(features)
+        return maps if self.proposals is None else (*maps, self.proposals(F.BlockGrad(features)))
 
 
 class PointHead(HybridBlock):
@@ -77,11 +79,12 @@ class AdaptIS(HybridBlock):
     radius : extent of the relative coordinates, in image pixels (42 in the toy network)
     epsilon : of AdaIN; ignored when ``official``
     official : reproduce the official code where it has a flaw (AdaIN without epsilon)
+    proposals : whether there is a proposal branch; without it points are drawn at random
     mean, std : of the input, on a scale of 0 to 1
 
     Called with images (B, 3, H, W) RGB 0..255 and points (B, N, 2), (row, col) in
     pixels, it returns instance logits (B*N, 1, H, W), semantic logits (B, K, H, W)
-    and proposal logits at the points (B*N, 1).
+    and, with the proposal branch, proposal logits at the points (B*N, 1).
     """
 
     OUTPUTS = ('instances', 'semantic', 'proposals')
@@ -89,23 +92,26 @@ class AdaptIS(HybridBlock):
 
     def __init__(self, *, width: int = 32, num_classes: int = 2, num_stuff: int = 1,
                  coordinates: str = 'relative', radius: float = 42.0, epsilon: float = 1e-5,
-                 official: bool = False, mean: Sequence[float] = (0.5, 0.5, 0.5),
+                 official: bool = False, proposals: bool = True,
+                 mean: Sequence[float] = (0.5, 0.5, 0.5),
                  std: Sequence[float] = (0.5, 0.5, 0.5)):
         super().__init__()
         _check_options(width, num_classes, num_stuff, coordinates)
         self.num_classes = num_classes
         self.num_stuff = num_stuff
+        self.has_proposals = proposals
         with self.name_scope():
-            self.encoder = Encoder(UNet(width), width, num_classes, mean, std)
+            self.encoder = Encoder(UNet(width), width, num_classes, mean, std,
+                                   proposals)
             self.point_head = PointHead(width, width, coordinates, radius, self.stride,
                                         0.0 if official else epsilon,
                                         output_scale=0.2, output_shift=-1.7)
             self.sample_proposals = SamplePoints(self.stride)
 
     def hybrid_forward(self, F, x, points):
-        features, query_map, semantic, proposals = self.encoder(x)
+        features, query_map, semantic, *proposals = self.encoder(x)
         instances = self.point_head(features, query_map, points)
-        return instances, semantic, self.sample_proposals(proposals, points)
+        return (instances, semantic, *(self.sample_proposals(p, points) for p in proposals))
 
 
 def _check_options(width: int, num_classes: int, num_stuff: int, coordinates: str) -> None:

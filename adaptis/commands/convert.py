@@ -1,0 +1,34 @@
+"""``adaptis convert``: official checkpoints -> this project's."""
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from adaptis.errors import AdaptisError
+
+HELP = 'Convert a .params file of the official AdaptIS code (toy network).'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument('source', type=Path, help='official .params file')
+    parser.add_argument('target', type=Path, help='.params file to write; a .json goes beside it')
+    parser.add_argument('--list', action='store_true', help='print every mapped name')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Convert and say what was mapped; 0 even if something was left out."""
+    if args.target.suffix != '.params':
+        raise AdaptisError(f'{args.target} does not end in .params.')
+    if args.target.exists():
+        raise AdaptisError(f'{args.target} exists: give another name or remove it.')
+    from adaptis.convert.official import convert, our_name
+    report = convert(args.source, args.target)
+    if args.list:
+        for name in report['mapped']:
+            print(f'{name} -> {our_name(name)}')
+    for name in report['unknown']:
+        print(f'not mapped: {name}')
+    print(f'{len(report["mapped"])} parameters mapped, {len(report["unknown"])} not; '
+          f'wrote {args.target}.')
+    return 0

@@ -1,0 +1,101 @@
+"""Official checkpoint files, written here under the official names."""
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from adaptis.cli import main
+from adaptis.convert.official import convert, map_names, our_name
+from adaptis.errors import AdaptisError
+from adaptis.model import load_model
+from adaptis.runtime import mx
+
+
+@pytest.fixture
+def checkpoint(parity, tmp_path):
+    """A file as the official code saves it, width 8, all values 0.5; and its arrays."""
+    entries = json.loads((parity / 'toy_w8' / 'names.json').read_text())
+    arrays = {e['name']: mx.nd.full(tuple(e['shape']), 0.5) for e in entries}
+    path = tmp_path / 'official.params'
+    mx.nd.save(str(path), arrays)
+    return path, arrays
+
+
+def test_every_official_name_has_its_own_place(parity):
+    for folder in ('toy', 'toy_w8'):
+        names = [e['name'] for e in json.loads((parity / folder / 'names.json').read_text())]
+        mapped, unknown = map_names(names)
+        assert not unknown
+        assert len(set(mapped.values())) == len(names)
+
+
+def test_names_by_hand():
+    assert our_name('feature_extractor.u3.conv3_1.0.weight') == 'encoder.backbone.up.0.join.1.0.weight'
+    assert our_name('adaptis_head.block0.4.bias') == 'point_head.before.3.0.bias'
+    assert our_name('adaptis_head.block0.4.colour') is None
+    assert our_name('something.else') is None
+
+
+def test_converted_file_loads(checkpoint, tmp_path, capsys):
+    path, arrays = checkpoint
+    target = tmp_path / 'ours.params'
+    assert main(['convert', str(path), str(target)]) == 0
+    assert f'{len(arrays)} parameters mapped, 0 not' in capsys.readouterr().out
+    net = load_model(target)
+    assert net.description == {'name': 'adaptis_toy', 'width': 8, 'num_classes': 2}
+    assert (net.point_head.first.weight.data().asnumpy() == 0.5).all()
+
+
+def test_network_without_proposals(checkpoint, tmp_path):
+    path, arrays = checkpoint
+    mx.nd.save(str(path), {n: a for n, a in arrays.items() if not n.startswith('proposals_head')})
+    convert(path, tmp_path / 'ours.params')
+    net = load_model(tmp_path / 'ours.params')
+    assert not net.has_proposals
+    image, points = mx.nd.zeros((1, 3, 16, 16)), mx.nd.zeros((1, 2, 2))
+    assert len(net(image, points)) == 2
+
+
+def test_what_does_not_map_is_reported(checkpoint, tmp_path, capsys):
+    path, arrays = checkpoint
+    mx.nd.save(str(path), {**arrays, 'extra_head.weight': mx.nd.zeros((1,))})
+    assert main(['convert', str(path), str(tmp_path / 'ours.params')]) == 0
+    assert 'not mapped: extra_head.weight' in capsys.readouterr().out
+
+
+def test_files_that_are_no_checkpoint(checkpoint, tmp_path, capsys):
+    path, arrays = checkpoint
+    target = tmp_path / 'ours.params'
+    whole = path.read_bytes()
+    for content in (b'', b'hello', whole[:len(whole) // 2]):
+        path.write_bytes(content)
+        assert main(['convert', str(path), str(target)]) == 1
+        assert capsys.readouterr().err.count('\n') == 1
+    mx.nd.save(str(path), {'conv0_weight': mx.nd.zeros((1,))})
+    with pytest.raises(AdaptisError, match='no official AdaptIS'):
+        convert(path, target)
+    del arrays['adaptis_head.block1.2.bias']
+    mx.nd.save(str(path), arrays)
+    with pytest.raises(AdaptisError, match='point_head.after.1.bias'):
+        convert(path, target)
+    assert not target.exists()
+
+
+def test_an_existing_file_is_not_overwritten(checkpoint, tmp_path, capsys):
+    target = tmp_path / 'ours.params'
+    target.write_text('mine')
+    assert main(['convert', str(checkpoint[0]), str(target)]) == 1
+    assert target.read_text() == 'mine'
+
+
+def test_weights_survive_the_way_there(checkpoint, tmp_path):
+    path, arrays = checkpoint
+    rng = np.random.default_rng(0)
+    name = 'adaptis_head.block0.0.weight'
+    arrays[name] = mx.nd.array(rng.normal(size=arrays[name].shape))
+    mx.nd.save(str(path), arrays)
+    convert(path, tmp_path / 'ours.params')
+    loaded = load_model(tmp_path / 'ours.params').point_head.first.weight.data()
+    np.testing.assert_array_equal(loaded.asnumpy(), arrays[name].asnumpy())

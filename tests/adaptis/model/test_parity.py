@@ -1,0 +1,91 @@
+"""The toy network against the official one's tensors, tap by tap."""
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import pytest
+
+from adaptis.convert.official import map_names
+from adaptis.model import get_model
+from adaptis.runtime import mx
+
+WIDTHS = {'toy': 32, 'toy_w8': 8}
+
+
+def official_net(parity_root, folder: str):
+    """Our network with the official weights of a golden case."""
+    spec = importlib.util.spec_from_file_location('golden_weights', parity_root / 'weights.py')
+    weights = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(weights)
+    arrays = weights.load(parity_root / 'adaptis' / folder / 'names.json')
+    net = get_model('adaptis_toy', width=WIDTHS[folder], official=True)
+    net.initialize()
+    parameters = net._collect_params_with_prefix()
+    mapped, unknown = map_names(arrays)
+    assert not unknown and set(mapped.values()) == set(parameters)
+    for official, ours in mapped.items():
+        parameters[ours].set_data(mx.nd.array(arrays[official]))
+    return net
+
+
+@pytest.fixture(scope='module', params=sorted(WIDTHS))
+def folder(request):
+    return request.param
+
+
+@pytest.fixture(scope='module')
+def net(parity_root, folder):
+    return official_net(parity_root, folder)
+
+
+@pytest.fixture(scope='module', params=['96x96', '101x83'])
+def case(request, parity, folder):
+    return np.load(parity / folder / f'case_{request.param}.npz', allow_pickle=False)
+
+
+@pytest.fixture(params=[False, True], ids=['imperative', 'hybridized'])
+def hybridized(request, net):
+    # Hybridized once, called with every size and number of points that the tests have.
+    net.hybridize(request.param)
+    return request.param
+
+
+def _inputs(case):
+    image = case['image'].transpose(2, 0, 1)[None].astype(np.float32)
+    return mx.nd.array(image), mx.nd.array(case['points'][None])
+
+
+def _close(actual, expected, tolerance):
+    np.testing.assert_allclose(actual.asnumpy(), expected, rtol=0, atol=tolerance)
+
+
+def test_outputs(net, case, hybridized):
+    instances, semantic, proposals = net(*_inputs(case))
+    _close(instances, case['instances'], 1e-3)
+    _close(semantic, case['semantic'], 2e-4)
+    _close(proposals, case['proposals'], 2e-4)
+
+
+def test_once_per_image(net, case, hybridized, folder):
+    features, query_map, semantic, proposals = net.encoder(_inputs(case)[0])
+    stride = slice(None, None, 2 if folder == 'toy' else 1)
+    _close(features, case['features'], 2e-4)
+    _close(query_map[:, :, stride, stride], case['controller'], 2e-4)
+    _close(semantic, case['semantic'], 2e-4)
+    _close(proposals, case['proposals_map'], 2e-4)
+
+
+def test_once_per_point(net, case, hybridized, folder):
+    image, points = _inputs(case)
+    head, taps = net.point_head, case['tap_points'].tolist()
+    features, query_map, _, _ = net.encoder(image)
+    query = head.sample(query_map, points)
+    _close(query, case['query'], 2e-4)
+    _close(head.adain.scale(query), case['adain_scale'], 2e-4)
+    _close(head.adain.bias(query), case['adain_bias'], 2e-4)
+    coordinates = head.coordinates(features, points)
+    _close(coordinates[taps], case['coords'], 1e-6)
+    adain = head.adain(head.before(head.first(features, coordinates, points)), query)
+    stride = slice(None, None, 2 if folder == 'toy' else 1)
+    _close(adain[taps][:, :, stride, stride], case['adain'], 2e-3)
