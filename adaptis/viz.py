@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Optional
 
 import cv2
@@ -94,25 +95,25 @@ def contact_sheet(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str] = 
 
     Parameters
     ----------
-    rows : RGB uint8 (H, W, 3); sizes may differ, a cell is as large as the largest
+    rows : RGB uint8 (H, W, 3); sizes may differ, a row is as high as its largest
     titles : a caption above each column
     scale : enlarge every pixel to a square of this side
     """
-    pictures = [p for row in rows for p in row]
-    if not pictures:
+    rows = [row for row in rows if len(row)]
+    if not rows:
         raise AdaptisError('A contact sheet needs at least one picture.')
-    height = max(p.shape[0] for p in pictures) * scale + gap
-    width = max(p.shape[1] for p in pictures) * scale + gap
-    top = _CAPTION_HEIGHT if titles else 0
-    columns = max(len(row) for row in rows)
-    sheet = np.full((top + gap + height * len(rows), gap + width * columns, 3), 255, np.uint8)
-    for i, row in enumerate(rows):
-        for j, picture in enumerate(row):
+    columns = list(zip_longest(*rows))
+    heights = [max(p.shape[0] for p in row) * scale + gap for row in rows]
+    widths = [max(p.shape[1] for p in column if p is not None) * scale + gap for column in columns]
+    tops = np.cumsum([gap + (_CAPTION_HEIGHT if titles else 0), *heights])
+    lefts = np.cumsum([gap, *widths])
+    sheet = np.full((tops[-1], lefts[-1], 3), 255, np.uint8)
+    for y, row in zip(tops, rows):
+        for x, picture in zip(lefts, row):
             big = picture.repeat(scale, axis=0).repeat(scale, axis=1)
-            y, x = top + gap + i * height, gap + j * width
             sheet[y:y + big.shape[0], x:x + big.shape[1]] = big
-    for j, title in enumerate(titles):
-        cv2.putText(sheet, title, (gap + j * width, _CAPTION_HEIGHT - 4), cv2.FONT_HERSHEY_SIMPLEX,
+    for x, title in zip(lefts, titles):
+        cv2.putText(sheet, title, (int(x), _CAPTION_HEIGHT - 4), cv2.FONT_HERSHEY_SIMPLEX,
                     0.4, (0, 0, 0), 1, cv2.LINE_AA)
     return sheet
 

@@ -72,7 +72,7 @@ def proposal_map(encoded: EncodedImage, settings: Settings, ignore: Optional[np.
         raise AdaptisError("This network has no proposal branch: use sampling='random'.")
     prob = encoded.proposals_prob * _is_thing(encoded, settings, ignore)
     if sampling_mask is not None:
-        prob = prob * sampling_mask
+        prob = prob * sampling_mask.astype(np.float32)
     if settings.proposal_blur > 1:
         prob = cv2.blur(prob, (settings.proposal_blur, settings.proposal_blur))
     return np.minimum(prob, np.float32(1))  # the blur's sums may round past 1

@@ -57,7 +57,7 @@ def test_contact_sheet_holds_pictures_of_any_size():
     row = viz.result_row(image, result, proposals=np.zeros((8, 10)), truth=result.segment_map)
     assert len(row) == 4
     sheet = viz.contact_sheet([row, [image[:3]]], titles=['image', 'proposals'], scale=2, gap=4)
-    assert sheet.shape == (18 + 4 + 2 * 20, 4 + 4 * 24, 3)
+    assert sheet.shape == (18 + 4 + 20 + 10, 4 + 4 * 24, 3)
     assert (sheet[22:38, 4:24] == 100).all()
     with pytest.raises(AdaptisError):
         viz.contact_sheet([])

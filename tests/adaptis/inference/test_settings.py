@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 
 import pytest
 
@@ -12,7 +13,7 @@ def test_every_setting_is_documented_and_every_official_name_exists():
     names = {f.name for f in dataclasses.fields(Settings)}
     assert set(OFFICIAL_NAMES.values()) <= names
     for name in names:
-        assert f'    {name} : ' in Settings.__doc__
+        assert f'\n{name} : ' in inspect.getdoc(Settings)
 
 
 def test_official_parameters_are_translated():
