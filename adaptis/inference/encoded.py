@@ -99,6 +99,8 @@ def _refuse_broken(net) -> None:
         # Before the first image some shapes, and so some values, may not exist yet.
         with contextlib.suppress(mx.gluon.parameter.DeferredInitializationError):
             sums[name] = parameter.data().sum()
+    if not sums:
+        return
     finite = np.isfinite(mx.nd.concat(*sums.values(), dim=0).asnumpy())
     if not finite.all():
         raise AdaptisError('The network holds values that are not finite, in '
