@@ -69,7 +69,7 @@ def _geometry() -> List:
 def _degradation() -> List:
     import albumentations as A
 
-    from toy_data.degrade import degrade
+    from toy_data import degrade
 
     class Degrade(A.ImageOnlyTransform):
         """The blur and noise of the toy generator, of random strength."""

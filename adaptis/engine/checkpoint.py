@@ -18,7 +18,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,7 +78,8 @@ class CheckpointFolder:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._remove_leftovers()
-            temporary = Path(tempfile.mkdtemp(dir=self.folder, prefix='.writing-'))
+            temporary = self.folder / f'.writing-{target.name}'
+            temporary.mkdir()
             _fill(temporary, net, trainer, state)
             os.replace(temporary, target)
         except (OSError, AdaptisError) as error:
@@ -121,7 +121,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         return Checkpoint(folder=folder, position=Position(**state['position']),
                           system=state['system'], config=state['config'], best=state['best'],
                           metrics=state['metrics'])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise AdaptisError(f'{folder} is no whole checkpoint ({type(error).__name__}: {error}): '
                            'remove it to resume from the one before it.') from error
 

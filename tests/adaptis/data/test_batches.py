@@ -1,0 +1,81 @@
+"""Batches are pure functions of (seed, step)."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from samples import MadeUp, Unequal
+
+from adaptis.data.batches import BatchSource
+from adaptis.errors import AdaptisError
+
+
+def images(batch: dict) -> list:
+    return batch['image'][:, 0, 0, 0].tolist()
+
+
+def assert_equal(a: dict, b: dict) -> None:
+    assert a.keys() == b.keys()
+    for key, value in a.items():
+        np.testing.assert_array_equal(value, b[key])
+
+
+def test_shapes_and_types() -> None:
+    batch = BatchSource(MadeUp(6), batch_size=3, points=2).batch(0)
+    assert {key: (value.shape, value.dtype) for key, value in batch.items()} == {
+        'image': ((3, 3, 8, 8), np.uint8), 'points': ((3, 2, 2), np.float32),
+        'instances': ((6, 1, 8, 8), np.int8), 'semantic': ((3, 8, 8), np.int16)}
+
+
+def test_masks_are_ordered_image_by_image_then_point_by_point() -> None:
+    source = BatchSource(MadeUp(6), batch_size=3, points=4)
+    batch = source.batch(0)
+    for k, mask in enumerate(batch['instances']):
+        row, col = batch['points'][k // 4, k % 4].astype(int)
+        assert mask[0, row, col] == 1
+
+
+def test_an_epoch_shows_every_image_once_but_for_the_partial_batch() -> None:
+    source = BatchSource(MadeUp(11), batch_size=2, points=1)
+    assert len(source) == 5
+    epochs = [[i for step in range(5 * e, 5 * e + 5) for i in images(source.batch(step))]
+              for e in range(2)]
+    for epoch in epochs:
+        assert len(set(epoch)) == 10
+    assert epochs[0] != epochs[1]
+
+
+def test_any_step_can_be_asked_for_at_any_time() -> None:
+    def fresh() -> BatchSource:
+        return BatchSource(MadeUp(9), batch_size=2, points=3, seed=(4, 1), augmentation='toy_v2')
+    whole = fresh()
+    for step in (7, 0, 12, 7):
+        assert_equal(whole.batch(step), fresh().batch(step))
+
+
+def test_the_seed_matters() -> None:
+    a, b = (BatchSource(MadeUp(40), 8, 2, seed=(0, s)).batch(0) for s in (0, 1))
+    assert images(a) != images(b)
+
+
+def test_ranks_share_the_joint_batch() -> None:
+    joint = BatchSource(MadeUp(13), batch_size=6, points=2)
+    shares = [BatchSource(MadeUp(13), batch_size=3, points=2, rank=r, world=2) for r in range(2)]
+    for step in range(5):
+        parts = [s.batch(step) for s in shares]
+        assert_equal(joint.batch(step), {key: np.concatenate([p[key] for p in parts])
+                                         for key in parts[0]})
+
+
+def test_crops_end_with_the_step_they_end_with() -> None:
+    source = BatchSource(MadeUp(8), batch_size=2, points=1, crop=6, crop_until=3)
+    assert [source.batch(step)['image'].shape[2] for step in (0, 2, 3)] == [6, 6, 8]
+
+
+def test_images_of_different_sizes_are_named() -> None:
+    with pytest.raises(AdaptisError, match='image [01] has .* but image [01] has .* one size'):
+        BatchSource(Unequal(2), batch_size=2, points=1).batch(0)
+
+
+def test_a_batch_larger_than_the_data_is_refused() -> None:
+    with pytest.raises(AdaptisError, match='batch of 8 images cannot be taken from 7'):
+        BatchSource(MadeUp(7), batch_size=4, points=1, world=2)

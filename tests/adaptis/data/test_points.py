@@ -1,0 +1,87 @@
+"""Object-level stratified point sampling (paper, appendix A)."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from adaptis.data.points import sample_points
+from adaptis.errors import AdaptisError
+
+
+def scene() -> np.ndarray:
+    """A huge object 5, a small one 9 of 6 pixels, a tiny one 300 of 1 pixel."""
+    ids = np.zeros((20, 30), np.int32)
+    ids[2:18, 1:15] = 5
+    ids[4:6, 20:23] = 9
+    ids[19, 29] = 300
+    return ids
+
+
+def chosen(ids: np.ndarray, points: np.ndarray) -> np.ndarray:
+    rows, cols = points.astype(int).T
+    return ids[rows, cols]
+
+
+def test_masks_are_the_objects_under_the_points() -> None:
+    ids = scene()
+    points, masks = sample_points(ids, 12, np.random.default_rng(0))
+    assert points.shape == (12, 2) and points.dtype == np.float32
+    assert masks.shape == (12, 20, 30) and masks.dtype == np.int8
+    for object_id, mask in zip(chosen(ids, points), masks):
+        assert object_id
+        np.testing.assert_array_equal(mask, ids == object_id)
+
+
+def test_every_object_is_equally_likely_whatever_its_area() -> None:
+    ids, rng = scene(), np.random.default_rng(1)
+    hits = np.concatenate([chosen(ids, sample_points(ids, 1, rng)[0]) for _ in range(900)])
+    counts = [(hits == i).sum() for i in (5, 9, 300)]
+    assert min(counts) > 240 and max(counts) < 360  # 300 expected, standard deviation 14
+
+
+def test_no_object_comes_twice_before_all_came_once() -> None:
+    ids = scene()
+    hits = chosen(ids, sample_points(ids, 7, np.random.default_rng(2))[0])
+    assert sorted((hits == i).sum() for i in (5, 9, 300)) == [2, 2, 3]
+
+
+def test_pixels_inside_an_object_are_equally_likely() -> None:
+    ids, rng = scene(), np.random.default_rng(3)
+    ids[ids != 9] = 0
+    points = sample_points(ids, 1200, rng)[0]
+    counts = np.unique(points, axis=0, return_counts=True)[1]
+    assert len(counts) == 6 and counts.min() > 150 and counts.max() < 250
+
+
+def test_uniform_sampling_prefers_large_objects() -> None:
+    ids = scene()
+    points = sample_points(ids, 600, np.random.default_rng(4), strategy='uniform')[0]
+    share = (chosen(ids, points) == 5).mean()
+    assert share == pytest.approx(224 / 231, abs=0.03)
+
+
+def test_small_and_ignored_objects_are_never_chosen() -> None:
+    ids, rng = scene(), np.random.default_rng(5)
+    points, masks = sample_points(ids, 20, rng, ignored={5, 7000}, min_object_area=2)
+    assert set(chosen(ids, points)) == {9}
+    assert (masks[:, ids == 5] == -1).all()
+    assert (masks[:, ids == 300] == 0).all()
+
+
+@pytest.mark.parametrize('options', [{}, {'ignored': {5}, 'min_object_area': 1000}])
+def test_without_an_object_every_mask_is_ignored(options: dict) -> None:
+    ids = np.zeros((4, 6), np.int32) if not options else np.full((4, 6), 5, np.int32)
+    points, masks = sample_points(ids, 3, np.random.default_rng(6), **options)
+    assert (masks == -1).all() and masks.shape == (3, 4, 6)
+    assert (points >= 0).all() and (points < (4, 6)).all()
+
+
+def test_one_seed_gives_the_same_points() -> None:
+    a, b = (sample_points(scene(), 5, np.random.default_rng(7)) for _ in range(2))
+    np.testing.assert_array_equal(a[0], b[0])
+    np.testing.assert_array_equal(a[1], b[1])
+
+
+def test_an_unknown_strategy_is_refused() -> None:
+    with pytest.raises(AdaptisError, match='no point sampling "grid"'):
+        sample_points(scene(), 1, np.random.default_rng(0), strategy='grid')

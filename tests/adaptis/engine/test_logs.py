@@ -1,0 +1,51 @@
+"""The JSON log and the events."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from adaptis.engine.logs import LOG_NAME, Averages, RunLog, drop_after
+
+
+def lines(folder: Path) -> list:
+    return [json.loads(line) for line in (folder / LOG_NAME).read_text().splitlines()]
+
+
+def test_records_are_lines_of_json_and_events(tmp_path: Path) -> None:
+    with RunLog(tmp_path) as log:
+        log.write('train', 0, 'instances', 20, loss=0.5, note='warm')
+        log.picture('instances', 20, np.zeros((4, 6, 3), np.uint8))
+    (record,) = lines(tmp_path)
+    assert (record['kind'], record['step'], record['loss']) == ('train', 20, 0.5)
+    (events,) = (tmp_path / 'events').iterdir()
+    content = events.read_bytes()
+    assert b'instances/train/loss' in content and b'instances/prediction' in content
+
+
+def test_other_ranks_write_nothing(tmp_path: Path) -> None:
+    with RunLog(tmp_path, quiet=True) as log:
+        log.write('train', 0, 'instances', 1, loss=1.0)
+        log.picture('instances', 1, np.zeros((4, 6, 3), np.uint8))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_resumed_run_forgets_what_it_will_do_again(tmp_path: Path) -> None:
+    with RunLog(tmp_path) as log:
+        for index, step in ((0, 10), (0, 20), (1, 10), (1, 20)):
+            log.write('train', index, 's', step)
+    with open(tmp_path / LOG_NAME, 'a') as stream:
+        stream.write('{"kind": "tra')  # the process was killed here
+    drop_after(tmp_path, 1, 10)
+    assert [(r['index'], r['step']) for r in lines(tmp_path)] == [(0, 10), (0, 20), (1, 10)]
+
+
+def test_averages_are_means_since_the_last_flush() -> None:
+    averages = Averages()
+    averages.add({'loss': 1.0})
+    averages.add({'loss': 3.0})
+    first = averages.flush(images_per_step=4, waited=1e9)
+    assert first['loss'] == 2.0 and first['images_per_second'] > 0 and first['wait_share'] == 1.0
+    averages.add({'loss': 7.0})
+    assert averages.flush(4, 0.0)['loss'] == 7.0

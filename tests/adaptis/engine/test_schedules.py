@@ -1,0 +1,55 @@
+"""Learning rates against values worked out by hand."""
+from __future__ import annotations
+
+import pytest
+
+from adaptis.config import OptimizerConfig
+from adaptis.engine.schedules import build_schedule
+from adaptis.errors import AdaptisError
+
+
+def rates(steps: int = 10, **options: object) -> list:
+    rate = build_schedule(OptimizerConfig(lr=1.0, **options), steps)
+    return [rate(step) for step in range(steps)]
+
+
+def test_cosine_starts_at_lr_and_would_end_at_final_lr() -> None:
+    values = rates(schedule='cosine', final_lr=0.2)
+    assert values[0] == 1.0 and values[5] == pytest.approx(0.6)
+    assert build_schedule(OptimizerConfig(lr=1.0, final_lr=0.2), 10)(10) == pytest.approx(0.2)
+    assert values == sorted(values, reverse=True)
+
+
+def test_poly() -> None:
+    assert rates(schedule='poly', power=2.0)[5] == pytest.approx(0.25)
+
+
+def test_steps_fall_at_their_shares_of_the_run() -> None:
+    values = rates(schedule='step', milestones=[0.5, 0.8], factor=0.1)
+    assert values == pytest.approx([1] * 5 + [0.1] * 3 + [0.01] * 2)
+
+
+def test_cooldown_falls_linearly_in_the_last_steps() -> None:
+    values = rates(schedule='cooldown', cooldown_steps=4)
+    assert values == pytest.approx([1] * 7 + [0.75, 0.5, 0.25])
+
+
+def test_warmup_rises_linearly_and_its_first_step_learns() -> None:
+    values = rates(schedule='constant', warmup_steps=4)
+    assert values == pytest.approx([0.2, 0.4, 0.6, 0.8] + [1] * 6)
+    assert rates(schedule='cosine', warmup_steps=4)[4] == 1.0
+
+
+def test_rates_do_not_depend_on_what_was_asked_before() -> None:
+    rate = build_schedule(OptimizerConfig(lr=1.0, schedule='step', milestones=[0.5]), 10)
+    assert (rate(9), rate(0), rate(9)) == (pytest.approx(0.1), 1.0, pytest.approx(0.1))
+
+
+@pytest.mark.parametrize('options, words', [
+    ({'schedule': 'linear'}, 'no learning rate schedule "linear"'),
+    ({'warmup_steps': 10}, 'do not fit into 10 steps'),
+    ({'schedule': 'cooldown', 'warmup_steps': 4, 'cooldown_steps': 6}, 'do not fit'),
+])
+def test_mistakes_are_named(options: dict, words: str) -> None:
+    with pytest.raises(AdaptisError, match=words):
+        rates(**options)

@@ -1,0 +1,110 @@
+"""Configs: what they hold, and every way to get them wrong."""
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from adaptis.config import load_config
+from adaptis.errors import AdaptisError
+
+ROOT = Path(__file__).resolve().parents[2]
+SHIPPED = sorted(p for p in (ROOT / 'experiments').glob('toy_v*.yaml'))
+
+MINIMAL = '''
+data: {root: somewhere, version: toy_v1}
+model: {name: adaptis_toy, width: 8}
+instances:
+  steps: 10
+  batch_size: 4
+  points: 3
+  optimizer: {lr: 5e-4}
+'''
+
+
+def write(tmp_path: Path, text: str, name: str = 'run.yaml') -> Path:
+    path = tmp_path / name
+    path.write_text(text)
+    return path
+
+
+def test_a_minimal_config_has_defaults_for_the_rest(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, MINIMAL))
+    assert config.instances.optimizer.lr == 5e-4  # YAML 1.1 reads 5e-4 as text
+    assert config.instances.sampling == 'objects' and config.proposals is None
+    assert config.model == {'name': 'adaptis_toy', 'width': 8}
+
+
+@pytest.mark.parametrize('path', SHIPPED, ids=lambda p: p.stem)
+def test_the_shipped_configs_are_valid_and_say_how_to_run_them(path: Path) -> None:
+    config = load_config(path)
+    head = path.read_text().split('\nseed')[0]
+    assert f'adaptis train experiments/{path.name}' in head
+    assert config.proposals is not None
+    assert ('REDUCED' in head) == ('cpu' in path.stem)
+
+
+def test_the_paper_s_configs_hold_the_paper_s_numbers() -> None:
+    for version, epochs in (('v1', 140), ('v2', 160)):
+        config = load_config(ROOT / f'experiments/toy_{version}.yaml')
+        assert (config.model['width'], config.instances.batch_size, config.instances.points,
+                config.instances.epochs) == (32, 14, 12, epochs)
+
+
+def test_a_base_is_overridden_key_by_key(tmp_path: Path) -> None:
+    write(tmp_path, MINIMAL, 'base.yaml')
+    config = load_config(write(tmp_path, 'base: base.yaml\ninstances: {points: 9}'))
+    assert (config.instances.points, config.instances.batch_size) == (9, 4)
+
+
+def test_overrides_come_last(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, MINIMAL), ['instances.optimizer.lr=1', 'seed=3',
+                                                    'data.root="a b"'])
+    assert (config.instances.optimizer.lr, config.seed, config.data.root) == (1.0, 3, 'a b')
+
+
+@pytest.mark.parametrize('old, new, words', [
+    ('points: 3', 'pionts: 3', r'unknown key instances.pionts \(did you mean points\?\)'),
+    ('points: 3', 'points: three', 'instances.points must be of type int, not \'three\''),
+    ('points: 3', 'points: true', 'instances.points must be of type int'),
+    ('points: 3', 'points: 0', 'instances.points must be at least 1'),
+    ('  points: 3\n', '', 'the key instances.points is missing'),
+    ('lr: 5e-4', 'lr: fast', 'instances.optimizer.lr must be of type float'),
+    ('lr: 5e-4', 'lr: 1, milestones: 3', 'milestones must be of type list'),
+    ('lr: 5e-4', 'lr: 1, milestones: [a]', 'milestones must be of type float'),
+    ('steps: 10', 'steps: 10\n  epochs: 2', 'needs either steps or epochs'),
+    ('  steps: 10\n', '', 'needs either steps or epochs'),
+    ('steps: 10', 'steps: 10\n  micro_batch: 3', 'micro_batch must divide batch_size'),
+    ('name: adaptis_toy, ', '', 'the key model.name is missing'),
+    ('model: {name: adaptis_toy, width: 8}', 'model: big', 'model must be of type dict'),
+    ('data: {root: somewhere, version: toy_v1}', 'data: here', 'data must hold keys'),
+    ('steps: 10', 'steps: [', 'is not YAML'),
+    ('data:', 'base: missing.yaml\ndata:', 'missing.yaml cannot be read'),
+])
+def test_mistakes_are_named(tmp_path: Path, old: str, new: str, words: str) -> None:
+    with pytest.raises(AdaptisError, match=words) as error:
+        load_config(write(tmp_path, MINIMAL.replace(old, new)))
+    assert '.yaml' in str(error.value)
+
+
+def test_only_one_level_of_bases(tmp_path: Path) -> None:
+    write(tmp_path, 'base: other.yaml', 'base.yaml')
+    with pytest.raises(AdaptisError, match='has a base itself'):
+        load_config(write(tmp_path, 'base: base.yaml'))
+
+
+@pytest.mark.parametrize('content', ['', '- a', 'word'])
+def test_a_file_without_keys_is_refused(tmp_path: Path, content: str) -> None:
+    with pytest.raises(AdaptisError, match='holds no keys'):
+        load_config(write(tmp_path, content))
+
+
+@pytest.mark.parametrize('override', ['seed', '=3', 'instances..points=3', 'seed=['])
+def test_a_malformed_override_is_refused(tmp_path: Path, override: str) -> None:
+    with pytest.raises(AdaptisError, match='--set'):
+        load_config(write(tmp_path, MINIMAL), [override])
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(AdaptisError, match='nowhere.yaml cannot be read: No such file'):
+        load_config(tmp_path / 'nowhere.yaml')
