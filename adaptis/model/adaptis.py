@@ -1,11 +1,21 @@
-"""AdaptIS: the network (Sofiiuk, Barinova, Konushin, ICCV 2019; official code: saic-vul/adaptis)."""
+"""The AdaptIS network (Sofiiuk, Barinova, Konushin, ICCV 2019; official code saic-vul/adaptis)."""
 from __future__ import annotations
 
 from typing import Sequence
 
 from adaptis.errors import AdaptisError
-from adaptis.model.layers import (COORDINATES, AdaIN, CoordinateMaps, HybridBlock, Normalize,
-                                  PointConv, SamplePoints, conv_unit, nn, stack_units)
+from adaptis.model.layers import (
+    COORDINATES,
+    AdaIN,
+    CoordinateMaps,
+    HybridBlock,
+    Normalize,
+    PointConv,
+    SamplePoints,
+    conv_unit,
+    nn,
+    stack_units,
+)
 from adaptis.model.unet import UNet
 
 HEAD_CHANNELS = 32

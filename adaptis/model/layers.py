@@ -118,7 +118,8 @@ class PointConv(HybridBlock):
         self._coordinates = coordinates
         self._kwargs = dict(kernel=(3, 3), pad=(1, 1), num_filter=channels)
         with self.name_scope():
-            self.weight = self.params.get('weight', shape=(channels, coordinates + in_channels, 3, 3))
+            shape = channels, coordinates + in_channels, 3, 3
+            self.weight = self.params.get('weight', shape=shape)
             self.bias = self.params.get('bias', shape=(channels,), init='zeros')
 
     def hybrid_forward(self, F, features, coordinates, points, weight, bias):
@@ -127,13 +128,9 @@ class PointConv(HybridBlock):
                                   bias, **self._kwargs)
         if not split:
             return per_point(F, per_image, points)
-        per_coordinate = F.Convolution(coordinates, F.slice_axis(weight, axis=1, begin=0, end=split),
-                                       no_bias=True, **self._kwargs)
-        if is_eager_training(F):
-            return per_coordinate + per_point(F, per_image, points)
-        per_coordinate = F.reshape_like(per_coordinate, points, lhs_begin=0, lhs_end=1,
-                                        rhs_begin=0, rhs_end=2)
-        return F.broadcast_add(F.expand_dims(per_image, 1), per_coordinate).reshape((-3, 0, 0, 0))
+        weight = F.slice_axis(weight, axis=1, begin=0, end=split)
+        per_coordinate = F.Convolution(coordinates, weight, no_bias=True, **self._kwargs)
+        return per_coordinate + per_point(F, per_image, points)
 
 
 def per_point(F, per_image, points):

@@ -32,7 +32,8 @@ def test_every_official_name_has_its_own_place(parity):
 
 
 def test_names_by_hand():
-    assert our_name('feature_extractor.u3.conv3_1.0.weight') == 'encoder.backbone.up.0.join.1.0.weight'
+    assert (our_name('feature_extractor.u3.conv3_1.0.weight')
+            == 'encoder.backbone.up.0.join.1.0.weight')
     assert our_name('adaptis_head.block0.4.bias') == 'point_head.before.3.0.bias'
     assert our_name('adaptis_head.block0.4.colour') is None
     assert our_name('something.else') is None

@@ -1,0 +1,186 @@
+"""How fast things are here, each against its plain form in the same run.
+
+    python -m experiments.benchmark [masks click panoptic training ...] [--width 32] [--out FILE]
+
+The plain form is the way of the official code: nothing hybridized, one candidate
+after another, the mirrored image as a second pass, features repeated for every
+point and joined to its coordinates, AdaIN from broadcast operators.  Both forms
+hold the same weights and their results are compared.  Times are medians over
+alternating runs; only the ratios carry over to another machine.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import resource
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, List
+
+import numpy as np
+
+from adaptis.errors import AdaptisError
+from adaptis.evaluation.record import provenance
+from adaptis.files import atomic_write
+
+CANDIDATES = 30
+
+
+def masks(width: int) -> Dict[str, Any]:
+    """Masks of 30 candidates on 96x96, averaged with the mirrored image (features included)."""
+    from adaptis.inference.encoded import NetworkEncoder
+    from adaptis.inference.settings import PRESETS
+    plain, fast = _networks(width)
+    image, points = _image(96), _points(96, CANDIDATES)
+    settings = PRESETS['toy_v1'].replace(flip=True)
+    one_by_one = NetworkEncoder(plain, settings.replace(batch_size=1))
+    batched = NetworkEncoder(fast, settings)
+    fast.hybridize()
+    timed = _alternate({'plain': lambda: one_by_one(image).masks_at(points),
+                        'ours': lambda: batched(image).masks_at(points)})
+    gap = np.abs(one_by_one(image).masks_at(points) - batched(image).masks_at(points)).max()
+    return {**timed, 'largest difference of a mask': float(gap)}
+
+
+def click(width: int) -> Dict[str, Any]:
+    """One click on 1024x1024 once the features are there."""
+    from adaptis.inference.predictor import Predictor
+    plain, fast = _networks(width)
+    fast.hybridize()
+    image = _image(1024)
+    predictors = {'plain': Predictor(plain, 'toy_v1'), 'ours': Predictor(fast, 'toy_v1')}
+    for predictor in predictors.values():
+        predictor.set_image(image).mask_at(x=500, y=500)
+    return _alternate({name: lambda p=p: p.mask_at(x=300, y=700)
+                       for name, p in predictors.items()}, runs=3)
+
+
+def panoptic(width: int) -> Dict[str, Any]:
+    """The whole ``panoptic()`` of the shipped network on toy images; its width, not ``--width``."""
+    from adaptis.inference.predictor import Predictor, load_predictor
+    from adaptis.model import load_model
+    from experiments.plain import make_plain
+    from toy_data import ToySettings, render
+    images = [render(ToySettings.default('v1', seed=7), 'test', i)[0] for i in range(6)]
+    fast = load_predictor()
+    plain = Predictor(make_plain(load_model('toy_v1')), fast.settings.replace(batch_size=1))
+
+    def all_of(predictor: Any) -> Callable[[], List[Any]]:
+        return lambda: [predictor.set_image(image).panoptic() for image in images]
+
+    timed = _alternate({'plain': all_of(plain), 'ours': all_of(fast)}, runs=3)
+    same = [np.mean(a.segment_map == b.segment_map)
+            for a, b in zip(all_of(plain)(), all_of(fast)())]
+    return {**timed, 'images per second': len(images) / timed['ours'],
+            'pixels that agree': float(np.mean(same))}
+
+
+def training(width: int) -> Dict[str, Any]:
+    """A training step of 4 images x 12 points on 96x96."""
+    from adaptis.config import OptimizerConfig, StageConfig
+    from adaptis.engine.trainer import make_trainer, prepare_gradients, train_step
+    from adaptis.runtime import mx
+    from adaptis.system import AdaptISSystem
+    rng = np.random.default_rng(0)
+    batch = {'image': rng.integers(0, 256, (4, 3, 96, 96)),
+             'points': rng.uniform(0, 95, (4, 12, 2)),
+             'instances': rng.integers(0, 2, (48, 1, 96, 96)),
+             'semantic': rng.integers(0, 2, (4, 96, 96))}
+    steps = {}
+    for name, net in zip(('plain', 'ours'), _networks(width)):
+        stage = StageConfig(batch_size=4, points=12, steps=1, optimizer=OptimizerConfig(lr=1e-4))
+        system = AdaptISSystem(net)
+        trainer = make_trainer(system, stage, 'device')
+        prepare_gradients(trainer, accumulate=False)
+        steps[name] = lambda s=system, t=trainer: train_step(s, t, batch, [mx.cpu()])
+    timed = _alternate(steps, runs=3)
+    return {**timed, 'images per second before': 4 / timed['plain'],
+            'images per second after': 4 / timed['ours']}
+
+
+MEASURES = {'masks': masks, 'click': click, 'panoptic': panoptic, 'training': training}
+
+
+def main() -> int:
+    """Measure what is asked for, each in a process of its own so that peak memory is its own."""
+    parser = argparse.ArgumentParser(prog='python -m experiments.benchmark',
+                                     description=__doc__.splitlines()[0])
+    parser.add_argument('what', nargs='*', help=f'of {", ".join(MEASURES)}; default: all')
+    parser.add_argument('--width', type=int, default=32, help='channels of the network')
+    parser.add_argument('--out', type=Path, help='also write the numbers as JSON')
+    args = parser.parse_args()
+    unknown = set(args.what) - set(MEASURES)
+    if unknown:
+        parser.error(f'there is no measure {", ".join(sorted(unknown))}')
+    results = {}
+    for name in args.what or MEASURES:
+        with multiprocessing.get_context('spawn').Pool(1) as pool:
+            try:
+                results[name] = pool.apply(_measure, (name, args.width))
+            except AdaptisError as error:
+                print(f'benchmark: {name}: {error}', file=sys.stderr)
+                return 1
+        _show(name, results[name])
+    if args.out:
+        with atomic_write(args.out) as temporary:
+            temporary.write_text(json.dumps(
+                {'width': args.width, 'results': results, **provenance()}, indent=1) + '\n')
+    return 0
+
+
+def _measure(name: str, width: int) -> Dict[str, Any]:
+    result = MEASURES[name](width)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {**result, 'ratio': result['plain'] / result['ours'], 'peak memory, MiB': round(peak)}
+
+
+def _show(name: str, result: Dict[str, Any]) -> None:
+    print(f'{name}: {MEASURES[name].__doc__}')
+    for key, value in result.items():
+        text = f'{1e3 * value:.1f} ms' if key in ('plain', 'ours') else f'{value:.4g}'
+        print(f'    {key:30} {text}')
+    sys.stdout.flush()
+
+
+def _alternate(forms: Dict[str, Callable[[], Any]], runs: int = 7) -> Dict[str, float]:
+    """Median seconds of each form, the forms taking turns after one unmeasured round."""
+    from adaptis.runtime import mx
+    times: Dict[str, List[float]] = {name: [] for name in forms}
+    for turn in range(runs + 1):
+        for name, form in forms.items():
+            began = time.perf_counter()
+            form()
+            mx.nd.waitall()
+            if turn:
+                times[name].append(time.perf_counter() - began)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def _networks(width: int) -> tuple:
+    """The plain form and ours, with equal weights."""
+    from adaptis.model import get_model
+    from adaptis.runtime import mx
+    from experiments.plain import make_plain
+    mx.random.seed(0)
+    nets = [get_model('adaptis_toy', width=width) for _ in range(2)]
+    for net in nets:
+        net.initialize(mx.init.Xavier())
+    source, target = (net._collect_params_with_prefix() for net in nets)
+    for name, parameter in source.items():
+        target[name].set_data(parameter.data())
+    return make_plain(nets[0]), nets[1]
+
+
+def _image(side: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (side, side, 3)).astype(np.uint8)
+
+
+def _points(side: int, count: int) -> np.ndarray:
+    return np.random.default_rng(1).uniform(0, side - 1, (count, 2)).astype(np.float32)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
