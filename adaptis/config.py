@@ -11,6 +11,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
 import yaml
 
 from adaptis.errors import AdaptisError
+from adaptis.files import atomic_write
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,12 @@ def load_config(path: Union[str, Path], overrides: Sequence[str] = ()) -> TrainC
     config = _build(TrainConfig, content, str(path), '')
     _check(config, str(path))
     return config
+
+
+def write_config(config: TrainConfig, path: Path) -> None:
+    """Write a config so that ``load_config`` reads it."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(yaml.safe_dump(config.to_dict(), sort_keys=False), encoding='utf-8')
 
 
 def _read(path: Path) -> Dict[str, Any]:

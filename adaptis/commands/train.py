@@ -82,14 +82,11 @@ def _prepare(config: TrainConfig, output: Path, args: argparse.Namespace) -> Any
     net = _build_net(config, contexts)
     validation = PointValidation(held_out, config.validation, contexts[0])
     preview = Preview(held_out, config.data.version)
-    job = Run(config=config, net=net, make_system=_system_maker(net), dataset=train,
-              held_out=held_out, folder=output, contexts=contexts, kvstore=kvstore,
-              workers=config.workers, validate=lambda: validation(net),
-              picture=lambda stage: preview(net, stage), rank=getattr(kvstore, 'rank', 0),
-              world=getattr(kvstore, 'num_workers', 1))
-    if job.rank == 0:
-        _write_config(config, output)
-    return job
+    return Run(config=config, net=net, make_system=_system_maker(net, config), dataset=train,
+               held_out=held_out, folder=output, contexts=contexts, kvstore=kvstore,
+               workers=config.workers, validate=lambda: validation(net),
+               picture=lambda stage: preview(net, stage), rank=getattr(kvstore, 'rank', 0),
+               world=getattr(kvstore, 'num_workers', 1))
 
 
 def _build_net(config: TrainConfig, contexts: List[Any]) -> Any:
@@ -101,19 +98,17 @@ def _build_net(config: TrainConfig, contexts: List[Any]) -> Any:
     return net
 
 
-def _system_maker(net: Any) -> Callable[[str, StageConfig], Any]:
+def _system_maker(net: Any, config: TrainConfig) -> Callable[[str, StageConfig], Any]:
     from adaptis.system import AdaptISSystem
     known = [name for name in inspect.signature(AdaptISSystem).parameters
              if name not in ('net', 'stage')]
-
-    def make(name: str, stage: StageConfig) -> Any:
-        unknown = sorted(set(stage.system) - set(known))
+    for name in ('instances', 'proposals'):
+        stage = getattr(config, name)
+        unknown = sorted(set(stage.system) - set(known)) if stage else []
         if unknown:
             raise AdaptisError(f'The config key {name}.system has no {unknown[0]}; '
                                f'known: {", ".join(known)}.')
-        return AdaptISSystem(net, stage=name, **stage.system)
-
-    return make
+    return lambda name, stage: AdaptISSystem(net, stage=name, **stage.system)
 
 
 def _resume(job: Any, config: TrainConfig) -> Optional[Any]:
@@ -130,14 +125,6 @@ def _resume(job: Any, config: TrainConfig) -> Optional[Any]:
     if job.rank == 0:
         drop_after(job.folder, start.position.index, start.position.step)
     return start
-
-
-def _write_config(config: TrainConfig, output: Path) -> None:
-    import yaml
-
-    from adaptis.files import atomic_write
-    with atomic_write(output / 'config.yaml') as temporary:
-        temporary.write_text(yaml.safe_dump(config.to_dict(), sort_keys=False), encoding='utf-8')
 
 
 def _finish(job: Any) -> None:

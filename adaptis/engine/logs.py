@@ -89,21 +89,27 @@ class Averages:
     def __init__(self) -> None:
         self._sums: Dict[str, float] = {}
         self._steps = 0
-        self._began = time.perf_counter()
+        self._seconds = 0.0
+        self._waited_before = 0.0
 
-    def add(self, values: Dict[str, float]) -> None:
-        """The values of one step."""
+    def add(self, values: Dict[str, float], seconds: float) -> None:
+        """The values of one step, and how long it took with the wait for its data."""
         self._steps += 1
+        self._seconds += seconds
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
 
     def flush(self, images_per_step: int, waited: float) -> Dict[str, float]:
-        """Means since the last flush, images per second, and the share of time spent waiting."""
-        seconds = max(time.perf_counter() - self._began, 1e-9)
-        result = {name: total / max(self._steps, 1) for name, total in self._sums.items()}
+        """Means since the last flush, images per second, and the share of time spent waiting.
+
+        ``waited`` counts all seconds since the beginning in which data were waited for.
+        """
+        seconds = max(self._seconds, 1e-9)
+        result = {name: total / self._steps for name, total in self._sums.items()}
         result['images_per_second'] = self._steps * images_per_step / seconds
-        result['wait_share'] = min(waited / seconds, 1.0)
+        result['wait_share'] = (waited - self._waited_before) / seconds
         self.__init__()
+        self._waited_before = waited
         return result
 
 

@@ -10,8 +10,8 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 
 import numpy as np
 
-from adaptis.config import StageConfig, TrainConfig
-from adaptis.data.batches import BatchSource
+from adaptis.config import StageConfig, TrainConfig, write_config
+from adaptis.data.batches import Batch, BatchSource
 from adaptis.data.loader import Loader
 from adaptis.engine.checkpoint import Checkpoint, CheckpointFolder, Position, load_optimizer
 from adaptis.engine.distributed import for_stage
@@ -68,71 +68,86 @@ def fit(run: Run, start: Optional[Checkpoint] = None) -> None:
 
     Raises Stopped after Ctrl-C or SIGTERM, AdaptisError for broken data or a diverging loss.
     """
-    position = start.position if start else Position(0, 'instances', 0)
+    stages = [_StageRun(run, index, name, stage)
+              for index, (name, stage) in enumerate(run.stages())]
+    position = start.position if start else Position(0, stages[0].name, 0)
+    if run.rank == 0:
+        write_config(run.config, run.folder / 'config.yaml')
     with RunLog(run.folder, quiet=run.rank > 0) as log, StopRequest() as stop:
         log.write('start', position.index, position.stage, position.step, **provenance())
-        for index, (name, stage) in enumerate(run.stages()):
-            if start is None or index > start.position.index:
-                _StageRun(run, index, name, stage, log, stop).train(None)
-            elif index == start.position.index:
-                _StageRun(run, index, name, stage, log, stop).train(start)
+        for stage in stages[position.index:]:
+            stage.train(log, stop, start if stage.index == position.index else None)
 
 
 class _StageRun:
-    def __init__(self, run: Run, index: int, name: str, stage: StageConfig, log: RunLog,
-                 stop: StopRequest):
+    def __init__(self, run: Run, index: int, name: str, stage: StageConfig):
         self.run, self.index, self.name, self.stage = run, index, name, stage
-        self.log, self.stop = log, stop
-        self.source = BatchSource(
+        source = BatchSource(
             run.dataset, stage.batch_size, stage.points, seed=(run.config.seed, index),
             augmentation=run.config.data.version, strategy=stage.sampling,
             min_object_area=stage.min_object_area, rank=run.rank, world=run.world)
-        self.total = stage.steps or stage.epochs * len(self.source)
-        self.source = replace(self.source, crop=stage.crop,
+        self.total = stage.steps or stage.epochs * len(source)
+        self.source = replace(source, crop=stage.crop,
                               crop_until=self.total - stage.full_size_steps)
         self.schedule = build_schedule(stage.optimizer, self.total)
-        self.system = run.make_system(name, stage)
+        self.pieces = stage.batch_size // (stage.micro_batch or stage.batch_size)
         self.best: Optional[float] = None
         self.metrics: Dict[str, float] = {}
 
-    def train(self, start: Optional[Checkpoint]) -> None:
+    def train(self, log: RunLog, stop: StopRequest, start: Optional[Checkpoint]) -> None:
         """Do the remaining steps and leave a checkpoint."""
         first = start.position.step if start else 0
         if first >= self.total:
             return
+        self.log = log
+        self.system = self.run.make_system(self.name, self.stage)
         store = for_stage(self.run.kvstore, self.name, self.run.net)
         trainer = make_trainer(self.system, self.stage, store, done=first)
+        prepare_gradients(trainer, accumulate=self.pieces > 1)
         if start:
-            self.system.load_state(start.system)
-            self.best, self.metrics = start.best, start.metrics
-            load_optimizer(trainer, start.folder / 'optimizer.npz')
-        pieces = self.stage.batch_size // (self.stage.micro_batch or self.stage.batch_size)
-        prepare_gradients(trainer, accumulate=pieces > 1)
+            self._restore(trainer, start)
         with Loader(self.source, self.run.workers) as loader, self._bar(first) as bar:
-            averages, saved_at, waited = Averages(), time.monotonic(), 0.0
+            averages, saved_at, clock = Averages(), time.monotonic(), time.perf_counter()
             for step, batch in loader.steps(first, self.total):
-                seed_everything(self.run.config.seed, self.index, step)
-                trainer.set_learning_rate(self.schedule(step))
-                losses = train_step(self.system, trainer, batch, self.run.contexts,
-                                    pieces, self.run.world)
-                self._refuse_divergence(losses, step)
-                averages.add(losses)
+                losses = self._step(trainer, step, batch)
+                averages.add(losses, time.perf_counter() - clock)
                 bar.advance()
-                done = step + 1
-                if self._due(self.run.config.log_every, done):
-                    waited, before = loader.waited, waited
-                    self._report(bar, done, averages.flush(
-                        self.stage.batch_size * self.run.world, waited - before))
-                if self._due(self.run.config.validation.every, done):
-                    self._validate(bar, done)
-                if self._due(self.run.config.pictures_every, done):
-                    self._show(done)
-                status = agree(store, self.stop.status)
-                if status or self._should_save(done, saved_at):
-                    self._save(trainer, done)
+                self._tell(bar, step + 1, averages, loader)
+                status = agree(store, stop.status)
+                if status or self._should_save(step + 1, saved_at):
+                    self._save(trainer, step + 1)
                     saved_at = time.monotonic()
                 if status:
                     raise Stopped(status)
+                clock = time.perf_counter()
+
+    def _restore(self, trainer: Any, start: Checkpoint) -> None:
+        self.system.load_state(start.system)
+        self.best, self.metrics = start.best, start.metrics
+        load_optimizer(trainer, start.folder / 'optimizer.npz')
+
+    def _step(self, trainer: Any, step: int, batch: Batch) -> Dict[str, float]:
+        seed_everything(self.run.config.seed, self.index, step)
+        trainer.set_learning_rate(self.schedule(step))
+        losses = train_step(self.system, trainer, batch, self.run.contexts, self.pieces,
+                            self.run.world)
+        for name, value in losses.items():
+            if not math.isfinite(value):
+                raise AdaptisError(
+                    f'The loss "{name}" became {value} at step {step} of stage {self.name}: lower '
+                    'the learning rate; the checkpoints written before are untouched.')
+        return losses
+
+    def _tell(self, bar: StageBar, done: int, averages: Averages, loader: Loader) -> None:
+        """Whatever is due after this step: numbers, validation, pictures."""
+        config = self.run.config
+        if self._due(config.log_every, done):
+            images = self.stage.batch_size * self.run.world
+            self._report(bar, done, averages.flush(images, loader.waited))
+        if self._due(config.validation.every, done):
+            self._validate(bar, done)
+        if self._due(config.pictures_every, done):
+            self._show(done)
 
     def _due(self, every: Optional[int], done: int) -> bool:
         return bool(every) and (done % every == 0 or done == self.total)
@@ -177,13 +192,6 @@ class _StageRun:
     def _description(self, done: int) -> Dict[str, Any]:
         return {'stage': self.name, 'step': done, 'metrics': self.metrics,
                 'config': self.run.config.to_dict()}
-
-    def _refuse_divergence(self, losses: Dict[str, float], step: int) -> None:
-        for name, value in losses.items():
-            if not math.isfinite(value):
-                raise AdaptisError(
-                    f'The loss "{name}" became {value} at step {step} of stage {self.name}: lower '
-                    'the learning rate; the checkpoints written before are untouched.')
 
     @contextlib.contextmanager
     def _bar(self, first: int) -> Iterator[StageBar]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from adaptis.config import load_config
+from adaptis.config import load_config, write_config
 from adaptis.errors import AdaptisError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,6 +49,12 @@ def test_the_paper_s_configs_hold_the_paper_s_numbers() -> None:
         config = load_config(ROOT / f'experiments/toy_{version}.yaml')
         assert (config.model['width'], config.instances.batch_size, config.instances.points,
                 config.instances.epochs) == (32, 14, 12, epochs)
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    config = load_config(ROOT / 'experiments/toy_v1_cpu.yaml')
+    write_config(config, tmp_path / 'copy.yaml')
+    assert load_config(tmp_path / 'copy.yaml') == config
 
 
 def test_a_base_is_overridden_key_by_key(tmp_path: Path) -> None:

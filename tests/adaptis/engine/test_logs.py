@@ -43,9 +43,10 @@ def test_a_resumed_run_forgets_what_it_will_do_again(tmp_path: Path) -> None:
 
 def test_averages_are_means_since_the_last_flush() -> None:
     averages = Averages()
-    averages.add({'loss': 1.0})
-    averages.add({'loss': 3.0})
-    first = averages.flush(images_per_step=4, waited=1e9)
-    assert first['loss'] == 2.0 and first['images_per_second'] > 0 and first['wait_share'] == 1.0
-    averages.add({'loss': 7.0})
-    assert averages.flush(4, 0.0)['loss'] == 7.0
+    averages.add({'loss': 1.0}, seconds=1.0)
+    averages.add({'loss': 3.0}, seconds=3.0)
+    assert averages.flush(images_per_step=4, waited=1.0) == {
+        'loss': 2.0, 'images_per_second': 2.0, 'wait_share': 0.25}
+    averages.add({'loss': 7.0}, seconds=2.0)
+    assert averages.flush(images_per_step=4, waited=1.5) == {
+        'loss': 7.0, 'images_per_second': 2.0, 'wait_share': 0.25}

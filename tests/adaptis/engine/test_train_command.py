@@ -1,0 +1,163 @@
+"""``adaptis train`` as a user meets it, with the real network, small."""
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from adaptis.cli import main
+from adaptis.runtime import mx
+from toy_data import ToySettings, generate
+
+ROOT = Path(__file__).resolve().parents[3]
+
+CONFIG = '''
+data: {root: data, version: toy_v1}
+model: {name: adaptis_toy, width: 4}
+instances:
+  steps: 5
+  batch_size: 2
+  points: 3
+  optimizer: {lr: 1e-3}
+proposals:
+  steps: 2
+  batch_size: 2
+  points: 4
+  optimizer: {lr: 1e-3}
+workers: 0
+log_every: 2
+pictures_every: 5
+checkpoint_steps: 2
+evaluation_images: 1
+validation: {every: 4, images: 2, points: 2}
+'''
+
+
+@pytest.fixture(scope='module')
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A config, data, and a run that was never interrupted."""
+    folder = tmp_path_factory.mktemp('place')
+    settings = ToySettings.default('v1', height=32, width=32, min_objects=2, max_objects=4)
+    generate(settings, folder / 'data', {'train': 6, 'test': 3})
+    (folder / 'run.yaml').write_text(CONFIG)
+    assert main(arguments(folder, 'whole')) == 0
+    return folder
+
+
+def arguments(place: Path, output: str, *more: str) -> list:
+    return ['train', str(place / 'run.yaml'), '--data', str(place / 'data'), '--ctx', 'cpu',
+            '--output', str(place / output), *more]
+
+
+def start(place: Path, output: str, *more: str) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, '-m', 'adaptis.cli', *arguments(place, output, *more)],
+                            cwd=ROOT, env={**os.environ, 'OMP_NUM_THREADS': '1'},
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_checkpoint(place: Path, output: str) -> None:
+    deadline = time.monotonic() + 100
+    while not list((place / output / 'checkpoints').glob('0-*')):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def assert_same_networks(a: Path, b: Path) -> None:
+    first, second = mx.nd.load(str(a)), mx.nd.load(str(b))
+    assert first.keys() == second.keys()
+    for name, array in first.items():
+        np.testing.assert_array_equal(array.asnumpy(), second[name].asnumpy(), err_msg=name)
+
+
+def test_a_run_leaves_everything_behind(place: Path) -> None:
+    run = place / 'whole'
+    assert {p.name for p in run.iterdir()} == {
+        'config.yaml', 'log.jsonl', 'events', 'pictures', 'checkpoints', 'best.params',
+        'best.json', 'final.params', 'final.json', 'evaluation.json'}
+    assert {p.name for p in (run / 'pictures').iterdir()} == {
+        'instances-00000005.png', 'proposals-00000002.png'}
+    kinds = [json.loads(line)['kind'] for line in (run / 'log.jsonl').read_text().splitlines()]
+    assert kinds.count('start') == 1 and {'train', 'validation'} < set(kinds)
+    record = json.loads((run / 'evaluation.json').read_text())
+    assert record['metrics']['images'] == 1 and record['settings']['split'] == 'test'
+
+
+def test_the_result_is_a_network_that_predicts(place: Path) -> None:
+    from adaptis.inference.predictor import load_predictor
+    image = np.zeros((40, 33, 3), np.uint8)
+    for name in ('final.params', 'best.params', 'checkpoints/1-proposals-00000002/net.params'):
+        result = load_predictor(place / 'whole' / name).set_image(image).panoptic()
+        assert result.segment_map.shape == (40, 33)
+
+
+def test_only_the_proposal_branch_learns_in_its_stage(place: Path) -> None:
+    checkpoints = place / 'whole' / 'checkpoints'
+    before, after = (mx.nd.load(str(checkpoints / name / 'net.params'))
+                     for name in ('0-instances-00000005', '1-proposals-00000002'))
+    changed = {k for k in before if (before[k].asnumpy() != after[k].asnumpy()).any()}
+    assert changed and all('proposals' in name for name in changed)
+
+
+def test_kill_minus_nine_costs_only_the_steps_since_the_last_checkpoint(place: Path) -> None:
+    process = start(place, 'killed', '--workers', '1')
+    wait_for_checkpoint(place, 'killed')
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (place / 'killed' / 'final.params').exists()
+    assert main(arguments(place, 'killed', '--resume')) == 0
+    assert_same_networks(place / 'whole' / 'final.params', place / 'killed' / 'final.params')
+    logs = [(place / name / 'log.jsonl').read_text().splitlines() for name in ('whole', 'killed')]
+    whole, killed = ([(r['stage'], r['step'], r.get('instances'), r.get('proposals'))
+                      for r in map(json.loads, lines) if r['kind'] == 'train'] for lines in logs)
+    assert whole == killed
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(place: Path) -> None:
+    process = start(place, 'stopped', '--workers', '1', '--set', 'instances.steps=500')
+    wait_for_checkpoint(place, 'stopped')
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=100)
+    assert process.returncode == 130
+    assert 'go on with: adaptis train' in output and '--resume' in output
+
+
+@pytest.mark.parametrize('more, words', [
+    ([], 'already holds a run: go on with --resume'),
+    (['--resume', '--set', 'model.width=6'], 'but the config asks for'),
+    (['--resume', '--set', 'modle.width=5'], 'did you mean model'),
+    (['--resume', '--ctx', 'gpu:7'], 'gpu:7'),
+    (['--resume', '--kvstore', 'dist_sync'], 'needs a cluster'),
+    (['--resume', '--kvstore', 'horovod'], 'choose device, local'),
+    (['--resume', '--data', 'nowhere'], 'nowhere/train does not exist'),
+])
+def test_mistakes_are_one_sentence(place: Path, capsys: pytest.CaptureFixture, more: list,
+                                   words: str) -> None:
+    before = sorted((p, p.stat().st_mtime_ns) for p in (place / 'whole').rglob('*'))
+    assert main(arguments(place, 'whole', *more)) == 1
+    message = capsys.readouterr().err
+    assert words in message and message.count('\n') == 1
+    assert sorted((p, p.stat().st_mtime_ns) for p in (place / 'whole').rglob('*')) == before
+
+
+@pytest.mark.parametrize('override, words', [
+    ('model.colour=red', 'has no option colour'),
+    ('model.name=unet', 'no network "unet"'),
+    ('instances.system.loss=bce', 'instances.system has no loss'),
+    ('instances.batch_size=7', 'cannot be taken from 6'),
+    ('instances.optimizer.lr=1e30', 'lower the learning rate'),
+])
+def test_mistakes_in_the_config_too(place: Path, capsys: pytest.CaptureFixture, override: str,
+                                    words: str, tmp_path: Path) -> None:
+    command = arguments(place, 'unused', '--set', override)
+    command[command.index(str(place / 'unused'))] = str(tmp_path / 'out')
+    assert main(command) == 1
+    assert words in capsys.readouterr().err
+    # Nothing is in the way of the next attempt, unless training had begun.
+    assert (tmp_path / 'out').exists() == ('lr' in override)
