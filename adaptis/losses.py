@@ -200,7 +200,7 @@ class AdaptiveIoU:
 
 
 def mask_iou(masks: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """IoU of (P, ...) boolean masks with labels > 0 without ignored pixels; -1 if both are empty."""
+    """IoU of (P, ...) boolean masks with labels > 0 without ignored pixels; -1 if both empty."""
     masks = (masks & (labels != -1)).reshape(len(masks), -1)
     objects = (labels > 0).reshape(len(labels), -1)
     both = np.count_nonzero(masks & objects, axis=1)

@@ -6,8 +6,13 @@ from typing import Any, Dict
 import numpy as np
 
 from adaptis.errors import AdaptisError
-from adaptis.losses import (INSTANCE_LOSSES, SEMANTIC_LOSSES, AdaptiveIoU, ProposalsIoULoss,
-                            make_loss)
+from adaptis.losses import (
+    INSTANCE_LOSSES,
+    SEMANTIC_LOSSES,
+    AdaptiveIoU,
+    ProposalsIoULoss,
+    make_loss,
+)
 from adaptis.model import AdaptIS
 from adaptis.runtime import mx
 from adaptis.types import PanopticResult
