@@ -1,6 +1,6 @@
 """How fast things are here, each against its plain form in the same run.
 
-    python -m experiments.benchmark [masks click panoptic training ...] [--width 32] [--out FILE]
+    python -m experiments.benchmark [masks click panoptic training variants] [--width 32]
 
 The plain form is the way of the official code: nothing hybridized, one candidate
 after another, the mirrored image as a second pass, features repeated for every
@@ -11,8 +11,10 @@ alternating runs; only the ratios carry over to another machine.
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import json
 import multiprocessing
+import os
 import resource
 import statistics
 import sys
@@ -80,28 +82,30 @@ def panoptic(width: int) -> Dict[str, Any]:
 
 def training(width: int) -> Dict[str, Any]:
     """A training step of 4 images x 12 points on 96x96."""
-    from adaptis.config import OptimizerConfig, StageConfig
-    from adaptis.engine.trainer import make_trainer, prepare_gradients, train_step
-    from adaptis.runtime import mx
-    from adaptis.system import AdaptISSystem
-    rng = np.random.default_rng(0)
-    batch = {'image': rng.integers(0, 256, (4, 3, 96, 96)),
-             'points': rng.uniform(0, 95, (4, 12, 2)),
-             'instances': rng.integers(0, 2, (48, 1, 96, 96)),
-             'semantic': rng.integers(0, 2, (4, 96, 96))}
-    steps = {}
-    for name, net in zip(('plain', 'ours'), _networks(width)):
-        stage = StageConfig(batch_size=4, points=12, steps=1, optimizer=OptimizerConfig(lr=1e-4))
-        system = AdaptISSystem(net)
-        trainer = make_trainer(system, stage, 'device')
-        prepare_gradients(trainer, accumulate=False)
-        steps[name] = lambda s=system, t=trainer: train_step(s, t, batch, [mx.cpu()])
-    timed = _alternate(steps, runs=3)
+    plain, ours = _networks(width)
+    timed = _alternate({'plain': _step(plain), 'ours': _step(ours)}, runs=3)
     return {**timed, 'images per second before': 4 / timed['plain'],
             'images per second after': 4 / timed['ours']}
 
 
-MEASURES = {'masks': masks, 'click': click, 'panoptic': panoptic, 'training': training}
+def variants(width: int) -> Dict[str, Any]:
+    """A training step of 4 images x 12 points on 96x96, under other settings of MXNet."""
+    threads = str(os.cpu_count() or 1)
+    no_subgraphs = {'OMP_NUM_THREADS': threads, 'MXNET_SUBGRAPH_BACKEND': 'NONE'}
+    seconds = {
+        'plain, default environment': _step_in({'OMP_NUM_THREADS': threads}, width, plain=True),
+        'plain, MXNET_SUBGRAPH_BACKEND=NONE': _step_in(no_subgraphs, width, plain=True),
+        'ours, default environment': _step_in({'OMP_NUM_THREADS': threads}, width),
+        'ours, MXNET_SUBGRAPH_BACKEND=NONE': _step_in(no_subgraphs, width),
+        'ours, hybridized, static_alloc': _step_in(no_subgraphs, width, hybridize=True),
+        'ours, one thread': _step_in({**no_subgraphs, 'OMP_NUM_THREADS': '1'}, width)}
+    return {**{f'{name}, s': value for name, value in seconds.items()},
+            'plain': seconds['plain, default environment'],
+            'ours': seconds['ours, default environment']}
+
+
+MEASURES = {'masks': masks, 'click': click, 'panoptic': panoptic, 'training': training,
+            'variants': variants}
 
 
 def main() -> int:
@@ -117,9 +121,9 @@ def main() -> int:
         parser.error(f'there is no measure {", ".join(sorted(unknown))}')
     results = {}
     for name in args.what or MEASURES:
-        with multiprocessing.get_context('spawn').Pool(1) as pool:
+        with _process() as process:
             try:
-                results[name] = pool.apply(_measure, (name, args.width))
+                results[name] = process.submit(_measure, name, args.width).result()
             except AdaptisError as error:
                 print(f'benchmark: {name}: {error}', file=sys.stderr)
                 return 1
@@ -129,6 +133,10 @@ def main() -> int:
             temporary.write_text(json.dumps(
                 {'width': args.width, 'results': results, **provenance()}, indent=1) + '\n')
     return 0
+
+
+def _process() -> concurrent.futures.ProcessPoolExecutor:
+    return concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context('spawn'))
 
 
 def _measure(name: str, width: int) -> Dict[str, Any]:
@@ -143,6 +151,44 @@ def _show(name: str, result: Dict[str, Any]) -> None:
         text = f'{1e3 * value:.1f} ms' if key in ('plain', 'ours') else f'{value:.4g}'
         print(f'    {key:30} {text}')
     sys.stdout.flush()
+
+
+def _step(net: Any, hybridize: bool = False) -> Callable[[], Any]:
+    """One update of a network from a fixed batch."""
+    from adaptis.config import OptimizerConfig, StageConfig
+    from adaptis.engine.trainer import make_trainer, prepare_gradients, train_step
+    from adaptis.runtime import mx
+    from adaptis.system import AdaptISSystem
+    stage = StageConfig(batch_size=4, points=12, steps=1, optimizer=OptimizerConfig(lr=1e-4))
+    system = AdaptISSystem(net)
+    if hybridize:
+        net.hybridize(static_alloc=True)
+    trainer = make_trainer(system, stage, 'device')
+    prepare_gradients(trainer, accumulate=False)
+    rng = np.random.default_rng(0)
+    batch = {'image': rng.integers(0, 256, (4, 3, 96, 96)),
+             'points': rng.uniform(0, 95, (4, 12, 2)),
+             'instances': rng.integers(0, 2, (48, 1, 96, 96)),
+             'semantic': rng.integers(0, 2, (4, 96, 96))}
+    return lambda: train_step(system, trainer, batch, [mx.cpu()])
+
+
+def _step_in(environment: Dict[str, str], width: int, plain: bool = False,
+             hybridize: bool = False) -> float:
+    """Median seconds of a training step in a process with these environment variables."""
+    before = dict(os.environ)
+    os.environ.update(environment)
+    try:
+        with _process() as process:
+            return process.submit(_time_step, width, plain, hybridize).result()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _time_step(width: int, plain: bool, hybridize: bool) -> float:
+    net = _networks(width)[0 if plain else 1]
+    return _alternate({'step': _step(net, hybridize)}, runs=3)['step']
 
 
 def _alternate(forms: Dict[str, Callable[[], Any]], runs: int = 7) -> Dict[str, float]:
