@@ -42,12 +42,16 @@ class StageStore(mx.kvstore.KVStoreBase):
     def broadcast(self, key: Union[int, str], value: Any, out: Any, priority: int = 0) -> None:
         """Copy what rank 0 has to all.
 
-        Waits for the values: MXNet does not order a later ``pushpull`` of the same key after this,
-        so that its sum of gradients may arrive in place of the weights.
+        By way of a plain array: MXNet cannot send weights that oneDNN keeps in its own layout, as
+        it does after a hybridized pass.  And it is waited for: MXNet does not order a later
+        ``pushpull`` of the key after this, so that gradients may arrive in place of weights.
         """
-        self._store.broadcast(f'{self._stage}.{key}', value, out, priority)
+        first = value[0] if isinstance(value, (list, tuple)) else value
+        plain = mx.nd.array(first.asnumpy(), dtype=first.dtype)
+        self._store.broadcast(f'{self._stage}.{key}', plain, plain, priority)
+        plain.wait_to_read()
         for array in out if isinstance(out, (list, tuple)) else [out]:
-            array.wait_to_read()
+            plain.copyto(array)
 
     def pushpull(self, key: Union[int, str], value: Any, out: Any = None,
                  priority: int = 0) -> None:

@@ -26,6 +26,7 @@ def main(data: Path, output: Path, batch_size: int, kvstore: str) -> None:
         name: dataclasses.replace(getattr(settings, name), batch_size=batch_size)
         for name in ('instances', 'proposals')})
     net = tiny_net(seed=rank, dropout=0.0)  # the kvstore must spread the weights of rank 0
+    net.hybridize()  # oneDNN then keeps weights in a layout of its own, which cannot be sent
     with tempfile.TemporaryDirectory() as folder:
         fit(Run(config=settings, net=net,
                 make_system=lambda name, stage: PlainSystem(net, stage=name),

@@ -1,17 +1,21 @@
 """The loop: learning, stopping, resuming."""
 from __future__ import annotations
 
+import json
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from toy_setup import TinySystem, config, tiny_net, write_samples
 
+from adaptis.config import ValidationConfig
 from adaptis.data.toy import ToyDataset
 from adaptis.engine.checkpoint import load_parameters
 from adaptis.engine.stopping import Stopped
 from adaptis.engine.trainer import Run, fit
+from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
 
 
@@ -21,9 +25,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make_run(data: Path, folder: Path, system: type = TinySystem, workers: int = 0,
-             **changes: object) -> Run:
+             hybridize: bool = False, **changes: object) -> Run:
     folder.mkdir(exist_ok=True)
     net = tiny_net()
+    net.hybridize(hybridize)
     return Run(config=config(data, **changes), net=net,
                make_system=lambda name, stage: system(net, stage=name),
                dataset=ToyDataset(data, 'train'), folder=folder, contexts=[mx.cpu()],
@@ -53,16 +58,70 @@ def stopping_after(steps: int) -> type:
     return Stopping
 
 
-@pytest.mark.parametrize('stop', [1, 3, 7, 9])
-def test_a_resumed_run_equals_one_never_stopped(data: Path, tmp_path: Path, stop: int) -> None:
-    whole = make_run(data, tmp_path / 'whole')
+@pytest.mark.parametrize('stop, hybridize', [(1, False), (3, True), (7, False), (9, True)])
+def test_a_resumed_run_equals_one_never_stopped(data: Path, tmp_path: Path, stop: int,
+                                                hybridize: bool) -> None:
+    whole = make_run(data, tmp_path / 'whole', hybridize=hybridize)
     fit(whole)
-    broken = make_run(data, tmp_path / 'broken', stopping_after(stop))
+    broken = make_run(data, tmp_path / 'broken', stopping_after(stop), hybridize=hybridize)
     with pytest.raises(Stopped) as stopped:
         fit(broken)
     assert stopped.value.status == 130
-    resumed = make_run(data, tmp_path / 'broken', workers=1)
+    resumed = make_run(data, tmp_path / 'broken', workers=1, hybridize=hybridize)
     start = resumed.checkpoints.latest()
     load_parameters(resumed.net, start)
     fit(resumed, start)
     assert_equal(parameters(whole.net), parameters(resumed.net))
+
+
+def test_sigterm_stops_as_ctrl_c_does_and_twice_stops_at_once(data: Path, tmp_path: Path) -> None:
+    class Terminated(TinySystem):
+        times = 1
+
+        def losses(self, batch: dict) -> dict:
+            for _ in range(self.times):
+                signal.raise_signal(signal.SIGTERM)
+            return super().losses(batch)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Stopped) as stopped:
+        fit(make_run(data, tmp_path / 'once', Terminated))
+    assert stopped.value.status == 143
+    Terminated.times = 2
+    twice = make_run(data, tmp_path / 'twice', Terminated)
+    with pytest.raises(KeyboardInterrupt):
+        fit(twice)
+    assert twice.checkpoints.latest() is None
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(data: Path, tmp_path: Path) -> None:
+    class Diverging(TinySystem):
+        def losses(self, batch: dict) -> dict:
+            return {name: loss * float('nan') for name, loss in super().losses(batch).items()}
+
+    run = make_run(data, tmp_path / 'run', Diverging)
+    with pytest.raises(AdaptisError, match='"instances" became nan at step 0 of stage instances'):
+        fit(run)
+    assert run.checkpoints.latest() is None
+
+
+def test_epochs_count_whole_batches(data: Path, tmp_path: Path) -> None:
+    run = make_run(data, tmp_path / 'run')
+    stage = replace(run.config.instances, steps=None, epochs=3)  # 11 images, batches of 4
+    run.config = replace(run.config, instances=stage, proposals=None)
+    fit(run)
+    assert run.checkpoints.latest().position.step == 6
+
+
+def test_validation_decides_what_is_best_and_time_when_to_save(data: Path, tmp_path: Path) -> None:
+    scores = iter([0.1, 0.5, 0.2, 0.3])
+    run = make_run(data, tmp_path / 'run', checkpoint_minutes=0.0)
+    run.config = replace(run.config, proposals=None,
+                         validation=ValidationConfig(every=2))
+    run.validate = lambda: {'iou': next(scores)}
+    fit(run)
+    assert json.loads((run.folder / 'best.json').read_text())['step'] == 4
+    latest = run.checkpoints.latest()
+    assert latest.best == 0.5 and latest.metrics == {'iou': 0.3}
+    assert len(list((run.folder / 'checkpoints').iterdir())) == 2
