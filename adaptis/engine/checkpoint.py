@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import re
@@ -173,7 +174,9 @@ def load_optimizer(trainer: Any, path: Path) -> None:
 def _fill(folder: Path, net: Any, trainer: Any, state: Dict[str, Any]) -> None:
     save_model(net, folder / 'net.params', {k: state[k] for k in ('position', 'metrics')})
     read_arrays(folder / 'net.params')  # MXNet overlooks a disk that fills up with the last bytes
-    np.savez(folder / 'optimizer.npz', **optimizer_arrays(trainer))
+    buffer = io.BytesIO()  # on a full disk NumPy's archive would complain a second time
+    np.savez(buffer, **optimizer_arrays(trainer))
+    (folder / 'optimizer.npz').write_bytes(buffer.getvalue())
     digests = {f.name: _digest(f) for f in sorted(folder.iterdir())}
     (folder / 'state.json').write_text(json.dumps({**state, 'sha256': digests}, indent=1),
                                        encoding='utf-8')
