@@ -24,7 +24,6 @@ GLUONCV = 'gluoncv==0.10.5.post0'
 OPENCV = 'opencv-python-headless==4.11.0.86'
 NUMPY = 'numpy==1.26.4'
 PIP = 'python -m pip'
-ENOUGH_SHARED_MEMORY = 128 * 2 ** 20
 SYSTEM_PACKAGES = {'libgomp.so.1': 'libgomp1', 'libquadmath.so.0': 'libquadmath0'}
 
 
@@ -137,14 +136,6 @@ def _processor(machine: Machine) -> Iterator[Problem]:
                       'virtual machine pass the host\'s features on.')
 
 
-def _shared_memory(machine: Machine) -> Iterator[Problem]:
-    free = machine.shared_memory
-    if free is not None and free < ENOUGH_SHARED_MEMORY:
-        yield Problem(f'/dev/shm has {free >> 20} MiB free, too little for data loading in worker '
-                      f'processes: start the container with --shm-size=1g, or load data '
-                      f'without worker processes.')
-
-
 def _gpus(machine: Machine) -> Iterator[Problem]:
     cuda, built = machine.cuda, any(name != 'mxnet' for name in machine.builds)
     if built:
@@ -173,8 +164,7 @@ def _driver(cuda: Cuda) -> Iterator[Problem]:
 
 
 _CHECKS: Tuple[Callable[[Machine], Iterator[Problem]], ...] = (
-    _platform, _python, _mxnet, _libraries, _numpy, _opencv, _gluoncv, _gpus, _processor,
-    _shared_memory)
+    _platform, _python, _mxnet, _libraries, _numpy, _opencv, _gluoncv, _gpus, _processor)
 
 
 # -- sentences ----------------------------------------------------------------------------------

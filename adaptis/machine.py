@@ -13,7 +13,6 @@ import json
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -30,7 +29,6 @@ PACKAGES = BUILDS + (
     'opencv-contrib-python-headless', 'albumentations', 'scipy', 'pycocotools', 'PyYAML', 'tqdm',
     'tensorboardX', 'protobuf', 'setuptools', 'torch', 'panopticapi')
 CPU_FEATURES = ('sse4_1', 'avx', 'avx2', 'fma', 'avx512f', 'avx512_vnni')
-SHARED_MEMORY = '/dev/shm'
 
 # Shared libraries that MXNet's wheel expects of the system -> where wheels that come with it
 # (scikit-learn, SciPy, OpenCV) carry a copy under another name.
@@ -113,7 +111,6 @@ class Machine:
     cpu_name: str = ''
     cores: int = 1
     cpu_features: Tuple[str, ...] = ()
-    shared_memory: Optional[int] = None
     cuda: Cuda = Cuda()
 
     @property
@@ -131,7 +128,7 @@ def inspect() -> Machine:
         missing_libraries=missing_libraries(), cpu_name=_cpu_field('model name'),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 1,
         cpu_features=tuple(f for f in CPU_FEATURES if f in _cpu_field('flags').split()),
-        shared_memory=_free_shared_memory(), cuda=ask_cuda())
+        cuda=ask_cuda())
 
 
 def installed(names: Sequence[str] = PACKAGES) -> Dict[str, str]:
@@ -239,10 +236,3 @@ def _cpu_field(key: str) -> str:
         return ''
     match = re.search(rf'^{key}\s*:\s*(.*)$', text, re.MULTILINE)
     return match.group(1) if match else ''
-
-
-def _free_shared_memory() -> Optional[int]:
-    try:
-        return shutil.disk_usage(SHARED_MEMORY).free
-    except OSError:
-        return None

@@ -88,7 +88,6 @@ def _rows(here: machine.Machine, trial: List[Dict[str, Any]]) -> List[Tuple[str,
     packages = ', '.join(f'{name} {version}' for name, version in here.packages.items())
     imported = [line['name'] for line in trial if not line.get('problem')]
     devices = [device for line in trial for device in line.get('devices', ())]
-    memory = 'none' if here.shared_memory is None else f'{here.shared_memory >> 20:,} MiB free'
     return [
         ('AdaptIS', adaptis.__version__),
         ('Python', f'{platform.python_version()} ({sys.executable})'),
@@ -97,7 +96,6 @@ def _rows(here: machine.Machine, trial: List[Dict[str, Any]]) -> List[Tuple[str,
         ('Imported', ', '.join(imported) or 'nothing'),
         ('Processor', f'{here.cpu_name or "unknown"}, {here.cores} core{"s" * (here.cores > 1)}, '
                       f'{" ".join(here.cpu_features) or "features unknown"}'),
-        ('/dev/shm', memory),
         ('Driver', _driver(here.cuda)),
         ('GPUs', '; '.join(map(_gpu, here.cuda.gpus)) or 'none'),
         ('Runs on', ', '.join(devices) or 'nothing'),
