@@ -108,7 +108,7 @@ def _numpy(machine: Machine) -> Iterator[Problem]:
     version = machine.packages.get('numpy')
     if version is None:
         yield Problem(f'NumPy is not installed: {PIP} install {NUMPY}.', fatal=True)
-    elif not (1, 19) <= _numbers(version) < (2, 2):
+    elif not (1, 23) <= _numbers(version) < (2, 2):
         yield Problem(f'NumPy {version} is not one that MXNet 1.9.1 was tried with (1.23 to 2.1): '
                       f'if something fails, {PIP} install {_numpy_for(machine.python)}.')
 

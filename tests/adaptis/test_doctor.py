@@ -55,6 +55,7 @@ def test_a_good_machine_has_no_problem():
     (dict(missing_libraries=('libgomp.so.1',)), 'apt-get install libgomp1', True),
     (dict(packages=without('numpy')), 'NumPy is not installed', True),
     (dict(packages=packages(numpy='2.4.0')), 'NumPy 2.4.0 is not one', False),
+    (dict(packages=packages(numpy='1.22.4')), 'NumPy 1.22.4 is not one', False),
     (dict(packages=without('opencv-python-headless')), 'OpenCV is not installed', True),
     (dict(packages=packages(opencv_python='4.11.0.86')), 'overwrite each other', False),
     (dict(packages=without('gluoncv')), 'pip install --no-deps gluoncv==', False),
