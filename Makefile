@@ -1,7 +1,7 @@
 # make demo      set up .venv and segment toy images with the shipped network
 # make test      set up and run the tests (make test-all: the slow ones too)
 # make lint      style
-# make PYTHON=/path/to/python ...  sets up with that Python
+# make PYTHON=/path/to/python ...  sets up with that Python (after make clean, if .venv is there)
 
 VENV ?= .venv
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
