@@ -156,7 +156,7 @@ def _show(name: str, result: Dict[str, Any]) -> None:
 def _step(net: Any, hybridize: bool = False) -> Callable[[], Any]:
     """One update of a network from a fixed batch."""
     from adaptis.config import OptimizerConfig, StageConfig
-    from adaptis.engine.trainer import make_trainer, prepare_gradients, train_step
+    from adaptis.engine.steps import make_trainer, prepare_gradients, train_step
     from adaptis.runtime import mx
     from adaptis.system import AdaptISSystem
     stage = StageConfig(batch_size=4, points=12, steps=1, optimizer=OptimizerConfig(lr=1e-4))
