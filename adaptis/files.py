@@ -56,9 +56,11 @@ def write_image(path: PathLike, image: np.ndarray) -> None:
     """
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    with atomic_write(path) as temporary:
-        if not cv2.imwrite(str(temporary), image):
-            raise OSError('the encoder could not write it (is the disk full?)')
+    done, data = cv2.imencode(Path(path).suffix, image)
+    if not done:
+        raise AdaptisError(f'{path} cannot be written: its encoder refused the pixels.')
+    with atomic_write(path) as temporary:  # not by imwrite, which overlooks a full disk
+        temporary.write_bytes(data.tobytes())
 
 
 def read_image(path: PathLike) -> np.ndarray:
@@ -66,7 +68,7 @@ def read_image(path: PathLike) -> np.ndarray:
 
     Raises AdaptisError for a file that is missing, empty, truncated, huge, or no image.
     """
-    image = _decode(path, cv2.IMREAD_UNCHANGED)
+    image = _decode(path)
     if image.dtype == np.uint16:
         image = (image / 257.0 + 0.5).astype(np.uint8)
     if image.dtype != np.uint8:
@@ -81,12 +83,15 @@ def read_image(path: PathLike) -> np.ndarray:
 def read_ids(path: PathLike) -> np.ndarray:
     """An id mask, one 8- or 16-bit channel, as ``int32`` (H, W); 0 = no object.
 
-    Raises AdaptisError for a file that is missing, truncated, or has several channels.
+    Raises AdaptisError for a file that is missing, truncated, has several channels or fractions.
     """
-    ids = _decode(path, cv2.IMREAD_UNCHANGED)
+    ids = _decode(path)
     if ids.ndim != 2:
         raise AdaptisError(
             f'{path} has {ids.shape[2]} channels where an id mask has one: is it a picture?')
+    if ids.dtype.kind not in 'iu':
+        raise AdaptisError(f'{path} holds {ids.dtype} pixels where an id mask has whole numbers: '
+                           'save it with 8 or 16 bits.')
     return ids.astype(np.int32)
 
 
@@ -107,7 +112,8 @@ def list_images(path: PathLike) -> List[Path]:
     return found
 
 
-def _decode(path: PathLike, flags: int) -> np.ndarray:
+def _decode(path: PathLike) -> np.ndarray:
+    """The pixels as they are stored: (H, W) or (H, W, C), C = 3 or 4 in OpenCV's order."""
     try:
         data = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
@@ -116,8 +122,12 @@ def _decode(path: PathLike, flags: int) -> np.ndarray:
         raise AdaptisError(f'{path} is empty.')
     _refuse_truncated(path, data)
     try:
-        image = cv2.imdecode(data, flags)
+        with _quiet_opencv():
+            image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
+        if 'CV_IO_MAX_IMAGE' in error.err:  # not even decoded
+            raise AdaptisError(f'{path} has more than {MAX_PIXELS:,} pixels: make it smaller.'
+                               ) from error
         raise AdaptisError(f'{path} cannot be decoded: {error.err}.') from error
     if image is None:
         raise AdaptisError(f'{path} is not an image that can be read, or it is cut short.')
@@ -125,6 +135,20 @@ def _decode(path: PathLike, flags: int) -> np.ndarray:
         raise AdaptisError(f'{path} has {image.shape[0]}x{image.shape[1]} pixels, '
                            f'more than {MAX_PIXELS:,}: make it smaller.')
     return image
+
+
+@contextlib.contextmanager
+def _quiet_opencv() -> Iterator[None]:
+    """Keep OpenCV from printing its own, longer account of a broken file."""
+    if not hasattr(cv2, 'setLogLevel'):  # an old OpenCV
+        yield
+        return
+    before = cv2.getLogLevel()
+    cv2.setLogLevel(0)
+    try:
+        yield
+    finally:
+        cv2.setLogLevel(before)
 
 
 def _refuse_truncated(path: PathLike, data: np.ndarray) -> None:
@@ -137,6 +161,8 @@ def _refuse_truncated(path: PathLike, data: np.ndarray) -> None:
 
 
 def _cannot_write(path: Path, error: OSError) -> AdaptisError:
+    if isinstance(error, (FileExistsError, NotADirectoryError)):
+        return AdaptisError(f'{path} cannot be written: a file is in the place of its folder.')
     return AdaptisError(f'{path} cannot be written: {error.strerror or error}.')
 
 

@@ -1,0 +1,174 @@
+"""Pictures and id masks of every kind, broken ones too, and files that are whole or not there."""
+from __future__ import annotations
+
+import os
+import resource
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+
+from adaptis import files
+from adaptis.errors import AdaptisError
+
+RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3)).astype(np.uint8)
+GREY = RGB[..., 0]
+
+
+def put(path, pixels):
+    """Write pixels in OpenCV's channel order, by OpenCV itself."""
+    path.write_bytes(cv2.imencode(path.suffix, pixels)[1].tobytes())
+    return path
+
+
+def png_of_size(height, width):
+    """A PNG that claims a size and holds next to nothing."""
+    def chunk(kind, data):
+        return (struct.pack('>I', len(data)) + kind + data
+                + struct.pack('>I', zlib.crc32(kind + data)))
+    header = struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0)
+    return (b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', header) + chunk(b'IDAT', zlib.compress(b'\0'))
+            + chunk(b'IEND', b''))
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.bmp', '.tiff'])
+def test_colour_is_rgb(tmp_path, suffix):
+    path = tmp_path / f'a{suffix}'
+    files.write_image(path, RGB)
+    np.testing.assert_array_equal(files.read_image(path), RGB)
+    np.testing.assert_array_equal(cv2.imread(str(path))[..., ::-1], RGB)
+
+
+def test_every_kind_of_picture_becomes_rgb(tmp_path):
+    bgr, three_greys = RGB[..., ::-1], np.dstack([GREY] * 3)
+    alpha = np.full((5, 7, 1), 90, np.uint8)
+    for name, pixels, expected in (
+            ('grey', GREY, three_greys), ('rgba', np.dstack([bgr, alpha]), RGB),
+            ('sixteen', bgr.astype(np.uint16) * 257, RGB),
+            ('grey16', GREY.astype(np.uint16) * 257, three_greys),
+            ('rgba16', np.dstack([bgr, alpha]).astype(np.uint16) * 257, RGB)):
+        image = files.read_image(put(tmp_path / f'{name}.png', np.ascontiguousarray(pixels)))
+        assert image.dtype == np.uint8
+        np.testing.assert_array_equal(image, expected, err_msg=name)
+
+
+def test_one_pixel(tmp_path):
+    files.write_image(tmp_path / 'a.png', RGB[:1, :1])
+    assert files.read_image(tmp_path / 'a.png').shape == (1, 1, 3)
+
+
+@pytest.mark.parametrize('kind', [np.uint8, np.uint16])
+def test_ids_survive(tmp_path, kind):
+    ids = np.array([[0, 1, np.iinfo(kind).max]], kind)
+    files.write_image(tmp_path / 'a.png', ids)
+    read = files.read_ids(tmp_path / 'a.png')
+    assert read.dtype == np.int32
+    np.testing.assert_array_equal(read, ids)
+
+
+@pytest.mark.parametrize('name, content, message', [
+    ('empty.png', b'', 'empty.png is empty'),
+    ('text.png', b'no image', 'text.png is not an image'),
+    ('huge.png', png_of_size(60000, 60000), 'huge.png has more than 100,000,000 pixels'),
+    ('nothing_inside.png', png_of_size(50, 50), 'nothing_inside.png is not an image')])
+def test_what_is_no_picture(tmp_path, capfd, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    for read in (files.read_image, files.read_ids):
+        with pytest.raises(AdaptisError, match=message):
+            read(tmp_path / name)
+    assert capfd.readouterr().err == ''  # OpenCV adds nothing to the sentence
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.jpg', '.bmp', '.tiff', '.webp'])
+@pytest.mark.parametrize('share', [0.3, 0.7, 0.95])
+def test_a_picture_cut_short(tmp_path, suffix, share):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    whole = put(tmp_path / f'a{suffix}', noise)
+    data = whole.read_bytes()
+    whole.write_bytes(data[:int(share * len(data))])
+    with pytest.raises(AdaptisError, match='cut short'):
+        files.read_image(whole)
+
+
+def test_too_many_pixels_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, 'MAX_PIXELS', 34)
+    with pytest.raises(AdaptisError, match='a.png has 5x7 pixels, more than 34'):
+        files.read_image(put(tmp_path / 'a.png', RGB))
+
+
+def test_what_cannot_be_read(tmp_path):
+    with pytest.raises(AdaptisError, match='absent.png cannot be read: No such file'):
+        files.read_image(tmp_path / 'absent.png')
+    with pytest.raises(AdaptisError, match='cannot be read: Is a directory'):
+        files.read_image(tmp_path)
+    with pytest.raises(AdaptisError, match='holds float32 pixels'):
+        files.read_image(put(tmp_path / 'a.tiff', GREY.astype(np.float32)))
+
+
+def test_masks_that_are_none(tmp_path):
+    with pytest.raises(AdaptisError, match='a.png has 3 channels where an id mask has one'):
+        files.read_ids(put(tmp_path / 'a.png', RGB))
+    with pytest.raises(AdaptisError, match='float32 pixels where an id mask has whole numbers'):
+        files.read_ids(put(tmp_path / 'a.tiff', GREY.astype(np.float32)))
+
+
+def test_listing_a_folder(tmp_path):
+    for name in ('b.png', 'a.JPG', '.hidden.png', 'notes.txt'):
+        (tmp_path / name).write_bytes(b'x')
+    assert [p.name for p in files.list_images(tmp_path)] == ['a.JPG', 'b.png']
+    assert files.list_images(tmp_path / 'notes.txt') == [tmp_path / 'notes.txt']
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(AdaptisError, match='empty holds no image'):
+        files.list_images(tmp_path / 'empty')
+    with pytest.raises(AdaptisError, match='nowhere does not exist'):
+        files.list_images(tmp_path / 'nowhere')
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path):
+    target = tmp_path / 'below' / 'a.txt'
+    with files.atomic_write(target) as temporary:
+        temporary.write_text('first')
+        assert temporary.suffix == '.txt' and not target.exists()
+    assert target.stat().st_mode & 0o777 == 0o666 & ~_umask()
+    with pytest.raises(RuntimeError), files.atomic_write(target) as temporary:
+        temporary.write_text('second')
+        raise RuntimeError
+    assert target.read_text() == 'first'
+    assert [p.name for p in target.parent.iterdir()] == ['a.txt']
+
+
+def test_what_is_in_the_way(tmp_path):
+    (tmp_path / 'file').write_text('mine')
+    for target in (tmp_path / 'file' / 'a.txt', tmp_path / 'file' / 'below' / 'a.txt'):
+        with pytest.raises(AdaptisError, match='a file is in the place of its folder'), \
+                files.atomic_write(target):
+            pass
+    (tmp_path / 'folder').mkdir()
+    with pytest.raises(AdaptisError, match='folder cannot be written: Is a directory'), \
+            files.atomic_write(tmp_path / 'folder') as temporary:
+        temporary.write_text('x')
+
+
+@pytest.mark.parametrize('limit', [0, 300])
+def test_a_full_disk_leaves_the_older_picture(tmp_path, limit):
+    """A limit on the size of files stands in for the disk; a small picture fits its buffer."""
+    path = tmp_path / 'a.png'
+    files.write_image(path, RGB)
+    noise = np.random.default_rng(0).integers(0, 256, (20, 20, 3)).astype(np.uint8)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(AdaptisError, match='a.png cannot be written: File too large'):
+            files.write_image(path, noise)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    np.testing.assert_array_equal(files.read_image(path), RGB)
+    assert [p.name for p in tmp_path.iterdir()] == ['a.png']
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
