@@ -1,7 +1,8 @@
 """The AdaptIS network (Sofiiuk, Barinova, Konushin, ICCV 2019; official code saic-vul/adaptis)."""
 from __future__ import annotations
 
-from typing import Sequence
+import numbers
+from typing import Any, Sequence
 
 from adaptis.errors import AdaptisError
 from adaptis.model.layers import (
@@ -97,7 +98,6 @@ class AdaptIS(HybridBlock):
     and, with the proposal branch, proposal logits at the points (B*N, 1).
     """
 
-    OUTPUTS = ('instances', 'semantic', 'proposals')
     stride = 1
 
     def __init__(self, *, width: int = 32, num_classes: int = 2, num_stuff: int = 1,
@@ -106,7 +106,12 @@ class AdaptIS(HybridBlock):
                  mean: Sequence[float] = (0.5, 0.5, 0.5),
                  std: Sequence[float] = (0.5, 0.5, 0.5)):
         super().__init__()
-        _check_options(width, num_classes, num_stuff, coordinates)
+        _demand(numbers.Integral, 'a whole number', width=width, num_classes=num_classes,
+                num_stuff=num_stuff)
+        _demand(numbers.Real, 'a number', radius=radius, epsilon=epsilon)
+        _demand(bool, 'true or false', official=official, proposals=proposals)
+        _check_options(width, num_classes, num_stuff, coordinates, radius, epsilon)
+        _check_normalisation(mean, std)
         self.num_classes = num_classes
         self.num_stuff = num_stuff
         self.has_proposals = proposals
@@ -124,11 +129,33 @@ class AdaptIS(HybridBlock):
         return (instances, semantic, *(self.sample_proposals(p, points) for p in proposals))
 
 
-def _check_options(width: int, num_classes: int, num_stuff: int, coordinates: str) -> None:
+def _demand(kind: type, what: str, **options: Any) -> None:
+    """Options come from YAML and JSON files, where anything may stand."""
+    for name, value in options.items():
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise AdaptisError(f'{name} is {value!r}: it must be {what}.')
+
+
+def _check_options(width: int, num_classes: int, num_stuff: int, coordinates: str,
+                   radius: float, epsilon: float) -> None:
     if width < 2 or width % 2:
         raise AdaptisError(f'width is {width}: it must be an even number of channels, 2 or more.')
     if not 0 <= num_stuff < num_classes:
         raise AdaptisError(f'num_stuff is {num_stuff} of {num_classes} classes: '
                            'there must be at least one class of things.')
-    if coordinates not in COORDINATES:
+    if coordinates not in list(COORDINATES):
         raise AdaptisError(f'coordinates is {coordinates!r}: choose one of {sorted(COORDINATES)}.')
+    if not radius > 0:
+        raise AdaptisError(f'radius is {radius}: it must be more than 0 pixels.')
+    if not epsilon >= 0:
+        raise AdaptisError(f'epsilon is {epsilon}: it must be 0 or more.')
+
+
+def _check_normalisation(mean: Sequence[float], std: Sequence[float]) -> None:
+    for name, values in (('mean', mean), ('std', std)):
+        if not isinstance(values, (list, tuple)) or len(values) != 3:
+            raise AdaptisError(f'{name} is {values!r}: it must be three numbers, for R, G and B.')
+        for value in values:
+            _demand(numbers.Real, 'three numbers', **{name: value})
+    if not min(std) > 0:
+        raise AdaptisError(f'std is {std}: it must be more than 0.')

@@ -25,9 +25,9 @@ def get_model(name: str, **kwargs: Any) -> AdaptIS:
     name : 'adaptis_toy'
     kwargs : of the network's constructor, for instance ``width=16``
 
-    Raises AdaptisError if there is no such network or argument.
+    Raises AdaptisError if there is no such network or argument, or a value makes no sense.
     """
-    if name not in MODELS:
+    if not isinstance(name, str) or name not in MODELS:
         raise AdaptisError(f'There is no network "{name}": choose one of {sorted(MODELS)}.')
     known = set(inspect.signature(MODELS[name]).parameters)
     unknown = sorted(set(kwargs) - known)
@@ -53,8 +53,9 @@ def save_model(net: AdaptIS, path: PathLike, info: Optional[Mapping[str, Any]] =
     with atomic_write(path) as temporary:
         try:
             mx.nd.save(str(temporary), arrays)
+            mx.nd.load(str(temporary))  # a disk that fills up with the last bytes is overlooked
         except mx.MXNetError as error:
-            raise OSError(' '.join(str(error).split())[:200]) from error
+            raise OSError('MXNet could not write all of it (is the disk full?)') from error
     with atomic_write(path.with_suffix('.json')) as temporary:
         temporary.write_text(text + '\n', encoding='utf-8')
 
@@ -73,7 +74,10 @@ def load_model(path: PathLike, ctx: Any = None, **overrides: Any) -> AdaptIS:
     if not isinstance(description, dict) or 'name' not in description:
         raise AdaptisError(f'{path.with_suffix(".json")} does not say which network it describes: '
                            'its "model" needs a "name".')
-    net = get_model(**{**description, **overrides})
+    try:
+        net = get_model(**{**description, **overrides})
+    except AdaptisError as error:
+        raise AdaptisError(f'{path.with_suffix(".json")}: {error}') from error
     net.initialize(ctx=ctx)
     set_parameters(net, read_arrays(path), path)
     return net
@@ -81,9 +85,8 @@ def load_model(path: PathLike, ctx: Any = None, **overrides: Any) -> AdaptIS:
 
 def read_info(path: Path) -> Dict[str, Any]:
     """The JSON beside a ``.params`` file; AdaptisError if it is missing or broken."""
+    _check_file(path)
     sidecar = path.with_suffix('.json')
-    if not path.is_file():
-        raise AdaptisError(f'{path} does not exist.')
     try:
         info = json.loads(sidecar.read_text(encoding='utf-8'))
     except OSError as error:
@@ -99,6 +102,7 @@ def read_info(path: Path) -> Dict[str, Any]:
 
 def read_arrays(path: PathLike) -> Dict[str, Any]:
     """Named NDArrays of an MXNet parameter file; AdaptisError if it is not one."""
+    _check_file(Path(path))
     try:
         arrays = mx.nd.load(str(path))
     except (mx.MXNetError, ValueError) as error:
@@ -130,3 +134,9 @@ def set_parameters(net: AdaptIS, arrays: Mapping[str, Any], source: PathLike) ->
                                'the training that wrote it diverged.')
     for name, parameter in parameters.items():
         parameter.set_data(arrays[name].astype('float32'))
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        raise AdaptisError(f'{path} is a folder, not a parameter file.' if path.is_dir()
+                           else f'{path} does not exist.')

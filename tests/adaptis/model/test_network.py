@@ -148,7 +148,11 @@ def test_split_convolution_equals_the_joint_one():
 
 @pytest.mark.parametrize('options, word', [
     ({'width': 3}, 'width'), ({'coordinates': 'polar'}, 'coordinates'),
-    ({'num_classes': 2, 'num_stuff': 2}, 'num_stuff'), ({'widht': 8}, 'widht')])
+    ({'num_classes': 2, 'num_stuff': 2}, 'num_stuff'), ({'widht': 8}, 'widht'),
+    ({'width': 16.0}, 'width is 16.0'), ({'width': True}, 'width'), ({'radius': 0}, 'radius'),
+    ({'radius': float('nan')}, 'radius'), ({'epsilon': -1}, 'epsilon'),
+    ({'coordinates': ['relative']}, 'coordinates'), ({'mean': [0.5, 0.5]}, 'mean'),
+    ({'std': [1, 1, 0]}, 'std'), ({'std': [1, 1, 'x']}, 'std'), ({'official': 'no'}, 'official')])
 def test_wrong_options_are_named(options, word):
     with pytest.raises(AdaptisError, match=word):
         get_model('adaptis_toy', **options)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import resource
 
 import numpy as np
 import pytest
@@ -71,11 +72,54 @@ def _gone(path):
     path.unlink()
 
 
+def _folder(path):
+    path.unlink()
+    path.mkdir()
+
+
 @pytest.mark.parametrize('damage, message', [
     (_cut, 'cut short'), (_no_sidecar, 'net.json cannot be read'), (_broken_sidecar, 'not JSON'),
     (_other_width, 'another network'), (_nameless, 'needs a "name"'), (_nan, 'not finite'),
-    (_gone, 'does not exist')])
+    (_gone, 'does not exist'), (_folder, 'is a folder')])
 def test_damaged_checkpoints_are_named(saved, damage, message):
     damage(saved[1])
     with pytest.raises(AdaptisError, match=message):
         load_model(saved[1])
+
+
+@pytest.mark.parametrize('text, message', [
+    ('[]', 'holds no description'), ('"text"', 'holds no description'), ('\xff', 'not JSON'),
+    ('{}', 'needs a "name"'), ('{"model": [1]}', 'needs a "name"'),
+    ('{"model": {"name": ["a"]}}', 'no network'), ('{"model": {"name": "other"}}', 'no network'),
+    ('{"model": {"name": "adaptis_toy", "depth": 5}}', 'no option depth'),
+    ('{"model": {"name": "adaptis_toy", "width": "4"}}', "width is '4'"),
+    ('{"model": {"name": "adaptis_toy", "width": null}}', 'width is None'),
+    ('{"model": {"name": "adaptis_toy", "mean": 0.5}}', 'mean is 0.5'),
+    ('{"model": {"name": "adaptis_toy", "proposals": "yes"}}', "proposals is 'yes'")])
+def test_descriptions_of_the_wrong_shape_are_named(saved, text, message):
+    saved[1].with_suffix('.json').write_bytes(text.encode('latin-1'))
+    with pytest.raises(AdaptisError, match=f'net.json.*{message}'):
+        load_model(saved[1])
+
+
+def test_paths_that_name_no_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for path, message in (('.', 'is a folder'), ('absent', 'absent does not exist')):
+        with pytest.raises(AdaptisError, match=message):
+            load_model(path)
+
+
+@pytest.mark.parametrize('left', [10, 2000, -1])
+def test_a_full_disk_leaves_the_older_checkpoint(saved, left):
+    """A limit on the size of files stands in for the disk; -1: the very last byte is missing."""
+    net, path = saved
+    before = path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (left % len(before), hard))
+    try:
+        with pytest.raises(AdaptisError, match='net.params cannot be written: MXNet could not'):
+            save_model(net, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == before
+    assert sorted(p.name for p in path.parent.iterdir()) == ['net.json', 'net.params']
