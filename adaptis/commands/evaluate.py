@@ -203,14 +203,13 @@ def _settings(args: argparse.Namespace) -> Settings:
         key, equals, value = text.partition('=')
         if not equals:
             raise AdaptisError(f'--set {text}: write key=value, e.g. max_candidates=400.')
-        changes[key] = yaml.safe_load(value)
+        try:
+            changes[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise AdaptisError(f'--set {text}: the value is not YAML.') from error
     asked = {'sampling': args.sampling, 'flip': args.flip}
     changes.update({k: v for k, v in asked.items() if v is not None})
-    try:
-        return PRESETS[args.preset].replace(**changes)
-    except TypeError as error:
-        raise AdaptisError(f'--set {" ".join(args.set)}: a value has the wrong type ({error}).'
-                           ) from error
+    return PRESETS[args.preset].replace(**changes)
 
 
 def _checkpoint_facts(path: Optional[Path]) -> dict[str, Any]:

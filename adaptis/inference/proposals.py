@@ -29,6 +29,7 @@ FIRST_LEVEL = np.float32(0.99)
 _LABELS = 254  # mask values 2..255; 0 is free and 1 is "taken in an earlier round of 254"
 _MARGIN = np.float32(2.0 ** -22)  # twice what the two float32 roundings can add up to
 _LEAST_CLIMB = 1e-6  # well above the margin
+_LEAST_STEP = 1e-6  # a smaller one may be lost in the rounding of a level, which then never falls
 _CHUNK = 4096
 
 
@@ -63,9 +64,9 @@ def find_proposals(prob: np.ndarray, threshold: float, climb: float = 0.003,
     prob = np.ascontiguousarray(prob, dtype=np.float32)
     if prob.ndim != 2 or prob.size == 0 or not (prob.min() >= 0 and prob.max() <= 1):
         raise AdaptisError('The proposal map must be a non-empty (H, W) array of probabilities.')
-    if not (climb >= _LEAST_CLIMB and step > 0):
+    if not (climb >= _LEAST_CLIMB and step >= _LEAST_STEP):
         raise AdaptisError(f'The climb ({climb}) must be at least {_LEAST_CLIMB} and the level '
-                           f'step ({step}) positive.')
+                           f'step ({step}) at least {_LEAST_STEP}.')
     rows, cols = _ordered_maxima(prob, np.float32(threshold), np.float32(step))
     flood = _Flood(prob, np.float32(climb), with_colors)
     found: list[int] = []

@@ -5,6 +5,8 @@ The official notebooks and samplers call them otherwise; ``OFFICIAL_NAMES`` and
 """
 from __future__ import annotations
 
+import math
+import numbers
 from dataclasses import dataclass, fields, replace
 from typing import Any, Optional, Union
 
@@ -14,6 +16,10 @@ BATCH_PIXELS = 2 ** 18
 """Masks of a batch hold no more than this: more costs memory and is not faster."""
 
 SAMPLING = ('proposals', 'random')
+
+# What a setting of a type must be; "Optional[...]" may also be None.
+_KINDS = {'bool': (bool, 'true or false'), 'str': (str, 'a text'),
+          'int': (numbers.Integral, 'a whole number'), 'float': (numbers.Real, 'a finite number')}
 
 OFFICIAL_NAMES = {
     'sampling_algorithm': 'sampling',
@@ -40,6 +46,8 @@ OFFICIAL_NAMES = {
 @dataclass(frozen=True)
 class Settings:
     """Settings of the panoptic algorithm (official name in brackets).
+
+    Raises AdaptisError, naming the setting, for a value that makes no sense.
 
     Attributes
     ----------
@@ -115,18 +123,21 @@ class Settings:
     official: bool = False
 
     def __post_init__(self) -> None:
+        for f in fields(self):
+            self._check_type(f.name, str(f.type))
         if self.sampling not in SAMPLING:
             raise AdaptisError(f'sampling is {self.sampling!r} but must be one of {SAMPLING}.')
         for name in ('mask_threshold', 'overlap_threshold', 'things_threshold', 'confident_prob',
                      'proposal_threshold', 'min_things_prob', 'min_stuff_prob'):
             self._demand(name, 0 <= getattr(self, name) <= 1, 'between 0 and 1')
-        for name in ('num_candidates', 'batch_size'):
+        for name in ('num_candidates', 'batch_size', 'max_pixels'):
             self._demand(name, getattr(self, name) >= 1, 'at least 1')
+        for name in ('min_area', 'proposal_blur', 'stuff_prob_mult', 'max_candidates',
+                     'num_iterations'):
+            self._demand(name, (getattr(self, name) or 0) >= 0, 'at least 0')
         self._demand('min_tile_overlap', 0 <= self.min_tile_overlap < 1, 'at least 0, less than 1')
         if self.tile is not None:
-            tile = (self.tile, self.tile) if isinstance(self.tile, int) else tuple(self.tile)
-            object.__setattr__(self, 'tile', tile)
-            self._demand('tile', len(tile) == 2 and min(tile) >= 1, 'a positive height and width')
+            self._check_tile()
 
     def candidate_limit(self, size: tuple[int, int]) -> int:
         """``max_candidates`` for an image or tile of (H, W)."""
@@ -161,9 +172,27 @@ class Settings:
                                f'it has {", ".join(OFFICIAL_NAMES)}.')
         return cls().replace(**{OFFICIAL_NAMES[k]: v for k, v in params.items()}, **changes)
 
+    def _check_type(self, name: str, declared: str) -> None:
+        """Values come from the command line and from files, where anything may stand."""
+        value = getattr(self, name)
+        if declared.startswith('Optional['):
+            if value is None:
+                return
+            declared = declared[len('Optional['):-1]
+        kind, what = _KINDS.get(declared, (object, ''))
+        fits = isinstance(value, kind) and (kind in (bool, object) or not isinstance(value, bool))
+        self._demand(name, fits and (declared != 'float' or math.isfinite(value)), what)
+
+    def _check_tile(self) -> None:
+        sides = (self.tile,) * 2 if isinstance(self.tile, numbers.Integral) else self.tile
+        self._demand('tile', isinstance(sides, (tuple, list)) and len(sides) == 2
+                     and all(isinstance(n, numbers.Integral) and n >= 1 for n in sides),
+                     'a positive height and width')
+        object.__setattr__(self, 'tile', tuple(int(n) for n in sides))
+
     def _demand(self, name: str, fulfilled: bool, what: str) -> None:
         if not fulfilled:
-            raise AdaptisError(f'{name} is {getattr(self, name)} but must be {what}.')
+            raise AdaptisError(f'{name} is {getattr(self, name)!r} but must be {what}.')
 
 
 def _by_area(limit: Optional[int], usual: int, size: tuple[int, int]) -> int:

@@ -127,8 +127,9 @@ def test_refuses_what_is_no_probability_map(prob):
 def test_refuses_settings_without_sense():
     with pytest.raises(AdaptisError, match='climb'):
         find_proposals(np.ones((2, 2)), 0.1, climb=0)
-    with pytest.raises(AdaptisError, match='step'):
-        find_proposals(np.ones((2, 2)), 0.1, step=0)
+    for step in (0, 1e-9, float('nan')):  # the second would never end
+        with pytest.raises(AdaptisError, match='step'):
+            find_proposals(np.ones((2, 2)), 0.1, step=step)
 
 
 def test_is_fast_on_a_large_map():

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 
+import numpy as np
 import pytest
 
 from adaptis.errors import AdaptisError
@@ -45,10 +46,20 @@ def test_limits_grow_with_the_image_unless_given():
 
 @pytest.mark.parametrize('wrong', [
     {'sampling': 'grid'}, {'mask_threshold': 1.5}, {'batch_size': 0}, {'num_candidates': 0},
-    {'min_tile_overlap': 1.0}, {'tile': (0, 5)}, {'tile': (1, 2, 3)}, {'min_stuff_prob': -1}])
+    {'min_tile_overlap': 1.0}, {'tile': (0, 5)}, {'tile': (1, 2, 3)}, {'min_stuff_prob': -1},
+    {'tile': 'ab'}, {'tile': 2.5}, {'tile': [8.5, 8]}, {'flip': 'maybe'}, {'flip': 1},
+    {'sampling': ['random']}, {'mask_threshold': None}, {'mask_threshold': True},
+    {'min_area': 'many'}, {'min_area': -1}, {'proposal_blur': 2.5}, {'batch_size': 2.5},
+    {'proposal_climb': float('nan')}, {'proposal_step': float('inf')}, {'max_candidates': -5},
+    {'num_iterations': '7'}, {'num_iterations': -1}, {'seed': None}, {'max_pixels': 0}])
 def test_nonsense_is_refused_by_name(wrong):
     with pytest.raises(AdaptisError, match=next(iter(wrong))):
         Settings(**wrong)
+
+
+def test_numbers_of_numpy_are_numbers():
+    settings = Settings(mask_threshold=np.float32(0.5), min_area=np.int64(3), tile=np.int32(8))
+    assert settings.tile == (8, 8) and settings.min_area == 3
 
 
 def test_an_unknown_setting_is_named():
