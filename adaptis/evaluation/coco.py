@@ -11,7 +11,8 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional, Union
+from types import MappingProxyType
+from typing import Any, Optional, TypeVar, Union
 
 import numpy as np
 
@@ -21,7 +22,16 @@ from adaptis.files import PathLike, atomic_write, read_image, write_image
 from adaptis.types import Category, PanopticResult, Segment, Taxonomy
 
 ImageId = Union[int, str]
+Stream = TypeVar('Stream', bound='_JsonStream')
 _RLE_CHUNK_BYTES = 32 << 20
+
+# What the entries of a panoptic JSON must hold, and of which type.
+_CATEGORY = {'id': int, 'name': str, 'isthing': int}
+_IMAGE = {'id': (int, str), 'file_name': str}
+_IMAGE_OPTIONS = {'height': int, 'width': int}
+_ANNOTATION = {'image_id': (int, str), 'file_name': str, 'segments_info': list}
+_SEGMENT = {'id': int, 'category_id': int}
+_SEGMENT_OPTIONS = {'iscrowd': int, 'score': (int, float)}
 
 
 @dataclass(frozen=True)
@@ -68,10 +78,10 @@ class _JsonStream:
         self._file = self._stack.enter_context(open(temporary, 'w', encoding='utf-8'))
         self._entries = 0
 
-    def __enter__(self):
+    def __enter__(self: Stream) -> Stream:
         return self
 
-    def __exit__(self, kind, error, trace) -> None:
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         if kind is None:
             self.close()
         else:
@@ -127,7 +137,7 @@ class PanopticWriter(_Annotations):
     def __init__(self, json_path: PathLike, folder: PathLike, taxonomy: Taxonomy):
         super().__init__(json_path, taxonomy)
         self.folder = Path(folder)
-        self._names: set = set()
+        self._names: set[str] = set()
 
     def add(self, image_id: ImageId, file_name: str, result: PanopticResult,
             height: Optional[int] = None, width: Optional[int] = None,
@@ -229,11 +239,11 @@ class PanopticFolder:
         data = read_json(self.json_path)
         self.taxonomy = Taxonomy([_category(c, self.json_path)
                                   for c in _entries(data, 'categories', self.json_path)])
-        self.images = {i['id']: i for i in _with_keys(
-            _entries(data, 'images', self.json_path), ('id', 'file_name'), self.json_path)}
+        self.images = {i['id']: i for i in _checked(
+            _entries(data, 'images', self.json_path), _IMAGE, self.json_path, _IMAGE_OPTIONS)}
         self.annotations: dict[ImageId, dict] = {}
-        for annotation in _with_keys(_entries(data, 'annotations', self.json_path),
-                                     ('image_id', 'file_name', 'segments_info'), self.json_path):
+        for annotation in _checked(_entries(data, 'annotations', self.json_path), _ANNOTATION,
+                                   self.json_path):
             self._list_annotation(annotation)
         if not self.folder.is_dir():
             raise AdaptisError(f'{self.folder}, the folder of the PNGs of {self.json_path}, '
@@ -265,7 +275,7 @@ class PanopticFolder:
         if segment_map.shape != size:
             raise AdaptisError(f'{path} is {segment_map.shape[0]}x{segment_map.shape[1]} but '
                                f'{self.json_path} says {size[0]}x{size[1]}.')
-        infos = _with_keys(annotation['segments_info'], ('id', 'category_id'), self.json_path)
+        infos = _checked(annotation['segments_info'], _SEGMENT, self.json_path, _SEGMENT_OPTIONS)
         segments = _segments(segment_map, infos, self.taxonomy, str(path))
         crowd = frozenset(i['id'] for i in infos if i.get('iscrowd', 0))
         return PanopticRecord(image_id, image['file_name'],
@@ -311,7 +321,7 @@ def encode_segments(segment_map: np.ndarray, ids: Collection[int]) -> list[dict[
     return masks
 
 
-def mask_api():
+def mask_api() -> Any:
     """The ``pycocotools.mask`` module; AdaptisError if it is not installed."""
     try:
         from pycocotools import mask
@@ -369,9 +379,11 @@ def _category_json(category: Category) -> dict[str, Any]:
 
 
 def _category(entry: dict, path: Path) -> Category:
-    _with_keys([entry], ('id', 'name', 'isthing'), path)
-    return Category(entry['id'], entry['name'], bool(entry['isthing']),
-                    tuple(entry.get('color', Category.color)))
+    _checked([entry], _CATEGORY, path, {'color': list})
+    color = tuple(entry.get('color', Category.color))
+    if len(color) != 3 or not all(isinstance(c, int) for c in color):
+        raise AdaptisError(f'{path}: the color of category {entry["id"]} is not three integers.')
+    return Category(entry['id'], entry['name'], bool(entry['isthing']), color)
 
 
 def _entries(data: Any, key: str, path: Path) -> list[dict]:
@@ -380,10 +392,15 @@ def _entries(data: Any, key: str, path: Path) -> list[dict]:
     return data[key]
 
 
-def _with_keys(entries: list[dict], keys: tuple[str, ...], path: Path) -> list[dict]:
+def _checked(entries: list[dict], needed: Mapping[str, Any], path: Path,
+             optional: Mapping[str, Any] = MappingProxyType({})) -> list[dict]:
+    """The entries, each of which holds the needed keys, and values of the right types."""
     for entry in entries:
-        missing = [k for k in keys if not isinstance(entry, dict) or k not in entry]
-        if missing:
-            raise AdaptisError(f'{path} has an entry without "{missing[0]}": '
-                               'is it a COCO panoptic file?')
+        for key, kind in {**needed, **optional}.items():
+            if not isinstance(entry, dict) or (key in needed and key not in entry):
+                raise AdaptisError(f'{path} has an entry without "{key}": '
+                                   'is it a COCO panoptic file?')
+            if key in entry and not isinstance(entry[key], kind):
+                raise AdaptisError(f'{path} has an entry whose "{key}" is of type '
+                                   f'{type(entry[key]).__name__}: is it a COCO panoptic file?')
     return entries

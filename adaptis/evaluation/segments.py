@@ -32,8 +32,9 @@ def compact(segment_map: np.ndarray, ids: Sequence[int], what: str) -> np.ndarra
     AdaptisError
         If the map holds an id that is not in ``ids``, or an id is out of range or listed twice.
     """
-    order = np.asarray(ids, dtype=np.int64)
+    order = np.asarray(ids)  # of Python's integers if one is huge
     check_ids(order, what)
+    order = order.astype(np.int64)
     top = int(order.max(initial=0))
     # Zeros come from the system untouched, so a large table costs only the pages that are used.
     table = np.zeros(top + 2, dtype=np.intp)

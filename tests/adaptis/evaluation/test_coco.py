@@ -122,6 +122,13 @@ def test_writer_refuses_what_the_list_does_not_hold(tmp_path):
      'no pixel of segment 8'),
     (lambda d: d['images'][0].update(width=40), 'is 3x4 but .* says 3x40'),
     (lambda d: d['annotations'][0].update(file_name='b.png'), 'b.png cannot be read'),
+    (lambda d: d['annotations'][0]['segments_info'].append('x'), 'without "id"'),
+    (lambda d: d['annotations'][0]['segments_info'][0].update(id='1'), '"id" is of type str'),
+    (lambda d: d['annotations'][0]['segments_info'][0].update(id=10 ** 30), 'ids go from 1 to'),
+    (lambda d: d['annotations'][0]['segments_info'][0].update(category_id=[7]),
+     '"category_id" is of type list'),
+    (lambda d: d['annotations'][0]['segments_info'][0].update(score=None),
+     '"score" is of type NoneType'),
 ])
 def test_reading_names_what_disagrees(written, change, message):
     edit(written, change)
@@ -135,6 +142,16 @@ def test_reading_names_what_disagrees(written, change, message):
     (lambda d: d['images'].clear(), "annotates image one, which is not among"),
     (lambda d: d['annotations'].append(d['annotations'][0]), 'image one twice'),
     (lambda d: d['categories'][0].pop('isthing'), 'without "isthing"'),
+    (lambda d: d['categories'][0].update(id=[1]), '"id" is of type list'),
+    (lambda d: d['categories'][0].update(color='red'), '"color" is of type str'),
+    (lambda d: d['categories'][0].update(color=[1, 2]), 'color of category 7'),
+    (lambda d: d['categories'].append(d['categories'][0]), 'share an id'),
+    (lambda d: d['images'][0].update(id={}), '"id" is of type dict'),
+    (lambda d: d['images'][0].update(height='3'), '"height" is of type str'),
+    (lambda d: d['images'].append(3), 'without "id"'),
+    (lambda d: d['annotations'][0].update(segments_info={}), '"segments_info" is of type dict'),
+    (lambda d: d['annotations'][0].update(file_name=5), '"file_name" is of type int'),
+    (lambda d: d.update(images={}), 'no list "images"'),
 ])
 def test_opening_names_what_is_missing(written, change, message):
     edit(written, change)
