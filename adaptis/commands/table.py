@@ -32,6 +32,8 @@ def run(args: argparse.Namespace) -> int:
             for table in entries.values():
                 print(f'{paper} {table.id}: {table.title}')
         return 0
+    if args.results is not None and not args.results.is_dir():
+        raise AdaptisError(f'{args.results}, given as --results, is not a folder.')
     paper, table = (['adaptis'] + args.table)[-2:]
     records = read_records(args.results or experiments() / 'results')
     print(format_table(find_table(tables, paper, table), records))

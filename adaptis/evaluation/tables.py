@@ -111,7 +111,7 @@ def _measured(run: Mapping[str, Any], table: Table) -> list[str]:
     values = [metric_value(run['metrics'], c.metric) for c in table.columns]
     shown = [_number(v and v * (100 if c.unit == 'percent' else 1), c, table.digits)
              for v, c in zip(values, table.columns)]
-    commit = f'commit {run["commit"][:8]}' if run.get('commit') else ''
+    commit = f'commit {str(run["commit"])[:8]}' if run.get('commit') else ''
     facts = [str(run.get('label') or run.get('file')), 'reduced' if run.get('reduced') else '',
              _images(run), str(run.get('date') or '')[:10], commit]
     return ['', 'measured', *shown, ', '.join(f for f in facts if f)]
@@ -150,6 +150,8 @@ def _table(paper: str, key: str, entry: Mapping[str, Any]) -> Table:
         if len(row.published) != len(columns):
             raise ValueError(f'table {key}, row {row.id}: {len(row.published)} values for '
                              f'{len(columns)} columns')
+        if not all(v is None or isinstance(v, (int, float)) for v in row.published):
+            raise ValueError(f'table {key}, row {row.id}: a published value is no number')
         if row.source is None and any(v is not None for v in row.published):
             raise ValueError(f'table {key}, row {row.id}: values without a source')
         if row.source is not None and row.source not in SOURCES:

@@ -62,6 +62,7 @@ def test_metric_paths():
     ('[12.5, 7]', '[12.5]', 'row a: 1 values for 2 columns'),
     ('source: null, published: [null', 'source: null, published: [3', 'values without a source'),
     ('source: memory', 'source: hearsay', 'unknown source hearsay'),
+    ('[12.5, 7]', '[12.5, many]', 'row a: a published value is no number'),
     ('unit: count', 'unit: apples', 'unknown unit apples'),
     ('published: [12.5', 'publishd: [12.5', "KeyError: 'published'"),
     ('papers:', 'paper:', 'is not a file of published numbers'),
@@ -109,6 +110,15 @@ def test_command(small, tmp_path, capsys):
     assert cli.main(['table', '2', *arguments]) == 1
     assert 'has no table 2' in capsys.readouterr().err
     assert cli.main(['table', 'a', 'b', 'c', *arguments]) == 1
+    assert cli.main(['table', '1', *arguments[:3], str(tmp_path / 'absent')]) == 1
+    assert 'absent, given as --results, is not a folder' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('field, value', [('commit', 5), ('label', None), ('date', [1]),
+                                          ('table', {}), ('metrics', {'ap': 3, 'images': 'x'})])
+def test_records_of_the_wrong_shape_still_print(small, field, value):
+    run = {**record('a', 'first'), field: value}
+    assert 'System A' in format_table(find_table(load_tables(small), 'adaptis', '1'), [run])
 
 
 def test_every_shipped_result_fits_a_row():
