@@ -71,14 +71,16 @@ def run(args: argparse.Namespace) -> int:
     _check_arguments(args)
     if args.row[0] is not None:
         _check_row(*args.row)
+    label = args.label or _label(args)
+    out = args.out or Path('evaluations') / f'{label}.json'
+    if out.is_dir():
+        raise AdaptisError(f'{out} is a folder: give --out the name of a file.')
     start = time.perf_counter()
     metrics, settings = (_measure_files if args.gt else _measure_network)(args)
-    label = args.label or _label(args)
     record = make_record(metrics, settings, label=label, table=args.row[0], row=args.row[1],
                          reduced=args.reduced, seconds=round(time.perf_counter() - start, 2))
-    out = args.out or Path('evaluations') / f'{label}.json'
+    print(format_metrics(metrics))  # first, as the disk may refuse what took hours
     write_record(out, record)
-    print(format_metrics(metrics))
     print(f'Wrote {out}.')
     return 0
 
@@ -144,14 +146,14 @@ def _results(job: Job, count: int,
              args: argparse.Namespace) -> Iterator[tuple[PanopticResult, float]]:
     """Results in the order of the images, with the seconds each took; saved if asked for."""
     results = ordered_map(_segment, ((job, i) for i in range(count)), args.processes)
-    results = tqdm(results, total=count, unit='image', disable=count < 2)
+    show = functools.partial(tqdm, total=count, unit='image', disable=count < 2)
     if args.save is None:
-        yield from results
+        yield from show(results)
         return
     dataset = _dataset(job)
     with PanopticWriter(args.save / 'panoptic.json', args.save / 'panoptic',
                         dataset.taxonomy) as writer:
-        for index, (result, elapsed) in enumerate(results):
+        for index, (result, elapsed) in enumerate(show(results)):
             writer.add(index, Path(dataset[index].name).name, result)
             yield result, elapsed
 

@@ -96,11 +96,29 @@ def test_one_picture(data, perfect, capsys):
     (['--data', 'toy', '--split', 'nope'], 'nope does not exist'),
     (['--data', 'toy', '--row', '1', 'nobody'], 'no row nobody'),
     (['--gt', 'x.json', '--pred', 'y.json'], 'x.json cannot be read'),
+    (['--data', 'toy', '--out', 'toy'], 'toy is a folder'),
+    (['--data', 'toy', '--save', 'toy/test/00000_im.png'], 'a file is in the place of its folder'),
+    (['--image', 'toy/test/00000_rgb.png', '--ids', 'toy/test/00000_rgb.png'], '3 channels'),
+    (['--image', 'absent.png', '--ids', 'toy/test/00000_im.png'], 'absent.png cannot be read'),
 ])
 def test_mistakes_are_one_sentence(data, perfect, capsys, arguments, message):
     assert cli.main([*perfect, *arguments]) == 1
     error = capsys.readouterr().err
     assert message in error and error.count('\n') == 1
+
+
+def test_ids_that_do_not_match_their_picture(data, perfect, tmp_path, capsys):
+    write_image(tmp_path / 'other.png', np.ones((5, 6), np.uint16))
+    assert cli.main([*perfect, '--image', str(data / 'test' / '00000_rgb.png'),
+                     '--ids', 'other.png']) == 1
+    assert 'the instances map is 5x6 but the image is 16x20' in capsys.readouterr().err
+
+
+def test_measures_are_shown_even_if_they_cannot_be_written(data, perfect, tmp_path, capsys):
+    (tmp_path / 'file').write_text('mine')
+    assert cli.main([*perfect, '--data', str(data), '--out', 'file/out.json']) == 1
+    shown = capsys.readouterr()
+    assert 'AP 100.00' in shown.out and 'file/out.json cannot be written' in shown.err
 
 
 def test_missing_checkpoint(data, tmp_path, capsys):
