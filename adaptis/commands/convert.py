@@ -20,8 +20,9 @@ def run(args: argparse.Namespace) -> int:
     """Convert and say what was mapped; 0 even if something was left out."""
     if args.target.suffix != '.params':
         raise AdaptisError(f'{args.target} does not end in .params.')
-    if args.target.exists():
-        raise AdaptisError(f'{args.target} exists: give another name or remove it.')
+    for path in (args.target, args.target.with_suffix('.json')):
+        if path.exists():
+            raise AdaptisError(f'{path} exists: give another name or remove it.')
     from adaptis.convert.official import convert, our_name
     report = convert(args.source, args.target)
     if args.list:

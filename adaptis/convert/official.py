@@ -95,8 +95,8 @@ def _options(arrays: Mapping[str, Any], source: PathLike) -> Dict[str, Any]:
         classes = arrays['encoder.semantic.3.weight'].shape[0]
         first = arrays['point_head.first.weight'].shape[1]
     except KeyError as error:
-        raise AdaptisError(
-            f'{source} lacks the official parameter that becomes {error}.') from error
+        raise AdaptisError(f'{source} is no whole checkpoint of the official toy network: it lacks '
+                           f'the parameter that becomes {error}.') from error
     options = {'width': width, 'num_classes': classes}
     if first == width:
         options['coordinates'] = 'none'

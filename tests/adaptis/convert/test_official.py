@@ -86,9 +86,27 @@ def test_files_that_are_no_checkpoint(checkpoint, tmp_path, capsys):
 
 def test_an_existing_file_is_not_overwritten(checkpoint, tmp_path, capsys):
     target = tmp_path / 'ours.params'
-    target.write_text('mine')
-    assert main(['convert', str(checkpoint[0]), str(target)]) == 1
-    assert target.read_text() == 'mine'
+    for path in (target, target.with_suffix('.json')):
+        path.write_text('mine')
+        assert main(['convert', str(checkpoint[0]), str(target)]) == 1
+        assert f'{path} exists' in capsys.readouterr().err
+        assert path.read_text() == 'mine'
+        path.unlink()
+
+
+@pytest.mark.parametrize('source, message', [
+    ('absent.params', 'absent.params does not exist'), ('.', 'is a folder')])
+def test_a_source_that_is_not_there(tmp_path, monkeypatch, capsys, source, message):
+    monkeypatch.chdir(tmp_path)
+    assert main(['convert', source, 'ours.params']) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_official_network(checkpoint, tmp_path):
+    path, arrays = checkpoint
+    mx.nd.save(str(path), {n: a for n, a in arrays.items() if 'feature_extractor' not in n})
+    with pytest.raises(AdaptisError, match='no whole checkpoint of the official toy network'):
+        convert(path, tmp_path / 'ours.params')
 
 
 def test_weights_survive_the_way_there(checkpoint, tmp_path):
