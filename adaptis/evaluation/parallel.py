@@ -5,6 +5,7 @@ import collections
 import contextlib
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -41,7 +42,9 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item],
         yield from map(function, items)
         return
     context = multiprocessing.get_context('spawn')  # MXNet does not survive a fork
-    with _environment(ONE_THREAD), ProcessPoolExecutor(processes, context) as pool:
+    # Ctrl-C is for this process alone to answer: the others would print a traceback each.
+    ignore = dict(initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
+    with _environment(ONE_THREAD), ProcessPoolExecutor(processes, context, **ignore) as pool:
         pending = collections.deque()
         try:
             for item in items:
