@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from adaptis.errors import AdaptisError
-from adaptis.evaluation.coco import PanopticFolder, read_json
+from adaptis.evaluation.coco import PanopticFolder, PanopticRecord, read_json
 from adaptis.evaluation.segments import compact
 from adaptis.files import PathLike
 from adaptis.types import Segment, Taxonomy
@@ -25,6 +25,8 @@ from adaptis.types import Segment, Taxonomy
 _UNIT = 2 ** 53
 VOID_SHARE = 0.5
 """A missed prediction with more than this share of its area on void or crowd is no error."""
+OFFICIAL_BASE = 255 ** 3
+"""The official AdaptIS code packs a pair of ids as gt * 255^3 + pred, too little for large ids."""
 
 
 class PanopticQuality:
@@ -33,10 +35,13 @@ class PanopticQuality:
     Parameters
     ----------
     taxonomy : the categories; predictions of others are refused
+    official : reproduce the metric inside the official AdaptIS code, which takes predictions whose
+        id is 255^3 or more for other ones
     """
 
-    def __init__(self, taxonomy: Taxonomy):
+    def __init__(self, taxonomy: Taxonomy, official: bool = False):
         self.taxonomy = taxonomy
+        self._official = official
         self.images = 0
         self._counts = np.zeros((3, len(taxonomy)), dtype=np.int64)  # tp, fp, fn
         self._iou = [0] * len(taxonomy)
@@ -61,16 +66,19 @@ class PanopticQuality:
             If the sizes differ, or a map holds an id that its segments do not list.
         """
         inter = overlaps(gt_map, gt_segments, pred_map, pred_segments, name)
+        gt_area, pred_area = inter.sum(axis=1)[1:], inter.sum(axis=0)[1:]
+        if self._official:
+            inter = _confused(inter, [s.id for s in gt_segments], [s.id for s in pred_segments])
         gt_class = self._classes(gt_segments)
         pred_class = self._classes(pred_segments)
         is_crowd = np.array([s.id in crowd for s in gt_segments], dtype=bool)
-        iou = _iou(inter, gt_class[:, None] == pred_class)
+        iou = np.where(gt_class[:, None] == pred_class, _iou(inter, gt_area, pred_area), 0.0)
         iou[is_crowd] = 0
         true, found = np.nonzero(iou > 0.5)
         missed = ~is_crowd
         missed[true] = False
-        false = ~self._excused(inter, gt_class, pred_class, is_crowd)
-        false &= inter[:, 1:].any(axis=0)
+        forgiven = self._forgiven(inter, gt_class, pred_class, is_crowd)
+        false = (forgiven <= VOID_SHARE * pred_area) & (pred_area > 0)
         false[found] = False
         for row, classes in enumerate((gt_class[true], pred_class[false], gt_class[missed])):
             self._counts[row] += np.bincount(classes, minlength=len(self.taxonomy))
@@ -105,15 +113,14 @@ class PanopticQuality:
     def _classes(self, segments: Sequence[Segment]) -> np.ndarray:
         return np.array([self.taxonomy.index(s.category_id) for s in segments], dtype=np.intp)
 
-    def _excused(self, inter: np.ndarray, gt_class: np.ndarray, pred_class: np.ndarray,
-                 is_crowd: np.ndarray) -> np.ndarray:
-        """Which predictions lie mostly on void and on the crowd of their own category."""
+    def _forgiven(self, inter: np.ndarray, gt_class: np.ndarray, pred_class: np.ndarray,
+                  is_crowd: np.ndarray) -> np.ndarray:
+        """Pixels of each prediction on void and on the crowd of its own category: int (P,)."""
         crowd_of = np.zeros(len(self.taxonomy), dtype=np.intp)
         where = np.flatnonzero(is_crowd)
         crowd_of[gt_class[where]] = where + 1  # in list order: the last one stays
         row = crowd_of[pred_class]
-        forgiven = inter[0, 1:] + np.where(row > 0, inter[row, np.arange(1, inter.shape[1])], 0)
-        return forgiven > VOID_SHARE * inter[:, 1:].sum(axis=0)
+        return inter[0, 1:] + np.where(row > 0, inter[row, np.arange(1, inter.shape[1])], 0)
 
     def _class_result(self, index: int) -> dict[str, float]:
         tp, fp, fn = (int(v) for v in self._counts[:, index])
@@ -140,17 +147,8 @@ def overlaps(gt_map: np.ndarray, gt_segments: Sequence[Segment], pred_map: np.nd
     return np.bincount(rows.ravel(), minlength=shape[0] * shape[1]).reshape(shape)
 
 
-def evaluate_folders(gt: PanopticFolder, pred: PanopticFolder) -> dict[str, Any]:
-    """PQ of one COCO panoptic data set against another; every true image needs a prediction."""
-    quality = PanopticQuality(gt.taxonomy)
-    for truth, found in pairs(gt, pred):
-        quality.add(truth.result.segment_map, truth.result.segments,
-                    found.result.segment_map, found.result.segments,
-                    truth.crowd, str(truth.file_name))
-    return quality.result()
-
-
-def pairs(gt: PanopticFolder, pred: PanopticFolder):
+def pairs(gt: PanopticFolder,
+          pred: PanopticFolder) -> Iterator[tuple[PanopticRecord, PanopticRecord]]:
     """Yield (true, predicted) records image by image.
 
     AdaptisError if an image lacks its prediction or the categories differ.
@@ -206,15 +204,29 @@ def _from_panopticapi(stat: Any, categories: dict[int, dict]) -> dict[str, Any]:
             'Stuff': _mean(stuff), 'per_class': per_class}
 
 
-def _iou(inter: np.ndarray, same_class: np.ndarray) -> np.ndarray:
-    """IoU of true and predicted segments, 0 across categories: float64 (G, P).
+def _iou(inter: np.ndarray, gt_area: np.ndarray, pred_area: np.ndarray) -> np.ndarray:
+    """IoU of true and predicted segments: float64 (G, P).
 
     Void pixels of the truth count for nothing, not even for the union.
     """
-    gt_area = inter[1:].sum(axis=1)[:, None]
-    pred_area = inter[1:, 1:].sum(axis=0)
-    union = gt_area + pred_area - inter[1:, 1:]
-    return np.where(same_class, inter[1:, 1:] / np.maximum(union, 1), 0.0)
+    union = gt_area[:, None] + (pred_area - inter[0, 1:]) - inter[1:, 1:]
+    return inter[1:, 1:] / np.maximum(union, 1)
+
+
+def _confused(inter: np.ndarray, gt_ids: Sequence[int], pred_ids: Sequence[int]) -> np.ndarray:
+    """The overlaps after the official packing of ids: those of a large one go to another pair."""
+    rows = {segment: row for row, segment in enumerate([0, *gt_ids])}
+    columns = {segment: column for column, segment in enumerate(pred_ids, start=1)}
+    confused = inter.copy()
+    for pred, column in columns.items():
+        if pred < OFFICIAL_BASE:
+            continue
+        confused[:, column] -= inter[:, column]
+        for gt, row in rows.items():
+            other = rows.get(gt + 1), columns.get(pred - OFFICIAL_BASE)
+            if None not in other:
+                confused[other] += inter[row, column]
+    return confused
 
 
 def _mean(results: Sequence[dict[str, float]]) -> dict[str, float]:

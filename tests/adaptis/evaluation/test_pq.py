@@ -13,7 +13,6 @@ from adaptis.errors import AdaptisError
 from adaptis.evaluation.coco import PanopticFolder, write_panoptic
 from adaptis.evaluation.pq import (
     PanopticQuality,
-    evaluate_folders,
     evaluate_with_panopticapi,
     pairs,
 )
@@ -26,6 +25,14 @@ def quality_of(truth, found, crowd=()):
     quality = PanopticQuality(TAXONOMY)
     quality.add(truth.segment_map, truth.segments, found.segment_map, found.segments, crowd)
     return quality
+
+
+def quality_of_folders(gt, pred, **options):
+    quality = PanopticQuality(gt.taxonomy, **options)
+    for truth, found in pairs(gt, pred):
+        quality.add(truth.result.segment_map, truth.result.segments,
+                    found.result.segment_map, found.result.segments, truth.crowd)
+    return quality.result()
 
 
 def counts(quality, category):
@@ -156,7 +163,7 @@ def test_equals_panopticapi(parity, name):
     folder = parity / 'pq' / name
     official = json.loads((folder / 'results.json').read_text())
     gt, pred = PanopticFolder(folder / 'gt.json'), PanopticFolder(folder / 'pred.json')
-    assert_equal(evaluate_folders(gt, pred), official['all'], official['counts'])
+    assert_equal(quality_of_folders(gt, pred), official['all'], official['counts'])
     for truth, found in pairs(gt, pred):
         quality = PanopticQuality(gt.taxonomy)
         quality.add(truth.result.segment_map, truth.result.segments,
@@ -164,6 +171,18 @@ def test_equals_panopticapi(parity, name):
         key = str(truth.image_id)
         assert_equal(quality.result(), official['per_image'][key],
                      official['counts_per_image'][key])
+
+
+@pytest.mark.parametrize('name', ['synthetic', 'real'])
+def test_official_switch_confuses_large_ids_as_the_official_metric_does(parity, name):
+    folder = parity / 'pq' / name
+    expected = json.loads((folder / 'results.json').read_text())['adaptis_own_metric']
+    files = PanopticFolder(folder / 'gt.json'), PanopticFolder(folder / 'pred.json')
+    scores = quality_of_folders(*files, official=True)
+    assert scores != quality_of_folders(*files)
+    for group in ('All', 'Things', 'Stuff'):
+        for key, value in expected[group].items():
+            assert scores[group][key] == pytest.approx(value, abs=TOLERANCE, rel=0), (group, key)
 
 
 def write_pair(folder):
@@ -207,7 +226,7 @@ def test_equals_installed_panopticapi(parity):
     folder = parity / 'pq' / 'synthetic'
     official = evaluate_with_panopticapi(folder / 'gt.json', folder / 'gt',
                                          folder / 'pred.json', folder / 'pred')
-    mine = evaluate_folders(*(PanopticFolder(folder / f'{n}.json') for n in ('gt', 'pred')))
+    mine = quality_of_folders(*(PanopticFolder(folder / f'{n}.json') for n in ('gt', 'pred')))
     for group in ('All', 'Things', 'Stuff'):
         assert official[group] == pytest.approx(mine[group], abs=TOLERANCE)
 
@@ -218,8 +237,8 @@ def test_images_and_categories_must_agree(tmp_path):
     write_panoptic(tmp_path / 'b.json', tmp_path / 'b', [(2, 'b.jpg', other)], TAXONOMY)
     gt = PanopticFolder(tmp_path / 'gt.json')
     with pytest.raises(AdaptisError, match='no prediction for 1 of 1 images, the first is 1'):
-        evaluate_folders(gt, PanopticFolder(tmp_path / 'b.json'))
+        quality_of_folders(gt, PanopticFolder(tmp_path / 'b.json'))
     write_panoptic(tmp_path / 'c.json', tmp_path / 'c', [], TOY_TAXONOMY)
     (tmp_path / 'c').mkdir()
     with pytest.raises(AdaptisError, match='same categories'):
-        evaluate_folders(gt, PanopticFolder(tmp_path / 'c.json'))
+        quality_of_folders(gt, PanopticFolder(tmp_path / 'c.json'))
