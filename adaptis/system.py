@@ -33,6 +33,8 @@ class AdaptISSystem:
     semantic_weight : of the semantic loss beside the instance loss
     bad_percentile : see ``ProposalsIoULoss``
     hybridize : train through cached graphs; worth it on GPUs, slower on CPUs
+
+    Raises AdaptisError for a choice that does not exist or a number out of range.
     """
 
     def __init__(self, net: AdaptIS, stage: str = 'instances', *,
@@ -44,6 +46,8 @@ class AdaptISSystem:
         if stage == 'proposals' and not net.has_proposals:
             raise AdaptisError('The network has no proposal branch to train: set its option '
                                '"proposals" to true, or leave the stage "proposals" out.')
+        _demand_number('semantic_weight', semantic_weight, float('inf'))
+        _demand_number('bad_percentile', bad_percentile, 100)
         self.net, self.stage = net, stage
         self._instance_loss = make_loss(INSTANCE_LOSSES, instance_loss, 'instance')
         self._semantic_loss = make_loss(SEMANTIC_LOSSES, semantic_loss, 'semantic')
@@ -100,11 +104,19 @@ class AdaptISSystem:
         self._iou.load_state(state)
 
     def predict(self, image: np.ndarray, **settings: Any) -> PanopticResult:
-        """Panoptic segmentation of an RGB ``uint8`` (H, W, 3) image."""
+        """Panoptic segmentation of an RGB ``uint8`` (H, W, 3) image.
+
+        ``settings`` are arguments of ``Predictor``; for many images make one of those instead.
+        """
         from adaptis.inference.predictor import Predictor
         predictor = Predictor(self.net, **settings)
         predictor.set_image(image)
         return predictor.panoptic()
+
+
+def _demand_number(name: str, value: Any, most: float) -> None:
+    if not isinstance(value, (int, float)) or not 0 <= value <= most:
+        raise AdaptisError(f'{name} is {value!r}: it must be a number from 0 to {most:g}.')
 
 
 def _probabilities(logits: Any) -> np.ndarray:

@@ -73,8 +73,10 @@ def test_state_survives(net):
 
 @pytest.mark.parametrize('options, word', [
     ({'stage': 'both'}, 'both'), ({'instance_loss': 'dice'}, 'dice'),
-    ({'semantic_loss': 'dice'}, 'dice')])
-def test_unknown_choices_are_named(net, options, word):
+    ({'semantic_loss': 'dice'}, 'dice'), ({'semantic_loss': ['bce']}, 'bce'),
+    ({'semantic_weight': '1'}, "semantic_weight is '1'"), ({'semantic_weight': -1}, 'weight'),
+    ({'bad_percentile': 130}, 'bad_percentile is 130: it must be a number from 0 to 100')])
+def test_choices_that_make_no_sense_are_named(net, options, word):
     with pytest.raises(AdaptisError, match=word):
         AdaptISSystem(net, **options)
 
