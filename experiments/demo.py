@@ -8,6 +8,9 @@ import argparse
 import sys
 import time
 from pathlib import Path
+from typing import Any, Dict, List, Sequence, Tuple
+
+import numpy as np
 
 from adaptis import cli, viz
 from adaptis.data.toy import ToyDataset
@@ -17,14 +20,14 @@ from adaptis.evaluation.report import format_metrics
 from adaptis.evaluation.run import Evaluator
 from adaptis.files import write_image
 from adaptis.inference.predictor import Predictor, load_predictor
-from adaptis.types import TOY_TAXONOMY
+from adaptis.types import TOY_TAXONOMY, Sample
 from toy_data import ToySettings, generate
 
 SHOWN = 4
 
 
 def main() -> int:
-    """Run the demo; 1 and one sentence if something is wrong."""
+    """Run the demo; 1 and one sentence if something is wrong, 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(prog='python -m experiments.demo', description=__doc__)
     parser.add_argument('--images', type=int, default=8, help='how many to draw and segment')
     parser.add_argument('--out', type=Path, default=Path('output/demo'))
@@ -32,20 +35,26 @@ def main() -> int:
     args = parser.parse_args()
     try:
         run(args.images, args.out, args.seed)
-    except (AdaptisError, ValueError) as error:
+    except AdaptisError as error:
         print(f'demo: {error}', file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print('demo: interrupted.', file=sys.stderr)
+        return 130
     return 0
 
 
 def run(count: int, out: Path, seed: int) -> None:
     """Draw ``count`` ToyV1 test images, segment them, print the measures, write the results.
 
-    Raises AdaptisError or ValueError with one sentence.
+    Raises AdaptisError if the count makes no sense, the disk is full, or the network is missing.
     """
     print(f'Drawing {count} ToyV1 test images, seed {seed} ...')
     toy = out / f'toy_seed{seed}'
-    generate(ToySettings.default('v1', seed=seed), toy, {'test': count})
+    try:
+        generate(ToySettings.default('v1', seed=seed), toy, {'test': count})
+    except ValueError as error:  # how toy_data says what a user can mend
+        raise AdaptisError(str(error)) from error
     samples = ToyDataset(toy, 'test')
     predictor = load_predictor(settings='toy_v1')
     print('Segmenting them with the shipped AdaptIS ...')
@@ -57,13 +66,17 @@ def run(count: int, out: Path, seed: int) -> None:
     print(f'{seconds:.1f} s for {count} images. On these {count} images:\n')
     print(format_metrics(metrics))
     print('\nThe same network on the whole test set of 2,000 images, beside the published table:\n')
-    cli.main(['table', '1'])
+    if cli.main(['table', '1']):
+        raise AdaptisError('the published table could not be printed (see above).')
     print(f'\nLook at {out / "demo.png"}; results in COCO format: {out / "panoptic.json"}, '
           f'{out / "panoptic"}/, {out / "instances.json"}.')
 
 
-def _segment(predictor: Predictor, samples: ToyDataset, count: int, out: Path) -> tuple:
-    evaluator, rows = Evaluator(TOY_TAXONOMY), []  # type: Evaluator, List
+def _segment(predictor: Predictor, samples: Sequence[Sample], count: int,
+             out: Path) -> Tuple[Dict[str, Any], List[List[np.ndarray]]]:
+    """Measures of the first ``count`` samples, and rows of pictures of the first few."""
+    evaluator = Evaluator(TOY_TAXONOMY)
+    rows: List[List[np.ndarray]] = []
     with PanopticWriter(out / 'panoptic.json', out / 'panoptic', TOY_TAXONOMY) as panoptic, \
             InstancesWriter(out / 'instances.json') as instances:
         for number in range(count):
