@@ -6,7 +6,7 @@ softmax ones.
 """
 from __future__ import annotations
 
-from typing import Dict, Tuple
+from typing import Any, Callable, Dict, Mapping, Tuple
 
 import numpy as np
 
@@ -228,7 +228,7 @@ class ProposalsIoULoss:
         self._percentile, self._official = bad_percentile, official
         self._bce = SigmoidBinaryCrossEntropy()
 
-    def __call__(self, proposals, instances, labels, batch_size: int):
+    def __call__(self, proposals: Any, instances: Any, labels: Any, batch_size: int) -> Any:
         """(B*N, 1) logits, (B*N, 1, H, W) instance logits and labels -> loss (B*N,)."""
         quality = self.labels(mx.nd.sigmoid(instances).asnumpy(), labels.asnumpy(), batch_size)
         target = mx.nd.array(quality.reshape(-1, 1), ctx=proposals.context)
@@ -265,19 +265,19 @@ def _range(values: np.ndarray) -> Tuple[float, float]:
     return float(values.min()), float(values.max())
 
 
-INSTANCE_LOSSES = {
+INSTANCE_LOSSES: Dict[str, Callable[[], Loss]] = {
     'normalized_focal': lambda: NormalizedFocalLossSigmoid(alpha=0.5, gamma=2),
     'focal': FocalLoss,
     'bce': SigmoidBinaryCrossEntropy,
 }
-SEMANTIC_LOSSES = {
+SEMANTIC_LOSSES: Dict[str, Callable[[], Loss]] = {
     'normalized_focal': lambda: NormalizedFocalLossSoftmax(gamma=1),
     'cross_entropy': SoftmaxCrossEntropy,
 }
 
 
-def make_loss(table: Dict, name: str, what: str) -> Loss:
-    """A loss by name; AdaptisError if there is none."""
-    if name not in table:
+def make_loss(table: Mapping[str, Callable[[], Loss]], name: str, what: str) -> Loss:
+    """A loss by name; AdaptisError, saying for ``what`` it was, if there is none."""
+    if not isinstance(name, str) or name not in table:
         raise AdaptisError(f'There is no {what} loss "{name}": choose one of {sorted(table)}.')
     return table[name]()

@@ -119,7 +119,7 @@ def contact_sheet(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str] = 
 
 
 def result_row(image: np.ndarray, result: PanopticResult, proposals: Optional[np.ndarray] = None,
-               truth: Optional[np.ndarray] = None) -> list:
+               truth: Optional[np.ndarray] = None) -> list[np.ndarray]:
     """One row of a contact sheet: image, proposal map, found objects, true ones (id mask)."""
     row = [image]
     if proposals is not None:

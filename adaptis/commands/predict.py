@@ -24,6 +24,7 @@ instances.json (COCO detection results); with --click also clicks/*.png."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
     parser.add_argument('input', type=Path, metavar='IMAGE_OR_FOLDER')
     parser.add_argument('--out', type=Path, required=True, metavar='DIR')
     parser.add_argument('--checkpoint', type=Path,

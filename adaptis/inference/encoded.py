@@ -8,7 +8,7 @@ squared.  Resizing is bilinear with aligned corners.
 from __future__ import annotations
 
 import contextlib
-from typing import Optional
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +31,7 @@ class NetworkEncoder:
     ctx : where to compute; default where the network's parameters are
     """
 
-    def __init__(self, net, settings: Settings, ctx=None):
+    def __init__(self, net: Any, settings: Settings, ctx: Any = None):
         _refuse_broken(net)
         self._net, self._settings = net, settings
         self._ctx = ctx or _context_of(net)
@@ -43,8 +43,9 @@ class NetworkEncoder:
         """
         height, width = image.shape[:2]
         if height * width > self._settings.max_pixels:
-            raise AdaptisError(f'The image is {height}x{width}, too large to be segmented as a '
-                               'whole: set tiles, for instance --tile 512 512.')
+            raise AdaptisError(f'The image is {height}x{width}, too large to be seen as a whole: '
+                               'segment it in tiles, for instance --tile 512 512, and click in '
+                               'a part of it.')
         plain = self._encode(image)
         if not self._settings.flip:
             return plain
@@ -61,7 +62,7 @@ class NetworkEncoder:
 class _NetworkImage(EncodedImage):
     """One pass of the network over an image, whose first ``size`` rows and columns count."""
 
-    def __init__(self, net, image, size: tuple[int, int], batch_size: int):
+    def __init__(self, net: Any, image: Any, size: tuple[int, int], batch_size: int):
         self._net, self._batch_size, self._ctx = net, batch_size, image.context
         self._full, self._size = image.shape[2:], size
         self._features, self._queries, semantic, *proposals = net.encoder(image)
@@ -81,18 +82,18 @@ class _NetworkImage(EncodedImage):
             masks[part] = self._maps(logits.sigmoid(), 'masks')[:, 0]
         return masks
 
-    def _maps(self, prob, what: str) -> np.ndarray:
+    def _maps(self, prob: Any, what: str) -> np.ndarray:
         """Probabilities (N, C, h, w) at the size of the image; AdaptisError if not finite."""
         prob = _finite(self._resize(prob).asnumpy(), what)
         return prob[..., :self._size[0], :self._size[1]]
 
-    def _resize(self, maps):
+    def _resize(self, maps: Any) -> Any:
         if maps.shape[2:] == self._full:
             return maps
         return mx.nd.contrib.BilinearResize2D(maps, height=self._full[0], width=self._full[1])
 
 
-def _refuse_broken(net) -> None:
+def _refuse_broken(net: Any) -> None:
     """Look at the weights, because a ReLU turns NaN into 0 and the outputs may seem fine."""
     sums = {}
     for name, parameter in net._collect_params_with_prefix().items():
@@ -114,6 +115,6 @@ def _finite(values: np.ndarray, what: str) -> np.ndarray:
     return values
 
 
-def _context_of(net) -> Optional[object]:
+def _context_of(net: Any) -> Any:
     parameters = list(net.collect_params().values())
     return parameters[0].list_ctx()[0] if parameters else mx.cpu()

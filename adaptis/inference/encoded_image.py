@@ -28,7 +28,7 @@ class EncodedImage:
         raise NotImplementedError
 
     @property
-    def size(self):
+    def size(self) -> tuple[int, int]:
         """(H, W) of the image."""
         return self.things_prob.shape[1:]
 

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Optional, Union
+from typing import Any, NamedTuple, Optional, Union
 
 import cv2
 import numpy as np
@@ -43,10 +43,13 @@ class Predictor:
     taxonomy : what the network's classes mean
     ctx : where to compute; default where the network's parameters are
     flip : overrides ``settings.flip``
+
+    Raises AdaptisError if network and taxonomy do not fit, or a weight is not finite.
     """
 
-    def __init__(self, net, settings: Union[str, Settings] = 'toy_v1',
-                 taxonomy: Taxonomy = TOY_TAXONOMY, ctx=None, flip: Optional[bool] = None):
+    def __init__(self, net: Any, settings: Union[str, Settings] = 'toy_v1',
+                 taxonomy: Taxonomy = TOY_TAXONOMY, ctx: Any = None,
+                 flip: Optional[bool] = None):
         from adaptis.inference.encoded import NetworkEncoder  # loads MXNet
         if net.num_classes != len(taxonomy) or net.num_stuff != taxonomy.num_stuff:
             raise AdaptisError(f'The network has {net.num_classes} classes, {net.num_stuff} of '
@@ -152,7 +155,7 @@ def predict(image: Union[PathLike, np.ndarray], checkpoint: Optional[PathLike] =
 
 
 def load_predictor(checkpoint: Optional[PathLike] = None,
-                   settings: Union[str, Settings] = 'toy_v1', ctx=None) -> Predictor:
+                   settings: Union[str, Settings] = 'toy_v1', ctx: Any = None) -> Predictor:
     """A :class:`Predictor` with the network of a checkpoint, by default the one that ships.
 
     With ``settings.official`` the network, too, has the official code's flaws.
