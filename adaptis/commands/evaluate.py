@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                        help='compute PQ with the official panopticapi, where it is installed')
     network = parser.add_argument_group('measure a network')
     network.add_argument('--checkpoint', type=Path, help='default: the toy network that ships')
+    network.add_argument('--ctx', default='auto', help='auto, cpu, gpu or gpu:0 (default: auto)')
     network.add_argument('--data', type=Path, metavar='DIR', help='toy data set')
     network.add_argument('--split', default='test', help='default: %(default)s')
     network.add_argument('--image', type=Path, help='one picture instead of a data set')
@@ -89,6 +90,7 @@ class Job(NamedTuple):
     """All that a process needs to segment image number i; small, because it travels."""
 
     checkpoint: Optional[Path]
+    ctx: str
     settings: Settings
     data: Optional[Path]
     split: str
@@ -127,7 +129,8 @@ def _measure_files(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, 
 
 def _measure_network(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
     checkpoint = _checkpoint_facts(args.checkpoint)
-    job = Job(args.checkpoint, _settings(args), args.data, args.split, args.image, args.ids)
+    job = Job(args.checkpoint, args.ctx, _settings(args), args.data, args.split, args.image,
+              args.ids)
     dataset = _dataset(job)
     count = min(len(dataset), args.limit or len(dataset))
     evaluator = Evaluator(dataset.taxonomy)
@@ -161,7 +164,7 @@ def _results(job: Job, count: int,
 def _segment(task: tuple[Job, int]) -> tuple[PanopticResult, float]:
     """Segment one image, in whatever process this is."""
     job, index = task
-    predictor = _predictor(job.checkpoint, job.settings)
+    predictor = _predictor(job.checkpoint, job.ctx, job.settings)
     image = _dataset(job)[index].image
     start = time.perf_counter()
     result = predictor.set_image(image).panoptic()
@@ -169,9 +172,10 @@ def _segment(task: tuple[Job, int]) -> tuple[PanopticResult, float]:
 
 
 @functools.lru_cache(maxsize=1)
-def _predictor(checkpoint: Optional[Path], settings: Settings) -> Any:
+def _predictor(checkpoint: Optional[Path], ctx: str, settings: Settings) -> Any:
     from adaptis.inference.predictor import load_predictor  # loads MXNet
-    return load_predictor(checkpoint, settings)
+    from adaptis.runtime import context
+    return load_predictor(checkpoint, settings, context(ctx)[0])
 
 
 @functools.lru_cache(maxsize=1)

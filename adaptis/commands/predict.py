@@ -17,6 +17,7 @@ from adaptis.evaluation.coco import InstancesWriter, PanopticWriter
 from adaptis.files import list_images, read_image, write_image
 from adaptis.inference.predictor import Predictor, load_predictor
 from adaptis.inference.settings import PRESETS, SAMPLING, Settings
+from adaptis.runtime import context
 
 HELP = """Segment an image or every image of a folder.  Writes, into the output folder,
 overlay/*.png (for the eye), panoptic.json with panoptic/*.png (COCO panoptic format) and
@@ -29,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--out', type=Path, required=True, metavar='DIR')
     parser.add_argument('--checkpoint', type=Path,
                         help='a trained network (default: the toy network that ships)')
+    parser.add_argument('--ctx', default='auto', help='auto, cpu, gpu or gpu:0 (default: auto)')
     parser.add_argument('--preset', choices=sorted(PRESETS), default='toy_v1',
                         help='thresholds of a data set (default: %(default)s)')
     parser.add_argument('--sampling', choices=SAMPLING,
@@ -45,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Segment all that can be; raises AdaptisError at the end if some could not."""
     paths = list_images(args.input)
-    predictor = load_predictor(args.checkpoint, _settings(args))
+    predictor = load_predictor(args.checkpoint, _settings(args), context(args.ctx)[0])
     work = _clicks if args.click else _panoptic
     failed = work(predictor, paths, args)
     if failed:
