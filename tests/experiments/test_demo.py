@@ -1,0 +1,58 @@
+"""``make demo`` with a tiny untrained network in place of the shipped one."""
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from adaptis.errors import AdaptisError
+from adaptis.files import read_image
+from adaptis.inference.predictor import Predictor
+from adaptis.model import get_model
+from adaptis.runtime import mx
+from experiments import demo
+
+
+@pytest.fixture
+def network(monkeypatch):
+    mx.random.seed(0)
+    net = get_model('adaptis_toy', width=4)
+    net.initialize(mx.init.Xavier(magnitude=4))
+    monkeypatch.setattr(demo, 'load_predictor', lambda settings: Predictor(net, settings))
+
+
+def start(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, 'argv', ['demo', *map(str, arguments)])
+    return demo.main()
+
+
+def test_it_draws_segments_measures_and_writes(network, monkeypatch, tmp_path, capsys):
+    out = tmp_path / 'out'
+    for count in (2, 3):  # again, with one more
+        assert start(monkeypatch, '--images', count, '--out', out) == 0
+    shown = capsys.readouterr().out
+    assert 'in 3 images' in shown and 'Table 1 of adaptis' in shown
+    assert read_image(out / 'demo.png').shape[1] > 4 * 2 * 96
+    panoptic = json.loads((out / 'panoptic.json').read_text())
+    assert [i['file_name'] for i in panoptic['images']] == [f'{k:05d}_rgb.png' for k in range(3)]
+    assert isinstance(json.loads((out / 'instances.json').read_text()), list)
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (['--images', '0'], 'give at least 1'), (['--out', 'file'], 'file')])
+def test_mistakes_are_one_sentence(network, monkeypatch, tmp_path, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'file').write_text('mine')
+    assert start(monkeypatch, *arguments) == 1
+    error = capsys.readouterr().err
+    assert message in error and error.count('\n') == 1
+    assert (tmp_path / 'file').read_text() == 'mine'
+
+
+def test_a_missing_network_is_one_sentence(monkeypatch, tmp_path, capsys):
+    def missing(settings):
+        raise AdaptisError('toy_v1.params does not exist.')
+    monkeypatch.setattr(demo, 'load_predictor', missing)
+    assert start(monkeypatch, '--images', 1, '--out', tmp_path) == 1
+    assert capsys.readouterr().err == 'demo: toy_v1.params does not exist.\n'
