@@ -17,6 +17,7 @@ import numpy as np
 
 from adaptis.errors import AdaptisError
 from adaptis.inference.encoded_image import EncodedImage
+from adaptis.inference.memory import check_memory
 from adaptis.inference.proposals import Proposals, find_proposals
 from adaptis.inference.settings import Settings
 
@@ -35,6 +36,11 @@ class Selection:
     masks: list[np.ndarray] = field(default_factory=list)
     queried: int = 0
     wasted: int = 0
+
+    def keep(self, mask: np.ndarray) -> None:
+        """Append a mask; AdaptisError if all of them no longer fit into memory."""
+        check_memory(len(self.masks) + 1, mask.shape)
+        self.masks.append(mask)
 
 
 def seeded_draw(seed: int) -> Draw:
@@ -57,7 +63,8 @@ def select_masks(encoded: EncodedImage, settings: Settings, ignore: Optional[np.
     Raises
     ------
     AdaptisError
-        If proposals are asked for and the network has no proposal branch.
+        If proposals are asked for and the network has no proposal branch, or the masks do not
+        fit into memory.
     """
     if settings.sampling == 'random':
         draw = draw or seeded_draw(settings.seed)
@@ -147,7 +154,7 @@ def _take_if_free(mask: np.ndarray, row: int, col: int, occupied: np.ndarray,
         return
     if np.count_nonzero(inside & occupied) / area >= settings.overlap_threshold:
         return
-    selection.masks.append(mask)
+    selection.keep(mask)
     occupied |= inside
 
 
@@ -167,7 +174,7 @@ def _select_random(encoded: EncodedImage, settings: Settings, ignore: Optional[n
         mask = _cut(masks[best], rows[best], cols[best], settings)
         inside = mask > settings.mask_threshold
         if _has_enough_free(inside, free, settings):
-            selection.masks.append(mask)
+            selection.keep(mask)
             free &= ~inside
     return selection
 

@@ -7,6 +7,7 @@ from typing import NamedTuple, Optional
 import numpy as np
 
 from adaptis.errors import AdaptisError
+from adaptis.inference.memory import check_memory
 
 TOP_IOU = 0.5  # an object seen by the tile above, in the strip that both see
 LEFT_IOU = 0.3  # one seen by the tile to the left
@@ -71,7 +72,10 @@ class Stitcher:
         self._official = official
 
     def add(self, tile: Tile, masks: list[np.ndarray]) -> None:
-        """Join the masks (each of the tile's size) of one more tile."""
+        """Join the masks (each of the tile's size) of one more tile.
+
+        AdaptisError if the joined masks would not fit into memory.
+        """
         if not masks:
             return
         owner = np.argmax(masks, axis=0)
@@ -100,6 +104,7 @@ class Stitcher:
             raise AdaptisError('An object matches a part of the image where an earlier tile found '
                                'none: the official code stops here with a TypeError.')
         if label is None:
+            check_memory(len(self._parts) + 1, self._labels.shape)
             self._parts.append([])
             label = len(self._parts)
         self._parts[label - 1].append((tile, mask))

@@ -5,6 +5,7 @@ import pytest
 from scene_network import Case, DrawnImage
 
 from adaptis.errors import AdaptisError
+from adaptis.inference import memory
 from adaptis.inference.encoded_image import FlipAveraged
 from adaptis.inference.greedy import proposal_map, search_proposals, select_masks
 from adaptis.inference.panoptic import segment_tiles
@@ -112,6 +113,14 @@ def test_an_empty_mask_is_no_object_whatever_the_least_area():
     owner = grid_owner()
     cells = [np.zeros_like(owner)] * 9
     assert not select_masks(DrawnImage(owner, cells, bumpy(owner)), EASY.replace(min_area=0)).masks
+
+
+@pytest.mark.parametrize('sampling', ['proposals', 'random'])
+def test_more_objects_than_fit_into_memory(monkeypatch, sampling):
+    monkeypatch.setattr(memory, 'physical_memory', lambda: 2.0 * 4 * 8 * 24 * 24)
+    owner = grid_owner()
+    with pytest.raises(AdaptisError, match='9 objects on 24x24 pixels .* smaller parts'):
+        select_masks(DrawnImage(owner, proposals=bumpy(owner)), EASY.replace(sampling=sampling))
 
 
 def test_ignored_pixels_are_neither_asked_nor_free():

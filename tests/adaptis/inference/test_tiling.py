@@ -5,6 +5,7 @@ import pytest
 from scene_network import DrawnImage
 
 from adaptis.errors import AdaptisError
+from adaptis.inference import memory
 from adaptis.inference.panoptic import segment_tiles
 from adaptis.inference.settings import Settings
 from adaptis.inference.tiling import Stitcher, Tile, split, split_axis
@@ -49,6 +50,15 @@ def test_an_object_in_two_tiles_becomes_one_and_is_averaged():
     assert len(masks) == 2
     np.testing.assert_allclose(masks[0][0, :6], [0.8] * 4 + [0.6, 0.0])
     np.testing.assert_allclose(masks[1][0], [0] * 5 + [0.6] * 3 + [0.4] * 4)
+
+
+def test_more_objects_than_fit_into_memory(monkeypatch):
+    first, second = two_tiles()
+    stitcher = Stitcher((8, 12))
+    monkeypatch.setattr(memory, 'physical_memory', lambda: 2.0 * 4 * 2 * 8 * 12)
+    stitcher.add(first, halves(5))
+    with pytest.raises(AdaptisError, match='3 objects on 8x12 pixels .* smaller parts'):
+        stitcher.add(second, halves(4))  # one of them is new
 
 
 def test_a_tile_without_objects_starts_nothing_by_default():
