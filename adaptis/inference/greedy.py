@@ -40,7 +40,7 @@ class Selection:
     def keep(self, mask: np.ndarray) -> None:
         """Append a mask; AdaptisError if all of them no longer fit into memory."""
         check_memory(len(self.masks) + 1, mask.shape)
-        self.masks.append(mask)
+        self.masks.append(mask.copy())  # a view would keep the masks of its whole batch
 
 
 def seeded_draw(seed: int) -> Draw:

@@ -95,6 +95,14 @@ def test_batches_change_the_cost_but_not_the_masks():
         check_masks(result.masks, results[0].masks)
 
 
+@pytest.mark.parametrize('sampling', ['proposals', 'random'])
+def test_a_mask_does_not_keep_the_others_of_its_batch(sampling):
+    owner = grid_owner()
+    encoded = DrawnImage(owner, proposals=bumpy(owner))
+    masks = select_masks(encoded, EASY.replace(sampling=sampling)).masks
+    assert masks and all(mask.base is None for mask in masks)
+
+
 def test_small_and_covered_masks_are_refused():
     owner = grid_owner()
     cells = [owner == k for k in range(1, 10)]
