@@ -91,9 +91,11 @@ def sample_truth(sample: Sample, taxonomy: Taxonomy) -> tuple[PanopticResult, Co
 
     Objects keep their ids; each stuff class becomes one segment with an id above them.
     A pixel without object whose semantic class is a thing, or -1, belongs to no segment (void).
+    AdaptisError if an object has no class, or an id beyond what COCO can hold.
     """
     objects = np.unique(sample.instances)
     objects = objects[objects != 0]
+    check_ids(objects, sample.name or 'A sample')
     classes = [_class_of(sample, int(i), len(taxonomy)) for i in objects]
     first_free = int(objects.max(initial=0)) + 1
     stuff = (sample.instances == 0) & (sample.semantic >= 0)

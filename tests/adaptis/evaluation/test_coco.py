@@ -243,6 +243,13 @@ def test_ground_truth_needs_known_classes():
         sample_truth(sample(classes={5: 2, 9: 4}), TAXONOMY)
 
 
+@pytest.mark.parametrize('wrong', [-3, MAX_ID + 1, 2 ** 31 - 1])
+def test_ground_truth_needs_ids_that_coco_can_hold(wrong):
+    instances = np.array([[0, 0, 5, 5], [0, 0, 0, wrong]], np.int32)
+    with pytest.raises(AdaptisError, match=f's has a segment with id {wrong}'):
+        sample_truth(sample(instances=instances, classes={5: 2, wrong: 3}), TAXONOMY)
+
+
 def test_empty_result(tmp_path):
     nothing = PanopticResult(np.zeros((1, 1), np.int32), [])
     write_panoptic(tmp_path / 'p.json', tmp_path / 'p', [(1, 'a.png', nothing)], TAXONOMY)
