@@ -93,12 +93,15 @@ class AdaptIS(HybridBlock):
     proposals : whether there is a proposal branch; without it points are drawn at random
     mean, std : of the input, on a scale of 0 to 1
 
+    Raises AdaptisError for an option that makes no sense.
+
     Called with images (B, 3, H, W) RGB 0..255 and points (B, N, 2), (row, col) in
     pixels, it returns instance logits (B*N, 1, H, W), semantic logits (B, K, H, W)
     and, with the proposal branch, proposal logits at the points (B*N, 1).
     """
 
     stride = 1
+    """Image pixels per pixel of the features and of what is computed from them."""
 
     def __init__(self, *, width: int = 32, num_classes: int = 2, num_stuff: int = 1,
                  coordinates: str = 'relative', radius: float = 42.0, epsilon: float = 1e-5,

@@ -182,12 +182,12 @@ class AdaIN(HybridBlock):
         # Sums by matrix products: as fast as LayerNorm and, unlike its naive sum, accurate.
         flat = x.reshape((-3, -3))
         ones = F.ones_like(F.BlockGrad(F.slice_axis(flat, axis=0, begin=0, end=1)).reshape((-1,)))
-        mean_of_sum = 1 / F.sum(ones)
-        mean = F.broadcast_mul(F.dot(flat, ones), mean_of_sum)
+        pixel_share = 1 / F.sum(ones)
+        mean = F.broadcast_mul(F.dot(flat, ones), pixel_share)
         flat = F.broadcast_sub(flat, F.expand_dims(mean, 1))
         rows = F.expand_dims(flat, 1)
         squares = F.batch_dot(rows, rows, transpose_b=True).reshape((-1,))
-        variance = F.broadcast_mul(squares, mean_of_sum) + self._epsilon
+        variance = F.broadcast_mul(squares, pixel_share) + self._epsilon
         scale = F.expand_dims(scale.reshape((-1,)) / F.sqrt(variance), 1)
         bias = F.expand_dims(bias.reshape((-1,)), 1)
         return F.reshape_like(F.broadcast_add(F.broadcast_mul(flat, scale), bias), x)

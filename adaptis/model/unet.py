@@ -15,8 +15,9 @@ class UNet(HybridBlock):
 
     Parameters
     ----------
-    width
-        Channels at full resolution; 32 in the paper.
+    width : channels at full resolution; 32 in the paper
+    in_channels : of the image
+    levels : full resolution included; each halves the size of the one before
     """
 
     def __init__(self, width: int = 32, in_channels: int = 3, levels: int = 5):
