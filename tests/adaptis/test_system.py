@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from adaptis.errors import AdaptisError
+from adaptis.inference.settings import Settings
 from adaptis.model import get_model
 from adaptis.runtime import mx
 from adaptis.system import AdaptISSystem
@@ -53,15 +54,23 @@ def test_instances_are_learnt(net):
     assert 0 < system.metrics()['iou'] <= 1
 
 
-def test_stages_move_their_own_parameters(net):
+@pytest.mark.parametrize('hybridize', [False, True])
+def test_stages_move_their_own_parameters(net, hybridize):
     for stage, moves_proposals in (('instances', False), ('proposals', True)):
-        system = AdaptISSystem(net, stage)
+        system = AdaptISSystem(net, stage, hybridize=hybridize)
         trainer = mx.gluon.Trainer(system.parameters(), 'adam', {'learning_rate': 0.01})
         before = _values(net)
         _step(system, trainer, make_batch())
         changed = {n for n, value in _values(net).items() if not np.array_equal(value, before[n])}
         assert changed
         assert {n.startswith('encoder.proposals') for n in changed} == {moves_proposals}
+
+
+def test_prediction(net):
+    image = np.random.default_rng(0).integers(0, 256, (16, 20, 3)).astype(np.uint8)
+    settings = Settings(sampling='random', num_iterations=2)
+    result = AdaptISSystem(net).predict(image, settings=settings)
+    assert result.segment_map.shape == (16, 20)
 
 
 def test_state_survives(net):
