@@ -52,8 +52,10 @@ def atomic_write(path: PathLike) -> Iterator[Path]:
 def write_image(path: PathLike, image: np.ndarray) -> None:
     """Write an RGB ``uint8`` (H, W, 3) or an id mask ``uint16`` / ``uint8`` (H, W) image.
 
-    Raises AdaptisError if it cannot be written.
+    Raises AdaptisError if it cannot be written, TypeError for other pixels.
     """
+    if image.dtype not in (np.uint8, np.uint16):  # OpenCV would cut them down to 8 bits
+        raise TypeError(f'{path}: pixels are uint8 or uint16, not {image.dtype}')
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     done, data = cv2.imencode(Path(path).suffix, image)

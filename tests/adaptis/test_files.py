@@ -68,6 +68,11 @@ def test_ids_survive(tmp_path, kind):
     np.testing.assert_array_equal(read, ids)
 
 
+def test_ids_are_not_cut_down_silently(tmp_path):
+    with pytest.raises(TypeError, match='not int32'):
+        files.write_image(tmp_path / 'a.png', np.full((2, 2), 70000, np.int32))
+
+
 @pytest.mark.parametrize('name, content, message', [
     ('empty.png', b'', 'empty.png is empty'),
     ('text.png', b'no image', 'text.png is not an image'),
