@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     record.add_argument('--row', nargs=2, metavar=('TABLE', 'ROW'), default=(None, None),
                         help='row of a published table that this measures, e.g. 1 adaptis')
     record.add_argument('--reduced', action='store_true',
-                        help='mark the run as less than the setting of the paper')
+                        help='mark the run as less than the setting of the paper, as --limit does')
 
 
 def run(args: argparse.Namespace) -> int:
@@ -79,7 +79,8 @@ def run(args: argparse.Namespace) -> int:
     start = time.perf_counter()
     metrics, settings = (_measure_files if args.gt else _measure_network)(args)
     record = make_record(metrics, settings, label=label, table=args.row[0], row=args.row[1],
-                         reduced=args.reduced, seconds=round(time.perf_counter() - start, 2))
+                         reduced=args.reduced or args.limit is not None,
+                         seconds=round(time.perf_counter() - start, 2))
     print(format_metrics(metrics))  # first, as the disk may refuse what took hours
     write_record(out, record)
     print(f'Wrote {out}.')

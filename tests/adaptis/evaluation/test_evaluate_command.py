@@ -71,7 +71,7 @@ def test_data_set(data, perfect, tmp_path, capsys):
 def test_limit_and_label(data, perfect, tmp_path):
     assert cli.main([*perfect, '--data', str(data), '--limit', '2', '--label', 'two']) == 0
     record = json.loads((tmp_path / 'evaluations' / 'two.json').read_text())
-    assert record['metrics']['images'] == 2
+    assert record['metrics']['images'] == 2 and record['reduced']
 
 
 def test_one_picture(data, perfect, capsys):
