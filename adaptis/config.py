@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import operator
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,7 +64,7 @@ class StageConfig:
 class ValidationConfig:
     """Validation during training, on the first images of ``data.val_split``."""
 
-    every: int = 500                       # steps
+    every: int = 500                       # steps; 0 = never
     images: int = 64
     points: int = 8
 
@@ -78,16 +79,25 @@ class TrainConfig:
     proposals: Optional[StageConfig] = None
     seed: int = 0
     workers: int = 2
-    log_every: int = 20                    # steps
+    log_every: int = 20                    # steps; 0 = never
     pictures_every: int = 1000             # steps; 0 = none
     checkpoint_minutes: float = 10.0
     checkpoint_steps: Optional[int] = None
-    evaluation_images: Optional[int] = None  # of data.val_split, after training; null = all
+    evaluation_images: Optional[int] = None  # of data.val_split, when trained; null = all, 0 = none
     validation: ValidationConfig = field(default_factory=ValidationConfig)
 
     def to_dict(self) -> Dict[str, Any]:
         """As plain data, what a checkpoint stores."""
         return dataclasses.asdict(self)
+
+
+# The least that numbers may be; what may be null is checked where it is not.
+_LEAST = {'seed': 0, 'workers': 0, 'log_every': 0, 'pictures_every': 0, 'checkpoint_minutes': 0,
+          'checkpoint_steps': 1, 'evaluation_images': 0, 'validation.every': 0,
+          'validation.images': 1, 'validation.points': 1}
+_LEAST_OF_STAGE = {'batch_size': 1, 'points': 1, 'steps': 1, 'epochs': 1, 'micro_batch': 1,
+                   'min_object_area': 0, 'crop': 1, 'full_size_steps': 0,
+                   'optimizer.warmup_steps': 0, 'optimizer.cooldown_steps': 0}
 
 
 def load_config(path: Union[str, Path], overrides: Sequence[str] = ()) -> TrainConfig:
@@ -203,6 +213,7 @@ def _suggest(key: str, known: Mapping[str, Any]) -> str:
 def _check(config: TrainConfig, path: str) -> None:
     if not isinstance(config.model.get('name'), str):
         raise AdaptisError(f'{path}: the key model.name is missing.')
+    _check_least(config, _LEAST, f'{path}: ')
     for name in ('instances', 'proposals'):
         stage = getattr(config, name)
         if stage is not None:
@@ -212,9 +223,13 @@ def _check(config: TrainConfig, path: str) -> None:
 def _check_stage(stage: StageConfig, where: str) -> None:
     if (stage.steps is None) == (stage.epochs is None):
         raise AdaptisError(f'{where} needs either steps or epochs.')
-    for key in ('batch_size', 'points', 'steps', 'epochs', 'micro_batch'):
-        value = getattr(stage, key)
-        if value is not None and value < 1:
-            raise AdaptisError(f'{where}.{key} must be at least 1, not {value}.')
+    _check_least(stage, _LEAST_OF_STAGE, f'{where}.')
     if stage.batch_size % (stage.micro_batch or 1):
         raise AdaptisError(f'{where}.micro_batch must divide batch_size.')
+
+
+def _check_least(settings: Any, least: Mapping[str, int], where: str) -> None:
+    for key, low in least.items():
+        value = operator.attrgetter(key)(settings)
+        if value is not None and not value >= low:  # so that NaN is refused too
+            raise AdaptisError(f'{where}{key} must be at least {low}, not {value}.')
