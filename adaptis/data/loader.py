@@ -9,10 +9,12 @@ shared memory and no feeder thread.
 """
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import signal
 import time
 import traceback
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Iterator, List, Tuple
 
@@ -87,7 +89,8 @@ class _Worker:
         context = multiprocessing.get_context('spawn')
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, source), daemon=True)
-        self._process.start()
+        with _without_interrupts():
+            self._process.start()
         theirs.close()  # so that the death of the worker is the end of the pipe
 
     @property
@@ -129,10 +132,23 @@ class _Worker:
                             'short? Resume with --resume, perhaps with --workers 0.')
 
 
+@contextlib.contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Processes started inside never get Ctrl-C, which a terminal sends to them too.
+
+    Here it waits until the block ends: it is the parent's to handle.
+    """
+    resource_tracker.ensure_running()  # else it is started below, and lets the signal through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _serve(pipe: Connection, source: BatchSource) -> None:
     """What a worker does until its pipe ends, be it because its parent was killed."""
     import cv2
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     cv2.setNumThreads(0)
     while True:
         try:
