@@ -6,6 +6,8 @@ import json
 import multiprocessing
 import os
 import signal
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 from typing import Callable, Dict, Iterable, Iterator, Mapping, Optional, Union
@@ -45,7 +47,7 @@ def generate(settings: ToySettings, folder: PathLike, counts: Mapping[str, int],
     ------
     ValueError
         If the folder holds anything else or cannot be written, the disk is
-        full, or the objects do not fit.
+        full, the objects do not fit, or one of the processes was killed.
     """
     folder = Path(folder)
     for split, count in counts.items():
@@ -155,9 +157,17 @@ def _run(task: Callable[[int], int], indices: Iterable[int], workers: int) -> It
     if workers <= 1:
         yield from map(task, indices)
         return
-    context = multiprocessing.get_context('spawn')
-    with context.Pool(workers, initializer=_leave_interrupts_to_parent) as pool:
-        yield from pool.imap_unordered(task, indices, chunksize=_CHUNK)
+    # Not a Pool, which waits for ever for a process that was killed.
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context('spawn'),
+                               initializer=_leave_interrupts_to_parent)
+    try:
+        yield from pool.map(task, indices, chunksize=_CHUNK)
+    except BrokenProcessPool as error:
+        raise ValueError('One of the processes that draw was killed (is memory short?): repeat '
+                         'the command, it keeps what is done; perhaps with fewer workers.'
+                         ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _leave_interrupts_to_parent() -> None:

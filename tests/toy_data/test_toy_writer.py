@@ -102,6 +102,15 @@ def test_refuses_a_file_a_broken_manifest_and_no_images(tmp_path):
     assert not (tmp_path / 'new').exists()
 
 
+def die(index):
+    os.kill(os.getpid(), 9)
+
+
+def test_a_killed_process_is_an_error_not_a_hang():
+    with pytest.raises(ValueError, match='was killed'):
+        list(toy_data.writer._run(die, range(40), workers=2))
+
+
 def test_unwritable_folder(tmp_path):
     (tmp_path / 'file').write_text('')
     with pytest.raises(ValueError, match='cannot be'):
