@@ -8,7 +8,7 @@ either a whole one or none:
     state.json      stage, step, system state, metrics, config, and the digests of the others
 
 The random state is (seed, stage, step): every random number of a run is drawn from generators
-seeded by these, see ``BatchSource`` and ``train_stage``.  Nothing is ever unpickled.
+seeded by these, see ``BatchSource`` and ``seed_everything``.  Nothing is ever unpickled.
 """
 from __future__ import annotations
 
@@ -151,14 +151,13 @@ def load_optimizer(trainer: Any, path: Path) -> None:
             arrays = {key: stored[key] for key in stored.files}
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise AdaptisError(f'{path} holds no optimizer states: is it cut short?') from error
-    optimizer, matched = trainer.optimizer, 0
     for updater, context in zip(trainer._updaters, trainer._contexts):
         matched = 0
         for index, parameter in enumerate(trainer._params):
             if f'{index}.0' not in arrays:
                 continue
             weight = parameter.data(context)
-            state = optimizer.create_state_multi_precision(index, weight)
+            state = trainer.optimizer.create_state_multi_precision(index, weight)
             for slot, array in enumerate(_slots(state)):
                 value = arrays.get(f'{index}.{slot}')
                 if value is None or value.shape != array.shape:

@@ -135,5 +135,5 @@ def _event_writer(folder: Path) -> Optional[Any]:
     try:
         from tensorboardX import SummaryWriter
     except ImportError:
-        return None  # an optional extra; the JSON log holds the same numbers
+        return None  # not worth ending a run for: the JSON log holds the same numbers
     return SummaryWriter(str(folder))
