@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         fit(job, start)
     except Stopped as stopped:
         if job.rank == 0:
-            print(f'Stopped; go on with: adaptis train {args.config} --output {output} --resume')
+            print('Stopped; go on with the same command and --resume.')
         return stopped.status
     if job.rank == 0:
         _finish(job)

@@ -125,7 +125,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(place: Path) -> None:
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=100)
     assert process.returncode == 130
-    assert 'go on with: adaptis train' in output and '--resume' in output
+    assert 'go on with the same command and --resume' in output
 
 
 @pytest.mark.parametrize('more, words', [
