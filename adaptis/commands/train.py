@@ -4,7 +4,6 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
-import os
 from pathlib import Path
 from typing import Any, Callable, List, Optional
 
@@ -108,6 +107,8 @@ def _system_maker(net: Any, config: TrainConfig) -> Callable[[str, StageConfig],
         if unknown:
             raise AdaptisError(f'The config key {name}.system has no {unknown[0]}; '
                                f'known: {", ".join(known)}.')
+        if stage:
+            AdaptISSystem(net, stage=name, **stage.system)  # its mistakes are told now, not later
     return lambda name, stage: AdaptISSystem(net, stage=name, **stage.system)
 
 
@@ -140,6 +141,6 @@ def _finish(job: Any) -> None:
     if count == 0:
         return
     metrics, settings = evaluate_net(job.net, job.held_out, job.config, count)
-    record = make_record(metrics, settings, label=os.path.basename(job.folder))
+    record = make_record(metrics, settings, label=job.folder.resolve().name)
     write_record(job.folder / 'evaluation.json', record)
     print(format_metrics(metrics))

@@ -21,12 +21,19 @@ def build_augmentation(name: str) -> Augmentation:
     test images were stored with, of random strength, and now and then JPEG compression (the
     authors' pictures are JPEGs).  'toy_v2': the same without blur and noise.
     'none': nothing.
+
+    Raises AdaptisError for another name.
     """
-    if name not in NAMES:
-        raise AdaptisError(f'There is no augmentation "{name}"; known: {", ".join(NAMES)}.')
+    check_augmentation(name)
     if name == 'none':
         return _unchanged
     return _Albumentations(_geometry() + (_degradation() if name == 'toy_v1' else []))
+
+
+def check_augmentation(name: str) -> None:
+    """Raise AdaptisError if there is no augmentation of this name."""
+    if name not in NAMES:
+        raise AdaptisError(f'There is no augmentation "{name}"; known: {", ".join(NAMES)}.')
 
 
 def random_crop(sample: Sample, side: int, rng: np.random.Generator) -> Sample:

@@ -7,8 +7,13 @@ from typing import Dict, List, Optional, Sequence
 
 import numpy as np
 
-from adaptis.data.augment import Augmentation, build_augmentation, random_crop
-from adaptis.data.points import sample_points
+from adaptis.data.augment import (
+    Augmentation,
+    build_augmentation,
+    check_augmentation,
+    random_crop,
+)
+from adaptis.data.points import check_strategy, sample_points
 from adaptis.errors import AdaptisError
 from adaptis.types import Sample
 
@@ -33,6 +38,9 @@ class BatchSource:
     augmentation, strategy, min_object_area : see ``build_augmentation`` and ``sample_points``
     crop, crop_until : steps before ``crop_until`` give random squares of side ``crop``
     rank, world : this process and the number of processes that share every batch
+    shuffle : False takes the images in their order
+
+    Raises AdaptisError for names that do not exist, or fewer images than a batch has.
     """
 
     dataset: Sequence[Sample]
@@ -50,6 +58,8 @@ class BatchSource:
     _cache: dict = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        check_augmentation(self.augmentation)
+        check_strategy(self.strategy)
         if len(self) == 0:
             raise AdaptisError(
                 f'A batch of {self.batch_size * self.world} images cannot be taken from '

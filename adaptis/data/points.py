@@ -32,9 +32,10 @@ def sample_points(instances: np.ndarray, n: int, rng: np.random.Generator, *,
     points : float32 (n, 2), row and column
     masks : int8 (n, H, W), 1 inside the object of the point, 0 outside, -1 ignore.  Where there is
         no object to choose, points fall anywhere and all of their masks are -1.
+
+    Raises AdaptisError for another strategy.
     """
-    if strategy not in STRATEGIES:
-        raise AdaptisError(f'There is no point sampling "{strategy}"; known: {STRATEGIES}.')
+    check_strategy(strategy)
     flat = instances.ravel()
     areas = np.bincount(flat)
     ignored = [i for i in ignored if i < len(areas)]
@@ -51,6 +52,12 @@ def sample_points(instances: np.ndarray, n: int, rng: np.random.Generator, *,
     if ignored:
         masks[:, np.isin(instances, ignored)] = -1
     return _coordinates(pixels, instances.shape), masks
+
+
+def check_strategy(name: str) -> None:
+    """Raise AdaptisError if there is no point sampling of this name."""
+    if name not in STRATEGIES:
+        raise AdaptisError(f'There is no point sampling "{name}"; known: {", ".join(STRATEGIES)}.')
 
 
 def _by_object(flat: np.ndarray, areas: np.ndarray, eligible: np.ndarray, n: int,

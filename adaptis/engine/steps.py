@@ -6,7 +6,7 @@ from typing import Any, Dict, List, Sequence
 
 import numpy as np
 
-from adaptis.config import StageConfig
+from adaptis.config import OptimizerConfig, StageConfig
 from adaptis.data.batches import Batch
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
@@ -14,15 +14,23 @@ from adaptis.runtime import mx
 
 def make_trainer(system: Any, stage: StageConfig, kvstore: Any, done: int = 0) -> Any:
     """A ``gluon.Trainer`` that has made ``done`` steps (Adam's bias correction counts them)."""
-    config = stage.optimizer
+    # Updates are made here, not on the kvstore: its states could only be had by pickle.
+    return mx.gluon.Trainer(system.parameters(), make_optimizer(stage.optimizer, done),
+                            kvstore=kvstore, update_on_kvstore=False)
+
+
+def make_optimizer(config: OptimizerConfig, done: int = 0) -> Any:
+    """The MXNet optimizer of a config; AdaptisError if there is none of this name or option."""
+    for key, value in config.options.items():
+        if not isinstance(value, (bool, int, float)):
+            raise AdaptisError(f'The optimizer option "{key}" is {value!r}: it must be a number '
+                               '(YAML takes 1e-8 for text: write 1.0e-8).')
     options = {'learning_rate': config.lr, 'wd': config.wd, 'begin_num_update': done,
                **config.options}
     if config.clip_gradient is not None:
         options['clip_gradient'] = config.clip_gradient
     try:
-        # Updates are made here, not on the kvstore: its states could only be had by pickle.
-        return mx.gluon.Trainer(system.parameters(), config.name, options, kvstore=kvstore,
-                                update_on_kvstore=False)
+        return mx.optimizer.create(config.name, **options)
     except (ValueError, TypeError) as error:
         raise AdaptisError(f'The optimizer "{config.name}" cannot be built: {error}.') from error
 
@@ -62,11 +70,16 @@ def train_step(system: Any, trainer: Any, batch: Batch, contexts: Sequence[Any],
 
 def split(batch: Batch, parts: int) -> List[Batch]:
     """Cut every array into equal parts along its first axis (images, or points image by image)."""
-    if len(batch['image']) % parts:
-        raise AdaptisError(f'A batch of {len(batch["image"])} images cannot be split into {parts} '
-                           'equal parts: change batch_size, micro_batch or --ctx.')
+    check_split(len(batch['image']), parts)
     pieces = {key: np.split(value, parts) for key, value in batch.items()}
     return [{key: pieces[key][i] for key in batch} for i in range(parts)]
+
+
+def check_split(images: int, parts: int) -> None:
+    """Raise AdaptisError if a batch of so many images has no such equal parts."""
+    if images % parts:
+        raise AdaptisError(f'A batch of {images} images cannot be split into {parts} equal parts: '
+                           'change batch_size, micro_batch or --ctx.')
 
 
 def seed_everything(seed: int, index: int, step: int) -> None:

@@ -17,7 +17,14 @@ from adaptis.engine.checkpoint import Checkpoint, CheckpointFolder, Position, lo
 from adaptis.engine.distributed import for_stage
 from adaptis.engine.logs import Averages, RunLog, StageBar
 from adaptis.engine.schedules import build_schedule
-from adaptis.engine.steps import make_trainer, prepare_gradients, seed_everything, train_step
+from adaptis.engine.steps import (
+    check_split,
+    make_optimizer,
+    make_trainer,
+    prepare_gradients,
+    seed_everything,
+    train_step,
+)
 from adaptis.engine.stopping import Stopped, StopRequest, agree
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import provenance
@@ -91,6 +98,9 @@ class _StageRun:
                               crop_until=self.total - stage.full_size_steps)
         self.schedule = build_schedule(stage.optimizer, self.total)
         self.pieces = stage.batch_size // (stage.micro_batch or stage.batch_size)
+        # Mistakes, even of the last stage, are told before the first step.
+        make_optimizer(stage.optimizer)
+        check_split(stage.batch_size, len(run.contexts) * self.pieces)
         self.best: Optional[float] = None
         self.metrics: Dict[str, float] = {}
 

@@ -76,6 +76,14 @@ def test_images_of_different_sizes_are_named() -> None:
         BatchSource(Unequal(2), batch_size=2, points=1).batch(0)
 
 
+@pytest.mark.parametrize('options, words', [
+    ({'augmentation': 'toy_v3'}, 'no augmentation "toy_v3"'),
+    ({'strategy': 'grid'}, 'no point sampling "grid"')])
+def test_names_are_checked_before_the_first_batch(options: dict, words: str) -> None:
+    with pytest.raises(AdaptisError, match=words):
+        BatchSource(MadeUp(8), batch_size=2, points=1, **options)
+
+
 def test_a_batch_larger_than_the_data_is_refused() -> None:
     with pytest.raises(AdaptisError, match='batch of 8 images cannot be taken from 7'):
         BatchSource(MadeUp(7), batch_size=4, points=1, world=2)

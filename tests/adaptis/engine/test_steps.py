@@ -7,6 +7,7 @@ from toy_setup import TinyNet, TinySystem, tiny_net
 
 from adaptis.config import OptimizerConfig, StageConfig
 from adaptis.engine.steps import (
+    make_optimizer,
     make_trainer,
     prepare_gradients,
     seed_everything,
@@ -69,6 +70,11 @@ def test_options_reach_the_optimizer() -> None:
 def test_an_optimizer_that_does_not_exist_is_named(optimizer: dict) -> None:
     with pytest.raises(AdaptisError, match='optimizer "(adamant|sgd)" cannot be built'):
         after([mx.cpu()], 1, **optimizer)
+
+
+def test_an_option_that_yaml_takes_for_text_is_named() -> None:
+    with pytest.raises(AdaptisError, match='option "epsilon" is \'1e-8\': .* write 1.0e-8'):
+        make_optimizer(OptimizerConfig(lr=0.1, options={'epsilon': '1e-8'}))
 
 
 def test_a_batch_that_cannot_be_split_is_refused() -> None:

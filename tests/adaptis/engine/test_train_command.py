@@ -150,6 +150,10 @@ def test_mistakes_are_one_sentence(place: Path, capsys: pytest.CaptureFixture, m
     ('model.colour=red', 'has no option colour'),
     ('model.name=unet', 'no network "unet"'),
     ('instances.system.loss=bce', 'instances.system has no loss'),
+    ('instances.system.instance_loss=l2', 'l2'),
+    ('proposals.optimizer.name=adamant', 'optimizer "adamant" cannot be built'),
+    ('data.version=toy_v3', 'no augmentation "toy_v3"'),
+    ('proposals.sampling=grid', 'no point sampling "grid"'),
     ('instances.batch_size=7', 'cannot be taken from 6'),
     ('instances.optimizer.lr=1e30', 'lower the learning rate'),
 ])

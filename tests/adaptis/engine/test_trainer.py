@@ -106,6 +106,15 @@ def test_a_loss_that_is_not_finite_ends_the_run(data: Path, tmp_path: Path) -> N
     assert run.checkpoints.latest() is None
 
 
+def test_what_devices_cannot_share_is_refused_before_the_first_step(data: Path,
+                                                                    tmp_path: Path) -> None:
+    run = make_run(data, tmp_path / 'run')
+    run.contexts = [mx.cpu(i) for i in range(3)]
+    with pytest.raises(AdaptisError, match='4 images cannot be split into 3'):
+        fit(run)
+    assert not list(run.folder.iterdir())
+
+
 def test_epochs_count_whole_batches(data: Path, tmp_path: Path) -> None:
     run = make_run(data, tmp_path / 'run')
     stage = replace(run.config.instances, steps=None, epochs=3)  # 11 images, batches of 4
