@@ -121,11 +121,12 @@ def test_every_kind_of_image_works(checkpoint, tmp_path, shape, kind):
     (lambda data: b'', 'a.png is empty'), (lambda data: data[:-40], 'a.png is cut short'),
     (lambda data: data[:60] + data[-12:], 'a.png is not an image'),
     (lambda data: b'hello', 'a.png is not an image')])
-def test_broken_images_are_one_sentence_each(checkpoint, folder, tmp_path, capfd, content, message):
+def test_broken_images_are_one_sentence_each(checkpoint, folder, tmp_path, capsys, content,
+                                             message):
     (folder / 'a.png').write_bytes(content((folder / 'a.png').read_bytes()))
     assert main(['predict', str(folder / 'a.png'), '--checkpoint', checkpoint,
                  '--out', str(tmp_path / 'out')]) == 1
-    said = capfd.readouterr().err.splitlines()
+    said = capsys.readouterr().err.splitlines()
     assert message in said[0] and '1 of 1 images' in said[1] and len(said) == 2
 
 
