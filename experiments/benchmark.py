@@ -92,7 +92,7 @@ def training(width: int) -> Dict[str, Any]:
 
 def variants(width: int) -> Dict[str, Any]:
     """A training step of 4 images x 12 points on 96x96, under other settings of MXNet."""
-    threads = str(os.cpu_count() or 1)
+    threads = str(len(os.sched_getaffinity(0)))
     no_subgraphs = {'OMP_NUM_THREADS': threads, 'MXNET_SUBGRAPH_BACKEND': 'NONE'}
     seconds = {
         'plain, default environment': _step_in({'OMP_NUM_THREADS': threads}, width, plain=True),

@@ -56,7 +56,7 @@ def run(count: int, out: Path, seed: int) -> None:
     except ValueError as error:  # how toy_data says what a user can mend
         raise AdaptisError(str(error)) from error
     samples = ToyDataset(toy, 'test')
-    predictor = load_predictor(settings='toy_v1')
+    predictor = load_predictor()
     print('Segmenting them with the shipped AdaptIS ...')
     began = time.perf_counter()
     metrics, rows = _segment(predictor, samples, count, out)

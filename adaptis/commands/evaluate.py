@@ -20,7 +20,14 @@ from adaptis.evaluation.pq import evaluate_with_panopticapi
 from adaptis.evaluation.record import make_record, sha256, write_record
 from adaptis.evaluation.report import format_metrics
 from adaptis.evaluation.run import Evaluator, evaluate_folders
-from adaptis.inference.settings import PRESETS, SAMPLING, Settings
+from adaptis.inference.settings import (
+    PRESETS,
+    SAMPLING,
+    SHIPPED,
+    Settings,
+    default_preset,
+    get_settings,
+)
 from adaptis.types import TOY_TAXONOMY, PanopticResult, Sample
 
 HELP = """Measure PQ, AP and mIoU: of a trained network on the toy data (--data, --split) or on one
@@ -44,8 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     network.add_argument('--image', type=Path, help='one picture instead of a data set')
     network.add_argument('--ids', type=Path, metavar='PNG', help='object ids of --image')
     network.add_argument('--limit', type=int, metavar='N', help='only the first N images')
-    network.add_argument('--preset', choices=sorted(PRESETS), default='toy_v1',
-                         help='thresholds of a data set (default: %(default)s)')
+    network.add_argument('--preset', choices=sorted(PRESETS),
+                         help='thresholds (default: toy_v1_cpu for the network that ships, '
+                             'else toy_v1)')
     network.add_argument('--sampling', choices=SAMPLING,
                          help="where candidate points come from (default: the preset's)")
     network.add_argument('--flip', action='store_true', default=None,
@@ -140,7 +148,7 @@ def _measure_network(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str
         evaluator.add_sample(index, dataset[index], result)
         seconds += elapsed
     settings = {'checkpoint': checkpoint, 'data': args.data or args.image, 'split': args.split,
-                'limit': args.limit, 'preset': args.preset,
+                'limit': args.limit, 'preset': args.preset or default_preset(args.checkpoint),
                 'inference': dataclasses.asdict(job.settings), 'processes': args.processes,
                 'seconds_per_image': round(seconds / count, 4)}
     return evaluator.result(), settings
@@ -216,11 +224,10 @@ def _settings(args: argparse.Namespace) -> Settings:
             raise AdaptisError(f'--set {text}: the value is not YAML.') from error
     asked = {'sampling': args.sampling, 'flip': args.flip}
     changes.update({k: v for k, v in asked.items() if v is not None})
-    return PRESETS[args.preset].replace(**changes)
+    return get_settings(args.preset or default_preset(args.checkpoint)).replace(**changes)
 
 
 def _checkpoint_facts(path: Optional[Path]) -> dict[str, Any]:
-    from adaptis.inference.predictor import SHIPPED  # loads MXNet
     from adaptis.model.zoo import PRETRAINED
     path = PRETRAINED.get(str(path or SHIPPED), path)
     return {'file': path.name, 'sha256': sha256(path)}

@@ -16,7 +16,13 @@ from adaptis.errors import AdaptisError
 from adaptis.evaluation.coco import InstancesWriter, PanopticWriter
 from adaptis.files import list_images, read_image, write_image
 from adaptis.inference.predictor import Predictor, load_predictor
-from adaptis.inference.settings import PRESETS, SAMPLING, Settings
+from adaptis.inference.settings import (
+    PRESETS,
+    SAMPLING,
+    Settings,
+    default_preset,
+    get_settings,
+)
 from adaptis.runtime import context
 
 HELP = """Segment an image or every image of a folder.  Writes, into the output folder,
@@ -31,8 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--checkpoint', type=Path,
                         help='a trained network (default: the toy network that ships)')
     parser.add_argument('--ctx', default='auto', help='auto, cpu, gpu or gpu:0 (default: auto)')
-    parser.add_argument('--preset', choices=sorted(PRESETS), default='toy_v1',
-                        help='thresholds of a data set (default: %(default)s)')
+    parser.add_argument('--preset', choices=sorted(PRESETS),
+                        help='thresholds (default: toy_v1_cpu for the network that ships, '
+                        'else toy_v1)')
     parser.add_argument('--sampling', choices=SAMPLING,
                         help='where candidate points come from (default: the preset\'s)')
     parser.add_argument('--flip', action='store_true', default=None,
@@ -59,7 +66,8 @@ def run(args: argparse.Namespace) -> int:
 def _settings(args: argparse.Namespace) -> Settings:
     asked = {'sampling': args.sampling, 'flip': args.flip,
              'tile': tuple(args.tile) if args.tile else None}
-    return PRESETS[args.preset].replace(**{k: v for k, v in asked.items() if v is not None})
+    settings = get_settings(args.preset or default_preset(args.checkpoint))
+    return settings.replace(**{k: v for k, v in asked.items() if v is not None})
 
 
 def _panoptic(predictor: Predictor, paths: Sequence[Path], args: argparse.Namespace) -> int:

@@ -13,10 +13,8 @@ from adaptis.inference.encoded_image import EncodedImage
 from adaptis.inference.greedy import proposal_map
 from adaptis.inference.merge import to_panoptic
 from adaptis.inference.panoptic import Segmentation, segment, segment_tiles
-from adaptis.inference.settings import Settings, get_settings
+from adaptis.inference.settings import SHIPPED, Settings, default_preset, get_settings
 from adaptis.types import TOY_TAXONOMY, PanopticResult, Taxonomy
-
-SHIPPED = 'toy_v1'  # the checkpoint inside the package
 
 Number = Union[float, Sequence[float], np.ndarray]
 
@@ -145,7 +143,7 @@ class Predictor:
 
 
 def predict(image: Union[PathLike, np.ndarray], checkpoint: Optional[PathLike] = None,
-            settings: Union[str, Settings] = 'toy_v1') -> PanopticResult:
+            settings: Union[str, Settings, None] = None) -> PanopticResult:
     """Segment one picture (a path or an array); for several, make a :class:`Predictor` once.
 
     ``checkpoint`` is by default the one that ships.  Raises AdaptisError if either is no good.
@@ -155,13 +153,15 @@ def predict(image: Union[PathLike, np.ndarray], checkpoint: Optional[PathLike] =
 
 
 def load_predictor(checkpoint: Optional[PathLike] = None,
-                   settings: Union[str, Settings] = 'toy_v1', ctx: Any = None) -> Predictor:
+                   settings: Union[str, Settings, None] = None,
+                   ctx: Any = None) -> Predictor:
     """A :class:`Predictor` with the network of a checkpoint, by default the one that ships.
 
-    With ``settings.official`` the network, too, has the official code's flaws.
+    ``settings`` are by default the preset for that network (``default_preset``).  With
+    ``settings.official`` the network, too, has the official code's flaws.
     """
     from adaptis.model import load_model  # loads MXNet
-    settings = get_settings(settings)
+    settings = get_settings(settings or default_preset(checkpoint))
     net = load_model(checkpoint or SHIPPED, ctx=ctx, official=settings.official)
     net.hybridize()
     return Predictor(net, settings, ctx=ctx)
