@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import importlib
 import importlib.util
-import os
 import warnings
 from typing import Any, Callable, Dict, List
 
@@ -16,9 +15,6 @@ from adaptis import machine
 from adaptis.errors import AdaptisError
 
 _MODULES = {'mx': 'mxnet', 'gluoncv': 'gluoncv'}
-
-# What MXNet reads from the environment while it loads; a value the user has set stays.
-_ENVIRONMENT_DEFAULTS: Dict[str, str] = {}
 
 # What libmxnet.so of mxnet-cu112 links to, or what those open in turn, dependencies first.
 _CUDA_LIBRARIES = (
@@ -94,8 +90,6 @@ def preload_cuda(paths: Dict[str, str], load: Callable[..., Any] = ctypes.CDLL) 
 
 
 def _import(module: str) -> Any:
-    for key, value in _ENVIRONMENT_DEFAULTS.items():
-        os.environ.setdefault(key, value)
     if module == 'gluoncv':
         _refuse_torch()
     try:

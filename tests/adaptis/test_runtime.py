@@ -66,14 +66,6 @@ def test_names_that_are_there_stay_and_missing_ones_come_back():
         numpy.npv(1)
 
 
-def test_environment_defaults_yield_to_the_user(monkeypatch):
-    monkeypatch.setattr(runtime, '_ENVIRONMENT_DEFAULTS', dict(A_SETTING='ours', B_SETTING='ours'))
-    monkeypatch.setenv('A_SETTING', 'theirs')
-    monkeypatch.delenv('B_SETTING', raising=False)
-    runtime._import('json')
-    assert (os.environ['A_SETTING'], os.environ.pop('B_SETTING')) == ('theirs', 'ours')
-
-
 def test_unknown_names_are_attribute_errors():
     with pytest.raises(AttributeError, match='nothing'):
         _ = runtime.nothing

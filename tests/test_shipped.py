@@ -1,0 +1,31 @@
+"""The network that ships: there, small, and as good as the README says, roughly."""
+from __future__ import annotations
+
+from adaptis.evaluation.run import Evaluator
+from adaptis.inference.predictor import load_predictor
+from adaptis.model.zoo import PRETRAINED, load_model, read_info
+from adaptis.types import TOY_TAXONOMY, Sample
+from toy_data import ToySettings, render
+
+
+def test_it_is_small_and_says_where_it_comes_from():
+    path = PRETRAINED['toy_v1']
+    assert path.stat().st_size < 5_000_000
+    info = read_info(path)
+    assert info['config']['instances']['steps'] == 11000
+    assert info['trained']['log'] == 'experiments/logs/toy_v1_cpu.jsonl'
+    assert load_model('toy_v1').has_proposals
+
+
+def test_it_finds_the_objects_of_new_images():
+    predictor, evaluator = load_predictor(), Evaluator(TOY_TAXONOMY)
+    for index in range(4):
+        image, ids = render(ToySettings.default('v1', seed=11), 'test', index)
+        ids = ids.astype('int32')
+        sample = Sample(image=image, instances=ids, semantic=(ids > 0).astype('int32'),
+                        classes={int(i): 1 for i in set(ids.ravel()) if i})
+        evaluator.add_sample(index, sample, predictor.set_image(image).panoptic())
+    metrics = evaluator.result()
+    assert metrics['ap']['ap50'] > 0.7           # 0.86 on the whole test set
+    assert metrics['pq']['Things']['pq'] > 0.65  # 0.79
+    assert metrics['pq']['Stuff']['pq'] > 0.95   # 0.995
