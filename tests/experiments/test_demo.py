@@ -19,7 +19,7 @@ def network(monkeypatch):
     mx.random.seed(0)
     net = get_model('adaptis_toy', width=4)
     net.initialize(mx.init.Xavier(magnitude=4))
-    monkeypatch.setattr(demo, 'load_predictor', lambda settings: Predictor(net, settings))
+    monkeypatch.setattr(demo, 'load_predictor', lambda: Predictor(net))
 
 
 def start(monkeypatch, *arguments):
@@ -51,7 +51,7 @@ def test_mistakes_are_one_sentence(network, monkeypatch, tmp_path, capsys, argum
 
 
 def test_a_missing_network_is_one_sentence(monkeypatch, tmp_path, capsys):
-    def missing(settings):
+    def missing():
         raise AdaptisError('toy_v1.params does not exist.')
     monkeypatch.setattr(demo, 'load_predictor', missing)
     assert start(monkeypatch, '--images', 1, '--out', tmp_path) == 1
