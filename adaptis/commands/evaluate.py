@@ -13,6 +13,7 @@ import numpy as np
 import yaml
 from tqdm import tqdm
 
+from adaptis.commands.options import add_network_options, chosen_preset, chosen_settings
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.coco import PanopticFolder, PanopticWriter
 from adaptis.evaluation.parallel import ordered_map
@@ -20,14 +21,7 @@ from adaptis.evaluation.pq import evaluate_with_panopticapi
 from adaptis.evaluation.record import make_record, sha256, write_record
 from adaptis.evaluation.report import format_metrics
 from adaptis.evaluation.run import Evaluator, evaluate_folders
-from adaptis.inference.settings import (
-    PRESETS,
-    SAMPLING,
-    SHIPPED,
-    Settings,
-    default_preset,
-    get_settings,
-)
+from adaptis.inference.settings import SHIPPED, Settings
 from adaptis.types import TOY_TAXONOMY, PanopticResult, Sample
 
 HELP = """Measure PQ, AP and mIoU: of a trained network on the toy data (--data, --split) or on one
@@ -44,20 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     files.add_argument('--panopticapi', action='store_true',
                        help='compute PQ with the official panopticapi, where it is installed')
     network = parser.add_argument_group('measure a network')
-    network.add_argument('--checkpoint', type=Path, help='default: the toy network that ships')
-    network.add_argument('--ctx', default='auto', help='auto, cpu, gpu or gpu:0 (default: auto)')
+    add_network_options(network)
     network.add_argument('--data', type=Path, metavar='DIR', help='toy data set')
     network.add_argument('--split', default='test', help='default: %(default)s')
     network.add_argument('--image', type=Path, help='one picture instead of a data set')
     network.add_argument('--ids', type=Path, metavar='PNG', help='object ids of --image')
     network.add_argument('--limit', type=int, metavar='N', help='only the first N images')
-    network.add_argument('--preset', choices=sorted(PRESETS),
-                         help='thresholds (default: toy_v1_cpu for the network that ships, '
-                             'else toy_v1)')
-    network.add_argument('--sampling', choices=SAMPLING,
-                         help="where candidate points come from (default: the preset's)")
-    network.add_argument('--flip', action='store_true', default=None,
-                         help='average with the mirrored image: twice the time')
     network.add_argument('--set', action='append', default=[], metavar='KEY=VALUE',
                          help='change an inference setting, e.g. max_candidates=400')
     network.add_argument('--processes', '--workers', type=int, default=1, metavar='N',
@@ -148,7 +134,7 @@ def _measure_network(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str
         evaluator.add_sample(index, dataset[index], result)
         seconds += elapsed
     settings = {'checkpoint': checkpoint, 'data': args.data or args.image, 'split': args.split,
-                'limit': args.limit, 'preset': args.preset or default_preset(args.checkpoint),
+                'limit': args.limit, 'preset': chosen_preset(args),
                 'inference': dataclasses.asdict(job.settings), 'processes': args.processes,
                 'seconds_per_image': round(seconds / count, 4)}
     return evaluator.result(), settings
@@ -222,9 +208,7 @@ def _settings(args: argparse.Namespace) -> Settings:
             changes[key] = yaml.safe_load(value)
         except yaml.YAMLError as error:
             raise AdaptisError(f'--set {text}: the value is not YAML.') from error
-    asked = {'sampling': args.sampling, 'flip': args.flip}
-    changes.update({k: v for k, v in asked.items() if v is not None})
-    return get_settings(args.preset or default_preset(args.checkpoint)).replace(**changes)
+    return chosen_settings(args, **changes)
 
 
 def _checkpoint_facts(path: Optional[Path]) -> dict[str, Any]:

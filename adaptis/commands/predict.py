@@ -12,17 +12,11 @@ import numpy as np
 from tqdm import tqdm
 
 from adaptis import viz
+from adaptis.commands.options import add_network_options, chosen_settings
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.coco import InstancesWriter, PanopticWriter
 from adaptis.files import list_images, read_image, write_image
 from adaptis.inference.predictor import Predictor, load_predictor
-from adaptis.inference.settings import (
-    PRESETS,
-    SAMPLING,
-    Settings,
-    default_preset,
-    get_settings,
-)
 from adaptis.runtime import context
 
 HELP = """Segment an image or every image of a folder.  Writes, into the output folder,
@@ -34,16 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument('input', type=Path, metavar='IMAGE_OR_FOLDER')
     parser.add_argument('--out', type=Path, required=True, metavar='DIR')
-    parser.add_argument('--checkpoint', type=Path,
-                        help='a trained network (default: the toy network that ships)')
-    parser.add_argument('--ctx', default='auto', help='auto, cpu, gpu or gpu:0 (default: auto)')
-    parser.add_argument('--preset', choices=sorted(PRESETS),
-                        help='thresholds (default: toy_v1_cpu for the network that ships, '
-                        'else toy_v1)')
-    parser.add_argument('--sampling', choices=SAMPLING,
-                        help='where candidate points come from (default: the preset\'s)')
-    parser.add_argument('--flip', action='store_true', default=None,
-                        help='average with the mirrored image: twice the time')
+    add_network_options(parser)
     parser.add_argument('--tile', type=int, nargs=2, metavar=('H', 'W'),
                         help='cut large images into overlapping tiles of this size')
     parser.add_argument('--click', type=float, nargs=2, action='append', metavar=('X', 'Y'),
@@ -54,20 +39,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Segment all that can be; raises AdaptisError at the end if some could not."""
     paths = list_images(args.input)
-    predictor = load_predictor(args.checkpoint, _settings(args), context(args.ctx)[0])
+    settings = chosen_settings(args, **({'tile': tuple(args.tile)} if args.tile else {}))
+    predictor = load_predictor(args.checkpoint, settings, context(args.ctx)[0])
     work = _clicks if args.click else _panoptic
     failed = work(predictor, paths, args)
     if failed:
         raise AdaptisError(f'{failed} of {len(paths)} images could not be segmented (see above).')
     print(f'Wrote the results for {len(paths)} image{"s" * (len(paths) > 1)} to {args.out}.')
     return 0
-
-
-def _settings(args: argparse.Namespace) -> Settings:
-    asked = {'sampling': args.sampling, 'flip': args.flip,
-             'tile': tuple(args.tile) if args.tile else None}
-    settings = get_settings(args.preset or default_preset(args.checkpoint))
-    return settings.replace(**{k: v for k, v in asked.items() if v is not None})
 
 
 def _panoptic(predictor: Predictor, paths: Sequence[Path], args: argparse.Namespace) -> int:
