@@ -172,7 +172,6 @@ def load_optimizer(trainer: Any, path: Path) -> None:
 
 def _fill(folder: Path, net: Any, trainer: Any, state: Dict[str, Any]) -> None:
     save_model(net, folder / 'net.params', {k: state[k] for k in ('position', 'metrics')})
-    read_arrays(folder / 'net.params')  # MXNet overlooks a disk that fills up with the last bytes
     buffer = io.BytesIO()  # on a full disk NumPy's archive would complain a second time
     np.savez(buffer, **optimizer_arrays(trainer))
     (folder / 'optimizer.npz').write_bytes(buffer.getvalue())
