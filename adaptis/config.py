@@ -7,7 +7,7 @@ import operator
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import yaml
 
@@ -17,10 +17,11 @@ from adaptis.files import atomic_write
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which images: ``root/split`` to learn from, ``root/val_split`` to validate on."""
+    """Which images: ``split`` to learn from, ``val_split`` to validate on."""
 
     root: str
-    version: str                          # augmentation: toy_v1, toy_v2 or none
+    augmentation: str                     # toy_v1, toy_v2, cityscapes, vistas, coco or none
+    dataset: str = 'toy'                  # toy, cityscapes, vistas or coco: the layout of ``root``
     split: str = 'train'
     val_split: str = 'test'
 
@@ -31,6 +32,7 @@ class OptimizerConfig:
 
     lr: float
     name: str = 'adam'
+    backbone_lr_mult: float = 1.0          # of what ``pretrained_base`` loads
     wd: float = 0.0
     clip_gradient: Optional[float] = None  # element by element, as MXNet does
     options: Dict[str, Any] = field(default_factory=dict)  # beta1, momentum, ...
@@ -39,6 +41,7 @@ class OptimizerConfig:
     cooldown_steps: int = 0                # cooldown: constant but for so many last steps
     power: float = 0.9                     # poly
     milestones: List[float] = field(default_factory=list)  # step: shares of the run, e.g. [.7, .9]
+    milestone_epochs: List[float] = field(default_factory=list)  # step: or epochs, e.g. [240, 250]
     factor: float = 0.1                    # step
     warmup_steps: int = 0                  # linear, from 0
 
@@ -55,9 +58,23 @@ class StageConfig:
     micro_batch: Optional[int] = None      # images per forward pass; gradients are summed up
     sampling: str = 'objects'              # objects (paper, appendix A) or uniform
     min_object_area: int = 1               # pixels
-    crop: Optional[int] = None             # learn from random squares of this side
+    ignore_object_prob: float = 0.0        # chance of a point to lie on an ignored region
+    background_prob: float = 0.0           # chance of a point to lie on no object
+    crop: Optional[Union[int, List[int]]] = None  # learn from random parts: side or [h, w]
+    scale: Optional[List[float]] = None    # rescaled by a random factor of this range before
+    short_side: Optional[int] = None       # rescaled to this shorter side before that
+    max_side: Optional[int] = None         # and to no more than this longer one
+    empty_crop_prob: float = 1.0           # chance to keep a part that shows no object
     full_size_steps: int = 0               # but from whole images in the last steps
+    precision: str = 'float32'             # or amp: half precision where MXNet offers it
     system: Dict[str, Any] = field(default_factory=dict)  # arguments of AdaptISSystem
+
+    @property
+    def crop_size(self) -> Optional[Tuple[int, int]]:
+        """Height and width of ``crop``."""
+        if isinstance(self.crop, list):
+            return self.crop[0], self.crop[1]
+        return (self.crop, self.crop) if self.crop else None
 
 
 @dataclass(frozen=True)
@@ -67,6 +84,15 @@ class ValidationConfig:
     every: int = 500                       # steps; 0 = never
     images: int = 64
     points: int = 8
+
+
+@dataclass(frozen=True)
+class RowConfig:
+    """The row of a published table that a config measures, by its names in ``published.yaml``."""
+
+    table: str
+    row: str
+    paper: str = 'adaptis'
 
 
 @dataclass(frozen=True)
@@ -85,6 +111,9 @@ class TrainConfig:
     checkpoint_steps: Optional[int] = None
     evaluation_images: Optional[int] = None  # of data.val_split, when trained; null = all, 0 = none
     validation: ValidationConfig = field(default_factory=ValidationConfig)
+    inference: Dict[str, Any] = field(default_factory=dict)  # preset, and settings that differ
+    row: Optional[RowConfig] = None
+    checkpoint: Optional[str] = None         # trained parameters to measure, if there are any
 
     def to_dict(self) -> Dict[str, Any]:
         """As plain data, what a checkpoint stores."""
@@ -96,8 +125,14 @@ _LEAST = {'seed': 0, 'workers': 0, 'log_every': 0, 'pictures_every': 0, 'checkpo
           'checkpoint_steps': 1, 'evaluation_images': 0, 'validation.every': 0,
           'validation.images': 1, 'validation.points': 1}
 _LEAST_OF_STAGE = {'batch_size': 1, 'points': 1, 'steps': 1, 'epochs': 1, 'micro_batch': 1,
-                   'min_object_area': 0, 'crop': 1, 'full_size_steps': 0,
-                   'optimizer.warmup_steps': 0, 'optimizer.cooldown_steps': 0}
+                   'min_object_area': 0, 'full_size_steps': 0, 'short_side': 1, 'max_side': 1,
+                   'ignore_object_prob': 0, 'background_prob': 0, 'empty_crop_prob': 0,
+                   'optimizer.warmup_steps': 0, 'optimizer.cooldown_steps': 0,
+                   'optimizer.backbone_lr_mult': 0}
+PRECISIONS = ('float32', 'amp')
+
+# Keys of other versions of this program, and what became of them.
+_RENAMED = {'data.version': 'data.augmentation'}
 
 
 def load_config(path: Union[str, Path], overrides: Sequence[str] = ()) -> TrainConfig:
@@ -118,6 +153,30 @@ def load_config(path: Union[str, Path], overrides: Sequence[str] = ()) -> TrainC
     config = _build(TrainConfig, content, str(path), '')
     _check(config, str(path))
     return config
+
+
+def stored_config(content: Mapping[str, Any], where: str) -> TrainConfig:
+    """The config that a checkpoint stores, also one of an older version of this program.
+
+    Raises AdaptisError, naming ``where`` it is stored, if it is of a newer version.
+    """
+    data = dict(content.get('data') or {})
+    if 'version' in data:
+        data['augmentation'] = data.pop('version')
+    return _build(TrainConfig, {**content, 'data': data}, where, '')
+
+
+def inference_settings(config: TrainConfig) -> Any:
+    """The ``Settings`` of ``config.inference``.
+
+    Without a preset there, the one named as the augmentation, or as the data set.
+    Raises AdaptisError for a preset or setting that does not exist.
+    """
+    from adaptis.inference.settings import PRESETS, get_settings
+    changes = dict(config.inference)
+    names = (config.data.augmentation, config.data.dataset, 'toy_v1')
+    preset = changes.pop('preset', next(n for n in names if n in PRESETS))
+    return get_settings(preset).replace(**changes)
 
 
 def write_config(config: TrainConfig, path: Path) -> None:
@@ -165,6 +224,9 @@ def _build(cls: type, content: Any, path: str, where: str) -> Any:
     hints = typing.get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls)}
     for key in content:
+        if f'{where}{key}' in _RENAMED:
+            raise AdaptisError(f'{path}: the key {where}{key} is now called '
+                               f'{_RENAMED[where + key]}: rename it.')
         if key not in fields:
             raise AdaptisError(f'{path}: unknown key {where}{key}{_suggest(str(key), fields)}.')
     for name, spec in fields.items():
@@ -179,8 +241,8 @@ def _build(cls: type, content: Any, path: str, where: str) -> Any:
 def _convert(hint: Any, value: Any, path: str, key: str) -> Any:
     """``value`` as the type ``hint``, or an AdaptisError."""
     arguments = typing.get_args(hint)
-    if type(None) in arguments:
-        return None if value is None else _convert(arguments[0], value, path, key)
+    if typing.get_origin(hint) is Union:
+        return _convert_union(arguments, value, path, key)
     if dataclasses.is_dataclass(hint):
         return _build(hint, value, path, key + '.')
     if typing.get_origin(hint) is list and isinstance(value, list):
@@ -194,6 +256,14 @@ def _convert(hint: Any, value: Any, path: str, key: str) -> Any:
         return value
     name = getattr(typing.get_origin(hint) or hint, '__name__', str(hint))
     raise AdaptisError(f'{path}: {key} must be of type {name}, not {value!r}.')
+
+
+def _convert_union(hints: Sequence[Any], value: Any, path: str, key: str) -> Any:
+    """``value`` as None if it may be, a list as the list among ``hints``, else as the first."""
+    if value is None and type(None) in hints:
+        return None
+    lists = [hint for hint in hints if typing.get_origin(hint) is list]
+    return _convert(lists[0] if lists and isinstance(value, list) else hints[0], value, path, key)
 
 
 def _as_float(value: Any) -> Any:
@@ -226,6 +296,29 @@ def _check_stage(stage: StageConfig, where: str) -> None:
     _check_least(stage, _LEAST_OF_STAGE, f'{where}.')
     if stage.batch_size % (stage.micro_batch or 1):
         raise AdaptisError(f'{where}.micro_batch must divide batch_size.')
+    if stage.precision not in PRECISIONS:
+        raise AdaptisError(f'{where}.precision must be one of {", ".join(PRECISIONS)}, '
+                           f'not {stage.precision}.')
+    for key in ('ignore_object_prob', 'background_prob', 'empty_crop_prob'):
+        if getattr(stage, key) > 1:
+            raise AdaptisError(f'{where}.{key} must be at most 1, not {getattr(stage, key)}.')
+    if stage.optimizer.milestones and stage.optimizer.milestone_epochs:
+        raise AdaptisError(f'{where}.optimizer takes milestones or milestone_epochs, not both.')
+    _check_crop(stage, where)
+
+
+def _check_crop(stage: StageConfig, where: str) -> None:
+    sides = stage.crop if isinstance(stage.crop, list) else [stage.crop or 1] * 2
+    if len(sides) != 2 or min(sides) < 1 or stage.crop == 0:
+        raise AdaptisError(f'{where}.crop must be a side, or [height, width], of at least 1, '
+                           f'not {stage.crop}.')
+    scale = stage.scale or [1.0, 1.0]
+    if stage.scale == [] or len(scale) != 2 or not 0 < scale[0] <= scale[1] < float('inf'):
+        raise AdaptisError(f'{where}.scale must be [least, most], both above 0, '
+                           f'not {stage.scale}.')
+    for key in ('scale', 'short_side', 'max_side'):
+        if getattr(stage, key) is not None and stage.crop is None:
+            raise AdaptisError(f'{where}.{key} needs crop: images of one batch must have one size.')
 
 
 def _check_least(settings: Any, least: Mapping[str, int], where: str) -> None:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any, Callable, List, Optional
 
-from adaptis.config import StageConfig, TrainConfig, load_config
+from adaptis.config import StageConfig, TrainConfig, inference_settings, load_config
 from adaptis.errors import AdaptisError
 
 HELP = 'Train a network from a config; Ctrl-C stops it, --resume goes on.'
@@ -80,7 +80,7 @@ def _prepare(config: TrainConfig, output: Path, args: argparse.Namespace) -> Any
     seed_everything(config.seed, 0, 0)
     net = _build_net(config, contexts)
     validation = PointValidation(held_out, config.validation, contexts[0])
-    preview = Preview(held_out, config.data.version)
+    preview = Preview(held_out, inference_settings(config))
     return Run(config=config, net=net, make_system=_system_maker(net, config), dataset=train,
                held_out=held_out, folder=output, contexts=contexts, kvstore=kvstore,
                workers=config.workers, validate=lambda: validation(net),

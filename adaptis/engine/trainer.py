@@ -91,7 +91,7 @@ class _StageRun:
         self.run, self.index, self.name, self.stage = run, index, name, stage
         source = BatchSource(
             run.dataset, stage.batch_size, stage.points, seed=(run.config.seed, index),
-            augmentation=run.config.data.version, strategy=stage.sampling,
+            augmentation=run.config.data.augmentation, strategy=stage.sampling,
             min_object_area=stage.min_object_area, rank=run.rank, world=run.world)
         self.total = stage.steps or stage.epochs * len(source)
         self.source = replace(source, crop=stage.crop,

@@ -7,11 +7,12 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 from tqdm import tqdm
 
-from adaptis.config import TrainConfig, ValidationConfig
+from adaptis.config import TrainConfig, ValidationConfig, inference_settings
 from adaptis.data.batches import BatchSource
 from adaptis.errors import AdaptisError
+from adaptis.inference.settings import Settings
 from adaptis.runtime import mx
-from adaptis.types import Sample
+from adaptis.types import Sample, Taxonomy
 
 
 class FirstSamples:
@@ -76,13 +77,13 @@ class Preview:
     Rows of image, proposals (once they are trained), found objects and true ones.
     """
 
-    def __init__(self, dataset: Sequence[Sample], preset: str, images: int = 3):
+    def __init__(self, dataset: Any, settings: Settings, images: int = 3):
         self._samples = [dataset[i] for i in range(min(images, len(dataset)))]
-        self._preset = preset
+        self._settings, self._taxonomy = settings, dataset.taxonomy
 
     def __call__(self, net: Any, stage: str) -> np.ndarray:
         from adaptis.viz import contact_sheet, result_row
-        predictor = _predictor(net, self._preset, proposals=stage == 'proposals')
+        predictor = _predictor(net, self._settings, self._taxonomy, stage == 'proposals')
         rows = []
         for sample in self._samples:
             result = predictor.set_image(sample.image).panoptic()
@@ -91,7 +92,7 @@ class Preview:
         return contact_sheet(rows, scale=2)
 
 
-def evaluate_net(net: Any, dataset: Sequence[Sample], config: TrainConfig,
+def evaluate_net(net: Any, dataset: Any, config: TrainConfig,
                  images: Optional[int] = None) -> Tuple[Dict[str, Any], Dict[str, Any]]:
     """PQ, AP and mIoU on the first ``images`` (None = all) of a data set.
 
@@ -101,7 +102,8 @@ def evaluate_net(net: Any, dataset: Sequence[Sample], config: TrainConfig,
     from adaptis.evaluation.run import evaluate
     samples = FirstSamples(dataset, images or len(dataset))
     net.hybridize()  # the shape-free graph is faster for inference
-    predictor = _predictor(net, config.data.version, proposals=config.proposals is not None)
+    predictor = _predictor(net, inference_settings(config), dataset.taxonomy,
+                           proposals=config.proposals is not None)
     progress = tqdm((samples[i] for i in range(len(samples))), desc='evaluation', unit='image',
                     total=len(samples))
     metrics = evaluate(((s, predictor.set_image(s.image).panoptic()) for s in progress),
@@ -111,8 +113,7 @@ def evaluate_net(net: Any, dataset: Sequence[Sample], config: TrainConfig,
     return metrics, settings
 
 
-def _predictor(net: Any, preset: str, proposals: bool) -> Any:
+def _predictor(net: Any, settings: Settings, taxonomy: Taxonomy, proposals: bool) -> Any:
     from adaptis.inference.predictor import Predictor
-    from adaptis.inference.settings import PRESETS
-    settings = PRESETS.get(preset, PRESETS['toy_v1'])
-    return Predictor(net, settings if proposals else settings.replace(sampling='random'))
+    return Predictor(net, settings if proposals else settings.replace(sampling='random'),
+                     taxonomy)

@@ -1,18 +1,21 @@
 """Configs: what they hold, and every way to get them wrong."""
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 
 import pytest
 
-from adaptis.config import load_config, write_config
+from adaptis.config import inference_settings, load_config, stored_config, write_config
 from adaptis.errors import AdaptisError
+from adaptis.inference.settings import PRESETS
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = sorted(p for p in (ROOT / 'experiments').glob('toy_v*.yaml'))
 
 MINIMAL = '''
-data: {root: somewhere, version: toy_v1}
+data: {root: somewhere, augmentation: toy_v1}
 model: {name: adaptis_toy, width: 8}
 instances:
   steps: 10
@@ -74,7 +77,20 @@ def test_overrides_come_last(tmp_path: Path) -> None:
     ('points: 3', 'points: three', 'instances.points must be of type int, not \'three\''),
     ('points: 3', 'points: true', 'instances.points must be of type int'),
     ('points: 3', 'points: 0', 'instances.points must be at least 1'),
-    ('steps: 10', 'steps: 10\n  crop: -64', 'instances.crop must be at least 1, not -64'),
+    ('steps: 10', 'steps: 10\n  crop: -64', 'instances.crop must be a side, .*, not -64'),
+    ('steps: 10', 'steps: 10\n  crop: 0', 'instances.crop must be a side, .*, not 0'),
+    ('steps: 10', 'steps: 10\n  crop: [4]', r'crop must be a side, or .*, not \[4\]'),
+    ('steps: 10', 'steps: 10\n  crop: [4, a]', 'instances.crop must be of type int, not \'a\''),
+    ('steps: 10', 'steps: 10\n  crop: wide', 'instances.crop must be of type int, not \'wide\''),
+    ('steps: 10', 'steps: 10\n  crop: 8\n  scale: [2, 1]', r'scale must be \[least, most\]'),
+    ('steps: 10', 'steps: 10\n  crop: 8\n  scale: []', r'scale must be \[least, most\]'),
+    ('steps: 10', 'steps: 10\n  scale: [1, 2]', 'instances.scale needs crop'),
+    ('steps: 10', 'steps: 10\n  max_side: 64', 'instances.max_side needs crop'),
+    ('steps: 10', 'steps: 10\n  precision: half', 'precision must be one of float32, amp, not ha'),
+    ('steps: 10', 'steps: 10\n  background_prob: 1.5', 'background_prob must be at most 1'),
+    ('lr: 5e-4', 'lr: 1, milestones: [.5], milestone_epochs: [3]', 'milestones or milestone_epo'),
+    ('augmentation: toy_v1', 'version: toy_v1', 'data.version is now called data.augmentation'),
+    ('data:', 'row: {table: 2, row: r50}\ndata:', 'row.table must be of type str, not 2'),
     ('lr: 5e-4', 'lr: 1, warmup_steps: -1', 'instances.optimizer.warmup_steps must be at least 0'),
     ('data:', 'seed: -1\ndata:', 'seed must be at least 0, not -1'),
     ('data:', 'evaluation_images: -1\ndata:', 'evaluation_images must be at least 0'),
@@ -89,7 +105,7 @@ def test_overrides_come_last(tmp_path: Path) -> None:
     ('steps: 10', 'steps: 10\n  micro_batch: 3', 'micro_batch must divide batch_size'),
     ('name: adaptis_toy, ', '', 'the key model.name is missing'),
     ('model: {name: adaptis_toy, width: 8}', 'model: big', 'model must be of type dict'),
-    ('data: {root: somewhere, version: toy_v1}', 'data: here', 'data must hold keys'),
+    ('data: {root: somewhere, augmentation: toy_v1}', 'data: here', 'data must hold keys'),
     ('steps: 10', 'steps: [', 'is not YAML'),
     ('data:', 'base: missing.yaml\ndata:', 'missing.yaml cannot be read'),
 ])
@@ -97,6 +113,31 @@ def test_mistakes_are_named(tmp_path: Path, old: str, new: str, words: str) -> N
     with pytest.raises(AdaptisError, match=words) as error:
         load_config(write(tmp_path, MINIMAL.replace(old, new)))
     assert '.yaml' in str(error.value)
+
+
+def test_a_crop_has_one_side_or_two(tmp_path: Path) -> None:
+    for text, size in (('null', None), ('64', (64, 64)), ('[400, 800]', (400, 800))):
+        config = load_config(write(tmp_path, MINIMAL), [f'instances.crop={text}'])
+        assert config.instances.crop_size == size
+
+
+def test_what_older_versions_stored_is_understood() -> None:
+    shipped = ROOT / 'adaptis' / 'pretrained' / 'toy_v1.json'
+    config = stored_config(json.loads(shipped.read_text())['config'], str(shipped))
+    assert config == dataclasses.replace(
+        load_config(ROOT / 'experiments' / 'toy_v1_cpu.yaml'), workers=config.workers)
+    assert stored_config(config.to_dict(), 'here') == config
+
+
+def test_inference_settings_are_a_preset_and_what_differs(tmp_path: Path) -> None:
+    path = write(tmp_path, MINIMAL)
+    assert inference_settings(load_config(path)) == PRESETS['toy_v1']
+    changed = load_config(path, ['inference.preset=cityscapes', 'inference.min_area=3'])
+    assert inference_settings(changed) == PRESETS['cityscapes'].replace(min_area=3)
+    city = load_config(path, ['data.dataset=cityscapes', 'data.augmentation=none'])
+    assert inference_settings(city) == PRESETS['cityscapes']
+    with pytest.raises(AdaptisError, match='no inference setting \'min_aera\''):
+        inference_settings(load_config(path, ['inference.min_aera=3']))
 
 
 def test_only_one_level_of_bases(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from adaptis.cli import main
 from toy_data import ToySettings, generate
 
 CONFIG = '''
-data: {root: data, version: none, val_split: train}
+data: {root: data, augmentation: none, val_split: train}
 model: {name: adaptis_toy, width: 8}
 instances:
   steps: 500

@@ -19,7 +19,7 @@ from toy_data import ToySettings, generate
 ROOT = Path(__file__).resolve().parents[3]
 
 CONFIG = '''
-data: {root: data, version: toy_v1}
+data: {root: data, augmentation: toy_v1}
 model: {name: adaptis_toy, width: 4}
 instances:
   steps: 5
@@ -152,7 +152,7 @@ def test_mistakes_are_one_sentence(place: Path, capsys: pytest.CaptureFixture, m
     ('instances.system.loss=bce', 'instances.system has no loss'),
     ('instances.system.instance_loss=l2', 'l2'),
     ('proposals.optimizer.name=adamant', 'optimizer "adamant" cannot be built'),
-    ('data.version=toy_v3', 'no augmentation "toy_v3"'),
+    ('data.augmentation=toy_v3', 'no augmentation "toy_v3"'),
     ('proposals.sampling=grid', 'no point sampling "grid"'),
     ('instances.batch_size=7', 'cannot be taken from 6'),
     ('instances.optimizer.lr=1e30', 'lower the learning rate'),

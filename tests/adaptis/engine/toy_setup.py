@@ -90,6 +90,6 @@ def config(root: Path, steps: int = 7, **changes: Any) -> TrainConfig:
     def stage(count: int, **more: Any) -> StageConfig:
         return StageConfig(batch_size=4, points=2, steps=count,
                            optimizer=OptimizerConfig(lr=0.01, wd=1e-3, warmup_steps=2), **more)
-    return TrainConfig(data=DataConfig(root=str(root), version='toy_v1'),
+    return TrainConfig(data=DataConfig(root=str(root), augmentation='toy_v1'),
                        model={'name': 'tiny'}, instances=stage(steps),
                        proposals=stage(4), log_every=2, pictures_every=0, **changes)
