@@ -2,12 +2,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import List, Union
+from typing import List
 
 import numpy as np
 
+from adaptis.data.reader import ImageId, Reader, pair_files
 from adaptis.errors import AdaptisError
-from adaptis.files import read_ids, read_image
+from adaptis.files import PathLike, read_ids
 from adaptis.types import TOY_TAXONOMY, Sample
 
 IMAGE_SUFFIX = '_rgb.png'
@@ -16,7 +17,7 @@ MAX_ID = 0xFFFF
 OBJECT_CLASS = 1
 
 
-class ToyDataset:
+class ToyDataset(Reader):
     """``<root>/<split>/NNNNN_rgb.png`` with ``NNNNN_im.png`` (object ids, 16 bits, 0 = background).
 
     Both what ``adaptis toy`` writes and the authors' own ToyV1 and ToyV2 have this layout.
@@ -25,6 +26,8 @@ class ToyDataset:
     ----------
     root : folder that holds the splits
     split : 'train', 'test', 'val'
+    annotations : False lists the images alone
+    strict : raise AdaptisError if an image or a mask has no counterpart
 
     Raises
     ------
@@ -34,40 +37,33 @@ class ToyDataset:
 
     taxonomy = TOY_TAXONOMY
 
-    def __init__(self, root: Union[str, Path], split: str):
-        self.folder = Path(root) / split
-        self.names = _sample_names(self.folder)
+    def __init__(self, root: PathLike, split: str, annotations: bool = True, strict: bool = True):
+        folder = Path(root) / split
+        if not folder.is_dir():
+            raise AdaptisError(
+                f'{folder} does not exist: generate it with "adaptis toy" or give another folder.')
+        pairs = pair_files(folder, IMAGE_SUFFIX, folder if annotations else None, MASK_SUFFIX)
+        super().__init__(*pairs, strict=strict)
 
-    def __len__(self) -> int:
-        return len(self.names)
+    @property
+    def names(self) -> List[str]:
+        """What the files of each sample are called before their suffix."""
+        return [name[:-len(IMAGE_SUFFIX)] for name in self.images.names]
 
-    def __getitem__(self, index: int) -> Sample:
-        """Sample ``index``; AdaptisError if its files are broken or do not match."""
-        name = self.names[index]
-        image = read_image(self.folder / (name + IMAGE_SUFFIX))
-        mask_path = self.folder / (name + MASK_SUFFIX)
+    def image_id(self, index: int) -> ImageId:
+        """The number that the file is named by; its name if that is no number."""
+        name = self.images.names[index][:-len(IMAGE_SUFFIX)]
+        return int(name) if name.isdecimal() else name
+
+    def _annotate(self, index: int, image: np.ndarray) -> Sample:
+        mask_path = self.annotations.path(index)
         instances = read_ids(mask_path)
         _refuse_wide_ids(instances, mask_path)
         ids = np.flatnonzero(np.bincount(instances.ravel()))
         return Sample(image=image, instances=instances,
                       classes={int(i): OBJECT_CLASS for i in ids if i},
                       semantic=(instances > 0).astype(np.int32),
-                      name=str(self.folder / name))
-
-
-def _sample_names(folder: Path) -> List[str]:
-    if not folder.is_dir():
-        raise AdaptisError(
-            f'{folder} does not exist: generate it with "adaptis toy" or give another --data.')
-    files = {p.name for p in folder.iterdir()}
-    names = sorted(f[:-len(IMAGE_SUFFIX)] for f in files if f.endswith(IMAGE_SUFFIX))
-    if not names:
-        raise AdaptisError(f'{folder} holds no sample: NNNNN{IMAGE_SUFFIX} with '
-                           f'NNNNN{MASK_SUFFIX}.')
-    for name in names:
-        if name + MASK_SUFFIX not in files:
-            raise AdaptisError(f'{folder / name}{IMAGE_SUFFIX} has no mask {name}{MASK_SUFFIX}.')
-    return names
+                      name=str(self.images.path(index))[:-len(IMAGE_SUFFIX)])
 
 
 def _refuse_wide_ids(instances: np.ndarray, path: Path) -> None:

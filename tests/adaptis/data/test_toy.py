@@ -57,14 +57,14 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 def test_a_folder_without_samples_is_named(tmp_path: Path) -> None:
     (tmp_path / 'train').mkdir()
     (tmp_path / 'train' / 'photo.png').write_bytes(b'')
-    with pytest.raises(AdaptisError, match='holds no sample'):
+    with pytest.raises(AdaptisError, match='holds no image ..._rgb.png'):
         ToyDataset(tmp_path, 'train')
 
 
 def test_an_image_without_its_mask_is_named(tmp_path: Path) -> None:
     write(tmp_path / 'train')
     (tmp_path / 'train' / '00000_im.png').unlink()
-    with pytest.raises(AdaptisError, match='00000_rgb.png has no mask 00000_im.png'):
+    with pytest.raises(AdaptisError, match='00000_rgb.png has no annotation .*00000_im.png'):
         ToyDataset(tmp_path, 'train')
 
 

@@ -1,0 +1,140 @@
+"""What the readers of all data sets share: image files, their annotations, and what is missing."""
+from __future__ import annotations
+
+import abc
+from pathlib import Path
+from typing import Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
+
+import numpy as np
+
+from adaptis.errors import AdaptisError
+from adaptis.files import read_image
+from adaptis.types import Sample, Taxonomy
+
+ImageId = Union[int, str]
+
+
+class Files(NamedTuple):
+    """Files below one folder, in the order of the data set."""
+
+    folder: Path
+    names: List[str]
+
+    def path(self, index: int) -> Path:
+        """The path of file ``index``."""
+        return self.folder / self.names[index]
+
+
+class Reader(abc.ABC):
+    """A data set on disk: a sequence of samples, read when asked for; small when pickled.
+
+    Attributes
+    ----------
+    taxonomy : its categories
+    images, annotations : files, one of each per sample; ``annotations`` is None without ground truth
+    problems : sentences about files that are missing or do not belong together; those files are
+        not among the samples
+    annotation_channels : of an annotation PNG
+
+    Parameters
+    ----------
+    strict : raise AdaptisError for the first problem
+    """
+
+    taxonomy: Taxonomy
+    annotation_channels = 1
+
+    def __init__(self, images: Files, annotations: Optional[Files], problems: Sequence[str],
+                 strict: bool):
+        self.images, self.annotations = images, annotations
+        self.problems: Tuple[str, ...] = tuple(problems)
+        if strict and problems:
+            more = f' (1 of {len(problems)} problems: adaptis check-data lists them)'
+            raise AdaptisError(problems[0][:-1] + more * (len(problems) > 1) + '.')
+
+    def __len__(self) -> int:
+        return len(self.images.names)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Sample ``index``; AdaptisError if its files are broken, do not match, or have no truth."""
+        if self.annotations is None:
+            raise AdaptisError(f'{self.images.path(index)} has no annotation here: it was opened '
+                               'without, or its split has none.')
+        return self._annotate(index, self.image(index))
+
+    def image(self, index: int) -> np.ndarray:
+        """Image ``index``, uint8 (H, W, 3) RGB, with or without ground truth."""
+        return read_image(self.images.path(index))
+
+    def file_name(self, index: int) -> str:
+        """The image's file, relative to the folder of the split's images."""
+        return self.images.names[index]
+
+    def expected_size(self, index: int) -> Optional[Tuple[int, int]]:
+        """Height and width that the annotation states beside its picture, if any."""
+        return None
+
+    @abc.abstractmethod
+    def image_id(self, index: int) -> ImageId:
+        """What the data set's own results format calls the image."""
+
+    @abc.abstractmethod
+    def _annotate(self, index: int, image: np.ndarray) -> Sample:
+        """The image with its ground truth."""
+
+
+class Pairs(NamedTuple):
+    """Images and annotations that belong together, and what has no counterpart."""
+
+    images: Files
+    annotations: Optional[Files]
+    problems: List[str]
+
+
+def pair_files(images: Path, image_suffix: str, annotations: Optional[Path],
+               annotation_suffix: str, nested: bool = False) -> Pairs:
+    """Images ``<key><image_suffix>`` with ``<key><annotation_suffix>``, sorted by key.
+
+    A key is what a name has before its suffix; ``nested``: with the folder it lies in, which lies
+    in ``images``.  Without an annotation folder all images count.
+
+    Raises AdaptisError if a folder is missing or holds no image.
+    """
+    keys = find_keys(images, image_suffix, nested)
+    if not keys:
+        raise AdaptisError(f'{images} holds no image ...{image_suffix}.')
+    if annotations is None:
+        return Pairs(_files(images, keys, image_suffix), None, [])
+    annotated = find_keys(annotations, annotation_suffix, nested)
+    problems = [f'{images / key}{image_suffix} has no annotation '
+                f'{annotations / key}{annotation_suffix}.' for key in sorted(keys - annotated)]
+    problems += [f'{annotations / key}{annotation_suffix} has no image '
+                 f'{images / key}{image_suffix}.' for key in sorted(annotated - keys)]
+    both = keys & annotated
+    return Pairs(_files(images, both, image_suffix), _files(annotations, both, annotation_suffix),
+                 problems)
+
+
+def find_keys(folder: Path, suffix: str, nested: bool = False) -> Set[str]:
+    """What the files of a folder are called before ``suffix``; AdaptisError if it is missing."""
+    need_folder(folder)
+    return {p.relative_to(folder).as_posix()[:-len(suffix)]
+            for p in folder.glob(('*/*' if nested else '*') + suffix) if p.name[0] != '.'}
+
+
+def need_folder(folder: Path) -> None:
+    """AdaptisError unless the folder exists."""
+    if not folder.is_dir():
+        raise AdaptisError(f'The folder {folder} does not exist: is the root of the data set '
+                           'right, and is the data set unpacked?')
+
+
+def folder_of(split: str, folders: dict, what: str) -> str:
+    """The folder of a split; AdaptisError if the data set has no such split."""
+    if split not in folders:
+        raise AdaptisError(f'{what} has no split "{split}": choose from {", ".join(folders)}.')
+    return folders[split]
+
+
+def _files(folder: Path, keys: Iterable[str], suffix: str) -> Files:
+    return Files(folder, [key + suffix for key in sorted(keys)])
