@@ -104,12 +104,14 @@ class PanopticResult:
     """A panoptic segmentation: ``segment_map`` int32 (H, W), 0 = no segment, and its segments.
 
     ``masks`` optionally holds the soft masks that the things were cut from:
-    segment id -> float32 (H, W) in [0, 1].
+    segment id -> float32 (H, W) in [0, 1]; ``semantic`` what a semantic branch says by itself:
+    int32 (H, W), class indices of the taxonomy, -1 = none.
     """
 
     segment_map: np.ndarray
     segments: List[Segment]
     masks: Optional[Dict[int, np.ndarray]] = field(default=None, repr=False)
+    semantic: Optional[np.ndarray] = field(default=None, repr=False)
 
     @property
     def things(self) -> List[Segment]:

@@ -1,6 +1,7 @@
 """From overlapping soft masks and class probabilities to one segment per pixel (section 4)."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Optional
 
 import numpy as np
@@ -14,13 +15,15 @@ class Merged(NamedTuple):
     """Masks after they shared out the image.
 
     ``background`` float32 (H, W), the score of "no object"; ``instances`` int32 (H, W),
-    1 + index of the mask that has the pixel, 0 = none; ``semantic`` int32 (H, W), class
-    indices, -1 = none; ``class_ids`` int32 (M,), class index of each mask (stuff counts first).
+    1 + index of the mask that has the pixel, 0 = none; ``classes`` int32 (H, W), the likeliest
+    class of each pixel; ``semantic`` the same with -1 where no class is given; ``class_ids``
+    int32 (M,), class index of each mask.  Class indices count the stuff first.
     """
 
-    masks: list[np.ndarray]
+    masks: Sequence[np.ndarray]
     background: np.ndarray
     instances: np.ndarray
+    classes: np.ndarray
     semantic: np.ndarray
     class_ids: np.ndarray
 
@@ -35,14 +38,25 @@ def merge(masks: list[np.ndarray], stuff_prob: np.ndarray, things_prob: np.ndarr
     stuff_prob, things_prob : float32 (S, H, W), (T, H, W)
     ignore : (H, W), > 0 where no semantic class is given
     """
-    background = np.float32(settings.stuff_prob_mult) * (1 - things_prob.sum(axis=0))
-    instances = _share_out(masks, background, settings.min_things_prob)
     class_ids = [len(stuff_prob) + _thing_class(mask, things_prob, settings) for mask in masks]
-    semantic = _semantic(stuff_prob, things_prob, settings.min_stuff_prob, ignore)
-    return Merged(masks, background, instances, semantic, np.asarray(class_ids, np.int32))
+    return share_out(masks, stuff_prob, things_prob, np.asarray(class_ids, np.int32), settings,
+                     ignore)
 
 
-def to_panoptic(merged: Merged, stuff_prob: np.ndarray, taxonomy: Taxonomy,
+def share_out(masks: Sequence[np.ndarray], stuff_prob: Sequence[np.ndarray],
+              things_prob: Sequence[np.ndarray], class_ids: np.ndarray, settings: Settings,
+              ignore: Optional[np.ndarray] = None) -> Merged:
+    """:func:`merge` for masks whose classes are known.  Looks at one map at a time."""
+    background = np.float32(settings.stuff_prob_mult) * (1 - sum(things_prob))
+    instances = _owners(masks, background, settings.min_things_prob)
+    classes, unsure = _likeliest(stuff_prob, things_prob, settings.min_stuff_prob)
+    if ignore is not None:
+        unsure |= ignore > 0
+    semantic = np.where(unsure, np.int32(-1), classes)
+    return Merged(masks, background, instances, classes, semantic, class_ids)
+
+
+def to_panoptic(merged: Merged, stuff_prob: Sequence[np.ndarray], taxonomy: Taxonomy,
                 keep_masks: bool = False) -> PanopticResult:
     """Number the things that kept a pixel from 1 on, then the stuff classes.
 
@@ -65,16 +79,17 @@ def to_panoptic(merged: Merged, stuff_prob: np.ndarray, taxonomy: Taxonomy,
         where = merged.instances == index + 1
         if where.any():
             append(where, mask, int(merged.class_ids[index]))
-            soft[len(segments)] = mask
+            if keep_masks:
+                soft[len(segments)] = mask
     for class_index in range(taxonomy.num_stuff):
         where = (merged.instances == 0) & (merged.semantic == class_index)
         if where.any():
             append(where, stuff_prob[class_index], class_index)
-    return PanopticResult(segment_map, segments, soft if keep_masks else None)
+    return PanopticResult(segment_map, segments, soft if keep_masks else None, merged.classes)
 
 
-def _share_out(masks: list[np.ndarray], background: np.ndarray,
-               min_things_prob: float) -> np.ndarray:
+def _owners(masks: Sequence[np.ndarray], background: np.ndarray,
+            min_things_prob: float) -> np.ndarray:
     """argmax over [background, masks...] without stacking them; the first wins a tie."""
     best = background.copy()
     strongest = np.zeros_like(background)
@@ -98,16 +113,22 @@ def _thing_class(mask: np.ndarray, things_prob: np.ndarray, settings: Settings) 
     return int((things_prob * mask).sum(axis=(1, 2)).argmax())
 
 
-def _semantic(stuff_prob: np.ndarray, things_prob: np.ndarray, min_stuff_prob: float,
-              ignore: Optional[np.ndarray]) -> np.ndarray:
-    semantic = np.concatenate([stuff_prob, things_prob]).argmax(axis=0).astype(np.int32)
-    semantic[stuff_prob.max(axis=0, initial=0) < min_stuff_prob] = -1
-    if ignore is not None:
-        semantic[ignore > 0] = -1
-    return semantic
+def _likeliest(stuff_prob: Sequence[np.ndarray], things_prob: Sequence[np.ndarray],
+               min_stuff_prob: float) -> tuple[np.ndarray, np.ndarray]:
+    """argmax over all classes, the first wins a tie; and where no stuff class is likely enough."""
+    best = np.zeros_like(things_prob[0])
+    classes = np.zeros(best.shape, np.int32)
+    for index, prob in enumerate(stuff_prob):
+        classes[prob > best] = index
+        np.maximum(best, prob, out=best)
+    unsure = best < min_stuff_prob
+    for index, prob in enumerate(things_prob, start=len(stuff_prob)):
+        classes[prob > best] = index
+        np.maximum(best, prob, out=best)
+    return classes, unsure
 
 
-def _check_classes(merged: Merged, stuff_prob: np.ndarray, taxonomy: Taxonomy) -> None:
+def _check_classes(merged: Merged, stuff_prob: Sequence[np.ndarray], taxonomy: Taxonomy) -> None:
     things = taxonomy.num_things
     if len(stuff_prob) != taxonomy.num_stuff or (merged.class_ids >= len(taxonomy)).any():
         raise AdaptisError(

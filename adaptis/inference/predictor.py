@@ -11,8 +11,9 @@ from adaptis.errors import AdaptisError
 from adaptis.files import MAX_PIXELS, PathLike, read_image
 from adaptis.inference.encoded_image import EncodedImage
 from adaptis.inference.greedy import proposal_map
-from adaptis.inference.merge import to_panoptic
+from adaptis.inference.merge import share_out, to_panoptic
 from adaptis.inference.panoptic import Segmentation, segment, segment_tiles
+from adaptis.inference.rescale import Resized, move_points, network_size, resize
 from adaptis.inference.settings import SHIPPED, Settings, default_preset, get_settings
 from adaptis.types import TOY_TAXONOMY, PanopticResult, Taxonomy
 
@@ -57,7 +58,8 @@ class Predictor:
         self.settings = settings if flip is None else settings.replace(flip=flip)
         self.taxonomy = taxonomy
         self._encode = NetworkEncoder(net, self.settings, ctx)
-        self._image: Optional[np.ndarray] = None
+        self._image: Optional[np.ndarray] = None  # as the network sees it
+        self._size = (0, 0)  # of the image as it was given
         self._features: Optional[EncodedImage] = None
 
     def set_image(self, image: np.ndarray) -> Predictor:
@@ -69,9 +71,15 @@ class Predictor:
         """
         self._image, self._features = None, None
         rgb = as_rgb(image)
+        seen = network_size(rgb.shape[:2], self.settings)
+        if seen[0] * seen[1] > MAX_PIXELS:
+            raise AdaptisError(f'short_side makes {_text(seen)} of an image of '
+                               f'{_text(rgb.shape[:2])}, more than {MAX_PIXELS:,} pixels: '
+                               'set max_side.')
+        scaled = resize(rgb, seen)
         if self.settings.tile is None:
-            self._features = self._encode(rgb)
-        self._image = rgb
+            self._features = self._encode(scaled)
+        self._image, self._size = scaled, rgb.shape[:2]
         return self
 
     def mask_at(self, *, x: Number, y: Number) -> Clicked:
@@ -79,8 +87,10 @@ class Predictor:
 
         Raises AdaptisError if a point is outside the image or there is no image yet.
         """
-        points = self._points(x, y)
+        points = move_points(self._points(x, y), self._size, self._checked_image().shape[:2])
         masks = self._encoded().masks_at(points)
+        if masks.shape[1:] != self._size:
+            masks = np.stack([*Resized(masks, self._size)])
         scores = np.array([self._confidence(mask) for mask in masks], np.float32)
         if np.ndim(x) == 0 and np.ndim(y) == 0:
             return Clicked(masks[0], float(scores[0]))
@@ -95,22 +105,32 @@ class Predictor:
         ignore : (H, W), > 0 where nothing is to be found
         keep_masks : also return the soft mask of each object
         """
-        found = self.segmentation(ignore)
-        return to_panoptic(found.merged, found.stuff_prob, self.taxonomy, keep_masks)
+        merged, stuff_prob, things_prob, *_ = self.segmentation(ignore)
+        if self._size != things_prob.shape[1:]:
+            masks, stuff_prob, things_prob = (
+                Resized(maps, self._size) for maps in (merged.masks, stuff_prob, things_prob))
+            merged = share_out(masks, stuff_prob, things_prob, merged.class_ids, self.settings,
+                               ignore)
+        return to_panoptic(merged, stuff_prob, self.taxonomy, keep_masks)
 
     def segmentation(self, ignore: Optional[np.ndarray] = None) -> Segmentation:
-        """What :meth:`panoptic` is made from: soft masks, class probabilities, cost."""
+        """What :meth:`panoptic` is made from: soft masks, class probabilities, cost.
+
+        At the size that the network sees, while ``ignore`` is of the image's.
+        """
         image = self._checked_image()
-        if ignore is not None and ignore.shape != image.shape[:2]:
-            raise AdaptisError(f'The ignore mask is {_size(ignore)} but the image is '
-                               f'{_size(image)}.')
+        if ignore is not None:
+            if ignore.shape != self._size:
+                raise AdaptisError(f'The ignore mask is {_text(ignore.shape)} but the image is '
+                                   f'{_text(self._size)}.')
+            ignore = resize((ignore > 0).astype(np.float32), image.shape[:2]) >= 0.5
         if self.settings.tile is None:
             return segment(self._encoded(), self.settings, ignore)
         return segment_tiles(self._encode, image, self.settings, ignore)
 
     def proposal_map(self) -> np.ndarray:
         """float32 (H, W): how good a point each pixel is, as the search for candidates sees it."""
-        return proposal_map(self._encoded(), self.settings)
+        return resize(proposal_map(self._encoded(), self.settings), self._size)
 
     def _encoded(self) -> EncodedImage:
         if self._features is None:
@@ -123,7 +143,8 @@ class Predictor:
         return self._image
 
     def _points(self, x: Number, y: Number) -> np.ndarray:
-        height, width = self._checked_image().shape[:2]
+        self._checked_image()
+        height, width = self._size
         try:
             points = np.stack(np.broadcast_arrays(y, x), axis=-1).astype(np.float32)
         except (TypeError, ValueError) as error:
@@ -177,7 +198,8 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
         raise AdaptisError(f'An image must be a NumPy array of 8- or 16-bit pixels (uint8, '
                            f'uint16), not {kind}.')
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3, 4)):
-        raise AdaptisError(f'An image must be (H, W), (H, W, 3) or (H, W, 4), not {_size(image)}.')
+        raise AdaptisError(f'An image must be (H, W), (H, W, 3) or (H, W, 4), not '
+                           f'{_text(image.shape)}.')
     if not 0 < image.shape[0] * image.shape[1] <= MAX_PIXELS:
         raise AdaptisError(f'The image is {image.shape[0]}x{image.shape[1]}; it must have from 1 '
                            f'to {MAX_PIXELS:,} pixels.')
@@ -188,5 +210,5 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
     return np.array(image[..., :3])
 
 
-def _size(array: np.ndarray) -> str:
-    return 'x'.join(str(s) for s in array.shape)
+def _text(size: Sequence[int]) -> str:
+    return 'x'.join(str(s) for s in size)

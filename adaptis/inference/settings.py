@@ -83,7 +83,11 @@ class Settings:
     min_stuff_prob : a pixel has no class where the likeliest stuff class has less than this
     stuff_prob_mult : weight of "no object" against the masks
     flip : [use_flip] average with the horizontally mirrored image
-    tile : [crop_size] (height, width) of overlapping tiles; None = the whole image at once
+    short_side : pixels that the shorter side of an image has when the network sees it; results
+        come back at the image's own size; None = as it is
+    max_side : pixels that neither side exceeds then; never enlarges an image
+    tile : [crop_size] (height, width) of overlapping tiles of what the network sees; None = the
+        whole image at once
     min_tile_overlap : [min_overlap] least share of a tile that its neighbour sees too
 
     batch_size : at most how many candidates are evaluated together (fewer on large images, which
@@ -118,6 +122,8 @@ class Settings:
     min_stuff_prob: float = 0.0
     stuff_prob_mult: float = 1.0
     flip: bool = False
+    short_side: Optional[int] = None
+    max_side: Optional[int] = None
     tile: Optional[tuple[int, int]] = None
     min_tile_overlap: float = 0.2
 
@@ -138,6 +144,9 @@ class Settings:
         for name in ('min_area', 'proposal_blur', 'stuff_prob_mult', 'max_candidates',
                      'num_iterations'):
             self._demand(name, (getattr(self, name) or 0) >= 0, 'at least 0')
+        for name in ('short_side', 'max_side'):
+            pixels = getattr(self, name)
+            self._demand(name, pixels is None or pixels >= 1, 'at least 1')
         self._demand('min_tile_overlap', 0 <= self.min_tile_overlap < 1, 'at least 0, less than 1')
         if self.tile is not None:
             self._check_tile()

@@ -51,7 +51,8 @@ def test_limits_grow_with_the_image_unless_given():
     {'sampling': ['random']}, {'mask_threshold': None}, {'mask_threshold': True},
     {'min_area': 'many'}, {'min_area': -1}, {'proposal_blur': 2.5}, {'batch_size': 2.5},
     {'proposal_climb': float('nan')}, {'proposal_step': float('inf')}, {'max_candidates': -5},
-    {'num_iterations': '7'}, {'num_iterations': -1}, {'seed': None}, {'max_pixels': 0}])
+    {'num_iterations': '7'}, {'num_iterations': -1}, {'seed': None}, {'max_pixels': 0},
+    {'short_side': 0}, {'max_side': 12.5}])
 def test_nonsense_is_refused_by_name(wrong):
     with pytest.raises(AdaptisError, match=next(iter(wrong))):
         Settings(**wrong)
