@@ -2,10 +2,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Iterator, List, Union
+from typing import Any, Callable, Iterator, List, Optional, Union
 
 import cv2
 import numpy as np
@@ -70,7 +71,7 @@ def read_image(path: PathLike) -> np.ndarray:
 
     Raises AdaptisError for a file that is missing, empty, truncated, huge, or no image.
     """
-    image = _decode(path)
+    image = read_pixels(path)
     if image.dtype == np.uint16:
         image = (image / 257.0 + 0.5).astype(np.uint8)
     if image.dtype != np.uint8:
@@ -87,7 +88,7 @@ def read_ids(path: PathLike) -> np.ndarray:
 
     Raises AdaptisError for a file that is missing, truncated, has several channels or fractions.
     """
-    ids = _decode(path)
+    ids = read_pixels(path)
     if ids.ndim != 2:
         raise AdaptisError(
             f'{path} has {ids.shape[2]} channels where an id mask has one: is it a picture?')
@@ -97,25 +98,11 @@ def read_ids(path: PathLike) -> np.ndarray:
     return ids.astype(np.int32)
 
 
-def list_images(path: PathLike) -> List[Path]:
-    """``[path]`` for a file, the sorted images directly inside for a folder.
+def read_pixels(path: PathLike) -> np.ndarray:
+    """The pixels as they are stored: (H, W) or (H, W, C), C = 3 or 4 in OpenCV's order.
 
-    Raises AdaptisError if there is nothing of the kind.
+    Raises AdaptisError for a file that is missing, empty, truncated, huge, or no image.
     """
-    path = Path(path)
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise AdaptisError(f'{path} does not exist.')
-    found = sorted(p for p in path.iterdir()
-                   if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith('.'))
-    if not found:
-        raise AdaptisError(f'{path} holds no image ({", ".join(IMAGE_SUFFIXES)}).')
-    return found
-
-
-def _decode(path: PathLike) -> np.ndarray:
-    """The pixels as they are stored: (H, W) or (H, W, C), C = 3 or 4 in OpenCV's order."""
     try:
         data = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
@@ -137,6 +124,41 @@ def _decode(path: PathLike) -> np.ndarray:
         raise AdaptisError(f'{path} has {image.shape[0]}x{image.shape[1]} pixels, '
                            f'more than {MAX_PIXELS:,}: make it smaller.')
     return image
+
+
+def read_json(path: PathLike, object_hook: Optional[Callable[[dict], Any]] = None) -> Any:
+    """Read a JSON file; AdaptisError if it is missing, cut short, or no JSON.
+
+    ``object_hook`` replaces every object as soon as it is complete, as ``json.load`` does.
+    """
+    try:
+        text = Path(path).read_text(encoding='utf-8')
+    except OSError as error:
+        raise AdaptisError(f'{path} cannot be read: {error.strerror}.') from error
+    except UnicodeDecodeError as error:
+        raise AdaptisError(f'{path} is not a JSON file.') from error
+    try:
+        return json.loads(text, object_hook=object_hook)
+    except json.JSONDecodeError as error:
+        raise AdaptisError(f'{path} is not valid JSON (line {error.lineno}: {error.msg}): '
+                           'is it cut short?') from error
+
+
+def list_images(path: PathLike) -> List[Path]:
+    """``[path]`` for a file, the sorted images directly inside for a folder.
+
+    Raises AdaptisError if there is nothing of the kind.
+    """
+    path = Path(path)
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise AdaptisError(f'{path} does not exist.')
+    found = sorted(p for p in path.iterdir()
+                   if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith('.'))
+    if not found:
+        raise AdaptisError(f'{path} holds no image ({", ".join(IMAGE_SUFFIXES)}).')
+    return found
 
 
 @contextlib.contextmanager

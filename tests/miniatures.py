@@ -200,5 +200,6 @@ def _paint(segments: np.ndarray, number: int, rng: np.random.Generator) -> None:
     """An upright or wide ellipse anywhere below the sky."""
     height, width = segments.shape
     center = (int(rng.integers(width // 8, width)), int(rng.integers(height // 3, height)))
-    axes = (int(rng.integers(width // 16, width // 6)), int(rng.integers(height // 12, height // 5)))
+    axes = (int(rng.integers(width // 16, width // 6)),
+            int(rng.integers(height // 12, height // 5)))
     cv2.ellipse(segments, center, axes, 0, 0, 360, number, -1)

@@ -31,7 +31,7 @@ class Reader(abc.ABC):
     Attributes
     ----------
     taxonomy : its categories
-    images, annotations : files, one of each per sample; ``annotations`` is None without ground truth
+    images, annotations : files, one of each per sample; no ``annotations`` without ground truth
     problems : sentences about files that are missing or do not belong together; those files are
         not among the samples
     annotation_channels : of an annotation PNG
@@ -56,7 +56,7 @@ class Reader(abc.ABC):
         return len(self.images.names)
 
     def __getitem__(self, index: int) -> Sample:
-        """Sample ``index``; AdaptisError if its files are broken, do not match, or have no truth."""
+        """Sample ``index``; AdaptisError if files are broken, do not match, or lack."""
         if self.annotations is None:
             raise AdaptisError(f'{self.images.path(index)} has no annotation here: it was opened '
                                'without, or its split has none.')

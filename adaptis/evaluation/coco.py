@@ -1,8 +1,7 @@
 """COCO formats in and out: panoptic PNG + JSON, instance annotations, detection results.
 
-A panoptic PNG holds the segment id of each pixel as R + 256 G + 256^2 B, 0 = no segment
-(cocodataset.org, format of the panoptic task).  Everything is written as a stream, so that
-memory does not grow with the data set, and appears under its name only when it is complete.
+Everything is written as a stream, so that memory does not grow with the data set, and appears
+under its name only when it is complete.
 """
 from __future__ import annotations
 
@@ -17,8 +16,9 @@ from typing import Any, Optional, TypeVar, Union
 import numpy as np
 
 from adaptis.errors import AdaptisError
-from adaptis.evaluation.segments import boxes, compact, segment_areas
-from adaptis.files import PathLike, atomic_write, read_image, write_image
+from adaptis.evaluation.segments import boxes, segment_areas
+from adaptis.files import PathLike, atomic_write, read_json, write_image
+from adaptis.ids import compact, ids_to_rgb, read_panoptic_png
 from adaptis.types import Category, PanopticResult, Segment, Taxonomy
 
 ImageId = Union[int, str]
@@ -42,18 +42,6 @@ class PanopticRecord:
     file_name: str
     result: PanopticResult
     crowd: Collection[int]
-
-
-def ids_to_rgb(segment_map: np.ndarray) -> np.ndarray:
-    """Segment ids (H, W) as the ``uint8`` (H, W, 3) picture of a panoptic PNG."""
-    ids = np.asarray(segment_map, dtype=np.int64)
-    return np.stack([ids & 255, (ids >> 8) & 255, (ids >> 16) & 255], axis=-1).astype(np.uint8)
-
-
-def rgb_to_ids(picture: np.ndarray) -> np.ndarray:
-    """The picture of a panoptic PNG, ``uint8`` (H, W, 3), as ``int32`` segment ids (H, W)."""
-    wide = picture.astype(np.int32)
-    return wide[..., 0] + 256 * wide[..., 1] + 65536 * wide[..., 2]
 
 
 def write_panoptic(json_path: PathLike, folder: PathLike,
@@ -269,7 +257,7 @@ class PanopticFolder:
             raise AdaptisError(f'{self.json_path} has no annotation for image {image_id}.')
         annotation, image = self.annotations[image_id], self.images[image_id]
         path = self.folder / annotation['file_name']
-        segment_map = rgb_to_ids(read_image(path))
+        segment_map = read_panoptic_png(path)
         size = tuple(image.get(key, segment_map.shape[axis])
                      for axis, key in enumerate(('height', 'width')))
         if segment_map.shape != size:
@@ -289,21 +277,6 @@ class PanopticFolder:
         if image_id in self.annotations:
             raise AdaptisError(f'{self.json_path} annotates image {image_id} twice.')
         self.annotations[image_id] = annotation
-
-
-def read_json(path: PathLike) -> Any:
-    """Read a JSON file; AdaptisError if it is missing, cut short, or no JSON."""
-    try:
-        text = Path(path).read_text(encoding='utf-8')
-    except OSError as error:
-        raise AdaptisError(f'{path} cannot be read: {error.strerror}.') from error
-    except UnicodeDecodeError as error:
-        raise AdaptisError(f'{path} is not a JSON file.') from error
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise AdaptisError(f'{path} is not valid JSON (line {error.lineno}: {error.msg}): '
-                           'is it cut short?') from error
 
 
 def encode_segments(segment_map: np.ndarray, ids: Collection[int]) -> list[dict[str, Any]]:

@@ -6,57 +6,8 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from adaptis.errors import AdaptisError
+from adaptis.ids import check_ids, compact
 from adaptis.types import PanopticResult, Sample, Segment, Taxonomy
-
-MAX_ID = 256 ** 3 - 1
-"""The largest segment id that a COCO panoptic PNG can hold."""
-
-
-def compact(segment_map: np.ndarray, ids: Sequence[int], what: str) -> np.ndarray:
-    """Replace segment ids by positions: ``ids[k]`` becomes ``k + 1`` and 0 stays 0.
-
-    One table look-up per pixel, without sorting the pixels.
-
-    Parameters
-    ----------
-    segment_map : integer (H, W), 0 = none
-    ids : the ids that may occur, each once, 1 to 2^24 - 1
-    what : what an error message calls the map
-
-    Returns
-    -------
-    intp (H, W)
-
-    Raises
-    ------
-    AdaptisError
-        If the map holds an id that is not in ``ids``, or an id is out of range or listed twice.
-    """
-    order = np.asarray(ids)  # of Python's integers if one is huge
-    check_ids(order, what)
-    order = order.astype(np.int64)
-    top = int(order.max(initial=0))
-    # Zeros come from the system untouched, so a large table costs only the pages that are used.
-    table = np.zeros(top + 2, dtype=np.intp)
-    table[order] = np.arange(1, order.size + 1)
-    # Clipping sends negative ids to 0 and large ones to the last entry: both are no position.
-    positions = np.take(table, segment_map, mode='clip')
-    strangers = (positions == 0) & (segment_map != 0)
-    if strangers.any():
-        raise AdaptisError(f'{what} holds segment {int(segment_map[strangers][0])} in its picture, '
-                           'but not in its list of segments.')
-    return positions
-
-
-def check_ids(ids: np.ndarray, what: str) -> None:
-    """AdaptisError unless every id is in 1 .. 2^24 - 1 and occurs once."""
-    wrong = ids[(ids < 1) | (ids > MAX_ID)]
-    if wrong.size:
-        raise AdaptisError(f'{what} has a segment with id {int(wrong[0])}: '
-                           f'ids go from 1 to {MAX_ID}.')
-    values, counts = np.unique(ids, return_counts=True)
-    if (counts > 1).any():
-        raise AdaptisError(f'{what} lists segment {int(values[counts > 1][0])} twice.')
 
 
 def segment_areas(segment_map: np.ndarray, ids: Sequence[int], what: str) -> dict[int, int]:

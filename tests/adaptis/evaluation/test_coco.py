@@ -13,12 +13,11 @@ from adaptis.evaluation.coco import (
     PanopticFolder,
     PanopticWriter,
     encode_segments,
-    ids_to_rgb,
-    rgb_to_ids,
     write_panoptic,
 )
-from adaptis.evaluation.segments import MAX_ID, sample_truth
+from adaptis.evaluation.segments import sample_truth
 from adaptis.files import write_image
+from adaptis.ids import MAX_ID, ids_to_rgb, rgb_to_ids
 from adaptis.types import TOY_TAXONOMY, PanopticResult, Sample
 
 PICTURE = [[MAX_ID, MAX_ID, 0, 300],
