@@ -1,1 +1,1 @@
-"""Gluon ports of four other panoptic systems; they come in later releases."""
+"""Gluon ports of four other panoptic systems; Panoptic FPN with Mask R-CNN is the first."""

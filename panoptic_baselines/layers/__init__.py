@@ -1,0 +1,1 @@
+"""What the ports share: backbones, feature pyramids, anchors, boxes, RoI and semantic layers."""

@@ -1,0 +1,92 @@
+"""Normalisation layers, and the convolution that carries one."""
+from __future__ import annotations
+
+from typing import Any, Mapping, Optional, Union
+
+from adaptis.errors import AdaptisError
+from adaptis.runtime import mx
+
+nn = mx.gluon.nn
+HybridBlock = mx.gluon.HybridBlock
+
+
+class FrozenBatchNorm(HybridBlock):
+    """Batch normalisation with stored statistics that training never changes; any (B, C, H, W).
+
+    Its four arrays are fixed, so that on small batches a pretrained backbone keeps the statistics
+    it was trained with (Mask R-CNN, section 3.1).
+    """
+
+    def __init__(self, in_channels: int, epsilon: float = 1e-5):
+        super().__init__()
+        self._epsilon = epsilon
+        fixed = dict(shape=(in_channels,), grad_req='null', differentiable=False)
+        with self.name_scope():
+            self.gamma = self.params.get('gamma', init='ones', **fixed)
+            self.beta = self.params.get('beta', init='zeros', **fixed)
+            self.running_mean = self.params.get('running_mean', init='zeros', **fixed)
+            self.running_var = self.params.get('running_var', init='ones', **fixed)
+
+    def hybrid_forward(self, F, x, gamma, beta, running_mean, running_var):
+        return F.BatchNorm(x, gamma, beta, running_mean, running_var, eps=self._epsilon,
+                           fix_gamma=False, use_global_stats=True)
+
+
+class GroupNorm(HybridBlock):
+    """Group normalisation with a scale and a shift per channel; (B, C, H, W), C a multiple of 32.
+
+    MXNet's own has them per group, which is not what the paper and every checkpoint have.
+    """
+
+    def __init__(self, in_channels: int, num_groups: int = 32, epsilon: float = 1e-5):
+        super().__init__()
+        if in_channels % num_groups:
+            raise AdaptisError(f'{in_channels} channels cannot be cut into {num_groups} equal '
+                               'groups.')
+        self._kwargs = dict(num_groups=num_groups, eps=epsilon)
+        with self.name_scope():
+            self.gamma = self.params.get('gamma', shape=(in_channels,), init='ones')
+            self.beta = self.params.get('beta', shape=(in_channels,), init='zeros')
+
+    def hybrid_forward(self, F, x, gamma, beta):
+        one = F.slice_axis(gamma, axis=0, begin=0, end=self._kwargs['num_groups'])
+        x = F.GroupNorm(x, F.ones_like(one), F.zeros_like(one), **self._kwargs)
+        x = F.broadcast_mul(x, gamma.reshape((1, -1, 1, 1)))
+        return F.broadcast_add(x, beta.reshape((1, -1, 1, 1)))
+
+
+NORMS = {
+    'FrozenBatchNorm': FrozenBatchNorm,
+    'GroupNorm': GroupNorm,
+    'BatchNorm': nn.BatchNorm,
+    'SyncBatchNorm': mx.gluon.contrib.nn.SyncBatchNorm,
+}
+
+
+def make_norm(norm: Union[str, type], channels: int, **kwargs: Any) -> HybridBlock:
+    """A normalisation layer by name or class; AdaptisError for a name that does not exist."""
+    if isinstance(norm, str):
+        if norm not in NORMS:
+            raise AdaptisError(f'There is no norm_layer "{norm}": choose one of {sorted(NORMS)}.')
+        norm = NORMS[norm]
+    return norm(in_channels=channels, **kwargs)
+
+
+class ConvNorm(nn.Conv2D):
+    """Convolution without bias -> normalisation -> ReLU if wanted, "same" padding.
+
+    The layer itself holds the ``weight``, its child ``norm`` the rest.
+    """
+
+    def __init__(self, channels: int, in_channels: int, kernel: int = 3, strides: int = 1,
+                 groups: int = 1, relu: bool = True, norm_layer: Union[str, type] = 'GroupNorm',
+                 norm_kwargs: Optional[Mapping[str, Any]] = None):
+        super().__init__(channels, kernel, strides=strides, padding=kernel // 2, groups=groups,
+                         in_channels=in_channels, use_bias=False)
+        self._relu = relu
+        with self.name_scope():
+            self.norm = make_norm(norm_layer, channels, **(norm_kwargs or {}))
+
+    def hybrid_forward(self, F, x, weight):
+        x = self.norm(super().hybrid_forward(F, x, weight))
+        return F.Activation(x, 'relu') if self._relu else x

@@ -1,0 +1,166 @@
+"""ResNet and ResNeXt as detectors use them: four stages of features, usually with frozen norms.
+
+GluonCV's have biases in the 1x1 convolutions or the stride elsewhere, so that the weights which
+the published detectors start from do not fit them.
+"""
+from __future__ import annotations
+
+from typing import Any, List, Mapping, NamedTuple, Optional, Tuple, Union
+
+from adaptis.errors import AdaptisError
+from adaptis.runtime import mx
+from panoptic_baselines.layers.norm import ConvNorm
+
+nn = mx.gluon.nn
+HybridBlock = mx.gluon.HybridBlock
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+
+class Recipe(NamedTuple):
+    """What tells one backbone from another; ``std`` divides the image after ``mean`` is taken off.
+
+    ``stride_in_1x1``: the first convolution of a stage halves the size, as in the original
+    ResNet, and not the 3x3 one, as in the ResNets of today.
+    """
+
+    blocks: Tuple[int, int, int, int]
+    bottleneck: bool = True
+    groups: int = 1
+    width: int = 64
+    stride_in_1x1: bool = True
+    mean: Tuple[float, float, float] = IMAGENET_MEAN
+    std: Tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+
+RECIPES = {
+    'resnet18': Recipe((2, 2, 2, 2), bottleneck=False),
+    'resnet34': Recipe((3, 4, 6, 3), bottleneck=False),
+    'resnet50': Recipe((3, 4, 6, 3)),
+    'resnet101': Recipe((3, 4, 23, 3)),
+    'resnet152': Recipe((3, 8, 36, 3)),
+    'resnext101_32x8d': Recipe((3, 4, 23, 3), groups=32, width=8, stride_in_1x1=False,
+                               std=IMAGENET_STD),
+    'resnext152_32x8d': Recipe((3, 8, 36, 3), groups=32, width=8, stride_in_1x1=False,
+                               std=IMAGENET_STD),
+}
+
+
+def get_recipe(name: str) -> Recipe:
+    """The recipe of a backbone; AdaptisError if there is none of that name."""
+    if not isinstance(name, str) or name not in RECIPES:
+        raise AdaptisError(f'There is no backbone "{name}": choose one of {sorted(RECIPES)}.')
+    return RECIPES[name]
+
+
+class ResNet(HybridBlock):
+    """(B, 3, H, W) -> features at strides 4, 8, 16, 32 (``channels`` of them).
+
+    Parameters
+    ----------
+    recipe : which ResNet
+    norm_layer : 'FrozenBatchNorm', 'BatchNorm', 'SyncBatchNorm', or a class
+    norm_kwargs : of the normalisation layers
+
+    Children: ``stem.conv1``, then ``res2`` to ``res5``, each a sequence of blocks with
+    ``conv1`` to ``conv3`` (``conv2`` in small ones) and, where the shape changes, ``shortcut``.
+    """
+
+    def __init__(self, recipe: Recipe, norm_layer: Union[str, type] = 'FrozenBatchNorm',
+                 norm_kwargs: Optional[Mapping[str, Any]] = None):
+        super().__init__()
+        norm = dict(norm_layer=norm_layer, norm_kwargs=norm_kwargs)
+        expansion = 4 if recipe.bottleneck else 1
+        self.channels = [64 * expansion * 2 ** i for i in range(4)]
+        with self.name_scope():
+            self.stem = Stem(norm)
+            source = 64
+            for i, count in enumerate(recipe.blocks):
+                setattr(self, f'res{i + 2}', _stage(recipe, i, count, source, norm))
+                source = self.channels[i]
+
+    @property
+    def stages(self) -> List[HybridBlock]:
+        """Stem and the four stages."""
+        return [self.stem, self.res2, self.res3, self.res4, self.res5]
+
+    def freeze(self, stages: int) -> None:
+        """Exclude the first ``stages`` of stem, res2, ..., res5 from training (2 in detectors)."""
+        if not 0 <= stages <= 5:
+            raise AdaptisError(f'A ResNet has 5 stages; {stages} of them cannot be frozen.')
+        for stage in self.stages[:stages]:
+            stage.collect_params().setattr('grad_req', 'null')
+
+    def hybrid_forward(self, F, x):
+        features = []
+        for stage in self.stages:
+            x = stage(x)
+            features.append(x)
+        return features[1:]
+
+
+class Stem(HybridBlock):
+    """7x7 convolution and max-pooling: stride 4, 64 channels."""
+
+    def __init__(self, norm: Mapping[str, Any]):
+        super().__init__()
+        with self.name_scope():
+            self.conv1 = ConvNorm(64, 3, 7, 2, **norm)
+
+    def hybrid_forward(self, F, x):
+        return F.Pooling(self.conv1(x), kernel=(3, 3), stride=(2, 2), pad=(1, 1), pool_type='max')
+
+
+class Basic(HybridBlock):
+    """Two 3x3 convolutions and a shortcut."""
+
+    def __init__(self, channels: int, in_channels: int, strides: int, norm: Mapping[str, Any]):
+        super().__init__()
+        with self.name_scope():
+            self.conv1 = ConvNorm(channels, in_channels, 3, strides, **norm)
+            self.conv2 = ConvNorm(channels, channels, 3, relu=False, **norm)
+            self.shortcut = _shortcut(channels, in_channels, strides, norm)
+
+    def hybrid_forward(self, F, x):
+        y = self.conv2(self.conv1(x))
+        return F.Activation(y + (self.shortcut(x) if self.shortcut else x), 'relu')
+
+
+class Bottleneck(HybridBlock):
+    """1x1, 3x3 and 1x1 convolutions and a shortcut."""
+
+    def __init__(self, channels: int, in_channels: int, width: int, strides: int, groups: int,
+                 stride_in_1x1: bool, norm: Mapping[str, Any]):
+        super().__init__()
+        first, second = (strides, 1) if stride_in_1x1 else (1, strides)
+        with self.name_scope():
+            self.conv1 = ConvNorm(width, in_channels, 1, first, **norm)
+            self.conv2 = ConvNorm(width, width, 3, second, groups, **norm)
+            self.conv3 = ConvNorm(channels, width, 1, relu=False, **norm)
+            self.shortcut = _shortcut(channels, in_channels, strides, norm)
+
+    def hybrid_forward(self, F, x):
+        y = self.conv3(self.conv2(self.conv1(x)))
+        return F.Activation(y + (self.shortcut(x) if self.shortcut else x), 'relu')
+
+
+def _shortcut(channels: int, in_channels: int, strides: int,
+              norm: Mapping[str, Any]) -> Optional[HybridBlock]:
+    if channels == in_channels and strides == 1:
+        return None
+    return ConvNorm(channels, in_channels, 1, strides, relu=False, **norm)
+
+
+def _stage(recipe: Recipe, index: int, count: int, source: int,
+           norm: Mapping[str, Any]) -> HybridBlock:
+    stage = nn.HybridSequential()
+    width = recipe.groups * recipe.width * 2 ** index
+    channels = 256 * 2 ** index if recipe.bottleneck else width
+    for i in range(count):
+        strides = 2 if index and not i else 1
+        stage.add(Bottleneck(channels, source, width, strides, recipe.groups,
+                             recipe.stride_in_1x1, norm)
+                  if recipe.bottleneck else Basic(channels, source, strides, norm))
+        source = channels
+    return stage
