@@ -33,9 +33,13 @@ def color_ids(ids: np.ndarray, background: Sequence[int] = (0, 0, 0)) -> np.ndar
     return colors[index.reshape(ids.shape)]
 
 
-def overlay_instances(image: np.ndarray, ids: np.ndarray, alpha: float = 0.55) -> np.ndarray:
-    """An image with its objects tinted and outlined; ``ids`` int (H, W), 0 = none."""
-    colors = color_ids(ids)
+def overlay_instances(image: np.ndarray, ids: np.ndarray, alpha: float = 0.55,
+                      colors: Optional[np.ndarray] = None) -> np.ndarray:
+    """An image with its objects tinted and outlined; ``ids`` int (H, W), 0 = none.
+
+    ``colors`` uint8 (H, W, 3) are those to tint with, by default one per id.
+    """
+    colors = color_ids(ids) if colors is None else colors
     inside = ids != 0
     blended = image.copy()
     blended[inside] = (image[inside] * (1 - alpha) + colors[inside] * alpha + 0.5).astype(np.uint8)
@@ -48,6 +52,7 @@ def overlay_panoptic(image: np.ndarray, result: PanopticResult,
                      taxonomy: Optional[Taxonomy] = None, alpha: float = 0.55) -> np.ndarray:
     """An image with its things tinted and outlined, and its stuff in the taxonomy's colours.
 
+    Where the taxonomy has several classes of things an object has a shade of its class's colour.
     Raises AdaptisError if the result has another size than the image.
     """
     if result.segment_map.shape != image.shape[:2]:
@@ -59,7 +64,9 @@ def overlay_panoptic(image: np.ndarray, result: PanopticResult,
             inside = result.segment_map == segment.id
             color = np.array(taxonomy.by_id(segment.category_id).color)
             tinted[inside] = (image[inside] * 0.7 + color * 0.3 + 0.5).astype(np.uint8)
-    return overlay_instances(tinted, thing_ids(result), alpha)
+    several = taxonomy is not None and taxonomy.num_things > 1
+    colors = _class_shades(result, taxonomy) if several else None
+    return overlay_instances(tinted, thing_ids(result), alpha, colors)
 
 
 def thing_ids(result: PanopticResult) -> np.ndarray:
@@ -128,6 +135,16 @@ def result_row(image: np.ndarray, result: PanopticResult, proposals: Optional[np
     if truth is not None:
         row.append(overlay_instances(image, truth))
     return row
+
+
+def _class_shades(result: PanopticResult, taxonomy: Taxonomy) -> np.ndarray:
+    """uint8 (H, W, 3): objects in the colours of their classes, a little different each."""
+    table = np.zeros((int(result.segment_map.max(initial=0)) + 1, 3), np.uint8)
+    things = [s for s in result.things if s.id < len(table)]
+    for segment, own in zip(things, distinct_colors(len(things))):
+        shade = 0.7 * np.array(taxonomy.by_id(segment.category_id).color) + 0.3 * own
+        table[segment.id] = shade + 0.5
+    return table[result.segment_map]
 
 
 def _borders(ids: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ import pytest
 
 from adaptis import viz
 from adaptis.errors import AdaptisError
-from adaptis.types import TOY_TAXONOMY, PanopticResult, Segment
+from adaptis.types import TOY_TAXONOMY, Category, PanopticResult, Segment, Taxonomy
 
 
 def example():
@@ -61,3 +61,16 @@ def test_contact_sheet_holds_pictures_of_any_size():
     assert (sheet[22:38, 4:24] == 100).all()
     with pytest.raises(AdaptisError):
         viz.contact_sheet([])
+
+
+def test_objects_have_shades_of_the_colours_of_their_classes():
+    taxonomy = Taxonomy([Category(1, 'sky', False), Category(7, 'cat', True, (200, 0, 0)),
+                         Category(9, 'dog', True, (0, 0, 200))])
+    ids = np.array([[1, 2, 3, 0]]).repeat(2, axis=0)
+    result = PanopticResult(ids, [Segment(i, c, True, 1.0, 2)
+                                  for i, c in ((1, 7), (2, 7), (3, 9), (4, 9))])
+    shown = viz.overlay_panoptic(np.zeros((2, 4, 3), np.uint8), result, taxonomy, alpha=1.0)
+    cat, other_cat, dog, nothing = shown[0].astype(int)
+    assert cat[0] >= 140 > cat[2] and other_cat[0] >= 140 > other_cat[2]
+    assert dog[2] >= 140 > dog[0] and not nothing.any()
+    assert np.abs(cat - other_cat).sum() > 20
