@@ -5,7 +5,7 @@ for every image size and number of points.
 """
 from __future__ import annotations
 
-from typing import Optional, Sequence
+from typing import Callable, Optional, Sequence, Tuple
 
 from adaptis.runtime import mx
 
@@ -13,16 +13,74 @@ nn = mx.gluon.nn
 HybridBlock = mx.gluon.HybridBlock
 
 COORDINATES = {'relative': 3, 'absolute': 3, 'none': 0}
+Norm = Callable[[int], HybridBlock]
+"""Makes the normalisation of so many channels."""
 
 
-def conv_unit(channels: int, in_channels: int, kernel: int = 3, bias: bool = True) -> HybridBlock:
-    """Convolution -> ReLU -> BatchNorm, in this order, "same" padding (official AdaptIS units)."""
+def batch_norm(channels: int) -> HybridBlock:
+    """Plain batch normalisation."""
+    return nn.BatchNorm(in_channels=channels)
+
+
+def conv_unit(channels: int, in_channels: int, kernel: int = 3, bias: bool = True,
+              padding: Optional[int] = None, norm: Norm = batch_norm) -> HybridBlock:
+    """Convolution -> ReLU -> BatchNorm, in this order (official AdaptIS units).
+
+    ``padding`` None keeps the size of the map.
+    """
     unit = nn.HybridSequential()
-    unit.add(nn.Conv2D(channels, kernel, padding=kernel // 2, in_channels=in_channels,
-                       use_bias=bias),
+    unit.add(nn.Conv2D(channels, kernel, padding=kernel // 2 if padding is None else padding,
+                       in_channels=in_channels, use_bias=bias),
              nn.Activation('relu'),
-             nn.BatchNorm(in_channels=channels))
+             norm(channels))
     return unit
+
+
+def conv_norm_relu(channels: int, in_channels: int, kernel: int = 1, dilation: int = 1,
+                   norm: Norm = batch_norm) -> HybridBlock:
+    """Convolution without bias -> BatchNorm -> ReLU, "same" padding (as in DeepLab)."""
+    unit = nn.HybridSequential()
+    unit.add(nn.Conv2D(channels, kernel, padding=kernel // 2 * dilation, dilation=dilation,
+                       in_channels=in_channels, use_bias=False),
+             norm(channels),
+             nn.Activation('relu'))
+    return unit
+
+
+def separable_unit(channels: int, in_channels: int, norm: Norm = batch_norm) -> HybridBlock:
+    """3x3 convolution channel by channel -> 1x1 convolution -> BatchNorm -> ReLU, no biases."""
+    unit = nn.HybridSequential()
+    unit.add(nn.Conv2D(in_channels, 3, padding=1, groups=in_channels, in_channels=in_channels,
+                       use_bias=False),
+             nn.Conv2D(channels, 1, in_channels=in_channels, use_bias=False),
+             norm(channels),
+             nn.Activation('relu'))
+    return unit
+
+
+def stack_separable(widths: Sequence[int], last: int, dropout: float = 0.0,
+                    norm: Norm = batch_norm) -> HybridBlock:
+    """Separable units from ``widths[0]`` to ``widths[-1]`` channels, then a 1x1 convolution.
+
+    ``dropout`` is the share of values dropped, in training, after the first unit.
+    """
+    layers = nn.HybridSequential()
+    for source, target in zip(widths, widths[1:]):
+        layers.add(separable_unit(target, source, norm))
+        if dropout and len(layers) == 1:
+            layers.add(nn.Dropout(dropout))
+    layers.add(nn.Conv2D(last, 1, in_channels=widths[-1]))
+    return layers
+
+
+def stack_dense(widths: Sequence[int], norm: Norm = batch_norm) -> HybridBlock:
+    """Units of dense layer -> ReLU -> BatchNorm from ``widths[0]`` to ``widths[-1]`` features."""
+    layers = nn.HybridSequential()
+    for source, target in zip(widths, widths[1:]):
+        unit = nn.HybridSequential()
+        unit.add(nn.Dense(target, in_units=source), nn.Activation('relu'), norm(target))
+        layers.add(unit)
+    return layers
 
 
 class Normalize(HybridBlock):
@@ -103,6 +161,34 @@ class CoordinateMaps(HybridBlock):
         return F.broadcast_div(F.broadcast_sub(grid, half), F.broadcast_maximum(half, half * 0 + 1))
 
 
+class UpsampleLike(HybridBlock):
+    """Maps at the size of other ones: (M, C, h, w), (B, K, H, W) -> (M, C, H, W).
+
+    Bilinear with aligned corners: output i looks at i * (h - 1) / (H - 1).  ``stride`` 1 says
+    that the sizes are equal already.  M may differ from B.
+    """
+
+    def __init__(self, stride: int):
+        super().__init__()
+        self._stride = stride
+
+    def hybrid_forward(self, F, maps, like):
+        if self._stride == 1:
+            return maps
+        return resize_like(F, maps, like)
+
+
+def resize_like(F, maps, like):
+    """What ``UpsampleLike`` computes, whatever the sizes."""
+    # The operator's gradient demands a batch of equal size: let both have one image.
+    like = F.BlockGrad(F.slice_axis(F.slice_axis(like, axis=0, begin=0, end=1),
+                                    axis=1, begin=0, end=1))
+    flat = F.expand_dims(maps.reshape((-3, 0, 0)), 0)
+    flat = F.contrib.BilinearResize2D(flat, like, mode='like')
+    return F.reshape_like(F.squeeze(flat, axis=0), maps, lhs_begin=0, lhs_end=1, rhs_begin=0,
+                          rhs_end=2)
+
+
 class PointConv(HybridBlock):
     """3x3 convolution of concat(coordinates, features), without building that concatenation.
 
@@ -122,15 +208,47 @@ class PointConv(HybridBlock):
             self.weight = self.params.get('weight', shape=shape)
             self.bias = self.params.get('bias', shape=(channels,), init='zeros')
 
+    def split(self) -> Tuple[HybridBlock, HybridBlock]:
+        """The two shares, on the same parameters: ``share(features)``, once per image, and
+        ``add(share(features), coordinates, points)``, which equals the whole."""
+        return _FeatureShare(self), _CoordinateShare(self)
+
     def hybrid_forward(self, F, features, coordinates, points, weight, bias):
-        split = self._coordinates
-        per_image = F.Convolution(features, F.slice_axis(weight, axis=1, begin=split, end=None),
-                                  bias, **self._kwargs)
-        if not split:
+        return self.add_coordinates(F, self.convolve_features(F, features, weight, bias),
+                                    coordinates, points, weight)
+
+    def convolve_features(self, F, features, weight, bias):
+        """The features' share: (B, C, h, w) -> (B, channels, h, w)."""
+        weight = F.slice_axis(weight, axis=1, begin=self._coordinates, end=None)
+        return F.Convolution(features, weight, bias, **self._kwargs)
+
+    def add_coordinates(self, F, per_image, coordinates, points, weight):
+        """The features' share and that of the coordinates -> (B*N, channels, h, w)."""
+        if not self._coordinates:
             return per_point(F, per_image, points)
-        weight = F.slice_axis(weight, axis=1, begin=0, end=split)
+        weight = F.slice_axis(weight, axis=1, begin=0, end=self._coordinates)
         per_coordinate = F.Convolution(coordinates, weight, no_bias=True, **self._kwargs)
         return per_coordinate + per_point(F, per_image, points)
+
+
+class _FeatureShare(HybridBlock):
+    def __init__(self, whole: PointConv):
+        super().__init__(params=whole.params)
+        self._convolve = whole.convolve_features
+        self.weight, self.bias = whole.weight, whole.bias
+
+    def hybrid_forward(self, F, features, weight, bias):
+        return self._convolve(F, features, weight, bias)
+
+
+class _CoordinateShare(HybridBlock):
+    def __init__(self, whole: PointConv):
+        super().__init__(params=whole.params)
+        self._add = whole.add_coordinates
+        self.weight = whole.weight
+
+    def hybrid_forward(self, F, per_image, coordinates, points, weight):
+        return self._add(F, per_image, coordinates, points, weight)
 
 
 def per_point(F, per_image, points):
@@ -202,11 +320,12 @@ class AdaIN(HybridBlock):
         return flat.reshape(shape)
 
 
-def stack_units(widths: Sequence[int], kernel: int = 3, last: Optional[int] = None) -> HybridBlock:
+def stack_units(widths: Sequence[int], kernel: int = 3, last: Optional[int] = None,
+                norm: Norm = batch_norm) -> HybridBlock:
     """Units from ``widths[0]`` to ``widths[-1]`` channels, then a 1x1 convolution to ``last``."""
     layers = nn.HybridSequential()
     for source, target in zip(widths, widths[1:]):
-        layers.add(conv_unit(target, source, kernel))
+        layers.add(conv_unit(target, source, kernel, norm=norm))
     if last is not None:
         layers.add(nn.Conv2D(last, 1, in_channels=widths[-1]))
     return layers

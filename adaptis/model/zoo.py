@@ -11,9 +11,13 @@ import numpy as np
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike, atomic_write
 from adaptis.model.adaptis import AdaptIS
+from adaptis.model.deeplab import DeepLabAdaptIS
+from adaptis.model.fpn import FPNAdaptIS
+from adaptis.model.unet import ToyAdaptIS
 from adaptis.runtime import mx
 
-MODELS = {'adaptis_toy': AdaptIS}
+MODELS = {'adaptis_toy': ToyAdaptIS, 'adaptis_deeplab': DeepLabAdaptIS,
+          'adaptis_fpn': FPNAdaptIS}
 PRETRAINED = {'toy_v1': Path(__file__).parents[1] / 'pretrained' / 'toy_v1.params'}
 
 
@@ -22,7 +26,7 @@ def get_model(name: str, **kwargs: Any) -> AdaptIS:
 
     Parameters
     ----------
-    name : 'adaptis_toy'
+    name : one of ``MODELS``: 'adaptis_toy', 'adaptis_deeplab' or 'adaptis_fpn'
     kwargs : of the network's constructor, for instance ``width=16``
 
     Raises AdaptisError if there is no such network or argument, or a value makes no sense.

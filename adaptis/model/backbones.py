@@ -1,0 +1,163 @@
+"""Feature extractors from ImageNet: networks of GluonCV, cut off before their classifier."""
+from __future__ import annotations
+
+import os
+import zipfile
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from adaptis.errors import AdaptisError
+from adaptis.model.layers import HybridBlock, nn
+from adaptis.model.options import check_norm_kwargs, norm_class
+from adaptis.runtime import mx
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Architecture(NamedTuple):
+    """One of GluonCV's networks: its module and name there, and how wide its stages are."""
+
+    module: str
+    name: str
+    channels: Tuple[int, int, int, int]
+
+
+_NARROW, _WIDE = (64, 128, 256, 512), (256, 512, 1024, 2048)
+BACKBONES: Dict[str, Architecture] = {
+    'resnet18': Architecture('resnetv1b', 'resnet18_v1b', _NARROW),
+    'resnet34': Architecture('resnetv1b', 'resnet34_v1b', _NARROW),
+    'resnet50': Architecture('resnetv1b', 'resnet50_v1s', _WIDE),
+    'resnet101': Architecture('resnetv1b', 'resnet101_v1s', _WIDE),
+    'resnext101_32x4d': Architecture('resnext', 'resnext101_32x4d', _WIDE),
+    'resnext101_64x4d': Architecture('resnext', 'resnext101_64x4d', _WIDE),
+}
+
+
+class Trunk(HybridBlock):
+    """The outputs of the four stages, for normalised images (B, 3, H, W).
+
+    They are 4, 8, 16 and 32 times smaller than the image, or 4, 8, 8 and 8 times if dilated.
+
+    Parameters
+    ----------
+    stem, stages : blocks of the network, in order
+    channels : of the stages
+    """
+
+    def __init__(self, stem: Sequence[HybridBlock], stages: Sequence[HybridBlock],
+                 channels: Tuple[int, ...]):
+        super().__init__()
+        self.channels = channels
+        with self.name_scope():
+            self.stem = nn.HybridSequential()
+            self.stem.add(*stem)
+            self.stages = nn.HybridSequential()
+            self.stages.add(*stages)
+
+    def hybrid_forward(self, F, x):
+        x = self.stem(x)
+        outputs = []
+        for stage in self.stages:
+            x = stage(x)
+            outputs.append(x)
+        return tuple(outputs)
+
+
+def make_trunk(backbone: str, dilated: bool, pretrained: bool, norm_layer: str = 'BatchNorm',
+               norm_kwargs: Optional[Mapping[str, Any]] = None) -> Trunk:
+    """A network of GluonCV by one of the names in ``BACKBONES``; all shapes are known.
+
+    Parameters
+    ----------
+    dilated : dilate the last two stages instead of letting them halve the size
+    pretrained : start from GluonCV's ImageNet weights, which are downloaded once; whatever
+        initialises the parameters later gives them these values
+
+    Raises AdaptisError if there is no such network, or no way to get its weights.
+    """
+    if not isinstance(backbone, str) or backbone not in BACKBONES:
+        raise AdaptisError(f'backbone is {backbone!r}: choose one of {sorted(BACKBONES)}.')
+    architecture = BACKBONES[backbone]
+    constructor = _constructor(architecture)
+    options = {'norm_layer': norm_class(norm_layer),
+               'norm_kwargs': check_norm_kwargs(norm_layer, norm_kwargs)}
+    if architecture.module == 'resnext':
+        parts_of, net = _resnext_parts, constructor(**options)
+        if dilated:
+            _dilate(net)
+    else:
+        parts_of, net = _resnet_parts, constructor(dilated=dilated, **options)
+    trunk = Trunk(*parts_of(net), architecture.channels)
+    trunk.infer_shape(mx.nd.zeros((1, 3, 64, 64)))
+    trunk.hybridize(False)   # forget the graph that this made
+    if pretrained:
+        source = _download(constructor, architecture.name)
+        _start_from(Trunk(*parts_of(source), architecture.channels), trunk)
+    return trunk
+
+
+def _constructor(architecture: Architecture) -> Callable[..., HybridBlock]:
+    from adaptis.runtime import gluoncv  # takes seconds, which the toy network need not wait
+    return getattr(getattr(gluoncv.model_zoo, architecture.module), architecture.name)
+
+
+def _resnet_parts(net: HybridBlock) -> Tuple[List[HybridBlock], List[HybridBlock]]:
+    return ([net.conv1, net.bn1, net.relu, net.maxpool],
+            [net.layer1, net.layer2, net.layer3, net.layer4])
+
+
+def _resnext_parts(net: HybridBlock) -> Tuple[List[HybridBlock], List[HybridBlock]]:
+    layers = list(net.features)
+    stages = [layer for layer in layers if isinstance(layer, nn.HybridSequential)]
+    return layers[:layers.index(stages[0])], stages
+
+
+def _dilate(resnext: HybridBlock) -> None:
+    """Dilate the last two stages, as GluonCV's ResNets are and its ResNeXts cannot be.
+
+    Changed are convolutions that have not computed anything yet; their weights stay.
+    """
+    *_, third, fourth = _resnext_parts(resnext)[1]
+    for stage, dilation in ((third, 2), (fourth, 4)):
+        for i, block in enumerate(stage):
+            rate = dilation if i else dilation // 2
+            for layer in [*block.body, *(block.downsample or [])]:
+                if isinstance(layer, nn.Conv2D):
+                    layer._kwargs['stride'] = 1, 1
+                    if layer._kwargs['kernel'] == (3, 3):
+                        layer._kwargs.update(dilate=(rate, rate), pad=(rate, rate))
+
+
+def _download(constructor: Callable[..., HybridBlock], name: str) -> HybridBlock:
+    """The network with its ImageNet weights."""
+    from adaptis.runtime import gluoncv
+    store = gluoncv.model_zoo.model_store
+    try:
+        return constructor(pretrained=True)
+    except (OSError, RuntimeError, ValueError, zipfile.BadZipFile) as error:
+        folder = os.path.join(os.environ.get('MXNET_HOME', os.path.join('~', '.mxnet')), 'models')
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise AdaptisError(
+            f'The ImageNet weights of {name} cannot be had from GluonCV ({reason[:200]}): connect '
+            f'to the internet, or put {name}-{store.short_hash(name)}.params into {folder}, or '
+            'set pretrained_base to false.') from error
+
+
+def _start_from(source: Trunk, trunk: Trunk) -> None:
+    """Let initialisation, whenever and on whatever device, give the values of ``source``."""
+    values = source._collect_params_with_prefix()
+    for key, parameter in trunk._collect_params_with_prefix().items():
+        parameter.init = _Pretrained(values[key].data().asnumpy())
+
+
+class _Pretrained(mx.init.Initializer):
+    """Fills one parameter with given values."""
+
+    def __init__(self, value: np.ndarray):
+        super().__init__()   # the value is no option: those are written into exported graphs
+        self._value = value
+
+    def _init_weight(self, _name, array):
+        array[:] = self._value

@@ -1,0 +1,81 @@
+"""AdaptIS with a feature pyramid (Lin et al., CVPR 2017), as in the official repository."""
+from __future__ import annotations
+
+from adaptis.model.backbones import Trunk
+from adaptis.model.layers import HybridBlock, Norm, batch_norm, conv_unit, nn, resize_like
+from adaptis.model.resnet import ResNetAdaptIS
+
+LEVELS = 4
+
+
+class FPNAdaptIS(ResNetAdaptIS):
+    __doc__ = ResNetAdaptIS.__doc__
+
+    dilated = False
+    min_side = 65   # the 3x3 convolutions without padding need 3x3 pixels on the coarsest level
+
+    def _features(self, trunk: Trunk, width: int, norm: Norm) -> HybridBlock:
+        return Pyramid(trunk, width, norm)
+
+    def _semantic(self, width: int, num_classes: int, norm: Norm) -> HybridBlock:
+        return SemanticFPN(width, num_classes, norm)
+
+
+class Pyramid(HybridBlock):
+    """(B, 3, H, W) -> maps of ``width`` channels, 4, 8, 16 and 32 times smaller than the image.
+
+    Lateral 1x1 units, each added to the coarser level resized to its size; no convolutions
+    after that.
+
+    Parameters
+    ----------
+    trunk : a backbone that is not dilated
+    width : channels of every level
+    norm : makes the normalisation layers
+    """
+
+    def __init__(self, trunk: Trunk, width: int = 256, norm: Norm = batch_norm):
+        super().__init__()
+        with self.name_scope():
+            self.trunk = trunk
+            self.lateral = nn.HybridSequential()
+            for channels in trunk.channels:
+                self.lateral.add(conv_unit(width, channels, kernel=1, norm=norm))
+
+    def hybrid_forward(self, F, x):
+        levels = [lateral(stage) for lateral, stage in zip(self.lateral, self.trunk(x))]
+        for i in reversed(range(len(levels) - 1)):
+            levels[i] = levels[i] + resize_like(F, levels[i + 1], levels[i])
+        return tuple(levels)
+
+
+class SemanticFPN(HybridBlock):
+    """Semantic logits of a pyramid, finest level first: (B, width, h, w), ... -> (B, K, h, w).
+
+    A level takes as many 3x3 units as it is levels away from the finest, each followed by a
+    resize to the next finer one; the finest takes a 1x1 unit.  Their sum goes to the classes.
+    The 3x3 convolutions have no padding, which is the official head's own way.
+    """
+
+    def __init__(self, width: int, num_classes: int, norm: Norm = batch_norm):
+        super().__init__()
+        with self.name_scope():
+            self.levels = nn.HybridSequential()
+            for level in range(LEVELS):
+                units = nn.HybridSequential()
+                for _ in range(max(level, 1)):
+                    units.add(conv_unit(width, width, kernel=3 if level else 1, padding=0,
+                                        norm=norm))
+                self.levels.add(units)
+            self.classes = nn.Conv2D(num_classes, 1, in_channels=width)
+
+    def hybrid_forward(self, F, *maps):
+        total = None
+        for level, units in enumerate(self.levels):
+            x = maps[level]
+            for i, unit in enumerate(units):
+                x = unit(x)
+                if level:
+                    x = resize_like(F, x, maps[level - 1 - i])
+            total = x if total is None else total + x
+        return self.classes(total)

@@ -1,0 +1,89 @@
+"""Checks of what networks are told, by YAML and JSON files where anything may stand."""
+from __future__ import annotations
+
+import inspect
+import numbers
+from typing import Any, Mapping, Optional, Sequence
+
+from adaptis.errors import AdaptisError
+from adaptis.model.layers import COORDINATES, Norm, nn
+from adaptis.runtime import mx
+
+NORM_LAYERS = {'BatchNorm': nn.BatchNorm, 'SyncBatchNorm': mx.gluon.contrib.nn.SyncBatchNorm}
+
+
+def demand(kind: type, what: str, **options: Any) -> None:
+    """Raise AdaptisError naming the first option whose value is not a ``kind``."""
+    for name, value in options.items():
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise AdaptisError(f'{name} is {value!r}: it must be {what}.')
+
+
+def check_common(num_classes: int, num_stuff: int, coordinates: str, radius: float,
+                 epsilon: float, official: bool, proposals: bool) -> None:
+    """Check what all AdaptIS networks can be told."""
+    demand(numbers.Integral, 'a whole number', num_classes=num_classes, num_stuff=num_stuff)
+    demand(numbers.Real, 'a number', radius=radius, epsilon=epsilon)
+    demand(bool, 'true or false', official=official, proposals=proposals)
+    if not 0 <= num_stuff < num_classes:
+        raise AdaptisError(f'num_stuff is {num_stuff} of {num_classes} classes: '
+                           'there must be at least one class of things.')
+    if coordinates not in list(COORDINATES):
+        raise AdaptisError(f'coordinates is {coordinates!r}: choose one of {sorted(COORDINATES)}.')
+    if not radius > 0:
+        raise AdaptisError(f'radius is {radius}: it must be more than 0 pixels.')
+    if not epsilon >= 0:
+        raise AdaptisError(f'epsilon is {epsilon}: it must be 0 or more.')
+
+
+def check_width(width: int, multiple: int) -> None:
+    """Check a number of channels that some layers divide by ``multiple``."""
+    demand(numbers.Integral, 'a whole number', width=width)
+    if width < multiple or width % multiple:
+        kind = 'an even number' if multiple == 2 else f'a multiple of {multiple}'
+        raise AdaptisError(f'width is {width}: it must be {kind} of channels, '
+                           f'{multiple} or more.')
+
+
+def check_normalisation(mean: Sequence[float], std: Sequence[float]) -> None:
+    """Check the mean and deviation of the input."""
+    for name, values in (('mean', mean), ('std', std)):
+        if not isinstance(values, (list, tuple)) or len(values) != 3:
+            raise AdaptisError(f'{name} is {values!r}: it must be three numbers, for R, G and B.')
+        for value in values:
+            demand(numbers.Real, 'three numbers', **{name: value})
+    if not min(std) > 0:
+        raise AdaptisError(f'std is {std}: it must be more than 0.')
+
+
+def make_norm(layer: str, kwargs: Optional[Mapping[str, Any]] = None) -> Norm:
+    """The normalisation of a network, by name ('BatchNorm', 'SyncBatchNorm') and its options.
+
+    Raises AdaptisError if there is no such layer or option.
+    """
+    kind, kwargs = norm_class(layer), check_norm_kwargs(layer, kwargs)
+    return lambda channels: kind(in_channels=channels, **kwargs)
+
+
+def norm_class(layer: str) -> type:
+    """The class of a normalisation layer; AdaptisError if there is none of this name."""
+    if not isinstance(layer, str) or layer not in NORM_LAYERS:
+        raise AdaptisError(f'norm_layer is {layer!r}: choose one of {sorted(NORM_LAYERS)}.')
+    return NORM_LAYERS[layer]
+
+
+def check_norm_kwargs(layer: str, kwargs: Optional[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The options as a new dictionary; AdaptisError if they are none of that layer's."""
+    if kwargs is None:
+        return {}
+    if not isinstance(kwargs, Mapping):
+        raise AdaptisError(f'norm_kwargs is {kwargs!r}: it must be options by name.')
+    known = set(inspect.signature(NORM_LAYERS[layer].__init__).parameters)
+    known -= {'self', 'axis', 'in_channels', 'kwargs'}
+    for name, value in kwargs.items():
+        if name not in known:
+            raise AdaptisError(f'norm_kwargs: {layer} has no option {name!r}; '
+                               f'it has {", ".join(sorted(known))}.')
+        if not isinstance(value, (bool, numbers.Real)):
+            raise AdaptisError(f'norm_kwargs: {name} is {value!r}: it must be a number.')
+    return dict(kwargs)
