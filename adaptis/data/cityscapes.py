@@ -15,7 +15,7 @@ from typing import Tuple
 import numpy as np
 
 from adaptis.data.labels import LabelMap
-from adaptis.data.reader import Reader, folder_of, pair_files
+from adaptis.data.reader import Reader, folder_of, pair_files, present_ids
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike, read_ids
 from adaptis.types import Category, Sample, Taxonomy
@@ -90,7 +90,7 @@ class CityscapesDataset(Reader):
     def _annotate(self, index: int, image: np.ndarray) -> Sample:
         path = self.annotations.path(index)
         ids = read_ids(path)
-        present = _present(ids, path)
+        present = present_ids(ids, path)
         classes, known = _id_table()
         strange = present[~known[present]]
         if strange.size:
@@ -103,15 +103,6 @@ class CityscapesDataset(Reader):
                       classes={int(i): int(classes[i]) for i in objects},
                       ignored=frozenset(int(i) for i in objects if i < FIRST_OBJECT),
                       name=str(self.images.path(index)))
-
-
-def _present(ids: np.ndarray, path: Path) -> np.ndarray:
-    """The ids that occur, sorted."""
-    low, high = int(ids.min()), int(ids.max())
-    if low < 0 or high > 0xFFFF:
-        raise AdaptisError(f'{path} holds the id {low if low < 0 else high}, '
-                           'which is not one of 16 bits.')
-    return np.flatnonzero(np.bincount(ids.ravel()))
 
 
 @functools.lru_cache(maxsize=1)

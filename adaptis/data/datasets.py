@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any, Dict, Tuple
+from pathlib import Path
+from typing import Any, Dict, Optional, Tuple
 
 from adaptis.data.reader import Reader
 from adaptis.errors import AdaptisError
@@ -11,8 +12,16 @@ from adaptis.files import PathLike
 _READERS: Dict[str, Tuple[str, str]] = {  # imported when asked for: workers start faster
     'toy': ('toy', 'ToyDataset'),
     'cityscapes': ('cityscapes', 'CityscapesDataset'),
-    'vistas': ('vistas', 'VistasDataset'),
-    'coco': ('coco', 'CocoDataset'),
+    'vistas': ('vistas', 'open_vistas'),
+    'coco': ('coco', 'open_coco'),
+}
+_CONTENTS: Dict[str, Tuple[str, str]] = {  # what a person calls it, and what must lie there
+    'toy': ('The toy data', 'train and test, which "adaptis toy --out FOLDER" draws'),
+    'cityscapes': ('Cityscapes', 'leftImg8bit and gtFine, from cityscapes-dataset.com'),
+    'vistas': ('Mapillary Vistas', 'config.json, training and validation of version 1.2, or its '
+               'archive of version 2.0, from mapillary.com/dataset/vistas'),
+    'coco': ('COCO', 'train2017, val2017 and annotations with the panoptic ones of 2017, '
+             'unzipped, from cocodataset.org'),
 }
 DATASETS = tuple(_READERS)
 SPLITS = ('train', 'val', 'test')
@@ -41,6 +50,17 @@ def open_dataset(name: str, root: PathLike, split: str, annotations: bool = True
         raise AdaptisError(f'There is no data set "{name}": choose from {", ".join(DATASETS)}.')
     if split not in SPLITS:
         raise AdaptisError(f'There is no split "{split}": choose from {", ".join(SPLITS)}.')
+    if name != 'toy' and missing(name, root):  # the toy reader says it by split
+        raise AdaptisError(missing(name, root))
     module, reader = _READERS[name]
     return getattr(importlib.import_module(f'adaptis.data.{module}'), reader)(
         root, split, annotations=annotations, **options)
+
+
+def missing(name: str, root: PathLike) -> Optional[str]:
+    """A sentence if there is no folder ``root``, with what belongs into it; None if there is."""
+    if Path(root).is_dir():
+        return None
+    title, content = _CONTENTS[name]
+    return (f'{title} is not at {root}: that folder is expected to hold {content}; '
+            'or give another with --data.')

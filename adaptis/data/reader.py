@@ -2,16 +2,19 @@
 from __future__ import annotations
 
 import abc
+import functools
 from pathlib import Path
 from typing import Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 import numpy as np
 
+from adaptis.data.labels import LabelMap
 from adaptis.errors import AdaptisError
 from adaptis.files import read_image
 from adaptis.types import Sample, Taxonomy
 
 ImageId = Union[int, str]
+MAX_MASK_ID = 0xFFFF
 
 
 class Files(NamedTuple):
@@ -70,6 +73,12 @@ class Reader(abc.ABC):
         """The image's file, relative to the folder of the split's images."""
         return self.images.names[index]
 
+    @functools.cached_property
+    def labels(self) -> LabelMap:
+        """Between class indices and the labels of the data set's own files."""
+        ids = [c.id for c in self.taxonomy.categories]
+        return LabelMap(ids, max(ids) + 1, void=0)
+
     def expected_size(self, index: int) -> Optional[Tuple[int, int]]:
         """Height and width that the annotation states beside its picture, if any."""
         return None
@@ -78,9 +87,9 @@ class Reader(abc.ABC):
     def image_id(self, index: int) -> ImageId:
         """What the data set's own results format calls the image."""
 
-    @abc.abstractmethod
     def _annotate(self, index: int, image: np.ndarray) -> Sample:
-        """The image with its ground truth."""
+        """The image with its ground truth, where there is one."""
+        raise NotImplementedError
 
 
 class Pairs(NamedTuple):
@@ -120,6 +129,15 @@ def find_keys(folder: Path, suffix: str, nested: bool = False) -> Set[str]:
     need_folder(folder)
     return {p.relative_to(folder).as_posix()[:-len(suffix)]
             for p in folder.glob(('*/*' if nested else '*') + suffix) if p.name[0] != '.'}
+
+
+def present_ids(ids: np.ndarray, path: Path) -> np.ndarray:
+    """The ids that occur in a mask, sorted; AdaptisError if 16 bits cannot hold them."""
+    low, high = int(ids.min()), int(ids.max())
+    if low < 0 or high > MAX_MASK_ID:
+        raise AdaptisError(f'{path} holds the id {low if low < 0 else high}, outside '
+                           f'0..{MAX_MASK_ID}: renumber its objects so that 16 bits hold them.')
+    return np.flatnonzero(np.bincount(ids.ravel()))
 
 
 def need_folder(folder: Path) -> None:

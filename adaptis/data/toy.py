@@ -6,14 +6,13 @@ from typing import List
 
 import numpy as np
 
-from adaptis.data.reader import ImageId, Reader, pair_files
+from adaptis.data.reader import ImageId, Reader, pair_files, present_ids
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike, read_ids
 from adaptis.types import TOY_TAXONOMY, Sample
 
 IMAGE_SUFFIX = '_rgb.png'
 MASK_SUFFIX = '_im.png'
-MAX_ID = 0xFFFF
 OBJECT_CLASS = 1
 
 
@@ -58,16 +57,8 @@ class ToyDataset(Reader):
     def _annotate(self, index: int, image: np.ndarray) -> Sample:
         mask_path = self.annotations.path(index)
         instances = read_ids(mask_path)
-        _refuse_wide_ids(instances, mask_path)
-        ids = np.flatnonzero(np.bincount(instances.ravel()))
+        ids = present_ids(instances, mask_path)
         return Sample(image=image, instances=instances,
                       classes={int(i): OBJECT_CLASS for i in ids if i},
                       semantic=(instances > 0).astype(np.int32),
                       name=str(self.images.path(index))[:-len(IMAGE_SUFFIX)])
-
-
-def _refuse_wide_ids(instances: np.ndarray, path: Path) -> None:
-    low, high = int(instances.min()), int(instances.max())
-    if low < 0 or high > MAX_ID:
-        raise AdaptisError(f'{path} holds the id {low if low < 0 else high}, outside 0..{MAX_ID}: '
-                           'renumber its objects so that 16 bits hold them.')

@@ -1,0 +1,114 @@
+"""COCO panoptic 2017 in its original folders, and data of one's own in the same format.
+
+COCO: images in ``train2017``, ``val2017``, ``test2017``; the truth in
+``annotations/panoptic_<train|val>2017.json`` with the folder of PNGs of the same name, there or in
+the root.  The test split is what ``annotations/image_info_test-dev2017.json`` lists, or else all
+of ``test2017``.
+
+One's own: ``<split>/images``, ``<split>/panoptic.json`` and the PNGs in ``<split>/panoptic``.
+Categories are those of the JSON.
+
+The JSON decides which images belong to a split; further files in the folders do no harm.
+"""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Dict, NamedTuple
+
+from adaptis.data.coco_categories import COCO_TAXONOMY
+from adaptis.data.panoptic import PanopticIndex, PanopticReader, missing_files
+from adaptis.data.reader import Files, ImageId, Reader, need_folder
+from adaptis.errors import AdaptisError
+from adaptis.files import PathLike, list_images, read_json
+from adaptis.types import Taxonomy
+
+TEST_IMAGES = 'image_info_test-dev2017.json'
+
+
+class Layout(NamedTuple):
+    """Where the files of a split are."""
+
+    images: Path
+    json: Path
+    pngs: Path
+    custom: bool
+
+
+def open_coco(root: PathLike, split: str, annotations: bool = True, strict: bool = True) -> Reader:
+    """COCO panoptic 2017, or data in the same format.
+
+    Parameters
+    ----------
+    root : folder that holds ``train2017`` and ``annotations``, or ``train/images`` (see above)
+    split : 'train', 'val', or 'test', which has no ground truth at COCO
+    annotations : False lists the images alone
+    strict : raise AdaptisError if files lack
+
+    Raises
+    ------
+    AdaptisError
+        If a folder is missing, a JSON is missing, broken or none of the format, or files lack.
+    """
+    layout = find_layout(Path(root), split)
+    if not annotations or (split == 'test' and not layout.json.is_file()):
+        return CocoImages(layout, split, _taxonomy(Path(root)), strict)
+    index = PanopticIndex(layout.json)
+    taxonomy = Taxonomy(index.categories)
+    class_of = {c.id: taxonomy.index(c.id) for c in index.categories}
+    return PanopticReader(index, layout.images, layout.pngs, taxonomy, class_of, strict=strict)
+
+
+class CocoImages(Reader):
+    """The images of a split without ground truth."""
+
+    def __init__(self, layout: Layout, split: str, taxonomy: Taxonomy, strict: bool):
+        self.taxonomy = taxonomy
+        need_folder(layout.images)
+        self._ids = _listed_ids(layout, split)
+        names = sorted(self._ids) or [p.name for p in list_images(layout.images)]
+        missing = missing_files(layout.images, names)
+        problems = [f'{layout.images / name}, which is among the images of the split, does not '
+                    'exist.' for name in names if name in missing]
+        super().__init__(Files(layout.images, [n for n in names if n not in missing]), None,
+                         problems, strict)
+
+    def image_id(self, index: int) -> ImageId:
+        """The id in the JSON; without one, the number that the file is named by, else its stem."""
+        name = self.images.names[index]
+        stem = Path(name).stem
+        return self._ids.get(name, int(stem) if stem.isdecimal() else stem)
+
+
+def find_layout(root: Path, split: str) -> Layout:
+    """Where a split is, in COCO's folders or in one's own."""
+    if (root / split / 'images').is_dir():
+        return Layout(root / split / 'images', root / split / 'panoptic.json',
+                      root / split / 'panoptic', custom=True)
+    name = f'panoptic_{split}2017'
+    pngs = root / 'annotations' / name
+    return Layout(root / f'{split}2017', root / 'annotations' / f'{name}.json',
+                  pngs if pngs.is_dir() else root / name, custom=False)
+
+
+def _listed_ids(layout: Layout, split: str) -> Dict[str, ImageId]:
+    """File name -> id of the images that a JSON lists for the split; empty without such a file."""
+    if layout.json.is_file():
+        index = PanopticIndex(layout.json)
+        return dict(zip(index.file_names, index.image_ids))
+    path = layout.json.with_name(TEST_IMAGES)
+    if layout.custom or split != 'test' or not path.is_file():
+        return {}
+    content = read_json(path)
+    try:
+        return {str(image['file_name']): int(image['id']) for image in content['images']}
+    except (KeyError, TypeError, ValueError) as error:
+        raise AdaptisError(f'{path} has no list "images", each with file_name and id.') from error
+
+
+def _taxonomy(root: Path) -> Taxonomy:
+    """The categories of the split that has a JSON; COCO's if there is none."""
+    for split in ('val', 'train'):  # val is the smaller file
+        layout = find_layout(root, split)
+        if layout.json.is_file():
+            return Taxonomy(PanopticIndex(layout.json).categories)
+    return COCO_TAXONOMY

@@ -1,0 +1,241 @@
+"""Ground truth in the COCO panoptic format: one JSON and a folder of PNGs.
+
+The JSON of COCO's training images lists 1.3 million segments, which as Python objects would fill
+more than a gigabyte in every process.  So each object of the file is reduced to what is needed as
+soon as it has been parsed, and what remains are a few arrays (some 20 MB for that file).
+"""
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
+
+import numpy as np
+
+from adaptis.data.reader import Files, ImageId, Reader, need_folder
+from adaptis.errors import AdaptisError
+from adaptis.files import PathLike, read_json
+from adaptis.ids import MAX_ID, compact, read_panoptic_png
+from adaptis.types import Category, Sample, Taxonomy
+
+
+class _Image(NamedTuple):
+    id: ImageId
+    file_name: str
+    size: Tuple[int, int]  # height and width, 0 = not stated
+
+
+class _Annotation(NamedTuple):
+    image_id: ImageId
+    file_name: str
+    segments: np.ndarray  # int32 (n, 3): id, category id, crowd
+
+
+class PanopticIndex:
+    """What a panoptic JSON says, in arrays.
+
+    Attributes
+    ----------
+    categories : those that the file lists
+    image_ids, file_names, png_names : of each image that has a usable annotation
+    sizes : int32 (N, 2), height and width, 0 = not stated
+    problems : sentences about entries that cannot be used and were left out
+
+    Raises
+    ------
+    AdaptisError
+        If the file is missing, no JSON, or no COCO panoptic file.
+    """
+
+    def __init__(self, json_path: PathLike):
+        self.json_path = Path(json_path)
+        data = read_json(json_path, functools.partial(_reduce, path=self.json_path))
+        self.categories = [_category(c, self.json_path) for c in self._list(data, 'categories')]
+        images = self._list(data, 'images', _Image)
+        annotations = self._list(data, 'annotations', _Annotation)
+        self.problems: List[str] = []
+        usable = self._usable(images, annotations)
+        rows = [(image, usable[image.id]) for image in images if image.id in usable]
+        self.image_ids = [image.id for image, _ in rows]
+        self.file_names = [image.file_name for image, _ in rows]
+        self.png_names = [annotation.file_name for _, annotation in rows]
+        self.sizes = np.array([i.size for i, _ in rows], np.int32).reshape(-1, 2)
+        segments = [annotation.segments for _, annotation in rows]
+        self._segments = np.concatenate([*segments, np.zeros((0, 3), np.int32)])
+        self._first = np.cumsum([0] + [len(s) for s in segments])
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def segments(self, row: int) -> np.ndarray:
+        """Segments of one image, int32 (n, 3): id, category id, crowd (0 or 1)."""
+        return self._segments[self._first[row]:self._first[row + 1]]
+
+    def _list(self, data: Any, key: str, kind: type = dict) -> list:
+        entries = data.get(key) if isinstance(data, dict) else None
+        if not isinstance(entries, list) or not all(isinstance(e, kind) for e in entries):
+            raise AdaptisError(f'{self.json_path} has no list "{key}" as a COCO panoptic file '
+                               'has one: is it another file?')
+        return entries
+
+    def _usable(self, images: Sequence[_Image],
+                annotations: Sequence[_Annotation]) -> Dict[ImageId, _Annotation]:
+        """The annotation of each image; tells of images and annotations without counterpart."""
+        known = {c.id for c in self.categories}
+        unclaimed = {image.id for image in images}
+        if len(unclaimed) < len(images):
+            raise AdaptisError(f'{self.json_path} lists an image id twice.')
+        usable = {}
+        for annotation in annotations:
+            complaint = _complaint(annotation.segments, known)
+            if annotation.image_id in usable:
+                self._tell(f'annotates image {annotation.image_id} twice')
+            elif annotation.image_id not in unclaimed:
+                self._tell(f'annotates image {annotation.image_id} ({annotation.file_name}), '
+                           'which is not among its images')
+            elif complaint:
+                self._tell(f'{complaint} in {annotation.file_name}')
+            else:
+                usable[annotation.image_id] = annotation
+            unclaimed.discard(annotation.image_id)
+        for image in images:
+            if image.id in unclaimed:
+                self._tell(f'has no annotation for image {image.id} ({image.file_name})')
+        return usable
+
+    def _tell(self, what: str) -> None:
+        self.problems.append(f'{self.json_path} {what}.')
+
+
+class PanopticReader(Reader):
+    """Samples of a panoptic JSON, its PNGs and the images.
+
+    Objects are numbered by their place in the JSON's list, from 1 on (COCO's own ids reach 2^24,
+    which every table over ids would pay for).  Crowds of things are ignored objects; a crowd of
+    stuff is void.
+
+    Parameters
+    ----------
+    index : what the JSON says
+    images, pngs : the two folders
+    taxonomy : the categories in the order of the networks' classes
+    class_of : category id of the JSON -> class index; what is missing is void
+    problems : found already
+    """
+
+    annotation_channels = 3
+
+    def __init__(self, index: PanopticIndex, images: Path, pngs: Path, taxonomy: Taxonomy,
+                 class_of: Dict[int, int], problems: Iterable[str] = (), strict: bool = True):
+        need_folder(images)
+        need_folder(pngs)
+        missing = missing_files(images, index.file_names)
+        missing_pngs = missing_files(pngs, index.png_names)
+        problems = [*problems, *index.problems,
+                    *(f'{index.json_path} annotates {images / name}, which does not exist.'
+                      for name in sorted(missing)),
+                    *(f'{pngs / name}, which {index.json_path} lists, does not exist.'
+                      for name in sorted(missing_pngs))]
+        self.taxonomy = taxonomy
+        self._index, self._class_of = index, class_of
+        rows = [row for row, name in enumerate(index.file_names)
+                if name not in missing and index.png_names[row] not in missing_pngs]
+        self._rows = sorted(rows, key=index.file_names.__getitem__)
+        super().__init__(Files(images, [index.file_names[row] for row in self._rows]),
+                         Files(pngs, [index.png_names[row] for row in self._rows]),
+                         problems, strict)
+
+    def image_id(self, index: int) -> ImageId:
+        """The id in the JSON."""
+        return self._index.image_ids[self._rows[index]]
+
+    def expected_size(self, index: int) -> Optional[Tuple[int, int]]:
+        """Height and width in the JSON, if it states them."""
+        height, width = self._index.sizes[self._rows[index]].tolist()
+        return (height, width) if height and width else None
+
+    def _annotate(self, index: int, image: np.ndarray) -> Sample:
+        path = self.annotations.path(index)
+        segments = self._index.segments(self._rows[index])
+        places = compact(read_panoptic_png(path), segments[:, 0], str(path))
+        self._check(index, image, places, segments[:, 0])
+        crowd = segments[:, 2] > 0
+        classes = np.array([self._class_of.get(c, -1) for c in segments[:, 1].tolist()], np.int32)
+        things = classes >= self.taxonomy.num_stuff
+        classes[crowd & ~things] = -1
+        numbers = np.arange(1, len(segments) + 1, dtype=np.int32) * things
+        return Sample(image=image, instances=np.r_[np.int32(0), numbers][places],
+                      semantic=np.r_[np.int32(-1), classes][places],
+                      classes={int(n): int(c) for n, c in zip(numbers, classes) if n},
+                      ignored=frozenset(numbers[things & crowd].tolist()),
+                      name=str(self.images.path(index)))
+
+    def _check(self, index: int, image: np.ndarray, places: np.ndarray, ids: np.ndarray) -> None:
+        """The picture and the JSON must agree."""
+        path, size = self.annotations.path(index), self.expected_size(index)
+        if size not in (None, image.shape[:2]):
+            raise AdaptisError(f'{self.images.path(index)} is {image.shape[0]}x{image.shape[1]} '
+                               f'but {self._index.json_path} says {size[0]}x{size[1]}.')
+        seen = np.bincount(places.ravel(), minlength=len(ids) + 1)[1:]
+        if not seen.all():
+            raise AdaptisError(f'{path} has no pixel of segment {ids[seen == 0][0]}, which '
+                               f'{self._index.json_path} lists.')
+
+
+def _reduce(entry: dict, path: Path) -> Any:
+    """An object of the file, as soon as it is parsed, reduced to what is needed."""
+    try:
+        if 'segments_info' in entry:
+            rows = entry['segments_info']
+            return _Annotation(_of_type(entry, 'image_id', (int, str)),
+                               _of_type(entry, 'file_name', str),
+                               np.array(rows or np.zeros((0, 3)), np.int32).reshape(-1, 3))
+        if 'category_id' in entry:
+            return (_of_type(entry, 'id', int), _of_type(entry, 'category_id', int),
+                    int(entry.get('iscrowd', 0) == 1))
+        if 'file_name' in entry:
+            return _Image(_of_type(entry, 'id', (int, str)), _of_type(entry, 'file_name', str),
+                          (int(entry.get('height', 0)), int(entry.get('width', 0))))
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise AdaptisError(f'{path} has an entry that no COCO panoptic file has: '
+                           f'{str(entry)[:100]}.') from error
+    return entry
+
+
+def _of_type(entry: dict, key: str, kind: Any) -> Any:
+    if not isinstance(entry[key], kind):
+        raise TypeError(key)
+    return entry[key]
+
+
+def _category(entry: dict, path: Path) -> Category:
+    try:
+        color = tuple(int(c) for c in entry.get('color', Category.color))
+        if len(color) != 3:
+            raise ValueError('a colour has three parts')
+        return Category(_of_type(entry, 'id', int), _of_type(entry, 'name', str),
+                        bool(_of_type(entry, 'isthing', int)), color)
+    except (KeyError, TypeError, ValueError) as error:
+        raise AdaptisError(f'{path} has a category that is not of the COCO panoptic format: '
+                           f'{str(entry)[:100]}.') from error
+
+
+def _complaint(segments: np.ndarray, known: Set[int]) -> Optional[str]:
+    """What is wrong with the list of an image's segments, if anything."""
+    for segment_id, category_id, _ in segments.tolist():
+        if category_id not in known:
+            return (f'gives segment {segment_id} the category {category_id}, which it does not '
+                    'list,')
+        if not 1 <= segment_id <= MAX_ID:
+            return f'lists the segment id {segment_id}, which is not one of 1 to {MAX_ID},'
+    if len(np.unique(segments[:, 0])) < len(segments):
+        return 'lists a segment id twice'
+    return None
+
+
+def missing_files(folder: Path, names: Sequence[str]) -> Set[str]:
+    """Those names that are no files of the folder; each folder is listed once, as that is fast."""
+    parents = {Path(name).parent for name in names}
+    found = {(parent / p.name).as_posix() for parent in parents if (folder / parent).is_dir()
+             for p in (folder / parent).iterdir()}
+    return {name for name in names if Path(name).as_posix() not in found}
