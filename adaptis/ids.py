@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 
 from adaptis.errors import AdaptisError
@@ -71,8 +72,8 @@ def ids_to_rgb(segment_map: np.ndarray) -> np.ndarray:
 
 def rgb_to_ids(picture: np.ndarray) -> np.ndarray:
     """The picture of a panoptic PNG, ``uint8`` (H, W, 3), as ``int32`` segment ids (H, W)."""
-    wide = picture.astype(np.int32)
-    return wide[..., 0] + 256 * wide[..., 1] + 65536 * wide[..., 2]
+    words = cv2.cvtColor(picture, cv2.COLOR_RGB2RGBA).view('<u4')[..., 0]
+    return (words & MAX_ID).astype(np.int32)
 
 
 def read_panoptic_png(path: PathLike) -> np.ndarray:
@@ -85,4 +86,4 @@ def read_panoptic_png(path: PathLike) -> np.ndarray:
         channels = 1 if pixels.ndim == 2 else pixels.shape[2]
         raise AdaptisError(f'{path} is no panoptic PNG: three channels of 8 bits hold the segment '
                            f'ids, but it has {channels} of {8 * pixels.dtype.itemsize} bits.')
-    return rgb_to_ids(pixels[..., 2::-1])
+    return rgb_to_ids(cv2.cvtColor(pixels[..., :3], cv2.COLOR_BGR2RGB))

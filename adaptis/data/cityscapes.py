@@ -15,7 +15,7 @@ from typing import Tuple
 import numpy as np
 
 from adaptis.data.labels import LabelMap
-from adaptis.data.reader import Reader, folder_of, pair_files, present_ids
+from adaptis.data.reader import Reader, folder_of, mask_values, pair_files
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike, read_ids
 from adaptis.types import Category, Sample, Taxonomy
@@ -90,7 +90,7 @@ class CityscapesDataset(Reader):
     def _annotate(self, index: int, image: np.ndarray) -> Sample:
         path = self.annotations.path(index)
         ids = read_ids(path)
-        present = present_ids(ids, path)
+        present = mask_values(ids, path)
         classes, known = _id_table()
         strange = present[~known[present]]
         if strange.size:

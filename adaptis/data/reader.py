@@ -131,7 +131,7 @@ def find_keys(folder: Path, suffix: str, nested: bool = False) -> Set[str]:
             for p in folder.glob(('*/*' if nested else '*') + suffix) if p.name[0] != '.'}
 
 
-def present_ids(ids: np.ndarray, path: Path) -> np.ndarray:
+def mask_values(ids: np.ndarray, path: Path) -> np.ndarray:
     """The ids that occur in a mask, sorted; AdaptisError if 16 bits cannot hold them."""
     low, high = int(ids.min()), int(ids.max())
     if low < 0 or high > MAX_MASK_ID:

@@ -6,7 +6,7 @@ from typing import List
 
 import numpy as np
 
-from adaptis.data.reader import ImageId, Reader, pair_files, present_ids
+from adaptis.data.reader import ImageId, Reader, mask_values, pair_files
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike, read_ids
 from adaptis.types import TOY_TAXONOMY, Sample
@@ -57,7 +57,7 @@ class ToyDataset(Reader):
     def _annotate(self, index: int, image: np.ndarray) -> Sample:
         mask_path = self.annotations.path(index)
         instances = read_ids(mask_path)
-        ids = present_ids(instances, mask_path)
+        ids = mask_values(instances, mask_path)
         return Sample(image=image, instances=instances,
                       classes={int(i): OBJECT_CLASS for i in ids if i},
                       semantic=(instances > 0).astype(np.int32),

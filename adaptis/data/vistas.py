@@ -23,7 +23,7 @@ import numpy as np
 
 from adaptis.data.labels import LabelMap
 from adaptis.data.panoptic import PanopticIndex, PanopticReader
-from adaptis.data.reader import Reader, find_keys, folder_of, pair_files, present_ids
+from adaptis.data.reader import Reader, find_keys, folder_of, mask_values, pair_files
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike, read_ids, read_json
 from adaptis.types import Category, Sample, Taxonomy
@@ -127,7 +127,7 @@ class VistasInstances(Reader):
     def _annotate(self, index: int, image: np.ndarray) -> Sample:
         path = self.annotations.path(index)
         values = read_ids(path)
-        present = present_ids(values, path)
+        present = mask_values(values, path)
         classes = np.full(int(present[-1]) + 1, -1, np.int32)
         classes[present] = self.labels.to_classes(present // LABEL_STEP, f'{path}, divided by '
                                                   f'{LABEL_STEP},')
