@@ -93,6 +93,7 @@ class RowConfig:
     table: str
     row: str
     paper: str = 'adaptis'
+    reduced: bool = False                  # less than the setting of the paper
 
 
 @dataclass(frozen=True)
@@ -299,9 +300,9 @@ def _check_stage(stage: StageConfig, where: str) -> None:
     if stage.precision not in PRECISIONS:
         raise AdaptisError(f'{where}.precision must be one of {", ".join(PRECISIONS)}, '
                            f'not {stage.precision}.')
-    for key in ('ignore_object_prob', 'background_prob', 'empty_crop_prob'):
-        if getattr(stage, key) > 1:
-            raise AdaptisError(f'{where}.{key} must be at most 1, not {getattr(stage, key)}.')
+    if stage.empty_crop_prob > 1 or stage.ignore_object_prob + stage.background_prob > 1:
+        raise AdaptisError(f'{where}.empty_crop_prob must be at most 1, and so must '
+                           'ignore_object_prob and background_prob together.')
     if stage.optimizer.milestones and stage.optimizer.milestone_epochs:
         raise AdaptisError(f'{where}.optimizer takes milestones or milestone_epochs, not both.')
     _check_crop(stage, where)

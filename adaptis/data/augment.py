@@ -3,43 +3,84 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from typing import Callable, List
+from dataclasses import dataclass
+from typing import Callable, List, Optional, Tuple
 
+import cv2
 import numpy as np
 
 from adaptis.errors import AdaptisError
 from adaptis.types import Sample
 
 Augmentation = Callable[[Sample, int], Sample]
-NAMES = ('none', 'toy_v1', 'toy_v2')
+TOYS = ('none', 'toy_v1', 'toy_v2')
+PHOTOS = ('cityscapes', 'vistas', 'coco')
+NAMES = TOYS + PHOTOS
+
+UNKNOWN = -1                     # in both maps: pixels that padding added
+MEAN_COLOR = (124, 116, 104)     # of ImageNet, so that a network sees about 0
 
 
-def build_augmentation(name: str) -> Augmentation:
+@dataclass(frozen=True)
+class Crop:
+    """What part of an image to learn from.
+
+    Attributes
+    ----------
+    size : height and width of the result
+    scale : the image is rescaled by a random factor of this range before
+    short_side, max_side : and, before that, to this shorter side, or as far as the longer side
+        stays within ``max_side``; without ``short_side`` images are only ever made smaller
+    """
+
+    size: Tuple[int, int]
+    scale: Tuple[float, float] = (1.0, 1.0)
+    short_side: Optional[int] = None
+    max_side: Optional[int] = None
+
+    def base_factor(self, height: int, width: int) -> float:
+        """By how much an image is rescaled before chance has its say."""
+        factor = self.short_side / min(height, width) if self.short_side else 1.0
+        return min(factor, self.max_side / max(height, width)) if self.max_side else factor
+
+
+def build_augmentation(name: str, crop: Optional[Crop] = None) -> Augmentation:
     """The augmentation of a data set, as ``augment(sample, seed) -> sample``.
 
     'toy_v1': both flips, transposition (a toy scene has no up), and the blur and noise that the
     test images were stored with, of random strength, and now and then JPEG compression (the
     authors' pictures are JPEGs).  'toy_v2': the same without blur and noise.
+    'cityscapes', 'vistas', 'coco': a random ``crop`` of the rescaled image, horizontal flip,
+    brightness, contrast and a shift of the channels; they differ in what ``crop`` asks for alone.
     'none': nothing.
 
-    Raises AdaptisError for another name.
+    Where a photo is smaller than its crop, ``MEAN_COLOR`` and, in both maps, ``UNKNOWN`` surround
+    it.  Only photos are cropped here, for the others see ``random_crop``.
+
+    Raises AdaptisError for another name, or if images that are no photos were to be rescaled.
     """
-    check_augmentation(name)
+    check_augmentation(name, crop)
     if name == 'none':
         return _unchanged
+    if name in PHOTOS:
+        return _Albumentations(_photo(crop))
     return _Albumentations(_geometry() + (_degradation() if name == 'toy_v1' else []))
 
 
-def check_augmentation(name: str) -> None:
-    """Raise AdaptisError if there is no augmentation of this name."""
+def check_augmentation(name: str, crop: Optional[Crop] = None) -> None:
+    """Raise AdaptisError if there is no augmentation of this name, or it does not rescale."""
     if name not in NAMES:
         raise AdaptisError(f'There is no augmentation "{name}"; known: {", ".join(NAMES)}.')
+    if name in TOYS and crop is not None and crop != Crop(crop.size):
+        raise AdaptisError(f'The augmentation "{name}" does not rescale images: leave out scale, '
+                           f'short_side and max_side, or take one of {", ".join(PHOTOS)}.')
 
 
-def random_crop(sample: Sample, side: int, rng: np.random.Generator) -> Sample:
-    """A random square of a sample that is larger than ``side`` pixels; else what there is of it."""
-    top, left = (int(rng.integers(max(size - side, 0) + 1)) for size in sample.image.shape[:2])
-    window = slice(top, top + side), slice(left, left + side)
+def random_crop(sample: Sample, size: Tuple[int, int], rng: np.random.Generator) -> Sample:
+    """A random part of a sample that is larger than ``size``; else what there is of it."""
+    top, left = (int(rng.integers(max(have - want, 0) + 1))
+                 for have, want in zip(sample.image.shape, size))
+    window = slice(top, top + size[0]), slice(left, left + size[1])
     return dataclasses.replace(
         sample, **{key: np.ascontiguousarray(getattr(sample, key)[window])
                    for key in ('image', 'instances', 'semantic')})
@@ -88,3 +129,67 @@ def _degradation() -> List:
             return {'state': random.getrandbits(63)}
 
     return [Degrade(p=1.0), A.ImageCompression(quality_lower=80, quality_upper=98, p=0.25)]
+
+
+def _photo(crop: Optional[Crop]) -> List:
+    """The strengths of flip and colours: from memory of the official scripts, not certain."""
+    import albumentations as A
+    colors = [A.HorizontalFlip(p=0.5),
+              A.RandomBrightnessContrast(brightness_limit=0.25, contrast_limit=(-0.15, 0.4),
+                                         p=0.75),
+              A.RGBShift(r_shift_limit=10, g_shift_limit=10, b_shift_limit=10, p=0.75)]
+    if crop is None:
+        return colors
+    padding = A.PadIfNeeded(*crop.size, position='random', border_mode=cv2.BORDER_CONSTANT,
+                            value=MEAN_COLOR, mask_value=UNKNOWN)
+    return [_scaled_crop(crop), *colors, padding]
+
+
+def _scaled_crop(crop: Crop) -> object:
+    """What ``RandomScale`` and ``RandomCrop`` do, but for pixels that the crop leaves out.
+
+    Albumentations' own ``RandomSizedCrop`` would do if all images had one size.
+    """
+    import albumentations as A
+
+    class ScaledCrop(A.DualTransform):
+        """A random window, rescaled to ``crop.size``, or less where the image ends before."""
+
+        @property
+        def targets_as_params(self) -> List[str]:
+            return ['image']
+
+        def get_params_dependent_on_targets(self, params: dict) -> dict:
+            height, width = params['image'].shape[:2]
+            factor = crop.base_factor(height, width) * random.uniform(*crop.scale)
+            rows, cols = (_window(*sides, factor) for sides in zip((height, width), crop.size))
+            return {'rows_': rows, 'cols_': cols}
+
+        def apply(self, img: np.ndarray, rows_: tuple = (), cols_: tuple = (), **params
+                  ) -> np.ndarray:
+            part = img[rows_[0]:rows_[1], cols_[0]:cols_[1]]
+            shrinks = rows_[2] < part.shape[0]
+            return cv2.resize(part, (cols_[2], rows_[2]),
+                              interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+        def apply_to_mask(self, img: np.ndarray, rows_: tuple = (), cols_: tuple = (), **params
+                          ) -> np.ndarray:
+            # By index: OpenCV's INTER_NEAREST is up to half a pixel off its other methods.
+            return img[_nearest(*rows_)[:, None], _nearest(*cols_)]
+
+    return ScaledCrop(p=1.0)
+
+
+def _window(have: int, want: int, factor: float) -> Tuple[int, int, int]:
+    """First and last pixel (exclusive) of a random window, and how many they become."""
+    size = max(round(want / factor), 1)
+    if size >= have:
+        return 0, have, min(max(round(have * factor), 1), want)
+    first = random.randint(0, have - size)
+    return first, first + size, want
+
+
+def _nearest(first: int, last: int, count: int) -> np.ndarray:
+    """The pixels at whose centres those of ``count`` new ones lie."""
+    centers = (np.arange(count) + 0.5) * ((last - first) / count)
+    return first + np.minimum(centers.astype(np.intp), last - first - 1)

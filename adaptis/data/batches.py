@@ -9,15 +9,17 @@ import numpy as np
 
 from adaptis.data.augment import (
     Augmentation,
+    Crop,
     build_augmentation,
     check_augmentation,
     random_crop,
 )
-from adaptis.data.points import check_strategy, sample_points
+from adaptis.data.points import check_strategy, eligible_objects, sample_points
 from adaptis.errors import AdaptisError
 from adaptis.types import Sample
 
 Batch = Dict[str, np.ndarray]
+TRIES = 10  # to find a part of an image that shows an object
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,11 @@ class BatchSource:
     batch_size : images of one process in a batch
     points : points per image
     seed : a sequence of non-negative integers
-    augmentation, strategy, min_object_area : see ``build_augmentation`` and ``sample_points``
-    crop, crop_until : steps before ``crop_until`` give random squares of side ``crop``
+    augmentation : see ``build_augmentation``
+    strategy, min_object_area, ignore_object_prob, background_prob : see ``sample_points``
+    crop, crop_until : steps before ``crop_until`` give random parts of the images
+    empty_crop_prob : chance to keep a part that shows no object to choose; else another is drawn,
+        at most ``TRIES`` in all
     rank, world : this process and the number of processes that share every batch
     shuffle : False takes the images in their order
 
@@ -53,12 +58,15 @@ class BatchSource:
     rank: int = 0
     world: int = 1
     shuffle: bool = True
-    crop: Optional[int] = None
+    crop: Optional[Crop] = None
     crop_until: int = 0
+    empty_crop_prob: float = 1.0
+    ignore_object_prob: float = 0.0
+    background_prob: float = 0.0
     _cache: dict = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        check_augmentation(self.augmentation)
+        check_augmentation(self.augmentation, self.crop)
         check_strategy(self.strategy)
         if len(self) == 0:
             raise AdaptisError(
@@ -92,22 +100,38 @@ class BatchSource:
             self._cache[epoch] = order
         return self._cache[epoch]
 
-    def _item(self, epoch: int, index: int, crop: Optional[int]) -> Batch:
+    def _item(self, epoch: int, index: int, crop: Optional[Crop]) -> Batch:
         rng = np.random.default_rng((*self.seed, epoch, index))
-        sample = _augmentation(self.augmentation)(self.dataset[index], int(rng.integers(1 << 62)))
-        if crop:
-            sample = random_crop(sample, crop, rng)
+        sample = self._augmented(self.dataset[index], crop, rng)
         points, masks = sample_points(
             sample.instances, self.points, rng, ignored=sample.ignored,
-            min_object_area=self.min_object_area, strategy=self.strategy)
+            min_object_area=self.min_object_area, strategy=self.strategy,
+            ignore_object_prob=self.ignore_object_prob, background_prob=self.background_prob)
         return {'image': sample.image.transpose(2, 0, 1), 'points': points,
                 'instances': masks[:, None], 'semantic': sample.semantic.astype(np.int16),
                 'name': sample.name}
 
 
+    def _augmented(self, original: Sample, crop: Optional[Crop],
+                   rng: np.random.Generator) -> Sample:
+        augment = _augmentation(self.augmentation, crop)
+        hopeless = set(original.classes) <= set(original.ignored)
+        for _ in range(TRIES):
+            sample = augment(original, int(rng.integers(1 << 62)))
+            if crop is None:
+                return sample
+            sample = random_crop(sample, crop.size, rng)
+            if self.empty_crop_prob >= 1 or hopeless or eligible_objects(
+                    sample.instances, sample.ignored, self.min_object_area).any():
+                return sample
+            if rng.random() < self.empty_crop_prob:
+                return sample
+        return sample
+
+
 @functools.cache
-def _augmentation(name: str) -> Augmentation:
-    return build_augmentation(name)
+def _augmentation(name: str, crop: Optional[Crop]) -> Augmentation:
+    return build_augmentation(name, crop)
 
 
 def _collate(items: List[dict]) -> Batch:

@@ -12,20 +12,29 @@ STRATEGIES = ('objects', 'uniform')
 
 def sample_points(instances: np.ndarray, n: int, rng: np.random.Generator, *,
                   ignored: Iterable[int] = (), min_object_area: int = 1,
-                  strategy: str = 'objects') -> Tuple[np.ndarray, np.ndarray]:
+                  strategy: str = 'objects', ignore_object_prob: float = 0.0,
+                  background_prob: float = 0.0) -> Tuple[np.ndarray, np.ndarray]:
     """Points on objects, and for each the mask of the object it lies on.
+
+    What the last two options are for is known from memory of the official code alone, and their
+    masks are this project's reading of it.  A point without an object of its own is nothing that
+    the proposal loss can judge (it leaves out the image): use them to train the masks.
 
     Parameters
     ----------
-    instances : int (H, W), object ids, 0 = none
+    instances : int (H, W), object ids, 0 = none, negative = unknown (padding): -1 in every mask
     n : number of points
     rng : the only source of chance
-    ignored : ids of objects that are neither right nor wrong: never chosen, -1 in every mask
-    min_object_area : objects with fewer pixels are not chosen
+    ignored : ids of objects that are neither right nor wrong (crowd): -1 in every mask
+    min_object_area : objects with fewer pixels are not chosen; in other objects' masks they are
+        0 like all that is not the object
     strategy : 'objects' gives every object the same chance whatever its area and then every pixel
         inside it the same chance (stratified sampling, paper appendix A): objects are dealt like
         cards from a shuffled deck, so none comes twice before all came once.  'uniform' gives
         every object pixel the same chance (the ablation).
+    ignore_object_prob : chance of a point to lie on an ignored object instead, if there is one: a
+        mask may then cover any of it, but nothing beyond
+    background_prob : chance of a point to lie on no object instead, so that its mask is empty
 
     Returns
     -------
@@ -37,21 +46,29 @@ def sample_points(instances: np.ndarray, n: int, rng: np.random.Generator, *,
     """
     check_strategy(strategy)
     flat = instances.ravel()
-    areas = np.bincount(flat)
-    ignored = [i for i in ignored if i < len(areas)]
-    eligible = areas >= max(min_object_area, 1)
-    eligible[0] = False
-    eligible[ignored] = False
-    if not eligible.any():
+    unknown, ignored = flat < 0, list(ignored)
+    eligible = eligible_objects(instances, ignored, min_object_area)
+    if eligible.any():
+        choose = _by_object if strategy == 'objects' else _by_pixel
+        pixels = choose(np.where(unknown, 0, flat), eligible, n, rng)
+        masks = (flat == flat[pixels][:, None]).astype(np.int8)
+    else:
         pixels = rng.integers(flat.size, size=n)
-        masks = np.full((n,) + instances.shape, -1, np.int8)
-        return _coordinates(pixels, instances.shape), masks
-    choose = _by_object if strategy == 'objects' else _by_pixel
-    pixels = choose(flat, areas, eligible, n, rng)
-    masks = (instances[None] == flat[pixels][:, None, None]).astype(np.int8)
-    if ignored:
-        masks[:, np.isin(instances, ignored)] = -1
-    return _coordinates(pixels, instances.shape), masks
+        masks = np.full((n, flat.size), -1, np.int8)
+    crowd = np.isin(flat, ignored)
+    if ignore_object_prob or background_prob:
+        _move_some(pixels, masks, ((ignore_object_prob, crowd), (background_prob, flat == 0)), rng)
+    masks[:, crowd | unknown] = -1
+    return _coordinates(pixels, instances.shape), masks.reshape((n,) + instances.shape)
+
+
+def eligible_objects(instances: np.ndarray, ignored: Iterable[int],
+                     min_object_area: int) -> np.ndarray:
+    """Which ids are of objects that points may lie on, bool (largest id + 1,)."""
+    areas = np.bincount(np.maximum(instances, 0).ravel())
+    eligible = areas >= max(min_object_area, 1)
+    eligible[[0, *(i for i in ignored if i < len(areas))]] = False
+    return eligible
 
 
 def check_strategy(name: str) -> None:
@@ -60,9 +77,9 @@ def check_strategy(name: str) -> None:
         raise AdaptisError(f'There is no point sampling "{name}"; known: {", ".join(STRATEGIES)}.')
 
 
-def _by_object(flat: np.ndarray, areas: np.ndarray, eligible: np.ndarray, n: int,
+def _by_object(flat: np.ndarray, eligible: np.ndarray, n: int,
                rng: np.random.Generator) -> np.ndarray:
-    ids = np.flatnonzero(eligible)
+    ids, areas = np.flatnonzero(eligible), np.bincount(flat)
     decks = [rng.permutation(ids) for _ in range(-(-n // len(ids)))]
     chosen = np.concatenate(decks)[:n]
     by_id = np.argsort(flat, kind='stable')  # pixels of one object side by side
@@ -70,9 +87,22 @@ def _by_object(flat: np.ndarray, areas: np.ndarray, eligible: np.ndarray, n: int
     return by_id[first[chosen] + rng.integers(areas[chosen])]
 
 
-def _by_pixel(flat: np.ndarray, areas: np.ndarray, eligible: np.ndarray, n: int,
+def _by_pixel(flat: np.ndarray, eligible: np.ndarray, n: int,
               rng: np.random.Generator) -> np.ndarray:
     return rng.choice(np.flatnonzero(eligible[flat]), size=n)
+
+
+def _move_some(pixels: np.ndarray, masks: np.ndarray,
+               places: Iterable[Tuple[float, np.ndarray]], rng: np.random.Generator) -> None:
+    """Put points, each with the given chance, on pixels that are no object, with empty masks."""
+    lots = rng.random(len(pixels))
+    low = 0.0
+    for chance, place in places:
+        chosen = (low <= lots) & (lots < low + chance)
+        low += chance
+        if chosen.any() and place.any():
+            pixels[chosen] = rng.choice(np.flatnonzero(place), size=chosen.sum())
+            masks[chosen] = 0
 
 
 def _coordinates(pixels: np.ndarray, shape: Tuple[int, ...]) -> np.ndarray:

@@ -14,16 +14,18 @@ from adaptis.errors import AdaptisError
 KNOWN = ('cosine', 'poly', 'step', 'constant', 'cooldown')
 
 
-def build_schedule(config: OptimizerConfig, steps: int) -> Callable[[int], float]:
-    """The learning rate of every step 0 <= step < ``steps``.
+def build_schedule(config: OptimizerConfig, steps: int,
+                   epoch: int = 1) -> Callable[[int], float]:
+    """The learning rate of every step 0 <= step < ``steps``, ``epoch`` of which are an epoch.
 
     Linear from 0 over ``warmup_steps``, then what ``schedule`` says over the rest: 'cosine' and
     'poly' fall from ``lr`` to ``final_lr``, which step ``steps`` would reach; 'step' multiplies by
-    ``factor`` at each of ``milestones`` (shares of ``steps``); 'cooldown' stays at ``lr`` and falls
-    linearly to ``final_lr`` in the last ``cooldown_steps``, so that a run can be made longer or
-    shorter at any time before they begin.
+    ``factor`` at each of ``milestones`` (shares of ``steps``) or ``milestone_epochs``; 'cooldown'
+    stays at ``lr`` and falls linearly to ``final_lr`` in the last ``cooldown_steps``, so that a
+    run can be made longer or shorter at any time before they begin.
 
-    Raises AdaptisError for an unknown schedule or a warm-up or cool-down longer than the run.
+    Raises AdaptisError for an unknown schedule, a warm-up or cool-down longer than the run, or
+    an epoch beyond its end.
     """
     if config.schedule not in KNOWN:
         raise AdaptisError(f'There is no learning rate schedule "{config.schedule}"; '
@@ -31,6 +33,11 @@ def build_schedule(config: OptimizerConfig, steps: int) -> Callable[[int], float
     if config.warmup_steps + config.cooldown_steps >= steps:
         raise AdaptisError(f'{config.warmup_steps} warmup_steps and {config.cooldown_steps} '
                            f'cooldown_steps do not fit into {steps} steps.')
+    drops = [share * steps for share in config.milestones]
+    drops += [number * epoch for number in config.milestone_epochs]
+    if config.milestone_epochs and max(drops) > steps:
+        raise AdaptisError(f'The milestone_epochs {config.milestone_epochs} do not fit into '
+                           f'{steps / epoch:g} epochs.')
 
     def rate(step: int) -> float:
         if step < config.warmup_steps:
@@ -39,7 +46,7 @@ def build_schedule(config: OptimizerConfig, steps: int) -> Callable[[int], float
         if config.schedule == 'cooldown':
             done = max(0.0, (step - steps + config.cooldown_steps) / max(config.cooldown_steps, 1))
         if config.schedule == 'step':
-            return config.lr * config.factor ** sum(step >= m * steps for m in config.milestones)
+            return config.lr * config.factor ** sum(step >= drop for drop in drops)
         return config.final_lr + (config.lr - config.final_lr) * _shape(config, done)
 
     return rate

@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 import numpy as np
 
 from adaptis.config import StageConfig, TrainConfig, write_config
+from adaptis.data.augment import Crop
 from adaptis.data.batches import Batch, BatchSource
 from adaptis.data.loader import Loader
 from adaptis.engine.checkpoint import Checkpoint, CheckpointFolder, Position, load_optimizer
@@ -92,11 +93,12 @@ class _StageRun:
         source = BatchSource(
             run.dataset, stage.batch_size, stage.points, seed=(run.config.seed, index),
             augmentation=run.config.data.augmentation, strategy=stage.sampling,
-            min_object_area=stage.min_object_area, rank=run.rank, world=run.world)
+            min_object_area=stage.min_object_area, crop=_crop(stage),
+            empty_crop_prob=stage.empty_crop_prob, ignore_object_prob=stage.ignore_object_prob,
+            background_prob=stage.background_prob, rank=run.rank, world=run.world)
         self.total = stage.steps or stage.epochs * len(source)
-        self.source = replace(source, crop=stage.crop,
-                              crop_until=self.total - stage.full_size_steps)
-        self.schedule = build_schedule(stage.optimizer, self.total)
+        self.source = replace(source, crop_until=self.total - stage.full_size_steps)
+        self.schedule = build_schedule(stage.optimizer, self.total, len(source))
         self.pieces = stage.batch_size // (stage.micro_batch or stage.batch_size)
         # Mistakes, even of the last stage, are told before the first step.
         make_optimizer(stage.optimizer)
@@ -210,3 +212,10 @@ class _StageRun:
             yield bar
         finally:
             bar.close()
+
+
+def _crop(stage: StageConfig) -> Optional[Crop]:
+    if stage.crop_size is None:
+        return None
+    low, high = stage.scale or (1.0, 1.0)
+    return Crop(stage.crop_size, (low, high), stage.short_side, stage.max_side)

@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 
-from adaptis.data.augment import build_augmentation, random_crop
+from adaptis.data.augment import MEAN_COLOR, Crop, build_augmentation, random_crop
 from adaptis.errors import AdaptisError
 from adaptis.types import Sample
 
@@ -67,7 +67,7 @@ def test_an_unknown_name_is_refused() -> None:
 def test_crops_are_cut_from_all_maps_alike_and_reach_every_corner() -> None:
     rng, corners = np.random.default_rng(1), set()
     for _ in range(200):
-        result = random_crop(sample((7, 9)), 6, rng)
+        result = random_crop(sample((7, 9)), (6, 6), rng)
         assert result.image.shape == (6, 6, 3)
         np.testing.assert_array_equal(result.image[..., 0], result.instances * 50)
         corners.add(int(result.image[0, 0, 1]))
@@ -75,4 +75,102 @@ def test_crops_are_cut_from_all_maps_alike_and_reach_every_corner() -> None:
 
 
 def test_a_crop_larger_than_the_image_is_the_image() -> None:
-    assert random_crop(sample(), 50, np.random.default_rng(0)).image.shape == (12, 12, 3)
+    assert random_crop(sample(), (50, 40), np.random.default_rng(0)).image.shape == (12, 12, 3)
+
+
+def photo(size: tuple = (60, 90)) -> Sample:
+    """Blocks of one colour per object: 1, 2, the crowd 3, and void without an object."""
+    ids, semantic = np.zeros(size, np.int32), np.zeros(size, np.int32)
+    half, third = size[0] // 2, size[1] // 3
+    ids[:half, :third], ids[half:, :third], ids[:half, third:2 * third] = 1, 2, 3
+    semantic[ids > 0] = 11
+    semantic[half:, third:2 * third] = -1
+    image = np.stack([ids * 60, (semantic + 1) * 20, np.full(size, 128)], -1).astype(np.uint8)
+    return Sample(image=image, instances=ids, semantic=semantic, classes={1: 11, 2: 11, 3: 11},
+                  ignored=frozenset({3}), name='p')
+
+
+@pytest.fixture
+def plain_colors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Colours stay as they are, so that they still tell what a pixel shows."""
+    import albumentations as A
+    for transform in (A.RandomBrightnessContrast, A.RGBShift):
+        monkeypatch.setattr(transform, 'apply', lambda self, img, **params: img)
+
+
+@pytest.mark.parametrize('crop', [
+    Crop((40, 50)), Crop((40, 50), (0.7, 1.9)), Crop((40, 50), short_side=45, max_side=60),
+    Crop((80, 96)), Crop((80, 96), (0.5, 2.5)), Crop((33, 200), (0.9, 1.4), short_side=31)])
+@pytest.mark.usefixtures('plain_colors')
+def test_photos_and_their_maps_stay_together(crop: Crop) -> None:
+    augment = build_augmentation('cityscapes', crop)
+    wrong, seen = [], set()
+    for seed in range(20):
+        result = augment(photo(), seed)
+        assert result.image.shape == (*crop.size, 3) and result.image.dtype == np.uint8
+        assert result.instances.shape == result.semantic.shape == crop.size
+        unknown = result.instances == -1
+        np.testing.assert_array_equal(result.image[unknown], np.broadcast_to(
+            MEAN_COLOR, (unknown.sum(), 3)))
+        assert (result.semantic[unknown] == -1).all()
+        known = np.stack([result.instances * 60, (result.semantic + 1) * 20], -1)
+        differs = np.abs(known - result.image[..., :2].astype(int)).max(axis=-1) > 0
+        wrong.append(differs[~unknown].mean())
+        assert set(np.unique(result.instances)) <= {-1, 0, 1, 2, 3}
+        seen.add(result.image.tobytes())
+    # Only where two blocks meet: an interpolated colour has no label that it belongs to.
+    assert np.mean(wrong) < 0.06 and len(seen) > 3
+    rescaled = crop != Crop(crop.size)
+    assert rescaled or not np.any(wrong)
+
+
+def test_what_is_rescaled_is_what_the_config_asks_for() -> None:
+    assert Crop((9, 9), short_side=600).base_factor(400, 500) == 1.5
+    assert Crop((9, 9), short_side=600, max_side=625).base_factor(400, 500) == 1.25
+    assert Crop((9, 9), max_side=2048).base_factor(3000, 4096) == 0.5
+    assert Crop((9, 9), max_side=2048).base_factor(600, 800) == 1.0
+
+
+@pytest.mark.parametrize('factor', [0.5, 0.8, 2.0])
+@pytest.mark.usefixtures('plain_colors')
+def test_pixels_and_labels_are_rescaled_alike_and_by_the_factor(factor: float) -> None:
+    columns = np.tile(np.arange(120, dtype=np.int32), (80, 1))
+    image = np.repeat((columns * 2).astype(np.uint8)[..., None], 3, axis=2)
+    sample = Sample(image, columns, {}, columns)
+    augment = build_augmentation('coco', Crop((20, 30), (factor, factor)))
+    for seed in range(8):
+        result = augment(sample, seed)
+        gap = result.image[..., 0] / 2 - result.instances  # how far a label is from its pixel
+        assert np.abs(gap).max() <= max(0.5, 0.5 / factor) and abs(gap.mean()) <= 0.5
+        steps = np.abs(np.diff(result.instances, axis=1))
+        assert steps.mean() == pytest.approx(1 / factor, rel=0.06)
+
+
+@pytest.mark.parametrize('name', ['cityscapes', 'vistas', 'coco'])
+def test_colours_change_and_maps_do_not(name: str) -> None:
+    augment = build_augmentation(name)
+    results = [augment(photo(), seed) for seed in range(12)]
+    means = [r.image.mean(axis=(0, 1)) for r in results]
+    assert np.ptp(means, axis=0).min() > 10
+    for r in results:
+        flipped = r.instances[0, 0] != 1
+        np.testing.assert_array_equal(r.instances[:, ::-1] if flipped else r.instances,
+                                      photo().instances)
+    again = [augment(photo(), seed) for seed in range(12)]
+    assert [r.image.tobytes() for r in results] == [r.image.tobytes() for r in again]
+
+
+def test_chance_has_every_part_of_a_photo_and_every_place_beside_it() -> None:
+    columns = np.tile(np.arange(12, dtype=np.int32), (6, 1))
+    sample = Sample(np.zeros((6, 12, 3), np.uint8), columns, {}, np.zeros((6, 12), np.int32))
+    augment = build_augmentation('vistas', Crop((9, 8)))
+    results = [augment(sample, seed).instances for seed in range(120)]
+    assert {int(r.max()) for r in results} == {7, 8, 9, 10, 11}
+    assert {int((r[:, 0] < 0).argmin()) for r in results} == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize('crop', [Crop((8, 8), (0.5, 1)), Crop((8, 8), short_side=9),
+                                  Crop((8, 8), max_side=9)])
+def test_toys_are_not_rescaled(crop: Crop) -> None:
+    with pytest.raises(AdaptisError, match='"toy_v1" does not rescale images: leave out scale'):
+        build_augmentation('toy_v1', crop)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from samples import MadeUp, Unequal
 
+from adaptis.data.augment import Crop
 from adaptis.data.batches import BatchSource
 from adaptis.errors import AdaptisError
 
@@ -67,8 +68,36 @@ def test_ranks_share_the_joint_batch() -> None:
 
 
 def test_crops_end_with_the_step_they_end_with() -> None:
-    source = BatchSource(MadeUp(8), batch_size=2, points=1, crop=6, crop_until=3)
+    source = BatchSource(MadeUp(8), batch_size=2, points=1, crop=Crop((6, 6)), crop_until=3)
     assert [source.batch(step)['image'].shape[2] for step in (0, 2, 3)] == [6, 6, 8]
+
+
+def test_photos_of_any_size_make_a_batch() -> None:
+    def source() -> BatchSource:
+        return BatchSource(Unequal(6), batch_size=6, points=2, augmentation='coco', crop_until=9,
+                           crop=Crop((10, 12), (0.5, 2.0)), empty_crop_prob=0.1)
+    batch = source().batch(1)
+    assert batch['image'].shape == (6, 3, 10, 12)
+    padded = batch['semantic'] == -1
+    assert padded.any() and not padded.all()
+    masks = batch['instances'].reshape(6, 2, 10, 12)
+    assert (masks[np.repeat(padded[:, None], 2, axis=1)] == -1).all()
+    assert_equal(batch, source().batch(1))
+
+
+def test_a_part_without_an_object_is_drawn_again() -> None:
+    def share(**options: float) -> float:
+        source = BatchSource(MadeUp(30, size=24), 30, 1, augmentation='vistas', crop_until=9,
+                             crop=Crop((9, 9)), **options)
+        return float((source.batch(0)['instances'] == 1).any(axis=(1, 2, 3)).mean())
+    assert share() < 0.3  # an object of 3x4 pixels in a corner of 24x24
+    assert share(empty_crop_prob=0.0) > share() + 0.25
+
+
+def test_points_on_nothing_reach_the_batch() -> None:
+    batch = BatchSource(MadeUp(6), 6, 8, background_prob=0.5).batch(0)
+    empty = (batch['instances'] == 0).all(axis=(1, 2, 3)).mean()
+    assert 0.25 < empty < 0.75
 
 
 def test_images_of_different_sizes_are_named() -> None:

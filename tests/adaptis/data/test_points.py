@@ -76,6 +76,41 @@ def test_without_an_object_every_mask_is_ignored(options: dict) -> None:
     assert (points >= 0).all() and (points < (4, 6)).all()
 
 
+def test_unknown_pixels_are_ignored_in_every_mask() -> None:
+    ids = scene()
+    plain = sample_points(ids, 9, np.random.default_rng(8))
+    ids[0] = -1
+    ids[2:4] = -1
+    points, masks = sample_points(ids, 9, np.random.default_rng(8))
+    assert set(chosen(ids, points)) == {5, 9, 300}
+    assert (masks[:, ids == -1] == -1).all() and (masks[:, ids >= 0] >= 0).all()
+    assert len(plain[0]) == 9
+
+
+def test_a_point_on_an_ignored_object_learns_not_to_leave_it() -> None:
+    ids = scene()
+    points, masks = sample_points(ids, 400, np.random.default_rng(9), ignored={5},
+                                  ignore_object_prob=0.3)
+    on_crowd = chosen(ids, points) == 5
+    assert on_crowd.mean() == pytest.approx(0.3, abs=0.07)
+    assert (masks[:, ids == 5] == -1).all() and (masks[on_crowd][:, ids != 5] == 0).all()
+    assert all((mask == 1).any() for mask in masks[~on_crowd])
+
+
+def test_a_point_on_no_object_has_an_empty_mask() -> None:
+    ids = scene()
+    points, masks = sample_points(ids, 400, np.random.default_rng(10), ignored={300},
+                                  ignore_object_prob=0.2, background_prob=0.3)
+    hit = chosen(ids, points)
+    assert (hit == 0).mean() == pytest.approx(0.3, abs=0.07)
+    assert (hit == 300).mean() == pytest.approx(0.2, abs=0.07)
+    assert (masks[hit == 0][:, ids != 300] == 0).all()
+    nothing = np.zeros((5, 6), np.int32)
+    masks = sample_points(nothing, 50, np.random.default_rng(11), background_prob=0.5,
+                          ignore_object_prob=0.5)[1]
+    assert set(masks.max(axis=(1, 2))) == {0, -1}
+
+
 def test_one_seed_gives_the_same_points() -> None:
     a, b = (sample_points(scene(), 5, np.random.default_rng(7)) for _ in range(2))
     np.testing.assert_array_equal(a[0], b[0])

@@ -1,6 +1,8 @@
 """Learning rates against values worked out by hand."""
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from adaptis.config import OptimizerConfig
@@ -27,6 +29,14 @@ def test_poly() -> None:
 def test_steps_fall_at_their_shares_of_the_run() -> None:
     values = rates(schedule='step', milestones=[0.5, 0.8], factor=0.1)
     assert values == pytest.approx([1] * 5 + [0.1] * 3 + [0.01] * 2)
+
+
+def test_steps_fall_at_the_beginning_of_their_epochs() -> None:
+    config = OptimizerConfig(lr=1.0, schedule='step', milestone_epochs=[2, 3], factor=0.1)
+    rate = build_schedule(config, steps=16, epoch=4)
+    assert [rate(s) for s in range(16)] == pytest.approx([1] * 8 + [0.1] * 4 + [0.01] * 4)
+    with pytest.raises(AdaptisError, match=r'milestone_epochs \[2.0, 5\] do not fit into 4 epochs'):
+        build_schedule(dataclasses.replace(config, milestone_epochs=[2.0, 5]), 16, 4)
 
 
 def test_cooldown_falls_linearly_in_the_last_steps() -> None:
