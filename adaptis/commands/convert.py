@@ -6,13 +6,15 @@ from pathlib import Path
 
 from adaptis.errors import AdaptisError
 
-HELP = 'Convert a .params file of the official AdaptIS code (toy network).'
+HELP = 'Convert a .params file of the official AdaptIS code (toy, DeepLab or FPN network).'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument('source', type=Path, help='official .params file')
     parser.add_argument('target', type=Path, help='.params file to write; a .json goes beside it')
+    parser.add_argument('--num-stuff', type=int, metavar='N',
+                        help='how many classes are stuff (needed unless there are 2 or 19 classes)')
     parser.add_argument('--list', action='store_true', help='print every mapped name')
 
 
@@ -23,13 +25,13 @@ def run(args: argparse.Namespace) -> int:
     for path in (args.target, args.target.with_suffix('.json')):
         if path.exists():
             raise AdaptisError(f'{path} exists: give another name or remove it.')
-    from adaptis.convert.official import convert, our_name
-    report = convert(args.source, args.target)
+    from adaptis.convert.official import convert
+    report = convert(args.source, args.target, args.num_stuff)
     if args.list:
-        for name in report['mapped']:
-            print(f'{name} -> {our_name(name)}')
+        for name, ours in sorted(report['mapped'].items()):
+            print(f'{name} -> {ours}')
     for name in report['unknown']:
         print(f'not mapped: {name}')
     print(f'{len(report["mapped"])} parameters mapped, {len(report["unknown"])} not; '
-          f'wrote {args.target}.')
+          f'wrote {args.target} ({report["network"]}).')
     return 0

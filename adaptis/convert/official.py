@@ -1,105 +1,115 @@
-"""Official AdaptIS checkpoints: their parameter names, and this project's for the same arrays."""
+"""Official AdaptIS checkpoints -> checkpoints of this project."""
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional
 
+from adaptis.convert.names import map_names, recognise
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike
 from adaptis.model.zoo import get_model, read_arrays, save_model, set_parameters
 
-DEEPEST_UP_LEVEL = 3
+DEPTHS = {(2, False): 'resnet18', (6, False): 'resnet34', (6, True): 'resnet50',
+          (23, True): 'resnet101'}
+"""Backbone by the number of blocks of its third stage and whether they are bottlenecks."""
 
 
-def _unit(index: str) -> str:
-    """Layer of an official flat [conv, norm, conv, norm, ...] stack -> unit and layer in it."""
-    index = int(index)
-    return f'{index // 2}.{0 if index % 2 == 0 else 2}'
-
-
-def _head_unit(index: str) -> str:
-    """The same for the point head, whose first convolution stands by itself."""
-    index = int(index)
-    if index < 2:
-        return 'first' if index == 0 else 'before.1'
-    return f'before.{index // 2 + 1}.{0 if index % 2 == 0 else 2}'
-
-
-_FIELDS = '(weight|bias|gamma|beta|running_mean|running_var)'
-_RULES: List[Tuple[str, Callable[..., str]]] = [
-    (r'feature_extractor\.image_bn\.', lambda: 'encoder.backbone.image_norm.'),
-    (r'feature_extractor\.d0\.(\d)\.(\d)\.', lambda u, i: f'encoder.backbone.down.0.{u}.{i}.'),
-    (r'feature_extractor\.d([1-4])\.1\.(\d)\.(\d)\.',
-     lambda d, u, i: f'encoder.backbone.down.{d}.{u}.{i}.'),
-    (r'feature_extractor\.u([0-3])\.upsampler\.',
-     lambda u: f'encoder.backbone.up.{DEEPEST_UP_LEVEL - int(u)}.upsample.'),
-    (r'feature_extractor\.u([0-3])\.conv1\.(\d)\.',
-     lambda u, i: f'encoder.backbone.up.{DEEPEST_UP_LEVEL - int(u)}.reduce.{i}.'),
-    (r'feature_extractor\.u([0-3])\.conv3_([01])\.(\d)\.',
-     lambda u, k, i: f'encoder.backbone.up.{DEEPEST_UP_LEVEL - int(u)}.join.{k}.{i}.'),
-    (r'feature_extractor\.fe\.(\d)\.', lambda i: f'encoder.backbone.final.{_unit(i)}.'),
-    (r'adaptis_head\.controller_net\.layers\.(\d)\.', lambda i: f'encoder.controller.{_unit(i)}.'),
-    (r'adaptis_head\.block0\.([0-5])\.', lambda i: f'point_head.{_head_unit(i)}.'),
-    (r'adaptis_head\.adain\.affine_(scale|bias)\.', lambda kind: f'point_head.adain.{kind}.'),
-    (r'adaptis_head\.block1\.([01])\.', lambda i: f'point_head.after.{_unit(i)}.'),
-    (r'adaptis_head\.block1\.2\.', lambda: 'point_head.after.1.'),
-    (r'segmentation_head\.layers\.([0-5])\.', lambda i: f'encoder.semantic.{_unit(i)}.'),
-    (r'segmentation_head\.layers\.6\.', lambda: 'encoder.semantic.3.'),
-    (r'proposals_head\.layers\.([0-3])\.', lambda i: f'encoder.proposals.{_unit(i)}.'),
-    (r'proposals_head\.layers\.4\.', lambda: 'encoder.proposals.2.'),
-]
-
-
-def our_name(official: str) -> Optional[str]:
-    """This project's name of an official toy parameter, or None if there is no such parameter."""
-    for pattern, build in _RULES:
-        match = re.fullmatch(pattern + _FIELDS, official)
-        if match:
-            *parts, field = match.groups()
-            return build(*parts) + field
-    return None
-
-
-def map_names(names: Iterable[str]) -> Tuple[Dict[str, str], List[str]]:
-    """``{official name: our name}`` and the official names that map to nothing."""
-    mapped = {name: our_name(name) for name in names}
-    unknown = [name for name, ours in mapped.items() if ours is None]
-    return {name: ours for name, ours in mapped.items() if ours is not None}, unknown
-
-
-def convert(source: PathLike, target: PathLike) -> Dict[str, List[str]]:
+def convert(source: PathLike, target: PathLike, num_stuff: Optional[int] = None
+            ) -> Dict[str, Any]:
     """Turn a ``.params`` file of the official MXNet code into a checkpoint of this project.
 
-    Width, classes and proposal branch are read from the arrays.  Returns the
-    official names under 'mapped' and 'unknown' (left out of the result).
+    Which network it is, its backbone, width, classes, coordinates and proposal branch are read
+    from the arrays; ``num_stuff``, which cannot be, is known for the toy problem (1 of 2
+    classes) and for Cityscapes (11 of 19).  Returns ``{official name: our name}`` under
+    'mapped', names that are left out under 'unknown', and the network under 'network'.
 
-    Raises AdaptisError for a file that is not one, or that lacks parameters.
+    Raises AdaptisError for a file that is not one, that lacks parameters, or whose ``num_stuff``
+    must be told.
     """
     arrays = read_arrays(source)
-    mapped, unknown = map_names(arrays)
+    network = recognise(arrays)
+    mapped, unknown = map_names(arrays, network)
     if not mapped:
-        raise AdaptisError(f'{source} is no official AdaptIS toy checkpoint: none of its '
-                           f'{len(arrays)} parameters has a name of that network.')
+        raise AdaptisError(f'{source} is no official AdaptIS checkpoint: none of its '
+                           f'{len(arrays)} parameters has a name of one of those networks.')
     ours = {name: arrays[official] for official, name in mapped.items()}
-    net = get_model('adaptis_toy', **_options(ours, source))
+    kind = _KINDS[network]
+    options = kind.options(_Arrays(ours, kind.name, source))
+    if num_stuff is not None:
+        options['num_stuff'] = num_stuff
+    elif options['num_classes'] != kind.classes:
+        raise AdaptisError(f'{source} has {options["num_classes"]} classes and cannot tell how '
+                           'many of them are stuff: say so with --num-stuff.')
+    net = get_model(network, **options)
     net.initialize()
     set_parameters(net, ours, source)
     save_model(net, target, {'converted_from': Path(source).name})
-    return {'mapped': sorted(mapped), 'unknown': sorted(unknown)}
+    return {'network': network, 'mapped': mapped, 'unknown': sorted(unknown)}
 
 
-def _options(arrays: Mapping[str, Any], source: PathLike) -> Dict[str, Any]:
-    try:
-        width = arrays['encoder.backbone.final.1.0.weight'].shape[0]
-        classes = arrays['encoder.semantic.3.weight'].shape[0]
-        first = arrays['point_head.first.weight'].shape[1]
-    except KeyError as error:
-        raise AdaptisError(f'{source} is no whole checkpoint of the official toy network: it lacks '
-                           f'the parameter that becomes {error}.') from error
-    options = {'width': width, 'num_classes': classes}
-    if first == width:
+class _Arrays(Dict[str, Any]):
+    """Arrays by our names; AdaptisError for one that is asked for and not there."""
+
+    def __init__(self, arrays: Mapping[str, Any], kind: str, source: PathLike):
+        super().__init__(arrays)
+        self.kind, self.source = kind, source
+
+    def __missing__(self, name: str) -> Any:
+        raise AdaptisError(f'{self.source} is no whole checkpoint of the official {self.kind} '
+                           f"network: it lacks the parameter that becomes '{name}'.")
+
+
+def _toy_options(arrays: _Arrays) -> Dict[str, Any]:
+    width = arrays['encoder.backbone.final.1.0.weight'].shape[0]
+    return {'width': width, 'num_classes': arrays['encoder.semantic.3.weight'].shape[0],
+            **_head_options(arrays, width, 'encoder.proposals.2.weight')}
+
+
+def _deeplab_options(arrays: _Arrays) -> Dict[str, Any]:
+    return _resnet_options(arrays, arrays['encoder.backbone.join.2.weight'].shape[0],
+                           arrays['encoder.semantic.2.weight'].shape[0])
+
+
+def _fpn_options(arrays: _Arrays) -> Dict[str, Any]:
+    return _resnet_options(arrays, arrays['encoder.backbone.lateral.0.0.weight'].shape[0],
+                           arrays['encoder.semantic.classes.weight'].shape[0])
+
+
+def _resnet_options(arrays: _Arrays, width: int, classes: int) -> Dict[str, Any]:
+    options = {'backbone': _backbone(arrays), 'num_classes': classes,
+               **_head_options(arrays, width, 'encoder.proposals.3.weight')}
+    return options if width == 256 else {**options, 'width': width}
+
+
+def _backbone(arrays: _Arrays) -> str:
+    """Depth by the number of blocks of the third stage, and by whether they are bottlenecks."""
+    stage = 'encoder.backbone.trunk.stages.2.'
+    blocks = {name[len(stage):].split('.')[0] for name in arrays if name.startswith(stage)}
+    depth = len(blocks), f'{stage}0.conv3.weight' in arrays
+    if depth not in DEPTHS:
+        raise AdaptisError(f'{arrays.source} has no backbone that is known: {len(blocks)} blocks '
+                           f'in the third stage; known are {", ".join(DEPTHS.values())}.')
+    return DEPTHS[depth]
+
+
+def _head_options(arrays: _Arrays, width: int, proposals: str) -> Dict[str, Any]:
+    options: Dict[str, Any] = {}
+    if arrays['point_head.first.weight'].shape[1] == width:
         options['coordinates'] = 'none'
-    if 'encoder.proposals.2.weight' not in arrays:
+    if proposals not in arrays:
         options['proposals'] = False
     return options
+
+
+class _Kind(NamedTuple):
+    """An official network: its name in messages, how its options are read from the arrays, and
+    with how many classes the default number of stuff is right."""
+
+    name: str
+    options: Callable[[_Arrays], Dict[str, Any]]
+    classes: int
+
+
+_KINDS = {'adaptis_toy': _Kind('toy', _toy_options, 2),
+          'adaptis_deeplab': _Kind('DeepLab', _deeplab_options, 19),
+          'adaptis_fpn': _Kind('FPN', _fpn_options, 19)}

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from adaptis.cli import main
-from adaptis.convert.official import convert, map_names, our_name
+from adaptis.convert.names import map_names, our_name
+from adaptis.convert.official import convert
 from adaptis.errors import AdaptisError
 from adaptis.model import load_model
 from adaptis.runtime import mx

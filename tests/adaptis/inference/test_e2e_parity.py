@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from adaptis.convert.official import map_names
+from adaptis.convert.names import map_names
 from adaptis.inference.greedy import search_proposals
 from adaptis.inference.predictor import Predictor
 from adaptis.inference.settings import Settings

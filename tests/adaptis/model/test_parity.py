@@ -6,7 +6,7 @@ import importlib.util
 import numpy as np
 import pytest
 
-from adaptis.convert.official import map_names
+from adaptis.convert.names import map_names
 from adaptis.model import get_model
 from adaptis.runtime import mx
 
