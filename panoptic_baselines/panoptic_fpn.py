@@ -8,7 +8,8 @@ The network ``PanopticFPN`` has three graphs, each hybridized once for every siz
       rpn                    conv, objectness_logits, anchor_deltas (layers/rcnn.py)
       semantic_head          p2 ... p5, predictor (layers/semantic.py)
     box_head                 fc1, fc2, cls_score, bbox_pred (layers/rcnn.py)
-    mask_head                mask_fcn1 ... mask_fcn4, deconv, predictor (layers/rcnn.py)
+    mask_head                mask_fcn1 ... mask_fcn4, deconv, predictor (layers/rcnn.py);
+                             net.mask_head(pooled, classes) gives the mask of that class only
 
 A convolution with a norm is one layer: ``conv1.weight``, ``conv1.norm.gamma``, ``.norm.beta``,
 ``.norm.running_mean``, ``.norm.running_var``.  An official name becomes ours by::
