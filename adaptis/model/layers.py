@@ -235,7 +235,7 @@ class _FeatureShare(HybridBlock):
     def __init__(self, whole: PointConv):
         super().__init__(params=whole.params)
         self._convolve = whole.convolve_features
-        self.weight, self.bias = whole.weight, whole.bias
+        self.weight, self.bias = self.params.get('weight'), self.params.get('bias')
 
     def hybrid_forward(self, F, features, weight, bias):
         return self._convolve(F, features, weight, bias)
@@ -245,7 +245,7 @@ class _CoordinateShare(HybridBlock):
     def __init__(self, whole: PointConv):
         super().__init__(params=whole.params)
         self._add = whole.add_coordinates
-        self.weight = whole.weight
+        self.weight = self.params.get('weight')
 
     def hybrid_forward(self, F, per_image, coordinates, points, weight):
         return self._add(F, per_image, coordinates, points, weight)
