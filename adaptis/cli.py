@@ -13,7 +13,7 @@ from typing import List, Optional
 from adaptis import __version__
 from adaptis.errors import AdaptisError
 
-COMMANDS = ('doctor', 'toy', 'train', 'evaluate', 'predict', 'table', 'convert')
+COMMANDS = ('doctor', 'toy', 'train', 'evaluate', 'predict', 'table', 'convert', 'check-data')
 _INTERRUPTED = 130   # as shells say: 128 + SIGINT
 _OWN_PACKAGES = ('adaptis', 'panoptic_baselines', 'experiments', 'toy_data')
 
@@ -53,7 +53,7 @@ def main(argv: Optional[List[str]] = None) -> int:
 
 def summary(name: str) -> str:
     """First sentence of a subcommand's ``HELP``, read without importing it (it may be slow)."""
-    path = Path(__file__).with_name('commands') / f'{name}.py'
+    path = Path(__file__).with_name('commands') / f'{_module(name)}.py'
     try:
         tree = ast.parse(path.read_text(encoding='utf-8'))
     except OSError:
@@ -77,8 +77,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _module(name: str) -> str:
+    return name.replace('-', '_')
+
+
 def _run(name: str, rest: List[str]) -> int:
-    command = importlib.import_module(f'adaptis.commands.{name}')
+    command = importlib.import_module(f'adaptis.commands.{_module(name)}')
     parser = argparse.ArgumentParser(prog=f'adaptis {name}', description=command.HELP)
     command.add_arguments(parser)
     status = command.run(parser.parse_args(rest))

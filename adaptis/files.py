@@ -5,8 +5,9 @@ import contextlib
 import json
 import os
 import tempfile
+import warnings
 from pathlib import Path
-from typing import Any, Callable, Iterator, List, Optional, Union
+from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Tuple, Union
 
 import cv2
 import numpy as np
@@ -124,6 +125,32 @@ def read_pixels(path: PathLike) -> np.ndarray:
         raise AdaptisError(f'{path} has {image.shape[0]}x{image.shape[1]} pixels, '
                            f'more than {MAX_PIXELS:,}: make it smaller.')
     return image
+
+
+class ImageHeader(NamedTuple):
+    """What the first bytes of an image file tell; ``size`` is height and width."""
+
+    size: Tuple[int, int]
+    channels: int
+
+
+def read_header(path: PathLike) -> ImageHeader:
+    """Size and channels of an image that is not decoded.
+
+    Raises AdaptisError for a file that is missing, empty, or no image.
+    """
+    from PIL import Image
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', Image.DecompressionBombWarning)  # nothing is decoded
+            with Image.open(path) as image:
+                return ImageHeader(image.size[::-1], len(image.getbands()))
+    except OSError as error:
+        if error.errno is not None:
+            raise AdaptisError(f'{path} cannot be read: {error.strerror}.') from error
+        raise AdaptisError(f'{path} is not an image that can be read.') from error
+    except (SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise AdaptisError(f'{path} is not an image that can be read: {error}.') from error
 
 
 def read_json(path: PathLike, object_hook: Optional[Callable[[dict], Any]] = None) -> Any:

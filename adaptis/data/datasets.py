@@ -50,8 +50,9 @@ def open_dataset(name: str, root: PathLike, split: str, annotations: bool = True
         raise AdaptisError(f'There is no data set "{name}": choose from {", ".join(DATASETS)}.')
     if split not in SPLITS:
         raise AdaptisError(f'There is no split "{split}": choose from {", ".join(SPLITS)}.')
-    if name != 'toy' and missing(name, root):  # the toy reader says it by split
-        raise AdaptisError(missing(name, root))
+    complaint = missing(name, root)
+    if complaint:
+        raise AdaptisError(complaint)
     module, reader = _READERS[name]
     return getattr(importlib.import_module(f'adaptis.data.{module}'), reader)(
         root, split, annotations=annotations, **options)
@@ -63,4 +64,4 @@ def missing(name: str, root: PathLike) -> Optional[str]:
         return None
     title, content = _CONTENTS[name]
     return (f'{title} is not at {root}: that folder is expected to hold {content}; '
-            'or give another with --data.')
+            'or give another folder.')

@@ -1,0 +1,138 @@
+"""``adaptis check-data``: name every missing or inconsistent file before training starts."""
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+import pickle
+import tempfile
+from pathlib import Path
+from typing import Iterator, List, NamedTuple, Optional
+
+from tqdm import tqdm
+
+from adaptis.config import load_config
+from adaptis.data import check
+from adaptis.data.datasets import DATASETS, SPLITS, missing, open_dataset
+from adaptis.data.reader import Reader
+from adaptis.errors import AdaptisError
+from adaptis.evaluation.parallel import ordered_map
+
+HELP = """Check a data set before training: every file must be there, readable, and fit its
+annotation. Each mistake is told in one sentence, and the exit status is 1 if there is any."""
+SHOWN = 20
+_SAMPLES_AT_A_TIME = 8
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument('config', nargs='?', type=Path,
+                        help='a training config: its splits for training and validation')
+    parser.add_argument('--dataset', choices=DATASETS, help='instead of a config')
+    parser.add_argument('--root', type=Path,
+                        help='the folder of --dataset; else instead of data.root')
+    parser.add_argument('--split', nargs='+', choices=SPLITS,
+                        help='default: those of the config, else train and val')
+    parser.add_argument('--fast', action='store_true',
+                        help='look at names and headers alone (kind, size), decode nothing')
+    parser.add_argument('--processes', type=int, default=os.cpu_count() or 1, metavar='N',
+                        help='default: one per core')
+    parser.add_argument('--show', type=int, default=SHOWN, metavar='N',
+                        help='mistakes to print of each split (default: %(default)s)')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check, print what is wrong and how much was looked at; 0 if all is right.
+
+    Raises AdaptisError if anything is wrong.
+    """
+    plan = _plan(args)
+    absent = missing(plan.dataset, plan.root)
+    if absent:
+        raise AdaptisError(absent)
+    found = 0
+    datasets = []
+    for split in plan.splits:
+        try:
+            datasets.append(open_dataset(plan.dataset, plan.root, split, strict=False))
+            found += _check_split(datasets[-1], split, args)
+        except AdaptisError as error:  # nothing of the split can be looked at
+            print(error)
+            found += 1
+    difference = check.compare_categories(datasets)
+    if difference:
+        print(difference)
+        found += 1
+    if found:
+        raise AdaptisError(f'{found} {"mistake" if found == 1 else "mistakes"} in the data set '
+                           f'{plan.dataset} in {plan.root}.')
+    return 0
+
+
+class Plan(NamedTuple):
+    """What to check."""
+
+    dataset: str
+    root: Path
+    splits: List[str]
+
+
+class Chunk(NamedTuple):
+    """A few samples for one process; ``dataset`` is a file that holds the pickled reader."""
+
+    dataset: Path
+    indices: List[int]
+    headers_only: bool
+
+
+def _plan(args: argparse.Namespace) -> Plan:
+    if (args.config is None) == (args.dataset is None):
+        raise AdaptisError('Give either a config, or --dataset with --root.')
+    if args.processes < 1 or args.show < 0:
+        raise AdaptisError('--processes must be at least 1, and --show 0 or more.')
+    if args.config is None:
+        if args.root is None:
+            raise AdaptisError('--dataset needs --root, the folder it was unpacked to.')
+        return Plan(args.dataset, args.root, args.split or ['train', 'val'])
+    data = load_config(args.config).data
+    splits = list(dict.fromkeys([data.split, data.val_split]))
+    return Plan(data.dataset, args.root or Path(data.root), args.split or splits)
+
+
+def _check_split(dataset: Reader, split: str, args: argparse.Namespace) -> int:
+    """Number of mistakes of a split; the first are printed."""
+    found = list(dataset.problems)
+    with tqdm(total=len(dataset), desc=split, unit='image') as bar:
+        for complaints in _examine(dataset, args):
+            found += filter(None, complaints)
+            bar.update(len(complaints))
+    for complaint in found[:args.show]:
+        print(complaint)
+    if len(found) > args.show:
+        print(f'... and {len(found) - args.show} more.')
+    count = check.count_files(dataset)
+    how = 'by name and header' if args.fast else 'decoded'
+    print(f'{split}: {count.images} images and {count.annotations} annotations {how}, '
+          f'{len(found) or "no"} {"mistake" if len(found) == 1 else "mistakes"}.')
+    return len(found)
+
+
+def _examine(dataset: Reader, args: argparse.Namespace) -> Iterator[List[Optional[str]]]:
+    """What is wrong with each sample, a few samples at a time, in order."""
+    # By a file: with every task, the reader of COCO's training images would be sent again.
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / 'dataset'
+        path.write_bytes(pickle.dumps(dataset))
+        chunks = (Chunk(path, list(range(i, min(i + _SAMPLES_AT_A_TIME, len(dataset)))), args.fast)
+                  for i in range(0, len(dataset), _SAMPLES_AT_A_TIME))
+        yield from ordered_map(_examine_chunk, chunks, args.processes)
+
+
+def _examine_chunk(chunk: Chunk) -> List[Optional[str]]:
+    dataset = _load(chunk.dataset)
+    return [check.problem(dataset, index, chunk.headers_only) for index in chunk.indices]
+
+
+@functools.lru_cache(maxsize=1)
+def _load(path: Path) -> Reader:
+    return pickle.loads(path.read_bytes())
