@@ -1,0 +1,42 @@
+"""Anchors of the region proposal network (Faster R-CNN on a feature pyramid)."""
+from __future__ import annotations
+
+import functools
+from typing import List, Sequence, Tuple
+
+import numpy as np
+
+STRIDES = (4, 8, 16, 32, 64)
+"""Of p2, ..., p6."""
+
+RATIOS = (0.5, 1.0, 2.0)
+"""Height over width."""
+
+
+def cell_anchors(size: float, ratios: Sequence[float] = RATIOS) -> np.ndarray:
+    """float32 (A, 4): boxes around the origin of area ``size`` squared, one per ratio."""
+    width = size / np.sqrt(np.asarray(ratios, np.float64))
+    half = np.stack([width, width * ratios], axis=1) / 2
+    return np.concatenate([-half, half], axis=1).astype(np.float32)
+
+
+@functools.lru_cache(maxsize=64)
+def grid_anchors(shape: Tuple[int, int], stride: int, size: float,
+                 ratios: Tuple[float, ...] = RATIOS) -> np.ndarray:
+    """float32 (h * w * A, 4), read-only: the anchors at (col * stride, row * stride) of a map.
+
+    Ordered by row, column and ratio; they are not cut at the image.
+    """
+    rows, cols = np.meshgrid(*(np.arange(n, dtype=np.float32) * stride for n in shape),
+                             indexing='ij')
+    shifts = np.stack([cols, rows, cols, rows], axis=2)[:, :, None]
+    anchors = (shifts + cell_anchors(size, ratios)).reshape(-1, 4)
+    anchors.flags.writeable = False
+    return anchors
+
+
+def pyramid_anchors(shapes: Sequence[Tuple[int, int]], sizes: Sequence[float],
+                    strides: Sequence[int] = STRIDES) -> List[np.ndarray]:
+    """Anchors of every level of a pyramid with maps of ``shapes`` (h, w)."""
+    return [grid_anchors(tuple(shape), stride, size)
+            for shape, stride, size in zip(shapes, strides, sizes)]

@@ -1,0 +1,72 @@
+"""Boxes as NumPy arrays: float32 (N, 4), (x0, y0, x1, y1) in pixels, without any "+ 1"."""
+from __future__ import annotations
+
+import math
+from typing import Tuple
+
+import numpy as np
+
+MAX_LOG_SCALE = math.log(1000.0 / 16)
+"""A decoded box is no more than e to this times as long as the one it started from."""
+
+Size = Tuple[int, int]
+
+
+def encode(boxes: np.ndarray, targets: np.ndarray,
+           weights: Tuple[float, ...] = (1, 1, 1, 1)) -> np.ndarray:
+    """Deltas (N, 4) that turn ``boxes`` into ``targets``: shifts by the size, log of the scale."""
+    center, size = _center_size(boxes)
+    target_center, target_size = _center_size(targets)
+    shift = (target_center - center) / size
+    return np.concatenate([shift, np.log(target_size / size)], axis=1) * np.float32(weights)
+
+
+def decode(deltas: np.ndarray, boxes: np.ndarray,
+           weights: Tuple[float, ...] = (1, 1, 1, 1)) -> np.ndarray:
+    """Boxes that deltas (N, 4 * K) make of ``boxes`` (N, 4) -> (N, 4 * K), one per class.
+
+    Sizes grow by at most ``MAX_LOG_SCALE``; nothing else is limited.
+    """
+    center, size = _center_size(boxes)
+    deltas = deltas.reshape(len(boxes), -1, 4) / np.float32(weights)
+    center = deltas[..., :2] * size[:, None] + center[:, None]
+    scale = np.exp(np.minimum(deltas[..., 2:], np.float32(MAX_LOG_SCALE)))
+    half = np.float32(0.5) * (scale * size[:, None])
+    return np.concatenate([center - half, center + half], axis=2).reshape(len(boxes), -1)
+
+
+def clip(boxes: np.ndarray, size: Size) -> np.ndarray:
+    """Boxes cut to an image of ``size`` (H, W); any (..., 4)."""
+    height, width = size
+    return np.clip(boxes, 0, np.array([width, height, width, height], boxes.dtype))
+
+
+def nonempty(boxes: np.ndarray) -> np.ndarray:
+    """bool (N,): which boxes have a width and a height above 0."""
+    return (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+
+
+def area(boxes: np.ndarray) -> np.ndarray:
+    """Areas (N,)."""
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+
+
+def scale(boxes: np.ndarray, source: Size, target: Size) -> np.ndarray:
+    """Boxes of an image of size ``source`` (H, W) in the same image resized to ``target``."""
+    ratio = np.float32([target[1] / source[1], target[0] / source[0]])
+    return boxes * np.tile(ratio, 2)
+
+
+def pairwise_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Intersection over union of every pair: (N, 4), (M, 4) -> (N, M); 0 where they are apart."""
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    sides = np.maximum(high - low, 0)
+    inter = sides[..., 0] * sides[..., 1]
+    union = area(a)[:, None] + area(b)[None] - inter
+    return np.where(inter > 0, inter / np.where(inter > 0, union, 1), 0).astype(np.float32)
+
+
+def _center_size(boxes: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    size = boxes[:, 2:] - boxes[:, :2]
+    return boxes[:, :2] + np.float32(0.5) * size, size
