@@ -1,0 +1,66 @@
+"""What the mask head has to draw: ground-truth masks cut to boxes and resized."""
+from __future__ import annotations
+
+from typing import List, Sequence
+
+import numpy as np
+from pycocotools import mask as coco
+
+Polygons = Sequence[Sequence[float]]
+
+
+def polygon_targets(polygons: Sequence[Polygons], boxes: np.ndarray, size: int = 28) -> np.ndarray:
+    """Masks (P, size, size) of objects given as polygons [x0, y0, x1, y1, ...], one per box (P, 4).
+
+    The polygons are moved and scaled to the box and only then drawn (official detectron2).
+    """
+    targets = [_draw(object_, box.astype(np.float64), size)
+               for object_, box in zip(polygons, boxes)]
+    return np.array(targets, np.float32).reshape(-1, size, size)
+
+
+def _draw(polygons: Polygons, box: np.ndarray, size: int) -> np.ndarray:
+    scale = size / np.maximum(box[2:] - box[:2], 0.1)
+    moved = [((np.reshape(p, (-1, 2)) - box[:2]) * scale).ravel().tolist() for p in polygons]
+    if not moved:
+        return np.zeros((size, size), bool)
+    return coco.decode(coco.merge(coco.frPyObjects(moved, size, size))).astype(bool)
+
+
+def bitmap_targets(instances: np.ndarray, ids: np.ndarray, boxes: np.ndarray,
+                   size: int = 28) -> np.ndarray:
+    """Masks (P, size, size) of the objects ``ids`` (P,) of an id map (H, W), one per box (P, 4).
+
+    RoIAlign of the object's mask over the box, at least 0.5 (official detectron2).  Its bilinear
+    samples are a product of rows and columns, hence so is their mean: two small matrices per box.
+    """
+    targets = [_align(instances, id_, box, size) >= 0.5 for id_, box in zip(ids, boxes)]
+    return np.array(targets, np.float32).reshape(-1, size, size)
+
+
+def _align(instances: np.ndarray, id_: int, box: np.ndarray, size: int) -> np.ndarray:
+    (rows, top), (cols, left) = (
+        _weights(box[i], box[i + 2], length, size)
+        for i, length in ((1, instances.shape[0]), (0, instances.shape[1])))
+    part = instances[top:top + rows.shape[1], left:left + cols.shape[1]] == id_
+    return rows @ part.astype(np.float64) @ cols.T
+
+
+def _weights(low: float, high: float, length: int, size: int) -> List:
+    """Matrix (size, n): what each of n pixels from ``first`` on adds to each bin; and ``first``."""
+    low, extent = float(low) - 0.5, float(high) - float(low)
+    samples = int(np.ceil(extent / size))
+    if samples <= 0:
+        return [np.zeros((size, 1)), 0]
+    at = low + extent / size * (np.arange(size * samples) + 0.5) / samples
+    inside = (at >= -1) & (at <= length)
+    at = np.clip(at, 0, length - 1)
+    below = np.minimum(at.astype(int), max(length - 2, 0))
+    first = int(below.min())
+    weights = np.zeros((size * samples, int(below.max()) - first + 2))
+    every = np.arange(size * samples)
+    share = at - below
+    weights[every, below - first] = (1 - share) * inside
+    weights[every, below - first + 1] += share * inside
+    weights = weights.reshape(size, samples, -1).mean(axis=1)
+    return [weights[:, :length - first], first]

@@ -1,0 +1,39 @@
+"""Which ground-truth box each anchor or proposal answers for (Faster R-CNN, section 3.1.2)."""
+from __future__ import annotations
+
+from typing import Optional, Tuple
+
+import numpy as np
+
+IGNORED, NEGATIVE, POSITIVE = -1, 0, 1
+
+
+def match(iou: np.ndarray, positive: float, negative: Optional[float] = None,
+          keep_best: bool = False) -> Tuple[np.ndarray, np.ndarray]:
+    """Match N boxes to G ground-truth boxes.
+
+    Parameters
+    ----------
+    iou : (G, N)
+    positive : a box whose best IoU is at least this belongs to that ground truth
+    negative : one whose best IoU is below this is background; between the two it is ignored.
+        None means the same as ``positive``
+    keep_best : a box is positive too if no other overlaps some ground truth more (ties included,
+        but it must overlap); it still belongs to the ground truth that it overlaps most itself
+
+    Returns the index of the best ground truth (N,), 0 where there is none at all, and the label
+    (N,) ``int8``: POSITIVE, NEGATIVE or IGNORED.
+    """
+    negative = positive if negative is None else negative
+    count = iou.shape[1]
+    if not len(iou):
+        return np.zeros(count, np.int64), np.full(count, NEGATIVE, np.int8)
+    best = iou.argmax(axis=0)
+    value = iou[best, np.arange(count)]
+    labels = np.full(count, IGNORED, np.int8)
+    labels[value < negative] = NEGATIVE
+    labels[value >= positive] = POSITIVE
+    if keep_best and count:
+        most = iou.max(axis=1, keepdims=True)
+        labels[((iou == most) & (most > 0)).any(axis=0)] = POSITIVE
+    return best, labels
