@@ -1,7 +1,7 @@
 """AdaptIS as experiments see it: a network, its losses and its predictions."""
 from __future__ import annotations
 
-from typing import Any, Dict
+from typing import Any, Dict, List, Tuple
 
 import numpy as np
 
@@ -54,7 +54,11 @@ class AdaptISSystem:
         self._semantic_weight = semantic_weight
         self._proposal_loss = ProposalsIoULoss(bad_percentile)
         self._iou = self._proposal_loss.iou if stage == 'proposals' else AdaptiveIoU()
-        net.hybridize(hybridize)
+        self._unseen: List[Tuple[Any, Any]] = []
+        # The branch is not trained with the rest: left out, it keeps its running statistics too.
+        self._encoder = net.encoder.without_proposals()
+        for block in (net, self._encoder):
+            block.hybridize(hybridize)
 
     def losses(self, batch: Dict[str, Any]) -> Dict[str, Any]:
         """Losses of a batch, to be called inside ``autograd.record``.
@@ -65,9 +69,9 @@ class AdaptISSystem:
         """
         if self.stage == 'proposals':
             return {'proposals': self._learn_proposals(batch)}
-        features, query_map, semantic, *_ = self.net.encoder(batch['image'])
-        instances = self.net.point_head(features, query_map, batch['points'])
-        self._iou.update(_probabilities(instances), batch['instances'].asnumpy())
+        instances, semantic, _ = self._masks(batch)
+        self._watch(instances, batch['instances'])
+        semantic = self.net.upsample(semantic, batch['image'])
         return {'instances': self._instance_loss(instances, batch['instances']).mean(),
                 'semantic': self._semantic_loss(semantic, batch['semantic']).mean()
                 * self._semantic_weight}
@@ -75,14 +79,37 @@ class AdaptISSystem:
     def _learn_proposals(self, batch: Dict[str, Any]) -> Any:
         net = self.net
         with mx.autograd.pause(train_mode=False):
-            features, query_map, *_ = net.encoder(batch['image'])
-            instances = net.point_head(features, query_map, batch['points'])
+            instances, _, features = self._masks(batch)
         logits = net.sample_proposals(net.encoder.proposals(features), batch['points'])
         return self._proposal_loss(logits, instances, batch['instances'],
                                    len(batch['image'])).mean()
 
+    def _masks(self, batch: Dict[str, Any]) -> Tuple[Any, Any, Any]:
+        """Instance logits at the images' size, semantic logits and features at the network's."""
+        features, query_map, semantic = self._encoder(batch['image'])
+        instances = self.net.point_head(features, query_map, batch['points'])
+        return self.net.upsample(instances, batch['image']), semantic, features
+
+    def _watch(self, instances: Any, labels: Any) -> None:
+        """Let the running IoU see these masks, once the device has computed them.
+
+        To wait for them now would keep the other devices from starting, and a device whose
+        SyncBatchNorm waits for those would wait for ever.  So they are looked at when their
+        device comes round again.
+        """
+        if any(seen.context == instances.context for seen, _ in self._unseen):
+            self._look()
+        with mx.autograd.pause():
+            self._unseen.append((mx.nd.sigmoid(instances), labels))
+
+    def _look(self) -> None:
+        for probabilities, labels in self._unseen:
+            self._iou.update(probabilities.asnumpy(), labels.asnumpy())
+        self._unseen.clear()
+
     def metrics(self) -> Dict[str, float]:
         """Running IoU of the training masks and the threshold it is taken at."""
+        self._look()
         return {'iou': self._iou.ema, 'iou_threshold': self._iou.threshold}
 
     def parameters(self) -> Any:
@@ -97,10 +124,12 @@ class AdaptISSystem:
 
     def state(self) -> Dict[str, float]:
         """The running statistics, for a checkpoint."""
+        self._look()
         return self._iou.state()
 
     def load_state(self, state: Dict[str, float]) -> None:
         """Take over what ``state`` gave."""
+        self._unseen.clear()
         self._iou.load_state(state)
 
     def predict(self, image: np.ndarray, **settings: Any) -> PanopticResult:
@@ -117,9 +146,3 @@ class AdaptISSystem:
 def _demand_number(name: str, value: Any, most: float) -> None:
     if not isinstance(value, (int, float)) or not 0 <= value <= most:
         raise AdaptisError(f'{name} is {value!r}: it must be a number from 0 to {most:g}.')
-
-
-def _probabilities(logits: Any) -> np.ndarray:
-    with mx.autograd.pause():
-        return mx.nd.sigmoid(logits).asnumpy()
-
