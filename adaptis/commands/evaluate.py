@@ -13,7 +13,7 @@ import numpy as np
 import yaml
 from tqdm import tqdm
 
-from adaptis.commands.options import add_network_options, chosen_preset, chosen_settings
+from adaptis.commands.options import add_network_options, chosen_settings
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.coco import PanopticFolder, PanopticWriter
 from adaptis.evaluation.parallel import ordered_map
@@ -124,7 +124,8 @@ def _measure_files(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, 
 
 def _measure_network(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
     checkpoint = _checkpoint_facts(args.checkpoint)
-    job = Job(args.checkpoint, args.ctx, _settings(args), args.data, args.split, args.image,
+    preset, chosen = _settings(args)
+    job = Job(args.checkpoint, args.ctx, chosen, args.data, args.split, args.image,
               args.ids)
     dataset = _dataset(job)
     count = min(len(dataset), args.limit or len(dataset))
@@ -134,7 +135,7 @@ def _measure_network(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str
         evaluator.add_sample(index, dataset[index], result)
         seconds += elapsed
     settings = {'checkpoint': checkpoint, 'data': args.data or args.image, 'split': args.split,
-                'limit': args.limit, 'preset': chosen_preset(args),
+                'limit': args.limit, 'preset': preset,
                 'inference': dataclasses.asdict(job.settings), 'processes': args.processes,
                 'seconds_per_image': round(seconds / count, 4)}
     return evaluator.result(), settings
@@ -198,7 +199,7 @@ def _check_row(table: str, row: str) -> None:
     find_table(load_tables(experiments() / PUBLISHED), 'adaptis', table).row(row)
 
 
-def _settings(args: argparse.Namespace) -> Settings:
+def _settings(args: argparse.Namespace) -> tuple[str, Settings]:
     changes: dict[str, Any] = {}
     for text in args.set:
         key, equals, value = text.partition('=')

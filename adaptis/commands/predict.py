@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Segment all that can be; raises AdaptisError at the end if some could not."""
     paths = list_images(args.input)
-    settings = chosen_settings(args, **({'tile': tuple(args.tile)} if args.tile else {}))
+    _, settings = chosen_settings(args, **({'tile': tuple(args.tile)} if args.tile else {}))
     predictor = load_predictor(args.checkpoint, settings, context(args.ctx)[0])
     work = _clicks if args.click else _panoptic
     failed = work(predictor, paths, args)

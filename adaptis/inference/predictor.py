@@ -14,7 +14,8 @@ from adaptis.inference.greedy import proposal_map
 from adaptis.inference.merge import share_out, to_panoptic
 from adaptis.inference.panoptic import Segmentation, segment, segment_tiles
 from adaptis.inference.rescale import Resized, move_points, network_size, resize
-from adaptis.inference.settings import SHIPPED, Settings, default_preset, get_settings
+from adaptis.inference.settings import SHIPPED, Settings, get_settings
+from adaptis.inference.sidecar import default_settings, find_taxonomy, read_sidecar
 from adaptis.types import TOY_TAXONOMY, PanopticResult, Taxonomy
 
 Number = Union[float, Sequence[float], np.ndarray]
@@ -175,17 +176,20 @@ def predict(image: Union[PathLike, np.ndarray], checkpoint: Optional[PathLike] =
 
 def load_predictor(checkpoint: Optional[PathLike] = None,
                    settings: Union[str, Settings, None] = None,
-                   ctx: Any = None) -> Predictor:
+                   ctx: Any = None, taxonomy: Optional[Taxonomy] = None) -> Predictor:
     """A :class:`Predictor` with the network of a checkpoint, by default the one that ships.
 
-    ``settings`` are by default the preset for that network (``default_preset``).  With
-    ``settings.official`` the network, too, has the official code's flaws.
+    ``settings`` and ``taxonomy`` are by default those that the checkpoint's ``.json`` names
+    (:mod:`adaptis.inference.sidecar`).  With ``settings.official`` the network, too, has the
+    official code's flaws.
     """
     from adaptis.model import load_model  # loads MXNet
-    settings = get_settings(settings or default_preset(checkpoint))
+    settings = get_settings(settings or default_settings(checkpoint)[1])
     net = load_model(checkpoint or SHIPPED, ctx=ctx, official=settings.official)
     net.hybridize()
-    return Predictor(net, settings, ctx=ctx)
+    taxonomy = taxonomy or find_taxonomy(read_sidecar(checkpoint), net.num_classes, net.num_stuff,
+                                         str(checkpoint))
+    return Predictor(net, settings, taxonomy, ctx=ctx)
 
 
 def as_rgb(image: np.ndarray) -> np.ndarray:

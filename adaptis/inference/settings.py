@@ -214,24 +214,22 @@ def _by_area(limit: Optional[int], usual: int, size: tuple[int, int]) -> int:
     return max(usual, usual * size[0] * size[1] // 96 ** 2)
 
 
+_STREETS = dict(mask_threshold=0.40, overlap_threshold=0.4, things_threshold=0.5,
+                proposal_threshold=0.35, proposal_blur=5, max_candidates=500, flip=True)
+
 PRESETS: dict[str, Settings] = {
     'toy_v1': Settings(),
     # For the network that ships: after its short training it is less sure of its proposals.
     # Chosen on 80 further images (adaptis toy --version v1 --split val --count 80 --seed 5).
     'toy_v1_cpu': Settings(proposal_threshold=0.01),
     'toy_v2': Settings(mask_threshold=0.5, things_threshold=0.4),
-    # The thresholds of the official Cityscapes models, masks 0.40 and proposals 0.35; the rest is
-    # not known for certain.
-    'cityscapes': Settings(mask_threshold=0.40, overlap_threshold=0.4, things_threshold=0.5,
-                           proposal_threshold=0.35, proposal_blur=5, max_candidates=500,
-                           flip=True),
+    # Masks 0.40, proposals 0.35 and the mirrored image are the official models' settings.  All
+    # else, sizes included, is chosen here: what they used is not known for certain.
+    'cityscapes': Settings(**_STREETS),
+    'vistas': Settings(**_STREETS, max_side=2048),  # as Cityscapes; originals have up to 22 MP
+    'coco': Settings(**{**_STREETS, 'max_candidates': 200}, short_side=640, max_side=1066),
 }
 """Settings by name.  Random points use the same ones with ``sampling='random'``."""
-
-
-def default_preset(checkpoint: Optional[Any]) -> str:
-    """The name of the preset for a checkpoint; None or 'toy_v1' is the one that ships."""
-    return 'toy_v1_cpu' if checkpoint is None or str(checkpoint) == SHIPPED else 'toy_v1'
 
 
 def get_settings(settings: Union[str, Settings]) -> Settings:

@@ -1,0 +1,85 @@
+"""What the JSON beside a checkpoint tells about its use: the meaning of its classes, its settings.
+
+Reads no parameters and loads no MXNet.
+"""
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, Optional
+
+from adaptis.config import inference_settings, stored_config
+from adaptis.data.cityscapes import CITYSCAPES_TAXONOMY
+from adaptis.data.coco_categories import COCO_TAXONOMY
+from adaptis.errors import AdaptisError
+from adaptis.files import PathLike
+from adaptis.inference.settings import PRESETS, SHIPPED, Settings
+from adaptis.types import TOY_TAXONOMY, Category, Taxonomy
+
+KNOWN = {(len(t), t.num_stuff): t for t in (TOY_TAXONOMY, CITYSCAPES_TAXONOMY, COCO_TAXONOMY)}
+"""What the classes of a network mean that does not say: by their number and that of stuff."""
+
+
+def describe(taxonomy: Taxonomy) -> list[dict[str, Any]]:
+    """A taxonomy as plain data, for ``save_model(net, path, {'taxonomy': ...})``."""
+    return [dataclasses.asdict(category) for category in taxonomy.categories]
+
+
+def read_sidecar(checkpoint: Optional[PathLike]) -> dict[str, Any]:
+    """The JSON beside a checkpoint; empty for the shipped one, and if it is missing or broken."""
+    if checkpoint is None or str(checkpoint) == SHIPPED:
+        return {}
+    try:
+        content = json.loads(Path(checkpoint).with_suffix('.json').read_text(encoding='utf-8'))
+    except (OSError, ValueError):
+        return {}  # whoever loads the parameters says what is wrong
+    return content if isinstance(content, dict) else {}
+
+
+def default_settings(checkpoint: Optional[PathLike]) -> tuple[str, Settings]:
+    """The settings to use a checkpoint with, and what they are called.
+
+    Those of the config it was trained by; else a preset for its data set.
+    """
+    if checkpoint is None or str(checkpoint) == SHIPPED:
+        return 'toy_v1_cpu', PRESETS['toy_v1_cpu']
+    info = read_sidecar(checkpoint)
+    where = str(Path(checkpoint).with_suffix('.json'))
+    if isinstance(info.get('config'), dict):
+        return 'of its config', inference_settings(stored_config(info['config'], where))
+    preset = info.get('dataset')
+    if preset not in PRESETS:
+        model = info.get('model')
+        toy = not isinstance(model, dict) or model.get('name', 'adaptis_toy') == 'adaptis_toy'
+        preset = 'toy_v1' if toy else 'cityscapes'
+    return preset, PRESETS[preset]
+
+
+def find_taxonomy(info: dict[str, Any], num_classes: int, num_stuff: int,
+                  where: PathLike = 'The checkpoint') -> Taxonomy:
+    """What a network's classes mean, as its sidecar says or as their number suggests.
+
+    Raises AdaptisError if the sidecar's list is none.
+    """
+    if 'taxonomy' in info:
+        return _parse(info['taxonomy'], where)
+    if (num_classes, num_stuff) in KNOWN:
+        return KNOWN[num_classes, num_stuff]
+    return _nameless(num_classes, num_stuff)
+
+
+def _parse(entries: Any, where: PathLike) -> Taxonomy:
+    try:
+        return Taxonomy([Category(int(e['id']), str(e['name']), bool(e['isthing']),
+                                  tuple(int(c) for c in e['color'])) for e in entries])
+    except (KeyError, TypeError, ValueError) as error:
+        raise AdaptisError(f'{where}: its "taxonomy" is not a list of categories with id, name, '
+                           'isthing and color.') from error
+
+
+def _nameless(num_classes: int, num_stuff: int) -> Taxonomy:
+    from adaptis.viz import distinct_colors
+    return Taxonomy([Category(i + 1, f'class {i + 1}', i >= num_stuff,
+                              tuple(int(c) for c in color))
+                     for i, color in enumerate(distinct_colors(num_classes))])
