@@ -1,13 +1,16 @@
 """Mean intersection over union of semantic segmentation, streaming."""
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from adaptis.errors import AdaptisError
-from adaptis.evaluation.segments import compact
-from adaptis.types import PanopticResult, Taxonomy
+from adaptis.evaluation.overlap import Overlap
+from adaptis.evaluation.shards import shaped
+from adaptis.ids import compact
+from adaptis.types import PanopticResult, Segment, Taxonomy
 
 
 class MeanIoU:
@@ -30,18 +33,33 @@ class MeanIoU:
             raise AdaptisError(f'{name}: the semantic maps have the sizes {truth.shape} and '
                                f'{prediction.shape}.')
         for values in (truth, prediction):
-            if ((values < -1) | (values >= self.num_classes)).any():
+            if values.size and (values.min() < -1 or values.max() >= self.num_classes):
                 raise AdaptisError(f'{name}: a semantic map holds classes outside of -1 to '
                                    f'{self.num_classes - 1}.')
-        valid = truth >= 0
-        columns = np.where(prediction < 0, self.num_classes, prediction)[valid].astype(np.int64)
-        cells = truth[valid] * np.int64(self.num_classes + 1) + columns
-        counts = np.bincount(cells, minlength=self._confusion.size)
-        self._confusion += counts.reshape(self._confusion.shape)
+        # One row and one column more for -1; counting all pixels is faster than choosing some.
+        side = self.num_classes + 1
+        cells = (truth.astype(np.int32) + 1) * side + prediction.astype(np.int32) + 1
+        counts = np.bincount(cells.ravel(), minlength=side * side).reshape(side, side)
+        self._confusion += np.roll(counts, -1, axis=1)[1:]
+
+    def add_overlap(self, overlap: Overlap, taxonomy: Taxonomy) -> None:
+        """Count an image by the overlaps of its segments, each of the class of its category."""
+        rows, columns = (classes_of(s, taxonomy) for s in (overlap.truth, overlap.found))
+        counts = np.zeros((self.num_classes + 1, self.num_classes + 1), dtype=np.int64)
+        np.add.at(counts, np.ix_(rows, columns), overlap.shared)  # -1 is the last of each
+        self._confusion += counts[:-1]
 
     def merge(self, other: MeanIoU) -> None:
         """Add the counts of ``other``."""
         self._confusion += other._confusion
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything as arrays, for a file."""
+        return {'confusion': self._confusion}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Take over what :meth:`state` gave; ValueError if it is of another shape."""
+        self._confusion = shaped(state['confusion'], self._confusion)
 
     def result(self) -> dict[str, Any]:
         """``miou`` over the classes that occur, ``accuracy`` of the pixels, ``per_class`` IoU.
@@ -61,5 +79,9 @@ class MeanIoU:
 def semantic_map(result: PanopticResult, taxonomy: Taxonomy) -> np.ndarray:
     """Class index of each pixel of a panoptic result: int32 (H, W), -1 where there is none."""
     positions = compact(result.segment_map, [s.id for s in result.segments], 'The result')
-    classes = [-1] + [taxonomy.index(s.category_id) for s in result.segments]
-    return np.array(classes, dtype=np.int32)[positions]
+    return classes_of(result.segments, taxonomy)[positions]
+
+
+def classes_of(segments: Sequence[Segment], taxonomy: Taxonomy) -> np.ndarray:
+    """Class index of each segment, behind -1 for no segment: int32 (1 + S,)."""
+    return np.array([-1] + [taxonomy.index(s.category_id) for s in segments], dtype=np.int32)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ import numpy as np
 
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.coco import PanopticFolder, PanopticRecord, read_json
-from adaptis.evaluation.segments import compact
+from adaptis.evaluation.overlap import Overlap, overlap_of
+from adaptis.evaluation.shards import shaped
 from adaptis.files import PathLike
-from adaptis.types import Segment, Taxonomy
+from adaptis.types import PanopticResult, Segment, Taxonomy
 
 # IoU of a match lies in (1/2, 1], so it is a whole multiple of 2^-53: sums of such integers are
 # exact, and merging parts in any order gives the same last bit.
@@ -65,13 +66,18 @@ class PanopticQuality:
         AdaptisError
             If the sizes differ, or a map holds an id that its segments do not list.
         """
-        inter = overlaps(gt_map, gt_segments, pred_map, pred_segments, name)
-        gt_area, pred_area = inter.sum(axis=1)[1:], inter.sum(axis=0)[1:]
+        self.add_overlap(overlap_of(PanopticResult(gt_map, gt_segments),
+                                    PanopticResult(pred_map, pred_segments), crowd, name))
+
+    def add_overlap(self, overlap: Overlap) -> None:
+        """Count one image whose overlaps are known; see :meth:`add`."""
+        inter, gt_segments, pred_segments = overlap.shared, overlap.truth, overlap.found
+        gt_area, pred_area = overlap.truth_area, overlap.found_area
         if self._official:
             inter = _confused(inter, [s.id for s in gt_segments], [s.id for s in pred_segments])
         gt_class = self._classes(gt_segments)
         pred_class = self._classes(pred_segments)
-        is_crowd = np.array([s.id in crowd for s in gt_segments], dtype=bool)
+        is_crowd = overlap.is_crowd
         iou = np.where(gt_class[:, None] == pred_class, _iou(inter, gt_area, pred_area), 0.0)
         iou[is_crowd] = 0
         true, found = np.nonzero(iou > 0.5)
@@ -110,6 +116,20 @@ class PanopticQuality:
                 'Stuff': _mean(per_class[:stuff]),
                 'per_class': {c.id: r for c, r in zip(self.taxonomy.categories, per_class)}}
 
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything as arrays, for a file."""
+        # As text: the sums of IoU outgrow 64 bits from about a thousand matches on.
+        return {'images': np.array(self.images), 'counts': self._counts,
+                'iou': np.array([str(v) for v in self._iou])}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Take over what :meth:`state` gave; ValueError if it is of another shape."""
+        self._counts = shaped(state['counts'], self._counts)
+        self._iou = [int(v) for v in state['iou']]
+        self.images = int(state['images'])
+        if len(self._iou) != len(self.taxonomy):
+            raise ValueError('sums of IoU of another number of classes')
+
     def _classes(self, segments: Sequence[Segment]) -> np.ndarray:
         return np.array([self.taxonomy.index(s.category_id) for s in segments], dtype=np.intp)
 
@@ -128,23 +148,6 @@ class PanopticQuality:
         weight = tp + 0.5 * fp + 0.5 * fn
         return {'pq': iou / weight if weight else 0.0, 'sq': iou / tp if tp else 0.0,
                 'rq': tp / weight if weight else 0.0, 'tp': tp, 'fp': fp, 'fn': fn, 'iou': iou}
-
-
-def overlaps(gt_map: np.ndarray, gt_segments: Sequence[Segment], pred_map: np.ndarray,
-             pred_segments: Sequence[Segment], name: str = 'The image') -> np.ndarray:
-    """Pixels that each true and each predicted segment share: int (1 + G, 1 + P).
-
-    Row 0 and column 0 are the void of the truth and of the prediction.
-    """
-    if gt_map.shape != pred_map.shape:
-        raise AdaptisError(f'{name}: the ground truth is {gt_map.shape[0]}x{gt_map.shape[1]} but '
-                           f'the prediction is {pred_map.shape[0]}x{pred_map.shape[1]}.')
-    rows = compact(gt_map, [s.id for s in gt_segments], f'{name} (ground truth)')
-    columns = compact(pred_map, [s.id for s in pred_segments], f'{name} (prediction)')
-    shape = (len(gt_segments) + 1, len(pred_segments) + 1)
-    rows *= shape[1]
-    rows += columns
-    return np.bincount(rows.ravel(), minlength=shape[0] * shape[1]).reshape(shape)
 
 
 def pairs(gt: PanopticFolder,

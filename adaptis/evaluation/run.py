@@ -1,35 +1,66 @@
-"""All measures of a system in one pass over its results."""
+"""All measures of a system in one pass over its results, or in several that are merged."""
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from typing import Any, Optional
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Optional, Union
 
 import numpy as np
 
-from adaptis.evaluation.ap import AveragePrecision, match_counts
+from adaptis.errors import AdaptisError
+from adaptis.evaluation.ap import AveragePrecision, count_objects
+from adaptis.evaluation.cityscapes_ap import CityscapesAP
 from adaptis.evaluation.coco import PanopticFolder
-from adaptis.evaluation.miou import MeanIoU, semantic_map
+from adaptis.evaluation.miou import MeanIoU, classes_of, semantic_map
+from adaptis.evaluation.overlap import overlap_of
 from adaptis.evaluation.pq import PanopticQuality, pairs
 from adaptis.evaluation.segments import sample_truth
+from adaptis.evaluation.shards import (
+    MALFORMED,
+    WHOLE,
+    Shard,
+    as_json,
+    check_complete,
+    difference,
+    json_taxonomy,
+    not_a_shard,
+    read_shard,
+    shaped,
+    taxonomy_json,
+    write_shard,
+)
+from adaptis.files import PathLike
 from adaptis.types import PanopticResult, Sample, Taxonomy
+
+Precision = Union[AveragePrecision, CityscapesAP]
 
 
 class Evaluator:
-    """Streaming accumulator of every measure; memory grows by the RLE of the objects alone.
+    """Streaming accumulator of every measure.
+
+    Memory grows by 20 bytes for each detection and measure of AP (one to three of them), and by
+    about 60 bytes for each image and measure of AP; nothing else of an image is kept.
 
     Parameters
     ----------
     taxonomy : categories of truth and results
+    run : JSON values that say what is measured (data, split, checkpoint, settings): evaluators of
+        different runs cannot be merged, and files keep it
+    cityscapes : also measure AP as the Cityscapes benchmark does
     """
 
-    def __init__(self, taxonomy: Taxonomy):
+    def __init__(self, taxonomy: Taxonomy, run: Optional[Mapping[str, Any]] = None,
+                 cityscapes: bool = False):
         self.taxonomy = taxonomy
+        self.run = as_json(run or {})
         self.quality = PanopticQuality(taxonomy)
-        self.precision = AveragePrecision(class_agnostic=True)
-        # With one class of things AP per class is the class-agnostic AP.
-        self.precision_by_class = (AveragePrecision(class_agnostic=False)
-                                   if taxonomy.num_things > 1 else None)
         self.semantic = MeanIoU(len(taxonomy))
+        self.precisions: dict[str, Precision] = {'ap': AveragePrecision()}
+        if taxonomy.num_things > 1:  # with one class of things both are the same
+            self.precisions['ap_by_class'] = AveragePrecision(class_agnostic=False)
+        if cityscapes:
+            self.precisions['ap_cityscapes'] = CityscapesAP()
         self.objects = np.zeros(3, dtype=np.int64)
 
     def add_sample(self, image_id: int, sample: Sample, result: PanopticResult) -> None:
@@ -45,30 +76,77 @@ class Evaluator:
         Parameters
         ----------
         image_id : orders the images, so that parts merge into exactly the whole
+        result : mIoU is that of its ``semantic`` map if it has one, else of its segments
         crowd : ids of true segments that are crowds
         semantic : true class indices (H, W), -1 = ignore; by default those of the segments
 
         Raises
         ------
         AdaptisError
-            If sizes differ, or a segment or category is unknown.
+            If sizes differ, a segment or category is unknown, or the image was added before.
         """
-        self.quality.add(truth.segment_map, truth.segments, result.segment_map, result.segments,
-                         crowd, name)
-        for precision in self._precisions():
-            precision.add(image_id, truth, result, crowd)
-        if semantic is None:
-            semantic = semantic_map(truth, self.taxonomy)
-        self.semantic.add(semantic, semantic_map(result, self.taxonomy), name)
-        self.objects += match_counts(truth, result, crowd=crowd)
+        self.precisions['ap'].detections.refuse({image_id})
+        overlap = overlap_of(truth, result, crowd, name)
+        self.quality.add_overlap(overlap)
+        if semantic is None and result.semantic is None:
+            self.semantic.add_overlap(overlap, self.taxonomy)
+        else:
+            right = semantic_map(truth, self.taxonomy) if semantic is None else semantic
+            said = result.semantic
+            if said is None:
+                said = classes_of(overlap.found, self.taxonomy)[overlap.positions]
+            self.semantic.add(right, said, name)
+        for precision in self.precisions.values():
+            precision.add_overlap(image_id, overlap)
+        self.objects += count_objects(overlap)
 
     def merge(self, other: Evaluator) -> None:
-        """Add the images of ``other``; the result is exactly that of one pass over all."""
+        """Add the images of ``other``; the result is exactly that of one pass over all.
+
+        AdaptisError if it belongs to another run, or shares an image with this one.
+        """
+        differs = self._difference(other)
+        if differs:
+            raise AdaptisError(f'Two different evaluations cannot be merged: {differs}.')
+        self.precisions['ap'].detections.refuse(other.precisions['ap'].detections)
         self.quality.merge(other.quality)
-        for mine, theirs in zip(self._precisions(), other._precisions()):
-            mine.merge(theirs)
         self.semantic.merge(other.semantic)
+        for key, precision in self.precisions.items():
+            precision.merge(other.precisions[key])
         self.objects += other.objects
+
+    def save(self, path: PathLike, shard: Shard = WHOLE) -> None:
+        """Write all that was counted, as one part of the evaluation of a data set."""
+        parts = {key: part.state() for key, part in self._parts().items()}
+        write_shard(path, {'shard': list(shard), **self._identity()},
+                    {**parts, 'objects': {'counts': self.objects}})
+
+    @classmethod
+    def load(cls, path: PathLike) -> Evaluator:
+        """Read what :meth:`save` wrote, whichever shard it is.
+
+        AdaptisError if the file is missing, cut short or of another kind.
+        """
+        return cls._load(path)[0]
+
+    @classmethod
+    def merge_files(cls, paths: Sequence[PathLike]) -> Evaluator:
+        """Put all shards of one evaluation together, in any order.
+
+        AdaptisError if one is missing, given twice, or belongs to another evaluation.
+        """
+        if not paths:
+            raise AdaptisError('There is nothing to merge: name the files of all shards.')
+        loaded = [cls._load(path) for path in paths]
+        whole = loaded[0][0]
+        for path, (part, _) in zip(paths[1:], loaded[1:]):
+            differs = whole._difference(part)
+            if differs:
+                raise AdaptisError(f'{paths[0]} and {path} are not of one evaluation: {differs}.')
+        check_complete([str(p) for p in paths], [shard for _, shard in loaded])
+        for part, _ in loaded[1:]:
+            whole.merge(part)
+        return whole
 
     def result(self) -> dict[str, Any]:
         """All measures, in [0, 1]; NaN where there was nothing to measure.
@@ -77,19 +155,57 @@ class Evaluator:
         -------
         dict
             ``images``; ``pq`` (see ``PanopticQuality.result``); ``ap`` class-agnostic and, with
-            several classes of things, ``ap_by_class`` (``AveragePrecision.result``); ``miou``
-            (``MeanIoU.result``) of the panoptic result read as a semantic one; ``objects``:
-            ``found missed false`` at IoU 0.5.
+            several classes of things, ``ap_by_class`` (``AveragePrecision.result``);
+            ``ap_cityscapes`` if asked for (``CityscapesAP.result``); ``miou``
+            (``MeanIoU.result``); ``objects``: ``found missed false`` at IoU 0.5;
+            ``per_class``: name -> ``isthing pq sq rq iou ap``.
         """
         result = {'images': self.quality.images, 'pq': self.quality.result(),
-                  'ap': self.precision.result(), 'miou': self.semantic.result(),
-                  'objects': dict(zip(('found', 'missed', 'false'), self.objects.tolist()))}
-        if self.precision_by_class is not None:
-            result['ap_by_class'] = self.precision_by_class.result()
+                  'miou': self.semantic.result(),
+                  'objects': dict(zip(('found', 'missed', 'false'), self.objects.tolist())),
+                  **{key: precision.result() for key, precision in self.precisions.items()}}
+        result['per_class'] = self._per_class(result)
         return result
 
-    def _precisions(self) -> list[AveragePrecision]:
-        return [p for p in (self.precision, self.precision_by_class) if p is not None]
+    def _per_class(self, result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        names = Counter(c.name for c in self.taxonomy.categories)
+        precision = result.get('ap_by_class', {}).get('per_class')
+        classes = {}
+        for category, iou in zip(self.taxonomy.categories, result['miou']['per_class']):
+            quality = result['pq']['per_class'][category.id]
+            seen = quality['tp'] + quality['fp'] + quality['fn'] > 0
+            ap = result['ap']['ap'] if precision is None else precision.get(category.id, math.nan)
+            name = category.name if names[category.name] == 1 else f'{category.name} {category.id}'
+            classes[name] = {'isthing': category.isthing,
+                             **{k: quality[k] if seen else math.nan for k in ('pq', 'sq', 'rq')},
+                             'iou': iou, 'ap': ap if category.isthing else math.nan}
+        return classes
+
+    def _parts(self) -> dict[str, Any]:
+        """Every accumulator with a state of its own."""
+        return {'pq': self.quality, 'miou': self.semantic,
+                **{key: precision.detections for key, precision in self.precisions.items()}}
+
+    def _identity(self) -> dict[str, Any]:
+        """What evaluators have in common whose images may be put together."""
+        return {'run': self.run, 'taxonomy': taxonomy_json(self.taxonomy),
+                'measures': list(self._parts())}
+
+    def _difference(self, other: Evaluator) -> Optional[str]:
+        return difference(self._identity(), other._identity())
+
+    @classmethod
+    def _load(cls, path: PathLike) -> tuple[Evaluator, Shard]:
+        header, parts = read_shard(path)
+        try:
+            evaluator = cls(json_taxonomy(header['taxonomy']), header['run'],
+                            cityscapes='ap_cityscapes' in header['measures'])
+            for key, part in evaluator._parts().items():
+                part.restore(parts[key])
+            evaluator.objects = shaped(parts['objects']['counts'], evaluator.objects)
+            return evaluator, Shard(*header['shard'])
+        except MALFORMED as error:
+            raise not_a_shard(path, error) from error
 
 
 def evaluate(results: Iterable[tuple[Sample, PanopticResult]],

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from adaptis.errors import AdaptisError
-from adaptis.ids import check_ids, compact
+from adaptis.ids import compact, present_ids
 from adaptis.types import PanopticResult, Sample, Segment, Taxonomy
 
 
@@ -30,7 +30,8 @@ def boxes(positions: np.ndarray, count: int) -> np.ndarray:
 def _extent(positions: np.ndarray, coordinate: np.ndarray, size: int,
             count: int) -> tuple[np.ndarray, np.ndarray]:
     """First coordinate and length of each segment along one axis."""
-    seen = np.bincount((positions * size + coordinate).ravel(), minlength=(count + 1) * size)
+    cells = positions.astype(np.int64) * size + coordinate
+    seen = np.bincount(cells.ravel(), minlength=(count + 1) * size)
     seen = seen.reshape(count + 1, size)[1:] > 0
     first = seen.argmax(axis=1)
     last = size - 1 - seen[:, ::-1].argmax(axis=1)
@@ -44,15 +45,13 @@ def sample_truth(sample: Sample, taxonomy: Taxonomy) -> tuple[PanopticResult, Co
     A pixel without object whose semantic class is a thing, or -1, belongs to no segment (void).
     AdaptisError if an object has no class, or an id beyond what COCO can hold.
     """
-    objects = np.unique(sample.instances)
-    objects = objects[objects != 0]
-    check_ids(objects, sample.name or 'A sample')
+    objects = present_ids(sample.instances, sample.name or 'A sample')
     classes = [_class_of(sample, int(i), len(taxonomy)) for i in objects]
     first_free = int(objects.max(initial=0)) + 1
     stuff = (sample.instances == 0) & (sample.semantic >= 0)
     stuff &= sample.semantic < taxonomy.num_stuff
     segment_map = np.where(stuff, sample.semantic + first_free, sample.instances).astype(np.int32)
-    present = np.unique(sample.semantic[stuff])
+    present = np.flatnonzero(np.bincount(sample.semantic[stuff]))
     ids = [int(i) for i in objects] + [first_free + int(c) for c in present]
     areas = segment_areas(segment_map, ids, sample.name or 'A sample')
     segments = [_segment(i, taxonomy, c, areas[i])

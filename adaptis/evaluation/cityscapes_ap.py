@@ -1,0 +1,91 @@
+"""Average precision as the Cityscapes benchmark defines it (``cityscapesscripts``, instance level).
+
+Where it differs from COCO's:
+
+* a match needs an IoU above the threshold, not equal to it; thresholds .50, .55, ... .95;
+* objects below 100 pixels and groups need not be found, and a detection that matches one of them,
+  or of which a larger share than the threshold lies on them and on void, counts for nothing
+  (COCO takes the share of one crowd and knows neither small objects nor void);
+* the area under the precision-recall curve is taken between its points, by central differences,
+  not read off at 101 recalls of a curve made monotonous.
+
+Caravans and trailers are void here, as in the panoptic benchmark; the instance benchmark takes
+their groups alone for void, so that it counts a detection on a single caravan as false.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from adaptis.evaluation.ap import found_things, true_things
+from adaptis.evaluation.detections import RECORD, Detections, pack, unpack
+from adaptis.evaluation.overlap import Overlap
+
+THRESHOLDS = np.arange(0.5, 1.0, 0.05)  # not rounded, as there: a comparison may hang on it
+SMALLEST = 100
+"""Pixels of an object that has to be found."""
+
+
+class CityscapesAP:
+    """Streaming accumulator of Cityscapes' AP; memory as that of ``AveragePrecision``."""
+
+    def __init__(self) -> None:
+        self.detections = Detections()
+
+    def add_overlap(self, image_id: int, overlap: Overlap) -> None:
+        """Count the things of one image; ``image_id`` orders the images."""
+        true, true_category, group = true_things(overlap)
+        found, category, scores = found_things(overlap)
+        area, small = overlap.found_area[found], overlap.truth_area[true] < SMALLEST
+        shared = overlap.shared[1:, 1:][np.ix_(true, found)].T
+        shared = np.where(category[:, None] == true_category, shared, 0)
+        match = shared / (area[:, None] + overlap.truth_area[true] - shared)
+        match = match > THRESHOLDS[:, None, None]  # (thresholds, P, G)
+        # What is a group and small is counted twice there, too.
+        pardon = overlap.shared[0, 1:][found] + shared @ (group.astype(int) + small)
+        countable = ~group & ~small
+        right = match[:, :, countable].any(axis=2)
+        excused = match.any(axis=2) | (pardon / area > THRESHOLDS[:, None])
+        records = np.empty(len(found), dtype=RECORD)
+        records['score'], records['category'] = scores, category
+        records['right'], records['excused'] = pack(right), pack(excused & ~right)
+        self.detections.add(image_id, records, true_category.tolist(), countable)
+
+    def merge(self, other: CityscapesAP) -> None:
+        """Add the images of ``other``, which must be others than these."""
+        self.detections.merge(other.detections)
+
+    def result(self) -> dict[str, Any]:
+        """``ap`` (mean over thresholds and classes), ``ap50``, and ``per_class``: id -> ``ap``.
+
+        In [0, 1]; NaN where the ground truth has no object that has to be found.
+        """
+        records = self.detections.sorted()
+        values = {c: _curve_areas(records[records['category'] == c], objects)
+                  for c, objects in sorted(self.detections.objects.items())}
+        seen = np.array([v for v in values.values() if not np.isnan(v).any()])
+        return {'ap': float(seen.mean()) if seen.size else float('nan'),
+                'ap50': float(seen[:, 0].mean()) if seen.size else float('nan'),
+                'per_class': {c: float(v.mean()) for c, v in values.items()}}
+
+
+def _curve_areas(records: np.ndarray, objects: int) -> np.ndarray:
+    """AP of one category at each threshold; NaN without an object."""
+    if not objects:
+        return np.full(len(THRESHOLDS), np.nan)
+    right = unpack(records['right'], len(THRESHOLDS))
+    counted = ~unpack(records['excused'], len(THRESHOLDS))
+    return np.array([_curve_area(records['score'][c], r[c], objects)
+                     for r, c in zip(right, counted)])
+
+
+def _curve_area(scores: np.ndarray, right: np.ndarray, objects: int) -> float:
+    """Area below precision over recall, with a point for each different score and (0, 1)."""
+    order = np.argsort(scores)
+    first = np.unique(scores[order], return_index=True)[1]
+    hits = right.sum() - np.concatenate([[0], np.cumsum(right[order])])[first]
+    precision = np.append(hits / (len(scores) - first), 1.0)
+    recall = np.append(hits / objects, 0.0)
+    steps = np.convolve(np.concatenate([recall[:1], recall, [0.0]]), [-0.5, 0.0, 0.5], 'valid')
+    return float(precision @ steps)
