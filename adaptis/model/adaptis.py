@@ -14,8 +14,8 @@ from adaptis.model.layers import (
     CoordinateMaps,
     HybridBlock,
     Normalize,
+    ResizeLike,
     SamplePoints,
-    UpsampleLike,
 )
 from adaptis.runtime import mx
 
@@ -140,7 +140,6 @@ class AdaptIS(HybridBlock):
     Attributes
     ----------
     encoder, point_head : the parts, whose maps are ``stride`` times smaller than the image
-    upsample : (maps, images) -> those maps at the images' size, as ``UpsampleLike``
     num_classes, num_stuff : classes of the semantic branch, stuff first
     has_proposals : whether there is a proposal branch; without it points are drawn at random
     """
@@ -158,7 +157,11 @@ class AdaptIS(HybridBlock):
         self.encoder = encoder
         self.point_head = point_head
         self.sample_proposals = SamplePoints(self.stride)
-        self.upsample = UpsampleLike(self.stride)
+        self.resize = ResizeLike()
+
+    def upsample(self, maps: Any, images: Any) -> Any:
+        """Logits (M, C, h, w) at the images' size: bilinear, with aligned corners."""
+        return maps if self.stride == 1 else self.resize(maps, images)
 
     def backbone_params(self) -> Any:
         """Parameters that can start from ImageNet, as a ParameterDict; none in the toy network."""

@@ -161,25 +161,18 @@ class CoordinateMaps(HybridBlock):
         return F.broadcast_div(F.broadcast_sub(grid, half), F.broadcast_maximum(half, half * 0 + 1))
 
 
-class UpsampleLike(HybridBlock):
-    """Maps at the size of other ones: (M, C, h, w), (B, K, H, W) -> (M, C, H, W).
-
-    Bilinear with aligned corners: output i looks at i * (h - 1) / (H - 1).  ``stride`` 1 says
-    that the sizes are equal already.  M may differ from B.
-    """
-
-    def __init__(self, stride: int):
-        super().__init__()
-        self._stride = stride
+class ResizeLike(HybridBlock):
+    """``resize_like`` as a block."""
 
     def hybrid_forward(self, F, maps, like):
-        if self._stride == 1:
-            return maps
         return resize_like(F, maps, like)
 
 
 def resize_like(F, maps, like):
-    """What ``UpsampleLike`` computes, whatever the sizes."""
+    """Maps at the size of other ones: (M, C, h, w), (B, K, H, W) -> (M, C, H, W).
+
+    Bilinear with aligned corners: output i looks at i * (h - 1) / (H - 1).  M may differ from B.
+    """
     # The operator's gradient demands a batch of equal size: let both have one image.
     like = F.BlockGrad(F.slice_axis(F.slice_axis(like, axis=0, begin=0, end=1),
                                     axis=1, begin=0, end=1))
