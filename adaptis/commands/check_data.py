@@ -54,11 +54,13 @@ def run(args: argparse.Namespace) -> int:
     datasets = []
     for split in plan.splits:
         try:
-            datasets.append(open_dataset(plan.dataset, plan.root, split, strict=False))
-            found += _check_split(datasets[-1], split, args)
+            dataset = open_dataset(plan.dataset, plan.root, split, strict=False)
         except AdaptisError as error:  # nothing of the split can be looked at
             print(error)
             found += 1
+            continue
+        datasets.append(dataset)
+        found += _check_split(dataset, split, args)
     difference = check.compare_categories(datasets)
     if difference:
         print(difference)

@@ -68,8 +68,8 @@ def header_problem(dataset: Reader, index: int) -> Optional[str]:
     sizes = [(str(path), header.size) for path, header in zip(paths, headers)]
     if dataset.annotations:
         if headers[1].channels != dataset.annotation_channels:
-            return (f'{paths[1]} has {headers[1].channels} channels, where its annotations have '
-                    f'{dataset.annotation_channels}: it is another kind of PNG.')
+            return (f'{paths[1]} is another kind of picture: it should have '
+                    f'{dataset.annotation_channels} channel(s), but it has {headers[1].channels}.')
         sizes.append(('its entry in the JSON', dataset.expected_size(index) or headers[0].size))
     return _size_problem(sizes)
 

@@ -1,8 +1,9 @@
 """Ground truth in the COCO panoptic format: one JSON and a folder of PNGs.
 
-The JSON of COCO's training images lists 1.3 million segments, which as Python objects would fill
-more than a gigabyte in every process.  So each object of the file is reduced to what is needed as
-soon as it has been parsed, and what remains are a few arrays (some 20 MB for that file).
+The JSON of COCO's training images lists 1.3 million segments: as Python objects some 0.7 GB, in
+every process.  So each object of the file is reduced to what is needed as soon as it has been
+parsed, and what remains are a few arrays (23 MB for a file of that many entries, read in 6 seconds
+with a peak of 0.4 GB).
 """
 from __future__ import annotations
 
@@ -186,7 +187,7 @@ def _reduce(entry: dict, path: Path) -> Any:
     """An object of the file, as soon as it is parsed, reduced to what is needed."""
     try:
         if 'segments_info' in entry:
-            rows = entry['segments_info']
+            rows = _of_type(entry, 'segments_info', list)
             return _Annotation(_of_type(entry, 'image_id', (int, str)),
                                _of_type(entry, 'file_name', str),
                                np.array(rows or np.zeros((0, 3)), np.int32).reshape(-1, 3))

@@ -178,3 +178,36 @@ def _umask():
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+@pytest.mark.parametrize('name, pixels, channels', [
+    ('a.png', np.zeros((5, 7, 3), np.uint8), 3), ('a.jpg', np.zeros((5, 7, 3), np.uint8), 3),
+    ('a.png', np.zeros((5, 7), np.uint16), 1), ('a.png', np.zeros((5, 7, 4), np.uint8), 4),
+])
+def test_a_header_tells_size_and_channels(tmp_path, name, pixels, channels):
+    cv2.imwrite(str(tmp_path / name), pixels)
+    assert files.read_header(tmp_path / name) == ((5, 7), channels)
+
+
+@pytest.mark.parametrize('size', [(9, 10 ** 8), (2 ** 31 - 1, 2 ** 31 - 1)])
+def test_the_header_of_a_huge_picture_is_an_answer_or_a_sentence(tmp_path, size, recwarn):
+    header = struct.pack('>4sIIBBBBB', b'IHDR', *size, 8, 2, 0, 0, 0)
+    chunk = struct.pack('>I', 13) + header + struct.pack('>I', zlib.crc32(header))
+    (tmp_path / 'a.png').write_bytes(b'\x89PNG\r\n\x1a\n' + chunk)
+    with pytest.raises(AdaptisError, match='a.png'):
+        files.read_header(tmp_path / 'a.png')
+    assert not recwarn.list
+
+
+def test_a_json_file_and_what_is_none(tmp_path):
+    path = tmp_path / 'a.json'
+    path.write_text('{"a": {"b": 1}}', encoding='utf-8')
+    assert files.read_json(path) == {'a': {'b': 1}}
+    assert files.read_json(path, object_hook=len) == 1
+    for content, words in [(b'{"a": ', 'not valid JSON .line 1.* is it cut short'),
+                           (b'\xff\xfe\x00', 'is not a JSON file')]:
+        path.write_bytes(content)
+        with pytest.raises(AdaptisError, match=words):
+            files.read_json(path)
+    with pytest.raises(AdaptisError, match='absent.json cannot be read: No such file'):
+        files.read_json(tmp_path / 'absent.json')
