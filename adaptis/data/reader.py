@@ -77,7 +77,7 @@ class Reader(abc.ABC):
     def labels(self) -> LabelMap:
         """Between class indices and the labels of the data set's own files."""
         ids = [c.id for c in self.taxonomy.categories]
-        return LabelMap(ids, max(ids) + 1, void=0)
+        return LabelMap(ids, max(ids) + 2, void=max(ids) + 1 if 0 in ids else 0)
 
     def expected_size(self, index: int) -> Optional[Tuple[int, int]]:
         """Height and width that the annotation states beside its picture, if any."""

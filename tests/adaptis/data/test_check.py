@@ -50,7 +50,7 @@ def test_nothing_is_wrong_with_miniatures(tmp_path: Path, name: str, write: obje
 @pytest.mark.parametrize('path, picture, words', [
     (IMAGE, np.zeros((96, 127, 3), np.uint8), '10.jpg is 96x127 but .*10.png is 96x128'),
     (PNG, np.zeros((90, 128, 3), np.uint8), '10.jpg is 96x128 but .*10.png is 90x128'),
-    (PNG, np.zeros((96, 128), np.uint8), '10.png is another kind of picture: it should have 3 channel.s., but it has 1'),
+    (PNG, np.zeros((96, 128), np.uint8), '10.png is another kind of picture: .* but it has 1'),
 ])
 def test_headers_tell_of_sizes_and_channels(root: Path, path: str, picture: np.ndarray,
                                             words: str) -> None:

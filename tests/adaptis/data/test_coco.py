@@ -102,6 +102,22 @@ def test_a_test_split_of_ones_own_may_have_a_truth(real: Path) -> None:
     assert open_dataset('coco', real, 'test')[1].classes
 
 
+def test_category_0_of_ones_own_data_is_not_void(root: Path) -> None:
+    def renumber(data: dict) -> None:
+        data['categories'][0]['id'] = 0
+        for entry in data['annotations']:
+            for one in entry['segments_info']:
+                one['category_id'] *= one['category_id'] != 1
+
+    expected = open_dataset('coco', root, 'val')[0].semantic
+    edit_json(root / JSON, renumber)
+    dataset = open_dataset('coco', root, 'val')
+    np.testing.assert_array_equal(dataset[0].semantic, expected)
+    labels = dataset.labels.to_labels(expected)
+    assert (labels == 0).any() and labels.max() == 198  # void
+    np.testing.assert_array_equal(dataset.labels.to_classes(labels), expected)
+
+
 def test_further_files_do_no_harm(root: Path) -> None:
     for name in (IMAGE, PNG):
         shutil.copy(root / name, (root / name).with_name('other' + Path(name).suffix))
