@@ -23,7 +23,6 @@ from adaptis.types import Category, PanopticResult, Segment, Taxonomy
 
 ImageId = Union[int, str]
 Stream = TypeVar('Stream', bound='_JsonStream')
-_RLE_CHUNK_BYTES = 32 << 20
 
 # What the entries of a panoptic JSON must hold, and of which type.
 _CATEGORY = {'id': int, 'name': str, 'isthing': int}
@@ -129,16 +128,17 @@ class PanopticWriter(_Annotations):
 
     def add(self, image_id: ImageId, file_name: str, result: PanopticResult,
             height: Optional[int] = None, width: Optional[int] = None,
-            crowd: Collection[int] = ()) -> None:
+            crowd: Collection[int] = (), png: Optional[str] = None) -> None:
         """Write one image.
 
         Segments that own no pixel are left out, because the format cannot hold them.
 
         Parameters
         ----------
-        file_name : of the image that was segmented; the PNG gets its stem
+        file_name : of the image that was segmented
         height, width : size of that image, checked against the result if given
         crowd : ids of ground-truth segments that are crowds
+        png : what the PNG is called; by default the stem of the image
 
         Raises
         ------
@@ -151,14 +151,14 @@ class PanopticWriter(_Annotations):
                                f'but the image is {height}x{width}.')
         infos = _segment_infos(result, crowd, self.taxonomy, file_name)
         self._add_image(image_id, file_name, shape)
-        png = self._png_name(file_name)
+        png = self._new_name(file_name, png)
         write_image(self.folder / png, ids_to_rgb(result.segment_map))
         self._write({'image_id': image_id, 'file_name': png, 'segments_info': infos})
 
-    def _png_name(self, file_name: str) -> str:
+    def _new_name(self, file_name: str, png: Optional[str]) -> str:
         """The stem of the image; its whole name where a.jpg and a.png both exist."""
-        name = Path(file_name).stem + '.png'
-        if name in self._names:
+        name = png or Path(file_name).stem + '.png'
+        if name in self._names and png is None:
             name = Path(file_name).name + '.png'
         if name in self._names:
             raise AdaptisError(f'Two images are called {file_name}: their PNGs would collide.')
@@ -280,18 +280,24 @@ class PanopticFolder:
 
 
 def encode_segments(segment_map: np.ndarray, ids: Collection[int]) -> list[dict[str, Any]]:
-    """Compressed RLE of each segment, as pycocotools makes it (``counts`` is bytes).
+    """Compressed RLE of each segment, as ``pycocotools.mask.encode`` makes it (bytes).
 
-    The masks are made in chunks, so that 700 objects need little memory.
+    The runs of all segments are found in one pass, without a mask for each of them.
     """
-    rle = mask_api()
-    ids = np.asarray(list(ids), dtype=segment_map.dtype)
-    step = max(1, _RLE_CHUNK_BYTES // max(1, segment_map.size))
-    masks: list[dict[str, Any]] = []
-    for start in range(0, len(ids), step):
-        chunk = segment_map[..., None] == ids[start:start + step]
-        masks.extend(rle.encode(np.asfortranarray(chunk.astype(np.uint8))))
-    return masks
+    height, width = segment_map.shape
+    pixels = segment_map.ravel(order='F')  # RLE goes down the columns
+    starts = np.flatnonzero(np.concatenate([[True], pixels[1:] != pixels[:-1]])[:pixels.size])
+    ends = np.append(starts[1:], pixels.size)
+    order = np.argsort(pixels[starts], kind='stable')
+    owners = pixels[starts][order]
+    runs = []
+    for segment_id in ids:
+        mine = order[slice(*np.searchsorted(owners, [segment_id, segment_id + 1]))]
+        edges = np.stack([starts[mine], ends[mine]], axis=1).ravel()
+        counts = np.diff(edges, prepend=0, append=pixels.size)  # off, on, off, ...
+        runs.append({'size': [height, width],
+                     'counts': counts if counts[-1] or not mine.size else counts[:-1]})
+    return mask_api().frPyObjects(runs, height, width) if runs else []
 
 
 def mask_api() -> Any:

@@ -13,6 +13,7 @@ from adaptis.evaluation.coco import (
     PanopticFolder,
     PanopticWriter,
     encode_segments,
+    mask_api,
     write_panoptic,
 )
 from adaptis.evaluation.segments import sample_truth
@@ -209,13 +210,15 @@ def test_instances_are_read_by_pycocotools(tmp_path, capsys):
     assert {c['id'] for c in data.loadCats(data.getCatIds())} == {21, 22}
 
 
-def test_masks_in_chunks_equal_masks_at_once(monkeypatch):
+def test_runs_of_segments_are_those_of_pycocotools():
     rng = np.random.default_rng(0)
-    segment_map = rng.integers(0, 9, (20, 30)).astype(np.int32)
-    at_once = encode_segments(segment_map, range(1, 9))
-    monkeypatch.setattr('adaptis.evaluation.coco._RLE_CHUNK_BYTES', 1500)
-    assert encode_segments(segment_map, range(1, 9)) == at_once
+    for shape in ((1, 1), (1, 9), (7, 1), (9, 13)):
+        segment_map = rng.integers(0, 4, shape).astype(np.int32)
+        wanted = [mask_api().encode(np.asfortranarray((segment_map == i).astype(np.uint8)))
+                  for i in (3, 1, 2, 9)]
+        assert encode_segments(segment_map, [3, 1, 2, 9]) == wanted
     assert encode_segments(segment_map, []) == []
+    assert encode_segments(np.zeros((0, 4), np.int32), []) == []
 
 
 def sample(**changes):
