@@ -21,6 +21,24 @@ def _mean_of_counted(F, values, counted):
     return F.broadcast_div(F.sum(values * counted), F.maximum(F.sum(counted), 1))
 
 
+class TakeAnchors(HybridBlock):
+    """What the RPN says about some anchors: their logits (B, S) and deltas (B, S, 4).
+
+    ``index`` (B, S) counts over all levels by row, column and anchor; then come L logits
+    (B, A, h, w) and L deltas (B, 4 * A, h, w).
+    """
+
+    def hybrid_forward(self, F, index, *maps):
+        levels = len(maps) // 2
+        logits = [F.transpose(x, (0, 2, 3, 1)).reshape((0, -1)) for x in maps[:levels]]
+        deltas = [F.transpose(x.reshape((0, -4, -1, 4, -2)), (0, 3, 4, 1, 2)).reshape((0, -1, 4))
+                  for x in maps[levels:]]
+        image = F.contrib.arange_like(index, axis=0).reshape((-1, 1))
+        where = F.stack(F.broadcast_like(image, index), index, axis=0)
+        return (F.gather_nd(F.concat(*logits, dim=1), where),
+                F.gather_nd(F.concat(*deltas, dim=1), where))
+
+
 class RPNLoss(HybridBlock):
     """Objectness and boxes of sampled anchors (Faster R-CNN, equation 1, with an L1 loss).
 
@@ -64,15 +82,14 @@ class BoxLoss(HybridBlock):
 
 
 class MaskLoss(HybridBlock):
-    """(P, K, m, m) logits, (P,) classes, -1 = none, (P, m, m) masks of 0 and 1 -> a scalar.
+    """Mean over RoIs and pixels of the binary cross entropy.
 
-    Mean over RoIs and pixels of the binary cross entropy of the right class's mask.
+    (P, m, m) logits of each RoI's own class, (P,) classes, -1 = none, (P, m, m) masks of 0 and 1
+    -> a scalar.
     """
 
     def hybrid_forward(self, F, logits, classes, targets):
-        index = F.broadcast_like(F.reshape(classes, (-1, 1, 1)), targets)
-        own = F.pick(logits, index, axis=1)
-        entropy = F.mean(binary_cross_entropy(F, own, targets), axis=(1, 2))
+        entropy = F.mean(binary_cross_entropy(F, logits, targets), axis=(1, 2))
         return _mean_of_counted(F, entropy, classes >= 0)
 
 
