@@ -17,11 +17,12 @@ import numpy as np
 
 from adaptis.errors import AdaptisError
 from adaptis.inference.encoded_image import EncodedImage
-from adaptis.inference.memory import check_memory
+from adaptis.inference.memory import keep_mask
 from adaptis.inference.proposals import Proposals, find_proposals
 from adaptis.inference.settings import Settings
 
 Draw = Callable[[int, int], list[int]]
+Accept = Callable[[np.ndarray], None]
 
 _SPACING = 12  # pixels; nearer candidates are often of one object, and the later one in vain
 
@@ -31,16 +32,20 @@ class Selection:
     """The accepted masks, float32 (H, W) each, in order; and what they cost.
 
     ``queried`` masks were computed, of which ``wasted`` would not have been one by one.
+    ``accept``, if given, gets the masks one by one instead of ``masks``.
     """
 
     masks: list[np.ndarray] = field(default_factory=list)
     queried: int = 0
     wasted: int = 0
+    accept: Optional[Accept] = None
 
-    def keep(self, mask: np.ndarray) -> None:
-        """Append a mask; AdaptisError if all of them no longer fit into memory."""
-        check_memory(len(self.masks) + 1, mask.shape)
-        self.masks.append(mask.copy())  # a view would keep the masks of its whole batch
+    def take(self, mask: np.ndarray) -> None:
+        """Accept a mask; AdaptisError if they are collected and no longer fit into memory."""
+        if self.accept is None:
+            keep_mask(self.masks, mask)
+        else:
+            self.accept(mask)
 
 
 def seeded_draw(seed: int) -> Draw:
@@ -50,8 +55,8 @@ def seeded_draw(seed: int) -> Draw:
 
 
 def select_masks(encoded: EncodedImage, settings: Settings, ignore: Optional[np.ndarray] = None,
-                 sampling_mask: Optional[np.ndarray] = None,
-                 draw: Optional[Draw] = None) -> Selection:
+                 sampling_mask: Optional[np.ndarray] = None, draw: Optional[Draw] = None,
+                 accept: Optional[Accept] = None) -> Selection:
     """Run the greedy algorithm on one image or tile.
 
     Parameters
@@ -59,6 +64,8 @@ def select_masks(encoded: EncodedImage, settings: Settings, ignore: Optional[np.
     ignore : (H, W), > 0 where no object is looked for and none may claim pixels
     sampling_mask : (H, W) in [0, 1], weight of a pixel as a candidate; 0 acts like ``ignore``
     draw : source of the random points; default one seeded with ``settings.seed``
+    accept : is called with each mask as soon as it is accepted, and must copy what it keeps;
+        by default they are collected
 
     Raises
     ------
@@ -68,8 +75,8 @@ def select_masks(encoded: EncodedImage, settings: Settings, ignore: Optional[np.
     """
     if settings.sampling == 'random':
         draw = draw or seeded_draw(settings.seed)
-        return _select_random(encoded, settings, ignore, sampling_mask, draw)
-    return _select_proposals(encoded, settings, ignore, sampling_mask)
+        return _select_random(encoded, settings, ignore, sampling_mask, draw, accept)
+    return _select_proposals(encoded, settings, ignore, sampling_mask, accept)
 
 
 def proposal_map(encoded: EncodedImage, settings: Settings, ignore: Optional[np.ndarray] = None,
@@ -92,12 +99,13 @@ def search_proposals(prob: np.ndarray, settings: Settings, with_colors: bool = F
 
 
 def _select_proposals(encoded: EncodedImage, settings: Settings, ignore: Optional[np.ndarray],
-                      sampling_mask: Optional[np.ndarray]) -> Selection:
+                      sampling_mask: Optional[np.ndarray],
+                      accept: Optional[Accept]) -> Selection:
     occupied = _never_free(encoded, ignore, sampling_mask)
     prob = proposal_map(encoded, settings, ignore, sampling_mask)
     points = search_proposals(prob, settings).candidates[:settings.candidate_limit(encoded.size)]
     ahead = _LookAhead(encoded, points, settings)
-    selection = Selection()
+    selection = Selection(accept=accept)
     for index, (row, col) in enumerate(points):
         if not occupied[row, col]:
             _take_if_free(ahead.mask(index, occupied), row, col, occupied, settings, selection)
@@ -154,27 +162,28 @@ def _take_if_free(mask: np.ndarray, row: int, col: int, occupied: np.ndarray,
         return
     if np.count_nonzero(inside & occupied) / area >= settings.overlap_threshold:
         return
-    selection.keep(mask)
+    selection.take(mask)
     occupied |= inside
 
 
 def _select_random(encoded: EncodedImage, settings: Settings, ignore: Optional[np.ndarray],
-                   sampling_mask: Optional[np.ndarray], draw: Draw) -> Selection:
+                   sampling_mask: Optional[np.ndarray], draw: Draw,
+                   accept: Optional[Accept]) -> Selection:
     free = _is_thing(encoded, settings, ignore) & ~_never_free(encoded, ignore, sampling_mask)
-    selection = Selection()
+    selection = Selection(accept=accept)
     for _ in range(settings.iteration_limit(encoded.size)):
-        rows, cols = np.nonzero(free)
-        if not len(rows):
+        places = np.flatnonzero(free)
+        if not len(places):
             break
-        chosen = draw(len(rows), min(settings.num_candidates, len(rows)))
-        rows, cols = rows[chosen], cols[chosen]
+        chosen = draw(len(places), min(settings.num_candidates, len(places)))
+        rows, cols = np.divmod(places[chosen], free.shape[1])
         masks = encoded.masks_at(np.stack([rows, cols], axis=1).astype(np.float32))
         selection.queried += len(masks)
         best = int(np.argmax([_confidence(mask, settings.confident_prob) for mask in masks]))
         mask = _cut(masks[best], rows[best], cols[best], settings)
         inside = mask > settings.mask_threshold
         if _has_enough_free(inside, free, settings):
-            selection.keep(mask)
+            selection.take(mask)
             free &= ~inside
     return selection
 

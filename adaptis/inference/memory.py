@@ -1,13 +1,79 @@
-"""A sentence for what does not fit into memory, before the system kills the process."""
+"""What inference needs of the memory, known beforehand: a sentence instead of a killed process."""
 from __future__ import annotations
 
+import contextlib
 import functools
+import math
 import os
+from pathlib import Path
+from typing import Any, NamedTuple, Optional
+
+import numpy as np
 
 from adaptis.errors import AdaptisError
 
 SHARE = 0.5
 """Of the memory, what the soft masks of one image may take."""
+
+_COPIES = 1.5
+"""oneDNN holds maps and weights in layouts of its own beside those that the graph tells of: up to
+1.4 times as much was measured (``experiments/cost.py`` shows both)."""
+
+_PROBE = 256  # side of the image whose graph is looked at; what a pixel needs depends little on it
+
+
+class Footprint(NamedTuple):
+    """Bytes that a network takes while it computes.
+
+    ``weights`` in all; for each pixel of an image ``features``, the most that its maps take,
+    ``kept``, what of them remains until the next image, and ``point``, for the mask of a point.
+    """
+
+    weights: float
+    features: float
+    kept: float
+    point: float
+
+
+def footprint(net: Any) -> Optional[Footprint]:
+    """The memory that a network needs, from its graph; None if it cannot be traced."""
+    from adaptis.model.graph import BYTES, peak_bytes, trace  # loads MXNet
+    try:
+        encoder = trace(net.encoder, (1, 3, _PROBE, _PROBE))
+        features, queries, *_ = encoder.outputs
+        share, head = net.point_head.split()
+        shared, = trace(share, features).outputs
+        one, two = (trace(head, shared, queries, (1, n, 2)) for n in (1, 2))
+    except (AttributeError, TypeError):
+        return None  # it only computes imperatively
+    weights = BYTES * sum(math.prod(p.shape) for p in net.collect_params().values())
+    kept = BYTES * (math.prod(shared) + math.prod(queries))
+    pixels = _PROBE ** 2 / _COPIES
+    return Footprint(weights * _COPIES, peak_bytes(encoder) / pixels, kept / pixels,
+                     (peak_bytes(two) - peak_bytes(one)) / pixels)
+
+
+def check_features(needs: Footprint, size: tuple[int, int], classes: int, flip: bool,
+                   memory: float) -> None:
+    """AdaptisError if ``memory`` bytes are too few for all maps of an image of (H, W)."""
+    passes = 2 if flip else 1
+    # With two passes the probabilities are there three times: of both and their mean.
+    per_pixel = needs.features + (passes - 1) * needs.kept + 4 * classes * (2 * passes - 1)
+    needed = needs.weights + per_pixel * size[0] * size[1]
+    if needed > memory:
+        raise AdaptisError(f'The features of {size[0]}x{size[1]} pixels take about '
+                           f'{needed / 2 ** 30:.1f} GiB, more than the {memory / 2 ** 30:.1f} GiB '
+                           'of memory: segment the image in tiles, for instance --tile 512 512.')
+
+
+def points_at_once(needs: Footprint, size: tuple[int, int], budget_mib: int) -> int:
+    """How many points of an image of (H, W) fit into a budget; AdaptisError if not even one."""
+    each = needs.point * size[0] * size[1] / 2 ** 20
+    if each > budget_mib:
+        raise AdaptisError(f'A point on {size[0]}x{size[1]} pixels takes about {each:.0f} MiB, '
+                           f'more than memory_mib, {budget_mib}: segment the image in tiles, for '
+                           'instance --tile 512 512, or set memory_mib higher.')
+    return int(budget_mib / max(each, 1e-6))
 
 
 def check_memory(count: int, size: tuple[int, int]) -> None:
@@ -19,10 +85,28 @@ def check_memory(count: int, size: tuple[int, int]) -> None:
                            'smaller parts of the image.')
 
 
+def keep_mask(masks: list[np.ndarray], mask: np.ndarray) -> None:
+    """Append a mask; AdaptisError if all of them no longer fit into memory."""
+    check_memory(len(masks) + 1, mask.shape)
+    # A view would keep the masks of its whole batch.
+    masks.append(mask if mask.base is None else mask.copy())
+
+
+def memory_of(ctx: Any) -> float:
+    """Bytes of memory of the device of an MXNet context."""
+    if ctx.device_type != 'gpu':
+        return physical_memory()
+    from adaptis.runtime import mx
+    return float(mx.context.gpu_memory_info(ctx.device_id)[1])
+
+
 @functools.cache
 def physical_memory() -> float:
-    """Bytes of memory, infinite where the system does not say."""
-    try:
-        return float(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES'))
-    except (AttributeError, OSError, ValueError):
-        return float('inf')
+    """Bytes of memory that this process may use, infinite where the system does not say."""
+    limits = [float('inf')]
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        limits.append(float(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')))
+    for file in ('memory.max', 'memory/memory.limit_in_bytes'):  # of a container
+        with contextlib.suppress(OSError, ValueError):
+            limits.append(float(Path('/sys/fs/cgroup', file).read_text(encoding='ascii')))
+    return min(limits)

@@ -1,12 +1,15 @@
 """From overlapping soft masks and class probabilities to one segment per pixel (section 4)."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Optional
 
+import cv2
 import numpy as np
 
 from adaptis.errors import AdaptisError
+from adaptis.inference.memory import keep_mask
+from adaptis.inference.rescale import Resized, resize
 from adaptis.inference.settings import Settings
 from adaptis.types import PanopticResult, Segment, Taxonomy
 
@@ -14,103 +17,127 @@ from adaptis.types import PanopticResult, Segment, Taxonomy
 class Merged(NamedTuple):
     """Masks after they shared out the image.
 
-    ``background`` float32 (H, W), the score of "no object"; ``instances`` int32 (H, W),
-    1 + index of the mask that has the pixel, 0 = none; ``classes`` int32 (H, W), the likeliest
-    class of each pixel; ``semantic`` the same with -1 where no class is given; ``class_ids``
-    int32 (M,), class index of each mask.  Class indices count the stuff first.
+    ``masks`` float32 (H, W) each, or None if they were not kept; ``background`` float32 (H, W),
+    the score of "no object"; ``instances`` int32 (H, W), 1 + index of the mask that has the
+    pixel, 0 = none; ``prob`` float32 (H, W), that mask's probability there; ``classes`` int32
+    (H, W), the likeliest class of each pixel; ``semantic`` the same with -1 where no class is
+    given; ``class_ids`` int32 (M,), class index of each mask.  Class indices count the stuff
+    first.
     """
 
-    masks: Sequence[np.ndarray]
+    masks: Optional[list[np.ndarray]]
     background: np.ndarray
     instances: np.ndarray
+    prob: np.ndarray
     classes: np.ndarray
     semantic: np.ndarray
     class_ids: np.ndarray
 
 
-def merge(masks: list[np.ndarray], stuff_prob: np.ndarray, things_prob: np.ndarray,
-          settings: Settings, ignore: Optional[np.ndarray] = None) -> Merged:
-    """Give every pixel to its likeliest mask or to none, and every mask a class.
+class Merger:
+    """Gives every pixel to its likeliest mask or to none, and every mask a class.
+
+    Masks come one by one in order of acceptance, the earlier wins a tie, and none needs to be
+    kept, so that memory does not grow with the number of objects.
 
     Parameters
     ----------
-    masks : float32 (H, W) each, in order of acceptance; the earlier wins a tie
-    stuff_prob, things_prob : float32 (S, H, W), (T, H, W)
-    ignore : (H, W), > 0 where no semantic class is given
+    stuff_prob, things_prob : float32 (S, h, w), (T, h, w)
+    size : (H, W) to which maps and masks are resized one at a time, once a mask has its class;
+        default that of the maps
+    keep_masks : whether the result has the masks
     """
-    class_ids = [len(stuff_prob) + _thing_class(mask, things_prob, settings) for mask in masks]
-    return share_out(masks, stuff_prob, things_prob, np.asarray(class_ids, np.int32), settings,
-                     ignore)
+
+    def __init__(self, stuff_prob: np.ndarray, things_prob: np.ndarray, settings: Settings,
+                 size: Optional[tuple[int, int]] = None, keep_masks: bool = True):
+        self._things_prob, self._settings = things_prob, settings
+        self._size = size or things_prob.shape[1:]
+        self._stuff, self._things = (Resized(p, self._size) for p in (stuff_prob, things_prob))
+        self._background = np.float32(settings.stuff_prob_mult) * (1 - sum(self._things))
+        self._best = self._background.copy()
+        self._owner = np.zeros(self._size, np.int32)
+        self._class_ids: list[int] = []
+        self._masks: Optional[list[np.ndarray]] = [] if keep_masks else None
+
+    def add(self, mask: np.ndarray) -> None:
+        """Let one more mask, float32 (h, w), claim pixels.
+
+        AdaptisError if masks are kept and no longer fit into memory.
+        """
+        self._class_ids.append(len(self._stuff)
+                               + _thing_class(mask, self._things_prob, self._settings))
+        mask = resize(mask, self._size)
+        better = mask > self._best
+        np.copyto(self._owner, len(self._class_ids), where=better)
+        np.maximum(self._best, mask, out=self._best)
+        if self._masks is not None:
+            keep_mask(self._masks, mask)
+
+    def result(self, ignore: Optional[np.ndarray] = None) -> Merged:
+        """What has come of it; ``ignore`` (H, W) > 0 where no semantic class is given."""
+        # Where a mask is above the background it is the largest of all.
+        self._owner[self._best < self._settings.min_things_prob] = 0
+        classes, unsure = _likeliest(self._stuff, self._things, self._settings.min_stuff_prob)
+        if ignore is not None:
+            unsure |= ignore > 0
+        semantic = np.where(unsure, np.int32(-1), classes)
+        return Merged(self._masks, self._background, self._owner, self._best, classes, semantic,
+                      np.asarray(self._class_ids, np.int32))
 
 
-def share_out(masks: Sequence[np.ndarray], stuff_prob: Sequence[np.ndarray],
-              things_prob: Sequence[np.ndarray], class_ids: np.ndarray, settings: Settings,
-              ignore: Optional[np.ndarray] = None) -> Merged:
-    """:func:`merge` for masks whose classes are known.  Looks at one map at a time."""
-    background = np.float32(settings.stuff_prob_mult) * (1 - sum(things_prob))
-    instances = _owners(masks, background, settings.min_things_prob)
-    classes, unsure = _likeliest(stuff_prob, things_prob, settings.min_stuff_prob)
-    if ignore is not None:
-        unsure |= ignore > 0
-    semantic = np.where(unsure, np.int32(-1), classes)
-    return Merged(masks, background, instances, classes, semantic, class_ids)
+def merge(masks: Iterable[np.ndarray], stuff_prob: np.ndarray, things_prob: np.ndarray,
+          settings: Settings, ignore: Optional[np.ndarray] = None) -> Merged:
+    """All masks at once: see :class:`Merger`."""
+    merger = Merger(stuff_prob, things_prob, settings)
+    for mask in masks:
+        merger.add(mask)
+    return merger.result(ignore)
 
 
-def to_panoptic(merged: Merged, stuff_prob: Sequence[np.ndarray], taxonomy: Taxonomy,
+def to_panoptic(merged: Merged, stuff_prob: np.ndarray, taxonomy: Taxonomy,
                 keep_masks: bool = False) -> PanopticResult:
     """Number the things that kept a pixel from 1 on, then the stuff classes.
 
     A thing's score is the mean of its mask over its pixels, a stuff segment's that of its class.
+    ``keep_masks`` asks for masks that were kept.
     """
     _check_classes(merged, stuff_prob, taxonomy)
-    segment_map = np.zeros(merged.instances.shape, np.int32)
+    stuff = np.where(merged.instances == 0, merged.semantic, -1)
     segments: list[Segment] = []
-    soft: dict[int, np.ndarray] = {}
 
-    def append(where: np.ndarray, prob: np.ndarray, class_index: int) -> None:
+    def append(class_index: int, area: int, total: float) -> int:
         category = taxonomy.categories[class_index]
-        number = len(segments) + 1
-        segment_map[where] = number
-        score = float(np.clip(prob[where].mean(dtype=np.float64), 0, 1))
-        segments.append(Segment(number, category.id, category.isthing, score,
-                                int(np.count_nonzero(where))))
+        score = float(np.clip(total / area, 0, 1))
+        segments.append(Segment(len(segments) + 1, category.id, category.isthing, score, area))
+        return len(segments)
 
-    for index, mask in enumerate(merged.masks):
-        where = merged.instances == index + 1
-        if where.any():
-            append(where, mask, int(merged.class_ids[index]))
-            if keep_masks:
-                soft[len(segments)] = mask
-    for class_index in range(taxonomy.num_stuff):
-        where = (merged.instances == 0) & (merged.semantic == class_index)
-        if where.any():
-            append(where, stuff_prob[class_index], class_index)
-    return PanopticResult(segment_map, segments, soft if keep_masks else None, merged.classes)
-
-
-def _owners(masks: Sequence[np.ndarray], background: np.ndarray,
-            min_things_prob: float) -> np.ndarray:
-    """argmax over [background, masks...] without stacking them; the first wins a tie."""
-    best = background.copy()
-    strongest = np.zeros_like(background)
-    owner = np.zeros(background.shape, np.int32)
-    for index, mask in enumerate(masks):
-        better = mask > best
-        owner[better] = index + 1
-        np.copyto(best, mask, where=better)
-        np.maximum(strongest, mask, out=strongest)
-    owner[strongest < min_things_prob] = 0
-    return owner
+    numbers = np.zeros(len(merged.class_ids) + 1, np.int32)
+    areas = np.bincount(merged.instances.ravel(), minlength=len(numbers))
+    totals = np.bincount(merged.instances.ravel(), merged.prob.ravel(), len(numbers))
+    for index, class_index in enumerate(merged.class_ids, start=1):
+        if areas[index]:
+            numbers[index] = append(class_index, int(areas[index]), totals[index])
+    segment_map = numbers[merged.instances]
+    soft = ({int(numbers[i]): mask for i, mask in enumerate(merged.masks, 1) if numbers[i]}
+            if keep_masks else None)
+    for class_index, prob in enumerate(Resized(stuff_prob, stuff.shape)):
+        where = stuff == class_index
+        area = int(np.count_nonzero(where))
+        if area:
+            segment_map[where] = append(class_index, area, prob[where].sum(dtype=np.float64))
+    return PanopticResult(segment_map, segments, soft, merged.classes)
 
 
 def _thing_class(mask: np.ndarray, things_prob: np.ndarray, settings: Settings) -> int:
     """The thing class with the highest mean probability inside the mask."""
-    inside = mask > settings.mask_threshold
+    inside = (mask > settings.mask_threshold).view(np.uint8)
     if inside.any():
-        return int(things_prob[:, inside].mean(axis=1).argmax())
+        left, top, width, height = cv2.boundingRect(inside)
+        box = np.s_[top:top + height, left:left + width]
+        return int(np.argmax([cv2.mean(prob[box], inside[box])[0] for prob in things_prob]))
     if settings.official:
         return 0  # there it is the argmax of NaNs
-    return int((things_prob * mask).sum(axis=(1, 2)).argmax())
+    return int(np.argmax([np.vdot(prob, mask) for prob in things_prob]))
 
 
 def _likeliest(stuff_prob: Sequence[np.ndarray], things_prob: Sequence[np.ndarray],
@@ -128,7 +155,7 @@ def _likeliest(stuff_prob: Sequence[np.ndarray], things_prob: Sequence[np.ndarra
     return classes, unsure
 
 
-def _check_classes(merged: Merged, stuff_prob: Sequence[np.ndarray], taxonomy: Taxonomy) -> None:
+def _check_classes(merged: Merged, stuff_prob: np.ndarray, taxonomy: Taxonomy) -> None:
     things = taxonomy.num_things
     if len(stuff_prob) != taxonomy.num_stuff or (merged.class_ids >= len(taxonomy)).any():
         raise AdaptisError(

@@ -6,8 +6,9 @@ from typing import Callable, NamedTuple, Optional
 import numpy as np
 
 from adaptis.inference.encoded_image import EncodedImage
-from adaptis.inference.greedy import Draw, Selection, seeded_draw, select_masks
-from adaptis.inference.merge import Merged, merge
+from adaptis.inference.greedy import Draw, seeded_draw, select_masks
+from adaptis.inference.merge import Merged, Merger
+from adaptis.inference.rescale import resize
 from adaptis.inference.settings import Settings
 from adaptis.inference.tiling import Stitcher, Tile, split
 
@@ -15,7 +16,7 @@ Encode = Callable[[np.ndarray], EncodedImage]
 
 
 class Segmentation(NamedTuple):
-    """``merged`` masks, the class probabilities float32 (S / T, H, W), and the cost."""
+    """``merged`` masks, class probabilities float32 (S / T, h, w) as encoded, and the cost."""
 
     merged: Merged
     stuff_prob: np.ndarray
@@ -25,40 +26,59 @@ class Segmentation(NamedTuple):
 
 
 def segment(encoded: EncodedImage, settings: Settings, ignore: Optional[np.ndarray] = None,
-            draw: Optional[Draw] = None) -> Segmentation:
-    """Segment an image that is encoded as a whole; ``ignore`` (H, W) > 0 = leave out."""
-    selection = select_masks(encoded, settings, ignore, draw=draw)
-    return _finish(selection, encoded.stuff_prob, encoded.things_prob, settings, ignore)
+            draw: Optional[Draw] = None, *, size: Optional[tuple[int, int]] = None,
+            keep_masks: bool = True) -> Segmentation:
+    """Segment an image that is encoded as a whole.
+
+    Parameters
+    ----------
+    ignore : (H, W) like the result, > 0 where nothing is to be found
+    draw : source of the random points; default one seeded with ``settings.seed``
+    size : (H, W) of ``merged``, default that of the encoded image
+    keep_masks : whether ``merged`` has the soft masks
+    """
+    merger = Merger(encoded.stuff_prob, encoded.things_prob, settings, size, keep_masks)
+    selection = select_masks(encoded, settings, _at_size(ignore, encoded.size), draw=draw,
+                             accept=merger.add)
+    return Segmentation(merger.result(ignore), encoded.stuff_prob, encoded.things_prob,
+                        selection.queried, selection.wasted)
 
 
 def segment_tiles(encode: Encode, image: np.ndarray, settings: Settings,
-                  ignore: Optional[np.ndarray] = None,
-                  draw: Optional[Draw] = None) -> Segmentation:
+                  ignore: Optional[np.ndarray] = None, draw: Optional[Draw] = None, *,
+                  size: Optional[tuple[int, int]] = None,
+                  keep_masks: bool = True) -> Segmentation:
     """Segment an image tile by tile; class probabilities of overlapping tiles are averaged.
 
-    ``encode`` gets parts of ``image`` (H, W, 3), at most one of which it needs to keep.
+    ``encode`` gets parts of ``image`` (H, W, 3), at most one of which it needs to keep.  The
+    other parameters are those of :func:`segment`.
     """
-    size = image.shape[:2]
+    whole = image.shape[:2]
     draw = draw or seeded_draw(settings.seed)
-    stitcher = Stitcher(size, settings.official)
-    classes = _ClassAverage(size)
-    total = Selection()
-    for tile in split(size, settings.tile or size, settings.min_tile_overlap, settings.official):
-        part = None if ignore is None else ignore[tile.rows, tile.cols]
+    stitcher = Stitcher(whole, settings.official)
+    classes = _ClassAverage(whole)
+    queried = wasted = 0
+    left_out = _at_size(ignore, whole)
+    for tile in split(whole, settings.tile or whole, settings.min_tile_overlap, settings.official):
+        part = None if left_out is None else left_out[tile.rows, tile.cols]
         encoded = encode(image[tile.rows, tile.cols])
         selection = select_masks(encoded, settings, part, draw=draw)
         stitcher.add(tile, selection.masks)
         classes.add(tile, encoded)
-        total.queried += selection.queried
-        total.wasted += selection.wasted
-    total.masks = stitcher.masks()
-    return _finish(total, *classes.result(), settings, ignore)
+        queried += selection.queried
+        wasted += selection.wasted
+    stuff_prob, things_prob = classes.result()
+    merger = Merger(stuff_prob, things_prob, settings, size, keep_masks)
+    for mask in stitcher.masks():
+        merger.add(mask)
+    return Segmentation(merger.result(ignore), stuff_prob, things_prob, queried, wasted)
 
 
-def _finish(selection: Selection, stuff_prob: np.ndarray, things_prob: np.ndarray,
-            settings: Settings, ignore: Optional[np.ndarray]) -> Segmentation:
-    merged = merge(selection.masks, stuff_prob, things_prob, settings, ignore)
-    return Segmentation(merged, stuff_prob, things_prob, selection.queried, selection.wasted)
+def _at_size(ignore: Optional[np.ndarray], size: tuple[int, int]) -> Optional[np.ndarray]:
+    """What to ignore in an image of another size: where most of a pixel is ignored."""
+    if ignore is None or ignore.shape == size:
+        return ignore
+    return resize((ignore > 0).astype(np.float32), size) >= 0.5
 
 
 class _ClassAverage:
@@ -77,4 +97,6 @@ class _ClassAverage:
         self._count[tile.rows, tile.cols] += 1
 
     def result(self) -> list[np.ndarray]:
-        return [total / self._count for total in self._sums]
+        for total in self._sums:
+            total /= self._count
+        return self._sums

@@ -11,7 +11,7 @@ from adaptis.errors import AdaptisError
 from adaptis.files import MAX_PIXELS, PathLike, read_image
 from adaptis.inference.encoded_image import EncodedImage
 from adaptis.inference.greedy import proposal_map
-from adaptis.inference.merge import share_out, to_panoptic
+from adaptis.inference.merge import to_panoptic
 from adaptis.inference.panoptic import Segmentation, segment, segment_tiles
 from adaptis.inference.rescale import Resized, move_points, network_size, resize
 from adaptis.inference.settings import SHIPPED, Settings, get_settings
@@ -106,28 +106,38 @@ class Predictor:
         ignore : (H, W), > 0 where nothing is to be found
         keep_masks : also return the soft mask of each object
         """
-        merged, stuff_prob, things_prob, *_ = self.segmentation(ignore)
-        if self._size != things_prob.shape[1:]:
-            masks, stuff_prob, things_prob = (
-                Resized(maps, self._size) for maps in (merged.masks, stuff_prob, things_prob))
-            merged = share_out(masks, stuff_prob, things_prob, merged.class_ids, self.settings,
-                               ignore)
-        return to_panoptic(merged, stuff_prob, self.taxonomy, keep_masks)
+        found = self._segment(self._checked_ignore(ignore), self._size, keep_masks)
+        return to_panoptic(found.merged, found.stuff_prob, self.taxonomy, keep_masks)
 
     def segmentation(self, ignore: Optional[np.ndarray] = None) -> Segmentation:
         """What :meth:`panoptic` is made from: soft masks, class probabilities, cost.
 
         At the size that the network sees, while ``ignore`` is of the image's.
         """
-        image = self._checked_image()
+        size = self._checked_image().shape[:2]
+        ignore = self._checked_ignore(ignore)
         if ignore is not None:
-            if ignore.shape != self._size:
-                raise AdaptisError(f'The ignore mask is {_text(ignore.shape)} but the image is '
-                                   f'{_text(self._size)}.')
-            ignore = resize((ignore > 0).astype(np.float32), image.shape[:2]) >= 0.5
+            ignore = resize(ignore.astype(np.float32), size) >= 0.5
+        return self._segment(ignore, size, keep_masks=True)
+
+    def _segment(self, ignore: Optional[np.ndarray], size: tuple[int, int],
+                 keep_masks: bool) -> Segmentation:
+        image = self._checked_image()
         if self.settings.tile is None:
-            return segment(self._encoded(), self.settings, ignore)
-        return segment_tiles(self._encode, image, self.settings, ignore)
+            return segment(self._encoded(), self.settings, ignore, size=size,
+                           keep_masks=keep_masks)
+        return segment_tiles(self._encode, image, self.settings, ignore, size=size,
+                             keep_masks=keep_masks)
+
+    def _checked_ignore(self, ignore: Optional[np.ndarray]) -> Optional[np.ndarray]:
+        """As bool; AdaptisError if it is not of the image's size."""
+        self._checked_image()
+        if ignore is None:
+            return None
+        if ignore.shape != self._size:
+            raise AdaptisError(f'The ignore mask is {_text(ignore.shape)} but the image is '
+                               f'{_text(self._size)}.')
+        return ignore > 0
 
     def proposal_map(self) -> np.ndarray:
         """float32 (H, W): how good a point each pixel is, as the search for candidates sees it."""

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple, Optional
 
 import numpy as np
@@ -69,16 +70,17 @@ class Stitcher:
     def __init__(self, size: tuple[int, int], official: bool = False):
         self._labels = np.zeros(size, np.int32)  # 0 = no tile with objects was here yet
         self._parts: list[list[tuple[Tile, np.ndarray]]] = []
+        self._count = 0  # of parts
         self._official = official
 
     def add(self, tile: Tile, masks: list[np.ndarray]) -> None:
         """Join the masks (each of the tile's size) of one more tile.
 
-        AdaptisError if the joined masks would not fit into memory.
+        AdaptisError if the masks of all tiles do not fit into memory.
         """
         if not masks:
             return
-        owner = np.argmax(masks, axis=0)
+        owner = _strongest(masks)
         seen = self._labels[tile.rows, tile.cols]
         above, beside = seen[:tile.top], seen[:, :tile.left]
         # The labels are listed now; but the strips are views, so that an object is compared
@@ -91,9 +93,9 @@ class Stitcher:
                 label = _first_match(inside[:, :tile.left], beside, beside_labels, LEFT_IOU)
             seen[inside] = self._append(tile, mask, label)
 
-    def masks(self) -> list[np.ndarray]:
-        """The joined masks, in order of discovery."""
-        return [self._average(parts) for parts in self._parts]
+    def masks(self) -> Iterator[np.ndarray]:
+        """The joined masks, in order of discovery, one at a time."""
+        return map(self._average, self._parts)
 
     def _known(self, strip: np.ndarray) -> np.ndarray:
         labels = np.unique(strip)
@@ -104,9 +106,10 @@ class Stitcher:
             raise AdaptisError('An object matches a part of the image where an earlier tile found '
                                'none: the official code stops here with a TypeError.')
         if label is None:
-            check_memory(len(self._parts) + 1, self._labels.shape)
             self._parts.append([])
             label = len(self._parts)
+        self._count += 1
+        check_memory(self._count, mask.shape)
         self._parts[label - 1].append((tile, mask))
         return label
 
@@ -117,6 +120,16 @@ class Stitcher:
             total[tile.rows, tile.cols] += mask
             count[tile.rows, tile.cols] += 1
         return total / np.maximum(count, 1)
+
+
+def _strongest(masks: list[np.ndarray]) -> np.ndarray:
+    """argmax over the masks without stacking them."""
+    best = masks[0].copy()
+    owner = np.zeros(best.shape, np.int32)
+    for index, mask in enumerate(masks[1:], start=1):
+        np.copyto(owner, index, where=mask > best)
+        np.maximum(best, mask, out=best)
+    return owner
 
 
 def _first_match(inside: np.ndarray, strip: np.ndarray, labels: np.ndarray,
