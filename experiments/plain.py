@@ -1,12 +1,18 @@
 """The plain way of the official code, for benchmarks: same parameters, same results."""
 from __future__ import annotations
 
+from typing import Tuple
+
 from adaptis.model import AdaptIS
-from adaptis.model.layers import AdaIN, PointConv
+from adaptis.model.layers import AdaIN, HybridBlock, PointConv, nn
 
 
 class PlainPointConv(PointConv):
     """Repeats the features for every point, joins them to its coordinates, and convolves that."""
+
+    def split(self) -> Tuple[HybridBlock, HybridBlock]:
+        """Nothing is computed once per image."""
+        return nn.HybridSequential(), self
 
     def hybrid_forward(self, F, features, coordinates, points, weight, bias):
         repeated = F.repeat(features, repeats=points.shape[1], axis=0)

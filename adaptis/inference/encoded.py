@@ -8,13 +8,22 @@ squared.  Resizing is bilinear with aligned corners.
 from __future__ import annotations
 
 import contextlib
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
+from scipy.special import expit
 
 from adaptis.errors import AdaptisError
 from adaptis.inference.encoded_image import EncodedImage, FlipAveraged
+from adaptis.inference.memory import (
+    check_features,
+    check_memory,
+    footprint,
+    memory_of,
+    points_at_once,
+)
 from adaptis.inference.settings import Settings
+from adaptis.inference.upsample import upsample
 from adaptis.runtime import mx
 
 MIN_SIDE = 16
@@ -27,7 +36,7 @@ class NetworkEncoder:
     Parameters
     ----------
     net : an ``AdaptIS`` network
-    settings : ``flip``, ``batch_size`` and ``official`` matter here
+    settings : ``flip``, ``batch_size``, ``memory_mib``, ``max_pixels`` and ``official`` matter here
     ctx : where to compute; default where the network's parameters are
     """
 
@@ -35,62 +44,86 @@ class NetworkEncoder:
         _refuse_broken(net)
         self._net, self._settings = net, settings
         self._ctx = ctx or _context_of(net)
+        self._needs = footprint(net)
+        self._split: Optional[tuple[bool, tuple[Any, Any]]] = None
+        self._min_side = max(MIN_SIDE, getattr(net, 'min_side', 1))
 
     def __call__(self, image: np.ndarray) -> EncodedImage:
         """Encode an RGB ``uint8`` image (H, W, 3).
 
         Raises AdaptisError if it is too large or the network's outputs are not finite.
         """
-        height, width = image.shape[:2]
-        if height * width > self._settings.max_pixels:
-            raise AdaptisError(f'The image is {height}x{width}, too large to be seen as a whole: '
-                               'segment it in tiles, for instance --tile 512 512, and click in '
-                               'a part of it.')
-        plain = self._encode(image)
+        batch_size = self._checked_batch(image.shape[:2])
+        plain = self._encode(image, batch_size)
         if not self._settings.flip:
             return plain
-        return FlipAveraged(plain, self._encode(image[:, ::-1]), self._settings.official)
+        return FlipAveraged(plain, self._encode(image[:, ::-1], batch_size),
+                            self._settings.official)
 
-    def _encode(self, image: np.ndarray) -> EncodedImage:
+    def _checked_batch(self, size: tuple[int, int]) -> int:
+        """How many points to compute at once; AdaptisError if the image is too large for one."""
+        settings = self._settings
+        if size[0] * size[1] > settings.max_pixels:
+            raise AdaptisError(f'The image is {size[0]}x{size[1]}, too large to be seen as a '
+                               'whole: segment it in tiles, for instance --tile 512 512, and '
+                               'click in a part of it.')
+        if self._needs is None:
+            return settings.batch_size
+        check_features(self._needs, size, self._net.num_classes, settings.flip,
+                       memory_of(self._ctx))
+        return min(settings.batch_size, points_at_once(self._needs, size, settings.memory_mib))
+
+    def _encode(self, image: np.ndarray, batch_size: int) -> EncodedImage:
         height, width = image.shape[:2]
-        more = [(0, max(MIN_SIDE - height, 0)), (0, max(MIN_SIDE - width, 0)), (0, 0)]
+        more = [(0, max(self._min_side - height, 0)), (0, max(self._min_side - width, 0)), (0, 0)]
         planes = np.pad(image, more, mode='edge').transpose(2, 0, 1)[None].astype(np.float32)
-        return _NetworkImage(self._net, mx.nd.array(planes, ctx=self._ctx), (height, width),
-                             self._settings.batch_limit((height, width)))
+        return _NetworkImage(self._net, self._split_head(), mx.nd.array(planes, ctx=self._ctx),
+                             (height, width), batch_size)
+
+    def _split_head(self) -> tuple[Any, Any]:
+        """The point head in two, hybridized if the network is so by now."""
+        hybridized = self._net.point_head._active
+        if self._split is None or self._split[0] != hybridized:
+            self._split = hybridized, self._net.point_head.split()
+        return self._split[1]
 
 
 class _NetworkImage(EncodedImage):
     """One pass of the network over an image, whose first ``size`` rows and columns count."""
 
-    def __init__(self, net: Any, image: Any, size: tuple[int, int], batch_size: int):
-        self._net, self._batch_size, self._ctx = net, batch_size, image.context
+    def __init__(self, net: Any, heads: tuple[Any, Any], image: Any, size: tuple[int, int],
+                 batch_size: int):
+        self._batch_size, self._ctx = batch_size, image.context
         self._full, self._size = image.shape[2:], size
-        self._features, self._queries, semantic, *proposals = net.encoder(image)
-        prob = self._maps(mx.nd.softmax(semantic, axis=1), 'class probabilities')[0]
+        share, self._head = heads
+        features, self._queries, semantic, *proposals = net.encoder(image)
+        self._features = share(features)
+        prob = mx.nd.softmax(semantic, axis=1).asnumpy()[0]
+        prob = self._enlarge(_finite(prob, 'class probabilities'))
         self.stuff_prob, self.things_prob = prob[:net.num_stuff], prob[net.num_stuff:]
         if proposals:  # not in a network without that branch
-            prob = self._resize(proposals[0]).sigmoid() ** 2
-            self.proposals_prob = self._maps(prob, 'proposals')[0, 0]
+            logits = _finite(proposals[0].asnumpy()[0, 0], 'proposals')
+            self.proposals_prob = expit(self._enlarge(logits)) ** 2
 
     def masks_at(self, points: np.ndarray) -> np.ndarray:
         points = np.asarray(points, dtype=np.float32).reshape(-1, 2)
+        check_memory(len(points), self._size)
         masks = np.empty((len(points), *self._size), np.float32)
         for start in range(0, len(points), self._batch_size):
             part = np.s_[start:start + self._batch_size]
             batch = mx.nd.array(points[None, part], ctx=self._ctx)
-            logits = self._net.point_head(self._features, self._queries, batch)
-            masks[part] = self._maps(logits.sigmoid(), 'masks')[:, 0]
+            prob = self._head(self._features, self._queries, batch).sigmoid().asnumpy()[:, 0]
+            for mask, larger in zip(_finite(prob, 'masks'), masks[part]):
+                larger[:] = self._enlarge(mask)
         return masks
 
-    def _maps(self, prob: Any, what: str) -> np.ndarray:
-        """Probabilities (N, C, h, w) at the size of the image; AdaptisError if not finite."""
-        prob = _finite(self._resize(prob).asnumpy(), what)
-        return prob[..., :self._size[0], :self._size[1]]
+    def drop_maps(self) -> None:
+        del self.stuff_prob, self.things_prob
+        self.proposals_prob = None
 
-    def _resize(self, maps: Any) -> Any:
-        if maps.shape[2:] == self._full:
-            return maps
-        return mx.nd.contrib.BilinearResize2D(maps, height=self._full[0], width=self._full[1])
+    def _enlarge(self, maps: np.ndarray) -> np.ndarray:
+        """Maps (h, w) or (N, h, w) at the size of the image."""
+        return upsample(maps, self._full)[..., :self._size[0], :self._size[1]]
 
 
 def _refuse_broken(net: Any) -> None:

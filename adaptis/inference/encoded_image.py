@@ -23,9 +23,13 @@ class EncodedImage:
     def masks_at(self, points: np.ndarray) -> np.ndarray:
         """Probabilities float32 (N, H, W) that a pixel belongs to the object at each point.
 
-        ``points`` is float32 (N, 2): (row, col) in pixels of the image.
+        ``points`` is float32 (N, 2): (row, col) in pixels of the image.  The array is the
+        caller's to change.
         """
         raise NotImplementedError
+
+    def drop_maps(self) -> None:
+        """Called when only masks are wanted from now on: the maps may go."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -38,7 +42,8 @@ class FlipAveraged(EncodedImage):
 
     Parameters
     ----------
-    plain, mirrored : the image, and the image flipped left to right, each in its own frame
+    plain, mirrored : the image, and the image flipped left to right, each in its own frame;
+        their maps are dropped
     official : mirror a point's column to W - col as the official code does, not to W - 1 - col
     """
 
@@ -49,12 +54,18 @@ class FlipAveraged(EncodedImage):
         self.things_prob = _average(plain.things_prob, mirrored.things_prob)
         if plain.proposals_prob is not None:
             self.proposals_prob = _average(plain.proposals_prob, mirrored.proposals_prob)
+        plain.drop_maps()
+        mirrored.drop_maps()
 
     def masks_at(self, points: np.ndarray) -> np.ndarray:
         points = np.asarray(points, dtype=np.float32)
         there = np.stack([points[:, 0], self._mirror - points[:, 1]], axis=1)
-        return _average(self._plain.masks_at(points), self._mirrored.masks_at(there))
+        masks = self._plain.masks_at(points)
+        return _average(masks, self._mirrored.masks_at(there), out=masks)
 
 
-def _average(plain: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
-    return np.float32(0.5) * (plain + mirrored[..., ::-1])
+def _average(plain: np.ndarray, mirrored: np.ndarray,
+             out: Optional[np.ndarray] = None) -> np.ndarray:
+    total = np.add(plain, mirrored[..., ::-1], out=out)
+    total *= np.float32(0.5)
+    return total

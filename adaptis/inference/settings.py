@@ -92,6 +92,8 @@ class Settings:
 
     batch_size : at most how many candidates are evaluated together (fewer on large images, which
         gain nothing from it); results do not depend on it
+    memory_mib : MiB that the masks of points computed together may take, so that of many points
+        fewer than ``batch_size`` go together on a large image; results do not depend on it
     max_pixels : a larger image must be cut into tiles, as memory grows with the image
     official : reproduce what the official code does where it is wrong.  True means: the point
         is mirrored to W - x (not W - 1 - x); ``cut_radius`` is one short at the far sides;
@@ -128,6 +130,7 @@ class Settings:
     min_tile_overlap: float = 0.2
 
     batch_size: int = 4
+    memory_mib: int = 3072
     max_pixels: int = 2 ** 22
     official: bool = False
 
@@ -139,7 +142,7 @@ class Settings:
         for name in ('mask_threshold', 'overlap_threshold', 'things_threshold', 'confident_prob',
                      'proposal_threshold', 'min_things_prob', 'min_stuff_prob'):
             self._demand(name, 0 <= getattr(self, name) <= 1, 'between 0 and 1')
-        for name in ('num_candidates', 'batch_size', 'max_pixels'):
+        for name in ('num_candidates', 'batch_size', 'memory_mib', 'max_pixels'):
             self._demand(name, getattr(self, name) >= 1, 'at least 1')
         for name in ('min_area', 'proposal_blur', 'stuff_prob_mult', 'max_candidates',
                      'num_iterations'):

@@ -15,21 +15,35 @@ PROPOSALS = RNG.randn(1, 1, 9, 11).astype(np.float32) * 3
 MASKS = RNG.randn(5, 1, 9, 11).astype(np.float32) * 3
 
 
-class Quarter(mx.gluon.Block):
+class Head:
+    """The point head of ``Quarter``."""
+
+    _active = False
+
+    def split(self):
+        return lambda features: features, self
+
+    def __call__(self, features, queries, points):
+        rows = points[0, :, 0].asnumpy().astype(int)
+        return mx.nd.array(MASKS[rows])
+
+
+class Quarter:
     """Answers with fixed logits on a small grid."""
 
     num_classes, num_stuff = 3, 2
 
     def __init__(self, proposals: bool = True):
-        super().__init__()
         self._proposals = [mx.nd.array(PROPOSALS)] if proposals else []
+        self.point_head = Head()
+
+    def collect_params(self):
+        return {}
+
+    _collect_params_with_prefix = collect_params
 
     def encoder(self, image):
         return (image, image, mx.nd.array(SEMANTIC), *self._proposals)
-
-    def point_head(self, features, queries, points):
-        rows = points[0, :, 0].asnumpy().astype(int)
-        return mx.nd.array(MASKS[rows])
 
 
 def resize(maps: np.ndarray, size) -> np.ndarray:
@@ -71,10 +85,12 @@ def test_a_network_without_proposals():
 
 
 def test_logits_that_are_not_numbers_are_reported():
-    class Broken(Quarter):
-        def point_head(self, features, queries, points):
-            return super().point_head(features, queries, points) * float('nan')
+    class Broken(Head):
+        def __call__(self, *arguments):
+            return super().__call__(*arguments) * float('nan')
 
-    encoded = NetworkEncoder(Broken(), Settings())(np.zeros((20, 20, 3), np.uint8))
+    net = Quarter()
+    net.point_head = Broken()
+    encoded = NetworkEncoder(net, Settings())(np.zeros((20, 20, 3), np.uint8))
     with pytest.raises(AdaptisError, match='masks'):
         encoded.masks_at(np.zeros((1, 2)))
