@@ -9,14 +9,22 @@ from PIL import Image
 Size = Tuple[int, int]
 
 
-def target_size(size: Size, short_side: int, max_side: Optional[int] = None) -> Size:
-    """(H, W) after the shorter side became ``short_side``, or less if the other is too long."""
+def target_size(size: Size, short_side: Optional[int], max_side: Optional[int] = None) -> Size:
+    """The size (H, W) to which an image of ``size`` is resized.
+
+    Its shorter side becomes ``short_side`` (None: stays), or less if the other one would exceed
+    ``max_side``.
+    """
     height, width = size
-    scale = short_side / min(height, width)
-    new = ((short_side, scale * width) if height < width else (scale * height, short_side))
+    if short_side is None:
+        new = float(height), float(width)
+    elif height < width:
+        new = short_side, short_side / height * width
+    else:
+        new = short_side / width * height, short_side
     if max_side is not None and max(new) > max_side:
         shrink = max_side / max(new)
-        new = (new[0] * shrink, new[1] * shrink)
+        new = new[0] * shrink, new[1] * shrink
     return max(1, int(new[0] + 0.5)), max(1, int(new[1] + 0.5))
 
 

@@ -1,0 +1,49 @@
+"""From mask logits in boxes to masks of the image."""
+from __future__ import annotations
+
+from typing import Tuple
+
+import numpy as np
+
+Size = Tuple[int, int]
+
+
+def paste_masks(masks: np.ndarray, boxes: np.ndarray, size: Size,
+                threshold: float = 0.5) -> np.ndarray:
+    """bool (N, H, W): where each mask is at least ``threshold``, which is above 0.
+
+    ``masks`` (N, m, m) are probabilities that fill ``boxes`` (N, 4), in pixels of an image of
+    ``size`` (H, W).  A pixel's value is interpolated at its centre between the values at the
+    centres of the mask's pixels, and 0 outside the mask.
+    """
+    result = np.zeros((len(masks), *size), bool)   # memory that nothing is pasted to stays unused
+    for mask, box, target in zip(masks, boxes, result):
+        values, window = _resample(mask, box, size)
+        np.greater_equal(values, threshold, out=target[window])
+    return result
+
+
+def paste_soft(masks: np.ndarray, boxes: np.ndarray, size: Size) -> np.ndarray:
+    """float32 (N, H, W): the same before the threshold."""
+    result = np.zeros((len(masks), *size), np.float32)
+    for mask, box, target in zip(masks, boxes, result):
+        values, window = _resample(mask, box, size)
+        target[window] = values
+    return result
+
+
+def _resample(mask: np.ndarray, box: np.ndarray, size: Size) -> Tuple[np.ndarray, Tuple]:
+    """Values of the pixels that the mask reaches, and which these are."""
+    y, rows = _axis(box[1], box[3], size[0], mask.shape[0])
+    x, columns = _axis(box[0], box[2], size[1], mask.shape[1])
+    return y @ mask @ x.T, (rows, columns)
+
+
+def _axis(low: float, high: float, size: int, cells: int) -> Tuple[np.ndarray, slice]:
+    """Weights (n, cells) of a mask's cells in the n pixels of an axis that they reach."""
+    cell = max(high - low, np.finfo(np.float32).tiny) / cells
+    begin = int(np.clip(np.floor(low - cell / 2), 0, size))
+    end = int(np.clip(np.ceil(high + cell / 2), begin, size))
+    at = (np.arange(begin, end, dtype=np.float32) + np.float32(0.5) - low) / cell - np.float32(0.5)
+    weights = 1 - np.abs(at[:, None] - np.arange(cells, dtype=np.float32))
+    return np.maximum(weights, 0).astype(np.float32), slice(begin, end)

@@ -1,0 +1,145 @@
+"""Pictures in, panoptic results out, whichever network is behind it."""
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Optional, Sequence, Union
+
+import numpy as np
+
+from adaptis.errors import AdaptisError
+from adaptis.inference.predictor import as_rgb
+from adaptis.runtime import mx
+from adaptis.types import PanopticResult, Taxonomy
+from panoptic_baselines.classes import labels_to_classes
+from panoptic_baselines.layers.resize import resize_image, target_size
+from panoptic_baselines.merge import Instances, merge
+from panoptic_baselines.settings import Settings, get_settings
+
+DIVISOR = 32
+"""Both sides of what a pyramid network sees are multiples of it."""
+
+
+class Segmentation(NamedTuple):
+    """What a network finds in one image, at the size that was asked for.
+
+    ``instances`` None without that branch; ``labels`` int32 (H, W), the semantic branch's own
+    numbers, None without that branch.
+    """
+
+    instances: Optional[Instances]
+    labels: Optional[np.ndarray]
+
+
+class Predictor:
+    """Segments images with a network of this package.
+
+    Parameters
+    ----------
+    net : an initialised network; hybridized it is faster
+    taxonomy : what its classes mean
+    settings : thresholds, or the name of a preset
+    ctx : where to compute; default where the network's parameters are
+
+    Raises AdaptisError if network and taxonomy do not fit, or a weight is not finite.
+    """
+
+    def __init__(self, net: Any, taxonomy: Taxonomy, settings: Union[str, Settings] = 'coco',
+                 ctx: Any = None):
+        if (net.num_things, net.num_stuff) != (taxonomy.num_things, taxonomy.num_stuff):
+            raise AdaptisError(f'The network has {net.num_things} classes of things and '
+                               f'{net.num_stuff} of stuff, but its taxonomy '
+                               f'{taxonomy.num_things} and {taxonomy.num_stuff}.')
+        self.net, self.taxonomy, self.settings = net, taxonomy, get_settings(settings)
+        refuse_broken(net)
+        self._ctx = ctx or next(iter(net.collect_params().values())).list_ctx()[0]
+        self._image: Optional[np.ndarray] = None
+
+    def set_image(self, image: np.ndarray) -> Predictor:
+        """Choose the image, ``uint8`` or ``uint16``: RGB, RGBA or grey; returns the predictor.
+
+        Raises AdaptisError for anything else.
+        """
+        self._image = None
+        self._image = as_rgb(image)
+        return self
+
+    def predict(self, image: np.ndarray) -> PanopticResult:
+        """Panoptic segmentation of an image."""
+        return self.set_image(image).panoptic()
+
+    def panoptic(self) -> PanopticResult:
+        """Every object and all stuff of the chosen image.
+
+        Raises AdaptisError if the network's outputs are not finite.
+        """
+        settings = self.settings
+        found = self._segment(settings.instance_score)
+        return merge(found.instances, self._classes(found), self.taxonomy,
+                     instance_score=settings.instance_score,
+                     overlap_threshold=settings.overlap_threshold,
+                     stuff_area_limit=settings.stuff_area_limit)
+
+    def instances(self) -> Instances:
+        """All detections of the chosen image, the unsure ones too: what AP is measured on.
+
+        Raises AdaptisError if the network finds no instances at all by design.
+        """
+        if not self.net.has_instances:
+            raise AdaptisError('The network has no instance branch.')
+        return self._segment(0.0).instances
+
+    def semantic(self) -> np.ndarray:
+        """int32 (H, W): class index of every pixel of the chosen image, -1 for some thing.
+
+        Raises AdaptisError if the network has no semantic branch.
+        """
+        if not self.net.has_semantic:
+            raise AdaptisError('The network has no semantic branch.')
+        return self._classes(self._segment(1.0))
+
+    def _segment(self, min_score: float) -> Segmentation:
+        if self._image is None:
+            raise AdaptisError('There is no image yet: call set_image first.')
+        size = self._image.shape[:2]
+        image = resize_image(self._image, target_size(
+            size, self.settings.short_side, self.settings.max_side))
+        batch = pad_batch([image], self.net.mean, self._ctx)
+        return self.net.segment(batch, [image.shape[:2]], [size], self.settings, min_score)[0]
+
+    def _classes(self, found: Segmentation) -> Optional[np.ndarray]:
+        if found.labels is None:
+            return None
+        return labels_to_classes(found.labels, self.net.merge_things)
+
+
+def pad_batch(images: Sequence[np.ndarray], color: Sequence[float], ctx: Any = None,
+              divisor: int = DIVISOR) -> Any:
+    """RGB images (H, W, 3) as one NDArray (B, 3, H', W'), 0..255.
+
+    Images lie in the upper left corner; the rest is ``color``, the mean that a network takes
+    off, so that there it sees zeros.  H' and W' are multiples of ``divisor``.
+    """
+    sizes = np.array([image.shape[:2] for image in images])
+    height, width = -(-sizes.max(axis=0) // divisor) * divisor
+    batch: np.ndarray = np.empty((len(images), 3, height, width), np.float32)
+    batch[:] = np.reshape(color, (3, 1, 1))
+    for image, target in zip(images, batch):
+        target[:, :image.shape[0], :image.shape[1]] = image.transpose(2, 0, 1)
+    return mx.nd.array(batch, ctx=ctx)
+
+
+def refuse_broken(net: Any) -> None:
+    """AdaptisError if a weight is not finite: after a ReLU the outputs would not show it."""
+    sums = {name: parameter.data(parameter.list_ctx()[0]).sum().as_in_context(mx.cpu())
+            for name, parameter in net._collect_params_with_prefix().items()}
+    good = np.isfinite(mx.nd.concat(*sums.values(), dim=0).asnumpy())
+    if not good.all():
+        raise AdaptisError('The network holds values that are not finite, in '
+                           f'{list(sums)[good.argmin()]}: use another checkpoint.')
+
+
+def finite(array: Any, what: str) -> np.ndarray:
+    """An output of a network as NumPy; AdaptisError if it is not finite."""
+    values: np.ndarray = array.asnumpy()
+    if not np.isfinite(values).all():
+        raise AdaptisError(f"The network's {what} are not finite: use another checkpoint.")
+    return values
