@@ -2,60 +2,63 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import functools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import Any, Optional
 
-import numpy as np
-import yaml
-from tqdm import tqdm
-
-from adaptis.commands.options import add_network_options, chosen_settings
+from adaptis.commands.measure import has_truth, measure, open_source
+from adaptis.commands.options import add_network_options
+from adaptis.commands.rows import EVALUATIONS, beside_published, published_row
+from adaptis.commands.subject import Subject, find_subject
+from adaptis.commands.submission import join_folders, shard_folder
+from adaptis.data.datasets import DATASETS
 from adaptis.errors import AdaptisError
-from adaptis.evaluation.coco import PanopticFolder, PanopticWriter
-from adaptis.evaluation.parallel import ordered_map
+from adaptis.evaluation import shards
+from adaptis.evaluation.coco import PanopticFolder
+from adaptis.evaluation.formats import FORMATS, open_writer
 from adaptis.evaluation.pq import evaluate_with_panopticapi
-from adaptis.evaluation.record import make_record, sha256, write_record
+from adaptis.evaluation.record import make_record, provenance, write_record
 from adaptis.evaluation.report import format_metrics
 from adaptis.evaluation.run import Evaluator, evaluate_folders
-from adaptis.inference.settings import SHIPPED, Settings
-from adaptis.types import TOY_TAXONOMY, PanopticResult, Sample
+from adaptis.evaluation.shards import WHOLE, Shard
 
-HELP = """Measure PQ, AP and mIoU: of a trained network on the toy data (--data, --split) or on one
-picture (--image, --ids), or of predictions in COCO panoptic format (--gt, --pred)."""
+HELP = """Measure PQ, AP and mIoU: of the network of a config, which is a row of a table; of any
+network on any data set (--dataset, --data); on one picture (--image, --ids); or of predictions in
+COCO panoptic format (--gt, --pred)."""
+
+SERVERS = {'cityscapes': 'cityscapes-dataset.com', 'vistas': 'eval.ai, Mapillary Vistas',
+           'coco': 'codalab.org or eval.ai, COCO panoptic test-dev'}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    files = parser.add_argument_group('measure files')
-    files.add_argument('--gt', type=Path, metavar='JSON', help='true COCO panoptic JSON')
-    files.add_argument('--pred', type=Path, metavar='JSON', help='predicted COCO panoptic JSON')
-    files.add_argument('--gt-folder', type=Path, help='PNGs of --gt (default: its name)')
-    files.add_argument('--pred-folder', type=Path, help='PNGs of --pred (default: its name)')
-    files.add_argument('--panopticapi', action='store_true',
-                       help='compute PQ with the official panopticapi, where it is installed')
-    network = parser.add_argument_group('measure a network')
+    parser.add_argument('config', type=Path, nargs='?', metavar='CONFIG',
+                        help='data set, network, settings and row, e.g. '
+                             'experiments/cityscapes/r50.yaml')
+    network = parser.add_argument_group('what to measure')
     add_network_options(network)
-    network.add_argument('--data', type=Path, metavar='DIR', help='toy data set')
-    network.add_argument('--split', default='test', help='default: %(default)s')
+    network.add_argument('--dataset', choices=DATASETS,
+                         help='without a config: the layout of --data (default: toy)')
+    network.add_argument('--data', type=Path, metavar='DIR', help='folder of the data set')
+    network.add_argument('--split', help="train, val or test (default: the config's val_split; "
+                                         'test of the toy data, else val)')
     network.add_argument('--image', type=Path, help='one picture instead of a data set')
     network.add_argument('--ids', type=Path, metavar='PNG', help='object ids of --image')
     network.add_argument('--limit', type=int, metavar='N', help='only the first N images')
     network.add_argument('--set', action='append', default=[], metavar='KEY=VALUE',
                          help='change an inference setting, e.g. max_candidates=400')
-    network.add_argument('--processes', '--workers', type=int, default=1, metavar='N',
-                         help='single-threaded processes that share the images; the result does '
-                              'not depend on it (default: %(default)s)')
-    network.add_argument('--save', type=Path, metavar='DIR',
-                         help='also write the results in COCO panoptic format')
-    record = parser.add_argument_group('record')
-    record.add_argument('--out', type=Path, metavar='JSON',
+    _add_work_options(parser.add_argument_group('sharing the work'))
+    _add_file_options(parser.add_argument_group('measure files'))
+    record = parser.add_argument_group('results')
+    record.add_argument('--save', type=Path, metavar='DIR',
+                        help='also write what was found, as a benchmark takes it')
+    record.add_argument('--format', choices=FORMATS,
+                        help="of --save (default: the data set's own; coco for the toy data)")
+    record.add_argument('--out', type=Path, metavar='FILE',
                         help='default: evaluations/<label>.json')
     record.add_argument('--label', help='what the run is called (default: from the file names)')
-    record.add_argument('--row', nargs=2, metavar=('TABLE', 'ROW'), default=(None, None),
+    record.add_argument('--row', nargs=2, metavar=('TABLE', 'ROW'),
                         help='row of a published table that this measures, e.g. 1 adaptis')
     record.add_argument('--reduced', action='store_true',
                         help='mark the run as less than the setting of the paper, as --limit does')
@@ -64,52 +67,64 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure, print, and write the record."""
     _check_arguments(args)
-    if args.row[0] is not None:
-        _check_row(*args.row)
-    label = args.label or _label(args)
-    out = args.out or Path('evaluations') / f'{label}.json'
-    if out.is_dir():
-        raise AdaptisError(f'{out} is a folder: give --out the name of a file.')
+    if args.row is not None:
+        published_row('adaptis', *args.row)
+    if args.out is not None and args.out.is_dir():
+        raise AdaptisError(f'{args.out} is a folder: give --out the name of a file.')
     start = time.perf_counter()
-    metrics, settings = (_measure_files if args.gt else _measure_network)(args)
-    record = make_record(metrics, settings, label=label, table=args.row[0], row=args.row[1],
-                         reduced=args.reduced or args.limit is not None,
-                         seconds=round(time.perf_counter() - start, 2))
-    print(format_metrics(metrics))  # first, as the disk may refuse what took hours
-    write_record(out, record)
-    print(f'Wrote {out}.')
-    return 0
+    if args.gt:
+        row = dict(zip(('table', 'row'), args.row or ()), reduced=args.reduced)
+        return _finish(*_measure_files(args), args.label or args.pred.stem, row, start, args.out)
+    if args.merge:
+        return _merge(args, start)
+    subject = find_subject(args)
+    if not has_truth(open_source(subject.job.source)):
+        return _submit(subject, args)
+    if args.shard:
+        return _measure_shard(subject, args)
+    evaluator, seconds = _measure(subject, WHOLE, args)
+    settings = {**subject.facts, 'processes': args.processes,
+                'seconds_per_image': round(seconds / evaluator.quality.images, 4)}
+    return _finish(evaluator.result(), settings, subject.label, subject.row, start, args.out)
 
 
-class Job(NamedTuple):
-    """All that a process needs to segment image number i; small, because it travels."""
+def _add_work_options(group: Any) -> None:
+    group.add_argument('--processes', '--workers', type=int, default=1, metavar='N',
+                       help='single-threaded processes that share the images; the result does '
+                            'not depend on it (default: %(default)s)')
+    group.add_argument('--shard', metavar='I/N',
+                       help='measure every N-th image alone, 1/N to N/N on as many machines, and '
+                            'keep it in --out (default: evaluations/<label>-I-of-N.npz)')
+    group.add_argument('--merge', type=Path, nargs='+', metavar='FILE',
+                       help='the files of all shards: gives exactly what one run would have '
+                            'given; or the folders in which they saved, with --save DIR')
 
-    checkpoint: Optional[Path]
-    ctx: str
-    settings: Settings
-    data: Optional[Path]
-    split: str
-    image: Optional[Path]
-    ids: Optional[Path]
+
+def _add_file_options(group: Any) -> None:
+    group.add_argument('--gt', type=Path, metavar='JSON', help='true COCO panoptic JSON')
+    group.add_argument('--pred', type=Path, metavar='JSON', help='predicted COCO panoptic JSON')
+    group.add_argument('--gt-folder', type=Path, help='PNGs of --gt (default: its name)')
+    group.add_argument('--pred-folder', type=Path, help='PNGs of --pred (default: its name)')
+    group.add_argument('--panopticapi', action='store_true',
+                       help='compute PQ with the official panopticapi, where it is installed')
 
 
-class Picture(Sequence):
-    """A data set of one picture and the ids of its objects, all of the toy's one class."""
-
-    taxonomy = TOY_TAXONOMY
-
-    def __init__(self, image: Path, ids: Path):
-        from adaptis.files import read_ids, read_image
-        instances = read_ids(ids)
-        self._sample = Sample(image=read_image(image), instances=instances,
-                              classes={int(i): 1 for i in np.unique(instances) if i},
-                              semantic=(instances > 0).astype(np.int32), name=str(image))
-
-    def __len__(self) -> int:
-        return 1
-
-    def __getitem__(self, index: int) -> Sample:
-        return (self._sample,)[index]
+def _check_arguments(args: argparse.Namespace) -> None:
+    modes = [bool(args.gt or args.pred), bool(args.config or args.data or args.dataset),
+             bool(args.image or args.ids), bool(args.merge)]
+    if sum(modes) != 1:
+        raise AdaptisError('Say what to measure: a config, or --data DIR, or --image with --ids, '
+                           'or --gt with --pred, or --merge FILES.')
+    if bool(args.gt) != bool(args.pred) or bool(args.image) != bool(args.ids):
+        raise AdaptisError('--gt needs --pred, and --image needs --ids.')
+    if args.dataset and (args.config or not args.data):
+        raise AdaptisError('--dataset needs --data, and a config names its data set itself.')
+    if args.panopticapi and not args.gt:
+        raise AdaptisError('--panopticapi reads files: use it with --gt and --pred.')
+    if args.processes < 1 or (args.limit is not None and args.limit < 1):
+        raise AdaptisError('--processes and --limit must be at least 1.')
+    if args.shard and (args.gt or args.merge or args.image):
+        raise AdaptisError('--shard is about the images of a data set.')
 
 
 def _measure_files(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -122,104 +137,82 @@ def _measure_files(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, 
     return metrics, {'gt': args.gt, 'pred': args.pred, 'panopticapi': args.panopticapi}
 
 
-def _measure_network(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
-    checkpoint = _checkpoint_facts(args.checkpoint)
-    preset, chosen = _settings(args)
-    job = Job(args.checkpoint, args.ctx, chosen, args.data, args.split, args.image,
-              args.ids)
-    dataset = _dataset(job)
-    count = min(len(dataset), args.limit or len(dataset))
-    evaluator = Evaluator(dataset.taxonomy)
-    seconds = 0.0
-    for index, (result, elapsed) in enumerate(_results(job, count, args)):
-        evaluator.add_sample(index, dataset[index], result)
-        seconds += elapsed
-    settings = {'checkpoint': checkpoint, 'data': args.data or args.image, 'split': args.split,
-                'limit': args.limit, 'preset': preset,
-                'inference': dataclasses.asdict(job.settings), 'processes': args.processes,
-                'seconds_per_image': round(seconds / count, 4)}
-    return evaluator.result(), settings
-
-
-def _results(job: Job, count: int,
-             args: argparse.Namespace) -> Iterator[tuple[PanopticResult, float]]:
-    """Results in the order of the images, with the seconds each took; saved if asked for."""
-    results = ordered_map(_segment, ((job, i) for i in range(count)), args.processes)
-    show = functools.partial(tqdm, total=count, unit='image', disable=count < 2)
+def _measure(subject: Subject, shard: Shard, args: argparse.Namespace) -> tuple[Evaluator, float]:
+    """Measure the images of a shard, and save what was found if asked for."""
+    dataset = open_source(subject.job.source)
+    indices = shard.indices(min(len(dataset), args.limit or len(dataset)))
     if args.save is None:
-        yield from show(results)
-        return
-    dataset = _dataset(job)
-    with PanopticWriter(args.save / 'panoptic.json', args.save / 'panoptic',
-                        dataset.taxonomy) as writer:
-        for index, (result, elapsed) in enumerate(show(results)):
-            writer.add(index, Path(dataset[index].name).name, result)
-            yield result, elapsed
+        return measure(subject.job, indices, args.processes)
+    name = subject.job.source.dataset
+    kind = args.format or (name if name in FORMATS else 'coco')
+    with open_writer(kind, shard_folder(args.save, shard), dataset.taxonomy) as writer:
+        return measure(subject.job, indices, args.processes, writer)
 
 
-def _segment(task: tuple[Job, int]) -> tuple[PanopticResult, float]:
-    """Segment one image, in whatever process this is."""
-    job, index = task
-    predictor = _predictor(job.checkpoint, job.ctx, job.settings)
-    image = _dataset(job)[index].image
-    start = time.perf_counter()
-    result = predictor.set_image(image).panoptic()
-    return result, time.perf_counter() - start
+def _measure_shard(subject: Subject, args: argparse.Namespace) -> int:
+    """Measure one shard and keep it, unless that has been done."""
+    shard = Shard.parse(args.shard)
+    out = args.out or EVALUATIONS / f'{subject.label}-{shard.index}-of-{shard.count}.npz'
+    run = shards.as_json({'facts': subject.facts, 'label': subject.label, 'row': subject.row,
+                          'commit': provenance()['commit']})
+    saved = args.save is None or shard_folder(args.save, shard).is_dir()
+    if saved and _holds(out, shard, run):
+        print(f'{out} holds shard {shard} already.')
+        return 0
+    evaluator, _ = _measure(subject, shard, args)
+    evaluator.run = run
+    evaluator.save(out, shard)
+    print(f'Wrote {out}; when all {shard.count} are there: adaptis evaluate --merge FILES')
+    return 0
 
 
-@functools.lru_cache(maxsize=1)
-def _predictor(checkpoint: Optional[Path], ctx: str, settings: Settings) -> Any:
-    from adaptis.inference.predictor import load_predictor  # loads MXNet
-    from adaptis.runtime import context
-    return load_predictor(checkpoint, settings, context(ctx)[0])
+def _holds(path: Path, shard: Shard, run: Mapping[str, Any]) -> bool:
+    """Whether a file is this shard of this run, which a job that is started again leaves alone."""
+    try:
+        header = shards.read_shard(path).header
+    except AdaptisError:
+        return False  # not there, or of a job that was stopped
+    return header.get('shard') == list(shard) and header.get('run') == run
 
 
-@functools.lru_cache(maxsize=1)
-def _dataset(job: Job) -> Any:
-    from adaptis.data.toy import ToyDataset
-    return Picture(job.image, job.ids) if job.image else ToyDataset(job.data, job.split)
+def _merge(args: argparse.Namespace, start: float) -> int:
+    """Put the files of all shards together, or the folders in which they saved results."""
+    if args.save is not None:
+        count = join_folders(args.merge, args.save)
+        print(f'Wrote {count} files to {args.save}.')
+        return 0
+    evaluator = Evaluator.merge_files(args.merge)
+    run = evaluator.run
+    if not all(key in run for key in ('facts', 'label', 'row')):
+        raise AdaptisError(f'{args.merge[0]} is no shard of "adaptis evaluate".')
+    settings = {**run['facts'], 'shards': len(args.merge)}
+    return _finish(evaluator.result(), settings, args.label or run['label'], run['row'], start,
+                   args.out)
 
 
-def _check_arguments(args: argparse.Namespace) -> None:
-    modes = [bool(args.gt or args.pred), bool(args.data), bool(args.image or args.ids)]
-    if sum(modes) != 1:
-        raise AdaptisError('Say what to measure: either --data DIR, or --image with --ids, or '
-                           '--gt with --pred.')
-    if bool(args.gt) != bool(args.pred) or bool(args.image) != bool(args.ids):
-        raise AdaptisError('--gt needs --pred, and --image needs --ids.')
-    if args.panopticapi and not args.gt:
-        raise AdaptisError('--panopticapi reads files: use it with --gt and --pred.')
-    if args.processes < 1 or (args.limit is not None and args.limit < 1):
-        raise AdaptisError('--processes and --limit must be at least 1.')
+def _submit(subject: Subject, args: argparse.Namespace) -> int:
+    """Write what was found on a split whose ground truth nobody but a server has."""
+    source = subject.job.source
+    where = SERVERS.get(source.dataset, 'whoever has it')
+    if args.save is None:
+        raise AdaptisError(f'The {source.split} split at {source.root} has no ground truth here: '
+                           f'write results for its server ({where}) with --save DIR.')
+    _measure(subject, Shard.parse(args.shard or '1/1'), args)
+    print(f'Wrote {args.save}; its ground truth is not public: it is measured at {where}.')
+    if subject.row.get('table') is not None:
+        print('', beside_published(subject.row, 'the server measures it'), sep='\n')
+    return 0
 
 
-def _check_row(table: str, row: str) -> None:
-    from adaptis.commands.table import PUBLISHED, experiments
-    from adaptis.evaluation.tables import find_table, load_tables
-    find_table(load_tables(experiments() / PUBLISHED), 'adaptis', table).row(row)
-
-
-def _settings(args: argparse.Namespace) -> tuple[str, Settings]:
-    changes: dict[str, Any] = {}
-    for text in args.set:
-        key, equals, value = text.partition('=')
-        if not equals:
-            raise AdaptisError(f'--set {text}: write key=value, e.g. max_candidates=400.')
-        try:
-            changes[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise AdaptisError(f'--set {text}: the value is not YAML.') from error
-    return chosen_settings(args, **changes)
-
-
-def _checkpoint_facts(path: Optional[Path]) -> dict[str, Any]:
-    from adaptis.model.zoo import PRETRAINED
-    path = PRETRAINED.get(str(path or SHIPPED), path)
-    return {'file': path.name, 'sha256': sha256(path)}
-
-
-def _label(args: argparse.Namespace) -> str:
-    if args.gt:
-        return args.pred.stem
-    network = args.checkpoint.stem if args.checkpoint else 'shipped'
-    return f'{network}_{args.image.stem if args.image else args.split}'
+def _finish(metrics: Mapping[str, Any], settings: Mapping[str, Any], label: str,
+            row: Mapping[str, Any], start: float, out: Optional[Path]) -> int:
+    """Print what was measured, beside what is published, and write the record."""
+    record = make_record(metrics, settings, label=label, **row,
+                         seconds=round(time.perf_counter() - start, 2))
+    print(format_metrics(metrics))  # first, as the disk may refuse what took hours
+    if record['table'] is not None:
+        print('', beside_published(record), sep='\n')
+    out = out or EVALUATIONS / f'{label}.json'
+    write_record(out, record)
+    print(f'Wrote {out}.')
+    return 0

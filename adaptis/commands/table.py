@@ -2,14 +2,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Optional
 
+from adaptis.commands.rows import EVALUATIONS, PUBLISHED, commands, experiments, remarks
 from adaptis.errors import AdaptisError
-from adaptis.evaluation.record import ROOT, read_records
-from adaptis.evaluation.tables import find_table, format_table, load_tables
+from adaptis.evaluation.record import read_records
+from adaptis.evaluation.tables import find_table, format_table, load_tables, rows_without_run
 
 HELP = 'Print a published table beside what was measured here.'
-PUBLISHED = 'published.yaml'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,28 +21,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--published', type=Path, metavar='YAML',
                         help='default: experiments/published.yaml')
     parser.add_argument('--results', type=Path, metavar='DIR',
-                        help='records of runs, default: experiments/results')
+                        help='records of runs, default: experiments/results and evaluations')
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the table; AdaptisError if there is no such table or a file is broken."""
     if len(args.table) > 2:
         raise AdaptisError('Give one table, for instance: adaptis table 1.')
-    tables = load_tables(args.published or experiments() / PUBLISHED)
+    published = args.published or experiments() / PUBLISHED
+    tables = load_tables(published)
     if args.table == ['list']:
         for paper, entries in tables.items():
             for table in entries.values():
                 print(f'{paper} {table.id}: {table.title}')
         return 0
-    if args.results is not None and not args.results.is_dir():
-        raise AdaptisError(f'{args.results}, given as --results, is not a folder.')
-    paper, table = (['adaptis'] + args.table)[-2:]
-    records = read_records(args.results or experiments() / 'results')
-    print(format_table(find_table(tables, paper, table), records))
+    paper, name = (['adaptis'] + args.table)[-2:]
+    table, records = find_table(tables, paper, name), _records(args.results)
+    print(format_table(table, records, commands(table, published.parent)))
+    below = remarks(table, published.parent, rows_without_run(table, records))
+    if below:
+        print('', *below, sep='\n')
     return 0
 
 
-def experiments() -> Path:
-    """The folder ``experiments`` of the working directory, else that of the source tree."""
-    here = Path('experiments')
-    return here if (here / PUBLISHED).is_file() else ROOT / 'experiments'
+def _records(folder: Optional[Path]) -> Sequence[dict[str, Any]]:
+    """Those of a folder, or of both usual ones; a record that lies in both counts once."""
+    if folder is not None:
+        if not folder.is_dir():
+            raise AdaptisError(f'{folder}, given as --results, is not a folder.')
+        return read_records(folder)
+    records = read_records(experiments() / 'results')
+    return records + [r for r in read_records(EVALUATIONS)
+                      if all({**r, 'file': None} != {**k, 'file': None} for k in records)]

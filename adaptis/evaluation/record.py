@@ -3,7 +3,8 @@
 One JSON file per run in ``experiments/results``::
 
     format      1
-    table, row  which row of which published table it measures (``experiments/published.yaml``)
+    paper, table, row
+                which row of which published table it measures (``experiments/published.yaml``)
     label       what the run is called, for example the name of its config
     metrics     nested numbers in [0, 1] as ``Evaluator.result`` gives them; null = not defined
     settings    everything the result depends on: data, split, limit, checkpoint, thresholds
@@ -34,13 +35,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def make_record(metrics: Mapping[str, Any], settings: Mapping[str, Any], *, label: str,
-                table: Optional[str] = None, row: Optional[str] = None, reduced: bool = False,
-                seconds: Optional[float] = None) -> dict[str, Any]:
+                table: Optional[str] = None, row: Optional[str] = None, paper: str = 'adaptis',
+                reduced: bool = False, seconds: Optional[float] = None) -> dict[str, Any]:
     """A record of a run that ends now, with the facts of this machine."""
     now = datetime.datetime.now(datetime.timezone.utc)
-    return {'format': FORMAT, 'table': table, 'row': row, 'label': label, 'reduced': reduced,
-            'metrics': dict(metrics), 'settings': dict(settings), **provenance(),
-            'date': now.isoformat(timespec='seconds'), 'seconds': seconds}
+    return {'format': FORMAT, 'paper': paper, 'table': table, 'row': row, 'label': label,
+            'reduced': reduced, 'metrics': dict(metrics), 'settings': dict(settings),
+            **provenance(), 'date': now.isoformat(timespec='seconds'), 'seconds': seconds}
 
 
 def provenance() -> dict[str, Any]:

@@ -11,7 +11,8 @@ import yaml
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike
 
-SOURCES = {'issue': '', 'memory': 'published value to be checked against the paper'}
+SOURCES = {'issue': '', 'memory': 'published value to be checked against the paper',
+           'own': 'an experiment of this project: nothing is published'}
 UNITS = ('percent', 'count')
 
 
@@ -26,12 +27,16 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """A row and its published values, None where unknown."""
+    """A row and its published values, None where unknown.
+
+    ``config`` is the file that reproduces it, relative to that of the published numbers.
+    """
 
     id: str
     name: str
     source: Optional[str]
     published: tuple[Optional[float], ...]
+    config: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -81,22 +86,33 @@ def find_table(tables: Mapping[str, Mapping[str, Table]], paper: str, table: str
     return tables[paper][table]
 
 
-def format_table(table: Table, records: Sequence[Mapping[str, Any]]) -> str:
-    """The table as text: every published row, below it each run that measured it."""
-    lines = [['', '', *(c.name for c in table.columns), '']]
-    for row in table.rows:
-        values = [_number(v, c, table.digits) for v, c in zip(row.published, table.columns)]
-        note = SOURCES.get(row.source or '', 'published value not known here')
-        lines.append([row.name, 'published', *values, note])
-        runs = [r for r in records if (r.get('paper', 'adaptis'), str(r.get('table')),
-                                       r.get('row')) == (table.paper, table.id, row.id)]
-        lines.extend(_measured(run, table) for run in runs)
-        if not runs:
-            lines.append(['', 'measured', *['-'] * len(table.columns), 'no run yet'])
+def format_table(table: Table, records: Sequence[Mapping[str, Any]],
+                 commands: Optional[Mapping[str, str]] = None) -> str:
+    """The table as text: every published row, below it each run that measured it.
+
+    ``commands`` tells for the id of a row without a run how to measure it.
+    """
+    lines = [line for row in table.rows
+             for line in _row_lines(table, row, records, (commands or {}).get(row.id))]
     heading = f'{_heading(table)}: {table.title}'
     if table.numbering != 'certain':
         heading += ' (its number in the paper is to be checked)'
-    return heading + '\n\n' + _aligned(lines)
+    return heading + '\n\n' + _aligned([_names(table), *lines])
+
+
+def format_row(table: Table, row_id: str, records: Sequence[Mapping[str, Any]],
+               command: Optional[str] = None) -> str:
+    """One row of the table as text, beside what ``records`` measured of it.
+
+    ``command`` tells how to measure it if none did.
+    """
+    lines = _row_lines(table, table.row(row_id), records, command)
+    return f'{_heading(table)}: {table.title}\n\n' + _aligned([_names(table), *lines])
+
+
+def rows_without_run(table: Table, records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The ids of the rows that no record measures."""
+    return [row.id for row in table.rows if not _runs(table, row, records)]
 
 
 def metric_value(metrics: Mapping[str, Any], path: str) -> Optional[float]:
@@ -105,6 +121,29 @@ def metric_value(metrics: Mapping[str, Any], path: str) -> Optional[float]:
     for part in path.split('.'):
         value = value.get(part) if isinstance(value, Mapping) else None
     return value if isinstance(value, (int, float)) else None
+
+
+def _names(table: Table) -> list[str]:
+    return ['', '', *(c.name for c in table.columns), '']
+
+
+def _row_lines(table: Table, row: Row, records: Sequence[Mapping[str, Any]],
+               command: Optional[str] = None) -> list[list[str]]:
+    values = [_number(v, c, table.digits, '-' if row.source == 'own' else '?')
+              for v, c in zip(row.published, table.columns)]
+    note = SOURCES.get(row.source or '', 'published value not known here')
+    lines = [[row.name, 'published', *values, note]]
+    runs = _runs(table, row, records)
+    lines += [_measured(run, table) for run in runs]
+    if not runs:
+        note = f'no run yet: {command}' if command else 'no run yet'
+        lines.append(['', 'measured', *['-'] * len(table.columns), note])
+    return lines
+
+
+def _runs(table: Table, row: Row, records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [run for run in records if (run.get('paper') or 'adaptis', str(run.get('table')),
+                                       run.get('row')) == (table.paper, table.id, row.id)]
 
 
 def _measured(run: Mapping[str, Any], table: Table) -> list[str]:
@@ -123,13 +162,13 @@ def _images(run: Mapping[str, Any]) -> str:
 
 
 def _heading(table: Table) -> str:
-    return f'Table {table.id} of {table.paper}' if table.id.isdigit() else \
+    return f'Table {table.id} of {table.paper}' if table.id[:1].isdigit() else \
         f'{table.paper}, {table.id}'
 
 
-def _number(value: Optional[float], column: Column, digits: int) -> str:
+def _number(value: Optional[float], column: Column, digits: int, unknown: str = '?') -> str:
     if value is None:
-        return '?'
+        return unknown
     return f'{value:.{digits if column.unit == "percent" else 0}f}'
 
 
@@ -144,7 +183,7 @@ def _aligned(lines: Sequence[Sequence[str]]) -> str:
 
 def _table(paper: str, key: str, entry: Mapping[str, Any]) -> Table:
     columns = tuple(Column(**c) for c in entry['columns'])
-    rows = tuple(Row(r['id'], r['name'], r['source'], tuple(r['published']))
+    rows = tuple(Row(r['id'], r['name'], r['source'], tuple(r['published']), r.get('config'))
                  for r in entry['rows'])
     for row in rows:
         if len(row.published) != len(columns):
@@ -154,6 +193,8 @@ def _table(paper: str, key: str, entry: Mapping[str, Any]) -> Table:
             raise ValueError(f'table {key}, row {row.id}: a published value is no number')
         if row.source is None and any(v is not None for v in row.published):
             raise ValueError(f'table {key}, row {row.id}: values without a source')
+        if not isinstance(row.config, (str, type(None))):
+            raise ValueError(f'table {key}, row {row.id}: config is no file name')
         if row.source is not None and row.source not in SOURCES:
             raise ValueError(f'table {key}, row {row.id}: unknown source {row.source}')
     for column in columns:

@@ -125,7 +125,8 @@ def test_what_older_versions_stored_is_understood() -> None:
     shipped = ROOT / 'adaptis' / 'pretrained' / 'toy_v1.json'
     config = stored_config(json.loads(shipped.read_text())['config'], str(shipped))
     assert config == dataclasses.replace(
-        load_config(ROOT / 'experiments' / 'toy_v1_cpu.yaml'), workers=config.workers)
+        load_config(ROOT / 'experiments' / 'toy_v1_cpu.yaml'), workers=config.workers,
+        inference={}, row=None)
     assert stored_config(config.to_dict(), 'here') == config
 
 

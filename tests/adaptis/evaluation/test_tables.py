@@ -6,10 +6,17 @@ from pathlib import Path
 import pytest
 
 from adaptis import cli
-from adaptis.commands.table import PUBLISHED, experiments
+from adaptis.commands.rows import PUBLISHED, experiments
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import make_record, write_record
-from adaptis.evaluation.tables import find_table, format_table, load_tables, metric_value
+from adaptis.evaluation.tables import (
+    find_table,
+    format_row,
+    format_table,
+    load_tables,
+    metric_value,
+    rows_without_run,
+)
 
 SMALL = """
 papers:
@@ -51,6 +58,29 @@ def test_published_beside_measured(small):
     assert lines[8][:4] == ['C', 'published', '?', '?'] and 'known' in lines[8]
 
 
+def test_one_row_and_how_to_measure_it(small):
+    table = find_table(load_tables(small), 'adaptis', '1')
+    runs = [record('a', ap={'ap': .5})]
+    lines = format_row(table, 'a', runs).splitlines()
+    assert lines[3].split()[2:4] == ['published', '12.5'] and lines[4].split()[1] == '50.0'
+    assert len(lines) == 5
+    assert 'no run yet: do this' in format_row(table, 'b', runs, 'do this')
+    assert 'no run yet: do this' in format_table(table, runs, {'b': 'do this'})
+    assert rows_without_run(table, runs) == ['b', 'c']
+    other = {**runs[0], 'paper': 'another'}
+    assert rows_without_run(table, [other]) == ['a', 'b', 'c']
+    assert rows_without_run(table, [{**other, 'paper': None}]) == ['b', 'c']
+
+
+def test_an_experiment_of_this_project_alone(small):
+    small.write_text(SMALL.replace('source: null, published: [null, null]',
+                                   'source: own, published: [null, null], config: c.yaml'))
+    table = find_table(load_tables(small), 'adaptis', '1')
+    assert table.row('c').config == 'c.yaml'
+    line = format_table(table, []).splitlines()[-2].split()
+    assert line[:4] == ['C', 'published', '-', '-'] and 'nothing is published' in ' '.join(line)
+
+
 def test_metric_paths():
     metrics = {'pq': {'All': {'pq': .5}}, 'images': 2}
     assert metric_value(metrics, 'pq.All.pq') == .5
@@ -59,6 +89,7 @@ def test_metric_paths():
 
 
 @pytest.mark.parametrize('old, new, message', [
+    ('[12.5, 7]', '[12.5, 7], config: 3', 'row a: config is no file name'),
     ('[12.5, 7]', '[12.5]', 'row a: 1 values for 2 columns'),
     ('source: null, published: [null', 'source: null, published: [3', 'values without a source'),
     ('source: memory', 'source: hearsay', 'unknown source hearsay'),

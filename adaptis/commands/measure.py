@@ -1,0 +1,149 @@
+"""Segmenting and measuring the images of a data set, in one or several processes."""
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Optional, Union
+
+import numpy as np
+from tqdm import tqdm
+
+from adaptis.data.datasets import open_dataset
+from adaptis.evaluation.parallel import ordered_map
+from adaptis.evaluation.run import Evaluator
+from adaptis.files import read_ids, read_image
+from adaptis.inference.settings import Settings
+from adaptis.types import TOY_TAXONOMY, PanopticResult, Sample
+
+PICTURE = 'picture'
+
+
+class Source(NamedTuple):
+    """Which images: a split of the data set ``dataset`` at ``root``.
+
+    Or, with ``dataset`` = PICTURE, the one at ``root`` with its objects in the id mask ``split``.
+    """
+
+    dataset: str
+    root: Path
+    split: str
+
+    def open(self) -> Any:
+        """The data set; AdaptisError if it is not there or not right."""
+        if self.dataset == PICTURE:
+            return Picture(self.root, Path(self.split))
+        return open_dataset(self.dataset, self.root, self.split)
+
+
+class Job(NamedTuple):
+    """All that a process needs to segment images; small, because it travels."""
+
+    checkpoint: Optional[Path]
+    ctx: str
+    settings: Settings
+    source: Source
+    keep: bool  # whether results are wanted, or only what they measure
+
+
+class Outcome(NamedTuple):
+    """Of one image: what it measures, if there is ground truth; the result, if it is kept."""
+
+    measured: Optional[Evaluator]
+    result: Optional[PanopticResult]
+    seconds: float
+
+
+class Picture(Sequence):
+    """A data set of one picture and the ids of its objects, all of the toy's one class."""
+
+    taxonomy = TOY_TAXONOMY
+
+    def __init__(self, image: Path, ids: Path):
+        self.annotations = ids
+        instances = read_ids(ids)
+        self._sample = Sample(image=read_image(image), instances=instances,
+                              classes={int(i): 1 for i in np.unique(instances) if i},
+                              semantic=(instances > 0).astype(np.int32), name=str(image))
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> Sample:
+        return (self._sample,)[index]
+
+    def image_id(self, index: int) -> Union[int, str]:
+        """As a reader's."""
+        return index
+
+    def file_name(self, index: int) -> str:
+        """As a reader's."""
+        return Path(self._sample.name).name
+
+
+def measure(job: Job, indices: Sequence[int], processes: int,
+            writer: Optional[Any] = None) -> tuple[Evaluator, float]:
+    """Segment images; what they measure, and the seconds that the network took for all.
+
+    Parameters
+    ----------
+    indices : which images of ``job.source``
+    processes : how many single-threaded ones share them; the result does not depend on it
+    writer : is given every result, if there is one and ``job.keep``
+    """
+    dataset = open_source(job.source)
+    evaluator = _evaluator(job.source)
+    seconds = 0.0
+    outcomes = ordered_map(_segment, ((job, i) for i in indices), processes)
+    for index, outcome in zip(indices, _progress(outcomes, len(indices))):
+        if outcome.measured is not None:
+            evaluator.merge(outcome.measured)
+        if writer is not None:
+            writer.add(dataset.image_id(index), dataset.file_name(index), outcome.result)
+        seconds += outcome.seconds
+    return evaluator, seconds
+
+
+def has_truth(dataset: Any) -> bool:
+    """Whether the split of an opened data set can be measured here."""
+    return dataset.annotations is not None
+
+
+@functools.lru_cache(maxsize=1)
+def open_source(source: Source) -> Any:
+    """The data set, opened once in a process."""
+    return source.open()
+
+
+def _segment(task: tuple[Job, int]) -> Outcome:
+    """Segment and measure one image, in whatever process this is."""
+    job, index = task
+    dataset = open_source(job.source)
+    sample = dataset[index] if has_truth(dataset) else None
+    image = dataset.image(index) if sample is None else sample.image
+    predictor = _predictor(job)
+    start = time.perf_counter()
+    result = predictor.set_image(image).panoptic()
+    seconds = time.perf_counter() - start
+    measured = None
+    if sample is not None:
+        measured = _evaluator(job.source)
+        measured.add_sample(index, sample, result)
+    return Outcome(measured, result if job.keep else None, seconds)
+
+
+def _evaluator(source: Source) -> Evaluator:
+    return Evaluator(open_source(source).taxonomy, cityscapes=source.dataset == 'cityscapes')
+
+
+@functools.lru_cache(maxsize=1)
+def _predictor(job: Job) -> Any:
+    from adaptis.inference.predictor import load_predictor  # loads MXNet
+    from adaptis.runtime import context
+    return load_predictor(job.checkpoint, job.settings, context(job.ctx)[0],
+                          open_source(job.source).taxonomy)
+
+
+def _progress(outcomes: Iterable[Outcome], count: int) -> Iterable[Outcome]:
+    return tqdm(outcomes, total=count, unit='image', disable=count < 2)

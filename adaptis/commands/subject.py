@@ -1,0 +1,132 @@
+"""What ``adaptis evaluate`` is asked to measure: images, network, settings, row of a table."""
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import Any, NamedTuple, Optional
+
+import yaml
+
+from adaptis.commands.measure import PICTURE, Job, Source, open_source
+from adaptis.commands.options import chosen_settings
+from adaptis.commands.rows import check_row, row_of, run_name
+from adaptis.config import TrainConfig, inference_settings, load_config
+from adaptis.errors import AdaptisError
+from adaptis.evaluation.record import sha256
+from adaptis.inference.settings import SHIPPED, Settings
+from adaptis.inference.sidecar import read_sidecar
+
+RUNS = Path('runs')
+"""Where ``adaptis train`` puts networks unless told otherwise."""
+
+_OF_A_NETWORK = ('name', 'backbone', 'width', 'coordinates', 'num_classes', 'num_stuff')
+
+
+class Subject(NamedTuple):
+    """What is measured.
+
+    ``facts`` is everything that the result depends on, as plain data; ``row`` holds the arguments
+    of ``make_record`` that say which row of a table it is.
+    """
+
+    job: Job
+    facts: dict[str, Any]
+    label: str
+    row: dict[str, Any]
+
+
+def find_subject(args: argparse.Namespace) -> Subject:
+    """What the arguments ask for; AdaptisError if data, checkpoint or settings are not there."""
+    config = None if args.config is None else load_config(args.config)
+    if config is not None:
+        check_row(config, args.config)
+    source = _source(args, config)
+    open_source(source)  # data that are missing are the first thing to say
+    checkpoint = _checkpoint(args, config)
+    preset, settings = _settings(args, config, checkpoint)
+    facts = {'config': args.config, 'checkpoint': checkpoint_facts(checkpoint),
+             'dataset': source.dataset, 'data': source.root,
+             'split': source.split, 'limit': args.limit, 'preset': preset,
+             'inference': dataclasses.asdict(settings)}
+    job = Job(checkpoint, args.ctx, settings, source, keep=args.save is not None)
+    return Subject(job, facts, args.label or _label(args, source), _row(args, config))
+
+
+def checkpoint_facts(path: Optional[Path]) -> dict[str, Any]:
+    """Name and digest of a checkpoint; AdaptisError if it cannot be read."""
+    from adaptis.model.zoo import PRETRAINED
+    path = PRETRAINED.get(str(path or SHIPPED), path)
+    return {'file': path.name, 'sha256': sha256(path)}
+
+
+def _source(args: argparse.Namespace, config: Optional[TrainConfig]) -> Source:
+    if args.image:
+        return Source(PICTURE, args.image, str(args.ids))
+    if config is None:
+        name = args.dataset or 'toy'
+        return Source(name, args.data, args.split or ('test' if name == 'toy' else 'val'))
+    data = config.data
+    return Source(data.dataset, args.data or Path(data.root), args.split or data.val_split)
+
+
+def _checkpoint(args: argparse.Namespace, config: Optional[TrainConfig]) -> Optional[Path]:
+    """The file asked for, else that of the config, else what training by it has left."""
+    if args.checkpoint is not None or config is None:
+        return args.checkpoint
+    trained = RUNS / run_name(args.config) / 'final.params'
+    path = Path(config.checkpoint) if config.checkpoint else trained
+    if not path.is_file():
+        raise AdaptisError(f'{path}, the network of {args.config}, is not there: train it with '
+                           '"adaptis train", or give yours with --checkpoint (an official one '
+                           'after "adaptis convert").')
+    return path
+
+
+def _settings(args: argparse.Namespace, config: Optional[TrainConfig],
+              checkpoint: Optional[Path]) -> tuple[str, Settings]:
+    default = None
+    if config is not None:
+        _check_network(config, checkpoint, args.config)
+        default = 'of its config', inference_settings(config)
+    return chosen_settings(args, default, **_changes(args.set))
+
+
+def _check_network(config: TrainConfig, checkpoint: Optional[Path], path: Path) -> None:
+    """AdaptisError if a checkpoint is of another network than the config, and so of another row."""
+    found = read_sidecar(checkpoint).get('model')
+    for key in _OF_A_NETWORK:
+        if isinstance(found, dict) and key in found and key in config.model \
+                and found[key] != config.model[key]:
+            raise AdaptisError(f'{checkpoint} holds a network with {key} {found[key]}, but {path} '
+                               f'is about one with {config.model[key]}.')
+
+
+def _changes(pairs: list[str]) -> dict[str, Any]:
+    changes: dict[str, Any] = {}
+    for text in pairs:
+        key, equals, value = text.partition('=')
+        if not equals:
+            raise AdaptisError(f'--set {text}: write key=value, e.g. max_candidates=400.')
+        try:
+            changes[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise AdaptisError(f'--set {text}: the value is not YAML.') from error
+    return changes
+
+
+def _label(args: argparse.Namespace, source: Source) -> str:
+    if args.config is not None:
+        return '_'.join([run_name(args.config), *([args.split] if args.split else [])])
+    network = args.checkpoint.stem if args.checkpoint else 'shipped'
+    if args.image:
+        return f'{network}_{args.image.stem}'
+    return '_'.join([network, *([args.dataset] if args.dataset else []), source.split])
+
+
+def _row(args: argparse.Namespace, config: Optional[TrainConfig]) -> dict[str, Any]:
+    row = {} if config is None else row_of(config)
+    if args.row is not None:
+        row = {'paper': 'adaptis', 'table': args.row[0], 'row': args.row[1]}
+    reduced = row.get('reduced', False) or args.reduced or args.limit is not None
+    return {**row, 'reduced': reduced}
