@@ -35,7 +35,7 @@ class NormalizedFocalLossSigmoid(Loss):
         super().__init__(weight=None, batch_axis=0)
         self._alpha, self._gamma, self._eps = alpha, gamma, eps
         self._size_average, self._scale, self._ignore = size_average, scale, ignore_label
-        self.k_sum = 0.0
+        self._running = _RunningScale()
 
     def hybrid_forward(self, F, pred, label):
         positive = label > 0
@@ -47,7 +47,7 @@ class NormalizedFocalLossSigmoid(Loss):
         scale = F.sum(F.ones_like(p), **SAMPLE) / (F.sum(beta, **SAMPLE) + self._eps)
         scale = F.BlockGrad(scale)
         if F is mx.nd:
-            self._update_k_sum(scale, valid)
+            self._running.update(scale, valid.reshape((0, -1)).min(axis=1))
         alpha = self._alpha * positive + (1 - self._alpha) * (1 - positive)
         loss = -alpha * valid * beta * F.log(F.minimum(p + self._eps, F.ones_like(p)))
         loss = F.sum(loss, **SAMPLE) * scale
@@ -55,10 +55,10 @@ class NormalizedFocalLossSigmoid(Loss):
             return loss / (F.sum(valid, **SAMPLE) + self._eps)
         return loss * self._scale
 
-    def _update_k_sum(self, scale, valid) -> None:
-        whole = valid.reshape((0, -1)).min(axis=1).asnumpy() > 0
-        if whole.any():
-            self.k_sum = 0.9 * self.k_sum + 0.1 * float(scale.asnumpy()[whole].mean())
+    @property
+    def k_sum(self) -> float:
+        """The running scale."""
+        return self._running.value
 
 
 class NormalizedFocalLossSoftmax(Loss):
@@ -67,7 +67,7 @@ class NormalizedFocalLossSoftmax(Loss):
     def __init__(self, gamma: float = 1.0, eps: float = 1e-10, ignore_label: int = -1):
         super().__init__(weight=None, batch_axis=0)
         self._gamma, self._eps, self._ignore = gamma, eps, ignore_label
-        self.k_sum = 0.0
+        self._running = _RunningScale()
 
     def hybrid_forward(self, F, pred, label):
         valid = label != self._ignore
@@ -77,9 +77,34 @@ class NormalizedFocalLossSoftmax(Loss):
         count = F.sum(valid, **SAMPLE)
         scale = F.BlockGrad(count / (F.sum(beta, **SAMPLE) + self._eps))
         if F is mx.nd:
-            self.k_sum = 0.9 * self.k_sum + 0.1 * float(scale.mean().asscalar())
+            self._running.update(scale, mx.nd.ones_like(scale))
         loss = -valid * beta * F.log(F.minimum(p + self._eps, F.ones_like(p)))
         return F.sum(loss, **SAMPLE) * scale / (count + self._eps)
+
+    @property
+    def k_sum(self) -> float:
+        """Running mean of the scale over all samples."""
+        return self._running.value
+
+
+class _RunningScale:
+    """0.9 old + 0.1 new, computed on the CPU when the device is ready: nothing waits for it."""
+
+    def __init__(self) -> None:
+        self._value = mx.nd.zeros((1,), ctx=mx.cpu())
+
+    def update(self, scale: Any, chosen: Any) -> None:
+        """Take in the mean of ``scale`` (B,) over samples that are ``chosen`` (B,), if any are."""
+        with mx.autograd.pause():
+            count = chosen.sum()
+            mean = (scale * chosen).sum() / mx.nd.maximum(count, 1)
+            share = (count > 0) * 0.1
+            mean, share = (value.as_in_context(mx.cpu()) for value in (mean, share))
+            self._value = self._value * (1 - share) + mean * share
+
+    @property
+    def value(self) -> float:
+        return float(self._value.asscalar())
 
 
 class FocalLoss(Loss):
