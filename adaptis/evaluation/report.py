@@ -8,8 +8,11 @@ from typing import Any
 from adaptis.evaluation.ap import TABLE_1
 
 
-def format_metrics(metrics: Mapping[str, Any]) -> str:
-    """What ``Evaluator.result`` returns as a few lines; percentages, '-' where undefined."""
+def format_metrics(metrics: Mapping[str, Any], per_class: bool = False) -> str:
+    """What ``Evaluator.result`` returns as a few lines; percentages, '-' where undefined.
+
+    ``per_class`` adds a table with a line for each class.
+    """
     lines = [f'{"":8}{"PQ":>8}{"SQ":>8}{"RQ":>8}{"TP":>9}{"FP":>8}{"FN":>8}{"classes":>9}']
     for group in ('All', 'Things', 'Stuff'):
         entry = metrics['pq'][group]
@@ -22,12 +25,30 @@ def format_metrics(metrics: Mapping[str, Any]) -> str:
         if key in metrics:
             values = '  '.join(f'{n} {percent(metrics[key][k])}' for n, k in shown)
             lines.append(f'{values}  ({name})')
+    if 'ap_cityscapes' in metrics:
+        values = metrics['ap_cityscapes']
+        lines.append(f'AP {percent(values["ap"])}  AP .5 {percent(values["ap50"])}  '
+                     '(as Cityscapes defines it)')
     objects = metrics['objects']
     lines.append(f'mIoU {percent(metrics["miou"]["miou"])}')
     images = metrics['images']
     lines.append(f'objects at IoU 0.5: {objects["found"]:,} found, {objects["missed"]:,} missed, '
                  f'{objects["false"]:,} false, in {images:,} image{"s" * (images != 1)}')
+    if per_class:
+        lines += ['', *_class_table(metrics['per_class'])]
     return '\n'.join(lines)
+
+
+def _class_table(classes: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """PQ, SQ, RQ, IoU and AP of each class: stuff, then things."""
+    width = max(len(name) for name in ('class', *classes))
+    keys = ('pq', 'sq', 'rq', 'iou', 'ap')
+    heads = ''.join(f'{head:>8}' for head in ('PQ', 'SQ', 'RQ', 'IoU', 'AP'))
+    lines = [f'{"class":{width}}       {heads}']
+    for name, entry in classes.items():
+        kind = 'thing' if entry['isthing'] else 'stuff'
+        lines.append(f'{name:{width}}  {kind}{"".join(f"{percent(entry[k]):>8}" for k in keys)}')
+    return lines
 
 
 def percent(value: Any) -> str:

@@ -5,14 +5,17 @@ import os
 import numpy as np
 import pytest
 from evaluation_cases import TAXONOMY, result, row, square
+from random_cases import random_images
 
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.coco import PanopticFolder, write_panoptic
+from adaptis.evaluation.miou import MeanIoU, semantic_map
 from adaptis.evaluation.parallel import ordered_map
 from adaptis.evaluation.record import make_record, provenance, read_records, write_record
+from adaptis.evaluation.report import format_metrics
 from adaptis.evaluation.run import Evaluator, evaluate, evaluate_folders
 from adaptis.evaluation.segments import sample_truth
-from adaptis.types import TOY_TAXONOMY, PanopticResult, Sample, Segment
+from adaptis.types import TOY_TAXONOMY, Category, PanopticResult, Sample, Segment, Taxonomy
 
 
 def toy_samples(count, seed=0):
@@ -123,3 +126,66 @@ def test_segment_listed_twice_is_refused():
     found = PanopticResult(np.ones((12, 16), np.int32), [Segment(1, 2, True, 1.0, 192)] * 2)
     with pytest.raises(AdaptisError, match='lists segment 1 twice'):
         evaluate([(sample, found)], TOY_TAXONOMY)
+
+
+def test_every_class_by_its_name():
+    truth = result(row((1, 10), (2, 10), (3, 20)), {1: 21, 2: 22, 3: 7})
+    found = result(row((1, 8), (0, 2), (2, 10), (3, 20)), {1: 21, 2: 21, 3: 7})
+    evaluator = Evaluator(TAXONOMY)
+    evaluator.add(0, truth, found)
+    metrics = evaluator.result()
+    classes = metrics['per_class']
+    assert list(classes) == ['sky', 'grass', 'cat', 'dog']
+    assert classes['sky'] == dict(isthing=False, pq=1, sq=1, rq=1, iou=1, ap=pytest.approx(
+        float('nan'), nan_ok=True))
+    # A cat of two found with IoU .8, the other one is a dog: 8 of 20 pixels are rightly cat.
+    assert classes['cat'] == dict(isthing=True, pq=pytest.approx(.8 / 1.5), sq=.8,
+                                  rq=pytest.approx(1 / 1.5), iou=.4, ap=pytest.approx(.7))
+    assert classes['dog'] == dict(isthing=True, pq=0, sq=0, rq=0, iou=0, ap=0)
+    assert all(np.isnan(classes['grass'][k]) for k in ('pq', 'sq', 'rq', 'iou', 'ap'))
+    text = format_metrics(metrics, per_class=True)
+    assert text.startswith(format_metrics(metrics)) and text.splitlines()[-5:] == [
+        'class             PQ      SQ      RQ     IoU      AP',
+        'sky    stuff  100.00  100.00  100.00  100.00       -',
+        'grass  stuff       -       -       -       -       -',
+        'cat    thing   53.33   80.00   66.67   40.00   70.00',
+        'dog    thing    0.00    0.00    0.00    0.00    0.00']
+
+
+def test_classes_of_one_name_are_told_apart():
+    twins = Taxonomy([Category(1, 'bin', False), Category(2, 'bin', True), Category(3, 'x', True)])
+    assert list(Evaluator(twins).result()['per_class']) == ['bin 1', 'bin 2', 'x']
+
+
+def test_semantics_are_those_of_the_semantic_branch_if_there_is_one():
+    truth = result(row((1, 10), (2, 10)), {1: 21, 2: 7})
+    found = result(row((1, 10), (2, 10)), {1: 21, 2: 7})
+    found.semantic = np.array([[2] * 5 + [-1] * 5 + [0] * 10], np.int32)
+    evaluator = Evaluator(TAXONOMY)
+    evaluator.add(0, truth, found)
+    assert evaluator.result()['miou']['per_class'][2] == .5
+    assert evaluator.result()['pq']['All']['pq'] == 1
+    found.semantic = found.semantic[:, :7]
+    with pytest.raises(AdaptisError, match='street: the semantic maps have the sizes'):
+        Evaluator(TAXONOMY).add(0, truth, found, name='street')
+
+
+def test_semantics_of_segments_are_those_of_their_pixels():
+    rng = np.random.default_rng(0)
+    for truth, found, crowd in random_images(5):
+        by_overlap, by_pixel = Evaluator(TAXONOMY), MeanIoU(len(TAXONOMY))
+        by_overlap.add(0, truth, found, crowd)
+        right = semantic_map(truth, TAXONOMY)
+        by_pixel.add(right, semantic_map(found, TAXONOMY))
+        assert_same(by_overlap.semantic.result(), by_pixel.result())
+        right[rng.random(right.shape) < .1] = -1
+        given, by_pixel = Evaluator(TAXONOMY), MeanIoU(len(TAXONOMY))
+        given.add(0, truth, found, crowd, semantic=right)
+        by_pixel.add(right, semantic_map(found, TAXONOMY))
+        assert_same(given.semantic.result(), by_pixel.result())
+
+
+def assert_same(one, other):
+    assert one.keys() == other.keys()
+    for key in one:
+        np.testing.assert_array_equal(one[key], other[key])
