@@ -9,7 +9,7 @@ import pytest
 
 from adaptis.errors import AdaptisError
 from adaptis.files import write_image
-from adaptis.ids import MAX_ID, ids_to_rgb, read_panoptic_png, rgb_to_ids
+from adaptis.ids import MAX_ID, ids_to_rgb, present_ids, read_panoptic_png, rgb_to_ids
 
 IDS = np.array([[0, 1, 255, 256], [65535, 65536, 255 ** 3, MAX_ID]], np.int32)
 
@@ -36,3 +36,12 @@ def test_another_png_is_refused(tmp_path: Path, pixels: np.ndarray, words: str) 
     cv2.imwrite(str(tmp_path / 'p.png'), pixels)
     with pytest.raises(AdaptisError, match='p.png is no panoptic PNG: .*' + words):
         read_panoptic_png(tmp_path / 'p.png')
+
+
+def test_ids_that_occur() -> None:
+    assert present_ids(IDS, 'map').tolist() == sorted(IDS[IDS > 0].tolist())
+    for nothing in (np.zeros((2, 3), np.int32), np.zeros((0, 3), np.int32)):
+        assert present_ids(nothing, 'map').tolist() == []
+    for wrong in (-1, MAX_ID + 1):
+        with pytest.raises(AdaptisError, match=f'map has a segment with id {wrong}:'):
+            present_ids(np.array([[1, wrong]]), 'map')
