@@ -23,9 +23,9 @@ from adaptis.evaluation.report import format_metrics
 from adaptis.evaluation.run import Evaluator, evaluate_folders
 from adaptis.evaluation.shards import WHOLE, Shard
 
-HELP = """Measure PQ, AP and mIoU: of the network of a config, which is a row of a table; of any
-network on any data set (--dataset, --data); on one picture (--image, --ids); or of predictions in
-COCO panoptic format (--gt, --pred)."""
+HELP = """Measure PQ, AP and mIoU of a network or of files.  Say which: CONFIG names data set,
+network and row of a table; --dataset and --data name any data set; --image and --ids one picture;
+--gt and --pred files in COCO panoptic format; --merge what shards have measured."""
 
 SERVERS = {'cityscapes': 'cityscapes-dataset.com', 'vistas': 'eval.ai, Mapillary Vistas',
            'coco': 'codalab.org or eval.ai, COCO panoptic test-dev'}

@@ -11,8 +11,9 @@ import yaml
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike
 
+OWN = 'own'  # an experiment of this project, of which nothing is published
 SOURCES = {'issue': '', 'memory': 'published value to be checked against the paper',
-           'own': 'an experiment of this project: nothing is published'}
+           OWN: ''}
 UNITS = ('percent', 'count')
 
 
@@ -129,15 +130,17 @@ def _names(table: Table) -> list[str]:
 
 def _row_lines(table: Table, row: Row, records: Sequence[Mapping[str, Any]],
                command: Optional[str] = None) -> list[list[str]]:
-    values = [_number(v, c, table.digits, '-' if row.source == 'own' else '?')
-              for v, c in zip(row.published, table.columns)]
-    note = SOURCES.get(row.source or '', 'published value not known here')
-    lines = [[row.name, 'published', *values, note]]
+    lines = []
+    if row.source != OWN:
+        values = [_number(v, c, table.digits) for v, c in zip(row.published, table.columns)]
+        note = SOURCES.get(row.source or '', 'published value not known here')
+        lines.append(['', 'published', *values, note])
     runs = _runs(table, row, records)
     lines += [_measured(run, table) for run in runs]
     if not runs:
         note = f'no run yet: {command}' if command else 'no run yet'
         lines.append(['', 'measured', *['-'] * len(table.columns), note])
+    lines[0][0] = row.name
     return lines
 
 
@@ -166,9 +169,9 @@ def _heading(table: Table) -> str:
         f'{table.paper}, {table.id}'
 
 
-def _number(value: Optional[float], column: Column, digits: int, unknown: str = '?') -> str:
+def _number(value: Optional[float], column: Column, digits: int) -> str:
     if value is None:
-        return unknown
+        return '?'
     return f'{value:.{digits if column.unit == "percent" else 0}f}'
 
 

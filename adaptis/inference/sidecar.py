@@ -19,6 +19,7 @@ from adaptis.types import TOY_TAXONOMY, Category, Taxonomy
 
 KNOWN = {(len(t), t.num_stuff): t for t in (TOY_TAXONOMY, CITYSCAPES_TAXONOMY, COCO_TAXONOMY)}
 """What the classes of a network mean that does not say: by their number and that of stuff."""
+_PRESET_BY_CLASSES = {65: 'vistas', 133: 'coco'}
 
 
 def describe(taxonomy: Taxonomy) -> list[dict[str, Any]]:
@@ -50,9 +51,7 @@ def default_settings(checkpoint: Optional[PathLike]) -> tuple[str, Settings]:
         return 'of its config', inference_settings(stored_config(info['config'], where))
     preset = info.get('dataset')
     if preset not in PRESETS:
-        model = info.get('model')
-        toy = not isinstance(model, dict) or model.get('name', 'adaptis_toy') == 'adaptis_toy'
-        preset = 'toy_v1' if toy else 'cityscapes'
+        preset = _usual_preset(info.get('model'))
     return preset, PRESETS[preset]
 
 
@@ -67,6 +66,13 @@ def find_taxonomy(info: dict[str, Any], num_classes: int, num_stuff: int,
     if (num_classes, num_stuff) in KNOWN:
         return KNOWN[num_classes, num_stuff]
     return _nameless(num_classes, num_stuff)
+
+
+def _usual_preset(model: Any) -> str:
+    """The preset for a network that does not say what it was trained for."""
+    if not isinstance(model, dict) or model.get('name', 'adaptis_toy') == 'adaptis_toy':
+        return 'toy_v1'
+    return _PRESET_BY_CLASSES.get(model.get('num_classes'), 'cityscapes')
 
 
 def _parse(entries: Any, where: PathLike) -> Taxonomy:

@@ -46,6 +46,8 @@ def test_settings_of_a_checkpoint(tmp_path):
     assert default_settings(tmp_path / 'absent.params') == ('toy_v1', PRESETS['toy_v1'])
     city = checkpoint(tmp_path, model={'name': 'adaptis_deeplab'})
     assert default_settings(city) == ('cityscapes', PRESETS['cityscapes'])
+    coco = checkpoint(tmp_path, model={'name': 'adaptis_deeplab', 'num_classes': 133})
+    assert default_settings(coco) == ('coco', PRESETS['coco'])
     coco = checkpoint(tmp_path, model={'name': 'adaptis_deeplab'}, dataset='coco')
     assert default_settings(coco) == ('coco', PRESETS['coco'])
 
