@@ -81,8 +81,8 @@ def check_ids(ids: np.ndarray, what: str) -> None:
 
 def ids_to_rgb(segment_map: np.ndarray) -> np.ndarray:
     """Segment ids (H, W) as the ``uint8`` (H, W, 3) picture of a panoptic PNG."""
-    ids = np.asarray(segment_map, dtype=np.int64)
-    return np.stack([ids & 255, (ids >> 8) & 255, (ids >> 16) & 255], axis=-1).astype(np.uint8)
+    ids = np.ascontiguousarray(segment_map).astype('<i4', copy=False)
+    return ids.view(np.uint8).reshape(*ids.shape, 4)[..., :3].copy()  # its bytes are the channels
 
 
 def rgb_to_ids(picture: np.ndarray) -> np.ndarray:
