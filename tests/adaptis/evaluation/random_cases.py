@@ -83,9 +83,9 @@ def coco_eval_precision(triples, class_agnostic=True, max_detections=None):
     with contextlib.redirect_stdout(io.StringIO()):
         data = [COCO(), COCO()]
         for coco, objects in zip(data, sides):
-            shape = triples[0][0].segment_map.shape
-            coco.dataset = {'images': [{'id': i, 'height': shape[0], 'width': shape[1]}
-                                       for i in range(len(triples))],
+            sizes = [t.segment_map.shape for t, _, _ in triples]
+            coco.dataset = {'images': [{'id': i, 'height': h, 'width': w}
+                                       for i, (h, w) in enumerate(sizes)],
                             'categories': [{'id': c} for c in categories], 'annotations': objects}
             coco.createIndex()
         judge = COCOeval(*data, iouType='segm')

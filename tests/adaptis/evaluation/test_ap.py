@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -10,6 +11,7 @@ from random_cases import coco_eval_precision, disturbed, random_images, scene
 
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.ap import TABLE_1, THRESHOLDS, AveragePrecision, Counts, match_counts
+from adaptis.evaluation.coco import PanopticFolder
 from adaptis.types import PanopticResult, Segment
 
 
@@ -188,6 +190,20 @@ def test_streaming_equals_coco_eval_on_many_objects():
     accumulator = AveragePrecision()
     accumulator.add(0, *triples[0])
     assert accumulator.result()['ap'] == precision[precision > -1].mean() > 0
+
+
+def test_streaming_equals_coco_eval_on_real_images(shared):
+    folder = PanopticFolder(shared / 'coco_sample' / 'panoptic_examples.json')
+    triples, scores = [], AveragePrecision(class_agnostic=False)
+    for index, record in enumerate(folder):
+        moved = PanopticResult(np.roll(record.result.segment_map, 4, axis=1), [
+            replace(s, score=k % 5 / 5) for k, s in enumerate(record.result.segments)])
+        triples.append((record.result, moved, record.crowd))
+        scores.add(index, *triples[-1])
+    categories, precision = coco_eval_precision(triples, class_agnostic=False)
+    result = scores.result()
+    assert result['ap'] == precision[precision > -1].mean() and .2 < result['ap'] < 1
+    assert list(result['per_class']) == categories
 
 
 def test_a_detection_costs_a_few_bytes():
