@@ -1,12 +1,13 @@
 """How fast things are here, each against its plain form in the same run.
 
-    python -m experiments.benchmark [masks click panoptic training variants] [--width 32]
+    python -m experiments.benchmark [masks click panoptic training variants cost] [--width 32]
 
 The plain form is the way of the official code: nothing hybridized, one candidate
 after another, the mirrored image as a second pass, features repeated for every
 point and joined to its coordinates, AdaIN from broadcast operators.  Both forms
 hold the same weights, and the masks that they give are compared.  Times are medians
-over alternating runs; only the ratios carry over to another machine.
+over alternating runs; only the ratios carry over to another machine.  ``cost`` is no comparison:
+it tells what the networks of the tables need (:mod:`experiments.cost`).
 """
 from __future__ import annotations
 
@@ -27,6 +28,7 @@ import numpy as np
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import provenance
 from adaptis.files import atomic_write
+from experiments import cost
 
 CANDIDATES = 30
 
@@ -114,27 +116,56 @@ def main() -> int:
     """Measure what is asked for, each in a process of its own so that peak memory is its own."""
     parser = argparse.ArgumentParser(prog='python -m experiments.benchmark',
                                      description=__doc__.splitlines()[0])
-    parser.add_argument('what', nargs='*', help=f'of {", ".join(MEASURES)}; default: all')
-    parser.add_argument('--width', type=int, default=32, help='channels of the network')
+    known = [*MEASURES, 'cost']
+    parser.add_argument('what', nargs='*', help=f'of {", ".join(known)}; default: all')
+    parser.add_argument('--width', type=int, default=32, help='channels of the toy network')
+    parser.add_argument('--network', nargs='+', metavar='MODEL/BACKBONE',
+                        help=f'of cost; default: {", ".join(cost.NETWORKS)}')
+    parser.add_argument('--size', nargs='+', type=_size, metavar='HxW',
+                        help='of cost; default: 1024x2048 512x512')
+    parser.add_argument('--quick', action='store_true', help='cost measures everything once')
     parser.add_argument('--out', type=Path, help='also write the numbers as JSON')
     args = parser.parse_args()
-    unknown = set(args.what) - set(MEASURES)
+    unknown = set(args.what) - set(known)
     if unknown:
         parser.error(f'there is no measure {", ".join(sorted(unknown))}')
-    results = {}
-    for name in args.what or MEASURES:
-        with _process() as process:
-            try:
-                results[name] = process.submit(_measure, name, args.width).result()
-            except (AdaptisError, concurrent.futures.process.BrokenProcessPool) as error:
-                print(f'benchmark: {name}: {error}', file=sys.stderr)
-                return 1
-        _show(name, results[name])
+    conditions, results = cost.conditions(), {}
+    try:
+        for name in args.what or known:
+            results[name] = _cost(args) if name == 'cost' else _compare(name, args.width)
+    except (AdaptisError, concurrent.futures.process.BrokenProcessPool) as error:
+        print(f'benchmark: {name}: {error}', file=sys.stderr)
+        return 1
     if args.out:
+        record = {'width': args.width, 'results': results, 'conditions': conditions,
+                  **provenance()}
         with atomic_write(args.out) as temporary:
-            temporary.write_text(json.dumps(
-                {'width': args.width, 'results': results, **provenance()}, indent=1) + '\n')
+            temporary.write_text(json.dumps(record, indent=1) + '\n', encoding='utf-8')
     return 0
+
+
+def _compare(name: str, width: int) -> Dict[str, Any]:
+    with _process() as process:
+        result = process.submit(_measure, name, width).result()
+    _show(name, result)
+    return result
+
+
+def _cost(args: argparse.Namespace) -> Dict[str, Any]:
+    rows = {}
+    for task in cost.tasks(args.network, args.size, args.quick):
+        print(f'cost: {task.name}', file=sys.stderr, flush=True)
+        with _process() as process:
+            rows[task.name] = process.submit(task.function, *task.arguments).result()
+    print(cost.table(rows), flush=True)
+    return rows
+
+
+def _size(text: str) -> Tuple[int, int]:
+    height, _, width = text.partition('x')
+    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
+        raise argparse.ArgumentTypeError(f'{text!r} is no HEIGHTxWIDTH')
+    return int(height), int(width)
 
 
 def _process() -> concurrent.futures.ProcessPoolExecutor:
