@@ -97,7 +97,8 @@ class _NetworkImage(EncodedImage):
         self._full, self._size = image.shape[2:], size
         share, self._head = heads
         features, self._queries, semantic, *proposals = net.encoder(image)
-        self._features = share(features)
+        # Adding leaves MXNet's own layout, to which every point would convert oneDNN's again.
+        self._features = share(features) + 0
         prob = mx.nd.softmax(semantic, axis=1).asnumpy()[0]
         prob = self._enlarge(_finite(prob, 'class probabilities'))
         self.stuff_prob, self.things_prob = prob[:net.num_stuff], prob[net.num_stuff:]
