@@ -37,6 +37,7 @@ from scipy.special import expit
 
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
+from panoptic_baselines.initializers import choose_initializers
 from panoptic_baselines.layers.anchors import pyramid_anchors
 from panoptic_baselines.layers.boxes import Size, clip, nonempty, scale
 from panoptic_baselines.layers.fpn import FPN
@@ -128,6 +129,7 @@ class PanopticFPN(HybridBlock):
                 if semantic else None, self.mean, self.std)
             self.box_head = BoxHead(width, num_things, box_channels) if instances else None
             self.mask_head = MaskHead(width, num_things, mask_channels) if instances else None
+        choose_initializers(self)
 
     @property
     def has_instances(self) -> bool:

@@ -1,0 +1,27 @@
+"""What the parameters of a detector are before training, as in the official recipes."""
+from __future__ import annotations
+
+import re
+from typing import Any, List, Tuple
+
+from adaptis.runtime import mx
+
+# Uniform within sqrt(3 / inputs), and normal with deviation sqrt(2 / outputs).
+_XAVIER = mx.init.Xavier('uniform', 'in', 3)
+_MSRA = mx.init.Xavier('gaussian', 'out', 2)
+
+RULES: List[Tuple[str, Any]] = [
+    (r'encoder[.]fpn[.].+|box_head[.]fc\d[.]weight', _XAVIER),
+    (r'encoder[.]rpn[.].+|box_head[.]cls_score[.]weight', mx.init.Normal(0.01)),
+    (r'box_head[.]bbox_pred[.]weight|mask_head[.]predictor[.]weight', mx.init.Normal(0.001)),
+    (r'encoder[.]backbone[.].+|encoder[.]semantic_head[.].+|mask_head[.].+', _MSRA),
+]
+"""Name below the network -> initializer of its weights; the first rule that matches counts."""
+
+
+def choose_initializers(net: Any, rules: List[Tuple[str, Any]] = RULES) -> None:
+    """Let ``net.initialize()`` draw every ``.weight`` as its rule says; biases become 0 anyway."""
+    for name, parameter in net._collect_params_with_prefix().items():
+        found = [init for pattern, init in rules if re.fullmatch(pattern, name)]
+        if name.endswith('.weight') and found:
+            parameter.init = found[0]

@@ -1,0 +1,225 @@
+"""Panoptic FPN as experiments see it: a network, its losses and its predictions."""
+from __future__ import annotations
+
+from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+
+import numpy as np
+
+from adaptis.errors import AdaptisError
+from adaptis.runtime import mx
+from adaptis.types import PanopticResult, Taxonomy
+from panoptic_baselines.batches import DetectionTargets
+from panoptic_baselines.layers.boxes import encode
+from panoptic_baselines.layers.losses import BoxLoss, MaskLoss, RPNLoss, SemanticLoss, TakeAnchors
+from panoptic_baselines.layers.mask_targets import bitmap_targets
+from panoptic_baselines.layers.proposals import BOX_WEIGHTS
+from panoptic_baselines.layers.roi_align import pool_rois
+from panoptic_baselines.layers.sampling import RoITargets, sample_rois
+from panoptic_baselines.predictor import Predictor
+
+UPDATES = ('combined', 'alternate')
+INSTANCE_LOSSES = ('rpn_objectness', 'rpn_boxes', 'classes', 'boxes', 'masks')
+PROPOSALS_PER_LEVEL = 2000   # before suppression; at test time 1000
+
+
+class RoIs(NamedTuple):
+    """What the heads learn from in a step; boxes are one array (N, 4) for each image.
+
+    ``classes`` (R,) and ``deltas`` (R, 4) belong to ``boxes``; ``mask_classes`` (P,) and ``masks``
+    (P, 28, 28) to ``mask_boxes``, which are of the foreground.  There is at least one of each; its
+    class is -1 if there should be none.
+    """
+
+    boxes: List[np.ndarray]
+    classes: np.ndarray
+    deltas: np.ndarray
+    mask_boxes: List[np.ndarray]
+    mask_classes: np.ndarray
+    masks: np.ndarray
+
+
+class PanopticFPNSystem:
+    """Losses and predictions of a ``PanopticFPN``; of either branch alone if it has no other.
+
+    Parameters
+    ----------
+    net : an initialised network
+    taxonomy : what its classes mean
+    instance_weight, semantic_weight : lambda_i and lambda_s (section 3.2)
+    updates : 'combined' learns both branches in every step; 'alternate' the instances in even and
+        the semantics in odd ones (table 3c), for which ``begin_step`` tells the step
+    rois, foreground : RoIs per image that the heads learn from, and the most of them on objects
+    frozen_stages : how much of the backbone keeps its weights: 2 = stem and res2
+    hybridize : train through cached graphs
+
+    Raises AdaptisError for a choice that does not exist or a number out of range.
+    """
+
+    host_keys = 'boxes', 'classes', 'instances'
+
+    def __init__(self, net: Any, taxonomy: Taxonomy, *, instance_weight: float = 1.0,
+                 semantic_weight: float = 0.5, updates: str = 'combined', rois: int = 512,
+                 foreground: float = 0.25, frozen_stages: int = 2, hybridize: bool = False):
+        if updates not in UPDATES:
+            raise AdaptisError(f'There is no way "{updates}" to update the branches: '
+                               f'choose one of {list(UPDATES)}.')
+        if updates == 'alternate' and not (net.has_instances and net.has_semantic):
+            raise AdaptisError('Updates can alternate between two branches only, '
+                               'and the network has one.')
+        _demand('instance_weight', instance_weight, 0, float('inf'))
+        _demand('semantic_weight', semantic_weight, 0, float('inf'))
+        _demand('rois', rois, 1, float('inf'))
+        _demand('foreground', foreground, 0, 1)
+        self.net, self.taxonomy = net, taxonomy
+        self._weights = {'instances': instance_weight, 'semantic': semantic_weight}
+        self._alternates, self._step = updates == 'alternate', None
+        self._rois = dict(count=rois, share=foreground)
+        self._take_anchors, self._rpn_loss = TakeAnchors(), RPNLoss()
+        self._box_loss, self._mask_loss = BoxLoss(net.num_things), MaskLoss()
+        self._semantic_loss = SemanticLoss()
+        self._foreground = 0.0
+        net.encoder.backbone.freeze(frozen_stages)
+        for block in (net, self._take_anchors, self._rpn_loss, self._box_loss, self._mask_loss,
+                      self._semantic_loss):
+            block.hybridize(hybridize)
+
+    def targets(self) -> DetectionTargets:
+        """What makes batches for ``losses`` of samples; picklable."""
+        return DetectionTargets(self.taxonomy, self.net.merge_things, self.net.has_instances,
+                                self.net.anchor_sizes)
+
+    def begin_step(self, step: int) -> None:
+        """Tell which step the next ``losses`` belong to."""
+        self._step = step
+
+    def losses(self, batch: Dict[str, Any]) -> Dict[str, Any]:
+        """Weighted losses of a batch (see ``DetectionTargets``), inside ``autograd.record``.
+
+        Scalars, means over the images: 'rpn_objectness', 'rpn_boxes', 'classes', 'boxes', 'masks'
+        and 'semantic', as far as the network has the branches.  What is sampled is drawn from
+        ``numpy.random``.
+        """
+        maps = self.net(paint_padding(batch['image'], batch['sizes'], self.net.mean))
+        weights, losses = self._branch_weights(), {}
+        if self.net.has_instances:
+            found = (*self._anchor_losses(maps, batch),
+                     *self.roi_losses(maps.features, self.sample(maps, batch)))
+            losses = {name: loss * weights['instances']
+                      for name, loss in zip(INSTANCE_LOSSES, found)}
+        if self.net.has_semantic:
+            losses['semantic'] = (self._semantic_loss(maps.semantic, batch['semantic'])
+                                  * weights['semantic'])
+        return losses
+
+    def _branch_weights(self) -> Dict[str, float]:
+        if not self._alternates:
+            return self._weights
+        if self._step is None:
+            raise ValueError('updates alternate, so begin_step must be called before losses')
+        # A weight of 0 and not a loss left out: the optimizer's momentum goes on all the same.
+        turn = 'semantic' if self._step % 2 else 'instances'
+        return {branch: weight * (branch == turn) for branch, weight in self._weights.items()}
+
+    def _anchor_losses(self, maps: Any, batch: Dict[str, Any]) -> Tuple[Any, Any]:
+        logits, deltas = self._take_anchors(batch['anchor_index'], *maps.rpn_logits,
+                                            *maps.rpn_deltas)
+        return self._rpn_loss(logits, deltas, batch['anchor_labels'], batch['anchor_deltas'])
+
+    def sample(self, maps: Any, batch: Dict[str, Any]) -> RoIs:
+        """Choose RoIs of the network's proposals, without gradient."""
+        sizes, boxes, classes, instances = (
+            _numpy(batch[key]) for key in ('sizes', 'boxes', 'classes', 'instances'))
+        proposals = self.net.propose(maps, sizes.astype(int).tolist(),
+                                     per_level=PROPOSALS_PER_LEVEL)
+        objects = [of_image[kinds >= 0] for of_image, kinds in zip(boxes, classes)]
+        chosen = [sample_rois(found.boxes, gt_boxes, kinds[kinds >= 0].astype(np.int64),
+                              self.net.num_things, np.random, **self._rois)
+                  for found, gt_boxes, kinds in zip(proposals, objects, classes)]
+        return collect(chosen, objects, instances, self.net.num_things)
+
+    def roi_losses(self, features: Sequence[Any], rois: RoIs) -> Tuple[Any, Any, Any]:
+        """Losses of classes, boxes and masks of given RoIs."""
+        def put(array: np.ndarray) -> Any:
+            return mx.nd.array(array, ctx=features[0].context, dtype='float32')
+        self._foreground = float((rois.mask_classes >= 0).sum() / max(1, len(rois.classes)))
+        logits, deltas = self.net.box_head(pool_rois(features[:4], rois.boxes, 7))
+        classes, boxes = self._box_loss(logits, deltas, put(rois.classes), put(rois.deltas))
+        mask_classes = put(rois.mask_classes)
+        masks = self.net.mask_head(pool_rois(features[:4], rois.mask_boxes, 14), mask_classes)
+        return classes, boxes, self._mask_loss(masks, mask_classes, put(rois.masks))
+
+    def metrics(self) -> Dict[str, float]:
+        """Share of the last step's RoIs that lay on objects."""
+        return {'foreground': self._foreground} if self.net.has_instances else {}
+
+    def parameters(self) -> Any:
+        """What is trained; weights decay, but not those of norms."""
+        everything = self.net.collect_params()
+        chosen = mx.gluon.ParameterDict(everything.prefix)
+        chosen.update({k: p for k, p in everything.items() if p.grad_req != 'null'})
+        for name, parameter in self.net._collect_params_with_prefix().items():
+            if name.endswith(('.gamma', '.beta')):
+                parameter.wd_mult = 0.0
+        return chosen
+
+    def state(self) -> Dict[str, float]:
+        """Nothing: the next step does not depend on those before."""
+        return {}
+
+    def load_state(self, state: Dict[str, float]) -> None:
+        """Take over what ``state`` gave."""
+
+    def predict(self, image: np.ndarray, settings: Any = 'coco') -> PanopticResult:
+        """Panoptic segmentation of an RGB ``uint8`` (H, W, 3) image, at its size.
+
+        For ``settings`` see ``Predictor``; for many images make one of those instead.
+        """
+        return Predictor(self.net, self.taxonomy, settings).predict(image)
+
+
+def collect(chosen: Sequence[RoITargets], objects: Sequence[np.ndarray], instances: np.ndarray,
+            background: int) -> RoIs:
+    """Targets of the RoIs of all images together; ``instances`` (B, H, W) has object g as g + 1."""
+    boxes, deltas, mask_boxes, masks = [], [], [], []
+    for rois, gt_boxes, id_map in zip(chosen, objects, instances):
+        count = int((rois.classes < background).sum())   # the foreground comes first
+        wanted = np.zeros_like(rois.boxes)
+        wanted[:count] = encode(rois.boxes[:count], gt_boxes[rois.gt[:count]], BOX_WEIGHTS)
+        boxes.append(rois.boxes)
+        deltas.append(wanted)
+        mask_boxes.append(rois.boxes[:count])
+        masks.append(bitmap_targets(id_map, rois.gt[:count] + 1, rois.boxes[:count]))
+    classes = np.concatenate([rois.classes for rois in chosen])
+    return fill(RoIs(boxes, classes, np.concatenate(deltas), mask_boxes,
+                     classes[classes < background], np.concatenate(masks)))
+
+
+def fill(rois: RoIs) -> RoIs:
+    """The same, with one RoI of class -1 where there is none, as no layer takes empty arrays."""
+    some = [np.float32([[0, 0, 1, 1]]), *rois.boxes[1:]]
+    if not len(rois.classes):
+        rois = rois._replace(boxes=some, classes=np.array([-1]), deltas=np.zeros((1, 4)))
+    if not len(rois.mask_classes):
+        rois = rois._replace(mask_boxes=[some[0], *rois.mask_boxes[1:]],
+                             mask_classes=np.array([-1]), masks=np.zeros((1, 28, 28)))
+    return rois
+
+
+def paint_padding(image: Any, sizes: Any, colour: Sequence[float]) -> Any:
+    """Images (B, 3, H, W) whose pixels beyond ``sizes`` (B, 2) have the given colour."""
+    rows, columns = (mx.nd.broadcast_lesser(
+        mx.nd.contrib.arange_like(image, axis=axis).reshape((1, -1)),
+        mx.nd.slice_axis(sizes, axis=1, begin=axis - 2, end=axis - 1)) for axis in (2, 3))
+    inside = mx.nd.batch_dot(rows.expand_dims(2), columns.expand_dims(1)).expand_dims(1)
+    colour = mx.nd.array(colour, ctx=image.context).reshape((1, 3, 1, 1))
+    return mx.nd.where(mx.nd.broadcast_like(inside, image), image,
+                       mx.nd.broadcast_like(colour, image))
+
+
+def _numpy(array: Any) -> np.ndarray:
+    return array if isinstance(array, np.ndarray) else array.asnumpy()
+
+
+def _demand(name: str, value: Any, least: float, most: float) -> None:
+    if not isinstance(value, (int, float)) or not least <= value <= most:
+        raise AdaptisError(f'{name} is {value!r}: it must be a number from {least:g} to {most:g}.')

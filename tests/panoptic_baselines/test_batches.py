@@ -1,0 +1,88 @@
+"""Annotated images -> batches of a detector."""
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+
+from adaptis.types import Category, Sample, Taxonomy
+from panoptic_baselines.batches import DetectionTargets, boxes_of
+from panoptic_baselines.layers.anchors import pyramid_anchors
+from panoptic_baselines.layers.boxes import decode, pairwise_iou
+
+TAXONOMY = Taxonomy([Category(1, 'sky', False), Category(2, 'road', False),
+                     Category(3, 'car', True), Category(4, 'man', True)])
+
+
+def sample(height=40, width=50, **changes):
+    instances = np.zeros((height, width), np.int32)
+    instances[5:25, 10:30] = 1000
+    instances[20:30, 25:45] = 7      # covers a part of the other
+    instances[0:3, 0:3] = 9
+    semantic = np.zeros((height, width), np.int32)
+    semantic[instances == 1000], semantic[instances == 7], semantic[30:] = 3, 2, -1
+    fields = dict(image=np.full((height, width, 3), 7, np.uint8), instances=instances,
+                  classes={1000: 3, 7: 2, 9: 2}, semantic=semantic, ignored=frozenset([9]))
+    return Sample(**{**fields, **changes})
+
+
+def make(*samples, **options):
+    rngs = [np.random.default_rng(i) for i in range(len(samples))]
+    return DetectionTargets(TAXONOMY, **options)(samples, rngs)
+
+
+def test_a_batch_by_hand():
+    batch = make(sample(), sample(20, 80, instances=np.zeros((20, 80), np.int32),
+                                  semantic=np.ones((20, 80), np.int32)))
+    assert batch['image'].shape == (2, 3, 64, 96) and batch['image'].dtype == np.uint8
+    assert batch['sizes'].tolist() == [[40, 50], [20, 80]]
+    np.testing.assert_array_equal(batch['boxes'], [[[25, 20, 45, 30], [10, 5, 30, 25]],
+                                                   np.zeros((2, 4))])
+    assert batch['classes'].tolist() == [[0, 1], [-1, -1]]
+    assert batch['instances'][0, 28, 40] == 1 and batch['instances'][0, 6, 11] == 2
+    assert batch['instances'][0, 1, 1] == 0     # ignored
+    assert batch['semantic'][0, 6, 11] == 0     # some thing
+    assert batch['semantic'][0, 4, 4] == 1 and batch['semantic'][1, 4, 4] == 2
+    for inside in ((35, 4), (50, 4), (4, 60)):
+        assert batch['semantic'][0][inside] == -1
+    assert not batch['image'][0, :, 40:].any() and (batch['image'][0, :, :40, :50] == 7).all()
+
+
+def test_anchors_lead_to_the_objects():
+    batch = make(sample(), anchor_sizes=(8, 16, 32, 64, 128), anchors=64)
+    shapes = [(16, 16), (8, 8), (4, 4), (2, 2), (1, 1)]
+    anchors = np.concatenate(pyramid_anchors(shapes, (8, 16, 32, 64, 128)))
+    positive = batch['anchor_labels'][0] == 1
+    assert 0 < positive.sum() <= 32 and (batch['anchor_labels'][0] >= 0).all()
+    reached = decode(batch['anchor_deltas'][0], anchors[batch['anchor_index'][0]])[positive]
+    assert pairwise_iou(reached, batch['boxes'][0]).max(axis=1).min() > 0.999
+
+
+def test_the_semantic_branch_alone_with_all_classes():
+    batch = make(sample(), instances=False, merge_things=False)
+    assert set(batch) == {'image', 'sizes', 'semantic'}
+    assert batch['semantic'][0, 6, 11] == 3 and batch['semantic'][0, 35, 0] == -1
+
+
+def test_few_anchors_are_filled_up():
+    batch = make(sample(1, 1, instances=np.zeros((1, 1), np.int32)), anchors=2000)
+    assert batch['anchor_labels'].shape == (1, 2000)
+    assert set(batch['anchor_labels'][0]) == {0, -1}
+    assert batch['boxes'].shape == (1, 1, 4) and batch['classes'].tolist() == [[-1]]
+
+
+def test_boxes_of_objects():
+    instances = np.zeros((6, 7), np.int32)
+    instances[2, 3] = 1
+    instances[0, 6], instances[5, 0] = 2, 2
+    np.testing.assert_array_equal(boxes_of(instances, 2), [[3, 2, 4, 3], [0, 0, 7, 6]])
+    assert boxes_of(instances * 0, 0).shape == (0, 4)
+
+
+def test_data_workers_do_not_import_mxnet():
+    code = ('import sys, panoptic_baselines.batches\n'
+            'assert not {"mxnet", "gluoncv"} & set(sys.modules)')
+    subprocess.run([sys.executable, '-c', code], check=True)
+    assert pickle.loads(pickle.dumps(DetectionTargets(TAXONOMY))).anchors == 256
