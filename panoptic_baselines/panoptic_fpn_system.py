@@ -15,6 +15,7 @@ from panoptic_baselines.layers.mask_targets import bitmap_targets
 from panoptic_baselines.layers.proposals import BOX_WEIGHTS
 from panoptic_baselines.layers.roi_align import pool_rois
 from panoptic_baselines.layers.sampling import RoITargets, sample_rois
+from panoptic_baselines.optimizer import TorchSGD  # noqa: F401  (registers 'torchsgd')
 from panoptic_baselines.predictor import Predictor
 
 UPDATES = ('combined', 'alternate')
@@ -126,11 +127,18 @@ class PanopticFPNSystem:
         return self._rpn_loss(logits, deltas, batch['anchor_labels'], batch['anchor_deltas'])
 
     def sample(self, maps: Any, batch: Dict[str, Any]) -> RoIs:
-        """Choose RoIs of the network's proposals, without gradient."""
+        """Choose RoIs of the network's proposals, without gradient.
+
+        Raises AdaptisError if the network has diverged.
+        """
         sizes, boxes, classes, instances = (
             _numpy(batch[key]) for key in ('sizes', 'boxes', 'classes', 'instances'))
-        proposals = self.net.propose(maps, sizes.astype(int).tolist(),
-                                     per_level=PROPOSALS_PER_LEVEL)
+        try:
+            proposals = self.net.propose(maps, sizes.astype(int).tolist(),
+                                         per_level=PROPOSALS_PER_LEVEL)
+        except AdaptisError as error:   # which would blame the checkpoint
+            raise AdaptisError('The outputs of the network became infinite: lower the learning '
+                               'rate; the checkpoints written before are untouched.') from error
         objects = [of_image[kinds >= 0] for of_image, kinds in zip(boxes, classes)]
         chosen = [sample_rois(found.boxes, gt_boxes, kinds[kinds >= 0].astype(np.int64),
                               self.net.num_things, np.random, **self._rois)

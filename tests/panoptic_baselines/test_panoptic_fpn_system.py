@@ -4,11 +4,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from adaptis.engine.steps import prepare_gradients, seed_everything, train_step
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
 from adaptis.types import Category, Sample, Taxonomy
 from panoptic_baselines.layers.sampling import RoITargets
-from panoptic_baselines.optimizer import TorchSGD
 from panoptic_baselines.panoptic_fpn import PanopticFPN
 from panoptic_baselines.panoptic_fpn_system import (
     PanopticFPNSystem,
@@ -88,22 +88,28 @@ def test_every_loss_reaches_every_parameter_and_a_graph_gives_the_same(batch):
                                    + 1e-7, rtol=1e-2)
 
 
-def test_it_learns(batch):
+def test_it_learns_by_the_steps_of_the_engine():
     system = make_system({'norm_layer': 'BatchNorm'}, frozen_stages=0, hybridize=True)
-    trainer = mx.gluon.Trainer(system.parameters(),
-                               TorchSGD(learning_rate=0.01, momentum=0.9, wd=1e-4))
+    trainer = mx.gluon.Trainer(system.parameters(), 'torchsgd', update_on_kvstore=False,
+                               optimizer_params={'learning_rate': 0.01, 'wd': 1e-4})
+    prepare_gradients(trainer, accumulate=True)
+    rngs = [np.random.default_rng(i) for i in range(2)]
+    batch = system.targets()([scene(), scene(50, 40, ((5, 5, 45, 36, 3),))], rngs)
     history = []
     for step in range(6):
-        np.random.seed(step)
-        with mx.autograd.record():
-            losses = system.losses(batch)
-            total = sum(losses.values())
-        total.backward()
-        trainer.step(1)
-        history.append({name: loss.asscalar() for name, loss in losses.items()})
+        seed_everything(0, 0, step)
+        history.append(train_step(system, trainer, batch, [mx.cpu()], pieces=2))
     for name in ('rpn_objectness', 'classes', 'masks', 'semantic'):
         assert history[-1][name] < 0.95 * history[0][name], name
     assert history[-1]['semantic'] < 0.3 * history[0]['semantic']
+    assert set(system.metrics()) == {'foreground'} and 0 < system.metrics()['foreground'] <= 0.25
+
+
+def test_a_network_that_diverged_says_so(batch):
+    system = make_system()
+    system.net.encoder.rpn.objectness_logits.bias.data()[:] = np.nan
+    with pytest.raises(AdaptisError, match='lower the learning rate'):
+        learn(system, batch)
 
 
 @pytest.mark.parametrize('options', [
