@@ -1,19 +1,15 @@
 """The whole algorithm with the network, against the official get_panoptic_segmentation."""
 from __future__ import annotations
 
-import importlib.util
 import json
 
 import numpy as np
 import pytest
 
-from adaptis.convert.names import map_names
 from adaptis.inference.greedy import search_proposals
 from adaptis.inference.predictor import Predictor
 from adaptis.inference.settings import Settings
-from adaptis.model import get_model
-from adaptis.model.zoo import set_parameters
-from adaptis.runtime import mx
+from tests.adaptis.model.golden import official_net
 
 WIDTHS = {'toy_w8': 8, 'toy': 32}
 CASES = [('toy_w8', 'proposals_96x96'), ('toy_w8', 'proposals_101x83'),
@@ -26,19 +22,11 @@ SEED = 7  # of the official runs
 @pytest.fixture(scope='module')
 def networks(parity_root):
     """Official networks by name, built when first asked for."""
-    spec = importlib.util.spec_from_file_location('kit_weights', parity_root / 'weights.py')
-    weights = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(weights)
     built = {}
 
     def get(name):
         if name not in built:
-            arrays = weights.load(parity_root / 'adaptis' / name / 'names.json')
-            mapped, unknown = map_names(arrays)
-            assert not unknown
-            net = get_model('adaptis_toy', width=WIDTHS[name], official=True)
-            net.initialize()
-            set_parameters(net, {mapped[k]: mx.nd.array(v) for k, v in arrays.items()}, name)
+            net = official_net(parity_root, name, 'adaptis_toy', width=WIDTHS[name])
             net.hybridize()
             built[name] = net
         return built[name]

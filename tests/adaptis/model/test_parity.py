@@ -1,32 +1,13 @@
 """The toy network against the official one's tensors, tap by tap."""
 from __future__ import annotations
 
-import importlib.util
-
 import numpy as np
 import pytest
 
-from adaptis.convert.names import map_names
-from adaptis.model import get_model
 from adaptis.runtime import mx
+from tests.adaptis.model.golden import official_net
 
 WIDTHS = {'toy': 32, 'toy_w8': 8}
-
-
-def official_net(parity_root, folder: str):
-    """Our network with the official weights of a golden case."""
-    spec = importlib.util.spec_from_file_location('golden_weights', parity_root / 'weights.py')
-    weights = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(weights)
-    arrays = weights.load(parity_root / 'adaptis' / folder / 'names.json')
-    net = get_model('adaptis_toy', width=WIDTHS[folder], official=True)
-    net.initialize()
-    parameters = net._collect_params_with_prefix()
-    mapped, unknown = map_names(arrays)
-    assert not unknown and set(mapped.values()) == set(parameters)
-    for official, ours in mapped.items():
-        parameters[ours].set_data(mx.nd.array(arrays[official]))
-    return net
 
 
 @pytest.fixture(scope='module', params=sorted(WIDTHS))
@@ -36,7 +17,7 @@ def folder(request):
 
 @pytest.fixture(scope='module')
 def net(parity_root, folder):
-    return official_net(parity_root, folder)
+    return official_net(parity_root, folder, 'adaptis_toy', width=WIDTHS[folder])
 
 
 @pytest.fixture(scope='module', params=['96x96', '101x83'])
