@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, List, NamedTuple, Sequence, Tuple
 
+import cv2
 import numpy as np
 from scipy import sparse
 
@@ -65,7 +66,7 @@ class SparsePooling(mx.autograd.Function):
         pixels = np.concatenate([_pixels_first(f.asnumpy()) for f in features])
         pooled = (self._matrix @ pixels).reshape(-1, size[0] * size[1], pixels.shape[1])
         pooled = np.ascontiguousarray(pooled.transpose(0, 2, 1))
-        return mx.nd.array(pooled.reshape(pooled.shape[:2] + size), dtype='float32')
+        return mx.nd.from_numpy(pooled.reshape(pooled.shape[:2] + size))
 
     def backward(self, gradient):
         flat = gradient.asnumpy().reshape(gradient.shape[:2] + (-1,))
@@ -155,8 +156,9 @@ def _ranges(begin: np.ndarray, count: np.ndarray) -> np.ndarray:
 
 
 def _pixels_first(feature: np.ndarray) -> np.ndarray:
-    b, c = feature.shape[:2]
-    return np.ascontiguousarray(feature.reshape(b, c, -1).transpose(0, 2, 1)).reshape(-1, c)
+    """(B, C, h, w) -> (B * h * w, C); OpenCV is the fastest at that."""
+    planes = feature.reshape(*feature.shape[:2], -1)
+    return np.concatenate([cv2.transpose(image) for image in planes])
 
 
 def _pool_by_operator(features: Sequence[Any], rois: np.ndarray, levels: np.ndarray, size: int,
