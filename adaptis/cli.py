@@ -43,8 +43,11 @@ def main(argv: Optional[List[str]] = None) -> int:
         if (error.name or '').split('.')[0] in _OWN_PACKAGES:
             raise
         return _tell(f'adaptis {name}: {_import_sentence(error)}')
-    except MemoryError:
-        return _tell(f'adaptis {name}: not enough memory: use smaller images or batches.')
+    except (MemoryError, RuntimeError) as error:
+        if not _is_lack_of_memory(error):
+            raise
+        return _tell(f'adaptis {name}: not enough memory: use smaller images, crops or batches, '
+                     'or learn batches in pieces (micro_batch).')
     except OSError as error:
         if error.errno not in _MACHINE_ERRORS:
             raise
@@ -88,6 +91,13 @@ def _run(name: str, rest: List[str]) -> int:
     status = command.run(parser.parse_args(rest))
     sys.stdout.flush()   # here, so that a closed pipe or a full disk is still caught
     return status
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    """Whether memory lacks, of the machine or of a device (MXNet tells so in words alone)."""
+    words = str(error).lower()
+    return isinstance(error, MemoryError) or type(error).__name__ == 'MXNetError' and any(
+        sign in words for sign in ('out of memory', 'failed to allocate', 'bad_alloc'))
 
 
 def _import_sentence(error: ImportError) -> str:

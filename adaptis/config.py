@@ -66,7 +66,6 @@ class StageConfig:
     max_side: Optional[int] = None         # and to no more than this longer one
     empty_crop_prob: float = 1.0           # chance to keep a part that shows no object
     full_size_steps: int = 0               # but from whole images in the last steps
-    precision: str = 'float32'             # or amp: half precision where MXNet offers it
     system: Dict[str, Any] = field(default_factory=dict)  # arguments of AdaptISSystem
 
     @property
@@ -105,6 +104,7 @@ class TrainConfig:
     instances: StageConfig
     proposals: Optional[StageConfig] = None
     seed: int = 0
+    precision: str = 'float32'               # or amp: half precision where MXNet has it
     workers: int = 2
     log_every: int = 20                    # steps; 0 = never
     pictures_every: int = 1000             # steps; 0 = none
@@ -284,6 +284,9 @@ def _suggest(key: str, known: Mapping[str, Any]) -> str:
 def _check(config: TrainConfig, path: str) -> None:
     if not isinstance(config.model.get('name'), str):
         raise AdaptisError(f'{path}: the key model.name is missing.')
+    if config.precision not in PRECISIONS:
+        raise AdaptisError(f'{path}: precision must be one of {", ".join(PRECISIONS)}, '
+                           f'not {config.precision}.')
     _check_least(config, _LEAST, f'{path}: ')
     for name in ('instances', 'proposals'):
         stage = getattr(config, name)
@@ -297,9 +300,6 @@ def _check_stage(stage: StageConfig, where: str) -> None:
     _check_least(stage, _LEAST_OF_STAGE, f'{where}.')
     if stage.batch_size % (stage.micro_batch or 1):
         raise AdaptisError(f'{where}.micro_batch must divide batch_size.')
-    if stage.precision not in PRECISIONS:
-        raise AdaptisError(f'{where}.precision must be one of {", ".join(PRECISIONS)}, '
-                           f'not {stage.precision}.')
     if stage.empty_crop_prob > 1 or stage.ignore_object_prob + stage.background_prob > 1:
         raise AdaptisError(f'{where}.empty_crop_prob must be at most 1, and so must '
                            'ignore_object_prob and background_prob together.')

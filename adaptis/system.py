@@ -71,7 +71,7 @@ class AdaptISSystem:
             return {'proposals': self._learn_proposals(batch)}
         instances, semantic, _ = self._masks(batch)
         self._watch(instances, batch['instances'])
-        semantic = self.net.upsample(semantic, batch['image'])
+        semantic = self.net.upsample(_float32(semantic), batch['image'])
         return {'instances': self._instance_loss(instances, batch['instances']).mean(),
                 'semantic': self._semantic_loss(semantic, batch['semantic']).mean()
                 * self._semantic_weight}
@@ -81,14 +81,14 @@ class AdaptISSystem:
         with mx.autograd.pause(train_mode=False):
             instances, _, features = self._masks(batch)
         logits = net.sample_proposals(net.encoder.proposals(features), batch['points'])
-        return self._proposal_loss(logits, instances, batch['instances'],
+        return self._proposal_loss(_float32(logits), instances, batch['instances'],
                                    len(batch['image'])).mean()
 
     def _masks(self, batch: Dict[str, Any]) -> Tuple[Any, Any, Any]:
         """Instance logits at the images' size, semantic logits and features at the network's."""
         features, query_map, semantic = self._encoder(batch['image'])
         instances = self.net.point_head(features, query_map, batch['points'])
-        return self.net.upsample(instances, batch['image']), semantic, features
+        return self.net.upsample(_float32(instances), batch['image']), semantic, features
 
     def _watch(self, instances: Any, labels: Any) -> None:
         """Let the running IoU see these masks, once the device has computed them.
@@ -141,6 +141,11 @@ class AdaptISSystem:
         predictor = Predictor(self.net, **settings)
         predictor.set_image(image)
         return predictor.panoptic()
+
+
+def _float32(logits: Any) -> Any:
+    """Losses are taken in float32, whatever the network computed in (``engine.precision``)."""
+    return logits.astype('float32', copy=False)
 
 
 def _demand_number(name: str, value: Any, most: float) -> None:

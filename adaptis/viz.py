@@ -126,12 +126,13 @@ def contact_sheet(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str] = 
 
 
 def result_row(image: np.ndarray, result: PanopticResult, proposals: Optional[np.ndarray] = None,
-               truth: Optional[np.ndarray] = None) -> list[np.ndarray]:
+               truth: Optional[np.ndarray] = None,
+               taxonomy: Optional[Taxonomy] = None) -> list[np.ndarray]:
     """One row of a contact sheet: image, proposal map, found objects, true ones (id mask)."""
     row = [image]
     if proposals is not None:
         row.append(heat(proposals))
-    row.append(overlay_panoptic(image, result))
+    row.append(overlay_panoptic(image, result, taxonomy))
     if truth is not None:
         row.append(overlay_instances(image, truth))
     return row

@@ -5,8 +5,9 @@ import argparse
 import inspect
 import json
 from pathlib import Path
-from typing import Any, Callable, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
+from adaptis.commands.rows import beside_published, check_row, row_of, run_name
 from adaptis.config import StageConfig, TrainConfig, inference_settings, load_config
 from adaptis.errors import AdaptisError
 
@@ -18,7 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', type=Path, help='for instance experiments/toy_v1_cpu.yaml')
     parser.add_argument('--resume', action='store_true',
                         help='go on from the newest checkpoint of the output folder')
-    parser.add_argument('--output', type=Path, help='default: runs/<name of the config>')
+    parser.add_argument('--output', type=Path, help='default: runs/<name of the config>, e.g. '
+                                                   'runs/coco_r50 for experiments/coco/r50.yaml')
     parser.add_argument('--ctx', default='auto', help='auto, cpu, gpu or gpu:0,1 (default: auto)')
     parser.add_argument('--kvstore', default='device',
                         help='how gradients are added up: device, local, nccl, dist_sync or '
@@ -32,12 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train and evaluate; 0 when done, 130 after Ctrl-C, 143 after SIGTERM."""
     config = load_config(args.config, _overrides(args))
-    output = args.output or Path('runs') / args.config.stem
+    check_row(config, args.config)
+    output = args.output or Path('runs') / run_name(args.config)
     _check_output(output, args.resume)
     from adaptis.engine.stopping import Stopped
     from adaptis.engine.trainer import fit
-    job = _prepare(config, output, args)
-    start = _resume(job, config) if args.resume else None
+    start = _find_start(output, config, args)
+    job = _prepare(config, output, args, resumed=start is not None)
+    if start is not None:
+        _resume(job, start)
     try:
         fit(job, start)
     except Stopped as stopped:
@@ -66,21 +71,36 @@ def _check_output(output: Path, resume: bool) -> None:
                            '--output.')
 
 
-def _prepare(config: TrainConfig, output: Path, args: argparse.Namespace) -> Any:
-    from adaptis.data.toy import ToyDataset
+def _find_start(output: Path, config: TrainConfig, args: argparse.Namespace) -> Optional[Any]:
+    """The checkpoint to go on from, if that was asked for and there is one."""
+    if not args.resume:
+        return None
+    from adaptis.engine.checkpoint import CheckpointFolder
+    from adaptis.engine.resuming import check_same_run, named_keys
+    start = CheckpointFolder(output / 'checkpoints').latest()
+    if start is None:
+        print(f'{output} holds no checkpoint yet: starting anew.')
+    else:
+        check_same_run(start, config, named_keys(_overrides(args)))
+    return start
+
+
+def _prepare(config: TrainConfig, output: Path, args: argparse.Namespace, resumed: bool) -> Any:
     from adaptis.engine.distributed import open_store
     from adaptis.engine.steps import seed_everything
     from adaptis.engine.trainer import Run
     from adaptis.engine.validation import PointValidation, Preview
     from adaptis.runtime import context
-    train = ToyDataset(config.data.root, config.data.split)
-    held_out = ToyDataset(config.data.root, config.data.val_split)
+    settings = inference_settings(config)
+    train, held_out = _open_data(config)
     contexts = context(args.ctx)
     kvstore = open_store(args.kvstore)
+    if config.precision == 'amp':
+        _enable_half(contexts)
     seed_everything(config.seed, 0, 0)
-    net = _build_net(config, contexts)
-    validation = PointValidation(held_out, config.validation, contexts[0])
-    preview = Preview(held_out, inference_settings(config))
+    net = _build_net(config, contexts, train.taxonomy, resumed)
+    validation = PointValidation(held_out, config.validation, contexts[0], settings)
+    preview = Preview(held_out, settings)
     return Run(config=config, net=net, make_system=_system_maker(net, config), dataset=train,
                held_out=held_out, folder=output, contexts=contexts, kvstore=kvstore,
                workers=config.workers, validate=lambda: validation(net),
@@ -88,13 +108,58 @@ def _prepare(config: TrainConfig, output: Path, args: argparse.Namespace) -> Any
                world=getattr(kvstore, 'num_workers', 1))
 
 
-def _build_net(config: TrainConfig, contexts: List[Any]) -> Any:
+def _open_data(config: TrainConfig) -> Tuple[Any, Any]:
+    """What to learn from and what to validate on; AdaptisError if anything about them is wrong."""
+    from adaptis.data import check
+    from adaptis.data.datasets import missing, open_dataset
+    data = config.data
+    absent = missing(data.dataset, data.root)
+    if absent:
+        raise AdaptisError(absent)
+    train, held_out = (open_dataset(data.dataset, data.root, split)
+                       for split in (data.split, data.val_split))
+    for dataset, key in ((train, 'split'), (held_out, 'val_split')):
+        if dataset.annotations is None:
+            raise AdaptisError(f'The split "{getattr(data, key)}" of {data.root} has no ground '
+                               f'truth: choose another data.{key}.')
+        check.quick(dataset)
+    difference = check.compare_categories([train, held_out])
+    if difference:
+        raise AdaptisError(difference)
+    return train, held_out
+
+
+def _enable_half(contexts: List[Any]) -> None:
+    from adaptis.engine.precision import enable
+    print(f'Training steps compute in {enable(contexts)} where MXNet takes it for safe.')
+
+
+def _build_net(config: TrainConfig, contexts: List[Any], taxonomy: Any, resumed: bool) -> Any:
     from adaptis.model import get_model
     from adaptis.runtime import mx
-    arguments = {key: value for key, value in config.model.items() if key != 'name'}
-    net = get_model(config.model['name'], **arguments)
+    arguments = {'num_classes': len(taxonomy), 'num_stuff': taxonomy.num_stuff, **config.model}
+    if arguments['num_classes'] != len(taxonomy) or arguments['num_stuff'] != taxonomy.num_stuff:
+        raise AdaptisError(f'The data set has {len(taxonomy)} classes, {taxonomy.num_stuff} of '
+                           'them stuff: model.num_classes and num_stuff must say so, or nothing.')
+    if resumed:
+        arguments.pop('pretrained_base', None)  # a checkpoint replaces those weights
+    net = get_model(**_for_devices(arguments, len(contexts)))
     net.initialize(mx.init.Xavier(), ctx=contexts)
+    net.description = {key: value for key, value in _for_devices(arguments, 1).items()
+                       if key != 'pretrained_base'}  # so that whoever loads it downloads nothing
     return net
+
+
+def _for_devices(arguments: Dict[str, Any], devices: int) -> Dict[str, Any]:
+    """A network's arguments with SyncBatchNorm told of its devices, if there are several."""
+    if arguments.get('norm_layer') != 'SyncBatchNorm':
+        return arguments
+    options = dict(arguments.get('norm_kwargs') or {})
+    options.pop('num_devices', None)
+    if devices > 1:
+        return {**arguments, 'norm_kwargs': {**options, 'num_devices': devices}}
+    options.pop('key', None)
+    return {**arguments, 'norm_layer': 'BatchNorm', 'norm_kwargs': options}
 
 
 def _system_maker(net: Any, config: TrainConfig) -> Callable[[str, StageConfig], Any]:
@@ -112,20 +177,12 @@ def _system_maker(net: Any, config: TrainConfig) -> Callable[[str, StageConfig],
     return lambda name, stage: AdaptISSystem(net, stage=name, **stage.system)
 
 
-def _resume(job: Any, config: TrainConfig) -> Optional[Any]:
+def _resume(job: Any, start: Any) -> None:
     from adaptis.engine.checkpoint import load_parameters
     from adaptis.engine.logs import drop_after
-    start = job.checkpoints.latest()
-    if start is None:
-        print(f'{job.folder} holds no checkpoint yet: starting anew.')
-        return None
-    if start.config['model'] != config.model:
-        raise AdaptisError(f'{start.folder} was trained with the model {start.config["model"]}, '
-                           f'but the config asks for {config.model}.')
     load_parameters(job.net, start)
     if job.rank == 0:
         drop_after(job.folder, start.position.index, start.position.step)
-    return start
 
 
 def _finish(job: Any) -> None:
@@ -135,12 +192,15 @@ def _finish(job: Any) -> None:
     from adaptis.evaluation.report import format_metrics
     from adaptis.model import save_model
     path = job.folder / 'final.params'
-    save_model(job.net, path, {'config': job.config.to_dict()})
+    save_model(job.net, path, job.description())
     print(f'Trained: {path}')
     count = job.config.evaluation_images
     if count == 0:
         return
     metrics, settings = evaluate_net(job.net, job.held_out, job.config, count)
-    record = make_record(metrics, settings, label=job.folder.resolve().name)
+    record = make_record(metrics, settings, label=job.folder.resolve().name,
+                         **row_of(job.config))
     write_record(job.folder / 'evaluation.json', record)
     print(format_metrics(metrics))
+    if job.config.row is not None:
+        print(beside_published(record))

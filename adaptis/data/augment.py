@@ -13,6 +13,7 @@ from adaptis.errors import AdaptisError
 from adaptis.types import Sample
 
 Augmentation = Callable[[Sample, int], Sample]
+Span = Tuple[int, int, int]      # along an axis: from, to (exclusive), and how many they become
 TOYS = ('none', 'toy_v1', 'toy_v2')
 PHOTOS = ('cityscapes', 'vistas', 'coco')
 NAMES = TOYS + PHOTOS
@@ -84,6 +85,17 @@ def random_crop(sample: Sample, size: Tuple[int, int], rng: np.random.Generator)
     return dataclasses.replace(
         sample, **{key: np.ascontiguousarray(getattr(sample, key)[window])
                    for key in ('image', 'instances', 'semantic')})
+
+
+def resize_sample(sample: Sample, size: Tuple[int, int]) -> Sample:
+    """A sample at another height and width."""
+    height, width = sample.image.shape[:2]
+    if (height, width) == size:
+        return sample
+    rows, cols = (0, height, size[0]), (0, width, size[1])
+    return dataclasses.replace(sample, image=_resize(sample.image, rows, cols),
+                               instances=_resize_ids(sample.instances, rows, cols),
+                               semantic=_resize_ids(sample.semantic, rows, cols))
 
 
 def _unchanged(sample: Sample, seed: int) -> Sample:
@@ -165,23 +177,19 @@ def _scaled_crop(crop: Crop) -> object:
             rows, cols = (_window(*sides, factor) for sides in zip((height, width), crop.size))
             return {'rows_': rows, 'cols_': cols}
 
-        def apply(self, img: np.ndarray, rows_: tuple = (), cols_: tuple = (), **params
+        def apply(self, img: np.ndarray, rows_: Span = (), cols_: Span = (), **params
                   ) -> np.ndarray:
-            part = img[rows_[0]:rows_[1], cols_[0]:cols_[1]]
-            shrinks = rows_[2] < part.shape[0]
-            return cv2.resize(part, (cols_[2], rows_[2]),
-                              interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+            return _resize(img, rows_, cols_)
 
-        def apply_to_mask(self, img: np.ndarray, rows_: tuple = (), cols_: tuple = (), **params
+        def apply_to_mask(self, img: np.ndarray, rows_: Span = (), cols_: Span = (), **params
                           ) -> np.ndarray:
-            # By index: OpenCV's INTER_NEAREST is up to half a pixel off its other methods.
-            return img[_nearest(*rows_)[:, None], _nearest(*cols_)]
+            return _resize_ids(img, rows_, cols_)
 
     return ScaledCrop(p=1.0)
 
 
-def _window(have: int, want: int, factor: float) -> Tuple[int, int, int]:
-    """First and last pixel (exclusive) of a random window, and how many they become."""
+def _window(have: int, want: int, factor: float) -> Span:
+    """A random window of an axis of ``have`` pixels, of about ``want`` when it is rescaled."""
     size = max(round(want / factor), 1)
     if size >= have:
         return 0, have, min(max(round(have * factor), 1), want)
@@ -189,7 +197,19 @@ def _window(have: int, want: int, factor: float) -> Tuple[int, int, int]:
     return first, first + size, want
 
 
+def _resize(image: np.ndarray, rows: Span, cols: Span) -> np.ndarray:
+    part = image[rows[0]:rows[1], cols[0]:cols[1]]
+    shrinks = rows[2] * cols[2] < part.shape[0] * part.shape[1]
+    return cv2.resize(part, (cols[2], rows[2]),
+                      interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def _resize_ids(ids: np.ndarray, rows: Span, cols: Span) -> np.ndarray:
+    # By index: OpenCV's INTER_NEAREST is up to half a pixel off its other methods.
+    return ids[_nearest(*rows)[:, None], _nearest(*cols)]
+
+
 def _nearest(first: int, last: int, count: int) -> np.ndarray:
-    """The pixels at whose centres those of ``count`` new ones lie."""
+    """The pixels in which the centres of ``count`` new ones lie."""
     centers = (np.arange(count) + 0.5) * ((last - first) / count)
     return first + np.minimum(centers.astype(np.intp), last - first - 1)

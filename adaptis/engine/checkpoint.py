@@ -5,7 +5,8 @@ either a whole one or none:
 
     net.params      parameters and running statistics, with net.json a checkpoint of its own
     optimizer.npz   optimizer states as plain arrays (MXNet would pickle them)
-    state.json      stage, step, system state, metrics, config, and the digests of the others
+    state.json      stage, step, system state, metrics, config, state of the mixed precision, and
+                    the digests of the others
 
 The random state is (seed, stage, step): every random number of a run is drawn from generators
 seeded by these, see ``BatchSource`` and ``seed_everything``.  Nothing is ever unpickled.
@@ -53,6 +54,7 @@ class Checkpoint:
     config: Dict[str, Any]
     best: Optional[float] = None
     metrics: Dict[str, float] = field(default_factory=dict)
+    scaler: Dict[str, float] = field(default_factory=dict)
 
     @property
     def parameters(self) -> Path:
@@ -69,19 +71,24 @@ class CheckpointFolder:
 
     def save(self, net: Any, trainer: Any, position: Position, *, system: Dict[str, Any],
              config: Dict[str, Any], best: Optional[float] = None,
-             metrics: Optional[Dict[str, float]] = None) -> Path:
-        """Write a checkpoint and remove old ones; AdaptisError if the disk refuses."""
+             metrics: Optional[Dict[str, float]] = None,
+             scaler: Optional[Dict[str, float]] = None,
+             info: Optional[Dict[str, Any]] = None) -> Path:
+        """Write a checkpoint and remove old ones; AdaptisError if the disk refuses.
+
+        ``info`` is kept beside the parameters, for those who use them alone.
+        """
         target = self.folder / f'{position.index}-{position.stage}-{position.step:08d}'
         if target.exists():
             return target
         state = {'format': FORMAT, 'position': vars(position), 'system': system,
-                 'config': config, 'best': best, 'metrics': metrics or {}}
+                 'config': config, 'best': best, 'metrics': metrics or {}, 'scaler': scaler or {}}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._remove_leftovers()
             temporary = self.folder / f'.writing-{target.name}'
             temporary.mkdir()
-            _fill(temporary, net, trainer, state)
+            _fill(temporary, net, trainer, state, info or {})
             os.replace(temporary, target)
         except (OSError, AdaptisError) as error:
             self._remove_leftovers()
@@ -121,7 +128,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
                                    'folder to resume from the checkpoint before it.')
         return Checkpoint(folder=folder, position=Position(**state['position']),
                           system=state['system'], config=state['config'], best=state['best'],
-                          metrics=state['metrics'])
+                          metrics=state['metrics'], scaler=state.get('scaler', {}))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise AdaptisError(f'{folder} is no whole checkpoint ({type(error).__name__}: {error}): '
                            'remove it to resume from the one before it.') from error
@@ -170,8 +177,10 @@ def load_optimizer(trainer: Any, path: Path) -> None:
         raise AdaptisError(f'{path} belongs to another network or optimizer.')
 
 
-def _fill(folder: Path, net: Any, trainer: Any, state: Dict[str, Any]) -> None:
-    save_model(net, folder / 'net.params', {k: state[k] for k in ('position', 'metrics')})
+def _fill(folder: Path, net: Any, trainer: Any, state: Dict[str, Any],
+          info: Dict[str, Any]) -> None:
+    save_model(net, folder / 'net.params',
+               {**{k: state[k] for k in ('position', 'metrics')}, **info})
     buffer = io.BytesIO()  # on a full disk NumPy's archive would complain a second time
     np.savez(buffer, **optimizer_arrays(trainer))
     (folder / 'optimizer.npz').write_bytes(buffer.getvalue())

@@ -8,12 +8,13 @@ import numpy as np
 
 from adaptis.config import OptimizerConfig, StageConfig
 from adaptis.data.batches import Batch
+from adaptis.engine.precision import half_precision, scaled
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
 
 
 def make_trainer(system: Any, stage: StageConfig, kvstore: Any, done: int = 0) -> Any:
-    """A ``gluon.Trainer`` that has made ``done`` steps (Adam's bias correction counts them)."""
+    """A ``gluon.Trainer`` that has made ``done`` updates (Adam's bias correction counts them)."""
     # Updates are made here, not on the kvstore: its states could only be had by pickle.
     return mx.gluon.Trainer(system.parameters(), make_optimizer(stage.optimizer, done),
                             kvstore=kvstore, update_on_kvstore=False)
@@ -35,6 +36,19 @@ def make_optimizer(config: OptimizerConfig, done: int = 0) -> Any:
         raise AdaptisError(f'The optimizer "{config.name}" cannot be built: {error}.') from error
 
 
+def slow_down_backbone(net: Any, factor: float) -> None:
+    """Give the parameters that start from ImageNet so many times the learning rate of the others.
+
+    Raises AdaptisError if the network has none, unless ``factor`` is 1.
+    """
+    parameters = net.backbone_params()
+    if factor != 1 and not parameters:
+        raise AdaptisError('The network has no backbone that backbone_lr_mult could apply to: '
+                           'leave that out.')
+    for parameter in parameters.values():
+        parameter.lr_mult = factor
+
+
 def prepare_gradients(trainer: Any, accumulate: bool) -> None:
     """Let backward passes add up if a batch is learnt in pieces, else overwrite."""
     for parameter in trainer._params:
@@ -48,24 +62,26 @@ def train_step(system: Any, trainer: Any, batch: Batch, contexts: Sequence[Any],
 
     The batch is dealt to the contexts, and on each learnt in ``pieces`` passes one after another.
     """
-    parts = [part for shard in split(batch, len(contexts)) for part in split(shard, pieces)]
-    owners = [context for context in contexts for _ in range(pieces)]
+    shards = [split(shard, pieces) for shard in split(batch, len(contexts))]
     seen: List[Dict[str, Any]] = []
     if pieces > 1:
         for parameter in trainer._params:
             if parameter.grad_req != 'null':
                 parameter.zero_grad()
-    for part, context in zip(parts, owners):
-        arrays = {key: mx.nd.array(value, ctx=context, dtype='float32')
-                  for key, value in part.items()}
-        with mx.autograd.record():
-            losses = system.losses(arrays)
-            total = sum(losses.values())
-        total.backward()
-        seen.append(losses)
-    trainer.step(len(parts) * world)
+    for parts in zip(*shards):  # of all devices: those of SyncBatchNorm wait for each other
+        with half_precision(), mx.autograd.record():
+            losses = [system.losses(_on_device(part, context))
+                      for part, context in zip(parts, contexts)]
+            totals = [scaled(sum(each.values()), trainer) for each in losses]
+        mx.autograd.backward(totals)
+        seen += losses
+    trainer.step(len(seen) * world)
     return {name: sum(float(losses[name].mean().asscalar()) for losses in seen) / len(seen)
             for name in seen[0]}
+
+
+def _on_device(part: Batch, context: Any) -> Dict[str, Any]:
+    return {key: mx.nd.array(value, ctx=context, dtype='float32') for key, value in part.items()}
 
 
 def split(batch: Batch, parts: int) -> List[Batch]:

@@ -17,6 +17,7 @@ from adaptis.data.loader import Loader
 from adaptis.engine.checkpoint import Checkpoint, CheckpointFolder, Position, load_optimizer
 from adaptis.engine.distributed import for_stage
 from adaptis.engine.logs import Averages, RunLog, StageBar
+from adaptis.engine.precision import attach, scaler_state
 from adaptis.engine.schedules import build_schedule
 from adaptis.engine.steps import (
     check_split,
@@ -24,12 +25,14 @@ from adaptis.engine.steps import (
     make_trainer,
     prepare_gradients,
     seed_everything,
+    slow_down_backbone,
     train_step,
 )
 from adaptis.engine.stopping import Stopped, StopRequest, agree
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import provenance
 from adaptis.files import write_image
+from adaptis.inference.sidecar import describe
 from adaptis.model import save_model
 
 
@@ -59,6 +62,10 @@ class Run:
     rank: int = 0
     world: int = 1
     held_out: Optional[Sequence[Any]] = None
+
+    def description(self) -> Dict[str, Any]:
+        """What is kept beside the network's parameters: its config and what its classes mean."""
+        return {'config': self.config.to_dict(), 'taxonomy': describe(self.dataset.taxonomy)}
 
     @property
     def checkpoints(self) -> CheckpointFolder:
@@ -102,6 +109,7 @@ class _StageRun:
         self.pieces = stage.batch_size // (stage.micro_batch or stage.batch_size)
         # Mistakes, even of the last stage, are told before the first step.
         make_optimizer(stage.optimizer)
+        slow_down_backbone(run.net, stage.optimizer.backbone_lr_mult)
         check_split(stage.batch_size, len(run.contexts) * self.pieces)
         self.best: Optional[float] = None
         self.metrics: Dict[str, float] = {}
@@ -113,8 +121,12 @@ class _StageRun:
             return
         self.log = log
         self.system = self.run.make_system(self.name, self.stage)
+        slow_down_backbone(self.run.net, self.stage.optimizer.backbone_lr_mult)
         store = for_stage(self.run.kvstore, self.name, self.run.net)
-        trainer = make_trainer(self.system, self.stage, store, done=first)
+        scaler = start.scaler if start else {}
+        trainer = make_trainer(self.system, self.stage, store, scaler.get('updates', first))
+        if self.run.config.precision == 'amp':
+            attach(trainer, scaler)
         prepare_gradients(trainer, accumulate=self.pieces > 1)
         if start:
             self._restore(trainer, start)
@@ -199,11 +211,12 @@ class _StageRun:
             self.run.checkpoints.save(
                 self.run.net, trainer, Position(self.index, self.name, done),
                 system=self.system.state(), config=self.run.config.to_dict(), best=self.best,
-                metrics=self.metrics)
+                metrics=self.metrics, scaler=scaler_state(trainer),
+                info=self.run.description())
 
     def _description(self, done: int) -> Dict[str, Any]:
         return {'stage': self.name, 'step': done, 'metrics': self.metrics,
-                'config': self.run.config.to_dict()}
+                **self.run.description()}
 
     @contextlib.contextmanager
     def _bar(self, first: int) -> Iterator[StageBar]:

@@ -8,36 +8,46 @@ import numpy as np
 from tqdm import tqdm
 
 from adaptis.config import TrainConfig, ValidationConfig, inference_settings
+from adaptis.data.augment import resize_sample
 from adaptis.data.batches import BatchSource
 from adaptis.errors import AdaptisError
+from adaptis.inference.rescale import network_size, resize
 from adaptis.inference.settings import Settings
 from adaptis.runtime import mx
 from adaptis.types import Sample, Taxonomy
 
 
-class FirstSamples:
-    """The first ``count`` samples of a data set."""
+PICTURE_SIDE = 512
 
-    def __init__(self, dataset: Sequence[Sample], count: int):
+
+class FirstSamples:
+    """The first ``count`` samples of a data set; with ``settings``, at the size a network sees."""
+
+    def __init__(self, dataset: Sequence[Sample], count: int, settings: Optional[Settings] = None):
         self._dataset = dataset
         self._count = min(count, len(dataset))
+        self._settings = settings
 
     def __len__(self) -> int:
         return self._count
 
     def __getitem__(self, index: int) -> Sample:
-        return self._dataset[index]
+        sample = self._dataset[index]
+        if self._settings is None:
+            return sample
+        return resize_sample(sample, network_size(sample.image.shape[:2], self._settings))
 
 
 class PointValidation:
     """Call it with a network to get ``{'iou', 'semantic_accuracy'}``.
 
     The points are drawn once, object by object, and stay the same for the whole run; the images
-    are taken as they are stored.
+    are whole, and rescaled if ``settings`` say so.
     """
 
-    def __init__(self, dataset: Sequence[Sample], config: ValidationConfig, context: Any):
-        self._source = BatchSource(FirstSamples(dataset, config.images), batch_size=1,
+    def __init__(self, dataset: Sequence[Sample], config: ValidationConfig, context: Any,
+                 settings: Optional[Settings] = None):
+        self._source = BatchSource(FirstSamples(dataset, config.images, settings), batch_size=1,
                                    points=config.points, shuffle=False)
         self._context = context
 
@@ -48,11 +58,12 @@ class PointValidation:
             batch = self._source.batch(step)
             image, points = (mx.nd.array(batch[key], ctx=self._context, dtype='float32')
                              for key in ('image', 'points'))
-            instances, semantic = net(image, points)[:2]
+            instances, semantic = (output.astype('float32', copy=False)  # NumPy has no bfloat16
+                                   for output in net(image, points)[:2])
             ious += _ious(instances.asnumpy() > 0, batch['instances'])
             labels = batch['semantic']
             valid = labels >= 0
-            right += int(((semantic.asnumpy().argmax(axis=1) == labels) & valid).sum())
+            right += int(((semantic.argmax(axis=1).asnumpy() == labels) & valid).sum())
             counted += int(valid.sum())
         if not ious:
             raise AdaptisError('The validation images hold no object: raise validation.images.')
@@ -88,29 +99,41 @@ class Preview:
         for sample in self._samples:
             result = predictor.set_image(sample.image).panoptic()
             proposals = predictor.proposal_map() if stage == 'proposals' else None
-            rows.append(result_row(sample.image, result, proposals, sample.instances))
-        return contact_sheet(rows, scale=2)
+            row = result_row(sample.image, result, proposals, sample.instances, self._taxonomy)
+            rows.append([_fit(picture) for picture in row])
+        return contact_sheet(rows)
+
+
+def _fit(picture: np.ndarray) -> np.ndarray:
+    """A picture of a handy size: small ones doubled, large ones shrunk."""
+    longest = max(picture.shape[:2])
+    if longest <= PICTURE_SIDE // 2:
+        return picture.repeat(2, axis=0).repeat(2, axis=1)
+    factor = min(PICTURE_SIDE / longest, 1.0)
+    height, width = (max(round(side * factor), 1) for side in picture.shape[:2])
+    return resize(picture, (height, width))
 
 
 def evaluate_net(net: Any, dataset: Any, config: TrainConfig,
                  images: Optional[int] = None) -> Tuple[Dict[str, Any], Dict[str, Any]]:
-    """PQ, AP and mIoU on the first ``images`` (None = all) of a data set.
+    """All measures on the first ``images`` (None = all) of a data set.
 
     Returns the measures and the settings they were taken with, for ``make_record``.  Points come
     from the proposal branch if the config trains it, else they are random.
     """
-    from adaptis.evaluation.run import evaluate
+    from adaptis.evaluation.run import Evaluator
     samples = FirstSamples(dataset, images or len(dataset))
     net.hybridize()  # the shape-free graph is faster for inference
     predictor = _predictor(net, inference_settings(config), dataset.taxonomy,
                            proposals=config.proposals is not None)
-    progress = tqdm((samples[i] for i in range(len(samples))), desc='evaluation', unit='image',
-                    total=len(samples))
-    metrics = evaluate(((s, predictor.set_image(s.image).panoptic()) for s in progress),
-                       predictor.taxonomy)
-    settings = {'data': config.data.root, 'split': config.data.val_split, 'limit': images,
+    evaluator = Evaluator(dataset.taxonomy, cityscapes=config.data.dataset == 'cityscapes')
+    for index in tqdm(range(len(samples)), desc='evaluation', unit='image'):
+        sample = samples[index]
+        evaluator.add_sample(index, sample, predictor.set_image(sample.image).panoptic())
+    settings = {'dataset': config.data.dataset, 'data': config.data.root,
+                'split': config.data.val_split, 'limit': images,
                 'inference': dataclasses.asdict(predictor.settings)}
-    return metrics, settings
+    return evaluator.result(), settings
 
 
 def _predictor(net: Any, settings: Settings, taxonomy: Taxonomy, proposals: bool) -> Any:

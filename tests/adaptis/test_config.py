@@ -86,7 +86,7 @@ def test_overrides_come_last(tmp_path: Path) -> None:
     ('steps: 10', 'steps: 10\n  crop: 8\n  scale: []', r'scale must be \[least, most\]'),
     ('steps: 10', 'steps: 10\n  scale: [1, 2]', 'instances.scale needs crop'),
     ('steps: 10', 'steps: 10\n  max_side: 64', 'instances.max_side needs crop'),
-    ('steps: 10', 'steps: 10\n  precision: half', 'precision must be one of float32, amp, not ha'),
+    ('data:', 'precision: half\ndata:', 'precision must be one of float32, amp, not ha'),
     ('steps: 10', 'steps: 10\n  background_prob: 1.5', 'and so must ignore_object_prob and backgr'),
     ('lr: 5e-4', 'lr: 1, milestones: [.5], milestone_epochs: [3]', 'milestones or milestone_epo'),
     ('augmentation: toy_v1', 'version: toy_v1', 'data.version is now called data.augmentation'),

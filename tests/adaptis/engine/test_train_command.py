@@ -135,7 +135,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(place: Path) -> None:
     (['--resume', '--ctx', 'gpu:7'], 'gpu:7'),
     (['--resume', '--kvstore', 'dist_sync'], 'needs a cluster'),
     (['--resume', '--kvstore', 'horovod'], 'choose device, local'),
-    (['--resume', '--data', 'nowhere'], 'nowhere/train does not exist'),
+    (['--resume', '--data', 'nowhere'], 'is not at nowhere'),
 ])
 def test_mistakes_are_one_sentence(place: Path, capsys: pytest.CaptureFixture, more: list,
                                    words: str) -> None:

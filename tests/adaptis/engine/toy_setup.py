@@ -40,6 +40,9 @@ class TinyNet(mx.gluon.HybridBlock):
             self.head = mx.gluon.nn.Conv2D(1, 1, in_channels=4)
             self.semantic = mx.gluon.nn.Conv2D(2, 1, in_channels=4)
 
+    def backbone_params(self) -> Any:
+        return self.body.collect_params()
+
     def hybrid_forward(self, F: Any, x: Any, points: Any) -> Any:
         features = self.drop(F.relu(self.body(x / 255)))
         instances = F.repeat(self.head(features), 2, axis=0)

@@ -1,0 +1,124 @@
+"""Mixed precision, as MXNet's ``contrib.amp`` offers it, with states that can be saved.
+
+Parameters, optimizer and losses stay float32; convolutions, dense layers and, on GPUs, whatever
+MXNet lists as safe compute in half precision.  For that MXNet replaces its own operators, in the
+whole process and for good; here the replaced ones are in force during ``half_precision`` alone, so
+that whatever else computes (validation, evaluation) does so in float32.
+"""
+from __future__ import annotations
+
+import contextlib
+import importlib
+import types
+from typing import Any, Dict, Iterator, List, Mapping, Tuple
+
+from adaptis.errors import AdaptisError
+from adaptis.runtime import mx
+
+# Where an operator is, its name, and the two functions that can be there: plain and mixed.
+_Operator = Tuple[types.ModuleType, str, Any, Any]
+_operators: List[_Operator] = []
+
+
+def enable(contexts: List[Any]) -> str:
+    """Make mixed precision available, once in a process, before networks; returns the half type.
+
+    float16 on GPUs, bfloat16 on the CPU.
+
+    Raises AdaptisError if the device cannot compute with it.
+    """
+    amp, modules = _amp(), _operator_modules()
+    plain = {module: dict(vars(module)) for module in modules}
+    kind = 'float16' if contexts[0].device_type == 'gpu' else 'bfloat16'
+    if kind == 'float16':
+        amp.init(kind)
+    else:
+        amp.init(kind, fp32_ops=_float32_on_cpu(amp))
+    _operators.extend((module, name, plain[module][name], value) for module in modules
+                      for name, value in vars(module).items()
+                      if plain[module].get(name, value) is not value)
+    try:
+        with half_precision():
+            _try_out(contexts[0])
+    except mx.MXNetError as error:
+        raise AdaptisError(f'{contexts[0]} cannot compute in {kind} ({_first_line(error)}): set '
+                           'precision to float32.') from error
+    return kind
+
+
+@contextlib.contextmanager
+def half_precision() -> Iterator[None]:
+    """Compute in mixed precision inside, if it was enabled; and in float32 after."""
+    for module, name, _, mixed in _operators:
+        setattr(module, name, mixed)
+    try:
+        yield
+    finally:
+        for module, name, plain, _ in _operators:
+            setattr(module, name, plain)
+
+
+def attach(trainer: Any, state: Mapping[str, float]) -> None:
+    """Let a trainer scale its loss so that small gradients survive, from where ``state`` was."""
+    _amp().init_trainer(trainer)
+    scaler = trainer._amp_loss_scaler
+    scaler._loss_scale = state.get('scale', scaler._loss_scale)
+    scaler._next_loss_scale = state.get('next', scaler._next_loss_scale)
+    scaler._unskipped = int(state.get('unskipped', 0))
+
+
+def scaler_state(trainer: Any) -> Dict[str, float]:
+    """What ``attach`` needs to go on; nothing without mixed precision.
+
+    'updates' are fewer than the steps: those whose gradients overflow are skipped.
+    """
+    scaler = getattr(trainer, '_amp_loss_scaler', None)
+    if scaler is None:
+        return {}
+    return {'scale': scaler._loss_scale, 'next': scaler._next_loss_scale,
+            'unskipped': scaler._unskipped, 'updates': trainer.optimizer.num_update}
+
+
+def scaled(loss: Any, trainer: Any) -> Any:
+    """The loss to take the gradient of, while recording."""
+    if getattr(trainer, '_amp_loss_scaler', None) is None:
+        return loss
+    with _amp().scale_loss(loss, trainer) as result:
+        return result
+
+
+def _amp() -> Any:
+    return importlib.import_module(f'{mx.__name__}.contrib.amp')
+
+
+def _operator_modules() -> List[types.ModuleType]:
+    """The modules that hold MXNet's operators: ``nd`` and ``sym`` and those inside."""
+    inside = [value for parent in (mx.nd, mx.sym) for value in vars(parent).values()
+              if isinstance(value, types.ModuleType)
+              and value.__name__.startswith(f'{parent.__name__}.')]
+    return list(dict.fromkeys([mx.nd, mx.sym, *inside]))
+
+
+def _float32_on_cpu(amp: Any) -> List[str]:
+    """Operators to keep in float32: also those that MXNet lets take whatever comes.
+
+    With bfloat16 beside float32 some of those fail (``concat``), against MXNet's list.
+    """
+    half = amp.amp.bfloat16
+    either = [name for name in amp.list_lp16_fp32_ops(half) if not name.startswith('_')
+              and all(hasattr(module, name) for module in (mx.nd, mx.sym))]
+    return sorted({*amp.list_fp32_ops(half), *either})
+
+
+def _try_out(context: Any) -> None:
+    image, weight = (mx.nd.ones((1, 8, 4, 4), ctx=context), mx.nd.ones((8, 8, 3, 3), ctx=context))
+    weight.attach_grad()
+    with mx.autograd.record():
+        result = mx.nd.Convolution(image, weight, kernel=(3, 3), num_filter=8, no_bias=True)
+        total = result.astype('float32').sum()
+    total.backward()
+    weight.grad.wait_to_read()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1][:200]
