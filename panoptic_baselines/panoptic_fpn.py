@@ -184,7 +184,7 @@ class PanopticFPN(HybridBlock):
         return np.split(logits, np.cumsum([len(found.boxes) for found in detections])[:-1])
 
     def segment(self, x: Any, sizes: Sequence[Size], output_sizes: Sequence[Size],
-                settings: Settings, min_score: float = 0.0) -> List[Segmentation]:
+                settings: Settings, min_score: Optional[float] = 0.0) -> List[Segmentation]:
         """Everything in a batch of images.
 
         Parameters
@@ -192,11 +192,11 @@ class PanopticFPN(HybridBlock):
         x : (B, 3, H, W), see ``pad_batch``
         sizes : of the images in it without padding
         output_sizes : at which results are wanted
-        min_score : instances with less get no mask and are left out
+        min_score : instances with less get no mask and are left out; None = no instances at all
         """
         maps = self(x)
         instances: List[Optional[Instances]] = [None] * len(sizes)
-        if self.has_instances:
+        if self.has_instances and min_score is not None:
             found = [keep_sure(d, min_score) for d in self.detect(maps, sizes, settings)]
             instances = [to_instances(*parts, settings.mask_threshold) for parts in zip(
                 found, self.mask_logits(maps, found), sizes, output_sizes)]

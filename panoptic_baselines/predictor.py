@@ -44,10 +44,7 @@ class Predictor:
 
     def __init__(self, net: Any, taxonomy: Taxonomy, settings: Union[str, Settings] = 'coco',
                  ctx: Any = None):
-        if (net.num_things, net.num_stuff) != (taxonomy.num_things, taxonomy.num_stuff):
-            raise AdaptisError(f'The network has {net.num_things} classes of things and '
-                               f'{net.num_stuff} of stuff, but its taxonomy '
-                               f'{taxonomy.num_things} and {taxonomy.num_stuff}.')
+        _check_classes(net, taxonomy)
         self.net, self.taxonomy, self.settings = net, taxonomy, get_settings(settings)
         refuse_broken(net)
         self._ctx = ctx or next(iter(net.collect_params().values())).list_ctx()[0]
@@ -81,7 +78,7 @@ class Predictor:
     def instances(self) -> Instances:
         """All detections of the chosen image, the unsure ones too: what AP is measured on.
 
-        Raises AdaptisError if the network finds no instances at all by design.
+        Raises AdaptisError if the network has no instance branch.
         """
         if not self.net.has_instances:
             raise AdaptisError('The network has no instance branch.')
@@ -94,9 +91,9 @@ class Predictor:
         """
         if not self.net.has_semantic:
             raise AdaptisError('The network has no semantic branch.')
-        return self._classes(self._segment(1.0))
+        return self._classes(self._segment(None))
 
-    def _segment(self, min_score: float) -> Segmentation:
+    def _segment(self, min_score: Optional[float]) -> Segmentation:
         if self._image is None:
             raise AdaptisError('There is no image yet: call set_image first.')
         size = self._image.shape[:2]
@@ -125,6 +122,16 @@ def pad_batch(images: Sequence[np.ndarray], color: Sequence[float], ctx: Any = N
     for image, target in zip(images, batch):
         target[:, :image.shape[0], :image.shape[1]] = image.transpose(2, 0, 1)
     return mx.nd.array(batch, ctx=ctx)
+
+
+def _check_classes(net: Any, taxonomy: Taxonomy) -> None:
+    """Only the classes that a branch of the network has need to fit."""
+    knows_things = net.has_instances or not net.merge_things
+    if ((knows_things and net.num_things != taxonomy.num_things)
+            or (net.has_semantic and net.num_stuff != taxonomy.num_stuff)):
+        raise AdaptisError(f'The network has {net.num_things} classes of things and '
+                           f'{net.num_stuff} of stuff, but its taxonomy '
+                           f'{taxonomy.num_things} and {taxonomy.num_stuff}.')
 
 
 def refuse_broken(net: Any) -> None:

@@ -1,0 +1,71 @@
+"""Networks of this package by name, and their checkpoints: ``<name>.params`` beside ``.json``."""
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any, Dict, Tuple
+
+from adaptis.errors import AdaptisError
+from adaptis.files import PathLike
+from adaptis.model.zoo import read_arrays, read_info, set_parameters
+from panoptic_baselines.panoptic_fpn import PanopticFPN
+
+_FAMILIES: Dict[str, Tuple[type, Dict[str, Any]]] = {
+    'panoptic_fpn': (PanopticFPN, {}),
+    'mask_rcnn': (PanopticFPN, {'semantic': False}),
+    'semantic_fpn': (PanopticFPN, {'instances': False}),
+}
+_BACKBONES = {'r18': 'resnet18', 'r34': 'resnet34', 'r50': 'resnet50', 'r101': 'resnet101',
+              'r152': 'resnet152', 'x101': 'resnext101_32x8d', 'x152': 'resnext152_32x8d'}
+
+MODELS: Dict[str, Tuple[type, Dict[str, Any]]] = {
+    **_FAMILIES,
+    **{f'{name}_{short}': (network, {**fixed, 'backbone': backbone})
+       for name, (network, fixed) in _FAMILIES.items()
+       for short, backbone in _BACKBONES.items()},
+}
+"""Name -> network and the arguments that the name stands for."""
+
+
+def get_model(name: str, **kwargs: Any) -> Any:
+    """A network, not yet initialised.
+
+    Parameters
+    ----------
+    name : one of ``MODELS``, for instance 'panoptic_fpn_r50' or 'mask_rcnn_r101'; 'panoptic_fpn'
+        alone takes the backbone and the branches as arguments
+    kwargs : of the network's constructor, but those that the name stands for
+
+    Raises AdaptisError if there is no such network or argument, or a value makes no sense.
+    """
+    if not isinstance(name, str) or name not in MODELS:
+        raise AdaptisError(f'There is no network "{name}": choose one of {sorted(MODELS)}.')
+    network, fixed = MODELS[name]
+    known = set(inspect.signature(network).parameters) - set(fixed)
+    unknown = sorted(set(kwargs) - known)
+    if unknown:
+        raise AdaptisError(f'The network "{name}" has no option {", ".join(unknown)}; '
+                           f'it has {", ".join(sorted(known))}.')
+    net = network(**fixed, **kwargs)
+    net.description = {'name': name, **kwargs}
+    return net
+
+
+def load_model(path: PathLike, ctx: Any = None) -> Any:
+    """The network of a checkpoint, ready for use; ``adaptis.model.save_model`` writes them.
+
+    Raises AdaptisError for a file that is missing, cut short, or of another network.
+    """
+    path = Path(path)
+    description = read_info(path).get('model')
+    sidecar = path.with_suffix('.json')
+    if not isinstance(description, dict) or 'name' not in description:
+        raise AdaptisError(f'{sidecar} does not say which network it describes: '
+                           'its "model" needs a "name".')
+    try:
+        net = get_model(**description)
+    except AdaptisError as error:
+        raise AdaptisError(f'{sidecar}: {error}') from error
+    net.initialize(ctx=ctx)
+    set_parameters(net, read_arrays(path), path)
+    return net
