@@ -66,23 +66,24 @@ def tasks(networks: Optional[List[str]] = None, sizes: Optional[List[Size]] = No
 def measure(network: str, size: Size, hybridized: bool, runs: int) -> Row:
     """Cost of the features and of a point of one network at one size."""
     from adaptis.inference.encoded import NetworkEncoder
-    from adaptis.inference.memory import footprint
+    from adaptis.inference.memory import features_bytes, footprint
     from adaptis.inference.settings import Settings
     net = make_network(network, hybridized)
     encode = NetworkEncoder(net, Settings(batch_size=4, max_pixels=10 ** 9))
     image, points = _image(size), _points(size)
     encode(_image((128, 128))).masks_at(points[:1] % 128)  # loads libraries, builds graphs
-    encoded, features_rise = _rise(lambda: encode(image))
+    features, point = _Timer(), _Timer()
+    encoded, features_rise = _rise(lambda: features.time(lambda: encode(image)))
     features_peak = _peak()
     one_rise, four_rise = (_rise(lambda n=n: encoded.masks_at(points[:n]))[1] for n in (1, 4))
+    features.repeat(lambda: encode(image), runs)
+    point.repeat(lambda: encoded.masks_at(points[:1]), runs)
     needs, pixels = footprint(net), size[0] * size[1]
-    return {**_counts(net, size),
-            'features, s': _seconds(lambda: encode(image), runs),
-            'a point, s': _seconds(lambda: encoded.masks_at(points[:1]), runs),
+    return {**_counts(net, size), **features.row('features'), **point.row('a point'),
             'peak of features, MiB': features_peak, 'peak, MiB': _peak(),
             'rise for features, MiB': features_rise,
-            'rise for 1 point, MiB': one_rise, 'rise for 4 points, MiB': four_rise,
-            'features as foreseen, MiB': (needs.weights + needs.features * pixels) / _MIB,
+            'rise per point, MiB': (four_rise - one_rise) / 3,
+            'features as foreseen, MiB': features_bytes(needs, size, net.num_classes) / _MIB,
             'a point as foreseen, MiB': needs.point * pixels / _MIB}
 
 
@@ -98,14 +99,15 @@ def panoptic(network: str, size: Size, flip: bool) -> Row:
                         mask_threshold=0.0, things_threshold=0.0, overlap_threshold=1.0, flip=flip,
                         stuff_prob_mult=0.0, max_pixels=10 ** 9)
     encode = NetworkEncoder(net, settings)
-    began = time.perf_counter()
+    began, cpu_began = time.perf_counter(), time.process_time()
     encoded = encode(_image(size))
     encoded.proposals_prob = _hills(size)
     features = time.perf_counter() - began
     spent = _time_calls(encoded, 'masks_at')
     found = segment(encoded, settings, keep_masks=False)
     result = to_panoptic(found.merged, found.stuff_prob, _taxonomy(net))
-    return {'seconds': time.perf_counter() - began, 'features, s': features,
+    return {'whole, s': time.perf_counter() - began,
+            'whole, CPU s': time.process_time() - cpu_began, 'features, s': features,
             'masks, s': sum(spent), 'peak, MiB': _peak(), 'candidates': found.queried,
             'merged': len(found.merged.class_ids), 'objects': len(result.things)}
 
@@ -151,22 +153,35 @@ def _counts(net: Any, size: Size) -> Row:
             'a point, G multiply-adds': multiply_adds(point) / 1e9}
 
 
-def _seconds(form: Callable[[], Any], runs: int) -> float:
-    """Median over so many runs, or over those that patience allows."""
-    times: List[float] = []
-    while len(times) < runs and sum(times) < _PATIENCE:
-        began = time.perf_counter()
-        form()
-        times.append(time.perf_counter() - began)
-    return statistics.median(times)
+class _Timer:
+    """Seconds of the calls of one thing: by the clock, and of the CPU for this process alone."""
+
+    def __init__(self) -> None:
+        self._times: List[Tuple[float, float]] = []
+
+    def time(self, form: Callable[[], Any]) -> Any:
+        began = time.perf_counter(), time.process_time()
+        result = form()
+        self._times.append((time.perf_counter() - began[0], time.process_time() - began[1]))
+        return result
+
+    def repeat(self, form: Callable[[], Any], runs: int) -> None:
+        """Call until there were so many calls, or patience ends."""
+        while len(self._times) < runs and sum(t for t, _ in self._times) < _PATIENCE:
+            self.time(form)
+
+    def row(self, what: str) -> Row:
+        """Medians."""
+        clock, cpu = map(statistics.median, zip(*self._times))
+        return {f'{what}, s': clock, f'{what}, CPU s': cpu, f'{what}, runs': len(self._times)}
 
 
-def _rise(form: Callable[[], Any]) -> Tuple[Any, Optional[float]]:
-    """What a call returns, and how far memory rose in it (MiB; None where Linux forbids to ask)."""
+def _rise(form: Callable[[], Any]) -> Tuple[Any, float]:
+    """What a call returns, and how far memory rose in it (MiB; NaN where Linux forbids to ask)."""
     try:
         Path('/proc/self/clear_refs').write_text('5', encoding='ascii')  # the peak starts anew
     except OSError:
-        return form(), None
+        return form(), float('nan')
     before = _status('VmRSS')
     result = form()
     return result, _status('VmHWM') - before

@@ -18,6 +18,7 @@ from adaptis.inference.encoded_image import EncodedImage, FlipAveraged
 from adaptis.inference.memory import (
     check_features,
     check_memory,
+    features_bytes,
     footprint,
     memory_of,
     points_at_once,
@@ -69,8 +70,8 @@ class NetworkEncoder:
                                'click in a part of it.')
         if self._needs is None:
             return settings.batch_size
-        check_features(self._needs, size, self._net.num_classes, settings.flip,
-                       memory_of(self._ctx))
+        needed = features_bytes(self._needs, size, self._net.num_classes, settings.flip)
+        check_features(needed, size, memory_of(self._ctx))
         return min(settings.batch_size, points_at_once(self._needs, size, settings.memory_mib))
 
     def _encode(self, image: np.ndarray, batch_size: int) -> EncodedImage:

@@ -15,9 +15,11 @@ from adaptis.errors import AdaptisError
 SHARE = 0.5
 """Of the memory, what the soft masks of one image may take."""
 
-_COPIES = 1.5
-"""oneDNN holds maps and weights in layouts of its own beside those that the graph tells of: up to
-1.4 times as much was measured (``experiments/cost.py`` shows both)."""
+# oneDNN keeps maps and weights in layouts of its own beside those that the graph tells of, and has
+# buffers.  Against the sum of the graph's maps up to 2.1 times as much was measured for features
+# and 1.4 times for points (``experiments/cost.py`` shows what is foreseen beside what was needed).
+_FEATURES_MARGIN = 2.25
+_POINT_MARGIN = 1.5
 
 _PROBE = 256  # side of the image whose graph is looked at; what a pixel needs depends little on it
 
@@ -48,18 +50,22 @@ def footprint(net: Any) -> Optional[Footprint]:
         return None  # it only computes imperatively
     weights = BYTES * sum(math.prod(p.shape) for p in net.collect_params().values())
     kept = BYTES * (math.prod(shared) + math.prod(queries))
-    pixels = _PROBE ** 2 / _COPIES
-    return Footprint(weights * _COPIES, peak_bytes(encoder) / pixels, kept / pixels,
-                     (peak_bytes(two) - peak_bytes(one)) / pixels)
+    pixels = _PROBE ** 2
+    return Footprint(weights, peak_bytes(encoder) / pixels * _FEATURES_MARGIN, kept / pixels,
+                     (peak_bytes(two) - peak_bytes(one)) / pixels * _POINT_MARGIN)
 
 
-def check_features(needs: Footprint, size: tuple[int, int], classes: int, flip: bool,
-                   memory: float) -> None:
-    """AdaptisError if ``memory`` bytes are too few for all maps of an image of (H, W)."""
+def features_bytes(needs: Footprint, size: tuple[int, int], classes: int,
+                   flip: bool = False) -> float:
+    """What all maps of an image of (H, W) take at most, and oneDNN's copy of the weights."""
     passes = 2 if flip else 1
     # With two passes the probabilities are there three times: of both and their mean.
     per_pixel = needs.features + (passes - 1) * needs.kept + 4 * classes * (2 * passes - 1)
-    needed = needs.weights + per_pixel * size[0] * size[1]
+    return needs.weights + per_pixel * size[0] * size[1]
+
+
+def check_features(needed: float, size: tuple[int, int], memory: float) -> None:
+    """AdaptisError if an image of (H, W) needs more bytes than the memory has."""
     if needed > memory:
         raise AdaptisError(f'The features of {size[0]}x{size[1]} pixels take about '
                            f'{needed / 2 ** 30:.1f} GiB, more than the {memory / 2 ** 30:.1f} GiB '
