@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 import zipfile
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
@@ -138,9 +139,9 @@ def _download(constructor: Callable[..., HybridBlock], name: str) -> HybridBlock
         return constructor(pretrained=True)
     except (OSError, RuntimeError, ValueError, zipfile.BadZipFile) as error:
         folder = os.path.join(os.environ.get('MXNET_HOME', os.path.join('~', '.mxnet')), 'models')
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = textwrap.shorten(str(error), 100, placeholder=' ...') or type(error).__name__
         raise AdaptisError(
-            f'The ImageNet weights of {name} cannot be had from GluonCV ({reason[:200]}): connect '
+            f'The ImageNet weights of {name} cannot be had from GluonCV ({reason}): connect '
             f'to the internet, or put {name}-{store.short_hash(name)}.params into {folder}, or '
             'set pretrained_base to false.') from error
 

@@ -238,9 +238,10 @@ class _CoordinateShare(HybridBlock):
     def __init__(self, whole: PointConv):
         super().__init__(params=whole.params)
         self._add = whole.add_coordinates
-        self.weight = self.params.get('weight')
+        if whole._coordinates:
+            self.weight = self.params.get('weight')
 
-    def hybrid_forward(self, F, per_image, coordinates, points, weight):
+    def hybrid_forward(self, F, per_image, coordinates, points, weight=None):
         return self._add(F, per_image, coordinates, points, weight)
 
 

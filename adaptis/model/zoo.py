@@ -49,10 +49,12 @@ def save_model(net: AdaptIS, path: PathLike, info: Optional[Mapping[str, Any]] =
 
     ``net`` comes from ``get_model`` or ``load_model``.  ``info`` is kept in the
     JSON (where the parameters come from); ``dtype='float16'`` halves the file.
+    Options that only matter for training (ImageNet weights to start from, devices
+    to synchronise) are not: a network read back has plain BatchNorm.
     """
     arrays = {name: parameter._reduce().astype(dtype)
               for name, parameter in net._collect_params_with_prefix().items()}
-    text = json.dumps({'model': net.description, **(info or {})}, indent=2)
+    text = json.dumps({'model': _lasting(net.description), **(info or {})}, indent=2)
     path = Path(path)
     with atomic_write(path) as temporary:
         try:
@@ -62,6 +64,15 @@ def save_model(net: AdaptIS, path: PathLike, info: Optional[Mapping[str, Any]] =
             raise OSError('MXNet could not write all of it (is the disk full?)') from error
     with atomic_write(path.with_suffix('.json')) as temporary:
         temporary.write_text(text + '\n', encoding='utf-8')
+
+
+def _lasting(description: Mapping[str, Any]) -> Dict[str, Any]:
+    """A network's description without what only training needs, and costs or hinders elsewhere."""
+    lasting = {key: value for key, value in description.items()
+               if key not in ('pretrained_base', 'norm_layer')}
+    norm_kwargs = {key: value for key, value in (lasting.pop('norm_kwargs', None) or {}).items()
+                   if key != 'num_devices'}
+    return {**lasting, 'norm_kwargs': norm_kwargs} if norm_kwargs else lasting
 
 
 def load_model(path: PathLike, ctx: Any = None, **overrides: Any) -> AdaptIS:
