@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from adaptis.cli import main
-from adaptis.convert.names import map_names, our_name
+from adaptis.convert.names import map_names, our_name, recognise
 from adaptis.convert.official import convert
 from adaptis.errors import AdaptisError
 from adaptis.model import load_model
+from adaptis.model.backbones import make_trunk
 from adaptis.runtime import mx
 
 
@@ -119,3 +120,84 @@ def test_weights_survive_the_way_there(checkpoint, tmp_path):
     convert(path, tmp_path / 'ours.params')
     loaded = load_model(tmp_path / 'ours.params').point_head.first.weight.data()
     np.testing.assert_array_equal(loaded.asnumpy(), arrays[name].asnumpy())
+
+
+PHOTO = {'cityscapes_r50': 'adaptis_deeplab', 'fpn_r50': 'adaptis_fpn'}
+
+
+def photo_checkpoint(parity, folder, path, change=None):
+    """A file as the official code saves it, all values 0.5 if not changed; and its arrays."""
+    entries = json.loads((parity / folder / 'names.json').read_text())
+    arrays = {e['name']: mx.nd.full(tuple(e['shape']), 0.5) for e in entries}
+    arrays = change(arrays) if change else arrays
+    mx.nd.save(str(path), arrays)
+    return arrays
+
+
+@pytest.mark.parametrize('folder', sorted(PHOTO))
+def test_photo_checkpoints_are_recognised(parity, tmp_path, capsys, folder):
+    path, target = tmp_path / 'official.params', tmp_path / 'ours.params'
+    arrays = photo_checkpoint(parity, folder, path)
+    assert recognise(arrays) == PHOTO[folder]
+    mapped, unknown = map_names(arrays, PHOTO[folder])
+    assert not unknown and len(set(mapped.values())) == len(arrays)
+    assert main(['convert', str(path), str(target), '--list']) == 0
+    said = capsys.readouterr().out
+    assert f'{len(arrays)} parameters mapped, 0 not' in said
+    assert 'adaptis_head.block1.2.body.0.weight -> point_head.after.2.0.weight' in said
+    net = load_model(target)
+    assert net.description == {'name': PHOTO[folder], 'backbone': 'resnet50', 'num_classes': 19}
+    assert (net.num_stuff, net.stride) == (11, 4)
+    assert (net.point_head.first.weight.data().asnumpy() == 0.5).all()
+
+
+def as_resnet34(arrays):
+    """The trunk of an official ResNet-34 instead: narrower, with two convolutions per block."""
+    trunk = make_trunk('resnet34', True, False)
+    names = {'stem.0.': 'conv1.', 'stem.1.': 'bn1.',
+             **{f'stages.{i}.': f'layer{i + 1}.' for i in range(4)}}
+    kept = {n: a for n, a in arrays.items() if '.backbone.' not in n}
+    for name, parameter in trunk._collect_params_with_prefix().items():
+        start = next(s for s in names if name.startswith(s))
+        official = f'feature_extractor.backbone.{names[start]}{name[len(start):]}'
+        kept[official] = mx.nd.full(parameter.shape, 0.25)
+    for name, array in kept.items():
+        if array.ndim == 4 and array.shape[1] == 2048:
+            kept[name] = array[:, :512]
+    kept['feature_extractor.skip_project.skip_project.0.weight'] = mx.nd.ones((32, 64, 1, 1))
+    return kept
+
+
+def change_heads(arrays):
+    """ResNet-34, 133 classes, no proposal branch, no coordinates."""
+    arrays = {n: a for n, a in as_resnet34(arrays).items() if not n.startswith('proposals_head')}
+    first = 'adaptis_head.block0.0.weight'
+    arrays[first] = arrays[first][:, 3:]
+    arrays['segmentation_head.layers.2.weight'] = mx.nd.ones((133, 192, 1, 1))
+    arrays['segmentation_head.layers.2.bias'] = mx.nd.ones((133,))
+    return arrays
+
+
+def test_what_a_photo_network_is_like_is_read_from_its_arrays(parity, tmp_path, capsys):
+    path, target = tmp_path / 'official.params', tmp_path / 'ours.params'
+    photo_checkpoint(parity, 'cityscapes_r50', path, change_heads)
+    assert main(['convert', str(path), str(target)]) == 1
+    assert '133 classes and cannot tell how many of them are stuff' in capsys.readouterr().err
+    assert not target.exists()
+    assert main(['convert', str(path), str(target), '--num-stuff', '53']) == 0
+    net = load_model(target)
+    assert net.description == {'name': 'adaptis_deeplab', 'backbone': 'resnet34',
+                               'num_classes': 133, 'coordinates': 'none', 'proposals': False,
+                               'num_stuff': 53}
+    assert not net.has_proposals
+
+
+@pytest.mark.parametrize('lost, message', [
+    ('layer3.5', '5 blocks in the third stage; known are resnet18'),
+    ('adaptis_head.block0.0', "official FPN network: it lacks .*'point_head.first.weight'")])
+def test_photo_checkpoints_that_are_not_whole(parity, tmp_path, lost, message):
+    path = tmp_path / 'official.params'
+    photo_checkpoint(parity, 'fpn_r50', path,
+                     lambda arrays: {n: a for n, a in arrays.items() if lost not in n})
+    with pytest.raises(AdaptisError, match=message):
+        convert(path, tmp_path / 'ours.params')
