@@ -65,10 +65,68 @@ def test_stages_move_their_own_parameters(net, hybridize):
             losses = _step(system, trainer, make_batch())
         assert all(value > 0 for value in losses.values())
         changed = {n for n, value in _values(net).items() if not np.array_equal(value, before[n])}
-        weights = {n for n in changed if '.running_' not in n}
-        assert {n.startswith('encoder.proposals') for n in weights} == {moves_proposals}
-        if stage == 'proposals':  # the frozen rest keeps its running statistics too
-            assert all(n.startswith('encoder.proposals') for n in changed)
+        # What a stage leaves alone keeps its running statistics too.
+        assert {n.startswith('encoder.proposals') for n in changed} == {moves_proposals}
+        assert any('.running_' in n for n in changed)
+
+
+@pytest.fixture
+def photo_net():
+    mx.random.seed(1)
+    net = get_model('adaptis_fpn', backbone='resnet18', width=8, num_classes=2, num_stuff=1)
+    net.initialize(mx.init.Xavier())
+    return net
+
+
+def make_photo_batch():
+    """``make_batch`` enlarged, so that a pixel of the network's maps is one of those images."""
+    batch = {key: value.asnumpy() for key, value in make_batch().items()}
+    for key in ('image', 'instances', 'semantic'):
+        batch[key] = batch[key].repeat(5, axis=-1).repeat(5, axis=-2)
+    batch['points'] = batch['points'] * 5
+    return {key: mx.nd.array(value) for key, value in batch.items()}
+
+
+def test_losses_are_taken_at_the_size_of_the_image(photo_net):
+    batch = make_photo_batch()
+    mx.random.seed(2)
+    system = AdaptISSystem(photo_net, instance_loss='bce', semantic_loss='cross_entropy',
+                           semantic_weight=1)
+    losses = system.losses(batch)     # not recorded: the way of inference, without dropout
+    logits, semantic, _ = photo_net(batch['image'], batch['points'])
+    assert logits.shape == (4, 1, 80, 80)
+    bce = mx.gluon.loss.SigmoidBCELoss()(logits, batch['instances']).mean()
+    cross_entropy = mx.gluon.loss.SoftmaxCELoss(axis=1)(semantic, batch['semantic']).mean()
+    assert losses['instances'].asscalar() == pytest.approx(bce.asscalar(), rel=1e-5)
+    assert losses['semantic'].asscalar() == pytest.approx(cross_entropy.asscalar(), rel=1e-5)
+
+
+@pytest.mark.parametrize('stage', ['instances', 'proposals'])
+def test_photo_networks_learn(photo_net, stage):
+    system = AdaptISSystem(photo_net, stage)
+    before = _values(photo_net)
+    trainer = mx.gluon.Trainer(system.parameters(), 'adam', {'learning_rate': 0.01})
+    history = [sum(_step(system, trainer, make_photo_batch()).values()) for _ in range(6)]
+    assert np.isfinite(history).all()
+    changed = {n for n, value in _values(photo_net).items() if not np.array_equal(value, before[n])}
+    if stage == 'instances':
+        assert history[-1] < 0.8 * history[0]
+    assert {n.startswith('encoder.proposals') for n in changed} == {stage == 'proposals'}
+
+
+def test_instance_losses_wait_for_no_device(net, monkeypatch):
+    """Else the first of several devices would wait for the statistics of one not started."""
+    system, batch = AdaptISSystem(net), make_batch()
+
+    def wait(*_):
+        raise AssertionError('waits')
+    with monkeypatch.context() as patched:
+        for name in ('asnumpy', 'wait_to_read'):
+            patched.setattr(mx.nd.NDArray, name, wait)
+        with mx.autograd.record():
+            losses = system.losses(batch)
+    assert float(losses['instances'].asscalar()) > 0
+    assert system.state()['count'] == 1     # but seen they are, as soon as that is asked for
 
 
 def test_prediction(net):
