@@ -42,7 +42,7 @@ def slow_down_backbone(net: Any, factor: float) -> None:
     Raises AdaptisError if the network has none, unless ``factor`` is 1.
     """
     parameters = net.backbone_params()
-    if factor != 1 and not parameters:
+    if factor != 1 and not list(parameters.keys()):  # the dictionary itself is true even if empty
         raise AdaptisError('The network has no backbone that backbone_lr_mult could apply to: '
                            'leave that out.')
     for parameter in parameters.values():

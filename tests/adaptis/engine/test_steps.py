@@ -11,10 +11,12 @@ from adaptis.engine.steps import (
     make_trainer,
     prepare_gradients,
     seed_everything,
+    slow_down_backbone,
     split,
     train_step,
 )
 from adaptis.errors import AdaptisError
+from adaptis.model import get_model
 from adaptis.runtime import mx
 
 
@@ -92,3 +94,14 @@ def test_dropout_is_a_function_of_seed_stage_and_step() -> None:
         with mx.autograd.record():
             results.append(net(image, points)[0].asnumpy().tobytes())
     assert results[0] == results[4] and len(set(results)) == 4
+
+
+def test_a_slower_backbone_needs_a_backbone():
+    net = get_model('adaptis_fpn', backbone='resnet18', width=8)
+    slow_down_backbone(net, 0.1)
+    assert net.encoder.backbone.trunk.stem[0].weight.lr_mult == 0.1
+    assert net.encoder.backbone.lateral[0][0].weight.lr_mult == 1
+    toy = get_model('adaptis_toy', width=4)
+    slow_down_backbone(toy, 1)
+    with pytest.raises(AdaptisError, match='backbone_lr_mult'):
+        slow_down_backbone(toy, 0.1)
