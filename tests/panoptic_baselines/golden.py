@@ -1,0 +1,46 @@
+"""Reading the golden data of the official Panoptic FPN, and comparing with it."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Dict, NamedTuple, Tuple
+
+import numpy as np
+
+from adaptis.runtime import mx
+
+LEVELS = range(2, 7)
+
+
+class Case(NamedTuple):
+    """Arrays and numbers of a case, and its image in RGB."""
+
+    arrays: Dict[str, np.ndarray]
+    info: Dict[str, Any]
+
+    def image(self, key: str = 'image') -> np.ndarray:
+        return np.ascontiguousarray(self.arrays[key][..., ::-1])
+
+    def size(self, key: str) -> Tuple[int, int]:
+        return tuple(self.info[key])
+
+    def nd(self, key: str) -> Any:
+        return mx.nd.array(self.arrays[key])
+
+
+def load_case(kit: Path, name: str) -> Case:
+    info = (kit / f'{name}.json').read_text()
+    return Case(dict(np.load(kit / f'{name}.npz')), json.loads(info))
+
+
+def unpack(bits: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
+    """bool (N, H, W) of packed masks."""
+    pixels = np.unpackbits(bits, axis=1)[:, :size[0] * size[1]]
+    return pixels.reshape(-1, *size).astype(bool)
+
+
+def gap(actual: Any, expected: np.ndarray) -> float:
+    """The largest difference in standard deviations of what is expected."""
+    actual = actual.asnumpy() if hasattr(actual, 'asnumpy') else actual
+    assert actual.shape == expected.shape
+    return float(np.abs(actual - expected).max() / expected.std())
