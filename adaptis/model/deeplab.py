@@ -22,7 +22,7 @@ SKIP_CHANNELS = 32
 
 
 class DeepLabAdaptIS(ResNetAdaptIS):
-    __doc__ = ResNetAdaptIS.__doc__
+    """AdaptIS on DeepLabV3+ features; options as for ``ResNetAdaptIS``."""
 
     dilated = True
 

@@ -9,7 +9,10 @@ LEVELS = 4
 
 
 class FPNAdaptIS(ResNetAdaptIS):
-    __doc__ = ResNetAdaptIS.__doc__
+    """AdaptIS on a feature pyramid, whose finest level the point head and the proposals see.
+
+    Options as for ``ResNetAdaptIS``; images must be 65x65 or larger.
+    """
 
     dilated = False
     min_side = 65   # the 3x3 convolutions without padding need 3x3 pixels on the coarsest level
