@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from adaptis.errors import AdaptisError
-from adaptis.inference.merge import merge, to_panoptic
+from adaptis.inference.merge import Merger, merge, to_panoptic
 from adaptis.inference.settings import Settings
 from adaptis.types import TOY_TAXONOMY, Category, Taxonomy
 
@@ -67,6 +67,41 @@ def test_panoptic_result_counts_scores_and_drops_what_lost_every_pixel():
     assert result.segment_map[0].tolist() == [1, 1, 1, 2, 2, 2]
     assert list(result.masks) == [1]
     assert to_panoptic(merged, stuff, TAXONOMY).masks is None
+
+
+def test_masks_need_not_be_kept():
+    stuff, things = probabilities()
+    masks = [box(np.s_[:3], 0.8), box(np.s_[1:2], 0.9), box(np.s_[1:2], 0.1)]
+    merger = Merger(stuff, things, Settings(), keep_masks=False)
+    for mask in masks:
+        merger.add(mask)
+        mask[:] = 1  # it may be reused
+    merged = merger.result()
+    assert merged.masks is None
+    result = to_panoptic(merged, stuff, TAXONOMY)
+    assert [s.area for s in result.segments] == [8, 4, 12] and result.masks is None
+    assert [s.score for s in result.segments] == pytest.approx([0.8, 0.9, 1.0])
+    np.testing.assert_allclose(merged.prob[0], [0.8, 0.9, 0.8, 1, 1, 1], rtol=1e-6)
+
+
+def test_kept_masks_are_numbered_like_their_segments():
+    stuff, things = probabilities()
+    masks = [box(np.s_[:2], 0.5), box(np.s_[:2], 0.7), box(np.s_[2:3], 0.6)]
+    result = to_panoptic(merge(masks, stuff, things, Settings()), stuff, TAXONOMY, keep_masks=True)
+    assert sorted(result.masks) == [1, 2]  # the first lost every pixel
+    np.testing.assert_array_equal(result.masks[1], masks[1])
+    np.testing.assert_array_equal(result.masks[2], masks[2])
+
+
+def test_the_class_of_an_object_is_that_of_its_pixels_alone():
+    """A mean over its box, or over all pixels, would choose the first class."""
+    things = np.zeros((2, 20, 30), np.float32)
+    things[0] = 0.6
+    mask = np.zeros((20, 30), np.float32)
+    mask[np.arange(5, 15), np.arange(5, 15)] = 0.9
+    things[:, mask > 0] = np.array([[0.2], [0.3]])
+    assert merge([mask], 1 - things.sum(axis=0, keepdims=True), things,
+                 Settings()).class_ids.tolist() == [2]
 
 
 def test_no_masks_at_all():
