@@ -34,7 +34,7 @@ setup(
         for name in ('adaptis', 'panoptic_baselines', 'experiments', 'toy_data')]),
     package_data={
         'adaptis': ['pretrained/*.params', 'pretrained/*.json', 'pretrained/*.yaml'],
-        'experiments': ['*.yaml', 'results/*.json'],
+        'experiments': ['*.yaml', '*/*.yaml', 'results/*.json'],
     },
     python_requires='>=3.9',
     install_requires=[

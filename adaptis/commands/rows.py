@@ -1,8 +1,9 @@
 """Configs as rows of published tables: what their runs are called, and how a row is measured."""
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Optional
 
@@ -47,12 +48,13 @@ def check_row(config: TrainConfig, path: Path) -> None:
             raise AdaptisError(f'{path}: its row is not published: {error}') from error
 
 
-def row_of(config: TrainConfig) -> dict[str, Any]:
-    """The arguments of ``make_record`` that say which row a config measures."""
-    row = config.row
-    if row is None:
-        return {}
-    return {'paper': row.paper, 'table': row.table, 'row': row.row, 'reduced': row.reduced}
+def row_of(config: TrainConfig, limit: Optional[int] = None) -> dict[str, Any]:
+    """The arguments of ``make_record`` that say which row a config measures.
+
+    ``limit`` is the number of images if not all were measured: then it is a reduced run.
+    """
+    row = {} if config.row is None else dataclasses.asdict(config.row)
+    return {**row, 'reduced': row.get('reduced', False) or limit is not None}
 
 
 def beside_published(record: Mapping[str, Any], missing: Optional[str] = None) -> str:
@@ -64,33 +66,39 @@ def beside_published(record: Mapping[str, Any], missing: Optional[str] = None) -
     return format_row(table, row.id, [record] if 'metrics' in record else [], missing)
 
 
-def commands(table: Table, folder: Path) -> dict[str, str]:
-    """For the rows of a table that have a config: the command that measures it.
+def configs(rows: Iterable[Row], folder: Path) -> dict[str, Path]:
+    """The config of each row that has one, by the row's id.
 
     ``folder`` is that of the published numbers, to which configs are relative.
     """
-    return {row.id: _command(folder / row.config) for row in table.rows if row.config}
+    return {row.id: folder / row.config for row in rows if row.config}
 
 
-def remarks(table: Table, folder: Path, row_ids: Iterable[str]) -> list[str]:
-    """Sentences below a table about rows without a run: what data are missing, and the rest."""
-    paths = [folder / table.row(i).config for i in row_ids if table.row(i).config]
+def command(path: Path) -> str:
+    """The command that measures the row of a config from nothing but the data."""
+    return _submission(path) or f'adaptis train {_shown(path)}'
+
+
+def remarks(paths: Collection[Path]) -> list[str]:
+    """Sentences about configs that have no run yet: whose data are missing, and what else helps."""
     if not paths:
         return []
     sentences = []
     for path in paths:
         data = load_config(path).data
         sentences.append(missing(data.dataset, data.root))
-    example = _shown(paths[0])
-    sentences.append(f'With a checkpoint: adaptis evaluate {example} --checkpoint FILE.params')
+    example = next(iter(paths))
+    evaluate = _submission(example) or f'adaptis evaluate {_shown(example)}'
+    sentences.append(f'With a checkpoint: {evaluate} --checkpoint FILE.params')
     return [s for s in dict.fromkeys(sentences) if s]
 
 
-def _command(path: Path) -> str:
+def _submission(path: Path) -> Optional[str]:
+    """The command for a config that is about a test split of which a server has the truth."""
     data = load_config(path).data
-    if data.dataset != 'toy' and data.val_split == 'test':  # a server has the ground truth
-        return f'adaptis evaluate {_shown(path)} --save DIR'
-    return f'adaptis train {_shown(path)}'
+    if data.dataset == 'toy' or data.val_split != 'test':
+        return None
+    return f'adaptis evaluate {_shown(path)} --save DIR'
 
 
 def _shown(path: Path) -> str:

@@ -127,6 +127,6 @@ def _label(args: argparse.Namespace, source: Source) -> str:
 def _row(args: argparse.Namespace, config: Optional[TrainConfig]) -> dict[str, Any]:
     row = {} if config is None else row_of(config)
     if args.row is not None:
-        row = {'paper': 'adaptis', 'table': args.row[0], 'row': args.row[1]}
+        row = {'table': args.row[0], 'row': args.row[1]}
     reduced = row.get('reduced', False) or args.reduced or args.limit is not None
     return {**row, 'reduced': reduced}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
 
-from adaptis.commands.rows import EVALUATIONS, PUBLISHED, commands, experiments, remarks
+from adaptis.commands.rows import EVALUATIONS, PUBLISHED, command, configs, experiments, remarks
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import read_records
 from adaptis.evaluation.tables import find_table, format_table, load_tables, rows_without_run
@@ -37,8 +37,9 @@ def run(args: argparse.Namespace) -> int:
         return 0
     paper, name = (['adaptis'] + args.table)[-2:]
     table, records = find_table(tables, paper, name), _records(args.results)
-    print(format_table(table, records, commands(table, published.parent)))
-    below = remarks(table, published.parent, rows_without_run(table, records))
+    paths = configs(rows_without_run(table, records), published.parent)
+    print(format_table(table, records, {row: command(path) for row, path in paths.items()}))
+    below = remarks(paths.values())
     if below:
         print('', *below, sep='\n')
     return 0

@@ -199,7 +199,7 @@ def _finish(job: Any) -> None:
         return
     metrics, settings = evaluate_net(job.net, job.held_out, job.config, count)
     record = make_record(metrics, settings, label=job.folder.resolve().name,
-                         **row_of(job.config))
+                         **row_of(job.config, count))
     write_record(job.folder / 'evaluation.json', record)
     print(format_metrics(metrics))
     if job.config.row is not None:

@@ -111,9 +111,9 @@ def format_row(table: Table, row_id: str, records: Sequence[Mapping[str, Any]],
     return f'{_heading(table)}: {table.title}\n\n' + _aligned([_names(table), *lines])
 
 
-def rows_without_run(table: Table, records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The ids of the rows that no record measures."""
-    return [row.id for row in table.rows if not _runs(table, row, records)]
+def rows_without_run(table: Table, records: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """The rows that no record measures."""
+    return [row for row in table.rows if not _runs(table, row, records)]
 
 
 def metric_value(metrics: Mapping[str, Any], path: str) -> Optional[float]:

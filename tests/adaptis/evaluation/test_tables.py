@@ -66,10 +66,14 @@ def test_one_row_and_how_to_measure_it(small):
     assert len(lines) == 5
     assert 'no run yet: do this' in format_row(table, 'b', runs, 'do this')
     assert 'no run yet: do this' in format_table(table, runs, {'b': 'do this'})
-    assert rows_without_run(table, runs) == ['b', 'c']
+    assert idle(table, runs) == ['b', 'c']
     other = {**runs[0], 'paper': 'another'}
-    assert rows_without_run(table, [other]) == ['a', 'b', 'c']
-    assert rows_without_run(table, [{**other, 'paper': None}]) == ['b', 'c']
+    assert idle(table, [other]) == ['a', 'b', 'c']
+    assert idle(table, [{**other, 'paper': None}]) == ['b', 'c']
+
+
+def idle(table, runs):
+    return [row.id for row in rows_without_run(table, runs)]
 
 
 def test_an_experiment_of_this_project_alone(small):

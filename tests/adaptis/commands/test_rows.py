@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from adaptis import cli
+from adaptis.commands import rows
+from adaptis.commands.rows import experiments, published_row, run_name
+from adaptis.config import inference_settings, load_config
+from adaptis.data.datasets import DATASETS
+from adaptis.evaluation.record import ROOT
+from adaptis.evaluation.tables import load_tables
+
+CONFIGS = sorted((ROOT / 'experiments').rglob('*.yaml'))
+CONFIGS.remove(ROOT / 'experiments' / rows.PUBLISHED)
+TABLES = load_tables(ROOT / 'experiments' / rows.PUBLISHED)['adaptis']
+
+
+def short(path):
+    return path.relative_to(ROOT / 'experiments').as_posix()
+
+
+@pytest.mark.filterwarnings('ignore:Caution using SyncBatchNorm')
+@pytest.mark.parametrize('path', CONFIGS, ids=short)
+def test_every_config_names_a_network_settings_and_a_row_that_exist(path):
+    from adaptis.model import get_model
+    config = load_config(path)
+    inference_settings(config)
+    rows.check_row(config, path)
+    assert config.data.dataset in DATASETS
+    options = {k: v for k, v in config.model.items() if k != 'pretrained_base'}
+    net = get_model(**options)
+    assert net.num_classes > net.num_stuff
+    if path.parent.name in DATASETS:
+        assert config.data.dataset == config.data.augmentation == path.parent.name
+        assert config.model['pretrained_base'] and 'num_classes' not in config.model
+
+
+@pytest.mark.parametrize('table', ['2', '3', '4', '5', '6', '7', '7-toy'])
+def test_every_row_has_a_config_that_measures_it(table):
+    for row in TABLES[table].rows:
+        config = load_config(ROOT / 'experiments' / row.config)
+        assert (config.row.paper, config.row.table, config.row.row) == ('adaptis', table, row.id)
+        assert config.row.reduced == (table == '7-toy')
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=short)
+def test_every_config_says_how_it_is_run(path):
+    text = path.read_text().split('\nbase:')[0]
+    for command in ('train', 'evaluate'):
+        if 'ablation_toy' not in path.parts and not (command == 'train' and 'test' in path.stem):
+            assert f'adaptis {command} experiments/{short(path)}' in text
+    if path.parent.name in ('cityscapes', 'vistas', 'coco'):
+        assert 'Published' in text and 'not measured' in text
+
+
+def test_names_of_runs(tmp_path, monkeypatch):
+    assert run_name(ROOT / 'experiments' / 'coco' / 'r50.yaml') == 'coco_r50'
+    assert run_name(ROOT / 'experiments' / 'toy_v1.yaml') == 'toy_v1'
+    assert run_name(tmp_path / 'some' / 'mine.yaml') == 'mine'
+    monkeypatch.chdir(ROOT / 'experiments' / 'coco')
+    assert run_name(Path('r50.yaml')) == 'coco_r50'
+
+
+def test_the_table_tells_what_is_missing_and_what_to_do(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'results').mkdir()
+    assert cli.main(['table', '2', '--results', 'results']) == 0
+    shown = capsys.readouterr().out
+    for row in ('r50', 'r101', 'x101'):
+        assert f'no run yet: adaptis train {ROOT}/experiments/cityscapes/{row}.yaml' in shown
+    assert shown.count('Cityscapes is not at data/cityscapes: ') == 1
+    assert 'With a checkpoint: adaptis evaluate' in shown
+    (tmp_path / 'data' / 'cityscapes').mkdir(parents=True)
+    assert cli.main(['table', '2', '--results', 'results']) == 0
+    assert 'is not at' not in capsys.readouterr().out
+
+
+def test_rows_of_test_servers_name_the_command_that_writes_the_submission(tmp_path, capsys,
+                                                                          monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert cli.main(['table', '5', '--results', str(tmp_path)]) == 0
+    assert ('no run yet: adaptis evaluate experiments/coco/x101_test.yaml --save DIR'
+            in capsys.readouterr().out)
+
+
+def test_runs_of_both_usual_folders_are_shown_once(monkeypatch, tmp_path, capsys):
+    from adaptis.evaluation.record import make_record, write_record
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'experiments').mkdir()
+    (tmp_path / 'experiments' / 'published.yaml').write_text(
+        (experiments() / 'published.yaml').read_text())
+    record = make_record({'images': 1}, {}, label='mine', table='1', row='adaptis')
+    for folder in ('experiments/results', 'evaluations'):
+        write_record(tmp_path / folder / 'mine.json', record)
+    write_record(tmp_path / 'evaluations' / 'other.json', {**record, 'label': 'other'})
+    assert cli.main(['table', '1']) == 0
+    shown = capsys.readouterr().out
+    assert shown.count('mine, 1 image') == 1 and shown.count('other, 1 image') == 1
+
+
+def test_a_row_that_does_not_exist():
+    from adaptis.errors import AdaptisError
+    with pytest.raises(AdaptisError, match='has no row r51; it has r50, r101, x101'):
+        published_row('adaptis', '2', 'r51')
