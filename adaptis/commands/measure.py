@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Optional, Union
 
@@ -96,7 +96,8 @@ def measure(job: Job, indices: Sequence[int], processes: int,
     evaluator = _evaluator(job.source)
     seconds = 0.0
     outcomes = ordered_map(_segment, ((job, i) for i in indices), processes)
-    for index, outcome in zip(indices, _progress(outcomes, len(indices))):
+    progress = tqdm(outcomes, total=len(indices), unit='image', disable=len(indices) < 2)
+    for outcome, index in zip(progress, indices):  # in this order, so that the bar ends at 100 %
         if outcome.measured is not None:
             evaluator.merge(outcome.measured)
         if writer is not None:
@@ -143,7 +144,3 @@ def _predictor(job: Job) -> Any:
     from adaptis.runtime import context
     return load_predictor(job.checkpoint, job.settings, context(job.ctx)[0],
                           open_source(job.source).taxonomy)
-
-
-def _progress(outcomes: Iterable[Outcome], count: int) -> Iterable[Outcome]:
-    return tqdm(outcomes, total=count, unit='image', disable=count < 2)

@@ -217,8 +217,8 @@ def _by_area(limit: Optional[int], usual: int, size: tuple[int, int]) -> int:
     return max(usual, usual * size[0] * size[1] // 96 ** 2)
 
 
-_STREETS = dict(mask_threshold=0.40, overlap_threshold=0.4, things_threshold=0.5,
-                proposal_threshold=0.35, proposal_blur=5, max_candidates=500, flip=True)
+_PHOTO = dict(mask_threshold=0.40, overlap_threshold=0.4, things_threshold=0.5,
+              proposal_threshold=0.35, proposal_blur=5, max_candidates=500, flip=True)
 
 PRESETS: dict[str, Settings] = {
     'toy_v1': Settings(),
@@ -228,9 +228,9 @@ PRESETS: dict[str, Settings] = {
     'toy_v2': Settings(mask_threshold=0.5, things_threshold=0.4),
     # Masks 0.40, proposals 0.35 and the mirrored image are the official models' settings.  All
     # else, sizes included, is chosen here: what they used is not known for certain.
-    'cityscapes': Settings(**_STREETS),
-    'vistas': Settings(**_STREETS, max_side=2048),  # as Cityscapes; originals have up to 22 MP
-    'coco': Settings(**{**_STREETS, 'max_candidates': 200}, short_side=640, max_side=1066),
+    'cityscapes': Settings(**_PHOTO),
+    'vistas': Settings(**_PHOTO, max_side=2048),  # as Cityscapes; originals have up to 22 MP
+    'coco': Settings(**{**_PHOTO, 'max_candidates': 200}, short_side=640, max_side=1066),
 }
 """Settings by name.  Random points use the same ones with ``sampling='random'``."""
 

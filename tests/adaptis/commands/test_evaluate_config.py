@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from adaptis import cli
+from adaptis.evaluation.record import ROOT
 from adaptis.inference.sidecar import describe
 from adaptis.model import get_model, save_model
 from adaptis.runtime import mx
@@ -254,6 +255,33 @@ def test_a_network_of_another_data_set(city, places, capsys):
     other = places('coco')
     assert city.evaluate('--checkpoint', str(other.checkpoint)) == 1
     assert 'num_classes 6, but' in capsys.readouterr().err
+
+
+def test_a_network_of_another_row(city, capsys):
+    net = city.folder / 'r101.params'
+    net.with_suffix('.json').write_text(json.dumps(
+        {'model': {'name': 'adaptis_deeplab', 'backbone': 'resnet101'}}))
+    config = ROOT / 'experiments' / 'cityscapes' / 'r50.yaml'
+    assert cli.main(['evaluate', str(config), '--data', str(city.root), '--checkpoint',
+                     str(net)]) == 1
+    assert 'a network with backbone resnet101, but' in capsys.readouterr().err
+
+
+def test_a_network_at_a_stride(city, tmp_path):
+    """DeepLabV3+ on a small backbone, whose classes nothing but their number tells."""
+    net = get_model('adaptis_deeplab', backbone='resnet18')
+    net.initialize(mx.init.Xavier())
+    save_model(net, tmp_path / 'net.params')
+    changes = [f'--set={change}' for change in (
+        'things_threshold=0', 'proposal_threshold=0', 'proposal_blur=0', 'min_area=1',
+        'max_candidates=2', 'mask_threshold=0')]
+    assert cli.main(['evaluate', '--dataset', 'cityscapes', '--data', str(city.root), '--limit',
+                     '1', '--checkpoint', str(tmp_path / 'net.params'), '--out', 'deeplab.json',
+                     *changes]) == 0
+    record = city.record('deeplab.json')
+    assert record['settings']['preset'] == 'cityscapes'
+    assert record['settings']['inference']['flip']
+    assert record['metrics']['objects']['missed'] + record['metrics']['objects']['found'] > 0
 
 
 def test_what_training_has_left_is_found(city):
