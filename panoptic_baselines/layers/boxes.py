@@ -28,11 +28,12 @@ def decode(deltas: np.ndarray, boxes: np.ndarray,
     Sizes grow by at most ``MAX_LOG_SCALE``; nothing else is limited.
     """
     center, size = _center_size(boxes)
-    deltas = deltas.reshape(len(boxes), -1, 4) / np.float32(weights)
+    deltas = deltas.reshape(len(boxes), deltas.shape[1] // 4, 4) / np.float32(weights)
     center = deltas[..., :2] * size[:, None] + center[:, None]
     scale = np.exp(np.minimum(deltas[..., 2:], np.float32(MAX_LOG_SCALE)))
     half = np.float32(0.5) * (scale * size[:, None])
-    return np.concatenate([center - half, center + half], axis=2).reshape(len(boxes), -1)
+    decoded = np.concatenate([center - half, center + half], axis=2)
+    return decoded.reshape(len(boxes), 4 * decoded.shape[1])
 
 
 def clip(boxes: np.ndarray, size: Size) -> np.ndarray:

@@ -107,12 +107,14 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def top(scores: np.ndarray, count: int) -> np.ndarray:
-    """Indices of the ``count`` highest scores, descending; NaN counts as the highest."""
-    scores = np.where(np.isnan(scores), np.inf, scores)
-    if len(scores) <= count:
-        return np.argsort(-scores, kind='stable')
-    best = np.sort(np.argpartition(-scores, count)[:count])
-    return best[np.argsort(-scores[best], kind='stable')]
+    """Indices of the ``count`` highest scores, descending, the first of equals; NaN is highest."""
+    falling = -np.where(np.isnan(scores), np.inf, scores)
+    if len(falling) <= count:
+        return np.argsort(falling, kind='stable')
+    last = np.partition(falling, count - 1)[count - 1]
+    better = np.flatnonzero(falling < last)
+    best = np.concatenate([better, np.flatnonzero(falling == last)[:count - len(better)]])
+    return best[np.argsort(falling[best], kind='stable')]
 
 
 def _likely(probabilities: np.ndarray,

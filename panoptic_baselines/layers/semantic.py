@@ -19,13 +19,14 @@ class Upsample(HybridBlock):
     Parameters
     ----------
     scale : even
-    channels : C, if it is known: the same numbers several times as fast, by a transposed
-        convolution of every channel by itself, whose input is continued at its borders
+    channels : C, if it is known: from 32 on the same numbers come several times as fast, by a
+        transposed convolution of every channel by itself, whose input is continued at its borders
     """
 
     def __init__(self, scale: int = 2, channels: Optional[int] = None):
         super().__init__()
-        self._scale, self._channels = scale, channels
+        # MXNet refuses to do that to a few channels outside of training.
+        self._scale, self._channels = scale, channels if (channels or 0) >= 32 else None
 
     def hybrid_forward(self, F, x):
         scale = self._scale
