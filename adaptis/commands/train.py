@@ -145,8 +145,6 @@ def _build_net(config: TrainConfig, contexts: List[Any], taxonomy: Any, resumed:
         arguments.pop('pretrained_base', None)  # a checkpoint replaces those weights
     net = get_model(**_for_devices(arguments, len(contexts)))
     net.initialize(mx.init.Xavier(), ctx=contexts)
-    net.description = {key: value for key, value in _for_devices(arguments, 1).items()
-                       if key != 'pretrained_base'}  # so that whoever loads it downloads nothing
     return net
 
 

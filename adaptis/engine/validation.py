@@ -16,7 +16,6 @@ from adaptis.inference.settings import Settings
 from adaptis.runtime import mx
 from adaptis.types import Sample, Taxonomy
 
-
 PICTURE_SIDE = 512
 
 

@@ -39,10 +39,15 @@ def test_arguments_go_to_the_subcommand(toy):
     assert cli.main(['toy', '--count', '7']) == 7
 
 
+class MXNetError(RuntimeError):
+    """Stands for MXNet's own, which takes seconds to import."""
+
+
 @pytest.mark.parametrize('error, status, sentence', [
     (AdaptisError('x.png is empty.'), 1, 'adaptis toy: x.png is empty.'),
     (KeyboardInterrupt(), 130, 'adaptis toy: interrupted.'),
     (MemoryError(), 1, 'not enough memory'),
+    (MXNetError('GPU memory\ncudaMalloc retry failed: out of memory'), 1, 'not enough memory'),
     (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), '/a/b.png'), 1,
      '/a/b.png: No space left on device: free some space.'),
     (PermissionError(errno.EACCES, 'Permission denied', '/a'), 1, '/a: Permission denied.'),
@@ -56,7 +61,8 @@ def test_what_a_user_can_mend_is_a_sentence(toy, capsys, error, status, sentence
 
 
 @pytest.mark.parametrize('error', [
-    ValueError('a bug'), OSError(errno.EBADF, 'Bad file descriptor'),
+    ValueError('a bug'), MXNetError('shapes differ'), RuntimeError('out of memory'),
+    OSError(errno.EBADF, 'Bad file descriptor'),
     ImportError('cannot import name', name='adaptis.model')])
 def test_a_bug_shows_its_traceback(toy, error):
     toy(throw(error))

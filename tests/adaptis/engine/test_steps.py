@@ -37,13 +37,16 @@ def batch(size: int = 8) -> dict:
             'semantic': rng.integers(0, 2, (size, 8, 8)).astype(np.int16)}
 
 
-def after(contexts: list, pieces: int, steps: int = 3, **optimizer: object) -> dict:
+def after(contexts: list, pieces: int, steps: int = 3, backbone: float = 1.0,
+          **optimizer: object) -> dict:
     net = tiny_net(dropout=0.0, contexts=contexts)
+    slow_down_backbone(net, backbone)
     stage = StageConfig(batch_size=8, points=2, steps=9, optimizer=OptimizerConfig(
         **{'lr': 0.1, 'name': 'sgd', **optimizer}))
     system = Plain(net)
     trainer = make_trainer(system, stage, 'device')
     prepare_gradients(trainer, accumulate=pieces > 1)
+    losses: dict = {}
     for _ in range(steps):
         losses = train_step(system, trainer, batch(), contexts, pieces)
     values = {name: p.data(contexts[-1]).asnumpy()
@@ -66,6 +69,15 @@ def test_options_reach_the_optimizer() -> None:
                     {'name': 'adam'}):
         assert not np.allclose(after([mx.cpu()], 1, **options)['body.weight'],
                                plain['body.weight'], atol=1e-4)
+
+
+def test_the_backbone_learns_at_its_own_rate() -> None:
+    start, plain, slow, still = (after([mx.cpu()], 1, steps, factor) for steps, factor in (
+        (0, 1.0), (1, 1.0), (1, 0.1), (1, 0.0)))
+    for name, factor in (('body.weight', 0.1), ('head.weight', 1.0), ('semantic.bias', 1.0)):
+        np.testing.assert_allclose(slow[name] - start[name],
+                                   factor * (plain[name] - start[name]), rtol=1e-3, atol=1e-6)
+    np.testing.assert_array_equal(still['body.weight'], start['body.weight'])
 
 
 @pytest.mark.parametrize('optimizer', [{'name': 'adamant'}, {'options': {'beta7': 1}}])

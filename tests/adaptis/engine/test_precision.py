@@ -1,0 +1,79 @@
+"""Mixed precision, in a process of its own: MXNet's switch cannot be turned back."""
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from toy_setup import write_samples
+
+ROOT = Path(__file__).resolve().parents[3]
+
+CONFIG = '''
+data: {root: data, augmentation: toy_v2}
+precision: amp
+model: {name: adaptis_toy, width: 4}
+instances:
+  steps: 3
+  batch_size: 2
+  points: 3
+  optimizer: {lr: 1e-3}
+workers: 0
+log_every: 1
+pictures_every: 0
+checkpoint_steps: 2
+evaluation_images: 0
+validation: {every: 3, images: 1, points: 2}
+'''
+
+SCRIPT = '''
+import json, shutil, sys
+from pathlib import Path
+from adaptis.cli import main
+from adaptis.runtime import mx
+from adaptis.engine.precision import half_precision
+
+place = Path(sys.argv[1])
+def train(output, *more):
+    assert main(['train', str(place / 'run.yaml'), '--data', str(place / 'data'), '--ctx', 'cpu',
+                 '--output', str(place / output), *more]) == 0
+def parameters(output):
+    return {k: v.asnumpy() for k, v in mx.nd.load(str(place / output / 'final.params')).items()}
+def losses(output):
+    lines = (place / output / 'log.jsonl').read_text().splitlines()
+    return [r['instances'] for r in map(json.loads, lines) if r['kind'] == 'train']
+
+train('plain', '--set', 'precision=float32')
+plain = mx.nd.Convolution
+train('whole', '--set', 'pictures_every=3', '--set', 'evaluation_images=1')
+assert mx.nd.Convolution is plain                   # only while a step computes
+shutil.copytree(place / 'whole', place / 'resumed')
+shutil.rmtree(place / 'resumed/checkpoints/0-instances-00000003')
+train('resumed', '--resume')
+
+options = {'kernel': (1, 1), 'num_filter': 2, 'no_bias': True}
+with half_precision():
+    half = mx.nd.Convolution(mx.nd.ones((1, 2, 3, 3)), mx.nd.ones((2, 2, 1, 1)), **options)
+assert 'bfloat16' in str(half.dtype)
+a, b, c = (parameters(name) for name in ('plain', 'whole', 'resumed'))
+assert all((b[k] == c[k]).all() for k in b)         # the state of the loss scale comes back
+assert any((a[k] != b[k]).any() for k in a)         # other roundings ...
+assert all(abs(x - y) < 0.02 for x, y in zip(losses('plain'), losses('whole')))   # and no more
+state = json.loads((place / 'whole/checkpoints/0-instances-00000003/state.json').read_text())
+assert state['scaler'] == {'scale': 65536.0, 'next': 65536.0, 'unskipped': 3, 'updates': 3}
+'''
+
+
+def test_training_computes_in_half_precision_and_resumes(tmp_path: Path) -> None:
+    for split in ('train', 'test'):
+        write_samples(tmp_path / 'data' / split, 4, size=32)
+    (tmp_path / 'run.yaml').write_text(CONFIG)
+    result = subprocess.run([sys.executable, '-c', SCRIPT, str(tmp_path)], cwd=ROOT, text=True,
+                            env={**os.environ, 'OMP_NUM_THREADS': '1'}, capture_output=True,
+                            timeout=250)
+    if 'cannot compute in bfloat16' in result.stderr:
+        pytest.skip('this CPU has no bfloat16')
+    assert result.returncode == 0, result.stderr
+    assert 'Training steps compute in bfloat16' in result.stdout
