@@ -75,7 +75,7 @@ def norm_class(layer: str) -> type:
 def check_norm_kwargs(layer: str, kwargs: Optional[Mapping[str, Any]]) -> Mapping[str, Any]:
     """The options as a new dictionary; AdaptisError if they are none of that layer's."""
     if kwargs is None:
-        return {}
+        kwargs = {}
     if not isinstance(kwargs, Mapping):
         raise AdaptisError(f'norm_kwargs is {kwargs!r}: it must be options by name.')
     known = set(inspect.signature(NORM_LAYERS[layer].__init__).parameters)
@@ -86,4 +86,6 @@ def check_norm_kwargs(layer: str, kwargs: Optional[Mapping[str, Any]]) -> Mappin
                                f'it has {", ".join(sorted(known))}.')
         if not isinstance(value, (bool, numbers.Real)):
             raise AdaptisError(f'norm_kwargs: {name} is {value!r}: it must be a number.')
+    if layer == 'SyncBatchNorm':   # its own default, which it would warn about
+        return {'num_devices': max(mx.context.num_gpus(), 1), **kwargs}
     return dict(kwargs)

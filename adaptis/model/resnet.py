@@ -47,8 +47,8 @@ class ResNetAdaptIS(AdaptIS):
     official : reproduce the official code where it has a flaw (AdaIN without epsilon)
     proposals : whether there is a proposal branch; without it points are drawn at random
     mean, std : of the input, on a scale of 0 to 1
-    norm_layer, norm_kwargs : 'BatchNorm' or 'SyncBatchNorm' (which wants its option
-        ``num_devices``), and options of it; for all layers, backbone included
+    norm_layer, norm_kwargs : 'BatchNorm' or 'SyncBatchNorm', and options of it (``num_devices``
+        of the latter are all GPUs there are, if not said); for all layers, backbone included
 
     Raises AdaptisError for an option that makes no sense or if weights cannot be downloaded.
     """

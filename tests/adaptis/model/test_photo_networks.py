@@ -186,6 +186,13 @@ def test_norm_layer_reaches_every_layer_and_changes_no_prediction(name):
         np.testing.assert_allclose(a.asnumpy(), b.asnumpy(), rtol=1e-3, atol=1e-3)
 
 
+def test_devices_of_sync_batch_norm_need_not_be_told():
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        net = get_model('adaptis_toy', width=4, norm_layer='SyncBatchNorm')
+    assert net.encoder.backbone.image_norm._kwargs['ndev'] == max(mx.context.num_gpus(), 1)
+
+
 @pytest.mark.parametrize('options, word', [
     ({'backbone': 'vgg16'}, "backbone is 'vgg16': choose one of .*resnet50"),
     ({'backbone': None}, 'backbone is None'), ({'width': 12}, 'width is 12.*multiple of 8'),
