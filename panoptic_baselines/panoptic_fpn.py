@@ -113,6 +113,9 @@ class PanopticFPN(HybridBlock):
         _demand_counts(num_things=num_things, num_stuff=num_stuff, fpn_channels=fpn_channels,
                        semantic_channels=semantic_channels, box_channels=box_channels,
                        mask_channels=mask_channels)
+        if grouped_fpn and fpn_channels % 2:
+            raise AdaptisError(f'fpn_channels is {fpn_channels} but must be even to be shared out '
+                               'among two branches.')
         _demand_numbers('anchor_sizes', anchor_sizes, NUM_LEVELS, positive=True)
         self.num_things, self.num_stuff = num_things, num_stuff
         self.merge_things = merge_things

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import pytest
+
+from adaptis.errors import AdaptisError
+from panoptic_baselines.settings import PRESETS, Settings, get_settings
+
+
+@pytest.mark.parametrize('name, value', [
+    ('score_threshold', -0.1), ('score_threshold', 1.5), ('nms_threshold', float('nan')),
+    ('overlap_threshold', '0.5'), ('instance_score', None), ('proposal_nms', True),
+    ('mask_threshold', 0), ('mask_threshold', 2), ('stuff_area_limit', -1),
+    ('stuff_area_limit', 0.5), ('detections_per_image', 0), ('proposals', 1e3),
+    ('short_side', 0), ('max_side', -5)])
+def test_values_that_make_no_sense(name, value):
+    with pytest.raises(AdaptisError, match=f'^{name} is {value!r}.*must be'):
+        Settings(**{name: value})
+
+
+@pytest.mark.parametrize('values', [
+    dict(score_threshold=0, instance_score=1), dict(short_side=None, max_side=None),
+    dict(stuff_area_limit=0, detections_per_image=1, overlap_threshold=1.0)])
+def test_values_at_the_border(values):
+    settings = Settings().replace(**values)
+    assert all(getattr(settings, name) == value for name, value in values.items())
+
+
+def test_unknown_names():
+    with pytest.raises(AdaptisError, match="'score'.*score_threshold"):
+        Settings().replace(score=1)
+    with pytest.raises(AdaptisError, match="'voc'.*coco"):
+        get_settings('voc')
+    with pytest.raises(AdaptisError, match='no preset 5'):
+        get_settings(5)
+
+
+def test_presets():
+    assert get_settings('coco') == Settings() and get_settings(PRESETS['toy']) is PRESETS['toy']
