@@ -153,6 +153,14 @@ def test_mistakes_are_one_sentence(place: Path, capsys: pytest.CaptureFixture, m
     ('instances.system.instance_loss=l2', 'l2'),
     ('proposals.optimizer.name=adamant', 'optimizer "adamant" cannot be built'),
     ('data.augmentation=toy_v3', 'no augmentation "toy_v3"'),
+    ('data.dataset=imagenet', 'no data set "imagenet": choose from toy, cityscapes'),
+    ('data.dataset=cityscapes', 'leftImg8bit/train does not exist'),
+    ('data.val_split=dev', 'no split "dev"'),
+    ('model.num_classes=19', 'The data set has 2 classes, 1 of them stuff'),
+    ('inference.preset=kitti', "no preset 'kitti'"),
+    ('row={table: "1", row: r50}', 'its row is not published'),
+    ('proposals.optimizer.backbone_lr_mult=0.1', 'no backbone that backbone_lr_mult'),
+    ('proposals.optimizer.milestone_epochs=[9]', 'do not fit into'),
     ('proposals.sampling=grid', 'no point sampling "grid"'),
     ('instances.batch_size=7', 'cannot be taken from 6'),
     ('instances.optimizer.lr=1e30', 'lower the learning rate'),
@@ -164,4 +172,4 @@ def test_mistakes_in_the_config_too(place: Path, capsys: pytest.CaptureFixture, 
     assert main(command) == 1
     assert words in capsys.readouterr().err
     # Nothing is in the way of the next attempt, unless training had begun.
-    assert (tmp_path / 'out').exists() == ('lr' in override)
+    assert (tmp_path / 'out').exists() == ('lr=1e30' in override)
