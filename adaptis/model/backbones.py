@@ -31,6 +31,7 @@ BACKBONES: Dict[str, Architecture] = {
     'resnet34': Architecture('resnetv1b', 'resnet34_v1b', _NARROW),
     'resnet50': Architecture('resnetv1b', 'resnet50_v1s', _WIDE),
     'resnet101': Architecture('resnetv1b', 'resnet101_v1s', _WIDE),
+    'resnext50_32x4d': Architecture('resnext', 'resnext50_32x4d', _WIDE),
     'resnext101_32x4d': Architecture('resnext', 'resnext101_32x4d', _WIDE),
     'resnext101_64x4d': Architecture('resnext', 'resnext101_64x4d', _WIDE),
 }

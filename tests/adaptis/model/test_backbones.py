@@ -23,7 +23,7 @@ def stages(backbone, dilated, image):
     return [stage.asnumpy() for stage in trunk(image)]
 
 
-@pytest.mark.parametrize('backbone', ['resnet18', 'resnext101_32x4d'])
+@pytest.mark.parametrize('backbone', ['resnet18', 'resnext50_32x4d'])
 def test_dilation_only_adds_pixels_between(backbone):
     """Where the plain network has a pixel, the dilated one has the same value."""
     image = mx.nd.random.normal(shape=(1, 3, 65, 33))
@@ -38,7 +38,7 @@ def test_dilation_only_adds_pixels_between(backbone):
                                    atol=1e-5)
 
 
-@pytest.mark.parametrize('backbone', sorted(BACKBONES))
+@pytest.mark.parametrize('backbone', ['resnet34', 'resnet101', 'resnext101_64x4d'])
 def test_nothing_is_left_of_the_classifier(backbone):
     trunk = make_trunk(backbone, True, pretrained=False)
     names = trunk._collect_params_with_prefix()
