@@ -92,10 +92,9 @@ def test_the_stages_change_what_they_should_and_no_more(place: Path) -> None:
     assert changed and all(name.startswith('encoder.proposals') for name in changed)
 
 
+@pytest.mark.parametrize('place', ['cityscapes'], indirect=True)
 def test_a_resumed_epoch_ends_in_the_same_network(place: Path,
                                                   monkeypatch: pytest.MonkeyPatch) -> None:
-    if not place.name.startswith('cityscapes'):
-        pytest.skip('one data set is enough')
     calls = []
 
     def interrupted(*arguments: object) -> dict:
