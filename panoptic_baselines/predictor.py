@@ -1,7 +1,7 @@
 """Pictures in, panoptic results out, whichever network is behind it."""
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Optional, Sequence, Union
+from typing import Any, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from panoptic_baselines.classes import labels_to_classes
 from panoptic_baselines.layers.resize import resize_image, target_size
 from panoptic_baselines.merge import Instances, merge
 from panoptic_baselines.settings import Settings, get_settings
+
+NO_INSTANCES = float('inf')
+"""A score that no instance has."""
 
 DIVISOR = 32
 """Both sides of what a pyramid network sees are multiples of it."""
@@ -49,13 +52,14 @@ class Predictor:
         refuse_broken(net)
         self._ctx = ctx or next(iter(net.collect_params().values())).list_ctx()[0]
         self._image: Optional[np.ndarray] = None
+        self._found: Optional[Tuple[Settings, float, Segmentation]] = None
 
     def set_image(self, image: np.ndarray) -> Predictor:
         """Choose the image, ``uint8`` or ``uint16``: RGB, RGBA or grey; returns the predictor.
 
         Raises AdaptisError for anything else.
         """
-        self._image = None
+        self._image = self._found = None
         self._image = as_rgb(image)
         return self
 
@@ -91,16 +95,23 @@ class Predictor:
         """
         if not self.net.has_semantic:
             raise AdaptisError('The network has no semantic branch.')
-        return self._classes(self._segment(None))
+        return self._classes(self._segment(NO_INSTANCES))
 
-    def _segment(self, min_score: Optional[float]) -> Segmentation:
+    def _segment(self, min_score: float) -> Segmentation:
+        """Instances of at least ``min_score`` and the rest, computed once."""
         if self._image is None:
             raise AdaptisError('There is no image yet: call set_image first.')
-        size = self._image.shape[:2]
-        image = resize_image(self._image, target_size(
+        if self._found is None or self._found[0] != self.settings or self._found[1] > min_score:
+            self._found = self.settings, min_score, self._look(self._image, min_score)
+        return self._found[2]
+
+    def _look(self, image: np.ndarray, min_score: float) -> Segmentation:
+        size = image.shape[:2]
+        image = resize_image(image, target_size(
             size, self.settings.short_side, self.settings.max_side))
         batch = pad_batch([image], self.net.mean, self._ctx)
-        return self.net.segment(batch, [image.shape[:2]], [size], self.settings, min_score)[0]
+        return self.net.segment(batch, [image.shape[:2]], [size], self.settings,
+                                None if min_score == NO_INSTANCES else min_score)[0]
 
     def _classes(self, found: Segmentation) -> Optional[np.ndarray]:
         if found.labels is None:

@@ -55,6 +55,24 @@ def test_any_size(predictor, size):
     assert predictor.semantic().shape == size
 
 
+def test_an_image_is_looked_at_once(predictor, monkeypatch):
+    calls, segment = [], PanopticFPN.segment
+    monkeypatch.setattr(PanopticFPN, 'segment',
+                        lambda net, *args: calls.append(args[-1]) or segment(net, *args))
+    sure = Predictor(predictor.net, TAXONOMY, SETTINGS.replace(instance_score=0.3))
+    sure.set_image(picture(30, 40))
+    first = sure.panoptic()
+    sure.instances()   # needs masks that were not computed
+    again = sure.panoptic()
+    sure.semantic()
+    assert calls == [0.3, 0.0]
+    np.testing.assert_array_equal(first.segment_map, again.segment_map)
+    sure.set_image(picture(30, 40)).semantic()
+    sure.settings = SETTINGS
+    sure.semantic()
+    assert calls[2:] == [None, None]
+
+
 @pytest.mark.parametrize('image', [
     picture(20, 30, 1), picture(20, 30, 1)[..., 0], picture(20, 30, 4),
     picture(20, 30).astype(np.uint16) * 257])
@@ -188,3 +206,26 @@ def test_padding_is_what_the_network_sees_as_zero():
     assert not seen[0, :, 40:].any() and not seen[0, :, :, 33:].any() and seen[0, :, :40].any()
     red_first = (batch[0, ::-1] - mx.nd.array(net.mean[::-1]).reshape((3, 1, 1))).asnumpy()
     np.testing.assert_allclose(seen[0], red_first, atol=1e-5)
+
+
+@pytest.mark.filterwarnings('ignore:Cannot decide type')
+def test_graphs_export_for_every_size(tmp_path):
+    net = network()
+    net.hybridize()
+    inputs = {'encoder': [pad_batch([picture(40, 60)], net.mean)],
+              'box_head': [mx.nd.random.normal(shape=(3, 16, 7, 7))],
+              'mask_head': [mx.nd.random.normal(shape=(3, 16, 14, 14)), mx.nd.array([0, 1, 1])]}
+    others = {'encoder': [pad_batch([picture(90, 30)] * 2, net.mean)],
+              'box_head': [mx.nd.random.normal(shape=(5, 16, 7, 7))],
+              'mask_head': [mx.nd.random.normal(shape=(1, 16, 14, 14)), mx.nd.array([1])]}
+    for name, arrays in inputs.items():
+        graph = getattr(net, name)
+        graph(*arrays)
+        graph.export(str(tmp_path / name))
+        loaded = mx.gluon.SymbolBlock.imports(
+            str(tmp_path / f'{name}-symbol.json'),
+            ['data'] if len(arrays) == 1 else [f'data{i}' for i in range(len(arrays))],
+            str(tmp_path / f'{name}-0000.params'))
+        ours, theirs = graph(*others[name]), loaded(*others[name])
+        for a, b in zip(*(x if isinstance(x, (list, tuple)) else [x] for x in (ours, theirs))):
+            np.testing.assert_allclose(a.asnumpy(), b.asnumpy(), atol=1e-5)
