@@ -137,8 +137,8 @@ def main() -> int:
         print(f'benchmark: {name}: {error}', file=sys.stderr)
         return 1
     if args.out:
-        record = {'width': args.width, 'results': results, 'conditions': conditions,
-                  **provenance()}
+        record = {'width': args.width, 'results': results,
+                  'conditions': {**conditions, 'load after': cost.load()}, **provenance()}
         with atomic_write(args.out) as temporary:
             temporary.write_text(json.dumps(record, indent=1) + '\n', encoding='utf-8')
     return 0

@@ -129,7 +129,12 @@ def conditions() -> Row:
     """What times depend on beside the hardware."""
     return {'threads': os.environ.get('OMP_NUM_THREADS', 'default'),
             'cores to run on': len(os.sched_getaffinity(0)),
-            'load before': round(os.getloadavg()[0], 2)}
+            'load before': load()}
+
+
+def load() -> float:
+    """How many processes computed in the last minute, on all cores."""
+    return round(os.getloadavg()[0], 2)
 
 
 def table(rows: Dict[str, Row]) -> str:
