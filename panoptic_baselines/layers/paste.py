@@ -23,15 +23,6 @@ def paste_masks(masks: np.ndarray, boxes: np.ndarray, size: Size,
     return result
 
 
-def paste_soft(masks: np.ndarray, boxes: np.ndarray, size: Size) -> np.ndarray:
-    """float32 (N, H, W): the same before the threshold."""
-    result = np.zeros((len(masks), *size), np.float32)
-    for mask, box, target in zip(masks, boxes, result):
-        values, window = _resample(mask, box, size)
-        target[window] = values
-    return result
-
-
 def _resample(mask: np.ndarray, box: np.ndarray, size: Size) -> Tuple[np.ndarray, Tuple]:
     """Values of the pixels that the mask reaches, and which these are."""
     y, rows = _axis(box[1], box[3], size[0], mask.shape[0])

@@ -3,14 +3,16 @@ from __future__ import annotations
 import numpy as np
 
 from panoptic_baselines.layers.boxes import clip, nonempty, scale
-from panoptic_baselines.layers.paste import paste_masks, paste_soft
+from panoptic_baselines.layers.paste import paste_masks
 from tests.panoptic_baselines.golden import unpack
 
 
 def test_it_is_the_official_one(kit):
     d = np.load(kit / 'ops' / 'paste_masks.npz')
     size = tuple(d['image_hw'])
-    np.testing.assert_allclose(paste_soft(d['masks'], d['boxes'], size), d['soft'], atol=5e-5)
+    for threshold in (0.1, 0.3, 0.45, 0.6, 0.8, 0.95):
+        different = paste_masks(d['masks'], d['boxes'], size, threshold) != (d['soft'] >= threshold)
+        assert (np.abs(d['soft'][different] - threshold) < 5e-5).all()
     np.testing.assert_array_equal(paste_masks(d['masks'], d['boxes'], size),
                                   unpack(d['pasted_bits'], size))
 
@@ -36,10 +38,11 @@ def test_a_full_mask_fills_its_box():
 
 def test_values_between_the_centres_by_hand():
     mask = np.array([[[0, 1], [0, 1]]], np.float32)   # 2 x 2 cells in a box of 4 x 4 pixels
-    found = paste_soft(mask, np.array([[0, 0, 4, 4]], np.float32), (4, 4))[0]
     # Cell centres are at x = 1 and 3, pixel centres at 0.5, 1.5, ...; the mask ends in zeros.
-    np.testing.assert_allclose(found[1], [0, 0.25, 0.75, 0.75], atol=1e-6)
-    np.testing.assert_allclose(found[0], 0.75 * found[1], atol=1e-6)
+    for row, values in ((1, [0, 0.25, 0.75, 0.75]), (0, [0, 0.1875, 0.5625, 0.5625])):
+        for value in (0.1, 0.1875, 0.25, 0.5625, 0.75, 0.8):
+            found = paste_masks(mask, np.array([[0, 0, 4, 4]], np.float32), (4, 4), value)[0]
+            assert found[row].tolist() == [v >= value for v in values]
 
 
 def test_boxes_beyond_the_image_and_no_boxes():
