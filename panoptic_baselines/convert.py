@@ -1,0 +1,221 @@
+"""Official checkpoints of the ports: their parameter names, and this project's for the same arrays.
+
+Files of detectron2 (``.pkl`` of the model zoo, ``.pth`` of a training run) give a whole network;
+the ImageNet classifiers that such trainings start from give a backbone.  Reading them is the
+business of ``panoptic_baselines.checkpoints``, which runs nothing that they hold.
+"""
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+
+from adaptis.errors import AdaptisError
+from adaptis.files import PathLike
+from panoptic_baselines.checkpoints import Arrays, read_checkpoint
+
+SUFFIXES = ('.pkl', '.pth', '.pt')
+BACKBONE = 'backbone'
+
+Rules = Sequence[Tuple[str, str]]
+
+_NORM: Rules = [
+    (r'(.*[.]norm)[.]weight', r'\1.gamma'),
+    (r'(.*[.]norm)[.]bias', r'\1.beta'),
+    (r'(.*)', r'\1'),
+]
+_RESNET: Rules = [(r'backbone[.]bottom_up[.]((stem|res[2-5])[.].+)', r'encoder.backbone.\1')]
+_FPN: Rules = [(r'backbone[.]fpn_((lateral|output)[2-5][.].+)', r'encoder.fpn.\1')]
+_RCNN: Rules = [
+    (r'proposal_generator[.]rpn_head[.]((conv|objectness_logits|anchor_deltas)[.].+)',
+     r'encoder.rpn.\1'),
+    (r'roi_heads[.]box_head[.](fc[12][.].+)', r'box_head.\1'),
+    (r'roi_heads[.]box_predictor[.]((cls_score|bbox_pred)[.].+)', r'box_head.\1'),
+    (r'roi_heads[.]mask_head[.]((mask_fcn[1-4]|deconv|predictor)[.].+)', r'mask_head.\1'),
+    (r'sem_seg_head[.]((p[2-5]|predictor)[.].+)', r'encoder.semantic_head.\1'),
+]
+# Caffe2's names of a ResNet and its norms, as detectron2's.
+_CAFFE2: Rules = [
+    (r'(?:res_)?conv1_(.+)', r'stem.conv1.\1'),
+    (r'(res[2-5])_(\d+)_branch1_(.+)', r'\1.\2.shortcut.\3'),
+    (r'(res[2-5])_(\d+)_branch2a_(.+)', r'\1.\2.conv1.\3'),
+    (r'(res[2-5])_(\d+)_branch2b_(.+)', r'\1.\2.conv2.\3'),
+    (r'(res[2-5])_(\d+)_branch2c_(.+)', r'\1.\2.conv3.\3'),
+]
+_CAFFE2_FIELDS = {
+    'w': 'weight', 'bn_s': 'norm.gamma', 'bn_gamma': 'norm.gamma', 'bn_b': 'norm.beta',
+    'bn_beta': 'norm.beta', 'bn_bias': 'norm.beta',
+    'bn_rm': 'norm.running_mean', 'bn_running_mean': 'norm.running_mean',
+    'bn_riv': 'norm.running_var', 'bn_running_var': 'norm.running_var'}
+
+
+def rename(name: str, rules: Rules) -> Optional[str]:
+    """What the first rule that matches the whole name makes of it, or None."""
+    for pattern, template in rules:
+        match = re.fullmatch(pattern, name)
+        if match:
+            return match.expand(template)
+    return None
+
+
+def detectron2_name(official: str) -> Optional[str]:
+    """Our name of a parameter of Panoptic FPN or Mask R-CNN in detectron2, or None."""
+    ours = rename(official, [*_RESNET, *_FPN, *_RCNN])
+    return ours and rename(ours, _NORM)
+
+
+def caffe2_name(official: str) -> Optional[str]:
+    """Our name, below the backbone, of a parameter of a Caffe2-style ResNet, or None."""
+    ours = rename(official, _CAFFE2)
+    if ours is None:
+        return None
+    layer, _, field = ours.rpartition('.')
+    return f'{layer}.{_CAFFE2_FIELDS[field]}' if field in _CAFFE2_FIELDS else None
+
+
+@dataclass(frozen=True)
+class Family:
+    """Checkpoints of one origin.
+
+    Attributes
+    ----------
+    title : what messages call it
+    name : official name -> our name or None
+    needs : a parameter of ours without which a file is of another family
+    options : our arrays -> the network's name and constructor arguments
+    """
+
+    title: str
+    name: Callable[[str], Optional[str]]
+    needs: Tuple[str, ...]
+    options: Callable[[Mapping[str, np.ndarray]], Dict[str, Any]]
+
+    def map(self, names: Sequence[str]) -> Dict[str, str]:
+        """``{official name: our name}`` of those that have one."""
+        mapped = {name: self.name(name) for name in names}
+        return {name: ours for name, ours in mapped.items() if ours is not None}
+
+
+def convert(source: PathLike, target: PathLike, num_stuff: Optional[int] = None
+            ) -> Dict[str, Any]:
+    """Turn an official checkpoint into ``target``, a ``.params`` file with a ``.json`` beside it.
+
+    Returns ``{official name: our name}`` under 'mapped', names without a place here (anchors, the
+    classifier of a backbone, ...) under 'unknown', and what it became under 'network'.
+
+    Raises AdaptisError for a file that cannot be read, is of no known network or lacks
+    parameters, or if ``num_stuff`` contradicts it.
+    """
+    arrays = read_checkpoint(source)
+    family, mapped = _recognise(arrays, source)
+    ours = {name: arrays[official] for official, name in mapped.items()}
+    if len(ours) < len(mapped):
+        raise AdaptisError(f'{source} holds two parameters for one place of the network.')
+    try:
+        options = family.options(ours)
+    except (KeyError, IndexError) as error:
+        raise AdaptisError(f'{source} is no whole checkpoint of {family.title}: it lacks the '
+                           f'parameter that becomes {error}.') from error
+    if num_stuff not in (None, options.get('num_stuff')):
+        raise AdaptisError(f'{source} has {options.get("num_stuff", "no")} stuff classes, '
+                           f'not {num_stuff}.')
+    _write(ours, options, Path(source), Path(target))
+    return {'network': options['name'], 'mapped': mapped,
+            'unknown': sorted(set(arrays) - set(mapped))}
+
+
+def load_backbone(net: Any, path: PathLike) -> None:
+    """Start an initialised network's ResNet from ImageNet weights, all of it or nothing.
+
+    ``path`` : a backbone that ``convert`` wrote, or the official file itself.
+
+    Raises AdaptisError if it is neither or of another ResNet.
+    """
+    from adaptis.model.zoo import read_arrays, set_parameters
+    backbone = net.encoder.backbone
+    if Path(path).suffix not in SUFFIXES:
+        set_parameters(backbone, read_arrays(path), path)
+        return
+    arrays = read_checkpoint(path)
+    mapped = _CLASSIFIER.map(list(arrays))
+    set_parameters(backbone, _nd({ours: arrays[name] for name, ours in mapped.items()}), path)
+
+
+def _recognise(arrays: Arrays, source: PathLike) -> Tuple[Family, Dict[str, str]]:
+    for family in FAMILIES:
+        mapped = family.map(list(arrays))
+        if set(family.needs) & set(mapped.values()):
+            return family, mapped
+    titles = ' or '.join(family.title for family in FAMILIES)
+    raise AdaptisError(f'{source} is no checkpoint of {titles}: none of its {len(arrays)} '
+                       f'parameters, for instance {ascii(next(iter(arrays))[:80])}, has a name of '
+                       'theirs.')
+
+
+def _write(ours: Arrays, options: Dict[str, Any], source: Path, target: Path) -> None:
+    from adaptis.model.zoo import save_model, set_parameters
+    from panoptic_baselines.zoo import get_model
+    info = {'converted_from': source.name}
+    if options['name'] == BACKBONE:
+        from panoptic_baselines.layers.resnet import ResNet, get_recipe
+        net = ResNet(get_recipe(options['backbone']))
+        net.description = options
+    else:
+        net = get_model(**options)
+    net.initialize()
+    set_parameters(net, _nd(ours), source)
+    save_model(net, target, info)
+
+
+def _nd(arrays: Arrays) -> Dict[str, Any]:
+    from adaptis.runtime import mx
+    return {name: mx.nd.array(array, dtype='float32') for name, array in arrays.items()}
+
+
+def _network(arrays: Mapping[str, np.ndarray]) -> Dict[str, Any]:
+    """Which network the arrays describe, by their names and shapes."""
+    instances = 'box_head.cls_score.weight' in arrays
+    semantic = 'encoder.semantic_head.predictor.weight' in arrays
+    alone = 'mask_rcnn' if instances else 'semantic_fpn'
+    prefix = 'encoder.backbone.'
+    options = {'name': 'panoptic_fpn' if instances and semantic else alone,
+               'fpn_channels': len(arrays['encoder.fpn.output2.bias']),
+               'backbone': _backbone({n[len(prefix):]: a for n, a in arrays.items()
+                                      if n.startswith(prefix)})}
+    if instances:
+        options['num_things'] = len(arrays['box_head.cls_score.bias']) - 1
+        options['box_channels'] = len(arrays['box_head.fc1.bias'])
+        options['mask_channels'] = len(arrays['mask_head.mask_fcn1.bias'])
+    if semantic:
+        head = 'encoder.semantic_head.'
+        classes, width = arrays[head + 'predictor.weight'].shape[:2]
+        options['num_stuff'] = classes - 1
+        options['semantic_channels'] = len(arrays[head + 'p2.0.weight'])
+        options['semantic_join'] = 'sum' if width == options['semantic_channels'] else 'concat'
+    return options
+
+
+def _backbone(arrays: Mapping[str, np.ndarray]) -> str:
+    """The name of a ResNet by its blocks and the width of its groups; KeyError if it has none."""
+    from panoptic_baselines.layers.resnet import RECIPES
+    blocks = tuple(len({n.split('.')[1] for n in arrays if n.startswith(f'res{stage}.')})
+                   for stage in range(2, 6))
+    channels, width = arrays['res2.0.conv2.weight'].shape[:2]
+    for name, recipe in RECIPES.items():
+        if (blocks == recipe.blocks and recipe.bottleneck == ('res2.0.conv3.weight' in arrays)
+                and (channels, width) == (recipe.groups * recipe.width, recipe.width)):
+            return name
+    raise AdaptisError(f'There is no backbone here with {blocks} blocks and groups of {width} '
+                       'channels.')
+
+
+_CLASSIFIER = Family('an ImageNet classifier of Caffe2', caffe2_name, ('stem.conv1.weight',),
+                     lambda arrays: {'name': BACKBONE, 'backbone': _backbone(arrays)})
+FAMILIES: List[Family] = [
+    Family('Panoptic FPN or Mask R-CNN (detectron2)', detectron2_name,
+           ('box_head.cls_score.weight', 'encoder.semantic_head.predictor.weight'), _network),
+    _CLASSIFIER,
+]
