@@ -144,6 +144,10 @@ class PanopticFPN(HybridBlock):
         """Whether there is a semantic branch."""
         return self.encoder.semantic_head is not None
 
+    def backbone_params(self) -> Any:
+        """The part that starts from ImageNet."""
+        return self.encoder.backbone.collect_params()
+
     def forward(self, x: Any) -> Maps:
         """Everything dense of images (B, 3, H, W)."""
         outputs = self.encoder(x)
