@@ -9,7 +9,14 @@ import pytest
 
 from adaptis.errors import AdaptisError
 from adaptis.model.zoo import read_arrays
-from panoptic_baselines.convert import caffe2_name, convert, detectron2_name, load_backbone
+from panoptic_baselines.convert import (
+    FAMILIES,
+    caffe2_name,
+    convert,
+    detectron2_name,
+    load_backbone,
+)
+from panoptic_baselines.layers.resnet import RECIPES
 from panoptic_baselines.panoptic_fpn import PanopticFPN
 from panoptic_baselines.zoo import load_model
 from tests.panoptic_baselines.pickles import tensor, torch_file
@@ -36,9 +43,10 @@ def official(ours):
 def arrays_of(**options):
     """What a checkpoint of such a network holds: every array filled with numbers of its own."""
     net = PanopticFPN(**{**SMALL, **options})
-    rng = np.random.default_rng(0)
-    return {official(name): rng.normal(size=p.shape).astype(np.float32)
-            for name, p in net._collect_params_with_prefix().items()}
+    places = net._collect_params_with_prefix().items()
+    return {official(name): k + np.linspace(0, 1, np.prod(p.shape), dtype=np.float32
+                                            ).reshape(p.shape)
+            for k, (name, p) in enumerate(places)}
 
 
 def write(path, arrays, **more):
@@ -71,7 +79,7 @@ def test_names_by_hand():
 @pytest.mark.parametrize('network, options', [
     ('panoptic_fpn', {}), ('mask_rcnn', {'semantic': False}),
     ('semantic_fpn', {'instances': False}),
-    ('panoptic_fpn', {'semantic_join': 'concat', 'backbone': 'resnet34', 'semantic_channels': 64})])
+    ('panoptic_fpn', {'semantic_join': 'concat', 'semantic_channels': 64})])
 def test_converted_networks_load(tmp_path, network, options):
     arrays = arrays_of(**options)
     report = convert(write(tmp_path / 'a.pkl', {**arrays, **USELESS}), tmp_path / 'ours.params')
@@ -84,6 +92,16 @@ def test_converted_networks_load(tmp_path, network, options):
     told = set(stated) & set(net.description)
     assert {'backbone', 'fpn_channels'} < told
     assert {key: stated[key] for key in told} == {key: net.description[key] for key in told}
+
+
+@pytest.mark.parametrize('backbone', RECIPES)
+def test_backbones_are_told_apart_by_their_shapes(backbone):
+    net = PanopticFPN(backbone=backbone)
+    arrays = {name: np.broadcast_to(np.float32(0), p.shape)
+              for name, p in net._collect_params_with_prefix().items()}
+    options = FAMILIES[0].options(arrays)
+    assert options['backbone'] == backbone and options['name'] == 'panoptic_fpn'
+    assert (options['num_things'], options['num_stuff']) == (80, 53)
 
 
 def test_files_of_training_runs_with_pytorch(tmp_path):
@@ -112,7 +130,7 @@ def classifier():
     rng = np.random.default_rng(1)
     arrays = {'conv1_b': np.zeros(64), 'fc1000_w': np.zeros((9, 512))}
     for layer, shape in shapes.items():
-        arrays[layer + '_w'] = rng.normal(size=shape).astype(np.float32)
+        arrays[layer + '_w'] = rng.random(shape, np.float32)
         for field in ('gamma', 'beta', 'running_mean', 'running_var'):
             name = f'{"res_" if layer == "conv1" else ""}{layer}_bn_{field}'
             arrays[name] = rng.normal(size=shape[0]).astype(np.float32)
