@@ -8,12 +8,13 @@ with a peak of 0.4 GB).
 from __future__ import annotations
 
 import functools
+import os
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
-from adaptis.data.reader import Files, ImageId, Reader, need_folder
+from adaptis.data.reader import Files, ImageId, Reader, is_color, need_folder
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike, read_json
 from adaptis.ids import MAX_ID, compact, read_panoptic_png
@@ -39,7 +40,7 @@ class PanopticIndex:
     ----------
     categories : those that the file lists
     image_ids, file_names, png_names : of each image that has a usable annotation
-    sizes : int32 (N, 2), height and width, 0 = not stated
+    sizes : int64 (N, 2), height and width, 0 = not stated
     problems : sentences about entries that cannot be used and were left out
 
     Raises
@@ -52,6 +53,8 @@ class PanopticIndex:
         self.json_path = Path(json_path)
         data = read_json(json_path, functools.partial(_reduce, path=self.json_path))
         self.categories = [_category(c, self.json_path) for c in self._list(data, 'categories')]
+        if len({c.id for c in self.categories}) < len(self.categories):
+            raise AdaptisError(f'{self.json_path} lists the id of a category twice.')
         images = self._list(data, 'images', _Image)
         annotations = self._list(data, 'annotations', _Annotation)
         self.problems: List[str] = []
@@ -60,7 +63,7 @@ class PanopticIndex:
         self.image_ids = [image.id for image, _ in rows]
         self.file_names = [image.file_name for image, _ in rows]
         self.png_names = [annotation.file_name for _, annotation in rows]
-        self.sizes = np.array([i.size for i, _ in rows], np.int32).reshape(-1, 2)
+        self.sizes = np.array([i.size for i, _ in rows], np.int64).reshape(-1, 2)
         segments = [annotation.segments for _, annotation in rows]
         self._segments = np.concatenate([*segments, np.zeros((0, 3), np.int32)])
         self._first = np.cumsum([0] + [len(s) for s in segments])
@@ -86,6 +89,8 @@ class PanopticIndex:
         unclaimed = {image.id for image in images}
         if len(unclaimed) < len(images):
             raise AdaptisError(f'{self.json_path} lists an image id twice.')
+        if not images:
+            self._tell('lists no image')
         usable = {}
         for annotation in annotations:
             complaint = _complaint(annotation.segments, known)
@@ -190,7 +195,7 @@ def _reduce(entry: dict, path: Path) -> Any:
             rows = _of_type(entry, 'segments_info', list)
             return _Annotation(_of_type(entry, 'image_id', (int, str)),
                                _of_type(entry, 'file_name', str),
-                               np.array(rows or np.zeros((0, 3)), np.int32).reshape(-1, 3))
+                               _rows(rows))
         if 'category_id' in entry:
             return (_of_type(entry, 'id', int), _of_type(entry, 'category_id', int),
                     int(entry.get('iscrowd', 0) == 1))
@@ -203,6 +208,13 @@ def _reduce(entry: dict, path: Path) -> Any:
     return entry
 
 
+def _rows(segments: List[Tuple[int, int, int]]) -> np.ndarray:
+    rows = np.array(segments or np.zeros((0, 3)), np.int64).reshape(-1, 3)
+    if (rows != rows.astype(np.int32)).any():  # NumPy 1 would wrap them round without a word
+        raise OverflowError('an id of more than 32 bits')
+    return rows.astype(np.int32)
+
+
 def _of_type(entry: dict, key: str, kind: Any) -> Any:
     if not isinstance(entry[key], kind):
         raise TypeError(key)
@@ -211,11 +223,11 @@ def _of_type(entry: dict, key: str, kind: Any) -> Any:
 
 def _category(entry: dict, path: Path) -> Category:
     try:
-        color = tuple(int(c) for c in entry.get('color', Category.color))
-        if len(color) != 3:
-            raise ValueError('a colour has three parts')
+        color = entry.get('color', Category.color)
+        if not is_color(color):
+            raise ValueError(color)
         return Category(_of_type(entry, 'id', int), _of_type(entry, 'name', str),
-                        bool(_of_type(entry, 'isthing', int)), color)
+                        bool(_of_type(entry, 'isthing', int)), tuple(color))
     except (KeyError, TypeError, ValueError) as error:
         raise AdaptisError(f'{path} has a category that is not of the COCO panoptic format: '
                            f'{str(entry)[:100]}.') from error
@@ -237,6 +249,6 @@ def _complaint(segments: np.ndarray, known: Set[int]) -> Optional[str]:
 def missing_files(folder: Path, names: Sequence[str]) -> Set[str]:
     """Those names that are no files of the folder; each folder is listed once, as that is fast."""
     parents = {Path(name).parent for name in names}
-    found = {(parent / p.name).as_posix() for parent in parents if (folder / parent).is_dir()
+    found = {(parent / p.name).as_posix() for parent in parents if os.path.isdir(folder / parent)
              for p in (folder / parent).iterdir()}
     return {name for name in names if Path(name).as_posix() not in found}

@@ -4,7 +4,7 @@ from __future__ import annotations
 import abc
 import functools
 from pathlib import Path
-from typing import Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
+from typing import Any, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 import numpy as np
 
@@ -138,6 +138,12 @@ def mask_values(ids: np.ndarray, path: Path) -> np.ndarray:
         raise AdaptisError(f'{path} holds the id {low if low < 0 else high}, outside '
                            f'0..{MAX_MASK_ID}: renumber its objects so that 16 bits hold them.')
     return np.flatnonzero(np.bincount(ids.ravel()))
+
+
+def is_color(value: Any) -> bool:
+    """Whether it is a list of three whole numbers from 0 to 255."""
+    return isinstance(value, (list, tuple)) and len(value) == 3 and all(
+        isinstance(part, int) and 0 <= part <= 255 for part in value)
 
 
 def need_folder(folder: Path) -> None:

@@ -23,7 +23,7 @@ import numpy as np
 
 from adaptis.data.labels import LabelMap
 from adaptis.data.panoptic import PanopticIndex, PanopticReader
-from adaptis.data.reader import Reader, find_keys, folder_of, mask_values, pair_files
+from adaptis.data.reader import Reader, find_keys, folder_of, is_color, mask_values, pair_files
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike, read_ids, read_json
 from adaptis.types import Category, Sample, Taxonomy
@@ -86,6 +86,8 @@ def read_config(root: Path) -> VistasConfig:
     taxonomy = Taxonomy([
         Category(number + 1, label['readable'], label['instances'], tuple(label['color']))
         for number, label in enumerate(entries) if label['evaluate']])
+    if not taxonomy.num_things:
+        raise AdaptisError(f'{path} has no label that is evaluated and has instances.')
     unused = [number for number, label in enumerate(entries) if not label['evaluate']]
     void = unused[-1] if unused else len(entries)
     labels = LabelMap([c.id - 1 for c in taxonomy.categories], max(len(entries), void + 1), void)
@@ -141,8 +143,8 @@ class VistasInstances(Reader):
 
 def _is_label(entry: Any) -> bool:
     kinds = {'name': str, 'readable': str, 'instances': bool, 'evaluate': bool, 'color': list}
-    return isinstance(entry, dict) and all(isinstance(entry.get(key), kind)
-                                           for key, kind in kinds.items())
+    return isinstance(entry, dict) and all(isinstance(entry.get(key), kind) for key, kind in
+                                           kinds.items()) and is_color(entry['color'])
 
 
 def _class_of(index: PanopticIndex, config: VistasConfig) -> Dict[int, int]:

@@ -158,13 +158,17 @@ def segment(key: str, value: Any) -> Callable[[dict], None]:
     (segment('id', 0), 'lists the segment id 0, which is not one of 1 to 16777215'),
     (segment('id', MAX_ID + 1), 'lists the segment id 16777216'),
     (segment('id', 2 ** 70), 'has an entry that no COCO panoptic file has'),
+    (segment('id', 2 ** 32 + 65536 + 256 + 3), 'has an entry that no COCO panoptic file has'),
+    (lambda data: data['images'][0].update(file_name='a' * 5000 + '/b.jpg'), 'does not exist'),
+    (lambda data: data.update(images=[], annotations=[]), 'val2017.json lists no image'),
+    (lambda data: data['categories'][0].update(color=[0, 0, 256]), 'has a category that is not of'),
     (segment('id', 65536 + 256 + 3), 'lists a segment id twice in 000000001009.png'),
     (lambda data: data['images'][0].update(file_name='gone.jpg'), 'gone.jpg, which does not exi'),
     (lambda data: data['images'][0].update(id=[]), 'has an entry that no COCO panoptic file has'),
     (lambda data: data['images'].append(data['images'][0]), 'lists an image id twice'),
     (lambda data: data['categories'][0].update(isthing='yes'), 'has a category that is not of'),
     (lambda data: data['categories'][0].update(color=[1, 2]), 'has a category that is not of'),
-    (lambda data: data['categories'].append(data['categories'][0]), 'categories of .* share an id'),
+    (lambda data: data['categories'].append(data['categories'][0]), '2017.json lists the id of a '),
     (lambda data: data.pop('images'), 'has no list "images"'),
     (lambda data: data.update(annotations=[{'id': 1}]), 'has no list "annotations" as a COCO'),
 ])
@@ -180,6 +184,7 @@ def test_what_is_wrong_with_the_json_is_told_when_it_is_opened(root: Path, chang
     (lambda data: data['annotations'][0]['segments_info'].append({'id': 5, 'category_id': 1}),
      '1009.png has no pixel of segment 5, which .*json lists'),
     (lambda data: data['images'][0].update(width=127), 'is 96x128 but .*json says 96x127'),
+    (lambda data: data['images'][0].update(width=2 ** 32 + 128), 'json says 96x4294967424'),
 ])
 def test_where_json_and_picture_disagree_is_told_when_it_is_read(root: Path, change: Callable,
                                                                  words: str) -> None:

@@ -135,3 +135,17 @@ def test_another_config_is_named(root: Path, content: str) -> None:
     (root / 'config.json').write_text(content)
     with pytest.raises(AdaptisError, match='config.json does not list labels'):
         open_dataset('vistas', root, 'val')
+
+
+def test_a_config_with_a_color_that_is_none_or_without_things_is_named(root: Path) -> None:
+    def discolor(config: dict) -> None:
+        config['labels'][0]['color'] = [1, 'x', 2]
+
+    def forget_things(config: dict) -> None:
+        for label in config['labels']:
+            label.update(instances=False, color=[1, 2, 3])
+
+    for change, words in ((discolor, 'does not list labels'), (forget_things, 'has instances')):
+        edit_json(root / 'config.json', change)
+        with pytest.raises(AdaptisError, match=words):
+            open_dataset('vistas', root, 'val')
