@@ -169,6 +169,8 @@ def read_json(path: PathLike, object_hook: Optional[Callable[[dict], Any]] = Non
     except json.JSONDecodeError as error:
         raise AdaptisError(f'{path} is not valid JSON (line {error.lineno}: {error.msg}): '
                            'is it cut short?') from error
+    except (ValueError, RecursionError) as error:  # endless digits or brackets
+        raise AdaptisError(f'{path} is no JSON file that can be read: {error}.') from error
 
 
 def list_images(path: PathLike) -> List[Path]:

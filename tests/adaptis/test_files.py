@@ -205,7 +205,8 @@ def test_a_json_file_and_what_is_none(tmp_path):
     assert files.read_json(path) == {'a': {'b': 1}}
     assert files.read_json(path, object_hook=len) == 1
     for content, words in [(b'{"a": ', 'not valid JSON .line 1.* is it cut short'),
-                           (b'\xff\xfe\x00', 'is not a JSON file')]:
+                           (b'\xff\xfe\x00', 'is not a JSON file'),
+                           (b'[' * 100_000, 'a.json is no JSON file that can be read')]:
         path.write_bytes(content)
         with pytest.raises(AdaptisError, match=words):
             files.read_json(path)
