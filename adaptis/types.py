@@ -100,18 +100,30 @@ class Segment:
 
 
 @dataclass
+class Objects:
+    """Found objects that may overlap: ``masks`` bool (N, H, W), ``scores`` float (N,) in [0, 1] and
+    ``category_ids`` int (N,)."""
+
+    masks: np.ndarray
+    scores: np.ndarray
+    category_ids: np.ndarray
+
+
+@dataclass
 class PanopticResult:
     """A panoptic segmentation: ``segment_map`` int32 (H, W), 0 = no segment, and its segments.
 
     ``masks`` optionally holds the soft masks that the things were cut from:
     segment id -> float32 (H, W) in [0, 1]; ``semantic`` what a semantic branch says by itself:
-    int32 (H, W), class indices of the taxonomy, -1 = none.
+    int32 (H, W), class indices of the taxonomy, -1 = none; ``objects`` what a detector found before
+    each pixel was given to one segment: its average precision is that of these.
     """
 
     segment_map: np.ndarray
     segments: List[Segment]
     masks: Optional[Dict[int, np.ndarray]] = field(default=None, repr=False)
     semantic: Optional[np.ndarray] = field(default=None, repr=False)
+    objects: Optional[Objects] = field(default=None, repr=False)
 
     @property
     def things(self) -> List[Segment]:

@@ -8,8 +8,8 @@ import numpy as np
 from adaptis.errors import AdaptisError
 from adaptis.inference.predictor import as_rgb
 from adaptis.runtime import mx
-from adaptis.types import PanopticResult, Taxonomy
-from panoptic_baselines.classes import labels_to_classes
+from adaptis.types import Objects, PanopticResult, Taxonomy
+from panoptic_baselines.classes import labels_to_classes, thing_index
 from panoptic_baselines.layers.resize import resize_image, target_size
 from panoptic_baselines.merge import Instances, merge
 from panoptic_baselines.settings import Settings, get_settings
@@ -67,17 +67,22 @@ class Predictor:
         """Panoptic segmentation of an image."""
         return self.set_image(image).panoptic()
 
-    def panoptic(self) -> PanopticResult:
+    def panoptic(self, keep_objects: bool = False) -> PanopticResult:
         """Every object and all stuff of the chosen image.
+
+        ``keep_objects`` : also give all :meth:`instances` as ``objects`` of the result.
 
         Raises AdaptisError if the network's outputs are not finite.
         """
         settings = self.settings
-        found = self._segment(settings.instance_score)
-        return merge(found.instances, self._classes(found), self.taxonomy,
-                     instance_score=settings.instance_score,
-                     overlap_threshold=settings.overlap_threshold,
-                     stuff_area_limit=settings.stuff_area_limit)
+        found = self._segment(0.0 if keep_objects else settings.instance_score)
+        result = merge(found.instances, self._classes(found), self.taxonomy,
+                       instance_score=settings.instance_score,
+                       overlap_threshold=settings.overlap_threshold,
+                       stuff_area_limit=settings.stuff_area_limit)
+        if keep_objects and found.instances is not None:
+            result.objects = to_objects(found.instances, self.taxonomy)
+        return result
 
     def instances(self) -> Instances:
         """All detections of the chosen image, the unsure ones too: what AP is measured on.
@@ -117,6 +122,13 @@ class Predictor:
         if found.labels is None:
             return None
         return labels_to_classes(found.labels, self.net.merge_things)
+
+
+def to_objects(instances: Instances, taxonomy: Taxonomy) -> Objects:
+    """Instances with the category ids of a taxonomy in place of their classes."""
+    ids = np.array([category.id for category in taxonomy.categories])
+    return Objects(instances.masks, instances.scores,
+                   ids[thing_index(instances.classes, taxonomy)])
 
 
 def pad_batch(images: Sequence[np.ndarray], color: Sequence[float], ctx: Any = None,

@@ -168,7 +168,7 @@ def _matches(iou: np.ndarray, excused: np.ndarray) -> tuple[np.ndarray, np.ndarr
     right = np.zeros((len(THRESHOLDS), len(iou)), dtype=bool)
     on_crowd = np.zeros_like(right)
     options: dict[int, list[tuple[bool, float, int]]] = {}
-    for p, g in np.argwhere(iou >= THRESHOLDS[0]).tolist():  # few, as the masks do not overlap
+    for p, g in np.argwhere(iou >= THRESHOLDS[0]).tolist():  # few, as true ones do not overlap
         options.setdefault(p, []).append((not excused[g], iou[p, g], g))
     for step, threshold in enumerate(THRESHOLDS):
         taken: set[int] = set()

@@ -45,8 +45,9 @@ class CityscapesAP:
         # What is a group and small is counted twice there, too.
         pardon = overlap.shared[0, 1:][found] + shared @ (group.astype(int) + small)
         countable = ~group & ~small
-        right = match[:, :, countable].any(axis=2)
-        excused = match.any(axis=2) | (pardon / area > THRESHOLDS[:, None])
+        right = _first(match, np.argsort(-scores, kind='stable'))[:, :, countable].any(axis=2)
+        again = match[:, :, countable].any(axis=2) & ~right  # of an object that is found already
+        excused = (match.any(axis=2) | (pardon / area > THRESHOLDS[:, None])) & ~again
         records = np.empty(len(found), dtype=RECORD)
         records['score'], records['category'] = scores, category
         records['right'], records['excused'] = pack(right), pack(excused & ~right)
@@ -68,6 +69,14 @@ class CityscapesAP:
         return {'ap': float(seen.mean()) if seen.size else float('nan'),
                 'ap50': float(seen[:, 0].mean()) if seen.size else float('nan'),
                 'per_class': {c: float(v.mean()) for c, v in values.items()}}
+
+
+def _first(match: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Of the detections that match an object the first one in ``order``, (thresholds, P, G)."""
+    first = np.zeros_like(match)
+    ordered = match[:, order]
+    first[:, order] = ordered & (ordered.cumsum(axis=1) == 1)
+    return first
 
 
 def _curve_areas(records: np.ndarray, objects: int) -> np.ndarray:

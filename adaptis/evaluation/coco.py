@@ -19,7 +19,7 @@ from adaptis.errors import AdaptisError
 from adaptis.evaluation.segments import boxes, segment_areas
 from adaptis.files import PathLike, atomic_write, read_json, write_image
 from adaptis.ids import compact, ids_to_rgb, read_panoptic_png
-from adaptis.types import Category, PanopticResult, Segment, Taxonomy
+from adaptis.types import Category, Objects, PanopticResult, Segment, Taxonomy
 
 ImageId = Union[int, str]
 Stream = TypeVar('Stream', bound='_JsonStream')
@@ -196,7 +196,13 @@ class InstancesWriter(_JsonStream):
         self._file.write('[\n')
 
     def add(self, image_id: ImageId, result: PanopticResult) -> None:
-        """Write the things of one result; those without pixels are left out."""
+        """Write the things of one result, as they were before they were merged if it has them.
+
+        Those without pixels are left out.
+        """
+        if result.objects is not None:
+            self._add_objects(image_id, result.objects)
+            return
         areas = segment_areas(result.segment_map, [s.id for s in result.segments],
                               f'The result of image {image_id}')
         things = [s for s in result.things if areas[s.id]]
@@ -204,6 +210,13 @@ class InstancesWriter(_JsonStream):
         for segment, mask in zip(things, masks):
             self._write({'image_id': image_id, 'category_id': int(segment.category_id),
                          'segmentation': _rle_json(mask), 'score': float(segment.score)})
+
+    def _add_objects(self, image_id: ImageId, objects: Objects) -> None:
+        for mask, score, category in zip(objects.masks, objects.scores, objects.category_ids):
+            if mask.any():
+                code = mask_api().encode(np.asfortranarray(mask, np.uint8))
+                self._write({'image_id': image_id, 'category_id': int(category),
+                             'segmentation': _rle_json(code), 'score': float(score)})
 
     def _finish(self) -> None:
         self._file.write('\n]\n')

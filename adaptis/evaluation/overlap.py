@@ -9,7 +9,7 @@ import numpy as np
 
 from adaptis.errors import AdaptisError
 from adaptis.ids import compact
-from adaptis.types import PanopticResult, Segment
+from adaptis.types import Objects, PanopticResult, Segment
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class Overlap:
         share, in the order of the lists; row 0 and column 0 are void
     truth, found : the segments
     crowd : ids of true segments that are crowds
-    positions : int32 (H, W), the column of each pixel
+    positions : int32 (H, W), the column of each pixel; None where found segments may overlap
+    true_areas : int64 (G,), where the rows of ``shared`` do not add up to them
     """
 
     shared: np.ndarray
@@ -30,11 +31,12 @@ class Overlap:
     found: Sequence[Segment]
     crowd: Collection[int] = ()
     positions: Optional[np.ndarray] = field(default=None, repr=False)
+    true_areas: Optional[np.ndarray] = None
 
     @property
     def truth_area(self) -> np.ndarray:
         """Pixels of each true segment: int64 (G,)."""
-        return self.shared.sum(axis=1)[1:]
+        return self.shared.sum(axis=1)[1:] if self.true_areas is None else self.true_areas
 
     @property
     def found_area(self) -> np.ndarray:
@@ -76,3 +78,24 @@ def overlap_of(truth: PanopticResult, found: PanopticResult, crowd: Collection[i
     rows += columns
     shared = np.bincount(rows.ravel(), minlength=size).reshape(shape)
     return Overlap(shared, truth.segments, found.segments, crowd, columns)
+
+
+def overlap_of_objects(truth: PanopticResult, found: Objects, crowd: Collection[int] = (),
+                       name: str = 'The image') -> Overlap:
+    """The same for found objects that may overlap each other.
+
+    Raises AdaptisError if the sizes differ, or the true map holds an id that is not listed.
+    """
+    if len(found.masks) and found.masks.shape[1:] != truth.segment_map.shape:
+        raise AdaptisError(f'{name}: the ground truth is {truth.segment_map.shape[0]}x'
+                           f'{truth.segment_map.shape[1]} but the found objects are '
+                           f'{found.masks.shape[1]}x{found.masks.shape[2]}.')
+    rows = compact(truth.segment_map, [s.id for s in truth.segments], f'{name} (ground truth)')
+    height = len(truth.segments) + 1
+    shared = np.zeros((height, len(found.masks) + 1), np.int64)
+    for column, mask in enumerate(found.masks, start=1):
+        shared[:, column] = np.bincount(rows[mask], minlength=height)
+    segments = [Segment(k, int(category), True, float(score), int(shared[:, k].sum()))
+                for k, (category, score) in enumerate(zip(found.category_ids, found.scores), 1)]
+    return Overlap(shared, truth.segments, segments, crowd,
+                   true_areas=np.bincount(rows.ravel(), minlength=height)[1:])

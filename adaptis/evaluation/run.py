@@ -13,7 +13,7 @@ from adaptis.evaluation.ap import AveragePrecision, count_objects
 from adaptis.evaluation.cityscapes_ap import CityscapesAP
 from adaptis.evaluation.coco import PanopticFolder
 from adaptis.evaluation.miou import MeanIoU, classes_of, semantic_map
-from adaptis.evaluation.overlap import overlap_of
+from adaptis.evaluation.overlap import overlap_of, overlap_of_objects
 from adaptis.evaluation.pq import PanopticQuality, pairs
 from adaptis.evaluation.segments import sample_truth
 from adaptis.evaluation.shards import (
@@ -76,7 +76,8 @@ class Evaluator:
         Parameters
         ----------
         image_id : orders the images, so that parts merge into exactly the whole
-        result : mIoU is that of its ``semantic`` map if it has one, else of its segments
+        result : mIoU is that of its ``semantic`` map, AP that of its ``objects``, if it has them;
+            else that of its segments
         crowd : ids of true segments that are crowds
         semantic : true class indices (H, W), -1 = ignore; by default those of the segments
 
@@ -96,8 +97,10 @@ class Evaluator:
             if said is None:
                 said = classes_of(overlap.found, self.taxonomy)[overlap.positions]
             self.semantic.add(right, said, name)
+        found = overlap if result.objects is None else overlap_of_objects(
+            truth, result.objects, crowd, name)
         for precision in self.precisions.values():
-            precision.add_overlap(image_id, overlap)
+            precision.add_overlap(image_id, found)
         self.objects += count_objects(overlap)
 
     def merge(self, other: Evaluator) -> None:

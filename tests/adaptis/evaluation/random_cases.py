@@ -3,12 +3,13 @@ from __future__ import annotations
 
 import contextlib
 import io
+from dataclasses import replace
 
 import numpy as np
 from evaluation_cases import TAXONOMY
 
 from adaptis.evaluation.ap import THRESHOLDS
-from adaptis.types import PanopticResult, Segment
+from adaptis.types import Objects, PanopticResult, Segment
 
 
 def scene(rng, cells=(6, 8), cell=4, empty=0.2):
@@ -59,6 +60,24 @@ def random_images(count, seed=0, cell=4):
         yield truth, found, crowd
 
 
+def masks_of(result):
+    """(mask, segment) of each thing; of a result's ``objects`` if it has them."""
+    if result.objects is None:
+        return [(result.segment_map == s.id, s) for s in result.things]
+    parts = zip(result.objects.masks, result.objects.scores, result.objects.category_ids)
+    return [(mask, Segment(0, category, True, score, 0)) for mask, score, category in parts]
+
+
+def overlapping(rng, found):
+    """The same result with objects that grow into each other and come twice."""
+    pairs = [pair for pair in masks_of(found) for _ in range(int(rng.integers(1, 3)))]
+    masks = np.array([mask | np.roll(mask, rng.integers(-2, 3, 2), (0, 1)) for mask, _ in pairs],
+                     bool).reshape(-1, *found.segment_map.shape)
+    scores = rng.choice([.5, .7, .9, .95], len(pairs))
+    ids = np.array([s.category_id for _, s in pairs], int)
+    return replace(found, objects=Objects(masks, scores, ids))
+
+
 def coco_eval_precision(triples, class_agnostic=True, max_detections=None):
     """Precision (thresholds, recalls, categories) by COCOeval on the whole data set at once.
 
@@ -71,8 +90,7 @@ def coco_eval_precision(triples, class_agnostic=True, max_detections=None):
     sides = [[], []]
     for image_id, (truth, found, crowd) in enumerate(triples):
         for side, result in zip(sides, (truth, found)):
-            for s in result.things:
-                mask = result.segment_map == s.id
+            for mask, s in masks_of(result):
                 if mask.any():
                     side.append({
                         'id': len(side) + 1, 'image_id': image_id, 'area': int(mask.sum()),

@@ -6,13 +6,15 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from evaluation_cases import result, row
-from random_cases import coco_eval_precision, disturbed, random_images, scene
+from evaluation_cases import TAXONOMY, result, row
+from random_cases import coco_eval_precision, disturbed, overlapping, random_images, scene
 
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.ap import TABLE_1, THRESHOLDS, AveragePrecision, Counts, match_counts
 from adaptis.evaluation.coco import PanopticFolder
-from adaptis.types import PanopticResult, Segment
+from adaptis.evaluation.overlap import overlap_of_objects
+from adaptis.evaluation.run import Evaluator
+from adaptis.types import Objects, PanopticResult, Segment
 
 
 def ap_of(*images, crowd=(), **kwargs):
@@ -179,6 +181,31 @@ def test_streaming_equals_coco_eval_on_everything(class_agnostic, max_detections
             assert all(np.isnan(s) if p.max() < 0 else s == p.mean()
                        for s, p in zip(scores['per_class'].values(), means))
         assert 0 < scores['ap'] < 1
+
+
+@pytest.mark.parametrize('class_agnostic', [True, False])
+def test_streaming_equals_coco_eval_on_objects_that_overlap(class_agnostic):
+    rng = np.random.default_rng(2)
+    triples = [(truth, overlapping(rng, found), crowd)
+               for truth, found, crowd in random_images(12, seed=6)]
+    _, precision = coco_eval_precision(triples, class_agnostic)
+    evaluator = Evaluator(TAXONOMY)
+    for index, triple in enumerate(triples):
+        evaluator.add(index, *triple)
+    scores = evaluator.result()['ap' if class_agnostic else 'ap_by_class']
+    assert 0 < scores['ap'] == precision[precision > -1].mean() < 1
+    merged = Evaluator(TAXONOMY)
+    for index, (truth, found, crowd) in enumerate(triples):
+        merged.add(index, truth, replace(found, objects=None), crowd)
+    assert merged.result()['pq'] == evaluator.result()['pq']
+    assert merged.result()['ap'] != evaluator.result()['ap']
+
+
+def test_objects_of_another_size_are_named():
+    truth, crowd = scene(np.random.default_rng(0))
+    found = Objects(np.ones((1, 2, 2), bool), np.ones(1), np.ones(1, int))
+    with pytest.raises(AdaptisError, match='24x32 but the found objects are 2x2'):
+        overlap_of_objects(truth, found, crowd)
 
 
 def test_streaming_equals_coco_eval_on_many_objects():

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from adaptis.evaluation.cityscapes_ap import CityscapesAP
-from adaptis.evaluation.overlap import overlap_of
-from adaptis.types import PanopticResult, Segment
+from adaptis.evaluation.overlap import overlap_of, overlap_of_objects
+from adaptis.types import Objects, PanopticResult, Segment
 
 CLASSES = (24, 25, 26)
 
@@ -47,6 +47,18 @@ def test_threshold_by_threshold():
     truth = picture(rows((1, 20)))
     assert ap_of(truth, picture(rows((1, 15), (0, 5))))['ap'] == pytest.approx(.5)
     assert ap_of(truth, picture(rows((1, 10), (0, 10))))['ap50'] == 0
+
+
+def test_of_two_reports_of_an_object_the_surer_one_counts():
+    truth = picture(rows((1, 20), (2, 20)))
+    masks = np.stack([truth.segment_map == 1, rows((1, 18), (0, 22)) > 0, truth.segment_map == 2])
+    for first, second, right in ((.9, .5, [10, 0, 10]), (.5, .9, [2, 8, 10])):  # of 10 thresholds
+        found = Objects(masks, np.array([first, second, .1]), np.full(3, 26))
+        accumulator = CityscapesAP()
+        accumulator.add_overlap(0, overlap_of_objects(truth, found))
+        records = accumulator.detections.sorted()
+        assert [bin(bits).count('1') for bits in records['right']] == right
+        assert not records['excused'].any()
 
 
 def test_small_objects_need_not_be_found_and_excuse():
