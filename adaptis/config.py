@@ -42,8 +42,10 @@ class OptimizerConfig:
     power: float = 0.9                     # poly
     milestones: List[float] = field(default_factory=list)  # step: shares of the run, e.g. [.7, .9]
     milestone_epochs: List[float] = field(default_factory=list)  # step: or epochs, e.g. [240, 250]
+    milestone_steps: List[float] = field(default_factory=list)   # step: or steps, e.g. [60000]
     factor: float = 0.1                    # step
     warmup_steps: int = 0                  # linear, from 0
+    warmup_factor: Optional[float] = None  # from this share of lr, if not from 0
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,8 @@ class StageConfig:
     """One stage of training; ``steps`` or ``epochs``, not both."""
 
     batch_size: int                        # images per process
-    points: int                            # points per image
     optimizer: OptimizerConfig
+    points: Optional[int] = None           # points per image, of AdaptIS, which needs them
     steps: Optional[int] = None
     epochs: Optional[int] = None
     micro_batch: Optional[int] = None      # images per forward pass; gradients are summed up
@@ -62,11 +64,11 @@ class StageConfig:
     background_prob: float = 0.0           # chance of a point to lie on no object
     crop: Optional[Union[int, List[int]]] = None  # learn from random parts: side or [h, w]
     scale: Optional[List[float]] = None    # rescaled by a random factor of this range before
-    short_side: Optional[int] = None       # rescaled to this shorter side before that
+    short_side: Optional[Union[int, List[int]]] = None  # rescaled to this shorter side before that
     max_side: Optional[int] = None         # and to no more than this longer one
     empty_crop_prob: float = 1.0           # chance to keep a part that shows no object
     full_size_steps: int = 0               # but from whole images in the last steps
-    system: Dict[str, Any] = field(default_factory=dict)  # arguments of AdaptISSystem
+    system: Dict[str, Any] = field(default_factory=dict)  # arguments of the system, of its losses
 
     @property
     def crop_size(self) -> Optional[Tuple[int, int]]:
@@ -101,8 +103,9 @@ class TrainConfig:
 
     data: DataConfig
     model: Dict[str, Any]                  # name and arguments of get_model
-    instances: StageConfig
+    instances: Optional[StageConfig] = None  # AdaptIS
     proposals: Optional[StageConfig] = None
+    joint: Optional[StageConfig] = None      # detectors: all at once
     seed: int = 0
     precision: str = 'float32'               # or amp: half precision where MXNet has it
     workers: int = 2
@@ -116,6 +119,11 @@ class TrainConfig:
     row: Optional[RowConfig] = None
     checkpoint: Optional[str] = None         # trained parameters to measure, if there are any
 
+    def stages(self) -> List[Tuple[str, StageConfig]]:
+        """The stages in order: instances, then proposals (AdaptIS, section 5); or the joint one."""
+        every = [(name, getattr(self, name)) for name in ('instances', 'proposals', 'joint')]
+        return [(name, stage) for name, stage in every if stage is not None]
+
     def to_dict(self) -> Dict[str, Any]:
         """As plain data, what a checkpoint stores."""
         return dataclasses.asdict(self)
@@ -126,10 +134,10 @@ _LEAST = {'seed': 0, 'workers': 0, 'log_every': 0, 'pictures_every': 0, 'checkpo
           'checkpoint_steps': 1, 'evaluation_images': 0, 'validation.every': 0,
           'validation.images': 1, 'validation.points': 1}
 _LEAST_OF_STAGE = {'batch_size': 1, 'points': 1, 'steps': 1, 'epochs': 1, 'micro_batch': 1,
-                   'min_object_area': 0, 'full_size_steps': 0, 'short_side': 1, 'max_side': 1,
+                   'min_object_area': 0, 'full_size_steps': 0, 'max_side': 1,
                    'ignore_object_prob': 0, 'background_prob': 0, 'empty_crop_prob': 0,
                    'optimizer.warmup_steps': 0, 'optimizer.cooldown_steps': 0,
-                   'optimizer.backbone_lr_mult': 0}
+                   'optimizer.backbone_lr_mult': 0, 'optimizer.warmup_factor': 0}
 PRECISIONS = ('float32', 'amp')
 
 # Keys of other versions of this program, and what became of them.
@@ -173,11 +181,11 @@ def inference_settings(config: TrainConfig) -> Any:
     Without a preset there, the one named as the augmentation, or as the data set.
     Raises AdaptisError for a preset or setting that does not exist.
     """
-    from adaptis.inference.settings import PRESETS, get_settings
-    changes = dict(config.inference)
-    names = (config.data.augmentation, config.data.dataset, 'toy_v1')
-    preset = changes.pop('preset', next(n for n in names if n in PRESETS))
-    return get_settings(preset).replace(**changes)
+    from adaptis.systems import find_kind
+    kind, changes = find_kind(config.model['name']), dict(config.inference)
+    names = (config.data.augmentation, config.data.dataset)
+    usual = next((n for n in names if n in kind.presets), None) or kind.usual_preset({})
+    return kind.get_settings(changes.pop('preset', usual)).replace(**changes)
 
 
 def write_config(config: TrainConfig, path: Path) -> None:
@@ -288,10 +296,28 @@ def _check(config: TrainConfig, path: str) -> None:
         raise AdaptisError(f'{path}: precision must be one of {", ".join(PRECISIONS)}, '
                            f'not {config.precision}.')
     _check_least(config, _LEAST, f'{path}: ')
-    for name in ('instances', 'proposals'):
-        stage = getattr(config, name)
-        if stage is not None:
-            _check_stage(stage, f'{path}: {name}')
+    _check_stages(config, path)
+
+
+def _check_stages(config: TrainConfig, path: str) -> None:
+    from adaptis.systems import find_kind
+    name = config.model['name']
+    try:
+        kind = find_kind(name)
+    except AdaptisError as error:
+        raise AdaptisError(f'{path}: {error}') from error
+    if getattr(config, kind.stages[0]) is None:
+        raise AdaptisError(f'{path}: the key {kind.stages[0]} is missing.')
+    for key, stage in config.stages():
+        if key not in kind.stages:
+            raise AdaptisError(f'{path}: {name} has no stage {key}; it is trained by '
+                               f'{" and ".join(kind.stages)}.')
+        if kind.by_points and stage.points is None:
+            raise AdaptisError(f'{path}: the key {key}.points is missing.')
+        if not kind.by_points and stage.points is not None:
+            raise AdaptisError(f'{path}: {name} does not learn from points: leave {key}.points '
+                               'out.')
+        _check_stage(stage, f'{path}: {key}')
 
 
 def _check_stage(stage: StageConfig, where: str) -> None:
@@ -303,8 +329,11 @@ def _check_stage(stage: StageConfig, where: str) -> None:
     if stage.empty_crop_prob > 1 or stage.ignore_object_prob + stage.background_prob > 1:
         raise AdaptisError(f'{where}.empty_crop_prob must be at most 1, and so must '
                            'ignore_object_prob and background_prob together.')
-    if stage.optimizer.milestones and stage.optimizer.milestone_epochs:
-        raise AdaptisError(f'{where}.optimizer takes milestones or milestone_epochs, not both.')
+    drops = (stage.optimizer.milestones, stage.optimizer.milestone_epochs,
+             stage.optimizer.milestone_steps)
+    if sum(map(bool, drops)) > 1:
+        raise AdaptisError(f'{where}.optimizer takes milestones or milestone_epochs or '
+                           'milestone_steps, not more than one.')
     _check_crop(stage, where)
 
 
@@ -317,9 +346,18 @@ def _check_crop(stage: StageConfig, where: str) -> None:
     if stage.scale == [] or len(scale) != 2 or not 0 < scale[0] <= scale[1] < float('inf'):
         raise AdaptisError(f'{where}.scale must be [least, most], both above 0, '
                            f'not {stage.scale}.')
-    for key in ('scale', 'short_side', 'max_side'):
-        if getattr(stage, key) is not None and stage.crop is None:
+    if stage.crop is None and stage.scale is not None:
+        raise AdaptisError(f'{where}.scale needs crop: images of one batch must have one size.')
+    for key in ('short_side', 'max_side'):
+        if getattr(stage, key) is not None and stage.crop is None and stage.points is not None:
             raise AdaptisError(f'{where}.{key} needs crop: images of one batch must have one size.')
+    sides = stage.short_side if isinstance(stage.short_side, list) else [stage.short_side or 1]
+    if not sides or min(sides) < 1 or stage.short_side == 0:
+        raise AdaptisError(f'{where}.short_side must be at least 1, or a list of such sides, not '
+                           f'{stage.short_side}.')
+    if isinstance(stage.short_side, list) and stage.crop is not None:
+        raise AdaptisError(f'{where}.short_side must be one side where there is a crop: scale '
+                           'varies it.')
 
 
 def _check_least(settings: Any, least: Mapping[str, int], where: str) -> None:

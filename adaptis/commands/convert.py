@@ -5,13 +5,15 @@ import argparse
 from pathlib import Path
 
 from adaptis.errors import AdaptisError
+from adaptis.systems import find_converter
 
-HELP = 'Convert a .params file of the official AdaptIS code (toy, DeepLab or FPN network).'
+HELP = """Convert an official checkpoint: a .params file of AdaptIS (toy, DeepLab or FPN network), a
+.pkl or .pth file of detectron2 (Panoptic FPN, Mask R-CNN), or a backbone to start from (.pkl)."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument('source', type=Path, help='official .params file')
+    parser.add_argument('source', type=Path, help='official .params, .pkl or .pth file')
     parser.add_argument('target', type=Path, help='.params file to write; a .json goes beside it')
     parser.add_argument('--num-stuff', type=int, metavar='N',
                         help='how many classes are stuff (needed unless there are 2 or 19 classes)')
@@ -25,8 +27,7 @@ def run(args: argparse.Namespace) -> int:
     for path in (args.target, args.target.with_suffix('.json')):
         if path.exists():
             raise AdaptisError(f'{path} exists: give another name or remove it.')
-    from adaptis.convert.official import convert
-    report = convert(args.source, args.target, args.num_stuff)
+    report = find_converter(args.source)(args.source, args.target, args.num_stuff)
     if args.list:
         for name, ours in sorted(report['mapped'].items()):
             print(f'{name} -> {ours}')

@@ -14,7 +14,7 @@ from adaptis.data.datasets import open_dataset
 from adaptis.evaluation.parallel import ordered_map
 from adaptis.evaluation.run import Evaluator
 from adaptis.files import read_ids, read_image
-from adaptis.inference.settings import Settings
+from adaptis.systems import kind_of, load_predictor
 from adaptis.types import TOY_TAXONOMY, PanopticResult, Sample
 
 PICTURE = 'picture'
@@ -42,7 +42,7 @@ class Job(NamedTuple):
 
     checkpoint: Optional[Path]
     ctx: str
-    settings: Settings
+    settings: Any
     source: Source
     keep: bool  # whether results are wanted, or only what they measure
 
@@ -123,9 +123,9 @@ def _segment(task: tuple[Job, int]) -> Outcome:
     dataset = open_source(job.source)
     sample = dataset[index] if has_truth(dataset) else None
     image = dataset.image(index) if sample is None else sample.image
-    predictor = _predictor(job)
+    kind, predictor = _kind(job.checkpoint), _predictor(job)
     start = time.perf_counter()
-    result = predictor.set_image(image).panoptic()
+    result = kind.measurable(predictor.set_image(image))
     seconds = time.perf_counter() - start
     measured = None
     if sample is not None:
@@ -140,7 +140,9 @@ def _evaluator(source: Source) -> Evaluator:
 
 @functools.lru_cache(maxsize=1)
 def _predictor(job: Job) -> Any:
-    from adaptis.inference.predictor import load_predictor  # loads MXNet
-    from adaptis.runtime import context
+    from adaptis.runtime import context  # loads MXNet
     return load_predictor(job.checkpoint, job.settings, context(job.ctx)[0],
                           open_source(job.source).taxonomy)
+
+
+_kind = functools.lru_cache(maxsize=1)(kind_of)

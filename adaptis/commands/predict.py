@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -16,8 +17,8 @@ from adaptis.commands.options import add_network_options, chosen_settings
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.coco import InstancesWriter, PanopticWriter
 from adaptis.files import list_images, read_image, write_image
-from adaptis.inference.predictor import Predictor, load_predictor
 from adaptis.runtime import context
+from adaptis.systems import check_network, load_predictor
 
 HELP = """Segment an image or every image of a folder.  Writes, into the output folder,
 overlay/*.png (for the eye), panoptic.json with panoptic/*.png (COCO panoptic format) and
@@ -28,6 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument('input', type=Path, metavar='IMAGE_OR_FOLDER')
     parser.add_argument('--out', type=Path, required=True, metavar='DIR')
+    parser.add_argument('--model', metavar='NAME',
+                        help='the network to use, e.g. panoptic_fpn_r50: --checkpoint must hold it')
     add_network_options(parser)
     parser.add_argument('--tile', type=int, nargs=2, metavar=('H', 'W'),
                         help='cut large images into overlapping tiles of this size')
@@ -39,8 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Segment all that can be; raises AdaptisError at the end if some could not."""
     paths = list_images(args.input)
+    if args.model is not None:
+        check_network(args.model, args.checkpoint)
     _, settings = chosen_settings(args, **({'tile': tuple(args.tile)} if args.tile else {}))
     predictor = load_predictor(args.checkpoint, settings, context(args.ctx)[0])
+    if args.click and not hasattr(predictor, 'mask_at'):
+        raise AdaptisError(f'{args.checkpoint} holds no AdaptIS network, the only one that --click '
+                           'can ask.')
     work = _clicks if args.click else _panoptic
     failed = work(predictor, paths, args)
     if failed:
@@ -49,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _panoptic(predictor: Predictor, paths: Sequence[Path], args: argparse.Namespace) -> int:
+def _panoptic(predictor: Any, paths: Sequence[Path], args: argparse.Namespace) -> int:
     """Everything in every image; returns how many images failed."""
     failed = 0
     with PanopticWriter(args.out / 'panoptic.json', args.out / 'panoptic',
@@ -68,7 +76,7 @@ def _panoptic(predictor: Predictor, paths: Sequence[Path], args: argparse.Namesp
     return failed
 
 
-def _clicks(predictor: Predictor, paths: Sequence[Path], args: argparse.Namespace) -> int:
+def _clicks(predictor: Any, paths: Sequence[Path], args: argparse.Namespace) -> int:
     """The masks at the clicked points of every image; returns how many images failed."""
     failed = 0
     xs, ys = np.array(args.click, dtype=float).T

@@ -14,13 +14,15 @@ from adaptis.commands.rows import check_row, row_of, run_name
 from adaptis.config import TrainConfig, inference_settings, load_config
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import sha256
-from adaptis.inference.settings import SHIPPED, Settings
+from adaptis.inference.settings import SHIPPED
 from adaptis.inference.sidecar import read_sidecar
+from adaptis.systems import difference
 
 RUNS = Path('runs')
 """Where ``adaptis train`` puts networks unless told otherwise."""
 
-_OF_A_NETWORK = ('name', 'backbone', 'width', 'coordinates', 'num_classes', 'num_stuff')
+_OF_A_NETWORK = ('name', 'instances', 'semantic', 'backbone', 'width', 'coordinates',
+                 'num_classes', 'num_things', 'num_stuff')
 
 
 class Subject(NamedTuple):
@@ -84,22 +86,23 @@ def _checkpoint(args: argparse.Namespace, config: Optional[TrainConfig]) -> Opti
 
 
 def _settings(args: argparse.Namespace, config: Optional[TrainConfig],
-              checkpoint: Optional[Path]) -> tuple[str, Settings]:
+              checkpoint: Optional[Path]) -> tuple[str, Any]:
     default = None
     if config is not None:
         _check_network(config, checkpoint, args.config)
         default = 'of its config', inference_settings(config)
-    return chosen_settings(args, default, **_changes(args.set))
+    return chosen_settings(args, default, checkpoint, **_changes(args.set))
 
 
 def _check_network(config: TrainConfig, checkpoint: Optional[Path], path: Path) -> None:
     """AdaptisError if a checkpoint is of another network than the config, and so of another row."""
     found = read_sidecar(checkpoint).get('model')
-    for key in _OF_A_NETWORK:
-        if isinstance(found, dict) and key in found and key in config.model \
-                and found[key] != config.model[key]:
-            raise AdaptisError(f'{checkpoint} holds a network with {key} {found[key]}, but {path} '
-                               f'is about one with {config.model[key]}.')
+    differs = isinstance(found, dict) and 'name' in found and difference(
+        config.model, found, _OF_A_NETWORK)
+    if differs:
+        key, asked, there = differs
+        raise AdaptisError(f'{checkpoint} holds a network with {key} {there}, but {path} is about '
+                           f'one with {asked}.')
 
 
 def _changes(pairs: list[str]) -> dict[str, Any]:

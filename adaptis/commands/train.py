@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 import json
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Tuple
@@ -10,6 +9,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 from adaptis.commands.rows import beside_published, check_row, row_of, run_name
 from adaptis.config import StageConfig, TrainConfig, inference_settings, load_config
 from adaptis.errors import AdaptisError
+from adaptis.systems import Kind, find_kind
 
 HELP = 'Train a network from a config; Ctrl-C stops it, --resume goes on.'
 
@@ -89,19 +89,22 @@ def _prepare(config: TrainConfig, output: Path, args: argparse.Namespace, resume
     from adaptis.engine.distributed import open_store
     from adaptis.engine.steps import seed_everything
     from adaptis.engine.trainer import Run
-    from adaptis.engine.validation import PointValidation, Preview
+    from adaptis.engine.validation import PointValidation, Preview, ResultValidation
     from adaptis.runtime import context
-    settings = inference_settings(config)
+    kind, settings = find_kind(config.model['name']), inference_settings(config)
     train, held_out = _open_data(config)
     contexts = context(args.ctx)
     kvstore = open_store(args.kvstore)
     if config.precision == 'amp':
         _enable_half(contexts)
     seed_everything(config.seed, 0, 0)
-    net = _build_net(config, contexts, train.taxonomy, resumed)
-    validation = PointValidation(held_out, config.validation, contexts[0], settings)
-    preview = Preview(held_out, settings)
-    return Run(config=config, net=net, make_system=_system_maker(net, config), dataset=train,
+    net = _build_net(kind, config, contexts, train.taxonomy, resumed)
+    validation = (PointValidation(held_out, config.validation, contexts[0], settings)
+                  if kind.by_points else
+                  ResultValidation(held_out, config.validation, kind, settings))
+    preview = Preview(held_out, settings, kind=kind)
+    make_system = _system_maker(kind, net, config, train.taxonomy)
+    return Run(config=config, net=net, make_system=make_system, dataset=train,
                held_out=held_out, folder=output, contexts=contexts, kvstore=kvstore,
                workers=config.workers, validate=lambda: validation(net),
                picture=lambda stage: preview(net, stage), rank=getattr(kvstore, 'rank', 0),
@@ -111,11 +114,8 @@ def _prepare(config: TrainConfig, output: Path, args: argparse.Namespace, resume
 def _open_data(config: TrainConfig) -> Tuple[Any, Any]:
     """What to learn from and what to validate on; AdaptisError if anything about them is wrong."""
     from adaptis.data import check
-    from adaptis.data.datasets import missing, open_dataset
+    from adaptis.data.datasets import open_dataset
     data = config.data
-    absent = missing(data.dataset, data.root)
-    if absent:
-        raise AdaptisError(absent)
     train, held_out = (open_dataset(data.dataset, data.root, split)
                        for split in (data.split, data.val_split))
     for dataset, key in ((train, 'split'), (held_out, 'val_split')):
@@ -134,18 +134,16 @@ def _enable_half(contexts: List[Any]) -> None:
     print(f'Training steps compute in {enable(contexts)} where MXNet takes it for safe.')
 
 
-def _build_net(config: TrainConfig, contexts: List[Any], taxonomy: Any, resumed: bool) -> Any:
-    from adaptis.model import get_model
-    from adaptis.runtime import mx
-    arguments = {'num_classes': len(taxonomy), 'num_stuff': taxonomy.num_stuff, **config.model}
-    if arguments['num_classes'] != len(taxonomy) or arguments['num_stuff'] != taxonomy.num_stuff:
+def _build_net(kind: Kind, config: TrainConfig, contexts: List[Any], taxonomy: Any,
+               resumed: bool) -> Any:
+    counts = kind.class_counts(taxonomy)
+    arguments = {**counts, **config.model}
+    if any(arguments[name] != count for name, count in counts.items()):
         raise AdaptisError(f'The data set has {len(taxonomy)} classes, {taxonomy.num_stuff} of '
-                           'them stuff: model.num_classes and num_stuff must say so, or nothing.')
+                           f'them stuff: model.{" and ".join(counts)} must say so, or nothing.')
     if resumed:
         arguments.pop('pretrained_base', None)  # a checkpoint replaces those weights
-    net = get_model(**_for_devices(arguments, len(contexts)))
-    net.initialize(mx.init.Xavier(), ctx=contexts)
-    return net
+    return kind.build(_for_devices(arguments, len(contexts)), contexts)
 
 
 def _for_devices(arguments: Dict[str, Any], devices: int) -> Dict[str, Any]:
@@ -160,19 +158,19 @@ def _for_devices(arguments: Dict[str, Any], devices: int) -> Dict[str, Any]:
     return {**arguments, 'norm_layer': 'BatchNorm', 'norm_kwargs': options}
 
 
-def _system_maker(net: Any, config: TrainConfig) -> Callable[[str, StageConfig], Any]:
-    from adaptis.system import AdaptISSystem
-    known = [name for name in inspect.signature(AdaptISSystem).parameters
-             if name not in ('net', 'stage')]
-    for name in ('instances', 'proposals'):
-        stage = getattr(config, name)
-        unknown = sorted(set(stage.system) - set(known)) if stage else []
+def _system_maker(kind: Kind, net: Any, config: TrainConfig,
+                  taxonomy: Any) -> Callable[[str, StageConfig], Any]:
+    def make(name: str, stage: StageConfig) -> Any:
+        return kind.make_system(net, taxonomy, name, **stage.system)
+
+    known = kind.system_options()
+    for name, stage in config.stages():
+        unknown = sorted(set(stage.system) - set(known))
         if unknown:
             raise AdaptisError(f'The config key {name}.system has no {unknown[0]}; '
                                f'known: {", ".join(known)}.')
-        if stage:
-            AdaptISSystem(net, stage=name, **stage.system)  # its mistakes are told now, not later
-    return lambda name, stage: AdaptISSystem(net, stage=name, **stage.system)
+        make(name, stage)  # its mistakes are told now, not later
+    return make
 
 
 def _resume(job: Any, start: Any) -> None:

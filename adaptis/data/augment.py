@@ -14,7 +14,7 @@ from adaptis.types import Sample
 
 Augmentation = Callable[[Sample, int], Sample]
 Span = Tuple[int, int, int]      # along an axis: from, to (exclusive), and how many they become
-TOYS = ('none', 'toy_v1', 'toy_v2')
+TOYS = ('none', 'flip', 'toy_v1', 'toy_v2')
 PHOTOS = ('cityscapes', 'vistas', 'coco')
 NAMES = TOYS + PHOTOS
 
@@ -45,6 +45,24 @@ class Crop:
         return min(factor, self.max_side / max(height, width)) if self.max_side else factor
 
 
+@dataclass(frozen=True)
+class Rescale:
+    """To which size whole images are brought: a shorter side of ``short_sides``, by chance one of
+    them, or less where the longer one would exceed ``max_side``; without any, only smaller."""
+
+    short_sides: Tuple[int, ...] = ()
+    max_side: Optional[int] = None
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """A sample at that size."""
+        size = sample.image.shape[:2]
+        side = int(rng.choice(self.short_sides)) if self.short_sides else min(size)
+        factor = side / min(size)
+        if self.max_side:
+            factor = min(factor, self.max_side / max(size))
+        return resize_sample(sample, tuple(max(1, int(s * factor + 0.5)) for s in size))
+
+
 def build_augmentation(name: str, crop: Optional[Crop] = None) -> Augmentation:
     """The augmentation of a data set, as ``augment(sample, seed) -> sample``.
 
@@ -53,7 +71,7 @@ def build_augmentation(name: str, crop: Optional[Crop] = None) -> Augmentation:
     authors' pictures are JPEGs).  'toy_v2': the same without blur and noise.
     'cityscapes', 'vistas', 'coco': a random ``crop`` of the rescaled image, horizontal flip,
     brightness, contrast and a shift of the channels; they differ in what ``crop`` asks for alone.
-    'none': nothing.
+    'flip': horizontal flip alone.  'none': nothing.
 
     Where a photo is smaller than its crop, ``MEAN_COLOR`` and, in both maps, ``UNKNOWN`` surround
     it.  Only photos are cropped here, for the others see ``random_crop``.
@@ -65,6 +83,8 @@ def build_augmentation(name: str, crop: Optional[Crop] = None) -> Augmentation:
         return _unchanged
     if name in PHOTOS:
         return _Albumentations(_photo(crop))
+    if name == 'flip':
+        return _Albumentations(_geometry()[:1])
     return _Albumentations(_geometry() + (_degradation() if name == 'toy_v1' else []))
 
 

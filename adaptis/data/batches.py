@@ -3,13 +3,14 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, field
-from typing import Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
 from adaptis.data.augment import (
     Augmentation,
     Crop,
+    Rescale,
     build_augmentation,
     check_augmentation,
     random_crop,
@@ -35,7 +36,7 @@ class BatchSource:
     ----------
     dataset : has ``len`` and gives a ``Sample`` for an index; picklable
     batch_size : images of one process in a batch
-    points : points per image
+    points : points per image; None with ``targets``
     seed : a sequence of non-negative integers
     augmentation : see ``build_augmentation``
     strategy, min_object_area, ignore_object_prob, background_prob : see ``sample_points``
@@ -44,13 +45,16 @@ class BatchSource:
         at most ``TRIES`` in all
     rank, world : this process and the number of processes that share every batch
     shuffle : False takes the images in their order
+    rescale : the size of whole images, after augmentation
+    targets : makes a batch of augmented samples and their random generators, in place of points;
+        picklable
 
     Raises AdaptisError for names that do not exist, or fewer images than a batch has.
     """
 
     dataset: Sequence[Sample]
     batch_size: int
-    points: int
+    points: Optional[int]
     seed: Sequence[int] = (0,)
     augmentation: str = 'none'
     strategy: str = 'objects'
@@ -63,6 +67,8 @@ class BatchSource:
     empty_crop_prob: float = 1.0
     ignore_object_prob: float = 0.0
     background_prob: float = 0.0
+    rescale: Optional[Rescale] = None
+    targets: Optional[Callable[[Sequence[Sample], Sequence[Any]], Batch]] = None
     _cache: dict = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -78,7 +84,7 @@ class BatchSource:
         return len(self.dataset) // (self.batch_size * self.world)
 
     def batch(self, step: int) -> Batch:
-        """The arrays of one step.
+        """The arrays of one step: those of ``targets``, or of points:
 
         image uint8 (B, 3, H, W); points float32 (B, N, 2); instances int8 (B*N, 1, H, W) in
         {1, 0, -1 = ignore}; semantic int16 (B, H, W), -1 = ignore.
@@ -89,7 +95,10 @@ class BatchSource:
         first = (position * self.world + self.rank) * self.batch_size
         chosen = self._order(epoch)[first:first + self.batch_size]
         crop = self.crop if step < self.crop_until else None
-        return _collate([self._item(epoch, int(index), crop) for index in chosen])
+        drawn = [self._draw(epoch, int(index), crop) for index in chosen]
+        if self.targets is not None:
+            return self.targets(*zip(*drawn))
+        return _collate([self._item(sample, rng) for sample, rng in drawn])
 
     def _order(self, epoch: int) -> np.ndarray:
         if not self.shuffle:
@@ -100,9 +109,14 @@ class BatchSource:
             self._cache[epoch] = order
         return self._cache[epoch]
 
-    def _item(self, epoch: int, index: int, crop: Optional[Crop]) -> Batch:
+    def _draw(self, epoch: int, index: int,
+              crop: Optional[Crop]) -> Tuple[Sample, np.random.Generator]:
+        """An augmented sample, and its generator for what else is drawn for it."""
         rng = np.random.default_rng((*self.seed, epoch, index))
         sample = self._augmented(self.dataset[index], crop, rng)
+        return sample if self.rescale is None or crop else self.rescale(sample, rng), rng
+
+    def _item(self, sample: Sample, rng: np.random.Generator) -> Batch:
         points, masks = sample_points(
             sample.instances, self.points, rng, ignored=sample.ignored,
             min_object_area=self.min_object_area, strategy=self.strategy,

@@ -18,11 +18,12 @@ def build_schedule(config: OptimizerConfig, steps: int,
                    epoch: int = 1) -> Callable[[int], float]:
     """The learning rate of every step 0 <= step < ``steps``, ``epoch`` of which are an epoch.
 
-    Linear from 0 over ``warmup_steps``, then what ``schedule`` says over the rest: 'cosine' and
-    'poly' fall from ``lr`` to ``final_lr``, which step ``steps`` would reach; 'step' multiplies by
-    ``factor`` at each of ``milestones`` (shares of ``steps``) or ``milestone_epochs``; 'cooldown'
-    stays at ``lr`` and falls linearly to ``final_lr`` in the last ``cooldown_steps``, so that a
-    run can be made longer or shorter at any time before they begin.
+    Linear from 0, or ``warmup_factor`` times the rate, over ``warmup_steps``, then what
+    ``schedule`` says over the rest: 'cosine' and 'poly' fall from ``lr`` to ``final_lr``, which
+    step ``steps`` would reach; 'step' multiplies by ``factor`` at each of ``milestones`` (shares
+    of ``steps``), ``milestone_epochs`` or ``milestone_steps``; 'cooldown' stays at ``lr`` and falls
+    linearly to ``final_lr`` in the last ``cooldown_steps``, so that a run can be made longer or
+    shorter at any time before they begin.
 
     Raises AdaptisError for an unknown schedule, a warm-up or cool-down longer than the run, or
     an epoch beyond its end.
@@ -34,14 +35,17 @@ def build_schedule(config: OptimizerConfig, steps: int,
         raise AdaptisError(f'{config.warmup_steps} warmup_steps and {config.cooldown_steps} '
                            f'cooldown_steps do not fit into {steps} steps.')
     drops = [share * steps for share in config.milestones]
-    drops += [number * epoch for number in config.milestone_epochs]
+    drops += [number * epoch for number in config.milestone_epochs] + config.milestone_steps
     if config.milestone_epochs and max(drops) > steps:
         raise AdaptisError(f'The milestone_epochs {config.milestone_epochs} do not fit into '
                            f'{steps / epoch:g} epochs.')
+    if config.milestone_steps and max(drops) > steps:
+        raise AdaptisError(f'The milestone_steps {config.milestone_steps} do not fit into '
+                           f'{steps} steps.')
 
     def rate(step: int) -> float:
         if step < config.warmup_steps:
-            return config.lr * (step + 1) / (config.warmup_steps + 1)
+            return _warmup(config, step)
         done = (step - config.warmup_steps) / (steps - config.warmup_steps)
         if config.schedule == 'cooldown':
             done = max(0.0, (step - steps + config.cooldown_steps) / max(config.cooldown_steps, 1))
@@ -50,6 +54,13 @@ def build_schedule(config: OptimizerConfig, steps: int,
         return config.final_lr + (config.lr - config.final_lr) * _shape(config, done)
 
     return rate
+
+
+def _warmup(config: OptimizerConfig, step: int) -> float:
+    if config.warmup_factor is None:
+        return config.lr * (step + 1) / (config.warmup_steps + 1)
+    done = step / config.warmup_steps
+    return config.lr * (config.warmup_factor * (1 - done) + done)
 
 
 def _shape(config: OptimizerConfig, done: float) -> float:

@@ -70,7 +70,7 @@ def train_step(system: Any, trainer: Any, batch: Batch, contexts: Sequence[Any],
                 parameter.zero_grad()
     for parts in zip(*shards):  # of all devices: those of SyncBatchNorm wait for each other
         with half_precision(), mx.autograd.record():
-            losses = [system.losses(_on_device(part, context))
+            losses = [system.losses(_on_device(part, context, system))
                       for part, context in zip(parts, contexts)]
             totals = [scaled(sum(each.values()), trainer) for each in losses]
         mx.autograd.backward(totals)
@@ -80,8 +80,10 @@ def train_step(system: Any, trainer: Any, batch: Batch, contexts: Sequence[Any],
             for name in seen[0]}
 
 
-def _on_device(part: Batch, context: Any) -> Dict[str, Any]:
-    return {key: mx.nd.array(value, ctx=context, dtype='float32') for key, value in part.items()}
+def _on_device(part: Batch, context: Any, system: Any) -> Dict[str, Any]:
+    stays = getattr(system, 'host_keys', ())  # what a detector looks at outside the graph
+    return {key: value if key in stays else mx.nd.array(value, ctx=context, dtype='float32')
+            for key, value in part.items()}
 
 
 def split(batch: Batch, parts: int) -> List[Batch]:

@@ -6,12 +6,12 @@ import math
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 import numpy as np
 
 from adaptis.config import StageConfig, TrainConfig, write_config
-from adaptis.data.augment import Crop
+from adaptis.data.augment import Crop, Rescale
 from adaptis.data.batches import Batch, BatchSource
 from adaptis.data.loader import Loader
 from adaptis.engine.checkpoint import Checkpoint, CheckpointFolder, Position, load_optimizer
@@ -43,8 +43,9 @@ class Run:
     Attributes
     ----------
     make_system : (stage name, stage) -> system with ``losses(batch)``, ``metrics()``,
-        ``parameters()``, ``state()`` and ``load_state(dict)``
-    validate : () -> metrics; 'iou' among them decides which parameters are the best
+        ``parameters()``, ``state()`` and ``load_state(dict)``; if it does not learn from points
+        also ``targets()``, and ``begin_step(step)`` if it cares
+    validate : () -> metrics; the first of them decides which parameters are the best
     picture : stage name -> uint8 (H, W, 3)
     kvstore : a name, or a KVStore for distributed training
     """
@@ -72,11 +73,6 @@ class Run:
         """Where the checkpoints are."""
         return CheckpointFolder(self.folder / 'checkpoints')
 
-    def stages(self) -> List[Tuple[str, StageConfig]]:
-        """The stages of the config in order: instances, then proposals (paper, section 5)."""
-        both = [('instances', self.config.instances), ('proposals', self.config.proposals)]
-        return [(name, stage) for name, stage in both if stage is not None]
-
 
 def fit(run: Run, start: Optional[Checkpoint] = None) -> None:
     """Train all stages from the beginning or from a checkpoint whose parameters ``net`` holds.
@@ -84,7 +80,7 @@ def fit(run: Run, start: Optional[Checkpoint] = None) -> None:
     Raises Stopped after Ctrl-C or SIGTERM, AdaptisError for broken data or a diverging loss.
     """
     stages = [_StageRun(run, index, name, stage)
-              for index, (name, stage) in enumerate(run.stages())]
+              for index, (name, stage) in enumerate(run.config.stages())]
     position = start.position if start else Position(0, stages[0].name, 0)
     if run.rank == 0:
         write_config(run.config, run.folder / 'config.yaml')
@@ -102,7 +98,8 @@ class _StageRun:
             augmentation=run.config.data.augmentation, strategy=stage.sampling,
             min_object_area=stage.min_object_area, crop=_crop(stage),
             empty_crop_prob=stage.empty_crop_prob, ignore_object_prob=stage.ignore_object_prob,
-            background_prob=stage.background_prob, rank=run.rank, world=run.world)
+            background_prob=stage.background_prob, rank=run.rank, world=run.world,
+            rescale=_rescale(stage))
         self.total = stage.steps or stage.epochs * len(source)
         self.source = replace(source, crop_until=self.total - stage.full_size_steps)
         self.schedule = build_schedule(stage.optimizer, self.total, len(source))
@@ -130,7 +127,7 @@ class _StageRun:
         prepare_gradients(trainer, accumulate=self.pieces > 1)
         if start:
             self._restore(trainer, start)
-        with Loader(self.source, self.run.workers) as loader, self._bar(first) as bar:
+        with Loader(self._source(), self.run.workers) as loader, self._bar(first) as bar:
             averages, saved_at, clock = Averages(), time.monotonic(), time.perf_counter()
             for step, batch in loader.steps(first, self.total):
                 losses = self._step(trainer, step, batch)
@@ -145,6 +142,11 @@ class _StageRun:
                     raise Stopped(status)
                 clock = time.perf_counter()
 
+    def _source(self) -> BatchSource:
+        """What makes batches for the system of this stage."""
+        targets = getattr(self.system, 'targets', None)
+        return self.source if targets is None else replace(self.source, targets=targets())
+
     def _restore(self, trainer: Any, start: Checkpoint) -> None:
         self.system.load_state(start.system)
         self.best, self.metrics = start.best, start.metrics
@@ -153,6 +155,8 @@ class _StageRun:
     def _step(self, trainer: Any, step: int, batch: Batch) -> Dict[str, float]:
         seed_everything(self.run.config.seed, self.index, step)
         trainer.set_learning_rate(self.schedule(step))
+        if hasattr(self.system, 'begin_step'):
+            self.system.begin_step(step)
         losses = train_step(self.system, trainer, batch, self.run.contexts, self.pieces,
                             self.run.world)
         for name, value in losses.items():
@@ -194,7 +198,7 @@ class _StageRun:
         self.log.write('validation', self.index, self.name, done, **self.metrics)
         bar.say(f'{self.name} {done}: ' + ', '.join(
             f'{k} {v:.4f}' for k, v in self.metrics.items()))
-        score = self.metrics.get('iou')
+        score = next(iter(self.metrics.values()), None)
         if score is not None and (self.best is None or score >= self.best):
             self.best = score
             save_model(self.run.net, self.run.folder / 'best.params', self._description(done))
@@ -232,3 +236,10 @@ def _crop(stage: StageConfig) -> Optional[Crop]:
         return None
     low, high = stage.scale or (1.0, 1.0)
     return Crop(stage.crop_size, (low, high), stage.short_side, stage.max_side)
+
+
+def _rescale(stage: StageConfig) -> Optional[Rescale]:
+    if stage.crop_size or not (stage.short_side or stage.max_side):
+        return None
+    sides = stage.short_side if isinstance(stage.short_side, list) else [stage.short_side]
+    return Rescale(tuple(filter(None, sides)), stage.max_side)

@@ -14,7 +14,8 @@ from adaptis.errors import AdaptisError
 from adaptis.inference.rescale import network_size, resize
 from adaptis.inference.settings import Settings
 from adaptis.runtime import mx
-from adaptis.types import Sample, Taxonomy
+from adaptis.systems import Kind, find_kind
+from adaptis.types import Sample
 
 PICTURE_SIDE = 512
 
@@ -81,19 +82,43 @@ def _ious(predicted: np.ndarray, target: np.ndarray) -> List[float]:
     return result
 
 
+class ResultValidation:
+    """Call it with a network that knows no points to get those of 'pq', 'ap' and 'miou' that it is
+    about, in [0, 1]."""
+
+    def __init__(self, dataset: Any, config: ValidationConfig, kind: Kind, settings: Any):
+        self._samples = FirstSamples(dataset, config.images)
+        self._taxonomy, self._kind, self._settings = dataset.taxonomy, kind, settings
+
+    def __call__(self, net: Any) -> Dict[str, float]:
+        from adaptis.evaluation.run import Evaluator
+        predictor = self._kind.make_predictor(net, self._settings, self._taxonomy, ())
+        evaluator = Evaluator(self._taxonomy)
+        for index in range(len(self._samples)):
+            sample = self._samples[index]
+            evaluator.add_sample(index, sample,
+                                 self._kind.measurable(predictor.set_image(sample.image)))
+        result = evaluator.result()
+        every = {'pq': result['pq']['All']['pq'], 'ap': result['ap']['ap'],
+                 'miou': result['miou']['miou']}
+        return {name: every[name] for name in self._kind.measures(net)
+                if not np.isnan(every[name])}
+
+
 class Preview:
     """Call it with a network and the name of a stage for a picture of what it finds.
 
     Rows of image, proposals (once they are trained), found objects and true ones.
     """
 
-    def __init__(self, dataset: Any, settings: Settings, images: int = 3):
+    def __init__(self, dataset: Any, settings: Any, images: int = 3, kind: Optional[Kind] = None):
         self._samples = [dataset[i] for i in range(min(images, len(dataset)))]
         self._settings, self._taxonomy = settings, dataset.taxonomy
+        self._kind = kind or find_kind('adaptis')
 
     def __call__(self, net: Any, stage: str) -> np.ndarray:
         from adaptis.viz import contact_sheet, result_row
-        predictor = _predictor(net, self._settings, self._taxonomy, stage == 'proposals')
+        predictor = self._kind.make_predictor(net, self._settings, self._taxonomy, [stage])
         rows = []
         for sample in self._samples:
             result = predictor.set_image(sample.image).panoptic()
@@ -117,25 +142,20 @@ def evaluate_net(net: Any, dataset: Any, config: TrainConfig,
                  images: Optional[int] = None) -> Tuple[Dict[str, Any], Dict[str, Any]]:
     """All measures on the first ``images`` (None = all) of a data set.
 
-    Returns the measures and the settings they were taken with, for ``make_record``.  Points come
-    from the proposal branch if the config trains it, else they are random.
+    Returns the measures and the settings they were taken with, for ``make_record``.  The points of
+    AdaptIS come from the proposal branch if the config trains it, else they are random.
     """
     from adaptis.evaluation.run import Evaluator
     samples = FirstSamples(dataset, images or len(dataset))
     net.hybridize()  # the shape-free graph is faster for inference
-    predictor = _predictor(net, inference_settings(config), dataset.taxonomy,
-                           proposals=config.proposals is not None)
+    kind = find_kind(config.model['name'])
+    predictor = kind.make_predictor(net, inference_settings(config), dataset.taxonomy,
+                                    [name for name, _ in config.stages()])
     evaluator = Evaluator(dataset.taxonomy, cityscapes=config.data.dataset == 'cityscapes')
     for index in tqdm(range(len(samples)), desc='evaluation', unit='image'):
         sample = samples[index]
-        evaluator.add_sample(index, sample, predictor.set_image(sample.image).panoptic())
+        evaluator.add_sample(index, sample, kind.measurable(predictor.set_image(sample.image)))
     settings = {'dataset': config.data.dataset, 'data': config.data.root,
                 'split': config.data.val_split, 'limit': images,
                 'inference': dataclasses.asdict(predictor.settings)}
     return evaluator.result(), settings
-
-
-def _predictor(net: Any, settings: Settings, taxonomy: Taxonomy, proposals: bool) -> Any:
-    from adaptis.inference.predictor import Predictor
-    return Predictor(net, settings if proposals else settings.replace(sampling='random'),
-                     taxonomy)

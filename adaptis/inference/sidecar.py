@@ -14,12 +14,12 @@ from adaptis.data.cityscapes import CITYSCAPES_TAXONOMY
 from adaptis.data.coco_categories import COCO_TAXONOMY
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike
-from adaptis.inference.settings import PRESETS, SHIPPED, Settings
+from adaptis.inference.settings import PRESETS, SHIPPED
+from adaptis.systems import kind_of
 from adaptis.types import TOY_TAXONOMY, Category, Taxonomy
 
 KNOWN = {(len(t), t.num_stuff): t for t in (TOY_TAXONOMY, CITYSCAPES_TAXONOMY, COCO_TAXONOMY)}
 """What the classes of a network mean that does not say: by their number and that of stuff."""
-_PRESET_BY_CLASSES = {65: 'vistas', 133: 'coco'}
 
 
 def describe(taxonomy: Taxonomy) -> list[dict[str, Any]]:
@@ -38,8 +38,8 @@ def read_sidecar(checkpoint: Optional[PathLike]) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def default_settings(checkpoint: Optional[PathLike]) -> tuple[str, Settings]:
-    """The settings to use a checkpoint with, and what they are called.
+def default_settings(checkpoint: Optional[PathLike]) -> tuple[str, Any]:
+    """The settings of its kind of network to use a checkpoint with, and what they are called.
 
     Those of the config it was trained by; else a preset for its data set.
     """
@@ -49,10 +49,10 @@ def default_settings(checkpoint: Optional[PathLike]) -> tuple[str, Settings]:
     where = str(Path(checkpoint).with_suffix('.json'))
     if isinstance(info.get('config'), dict):
         return 'of its config', inference_settings(stored_config(info['config'], where))
-    preset = info.get('dataset')
-    if preset not in PRESETS:
-        preset = _usual_preset(info.get('model'))
-    return preset, PRESETS[preset]
+    kind, preset, model = kind_of(checkpoint), info.get('dataset'), info.get('model')
+    if preset not in kind.presets:
+        preset = kind.usual_preset(model if isinstance(model, dict) else {})
+    return preset, kind.presets[preset]
 
 
 def find_taxonomy(info: dict[str, Any], num_classes: int, num_stuff: int,
@@ -66,13 +66,6 @@ def find_taxonomy(info: dict[str, Any], num_classes: int, num_stuff: int,
     if (num_classes, num_stuff) in KNOWN:
         return KNOWN[num_classes, num_stuff]
     return _nameless(num_classes, num_stuff)
-
-
-def _usual_preset(model: Any) -> str:
-    """The preset for a network that does not say what it was trained for."""
-    if not isinstance(model, dict) or model.get('name', 'adaptis_toy') == 'adaptis_toy':
-        return 'toy_v1'
-    return _PRESET_BY_CLASSES.get(model.get('num_classes'), 'cityscapes')
 
 
 def _parse(entries: Any, where: PathLike) -> Taxonomy:

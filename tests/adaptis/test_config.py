@@ -43,7 +43,7 @@ def test_the_shipped_configs_are_valid_and_say_how_to_run_them(path: Path) -> No
     config = load_config(path)
     head = path.read_text().split('\nseed')[0]
     assert f'adaptis train experiments/{path.name}' in head
-    assert config.proposals is not None
+    assert (config.proposals is None) == ('mask_rcnn' in path.stem)
     assert ('REDUCED' in head) == ('cpu' in path.stem)
 
 
@@ -97,6 +97,15 @@ def test_overrides_come_last(tmp_path: Path) -> None:
     ('data:', 'validation: {images: 0}\ndata:', 'validation.images must be at least 1'),
     ('data:', 'checkpoint_minutes: .nan\ndata:', 'checkpoint_minutes must be at least 0'),
     ('  points: 3\n', '', 'the key instances.points is missing'),
+    ('instances:', 'joint:', 'the key instances is missing'),
+    ('instances:', 'joint: {batch_size: 1, steps: 1, optimizer: {lr: 1}}\ninstances:',
+     'adaptis_toy has no stage joint; it is trained by instances and proposals'),
+    ('adaptis_toy', 'mask_rcnn_r50', 'the key joint is missing'),
+    ('adaptis_toy', 'yolo', 'There is no network "yolo": names begin with adaptis, mask_rcnn'),
+    ('lr: 5e-4', 'lr: 1, milestones: [.5], milestone_steps: [3]', 'not more than one'),
+    ('lr: 5e-4', 'lr: 1, warmup_factor: -1', 'optimizer.warmup_factor must be at least 0'),
+    ('steps: 10', 'steps: 10\n  short_side: [4, 5]\n  crop: 4', 'short_side must be one side'),
+    ('steps: 10', 'steps: 10\n  short_side: []\n  crop: 4', 'short_side must be at least 1, or'),
     ('lr: 5e-4', 'lr: fast', 'instances.optimizer.lr must be of type float'),
     ('lr: 5e-4', 'lr: 1, milestones: 3', 'milestones must be of type list'),
     ('lr: 5e-4', 'lr: 1, milestones: [a]', 'milestones must be of type float'),
@@ -162,3 +171,15 @@ def test_a_malformed_override_is_refused(tmp_path: Path, override: str) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(AdaptisError, match='nowhere.yaml cannot be read: No such file'):
         load_config(tmp_path / 'nowhere.yaml')
+
+
+def test_detectors_have_a_stage_of_their_own(tmp_path: Path) -> None:
+    text = MINIMAL.replace('adaptis_toy', 'mask_rcnn_r18').replace('instances:', 'joint:')
+    with pytest.raises(AdaptisError, match='mask_rcnn_r18 does not learn from points'):
+        load_config(write(tmp_path, text))
+    config = load_config(write(tmp_path, text.replace('  points: 3\n', '')),
+                         ['joint.short_side=[48, 64]', 'joint.max_side=99'])
+    assert [name for name, _ in config.stages()] == ['joint'] and config.instances is None
+    assert inference_settings(config).short_side == 384  # of the toy data, upsampled fourfold
+    with pytest.raises(AdaptisError, match="no inference setting 'flip'"):
+        inference_settings(dataclasses.replace(config, inference={'flip': True}))

@@ -8,9 +8,11 @@ from adaptis import cli
 from adaptis.commands import rows
 from adaptis.commands.rows import experiments, published_row, run_name
 from adaptis.config import inference_settings, load_config
+from adaptis.data.coco_categories import COCO_TAXONOMY
 from adaptis.data.datasets import DATASETS
 from adaptis.evaluation.record import ROOT
 from adaptis.evaluation.tables import load_tables
+from adaptis.systems import find_kind
 
 CONFIGS = sorted((ROOT / 'experiments').rglob('*.yaml'))
 CONFIGS.remove(ROOT / 'experiments' / rows.PUBLISHED)
@@ -24,14 +26,16 @@ def short(path):
 @pytest.mark.filterwarnings('ignore:Caution using SyncBatchNorm')
 @pytest.mark.parametrize('path', CONFIGS, ids=short)
 def test_every_config_names_a_network_settings_and_a_row_that_exist(path):
-    from adaptis.model import get_model
     config = load_config(path)
     inference_settings(config)
     rows.check_row(config, path)
     assert config.data.dataset in DATASETS
+    kind = find_kind(config.model['name'])
+    counts = kind.class_counts(COCO_TAXONOMY)
     options = {k: v for k, v in config.model.items() if k != 'pretrained_base'}
-    net = get_model(**options)
-    assert net.num_classes > net.num_stuff
+    net = kind.get_model(**{**counts, **options})
+    assert {name: getattr(net, name) for name in counts} == {
+        name: options.get(name, count) for name, count in counts.items()}
     if path.parent.name in DATASETS:
         assert config.data.dataset == config.data.augmentation == path.parent.name
         assert config.model['pretrained_base'] and 'num_classes' not in config.model
@@ -89,8 +93,9 @@ def test_runs_of_both_usual_folders_are_shown_once(monkeypatch, tmp_path, capsys
     from adaptis.evaluation.record import make_record, write_record
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'experiments').mkdir()
-    (tmp_path / 'experiments' / 'published.yaml').write_text(
-        (experiments() / 'published.yaml').read_text())
+    for name in ('published.yaml', 'toy_v1_mask_rcnn.yaml'):
+        (tmp_path / 'experiments' / name).write_text(
+            (ROOT / 'experiments' / name).read_text())
     record = make_record({'images': 1}, {}, label='mine', table='1', row='adaptis')
     for folder in ('experiments/results', 'evaluations'):
         write_record(tmp_path / folder / 'mine.json', record)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from samples import MadeUp, Unequal
 
-from adaptis.data.augment import Crop
+from adaptis.data.augment import Crop, Rescale
 from adaptis.data.batches import BatchSource
 from adaptis.errors import AdaptisError
 
@@ -25,6 +25,22 @@ def test_shapes_and_types() -> None:
     assert {key: (value.shape, value.dtype) for key, value in batch.items()} == {
         'image': ((3, 3, 8, 8), np.uint8), 'points': ((3, 2, 2), np.float32),
         'instances': ((6, 1, 8, 8), np.int8), 'semantic': ((3, 8, 8), np.int16)}
+
+
+def test_targets_replace_points() -> None:
+    def targets(samples: tuple, rngs: tuple) -> dict:
+        return {'sizes': np.array([s.image.shape[:2] for s in samples]),
+                'drawn': np.array([rng.random() for rng in rngs])}
+
+    def source(**options: object) -> BatchSource:
+        return BatchSource(Unequal(9), 3, None, targets=targets, augmentation='flip', **options)
+    assert_equal(source().batch(1), source().batch(1))
+    chosen = Rescale((16, 32), max_side=30)
+    sizes = np.concatenate([source(rescale=chosen).batch(step)['sizes'] for step in range(9)])
+    assert set(map(tuple, sizes.tolist())) == {(16, 16), (30, 30)}
+    smaller = np.concatenate([source(rescale=Rescale(max_side=10)).batch(step)['sizes']
+                              for step in range(3)])
+    assert sorted(smaller[:, 0].tolist()) == [8, 9] + 7 * [10]
 
 
 def test_masks_are_ordered_image_by_image_then_point_by_point() -> None:

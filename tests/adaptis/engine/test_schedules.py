@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +39,25 @@ def test_steps_fall_at_the_beginning_of_their_epochs() -> None:
     assert [rate(s) for s in range(16)] == pytest.approx([1] * 8 + [0.1] * 4 + [0.01] * 4)
     with pytest.raises(AdaptisError, match=r'milestone_epochs \[2.0, 5\] do not fit into 4 epochs'):
         build_schedule(dataclasses.replace(config, milestone_epochs=[2.0, 5]), 16, 4)
+
+
+def test_steps_fall_at_given_steps() -> None:
+    assert rates(schedule='step', milestone_steps=[3, 8]) == pytest.approx(
+        [1] * 3 + [0.1] * 5 + [0.01] * 2)
+    with pytest.raises(AdaptisError, match=r'milestone_steps \[11\] do not fit into 10 steps'):
+        rates(schedule='step', milestone_steps=[11])
+
+
+@pytest.mark.parametrize('name', ['1x', '3x'])
+def test_detectron2_s_schedules(parity_root: Path, name: str) -> None:
+    text = (parity_root / 'panoptic_fpn' / 'training' / 'schedule.json').read_text()
+    official = json.loads(text)[name]
+    rate = build_schedule(OptimizerConfig(
+        lr=official['base_lr'], schedule='step', milestone_steps=official['steps'],
+        warmup_steps=official['warmup_iters'], warmup_factor=official['warmup_factor']),
+        official['max_iter'])
+    for step, value in official['lr_at']:
+        assert rate(step) == pytest.approx(value, rel=1e-12), step
 
 
 def test_cooldown_falls_linearly_in_the_last_steps() -> None:

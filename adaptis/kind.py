@@ -1,0 +1,85 @@
+"""AdaptIS as the commands see it (``adaptis.systems.Kind``)."""
+from __future__ import annotations
+
+import inspect
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from adaptis.files import PathLike
+from adaptis.inference.settings import PRESETS, Settings, get_settings
+from adaptis.types import PanopticResult, Taxonomy
+
+_PRESET_BY_CLASSES = {65: 'vistas', 133: 'coco'}
+
+
+class AdaptISKind:
+    """Networks that find an object by a point of it."""
+
+    stages = ('instances', 'proposals')
+    by_points = True
+    presets = PRESETS
+
+    def get_settings(self, settings: Any) -> Settings:
+        """See ``Kind``."""
+        return get_settings(settings)
+
+    def usual_preset(self, model: Mapping[str, Any]) -> str:
+        """See ``Kind``."""
+        if model.get('name', 'adaptis_toy') == 'adaptis_toy':
+            return 'toy_v1'
+        return _PRESET_BY_CLASSES.get(model.get('num_classes'), 'cityscapes')
+
+    def class_counts(self, taxonomy: Taxonomy) -> Dict[str, int]:
+        """See ``Kind``."""
+        return {'num_classes': len(taxonomy), 'num_stuff': taxonomy.num_stuff}
+
+    def meaning(self, model: Mapping[str, Any]) -> Dict[str, Any]:
+        """See ``Kind``."""
+        return dict(model)
+
+    def get_model(self, name: str, **options: Any) -> Any:
+        """See ``Kind``."""
+        from adaptis.model import get_model
+        return get_model(name, **options)
+
+    def build(self, options: Mapping[str, Any], contexts: Sequence[Any]) -> Any:
+        """See ``Kind``."""
+        from adaptis.runtime import mx
+        net = self.get_model(**options)
+        net.initialize(mx.init.Xavier(), ctx=contexts)
+        return net
+
+    def system_options(self) -> List[str]:
+        """See ``Kind``."""
+        from adaptis.system import AdaptISSystem
+        return [name for name in inspect.signature(AdaptISSystem).parameters
+                if name not in ('net', 'stage')]
+
+    def make_system(self, net: Any, taxonomy: Taxonomy, stage: str, **options: Any) -> Any:
+        """See ``Kind``."""
+        from adaptis.system import AdaptISSystem
+        return AdaptISSystem(net, stage=stage, **options)
+
+    def make_predictor(self, net: Any, settings: Settings, taxonomy: Taxonomy,
+                       trained: Sequence[str], ctx: Any = None) -> Any:
+        """See ``Kind``; points are random while the proposals are not trained."""
+        from adaptis.inference.predictor import Predictor
+        if 'proposals' not in trained:
+            settings = settings.replace(sampling='random')
+        return Predictor(net, settings, taxonomy, ctx)
+
+    def load_predictor(self, checkpoint: Optional[PathLike], settings: Any, ctx: Any,
+                       taxonomy: Optional[Taxonomy]) -> Any:
+        """See ``Kind``."""
+        from adaptis.inference.predictor import load_predictor
+        return load_predictor(checkpoint, settings, ctx, taxonomy)
+
+    def measurable(self, predictor: Any) -> PanopticResult:
+        """See ``Kind``."""
+        return predictor.panoptic()
+
+    def measures(self, net: Any) -> Tuple[str, ...]:
+        """See ``Kind``."""
+        return 'pq', 'ap', 'miou'
+
+
+ADAPTIS = AdaptISKind()

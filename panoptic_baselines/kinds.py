@@ -1,0 +1,96 @@
+"""The ports as the commands see them (``adaptis.systems.Kind``); loads MXNet only to work."""
+from __future__ import annotations
+
+import inspect
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from adaptis.files import PathLike
+from adaptis.types import PanopticResult, Taxonomy
+from panoptic_baselines.settings import PRESETS, Settings, get_settings
+
+_PRESET_BY_THINGS = {1: 'toy', 8: 'cityscapes'}
+
+
+class DetectorKind:
+    """Panoptic FPN, and either of its branches alone."""
+
+    stages = ('joint',)
+    by_points = False
+    presets = PRESETS
+
+    def get_settings(self, settings: Any) -> Settings:
+        """See ``Kind``."""
+        return get_settings(settings)
+
+    def usual_preset(self, model: Mapping[str, Any]) -> str:
+        """See ``Kind``."""
+        return _PRESET_BY_THINGS.get(model.get('num_things'), 'coco')
+
+    def class_counts(self, taxonomy: Taxonomy) -> Dict[str, int]:
+        """See ``Kind``."""
+        return {'num_things': taxonomy.num_things, 'num_stuff': taxonomy.num_stuff}
+
+    def meaning(self, model: Mapping[str, Any]) -> Dict[str, Any]:
+        """See ``Kind``."""
+        from panoptic_baselines.zoo import MODELS
+        network, fixed = MODELS.get(model['name'], (None, {}))
+        name = network.__name__ if network else model['name']
+        return {'instances': True, 'semantic': True, **fixed, **model, 'name': name}
+
+    def get_model(self, name: str, **options: Any) -> Any:
+        """See ``Kind``."""
+        from panoptic_baselines.zoo import get_model
+        return get_model(name, **options)
+
+    def build(self, options: Mapping[str, Any], contexts: Sequence[Any]) -> Any:
+        """See ``Kind``; ``pretrained_base`` is the file of a backbone."""
+        from panoptic_baselines.convert import load_backbone
+        options = dict(options)
+        backbone = options.pop('pretrained_base', None)
+        net = self.get_model(**options)
+        net.initialize(ctx=contexts)
+        if backbone:
+            load_backbone(net, backbone)
+        return net
+
+    def system_options(self) -> List[str]:
+        """See ``Kind``."""
+        from panoptic_baselines.panoptic_fpn_system import PanopticFPNSystem
+        return [name for name in inspect.signature(PanopticFPNSystem).parameters
+                if name not in ('net', 'taxonomy')]
+
+    def make_system(self, net: Any, taxonomy: Taxonomy, stage: str, **options: Any) -> Any:
+        """See ``Kind``."""
+        from panoptic_baselines.panoptic_fpn_system import PanopticFPNSystem
+        return PanopticFPNSystem(net, taxonomy, **options)
+
+    def make_predictor(self, net: Any, settings: Settings, taxonomy: Taxonomy,
+                       trained: Sequence[str], ctx: Any = None) -> Any:
+        """See ``Kind``."""
+        from panoptic_baselines.predictor import Predictor
+        return Predictor(net, taxonomy, settings, ctx)
+
+    def load_predictor(self, checkpoint: PathLike, settings: Any, ctx: Any,
+                       taxonomy: Optional[Taxonomy]) -> Any:
+        """See ``Kind``."""
+        from adaptis.inference.sidecar import default_settings, find_taxonomy, read_sidecar
+        from panoptic_baselines.predictor import Predictor
+        from panoptic_baselines.zoo import load_model
+        net = load_model(checkpoint, ctx=ctx)
+        net.hybridize()
+        taxonomy = taxonomy or find_taxonomy(read_sidecar(checkpoint), net.num_things
+                                             + net.num_stuff, net.num_stuff, str(checkpoint))
+        return Predictor(net, taxonomy, settings or default_settings(checkpoint)[1], ctx)
+
+    def measurable(self, predictor: Any) -> PanopticResult:
+        """See ``Kind``; average precision is that of the instances before they are merged."""
+        return predictor.panoptic(keep_objects=predictor.net.has_instances)
+
+    def measures(self, net: Any) -> Tuple[str, ...]:
+        """See ``Kind``."""
+        if net.has_instances and net.has_semantic:
+            return 'pq', 'ap', 'miou'
+        return ('ap',) if net.has_instances else ('miou',)
+
+
+DETECTOR = DetectorKind()

@@ -1,0 +1,81 @@
+"""Finding the kind of a network, by its name and by a checkpoint's sidecar."""
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from adaptis import systems
+from adaptis.errors import AdaptisError
+from adaptis.kind import ADAPTIS
+from adaptis.systems import check_network, difference, find_kind, kind_of
+
+KEYS = ('name', 'instances', 'semantic', 'backbone', 'num_things')
+
+
+def sidecar(folder: Path, **model: object) -> Path:
+    (folder / 'net.json').write_text(json.dumps({'model': model}))
+    return folder / 'net.params'
+
+
+def test_names_say_the_kind() -> None:
+    assert find_kind('adaptis_toy') is find_kind('adaptis_deeplab') is ADAPTIS
+    assert find_kind('panoptic_fpn') is find_kind('mask_rcnn_x101') is not ADAPTIS
+    for name in ('', None, 'adaptistoy', 'mask', ['mask_rcnn']):
+        with pytest.raises(AdaptisError, match='There is no network'):
+            find_kind(name)
+
+
+def test_every_place_in_the_tables_is_there() -> None:
+    for place in {*systems._KINDS.values(), *systems._CONVERTERS.values()}:
+        assert systems._load(place) is not None
+    for name in systems._KINDS:
+        kind = find_kind(name)
+        assert kind.stages and kind.usual_preset({}) in kind.presets
+
+
+def test_checkpoints_say_the_kind(tmp_path: Path) -> None:
+    assert kind_of(None) is kind_of('toy_v1') is kind_of(tmp_path / 'absent.params') is ADAPTIS
+    assert kind_of(sidecar(tmp_path, name='mask_rcnn_r50')) is find_kind('mask_rcnn')
+    with pytest.raises(AdaptisError, match='net.json: There is no network "yolo"'):
+        kind_of(sidecar(tmp_path, name='yolo'))
+
+
+def test_a_name_and_its_arguments_are_one_network() -> None:
+    def differs(wanted: dict, found: dict) -> object:
+        return difference(wanted, found, KEYS)
+    converted = {'name': 'panoptic_fpn', 'backbone': 'resnet50', 'num_things': 8}
+    assert differs({'name': 'panoptic_fpn_r50'}, converted) is None
+    assert differs({'name': 'panoptic_fpn_r101'}, converted) == ('backbone', 'resnet101',
+                                                                 'resnet50')
+    assert differs({'name': 'mask_rcnn_r50'}, converted) == ('semantic', False, True)
+    assert differs({'name': 'panoptic_fpn_r50', 'num_things': 80}, converted)[0] == 'num_things'
+    assert differs({'name': 'adaptis_fpn'}, converted)[0] == 'name'
+
+
+def test_a_network_by_name_needs_its_checkpoint(tmp_path: Path) -> None:
+    check_network('adaptis_toy', None)
+    check_network('mask_rcnn_r50', sidecar(tmp_path, name='mask_rcnn', backbone='resnet50'))
+    with pytest.raises(AdaptisError, match='No weights of mask_rcnn_r50 come with this package'):
+        check_network('mask_rcnn_r50', None)
+    with pytest.raises(AdaptisError, match='holds no mask_rcnn_r50: its backbone is resnet18'):
+        check_network('mask_rcnn_r50', sidecar(tmp_path, name='mask_rcnn_r18'))
+
+
+@pytest.mark.parametrize('begin, module', [
+    (b'\x12\x01\0\0', 'adaptis.convert.official'), (b'', 'adaptis.convert.official'),
+    (b'\x80\x04', 'panoptic_baselines.convert'), (b'PK\3\4', 'panoptic_baselines.convert')])
+def test_a_converter_is_found_by_the_first_bytes(tmp_path: Path, begin: bytes,
+                                                 module: str) -> None:
+    (tmp_path / 'file').write_bytes(begin)
+    assert systems.find_converter(tmp_path / 'file').__module__ == module
+    assert systems.find_converter(tmp_path / 'absent').__module__ == 'adaptis.convert.official'
+
+
+def test_the_ports_are_loaded_when_they_are_used() -> None:
+    code = ('import sys, adaptis.cli, adaptis.config, adaptis.commands.evaluate, '
+            'adaptis.commands.train; sys.exit("panoptic_baselines" in sys.modules)')
+    assert subprocess.run([sys.executable, '-c', code], timeout=60).returncode == 0
