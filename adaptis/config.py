@@ -136,6 +136,8 @@ _LEAST = {'seed': 0, 'workers': 0, 'log_every': 0, 'pictures_every': 0, 'checkpo
 _LEAST_OF_STAGE = {'batch_size': 1, 'points': 1, 'steps': 1, 'epochs': 1, 'micro_batch': 1,
                    'min_object_area': 0, 'full_size_steps': 0, 'max_side': 1,
                    'ignore_object_prob': 0, 'background_prob': 0, 'empty_crop_prob': 0,
+                   'optimizer.lr': 0, 'optimizer.final_lr': 0, 'optimizer.factor': 0,
+                   'optimizer.wd': 0, 'optimizer.clip_gradient': 0,
                    'optimizer.warmup_steps': 0, 'optimizer.cooldown_steps': 0,
                    'optimizer.backbone_lr_mult': 0, 'optimizer.warmup_factor': 0}
 PRECISIONS = ('float32', 'amp')
@@ -185,7 +187,7 @@ def inference_settings(config: TrainConfig) -> Any:
     kind, changes = find_kind(config.model['name']), dict(config.inference)
     names = (config.data.augmentation, config.data.dataset)
     usual = next((n for n in names if n in kind.presets), None) or kind.usual_preset({})
-    return kind.get_settings(changes.pop('preset', usual)).replace(**changes)
+    return kind.get_settings(str(changes.pop('preset', usual))).replace(**changes)
 
 
 def write_config(config: TrainConfig, path: Path) -> None:
@@ -257,6 +259,9 @@ def _convert(hint: Any, value: Any, path: str, key: str) -> Any:
     if typing.get_origin(hint) is list and isinstance(value, list):
         return [_convert(arguments[0], item, path, key) for item in value]
     if typing.get_origin(hint) is dict and isinstance(value, dict):
+        for name in value:
+            if not isinstance(name, str):
+                raise AdaptisError(f'{path}: {key} has the key {name!r}: keys must be text.')
         return value
     if hint is float:
         value = _as_float(value)
@@ -334,6 +339,10 @@ def _check_stage(stage: StageConfig, where: str) -> None:
     if sum(map(bool, drops)) > 1:
         raise AdaptisError(f'{where}.optimizer takes milestones or milestone_epochs or '
                            'milestone_steps, not more than one.')
+    if not all(0 < share < 1 for share in stage.optimizer.milestones):
+        raise AdaptisError(f'{where}.optimizer.milestones are {stage.optimizer.milestones}: they '
+                           'must be shares of the run, between 0 and 1; there are also '
+                           'milestone_epochs and milestone_steps.')
     _check_crop(stage, where)
 
 

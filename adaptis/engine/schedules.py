@@ -38,10 +38,10 @@ def build_schedule(config: OptimizerConfig, steps: int,
     drops += [number * epoch for number in config.milestone_epochs] + config.milestone_steps
     if config.milestone_epochs and max(drops) > steps:
         raise AdaptisError(f'The milestone_epochs {config.milestone_epochs} do not fit into '
-                           f'{steps / epoch:g} epochs.')
+                           f'{steps / epoch:g} epochs: lower them, or leave them out ([]).')
     if config.milestone_steps and max(drops) > steps:
         raise AdaptisError(f'The milestone_steps {config.milestone_steps} do not fit into '
-                           f'{steps} steps.')
+                           f'{steps} steps: lower them, or leave them out ([]).')
 
     def rate(step: int) -> float:
         if step < config.warmup_steps:
