@@ -46,20 +46,23 @@ def open_dataset(name: str, root: PathLike, split: str, annotations: bool = True
     AdaptisError
         For another name or split, a missing or empty folder, or files without a counterpart.
     """
-    if name not in _READERS:
-        raise AdaptisError(f'There is no data set "{name}": choose from {", ".join(DATASETS)}.')
-    if split not in SPLITS:
-        raise AdaptisError(f'There is no split "{split}": choose from {", ".join(SPLITS)}.')
     complaint = missing(name, root)
     if complaint:
         raise AdaptisError(complaint)
+    if split not in SPLITS:
+        raise AdaptisError(f'There is no split "{split}": choose from {", ".join(SPLITS)}.')
     module, reader = _READERS[name]
     return getattr(importlib.import_module(f'adaptis.data.{module}'), reader)(
         root, split, annotations=annotations, **options)
 
 
 def missing(name: str, root: PathLike) -> Optional[str]:
-    """A sentence if there is no folder ``root``, with what belongs into it; None if there is."""
+    """A sentence if there is no folder ``root``, with what belongs into it; None if there is.
+
+    AdaptisError if there is no such data set.
+    """
+    if name not in _READERS:
+        raise AdaptisError(f'There is no data set "{name}": choose from {", ".join(DATASETS)}.')
     if Path(root).is_dir():
         return None
     title, content = _CONTENTS[name]
