@@ -87,6 +87,19 @@ def scaled(loss: Any, trainer: Any) -> Any:
         return result
 
 
+def forget_layouts(net: Any) -> None:
+    """Bring a network's parameters back to plain arrays, after it predicted on the CPU.
+
+    Predictions leave weights in oneDNN's layouts, some of which MXNet cannot cast to bfloat16.
+    """
+    for parameter in net.collect_params().values():
+        contexts = parameter.list_ctx()
+        if contexts[0].device_type == 'cpu':
+            plain = mx.nd.array(parameter.data(contexts[0]).asnumpy(), dtype=parameter.dtype)
+            with mx.autograd.pause():
+                parameter._init_impl(plain, contexts)
+
+
 def _amp() -> Any:
     return importlib.import_module(f'{mx.__name__}.contrib.amp')
 

@@ -17,7 +17,7 @@ from adaptis.data.loader import Loader
 from adaptis.engine.checkpoint import Checkpoint, CheckpointFolder, Position, load_optimizer
 from adaptis.engine.distributed import for_stage
 from adaptis.engine.logs import Averages, RunLog, StageBar
-from adaptis.engine.precision import attach, scaler_state
+from adaptis.engine.precision import attach, forget_layouts, scaler_state
 from adaptis.engine.schedules import build_schedule
 from adaptis.engine.steps import (
     check_split,
@@ -176,6 +176,10 @@ class _StageRun:
             self._validate(bar, done)
         if self._due(config.pictures_every, done):
             self._show(done)
+        looked = [self._due(every, done) for every in (config.validation.every,
+                                                       config.pictures_every)]
+        if any(looked) and config.precision == 'amp':
+            forget_layouts(self.run.net)
 
     def _due(self, every: Optional[int], done: int) -> bool:
         return bool(every) and (done % every == 0 or done == self.total)

@@ -34,6 +34,7 @@ from pathlib import Path
 from adaptis.cli import main
 from adaptis.runtime import mx
 from adaptis.engine.precision import half_precision
+from tests.miniatures import write_cityscapes
 
 place = Path(sys.argv[1])
 def train(output, *more):
@@ -52,6 +53,13 @@ assert mx.nd.Convolution is plain                   # only while a step computes
 shutil.copytree(place / 'whole', place / 'resumed')
 shutil.rmtree(place / 'resumed/checkpoints/0-instances-00000003')
 train('resumed', '--resume')
+
+# Steps go on after predictions, also where those leave weights in layouts of oneDNN's own.
+write_cityscapes(place / 'photos', splits=('train', 'val'), images=2, size=(64, 64))
+train('looking', '--data', str(place / 'photos'), '--set', 'validation.every=1', '--set',
+      'instances.batch_size=1', '--set', 'instances.crop=64', '--set', 'data.val_split=val',
+      '--set', 'data.dataset=cityscapes', '--set', 'data.augmentation=cityscapes', '--set',
+      'model={name: adaptis_deeplab, backbone: resnet18, width: 8}')
 
 options = {'kernel': (1, 1), 'num_filter': 2, 'no_bias': True}
 with half_precision():
