@@ -311,6 +311,9 @@ def _check_stages(config: TrainConfig, path: str) -> None:
         kind = find_kind(name)
     except AdaptisError as error:
         raise AdaptisError(f'{path}: {error}') from error
+    if config.precision == 'amp' and not kind.by_points:
+        raise AdaptisError(f'{path}: {name} is not trained in half precision: set precision to '
+                           'float32.')
     if getattr(config, kind.stages[0]) is None:
         raise AdaptisError(f'{path}: the key {kind.stages[0]} is missing.')
     for key, stage in config.stages():

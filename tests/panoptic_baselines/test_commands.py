@@ -9,12 +9,16 @@ import numpy as np
 import pytest
 
 from adaptis.cli import main
+from adaptis.data.augment import Crop
+from adaptis.data.batches import BatchSource
+from adaptis.data.datasets import open_dataset
 from adaptis.engine import trainer
 from adaptis.engine.steps import train_step
 from adaptis.evaluation.coco import PanopticFolder
 from adaptis.files import write_image
 from adaptis.runtime import mx
-from tests.miniatures import write_coco
+from panoptic_baselines.batches import DetectionTargets
+from tests.miniatures import write_cityscapes, write_coco
 
 CONFIG = '''
 data: {{root: coco, dataset: coco, augmentation: flip, val_split: val}}
@@ -63,6 +67,21 @@ def train(place: Path, output: str, *more: str) -> int:
 
 def parameters(path: Path) -> dict:
     return {name: array.asnumpy() for name, array in mx.nd.load(str(path)).items()}
+
+
+def test_crops_of_photos_are_padded_with_what_is_ignored(tmp_path: Path) -> None:
+    """The Cityscapes recipe (section 4.1): random scale, crop, flip, colours."""
+    write_cityscapes(tmp_path, splits=('train',), size=(48, 64))
+    dataset = open_dataset('cityscapes', tmp_path, 'train')
+    source = BatchSource(dataset, 3, None, augmentation='cityscapes', crop_until=9,
+                         crop=Crop((64, 96), (0.5, 2.0)),
+                         targets=DetectionTargets(dataset.taxonomy))
+    batches = [source.batch(step) for step in range(4)]
+    for batch in batches:
+        assert batch['image'].shape == (3, 3, 64, 96) and (batch['sizes'] == (64, 96)).all()
+        assert batch['instances'].min() == 0 and batch['semantic'].min() == -1
+        assert batch['instances'].max() == (batch['classes'] >= 0).sum(axis=1).max()
+    assert any((batch['classes'] >= 0).any() for batch in batches)
 
 
 def test_what_training_leaves(place: Path) -> None:

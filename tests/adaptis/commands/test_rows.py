@@ -6,7 +6,7 @@ import pytest
 
 from adaptis import cli
 from adaptis.commands import rows
-from adaptis.commands.rows import experiments, published_row, run_name
+from adaptis.commands.rows import published_row, run_name
 from adaptis.config import inference_settings, load_config
 from adaptis.data.coco_categories import COCO_TAXONOMY
 from adaptis.data.datasets import DATASETS
