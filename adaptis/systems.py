@@ -20,11 +20,10 @@ _KINDS: Dict[str, str] = {
 }
 """What a network's name is or begins with (``mask_rcnn``, ``mask_rcnn_r50``) -> its kind."""
 
-_CONVERTERS: Dict[bytes, str] = {
-    b'\x80': 'panoptic_baselines.convert:convert',  # a pickle
-    b'PK': 'panoptic_baselines.convert:convert',    # a zip archive, as PyTorch writes them
-}
-"""How a foreign checkpoint begins -> what converts it; all others are taken for MXNet's."""
+_MXNET = 'adaptis.convert.official:convert'
+_PICKLED = 'panoptic_baselines.convert:convert'
+_CONVERTERS: Dict[bytes, str] = {b'\x12\x01': _MXNET, b'\x80': _PICKLED, b'PK': _PICKLED}
+"""How an official checkpoint begins -> what converts it; PyTorch's are zip archives."""
 
 
 class Kind(Protocol):
@@ -131,7 +130,8 @@ def check_network(name: str, checkpoint: Optional[PathLike]) -> None:
 
 
 def find_converter(source: PathLike) -> Any:
-    """``convert(source, target, num_stuff)`` for a foreign checkpoint, by how the file begins."""
+    """``convert(source, target, num_stuff)`` for an official checkpoint, by how the file begins,
+    else by its suffix."""
     try:
         with open(source, 'rb') as stream:
             begin = stream.read(2)
@@ -140,7 +140,7 @@ def find_converter(source: PathLike) -> Any:
     for magic, place in _CONVERTERS.items():
         if begin.startswith(magic):
             return _load(place)
-    return _load('adaptis.convert.official:convert')
+    return _load(_PICKLED if Path(source).suffix in ('.pkl', '.pth', '.pt') else _MXNET)
 
 
 def _described(checkpoint: Optional[PathLike]) -> Mapping[str, Any]:

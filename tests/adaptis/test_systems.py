@@ -65,14 +65,16 @@ def test_a_network_by_name_needs_its_checkpoint(tmp_path: Path) -> None:
         check_network('mask_rcnn_r50', sidecar(tmp_path, name='mask_rcnn_r18'))
 
 
-@pytest.mark.parametrize('begin, module', [
-    (b'\x12\x01\0\0', 'adaptis.convert.official'), (b'', 'adaptis.convert.official'),
-    (b'\x80\x04', 'panoptic_baselines.convert'), (b'PK\3\4', 'panoptic_baselines.convert')])
-def test_a_converter_is_found_by_the_first_bytes(tmp_path: Path, begin: bytes,
+@pytest.mark.parametrize('name, begin, module', [
+    ('a.pkl', b'\x12\x01\0\0', 'adaptis.convert.official'),
+    ('a.params', b'\x80\x04', 'panoptic_baselines.convert'),
+    ('a', b'PK\3\4', 'panoptic_baselines.convert'), ('a.pth', b'', 'panoptic_baselines.convert'),
+    ('a.params', b'', 'adaptis.convert.official'), ('absent', None, 'adaptis.convert.official')])
+def test_a_converter_is_found_by_the_first_bytes(tmp_path: Path, name: str, begin: bytes,
                                                  module: str) -> None:
-    (tmp_path / 'file').write_bytes(begin)
-    assert systems.find_converter(tmp_path / 'file').__module__ == module
-    assert systems.find_converter(tmp_path / 'absent').__module__ == 'adaptis.convert.official'
+    if begin is not None:
+        (tmp_path / name).write_bytes(begin)
+    assert systems.find_converter(tmp_path / name).__module__ == module
 
 
 def test_the_ports_are_loaded_when_they_are_used() -> None:

@@ -19,6 +19,7 @@ from adaptis.files import write_image
 from adaptis.runtime import mx
 from panoptic_baselines.batches import DetectionTargets
 from tests.miniatures import write_cityscapes, write_coco
+from tests.panoptic_baselines.test_convert import arrays_of, write
 
 CONFIG = '''
 data: {{root: coco, dataset: coco, augmentation: flip, val_split: val}}
@@ -152,3 +153,20 @@ def test_predicting(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture) 
     assert 'the only one that --click can ask' in capsys.readouterr().err
     assert predict(*checkpoint, '--flip') == 1
     assert "no inference setting 'flip'" in capsys.readouterr().err
+
+
+def test_an_official_file_is_converted_and_used(tmp_path: Path,
+                                                capsys: pytest.CaptureFixture) -> None:
+    source, image = tmp_path / 'model.pkl', tmp_path / 'a.png'
+    write(source, {name: 1e-3 * array for name, array in arrays_of().items()})
+    write_image(image, np.zeros((40, 56, 3), np.uint8))
+    target = str(tmp_path / 'net.params')
+    assert main(['convert', str(source), target]) == 0
+    assert '0 not; wrote' in capsys.readouterr().out
+    arguments = [str(image), '--checkpoint', target, '--out', str(tmp_path / 'out')]
+    assert main(['predict', *arguments, '--preset', 'toy', '--model', 'panoptic_fpn_r18']) == 0
+    assert main(['predict', *arguments, '--model', 'mask_rcnn_r18']) == 1
+    assert 'holds no mask_rcnn_r18: its semantic is True, not False' in capsys.readouterr().err
+    source.write_bytes(b'\x80\x04cos\nsystem\n(S"touch /tmp/mine"\ntR.')
+    assert main(['convert', str(source), str(tmp_path / 'other.params')]) == 1
+    assert "is refused: it asks for 'os.system'" in capsys.readouterr().err
