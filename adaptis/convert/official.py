@@ -94,7 +94,7 @@ def _backbone(arrays: _Arrays) -> str:
 
 def _head_options(arrays: _Arrays, width: int, proposals: str) -> Dict[str, Any]:
     options: Dict[str, Any] = {}
-    if arrays['point_head.first.weight'].shape[1] == width:
+    if arrays['point_head.first.weight'].shape[1:2] == (width,):
         options['coordinates'] = 'none'
     if proposals not in arrays:
         options['proposals'] = False

@@ -79,6 +79,9 @@ def test_files_that_are_no_checkpoint(checkpoint, tmp_path, capsys):
     mx.nd.save(str(path), {'conv0_weight': mx.nd.zeros((1,))})
     with pytest.raises(AdaptisError, match='no official AdaptIS'):
         convert(path, target)
+    mx.nd.save(str(path), {**arrays, 'adaptis_head.block0.0.weight': mx.nd.zeros((8,))})
+    with pytest.raises(AdaptisError, match=r'point_head.first.weight is \(8,\), not'):
+        convert(path, target)
     del arrays['adaptis_head.block1.2.bias']
     mx.nd.save(str(path), arrays)
     with pytest.raises(AdaptisError, match='point_head.after.1.bias'):
