@@ -16,9 +16,9 @@ SHARE = 0.5
 """Of the memory, what the soft masks of one image may take."""
 
 # oneDNN keeps maps and weights in layouts of its own beside those that the graph tells of, and has
-# buffers.  Up to 2.1 times what the graph's maps take was measured for features, and up to 1.55
+# buffers.  Up to 2.25 times what the graph's maps take was measured for features, and up to 1.55
 # times for points of large images (``experiments/cost.py`` shows what is foreseen beside that).
-_FEATURES_MARGIN = 2.25
+_FEATURES_MARGIN = 2.5
 _POINT_MARGIN = 1.75
 
 _PROBE = 256  # side of the image whose graph is looked at; what a pixel needs depends little on it
