@@ -34,7 +34,7 @@ class AdaptISKind:
 
     def meaning(self, model: Mapping[str, Any]) -> Dict[str, Any]:
         """See ``Kind``."""
-        return dict(model)
+        return {'coordinates': 'relative', **model}  # else the default would fit to any network
 
     def get_model(self, name: str, **options: Any) -> Any:
         """See ``Kind``."""

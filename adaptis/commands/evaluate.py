@@ -11,12 +11,12 @@ from adaptis.commands.measure import has_truth, measure, open_source
 from adaptis.commands.options import add_network_options
 from adaptis.commands.rows import EVALUATIONS, beside_published, published_row
 from adaptis.commands.subject import Subject, find_subject
-from adaptis.commands.submission import join_folders, shard_folder
+from adaptis.commands.submission import clear_unfinished, join_folders, shard_folder
 from adaptis.data.datasets import DATASETS
 from adaptis.errors import AdaptisError
 from adaptis.evaluation import shards
 from adaptis.evaluation.coco import PanopticFolder
-from adaptis.evaluation.formats import FORMATS, open_writer
+from adaptis.evaluation.formats import COMPLETE, FORMATS, open_writer
 from adaptis.evaluation.pq import evaluate_with_panopticapi
 from adaptis.evaluation.record import make_record, provenance, write_record
 from adaptis.evaluation.report import format_metrics
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     subject = find_subject(args)
     if not has_truth(open_source(subject.job.source)):
         return _submit(subject, args)
-    if args.shard:
+    if args.shard is not None:
         return _measure_shard(subject, args)
     evaluator, seconds = _measure(subject, WHOLE, args)
     settings = {**subject.facts, 'processes': args.processes,
@@ -123,7 +123,7 @@ def _check_arguments(args: argparse.Namespace) -> None:
         raise AdaptisError('--panopticapi reads files: use it with --gt and --pred.')
     if args.processes < 1 or (args.limit is not None and args.limit < 1):
         raise AdaptisError('--processes and --limit must be at least 1.')
-    if args.shard and (args.gt or args.merge or args.image):
+    if args.shard is not None and (args.gt or args.merge or args.image):
         raise AdaptisError('--shard is about the images of a data set.')
 
 
@@ -145,7 +145,10 @@ def _measure(subject: Subject, shard: Shard, args: argparse.Namespace) -> tuple[
         return measure(subject.job, indices, args.processes)
     name = subject.job.source.dataset
     kind = args.format or (name if name in FORMATS else 'coco')
-    with open_writer(kind, shard_folder(args.save, shard), dataset.taxonomy) as writer:
+    folder = shard_folder(args.save, shard)
+    if shard != WHOLE:  # whose folder is named by us
+        clear_unfinished(folder)
+    with open_writer(kind, folder, dataset.taxonomy) as writer:
         return measure(subject.job, indices, args.processes, writer)
 
 
@@ -155,7 +158,7 @@ def _measure_shard(subject: Subject, args: argparse.Namespace) -> int:
     out = args.out or EVALUATIONS / f'{subject.label}-{shard.index}-of-{shard.count}.npz'
     run = shards.as_json({'facts': subject.facts, 'label': subject.label, 'row': subject.row,
                           'commit': provenance()['commit']})
-    saved = args.save is None or shard_folder(args.save, shard).is_dir()
+    saved = args.save is None or (shard_folder(args.save, shard) / COMPLETE).is_file()
     if saved and _holds(out, shard, run):
         print(f'{out} holds shard {shard} already.')
         return 0
@@ -181,6 +184,10 @@ def _merge(args: argparse.Namespace, start: float) -> int:
         count = join_folders(args.merge, args.save)
         print(f'Wrote {count} files to {args.save}.')
         return 0
+    folder = next((path for path in args.merge if path.is_dir()), None)
+    if folder is not None:
+        raise AdaptisError(f'{folder} is a folder: to join what shards saved, say where to with '
+                           '--save DIR; what they measured is in their .npz files.')
     evaluator = Evaluator.merge_files(args.merge)
     run = evaluator.run
     if not all(key in run for key in ('facts', 'label', 'row')):
@@ -197,8 +204,13 @@ def _submit(subject: Subject, args: argparse.Namespace) -> int:
     if args.save is None:
         raise AdaptisError(f'The {source.split} split at {source.root} has no ground truth here: '
                            f'write results for its server ({where}) with --save DIR.')
-    _measure(subject, Shard.parse(args.shard or '1/1'), args)
-    print(f'Wrote {args.save}; its ground truth is not public: it is measured at {where}.')
+    shard = WHOLE if args.shard is None else Shard.parse(args.shard)
+    _measure(subject, shard, args)
+    print(f'Wrote {shard_folder(args.save, shard)}; its ground truth is not public: it is measured '
+          f'at {where}.')
+    if shard != WHOLE:
+        print(f'When all {shard.count} shards are there: adaptis evaluate --merge '
+              f'{args.save}/*-of-{shard.count} --save DIR')
     if subject.row.get('table') is not None:
         print('', beside_published(subject.row, 'the server measures it'), sep='\n')
     return 0

@@ -15,8 +15,9 @@ from adaptis.config import TrainConfig, inference_settings, load_config
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import sha256
 from adaptis.inference.settings import SHIPPED
-from adaptis.inference.sidecar import read_sidecar
+from adaptis.inference.sidecar import find_taxonomy, read_sidecar
 from adaptis.systems import difference
+from adaptis.types import Taxonomy
 
 RUNS = Path('runs')
 """Where ``adaptis train`` puts networks unless told otherwise."""
@@ -44,9 +45,10 @@ def find_subject(args: argparse.Namespace) -> Subject:
     if config is not None:
         check_row(config, args.config)
     source = _source(args, config)
-    open_source(source)  # data that are missing are the first thing to say
+    taxonomy = open_source(source).taxonomy  # data that are missing are the first thing to say
     checkpoint = _checkpoint(args, config)
     preset, settings = _settings(args, config, checkpoint)
+    _check_classes(checkpoint, taxonomy, source)
     facts = {'config': args.config, 'checkpoint': checkpoint_facts(checkpoint),
              'dataset': source.dataset, 'data': source.root,
              'split': source.split, 'limit': args.limit, 'preset': preset,
@@ -105,6 +107,19 @@ def _check_network(config: TrainConfig, checkpoint: Optional[Path], path: Path) 
                            f'one with {asked}.')
 
 
+def _check_classes(checkpoint: Optional[Path], taxonomy: Taxonomy, source: Source) -> None:
+    """AdaptisError if a checkpoint says that its classes are others than those of the images."""
+    info = read_sidecar(checkpoint)
+    if 'taxonomy' not in info:
+        return
+    theirs = find_taxonomy(info, len(taxonomy), taxonomy.num_stuff, checkpoint)
+    for number, (mine, there) in enumerate(zip(taxonomy.categories, theirs.categories)):
+        if (mine.id, mine.name, mine.isthing) != (there.id, there.name, there.isthing):
+            raise AdaptisError(f'{checkpoint} was trained for other classes than {source.root} '
+                               f'has: class {number} is "{there.name}" ({there.id}) to it, but '
+                               f'"{mine.name}" ({mine.id}) there.')
+
+
 def _changes(pairs: list[str]) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     for text in pairs:
@@ -128,7 +143,9 @@ def _label(args: argparse.Namespace, source: Source) -> str:
 
 
 def _row(args: argparse.Namespace, config: Optional[TrainConfig]) -> dict[str, Any]:
-    row = {} if config is None else row_of(config)
+    # A config's row is about the split that it names, not about another one.
+    own = config is not None and args.split in (None, config.data.val_split)
+    row = row_of(config) if own else {}
     if args.row is not None:
         row = {'table': args.row[0], 'row': args.row[1]}
     reduced = row.get('reduced', False) or args.reduced or args.limit is not None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptis.errors import AdaptisError
+from adaptis.evaluation.formats import COMPLETE, FOLDERS
 from adaptis.evaluation.shards import Shard, check_complete
 from adaptis.files import atomic_write, read_json
 
@@ -20,18 +21,28 @@ def shard_folder(folder: Path, shard: Shard) -> Path:
     return folder if shard.count == 1 else folder / f'{shard.index}-of-{shard.count}'
 
 
+def clear_unfinished(folder: Path) -> None:
+    """Remove what a job that was stopped left in the folder of its shard, to start it again."""
+    if not (folder / COMPLETE).exists():
+        for name in FOLDERS:
+            shutil.rmtree(folder / name, ignore_errors=True)
+
+
 def join_folders(folders: Sequence[Path], target: Path) -> int:
     """Join what :func:`shard_folder` names, in any order, to ``target``; the number of files.
 
     Lists of equal JSON files are strung together, other files are copied.
 
-    Raises AdaptisError if a shard is missing or a file is there twice.
+    Raises AdaptisError if a shard is missing or was stopped, or a file is there twice.
     """
     parts = [_NAME.fullmatch(folder.resolve().name) for folder in folders]
     for folder, part in zip(folders, parts):
         if part is None or not folder.is_dir():
             raise AdaptisError(f'{folder} is no folder of a shard, which "--shard 1/3 --save DIR" '
                                'would call DIR/1-of-3.')
+        if not (folder / COMPLETE).exists():
+            raise AdaptisError(f'{folder} holds no {COMPLETE}: its shard was stopped or goes on; '
+                               'run it again.')
     check_complete([str(f) for f in folders], [Shard(*map(int, p.groups())) for p in parts])
     documents: dict[Path, Any] = {}
     count = 0

@@ -39,6 +39,11 @@ CITYSCAPES_STUFF = frozenset([7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23])
 CITYSCAPES_THINGS = frozenset([24, 25, 26, 27, 28, 31, 32, 33])
 CITYSCAPES_NAME = re.compile(r'[^_]+_\d{6}_\d{6}')
 
+COMPLETE = 'panoptic.json'
+"""What every format writes last."""
+FOLDERS = ('panoptic', 'semantic', 'instances')
+"""What formats write their pictures into."""
+
 Self = TypeVar('Self', bound='ResultsWriter')
 
 
@@ -88,11 +93,11 @@ class ResultsWriter:
     def _open(self, stack: contextlib.ExitStack) -> None:
         """Open the files that are written as a stream."""
         self.panoptic = stack.enter_context(PanopticWriter(
-            self.folder / 'panoptic.json', self.folder / 'panoptic', self.taxonomy))
+            self.folder / COMPLETE, self.folder / 'panoptic', self.taxonomy))
 
     def _check(self) -> None:
         """A submission must not mix two runs."""
-        for name in ('panoptic.json', 'panoptic', 'semantic', 'instances'):
+        for name in (COMPLETE, *FOLDERS):
             if (self.folder / name).exists():
                 raise AdaptisError(f'{self.folder} holds results already ({name}): choose another '
                                    'folder, or delete them.')
@@ -111,7 +116,7 @@ class CocoWriter(ResultsWriter):
         self.instances = stack.enter_context(InstancesWriter(self.folder / 'instances.json'))
 
     def _check(self) -> None:
-        ours = [(self.folder / name).exists() for name in ('panoptic.json', 'instances.json')]
+        ours = [(self.folder / name).exists() for name in (COMPLETE, 'instances.json')]
         if ours == [True, False] or (self.folder / 'semantic').exists():
             raise AdaptisError(f'{self.folder} holds results in another format: choose another '
                                'folder, or delete them.')

@@ -29,6 +29,8 @@ class Place:
         self.checkpoint = folder / 'net.params'
         self.config = folder / 'mine.yaml'
         WRITERS[dataset](self.root, splits=('val', 'test'), images=4, size=(48, 64))
+        self.data = {'dataset': dataset, 'root': str(self.root), 'augmentation': 'none',
+                     'val_split': 'val'}
         classes, stuff = CLASSES[dataset]
         self.model = {'name': 'adaptis_toy', 'width': 4, 'num_classes': classes,
                       'num_stuff': stuff}
@@ -41,8 +43,7 @@ class Place:
     def write(self, **changes):
         """The config, with keys replaced; None leaves one out."""
         content = {
-            'data': {'dataset': self.dataset, 'root': str(self.root), 'augmentation': 'none',
-                     'val_split': 'val'},
+            'data': self.data,
             'model': self.model, 'instances': STAGE, 'checkpoint': str(self.checkpoint),
             'inference': {'preset': self.dataset, 'mask_threshold': 0.2, 'things_threshold': 0.01,
                           'proposal_threshold': 0.01, 'max_candidates': 4, 'flip': False,
@@ -177,16 +178,24 @@ def test_without_a_config(city, whole):
 
 
 def test_a_split_without_ground_truth(city, capsys):
-    city.write(row={'table': '6', 'row': 'cityscapes'})
-    assert city.evaluate('--split', 'test') == 1
+    city.write(row={'table': '6', 'row': 'cityscapes'},
+               data={**city.data, 'val_split': 'test'})
+    assert city.evaluate() == 1
     said = capsys.readouterr().err
     assert 'has no ground truth here' in said and '--save DIR' in said
-    assert city.evaluate('--split', 'test', '--save', 'submission') == 0
+    assert city.evaluate('--save', 'submission', '--label', 'submitted') == 0
     shown = capsys.readouterr().out
     assert 'cityscapes-dataset.com' in shown and 'Test servers' in shown
     assert 'no run yet: the server measures it' in shown
     assert any(Path('submission').rglob('*.png'))
-    assert not Path('evaluations/mine_test.json').exists()
+    assert not Path('evaluations/submitted.json').exists()
+
+
+def test_another_split_is_not_the_row_of_the_config(city, capsys):
+    city.write(row={'table': '6', 'row': 'cityscapes'}, data={**city.data, 'val_split': 'test'})
+    assert city.evaluate('--split', 'val', '--limit', '1') == 0
+    assert 'Table 6' not in capsys.readouterr().out
+    assert city.record('evaluations/mine_val.json')['table'] is None
 
 
 def test_submissions_of_shards_are_put_together(city, capsys):
@@ -194,6 +203,7 @@ def test_submissions_of_shards_are_put_together(city, capsys):
     assert city.evaluate(*arguments, 'at_once') == 0
     for k in (1, 2, 3):
         assert city.evaluate(*arguments, 'parts', '--shard', f'{k}/3') == 0
+    assert 'evaluate --merge parts/*-of-3 --save DIR' in capsys.readouterr().out
     parts = [f'parts/{k}-of-3' for k in (2, 3, 1)]
     assert cli.main(['evaluate', '--merge', *parts, '--save', 'joined']) == 0
     names = [sorted(p.relative_to(folder) for p in Path(folder).rglob('*') if p.is_file())
@@ -211,11 +221,26 @@ def test_submissions_of_shards_are_put_together(city, capsys):
     assert all(m in t for m, t in zip(('1/3', 'exists already', 'no folder of a shard'), told))
 
 
+def test_a_shard_that_was_stopped_is_not_joined_but_saved_again(city, capsys):
+    arguments = ['--split', 'test', '--limit', '2', '--save', 'stopped', '--shard']
+    assert city.evaluate(*arguments, '1/2') == city.evaluate(*arguments, '2/2') == 0
+    Path('stopped/2-of-2/panoptic.json').unlink()
+    left_over = Path('stopped/2-of-2/instances/masks/left_over.png')
+    left_over.touch()
+    join = ['evaluate', '--merge', 'stopped/1-of-2', 'stopped/2-of-2', '--save', 'all']
+    assert cli.main(join) == 1
+    assert 'stopped/2-of-2 holds no panoptic.json' in capsys.readouterr().err
+    assert not Path('all').exists()
+    assert city.evaluate(*arguments, '2/2') == 0
+    assert not left_over.exists()
+    assert cli.main(join) == 0
+
+
 def _sorted(document):
     return {key: sorted(map(json.dumps, value)) for key, value in document.items()}
 
 
-@pytest.mark.parametrize('shard', ['0/3', '4/3', '3', 'a/b', '1/0', '-1/3'])
+@pytest.mark.parametrize('shard', ['0/3', '4/3', '3', 'a/b', '1/0', '-1/3', ''])
 def test_wrong_shards(city, capsys, shard):
     assert city.evaluate(f'--shard={shard}') == 1
     assert f'There is no shard {shard}' in capsys.readouterr().err
@@ -265,6 +290,31 @@ def test_a_network_of_another_row(city, capsys):
     assert cli.main(['evaluate', str(config), '--data', str(city.root), '--checkpoint',
                      str(net)]) == 1
     assert 'a network with backbone resnet101, but' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('asked, there', [('none', None), (None, 'none')])
+def test_a_network_of_another_row_of_the_ablation(city, capsys, asked, there):
+    net = city.folder / 'ablation.params'
+    for path, kind in ((net.with_suffix('.json'), there), (None, asked)):
+        model = {**city.model, **({'coordinates': kind} if kind else {})}
+        if path is None:
+            city.write(model=model)
+        else:
+            path.write_text(json.dumps({'model': model}))
+    assert city.evaluate('--checkpoint', str(net)) == 1
+    assert f'coordinates {there or "relative"}, but' in capsys.readouterr().err
+
+
+def test_a_network_whose_classes_mean_something_else(places, monkeypatch, tmp_path, capsys):
+    from adaptis.data.datasets import open_dataset
+    place, other = places('coco'), places('vistas')
+    place.write()
+    monkeypatch.chdir(tmp_path)
+    taxonomy = describe(open_dataset('vistas', other.root, 'val').taxonomy)
+    Path('net.json').write_text(json.dumps({'model': place.model, 'taxonomy': taxonomy}))
+    assert place.evaluate('--checkpoint', 'net.params') == 1
+    said = capsys.readouterr().err
+    assert 'net.params was trained for other classes' in said and '"Road" (2)' in said
 
 
 def test_a_network_at_a_stride(city, tmp_path):
