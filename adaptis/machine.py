@@ -39,6 +39,9 @@ LENDABLE = {'libgomp.so.1': 'libgomp-*.so*', 'libquadmath.so.0': 'libquadmath-*.
 CUDA_CODE: Tuple[Capability, ...] = ((5, 0), (6, 0), (7, 0), (8, 0), (8, 6))
 CUDA_DRIVER_NEEDED = 11000   # as cuDriverGetVersion tells it: 1000 * major + 10 * minor
 
+# Of glibc's <malloc.h>: parameters of mallopt, and the values that `keep_freed_memory` gives them.
+_MALLOPT = {'M_MMAP_MAX': (-4, 0), 'M_TRIM_THRESHOLD': (-1, 512 << 20), 'M_TOP_PAD': (-2, 64 << 20)}
+
 # Runs in a process of its own: initialising CUDA here would break it in forked workers.
 _ASK_CUDA = r'''
 import ctypes, json
@@ -196,6 +199,19 @@ def nvidia_libraries() -> Dict[str, str]:
         for path in sorted(glob.glob(os.path.join(entry or '.', 'nvidia', '*', 'lib', 'lib*.so*'))):
             found.setdefault(os.path.basename(path), path)
     return found
+
+
+def keep_freed_memory() -> bool:
+    """Let this process reuse the memory of large arrays instead of returning it at once.
+
+    glibc maps each array above 32 MiB anew, and a training step on a CPU spends a third of its
+    time on the pages of such maps.  Costs some memory, for good.  Returns whether the C library
+    knows these settings; others are left as they are.
+    """
+    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None) if sys.platform == 'linux' else None
+    if mallopt is None:
+        return False
+    return all([mallopt(name, value) == 1 for name, value in _MALLOPT.values()])
 
 
 def _answer(program: str) -> Optional[dict]:

@@ -9,6 +9,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 from adaptis.commands.rows import beside_published, check_row, row_of, run_name
 from adaptis.config import StageConfig, TrainConfig, inference_settings, load_config
 from adaptis.errors import AdaptisError
+from adaptis.machine import keep_freed_memory
 from adaptis.systems import Kind, find_kind
 
 HELP = 'Train a network from a config; Ctrl-C stops it, --resume goes on.'
@@ -94,6 +95,8 @@ def _prepare(config: TrainConfig, output: Path, args: argparse.Namespace, resume
     kind, settings = find_kind(config.model['name']), inference_settings(config)
     train, held_out = _open_data(config)
     contexts = context(args.ctx)
+    if contexts[0].device_type == 'cpu':
+        keep_freed_memory()
     kvstore = open_store(args.kvstore)
     if config.precision == 'amp':
         _enable_half(contexts)
