@@ -40,7 +40,6 @@ inference: {{preset: coco, short_side: 64, detections_per_image: 10, stuff_area_
 workers: 0
 log_every: 1
 pictures_every: 2
-checkpoint_steps: 1
 evaluation_images: 1
 validation: {{every: 2, images: 1}}
 '''
@@ -101,18 +100,20 @@ def test_what_training_leaves(place: Path) -> None:
     assert record['settings']['inference']['detections_per_image'] == 10
 
 
+@pytest.mark.parametrize('place', ['panoptic_fpn', 'mask_rcnn'], indirect=True)
 def test_a_resumed_run_ends_in_the_same_network(place: Path,
                                                 monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*arguments: object) -> dict:
         signal.raise_signal(signal.SIGINT)
         return train_step(*arguments)
 
+    quick = [word for key in ('evaluation_images', 'pictures_every', 'validation.every')
+             for word in ('--set', f'{key}=0')]
     with monkeypatch.context() as patch:
         patch.setattr(trainer, 'train_step', interrupted)
-        assert train(place, 'again') == 130
+        assert train(place, 'again', *quick) == 130
     workers = int('mask_rcnn' in place.name)
-    assert train(place, 'again', '--resume', '--set', 'evaluation_images=0', '--set',
-                 'pictures_every=0', '--set', f'workers={workers}') == 0
+    assert train(place, 'again', '--resume', *quick, '--set', f'workers={workers}') == 0
     whole, again = (parameters(place / name / 'final.params') for name in ('run', 'again'))
     for name, array in whole.items():
         np.testing.assert_array_equal(array, again[name], err_msg=name)
