@@ -99,7 +99,7 @@ class Settings:
         is mirrored to W - x (not W - 1 - x); ``cut_radius`` is one short at the far sides;
         random sampling accepts a mask without a pixel; an object without a pixel above
         ``mask_threshold`` gets the first thing class; a tile without objects, or an image
-        smaller than its tile, stops with an error.
+        smaller than its tile, stops with an error; of very many tiles some lie outside.
     """
 
     sampling: str = 'proposals'

@@ -34,7 +34,8 @@ class Tile(NamedTuple):
 def split_axis(size: int, length: int, min_overlap: float, official: bool = False) -> Axis:
     """Cover ``size`` pixels with the fewest equal tiles that overlap by ``min_overlap``.
 
-    A tile longer than the image shrinks to it; the official code divides by zero there.
+    A tile longer than the image shrinks to it; the official code divides by zero there, and lets
+    the last of very many tiles lie beyond the image.
     """
     if length > size and official:
         raise AdaptisError(f'A tile of {length} pixels is larger than the image ({size}): the '
@@ -46,6 +47,8 @@ def split_axis(size: int, length: int, min_overlap: float, official: bool = Fals
     overlap = (count - ratio) / (count - 1)
     stride = length - int(length * overlap)
     starts = [i * stride for i in range(count - 1)] + [size - length]
+    if not official:  # of many tiles the last ones come to lie beyond the end, as strides are whole
+        starts = sorted({min(start, size - length) for start in starts})
     return Axis(tuple(starts), length, overlap)
 
 

@@ -21,6 +21,16 @@ def test_tiles_cover_the_image_and_overlap_enough(size, min_overlap):
     assert len(axis.starts) == 2 or size > 32 + (32 - int(32 * min_overlap))
 
 
+@pytest.mark.parametrize('size, length, min_overlap', [(2016, 44, 0.062), (240, 8, 0.8)])
+def test_many_tiles_stay_inside_the_image(size, length, min_overlap):
+    """The official strides add up to more than the image."""
+    assert max(split_axis(size, length, min_overlap, official=True).starts) > size - length
+    starts = split_axis(size, length, min_overlap).starts
+    assert starts[-1] == size - length and (np.diff(starts) > 0).all()
+    tiles = split((size, 8), (length, 8), min_overlap)
+    assert len({tile.rows.start for tile in tiles}) == len(starts)
+
+
 def test_a_tile_as_large_as_the_image_is_the_image():
     assert split((10, 20), (10, 20), 0.2) == [Tile(slice(0, 10), slice(0, 20), 0, 0)]
 
