@@ -31,7 +31,8 @@ def clear_unfinished(folder: Path) -> None:
 def join_folders(folders: Sequence[Path], target: Path) -> int:
     """Join what :func:`shard_folder` names, in any order, to ``target``; the number of files.
 
-    Lists of equal JSON files are strung together, other files are copied.
+    Lists of equal JSON files are strung together, other files are copied, but for hidden ones,
+    which a job that was killed may have left.
 
     Raises AdaptisError if a shard is missing or was stopped, or a file is there twice.
     """
@@ -47,7 +48,7 @@ def join_folders(folders: Sequence[Path], target: Path) -> int:
     documents: dict[Path, Any] = {}
     count = 0
     for folder in folders:
-        for path in sorted(p for p in folder.rglob('*') if p.is_file()):
+        for path in sorted(p for p in folder.rglob('*') if p.is_file() and p.name[0] != '.'):
             place = target / path.relative_to(folder)
             if path.suffix == '.json':
                 documents[place] = _joined(documents.get(place), read_json(path), path)

@@ -233,7 +233,9 @@ def test_a_shard_that_was_stopped_is_not_joined_but_saved_again(city, capsys):
     assert not Path('all').exists()
     assert city.evaluate(*arguments, '2/2') == 0
     assert not left_over.exists()
+    Path('stopped/2-of-2/.panoptic_half.json').write_text('[')
     assert cli.main(join) == 0
+    assert not list(Path('all').glob('.*'))
 
 
 def _sorted(document):
