@@ -160,15 +160,22 @@ class Evaluator:
             ``images``; ``pq`` (see ``PanopticQuality.result``); ``ap`` class-agnostic and, with
             several classes of things, ``ap_by_class`` (``AveragePrecision.result``);
             ``ap_cityscapes`` if asked for (``CityscapesAP.result``); ``miou``
-            (``MeanIoU.result``); ``objects``: ``found missed false`` at IoU 0.5;
+            (``MeanIoU.result``, and ``stuff``, the mean over that alone); ``objects``:
+            ``found missed false`` at IoU 0.5;
             ``per_class``: name -> ``isthing pq sq rq iou ap``.
         """
         result = {'images': self.quality.images, 'pq': self.quality.result(),
-                  'miou': self.semantic.result(),
+                  'miou': self._semantic(),
                   'objects': dict(zip(('found', 'missed', 'false'), self.objects.tolist())),
                   **{key: precision.result() for key, precision in self.precisions.items()}}
         result['per_class'] = self._per_class(result)
         return result
+
+    def _semantic(self) -> dict[str, Any]:
+        result = self.semantic.result()
+        stuff = [iou for category, iou in zip(self.taxonomy.categories, result['per_class'])
+                 if not category.isthing and not math.isnan(iou)]
+        return {**result, 'stuff': sum(stuff) / len(stuff) if stuff else math.nan}
 
     def _per_class(self, result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         names = Counter(c.name for c in self.taxonomy.categories)

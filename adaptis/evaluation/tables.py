@@ -12,7 +12,7 @@ from adaptis.errors import AdaptisError
 from adaptis.files import PathLike
 
 OWN = 'own'  # an experiment of this project, of which nothing is published
-SOURCES = {'issue': '', 'memory': 'published value to be checked against the paper',
+SOURCES = {'issue': '', 'kit': '', 'memory': 'published value to be checked against the paper',
            OWN: ''}
 UNITS = ('percent', 'count')
 

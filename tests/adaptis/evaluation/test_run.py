@@ -163,7 +163,9 @@ def test_semantics_are_those_of_the_semantic_branch_if_there_is_one():
     found.semantic = np.array([[2] * 5 + [-1] * 5 + [0] * 10], np.int32)
     evaluator = Evaluator(TAXONOMY)
     evaluator.add(0, truth, found)
-    assert evaluator.result()['miou']['per_class'][2] == .5
+    scores = evaluator.result()['miou']
+    assert scores['per_class'][2] == .5
+    assert scores['stuff'] == scores['per_class'][0] == 1 and scores['miou'] == .75
     assert evaluator.result()['pq']['All']['pq'] == 1
     found.semantic = found.semantic[:, :7]
     with pytest.raises(AdaptisError, match='street: the semantic maps have the sizes'):
