@@ -1,9 +1,10 @@
 """The configs of the paper's tables: each builds its network and learns for two steps."""
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Callable, Dict
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from adaptis.cli import main
 from adaptis.commands.rows import PUBLISHED
 from adaptis.config import TrainConfig, load_config
+from adaptis.data.augment import Crop
 from adaptis.data.batches import BatchSource
 from adaptis.data.datasets import open_dataset
 from adaptis.engine.schedules import build_schedule
@@ -27,6 +29,8 @@ CONFIGS = sorted((EXPERIMENTS / 'panoptic_fpn').glob('*.yaml'))
 TABLES = load_tables(EXPERIMENTS / PUBLISHED)['panoptic_fpn']
 SIZE = (32, 64)
 WIDTHS = {'fpn_channels': 32, 'box_channels': 16, 'mask_channels': 8}
+DEFAULTS = {'semantic_channels': 128, 'semantic_join': 'sum', 'merge_things': True,
+            'grouped_fpn': False}
 ANCHORS = [8, 16, 32, 64, 128]
 ALL = 5  # stages of a backbone, whose training takes longest; other tests have it
 
@@ -44,7 +48,7 @@ def small(config: TrainConfig) -> Dict[str, Any]:
     """The model of a config on ResNet-18 with narrow layers, but for what the row studies."""
     model = {k: v for k, v in config.model.items() if k != 'pretrained_base'}
     model['name'] = model['name'].rsplit('_', 1)[0] + '_r18'
-    return {**model, **WIDTHS, 'anchor_sizes': ANCHORS}
+    return {**DEFAULTS, **model, **WIDTHS, 'anchor_sizes': ANCHORS}
 
 
 def learn(config: TrainConfig, dataset: Any, model: Dict[str, Any], frozen_stages: int) -> Any:
@@ -56,8 +60,9 @@ def learn(config: TrainConfig, dataset: Any, model: Dict[str, Any], frozen_stage
     options = {**stage.system, 'rois': 16, 'frozen_stages': frozen_stages, 'hybridize': False}
     assert set(options) <= set(kind.system_options())
     system = kind.make_system(net, dataset.taxonomy, 'joint', **options)
-    augmentation = 'none' if stage.crop else config.data.augmentation
-    source = BatchSource(dataset, 1, None, augmentation=augmentation, targets=system.targets())
+    crop = Crop(SIZE, tuple(stage.scale)) if stage.crop else None
+    source = BatchSource(dataset, 1, None, augmentation=config.data.augmentation, crop=crop,
+                         crop_until=2, targets=system.targets())
     trainer = make_trainer(system, stage, 'local')
     schedule = build_schedule(stage.optimizer, stage.steps, len(source))
     losses = []
@@ -68,7 +73,25 @@ def learn(config: TrainConfig, dataset: Any, model: Dict[str, Any], frozen_stage
     return system, losses
 
 
-def weight(losses: Dict[str, float], branch: str) -> bool:
+@pytest.fixture(scope='module')
+def learnt(datasets: Dict[str, Any]) -> Callable[[TrainConfig], Any]:
+    """``learn`` with small networks, once for configs that differ only in how much losses weigh or
+    how long they train, or in a backbone that is replaced."""
+    known: Dict[str, Any] = {}
+
+    def look_up(config: TrainConfig) -> Any:
+        stage, model = config.joint, small(config)
+        system = {k: v > 0 if k.endswith('_weight') else v for k, v in stage.system.items()}
+        rates = dataclasses.replace(stage.optimizer, milestone_steps=[])
+        key = repr((config.data.dataset, sorted(model.items()), sorted(system.items()), rates))
+        if key not in known:
+            known[key] = learn(config, datasets[config.data.dataset], model, ALL)
+        return known[key]
+
+    return look_up
+
+
+def learns(losses: Dict[str, float], branch: str) -> bool:
     """Whether a step learnt anything from a branch; NaN is no answer."""
     names = [name for name in losses if (name == 'semantic') == (branch == 'semantic')]
     assert all(np.isfinite(losses[name]) for name in names)
@@ -76,9 +99,9 @@ def weight(losses: Dict[str, float], branch: str) -> bool:
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
-def test_two_steps_on_a_miniature(path: Path, datasets: Dict[str, Any]) -> None:
+def test_two_steps_on_a_miniature(path: Path, learnt: Callable[[TrainConfig], Any]) -> None:
     config = load_config(path)
-    system, losses = learn(config, datasets[config.data.dataset], small(config), ALL)
+    system, losses = learnt(config)
     options, net = config.joint.system, system.net
     assert net.has_instances == ('semantic_fpn' not in config.model['name'])
     assert net.has_semantic == ('mask_rcnn' not in config.model['name'])
@@ -87,7 +110,7 @@ def test_two_steps_on_a_miniature(path: Path, datasets: Dict[str, Any]) -> None:
         for branch, there, key in (('instances', net.has_instances, 'instance_weight'),
                                    ('semantic', net.has_semantic, 'semantic_weight')):
             turn = not alternates or step % 2 == (branch == 'semantic')
-            assert weight(found, branch) == (there and turn and options[key] > 0)
+            assert learns(found, branch) == (there and turn and options[key] > 0)
     values = [p.data().asnumpy() for p in system.parameters().values()]
     assert all(np.isfinite(value).all() for value in values)
 
@@ -97,7 +120,8 @@ def test_two_steps_on_a_miniature(path: Path, datasets: Dict[str, Any]) -> None:
 def test_two_steps_of_the_whole_network(path: Path, datasets: Dict[str, Any]) -> None:
     config = load_config(path)
     model = {k: v for k, v in config.model.items() if k != 'pretrained_base'}
-    _, losses = learn(config, datasets[config.data.dataset], model, config.joint.system['frozen_stages'])
+    _, losses = learn(config, datasets[config.data.dataset], model,
+                      config.joint.system['frozen_stages'])
     assert all(np.isfinite(value) for found in losses for value in found.values())
 
 
