@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
@@ -30,7 +30,8 @@ class Column:
 class Row:
     """A row and its published values, None where unknown.
 
-    ``config`` is the file that reproduces it, relative to that of the published numbers.
+    ``config`` is the file that reproduces it, relative to that of the published numbers;
+    ``metrics`` has the names of columns that measure something else of this row, and what.
     """
 
     id: str
@@ -38,6 +39,7 @@ class Row:
     source: Optional[str]
     published: tuple[Optional[float], ...]
     config: Optional[str] = None
+    metrics: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ def _row_lines(table: Table, row: Row, records: Sequence[Mapping[str, Any]],
         note = SOURCES.get(row.source or '', 'published value not known here')
         lines.append(['', 'published', *values, note])
     runs = _runs(table, row, records)
-    lines += [_measured(run, table) for run in runs]
+    lines += [_measured(run, table, row) for run in runs]
     if not runs:
         note = f'no run yet: {command}' if command else 'no run yet'
         lines.append(['', 'measured', *['-'] * len(table.columns), note])
@@ -149,8 +151,9 @@ def _runs(table: Table, row: Row, records: Sequence[Mapping[str, Any]]) -> list[
                                        run.get('row')) == (table.paper, table.id, row.id)]
 
 
-def _measured(run: Mapping[str, Any], table: Table) -> list[str]:
-    values = [metric_value(run['metrics'], c.metric) for c in table.columns]
+def _measured(run: Mapping[str, Any], table: Table, row: Row) -> list[str]:
+    values = [metric_value(run['metrics'], row.metrics.get(c.name, c.metric))
+              for c in table.columns]
     shown = [_number(v and v * (100 if c.unit == 'percent' else 1), c, table.digits)
              for v, c in zip(values, table.columns)]
     commit = f'commit {str(run["commit"])[:8]}' if run.get('commit') else ''
@@ -186,7 +189,8 @@ def _aligned(lines: Sequence[Sequence[str]]) -> str:
 
 def _table(paper: str, key: str, entry: Mapping[str, Any]) -> Table:
     columns = tuple(Column(**c) for c in entry['columns'])
-    rows = tuple(Row(r['id'], r['name'], r['source'], tuple(r['published']), r.get('config'))
+    rows = tuple(Row(r['id'], r['name'], r['source'], tuple(r['published']), r.get('config'),
+                     dict(r.get('metrics', {})))
                  for r in entry['rows'])
     for row in rows:
         if len(row.published) != len(columns):
@@ -196,6 +200,9 @@ def _table(paper: str, key: str, entry: Mapping[str, Any]) -> Table:
             raise ValueError(f'table {key}, row {row.id}: a published value is no number')
         if row.source is None and any(v is not None for v in row.published):
             raise ValueError(f'table {key}, row {row.id}: values without a source')
+        other = set(row.metrics) - {c.name for c in columns}
+        if other:
+            raise ValueError(f'table {key}, row {row.id}: metrics of no column: {sorted(other)}')
         if not isinstance(row.config, (str, type(None))):
             raise ValueError(f'table {key}, row {row.id}: config is no file name')
         if row.source is not None and row.source not in SOURCES:

@@ -94,6 +94,8 @@ def test_metric_paths():
 
 @pytest.mark.parametrize('old, new, message', [
     ('[12.5, 7]', '[12.5, 7], config: 3', 'row a: config is no file name'),
+    ('[12.5, 7]', '[12.5, 7], metrics: {PQ: pq.pq}', "row a: metrics of no column: ..PQ"),
+    ('[12.5, 7]', '[12.5, 7], metrics: [PQ]', 'is not a file of published numbers'),
     ('[12.5, 7]', '[12.5]', 'row a: 1 values for 2 columns'),
     ('source: null, published: [null', 'source: null, published: [3', 'values without a source'),
     ('source: memory', 'source: hearsay', 'unknown source hearsay'),
@@ -107,6 +109,15 @@ def test_malformed_numbers_are_named(small, old, new, message):
     small.write_text(SMALL.replace(old, new))
     with pytest.raises(AdaptisError, match=message):
         load_tables(small)
+
+
+def test_a_row_can_measure_something_else_in_a_column(small):
+    small.write_text(SMALL.replace('[null, 8]', '[null, 8], metrics: {AP: ap_by_class.ap}'))
+    metrics = {'ap': {'ap': .1}, 'ap_by_class': {'ap': .2}, 'objects': {'found': 3}}
+    runs = [{'table': '1', 'row': row, 'metrics': metrics} for row in ('a', 'b')]
+    shown = [line.split()[1:3] for line in format_table(
+        load_tables(small)['adaptis']['1'], runs).splitlines() if 'measured' in line]
+    assert shown[:2] == [['10.0', '3'], ['20.0', '3']]
 
 
 def test_what_is_not_there_is_named(small, tmp_path):
