@@ -114,9 +114,14 @@ def _check_split(dataset: Reader, split: str, args: argparse.Namespace) -> int:
         print(f'... and {len(found) - args.show} more.')
     count = check.count_files(dataset)
     how = 'by name and header' if args.fast else 'decoded'
-    print(f'{split}: {count.images} images and {count.annotations} annotations {how}, '
-          f'{len(found) or "no"} {"mistake" if len(found) == 1 else "mistakes"}.')
+    print(f'{split}: {_counted(count.images, "image")} and '
+          f'{_counted(count.annotations, "annotation")} {how}, '
+          f'{_counted(len(found), "mistake")}.')
     return len(found)
+
+
+def _counted(count: int, what: str) -> str:
+    return f'{count or "no"} {what}{"s" * (count != 1)}'
 
 
 def _examine(dataset: Reader, args: argparse.Namespace) -> Iterator[List[Optional[str]]]:

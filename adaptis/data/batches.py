@@ -77,7 +77,7 @@ class BatchSource:
         if len(self) == 0:
             raise AdaptisError(
                 f'A batch of {self.batch_size * self.world} images cannot be taken from '
-                f'{len(self.dataset)}: lower batch_size or generate more images.')
+                f'{len(self.dataset)}: lower batch_size or give more images.')
 
     def __len__(self) -> int:
         """Batches in an epoch."""

@@ -87,7 +87,7 @@ def find_layout(root: Path, split: str) -> Layout:
     name = f'panoptic_{split}2017'
     pngs = root / 'annotations' / name
     return Layout(root / f'{split}2017', root / 'annotations' / f'{name}.json',
-                  pngs if pngs.is_dir() else root / name, custom=False)
+                  root / name if (root / name).is_dir() else pngs, custom=False)
 
 
 def _listed_ids(layout: Layout, split: str) -> Dict[str, ImageId]:

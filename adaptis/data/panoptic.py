@@ -182,6 +182,9 @@ class PanopticReader(Reader):
         if size not in (None, image.shape[:2]):
             raise AdaptisError(f'{self.images.path(index)} is {image.shape[0]}x{image.shape[1]} '
                                f'but {self._index.json_path} says {size[0]}x{size[1]}.')
+        if places.shape != image.shape[:2]:
+            raise AdaptisError(f'{path} is {places.shape[0]}x{places.shape[1]} but '
+                               f'{self.images.path(index)} is {image.shape[0]}x{image.shape[1]}.')
         seen = np.bincount(places.ravel(), minlength=len(ids) + 1)[1:]
         if not seen.all():
             raise AdaptisError(f'{path} has no pixel of segment {ids[seen == 0][0]}, which '

@@ -25,7 +25,7 @@ from adaptis.data.labels import LabelMap
 from adaptis.data.panoptic import PanopticIndex, PanopticReader
 from adaptis.data.reader import Reader, find_keys, folder_of, is_color, mask_values, pair_files
 from adaptis.errors import AdaptisError
-from adaptis.files import PathLike, read_ids, read_json
+from adaptis.files import PathLike, read_json, read_pixels
 from adaptis.types import Category, Sample, Taxonomy
 
 SPLITS = {'train': 'training', 'val': 'validation', 'test': 'testing'}
@@ -128,7 +128,11 @@ class VistasInstances(Reader):
 
     def _annotate(self, index: int, image: np.ndarray) -> Sample:
         path = self.annotations.path(index)
-        values = read_ids(path)
+        values = read_pixels(path)
+        if values.dtype != np.uint16 or values.ndim != 2:
+            raise AdaptisError(f'{path} does not hold one channel of 16 bits: instances of Vistas '
+                               'are 256 times their label plus their number.')
+        values = values.astype(np.int32)
         present = mask_values(values, path)
         classes = np.full(int(present[-1]) + 1, -1, np.int32)
         classes[present] = self.labels.to_classes(present // LABEL_STEP, f'{path}, divided by '

@@ -22,7 +22,7 @@ def test_a_right_data_set_is_counted(tmp_path: Path, capsys: Any) -> None:
                  '--processes', 1) == 0
     assert capsys.readouterr().out.splitlines() == [
         'train: 3 images and 3 annotations decoded, no mistakes.',
-        'test: 3 images and 0 annotations decoded, no mistakes.']
+        'test: 3 images and no annotations decoded, no mistakes.']
 
 
 def test_every_mistake_is_a_sentence_and_the_exit_status_tells(tmp_path: Path,

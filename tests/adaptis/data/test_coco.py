@@ -196,7 +196,7 @@ def test_where_json_and_picture_disagree_is_told_when_it_is_read(root: Path, cha
 @pytest.mark.parametrize('picture, words', [
     (np.zeros((96, 128), np.uint8), '1009.png is no panoptic PNG: .* has 1 of 8 bits'),
     (np.zeros((96, 128, 3), np.uint16), '1009.png is no panoptic PNG: .* has 3 of 16 bits'),
-    (np.zeros((95, 128, 3), np.uint8), 'has no pixel of segment|map is 95x128'),
+    (np.zeros((95, 128, 3), np.uint8), '1009.png is 95x128 but .*1009.jpg is 96x128'),
 ])
 def test_another_picture_in_place_of_the_annotation_is_named(root: Path, picture: np.ndarray,
                                                              words: str) -> None:
@@ -219,7 +219,7 @@ def test_a_missing_file_is_named(root: Path, gone: str, words: str) -> None:
 @pytest.mark.parametrize('folder', ['val2017', 'annotations/panoptic_val2017'])
 def test_a_missing_folder_is_named(root: Path, folder: str) -> None:
     shutil.rmtree(root / folder)
-    with pytest.raises(AdaptisError, match='panoptic_val2017 does not exist|val2017 does not exi'):
+    with pytest.raises(AdaptisError, match=f'{folder}.* does not exist'):
         open_dataset('coco', root, 'val')
 
 

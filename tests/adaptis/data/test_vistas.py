@@ -64,6 +64,12 @@ def test_object_0_of_label_0_is_an_object(root: Path) -> None:
     assert sample.classes == {1: 3, 2: 3, 5 * 256 + 256: 5}
 
 
+def test_instances_of_8_bits_are_named(root: Path) -> None:
+    save(root / INSTANCES, np.full((96, 128), 6, np.uint8))
+    with pytest.raises(AdaptisError, match='val-0000_x.png does not hold one channel of 16 bits'):
+        without_panoptic(root)[0]
+
+
 def test_an_image_of_24_megapixels_is_read(root: Path) -> None:
     size = (4000, 6000)
     save(root / 'validation/images/val-0000_x.jpg', np.full(size + (3,), 90, np.uint8))
