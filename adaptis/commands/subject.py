@@ -82,8 +82,9 @@ def _checkpoint(args: argparse.Namespace, config: Optional[TrainConfig]) -> Opti
     path = Path(config.checkpoint) if config.checkpoint else trained
     if not path.is_file():
         raise AdaptisError(f'{path}, the network of {args.config}, is not there: train it with '
-                           '"adaptis train" (for a test split by the config without "_test"), or give yours with --checkpoint (an official one '
-                           'after "adaptis convert").')
+                           '"adaptis train" (for a test split by the config without "_test"), or '
+                           'give yours with --checkpoint (an official one after "adaptis '
+                           'convert").')
     return path
 
 
