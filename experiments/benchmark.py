@@ -108,8 +108,27 @@ def variants(width: int) -> Dict[str, Any]:
             'ours': seconds['ours, default environment']}
 
 
+def detector(width: int) -> Dict[str, Any]:
+    """Image to panoptic result of Panoptic FPN, ResNet-50, on 512x512: imperative and hybridized.
+
+    COCO's classes, 1,000 proposals and 100 detections; the same on 160x224 comes
+    first.  The network is the same whatever ``--width``.
+    """
+    forms = {'plain': _detector(hybridize=False), 'ours': _detector(hybridize=True)}
+    result: Dict[str, Any] = {}
+    for size in (160, 224), (512, 512):
+        image = _image(max(size))[:size[0], :size[1]]
+        times = _alternate({name: lambda p=p, i=image: p.predict(i) for name, p in forms.items()},
+                           runs=3)
+        result.update({f'{name} at {size[0]}x{size[1]}, s': s for name, s in times.items()})
+        result.update(times)
+    maps = [p.predict(image).segment_map for p in forms.values()]
+    return {**result, 'pixels that agree': float(np.mean(maps[0] == maps[1])),
+            'detections': len(forms['ours'].set_image(image).instances().scores)}
+
+
 MEASURES = {'masks': masks, 'click': click, 'panoptic': panoptic, 'training': training,
-            'variants': variants}
+            'variants': variants, 'detector': detector}
 
 
 def main() -> int:
@@ -125,6 +144,7 @@ def main() -> int:
                         help='of cost; default: 1024x2048 512x512')
     parser.add_argument('--quick', action='store_true', help='cost measures everything once')
     parser.add_argument('--out', type=Path, help='also write the numbers as JSON')
+    parser.add_argument('--note', help='to keep in it, for instance what else was running')
     args = parser.parse_args()
     unknown = set(args.what) - set(known)
     if unknown:
@@ -138,7 +158,8 @@ def main() -> int:
         return 1
     if args.out:
         record = {'width': args.width, 'results': results,
-                  'conditions': {**conditions, 'load after': cost.load()}, **provenance()}
+                  'conditions': {**conditions, 'load after': cost.load(), 'note': args.note},
+                  **provenance()}
         with atomic_write(args.out) as temporary:
             temporary.write_text(json.dumps(record, indent=1) + '\n', encoding='utf-8')
     return 0
@@ -222,6 +243,31 @@ def _step_in(environment: Dict[str, str], width: int, plain: bool = False,
 def _time_step(width: int, plain: bool, hybridize: bool) -> float:
     net = _networks(width)[0 if plain else 1]
     return _alternate({'step': _step(net, hybridize)}, runs=3)['step']
+
+
+def _detector(hybridize: bool) -> Any:
+    """A predictor that finds as many objects as it may, of one class and as large as their boxes.
+
+    Its weights are random but for the last layers, whose outputs would be extreme.
+    """
+    from adaptis.data.coco_categories import COCO_TAXONOMY
+    from adaptis.runtime import mx
+    from panoptic_baselines.predictor import Predictor
+    from panoptic_baselines.settings import PRESETS
+    from panoptic_baselines.zoo import get_model
+    mx.random.seed(0)
+    np.random.seed(0)
+    net = get_model('panoptic_fpn_r50')
+    net.initialize()
+    parameters = net._collect_params_with_prefix()
+    for layer in 'encoder.rpn.anchor_deltas', 'box_head.cls_score', 'box_head.bbox_pred', \
+            'mask_head.predictor':
+        parameters[f'{layer}.weight'].set_data(mx.nd.zeros_like(
+            parameters[f'{layer}.weight'].data()))
+    parameters['box_head.cls_score.bias'].set_data(mx.nd.one_hot(mx.nd.array([0]), 81)[0] * 6)
+    parameters['mask_head.predictor.bias'].set_data(mx.nd.ones(80))
+    net.hybridize(hybridize)
+    return Predictor(net, COCO_TAXONOMY, PRESETS['coco'].replace(short_side=None, max_side=None))
 
 
 def _alternate(forms: Dict[str, Callable[[], Any]], runs: int = 7) -> Dict[str, float]:
