@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Optional, Sequence, Tuple, Union
 import numpy as np
 
 from adaptis.errors import AdaptisError
+from adaptis.inference.encoded import refuse_broken
 from adaptis.inference.predictor import as_rgb
 from adaptis.runtime import mx
 from adaptis.types import Objects, PanopticResult, Taxonomy
@@ -155,16 +156,6 @@ def _check_classes(net: Any, taxonomy: Taxonomy) -> None:
         raise AdaptisError(f'The network has {net.num_things} classes of things and '
                            f'{net.num_stuff} of stuff, but its taxonomy '
                            f'{taxonomy.num_things} and {taxonomy.num_stuff}.')
-
-
-def refuse_broken(net: Any) -> None:
-    """AdaptisError if a weight is not finite: after a ReLU the outputs would not show it."""
-    sums = {name: parameter.data(parameter.list_ctx()[0]).sum().as_in_context(mx.cpu())
-            for name, parameter in net._collect_params_with_prefix().items()}
-    good = np.isfinite(mx.nd.concat(*sums.values(), dim=0).asnumpy())
-    if not good.all():
-        raise AdaptisError('The network holds values that are not finite, in '
-                           f'{list(sums)[good.argmin()]}: use another checkpoint.')
 
 
 def finite(array: Any, what: str) -> np.ndarray:

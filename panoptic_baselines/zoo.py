@@ -1,13 +1,12 @@
 """Networks of this package by name, and their checkpoints: ``<name>.params`` beside ``.json``."""
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import Any, Dict, Tuple
 
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike
-from adaptis.model.zoo import read_arrays, read_info, set_parameters
+from adaptis.model.zoo import load_network, make_network
 from panoptic_baselines.panoptic_fpn import PanopticFPN
 
 _FAMILIES: Dict[str, Tuple[type, Dict[str, Any]]] = {
@@ -41,14 +40,7 @@ def get_model(name: str, **kwargs: Any) -> Any:
     if not isinstance(name, str) or name not in MODELS:
         raise AdaptisError(f'There is no network "{name}": choose one of {sorted(MODELS)}.')
     network, fixed = MODELS[name]
-    known = set(inspect.signature(network).parameters) - set(fixed)
-    unknown = sorted(set(kwargs) - known)
-    if unknown:
-        raise AdaptisError(f'The network "{name}" has no option {", ".join(unknown)}; '
-                           f'it has {", ".join(sorted(known))}.')
-    net = network(**fixed, **kwargs)
-    net.description = {'name': name, **kwargs}
-    return net
+    return make_network(name, network, fixed, kwargs)
 
 
 def load_model(path: PathLike, ctx: Any = None) -> Any:
@@ -56,16 +48,4 @@ def load_model(path: PathLike, ctx: Any = None) -> Any:
 
     Raises AdaptisError for a file that is missing, cut short, or of another network.
     """
-    path = Path(path)
-    description = read_info(path).get('model')
-    sidecar = path.with_suffix('.json')
-    if not isinstance(description, dict) or 'name' not in description:
-        raise AdaptisError(f'{sidecar} does not say which network it describes: '
-                           'its "model" needs a "name".')
-    try:
-        net = get_model(**description)
-    except AdaptisError as error:
-        raise AdaptisError(f'{sidecar}: {error}') from error
-    net.initialize(ctx=ctx)
-    set_parameters(net, read_arrays(path), path)
-    return net
+    return load_network(get_model, Path(path), ctx)

@@ -42,7 +42,7 @@ class NetworkEncoder:
     """
 
     def __init__(self, net: Any, settings: Settings, ctx: Any = None):
-        _refuse_broken(net)
+        refuse_broken(net)
         self._net, self._settings = net, settings
         self._ctx = ctx or _context_of(net)
         self._needs = footprint(net)
@@ -128,13 +128,13 @@ class _NetworkImage(EncodedImage):
         return upsample(maps, self._full)[..., :self._size[0], :self._size[1]]
 
 
-def _refuse_broken(net: Any) -> None:
-    """Look at the weights, because a ReLU turns NaN into 0 and the outputs may seem fine."""
+def refuse_broken(net: Any) -> None:
+    """AdaptisError if a weight is not finite: a ReLU turns NaN into 0, and outputs seem fine."""
     sums = {}
     for name, parameter in net._collect_params_with_prefix().items():
         # Before the first image some shapes, and so some values, may not exist yet.
         with contextlib.suppress(mx.gluon.parameter.DeferredInitializationError):
-            sums[name] = parameter.data().sum()
+            sums[name] = parameter.data(parameter.list_ctx()[0]).sum().as_in_context(mx.cpu())
     if not sums:
         return
     finite = np.isfinite(mx.nd.concat(*sums.values(), dim=0).asnumpy())

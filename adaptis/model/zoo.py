@@ -4,7 +4,7 @@ from __future__ import annotations
 import inspect
 import json
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Callable, Dict, Mapping, Optional
 
 import numpy as np
 
@@ -33,13 +33,23 @@ def get_model(name: str, **kwargs: Any) -> AdaptIS:
     """
     if not isinstance(name, str) or name not in MODELS:
         raise AdaptisError(f'There is no network "{name}": choose one of {sorted(MODELS)}.')
-    known = set(inspect.signature(MODELS[name]).parameters)
-    unknown = sorted(set(kwargs) - known)
+    return make_network(name, MODELS[name], {}, kwargs)
+
+
+def make_network(name: str, network: Callable[..., Any], fixed: Mapping[str, Any],
+                 options: Mapping[str, Any]) -> Any:
+    """A network that knows its own description, which ``save_model`` writes.
+
+    ``fixed`` are the arguments that ``name`` stands for, ``options`` the others.
+    Raises AdaptisError for one that there is not.
+    """
+    known = set(inspect.signature(network).parameters) - set(fixed)
+    unknown = sorted(set(options) - known)
     if unknown:
         raise AdaptisError(f'The network "{name}" has no option {", ".join(unknown)}; '
                            f'it has {", ".join(sorted(known))}.')
-    net = MODELS[name](**kwargs)
-    net.description = {'name': name, **kwargs}
+    net = network(**fixed, **options)
+    net.description = {'name': name, **options}
     return net
 
 
@@ -84,13 +94,17 @@ def load_model(path: PathLike, ctx: Any = None, **overrides: Any) -> AdaptIS:
 
     Raises AdaptisError for a file that is missing, cut short, or of another network.
     """
-    path = PRETRAINED.get(str(path), Path(path))
+    return load_network(get_model, PRETRAINED.get(str(path), Path(path)), ctx, **overrides)
+
+
+def load_network(build: Callable[..., Any], path: Path, ctx: Any = None, **overrides: Any) -> Any:
+    """What ``load_model`` does for the networks that ``build`` makes from a name and arguments."""
     description = read_info(path).get('model')
     if not isinstance(description, dict) or 'name' not in description:
         raise AdaptisError(f'{path.with_suffix(".json")} does not say which network it describes: '
                            'its "model" needs a "name".')
     try:
-        net = get_model(**{**description, **overrides})
+        net = build(**{**description, **overrides})
     except AdaptisError as error:
         raise AdaptisError(f'{path.with_suffix(".json")}: {error}') from error
     net.initialize(ctx=ctx)
