@@ -1,0 +1,53 @@
+"""Losses of FCOS and CondInst, element by element: whoever calls them sums and normalises.
+
+Every function takes ``F`` first and works on arrays and on symbols alike.
+"""
+from __future__ import annotations
+
+from typing import Any, Tuple
+
+from panoptic_baselines.layers.losses import binary_cross_entropy
+
+BOX_LOSSES = ('giou', 'iou', 'linear_iou')
+
+
+def sigmoid_focal(F: Any, logits: Any, targets: Any, alpha: float = 0.25) -> Any:
+    """Focal loss with gamma = 2 (Lin et al. 2017) of logits; targets 0 or 1 of the same shape."""
+    probability = F.sigmoid(logits)
+    miss = probability + targets - 2 * probability * targets   # 1 - p_t
+    weight = (1 - alpha) + (2 * alpha - 1) * targets
+    return weight * F.square(miss) * binary_cross_entropy(F, logits, targets)
+
+
+def intersection_over_union(F: Any, predicted: Any, target: Any,
+                            smooth: float = 1.0) -> Tuple[Any, Any]:
+    """IoU and generalised IoU (...) of boxes around one point, given by distances (..., 4).
+
+    Distances are left, top, right, bottom and not negative.  ``smooth`` is added to intersection
+    and union; 1 in the official code.  Where either box is empty it must not be 0.
+    """
+    def area(sides):
+        left, top, right, bottom = F.split(sides, 4, axis=-1, squeeze_axis=True)
+        return (left + right) * (top + bottom)
+    inter = area(F.minimum(predicted, target))
+    union = area(predicted) + area(target) - inter
+    hull = area(F.maximum(predicted, target))
+    iou = (inter + smooth) / (union + smooth)
+    # Both boxes empty: no hull, and nothing of it is outside the union either.
+    return iou, iou - (hull - union) / F.maximum(hull, 1e-12)
+
+
+def box_loss(F: Any, predicted: Any, target: Any, kind: str = 'giou', smooth: float = 1.0) -> Any:
+    """One of ``BOX_LOSSES`` (...): 1 - GIoU, -log IoU, or 1 - IoU; see above for the distances."""
+    iou, giou = intersection_over_union(F, predicted, target, smooth)
+    return -F.log(iou) if kind == 'iou' else 1 - (giou if kind == 'giou' else iou)
+
+
+def dice(F: Any, probabilities: Any, targets: Any) -> Any:
+    """Dice loss (P,) of masks (P, H, W) with probabilities and with 0 or 1 (V-Net, squares)."""
+    def product(a, b):
+        return F.batch_dot(F.reshape(a, (0, 1, -1)), F.reshape(b, (0, 1, -1)),
+                           transpose_b=True).reshape((-1,))
+    overlap = 2 * product(probabilities, targets)
+    total = product(probabilities, probabilities) + product(targets, targets)
+    return 1 - overlap / (total + 1e-5)
