@@ -1,0 +1,69 @@
+"""Deformable convolutions (Dai et al. 2017; with modulation Zhu et al. 2019) of plain operators.
+
+MXNet's own cannot learn on a CPU when modulated, and the older one cuts off what lies less than a
+pixel outside of the image, unlike the official implementations.
+"""
+from __future__ import annotations
+
+from typing import Any, Mapping, Optional, Union
+
+from adaptis.runtime import mx
+from panoptic_baselines.layers.norm import ConvNorm
+
+nn = mx.gluon.nn
+
+
+class DeformableConvNorm(ConvNorm):
+    """``ConvNorm`` whose kernel looks at places that depend on the image.
+
+    The child ``offset``, a convolution with bias that starts from zero, gives for the taps of the
+    kernel in reading order how far (y, x) each is moved, in pixels, and if ``modulated``, after
+    these, a logit of its weight; the image is continued by zeros.  The weights of a modulated one
+    start at a half.
+    """
+
+    def __init__(self, channels: int, in_channels: int, kernel: int = 3, strides: int = 1,
+                 groups: int = 1, relu: bool = True, norm_layer: Union[str, type] = 'GroupNorm',
+                 norm_kwargs: Optional[Mapping[str, Any]] = None, modulated: bool = True):
+        super().__init__(channels, in_channels, kernel, strides, groups, relu, norm_layer,
+                         norm_kwargs)
+        self._size, self._modulated = kernel, modulated
+        with self.name_scope():
+            self.offset = nn.Conv2D((3 if modulated else 2) * kernel ** 2, kernel, strides,
+                                    kernel // 2, in_channels=in_channels,
+                                    weight_initializer='zeros')
+
+    def hybrid_forward(self, F, x, weight):
+        taps = self._size ** 2
+        offset = self.offset(x)
+        values = F.BilinearSampler(*self._grid(F, x, F.slice_axis(offset, axis=1, begin=0,
+                                                                  end=2 * taps)))
+        values = values.reshape((0, 0, -4, taps, -1, 0))
+        if self._modulated:
+            share = F.sigmoid(F.slice_axis(offset, axis=1, begin=2 * taps, end=None))
+            values = F.broadcast_mul(values, F.expand_dims(share, axis=1))
+        # What is left is a convolution of the sampled values, tap by tap.
+        x = F.Convolution(values.reshape((0, -3, 0, 0)), weight.reshape((0, -1, 1, 1)),
+                          kernel=(1, 1), num_filter=self._channels, no_bias=True,
+                          num_group=self._kwargs['num_group'])
+        x = self.norm(x)
+        return F.Activation(x, 'relu') if self._relu else x
+
+    def _grid(self, F, x, offset):
+        """The image with a border, and (B, 2, taps * h, w) places (x, y) in it from -1 to 1."""
+        # Of an image of one pixel no place but the middle could be named, hence the border.
+        x = F.Pad(x, mode='constant', constant_value=0, pad_width=(0, 0, 0, 0, 1, 1, 1, 1))
+        offset = offset.reshape((0, -4, -1, 2, 0, 0))                        # (B, taps, 2, h, w)
+        tap = F.contrib.arange_like(F.BlockGrad(offset), axis=1)
+        row = F.floor((tap + 0.5) / self._size)
+        places = []
+        for axis, first in ((1, tap - row * self._size), (0, row)):          # x, then y
+            moved = F.slice_axis(offset, axis=2, begin=axis, end=axis + 1).reshape((0, 0, -3, 0))
+            at = F.contrib.arange_like(F.BlockGrad(moved), axis=2 + axis)
+            at = at * self._kwargs['stride'][0] + (1 - self._size // 2)
+            at = at.reshape((1, 1, 1, -1) if axis else (1, 1, -1, 1))
+            at = F.broadcast_add(at, first.reshape((1, -1, 1, 1)))
+            last = F.max(F.contrib.arange_like(F.BlockGrad(x), axis=2 + axis))
+            at = F.broadcast_div(F.broadcast_add(moved, at), last.reshape((1, 1, 1, 1))) * 2 - 1
+            places.append(F.expand_dims(at.reshape((0, -3, 0)), axis=1))
+        return x, F.concat(*places, dim=1)
