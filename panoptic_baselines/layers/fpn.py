@@ -1,30 +1,45 @@
 """Feature pyramid network (Lin et al. 2017)."""
 from __future__ import annotations
 
-from typing import Sequence
+from typing import Optional, Sequence
 
+from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
 
 nn = mx.gluon.nn
 HybridBlock = mx.gluon.HybridBlock
 
+TOPS = ('pool', 'p6p7', None)
+
 
 class FPN(HybridBlock):
-    """Backbone features at strides 4, 8, 16, 32 -> p2, ..., p5 at the same and p6 at stride 64.
+    """Backbone features at strides 4, 8, 16, 32 -> p2, ..., p5 at the same, and coarser levels.
 
     ``lateral2`` to ``lateral5`` are 1x1, ``output2`` to ``output5`` 3x3 convolutions with bias,
-    without normalisation or ReLU; levels are joined by nearest-neighbour upsampling and a sum;
-    p6 takes every second pixel of p5.  The image's sides must be multiples of 32.
+    without normalisation or ReLU; levels are joined by nearest-neighbour upsampling and a sum.
+    The image's sides must be multiples of 32.
+
+    Parameters
+    ----------
+    channels : of every level
+    in_channels : of the features, the last one of stride 32: without the first it is p3, p4, p5
+    top : 'pool' adds p6, every second pixel of p5; 'p6p7' adds two 3x3 convolutions of stride 2,
+        ``p6`` of p5 and ``p7`` of p6 after a ReLU; None adds nothing
     """
 
-    def __init__(self, channels: int, in_channels: Sequence[int]):
+    def __init__(self, channels: int, in_channels: Sequence[int], top: Optional[str] = 'pool'):
         super().__init__()
-        self._levels = range(2, 2 + len(in_channels))
+        if top not in TOPS:
+            raise AdaptisError(f'There is no top {top!r} of a pyramid: choose one of {TOPS}.')
+        self._levels, self._top = range(6 - len(in_channels), 6), top
         with self.name_scope():
             for level, source in zip(self._levels, in_channels):
                 setattr(self, f'lateral{level}', nn.Conv2D(channels, 1, in_channels=source))
                 setattr(self, f'output{level}',
                         nn.Conv2D(channels, 3, padding=1, in_channels=channels))
+            if top == 'p6p7':
+                self.p6, self.p7 = (nn.Conv2D(channels, 3, 2, 1, in_channels=channels)
+                                    for _ in range(2))
 
     def hybrid_forward(self, F, *features):
         outputs, above = [], None
@@ -34,5 +49,12 @@ class FPN(HybridBlock):
                 x = x + F.UpSampling(above, scale=2, sample_type='nearest')
             above = x
             outputs.insert(0, getattr(self, f'output{level}')(x))
-        outputs.append(F.Pooling(outputs[-1], kernel=(1, 1), stride=(2, 2), pool_type='max'))
-        return outputs
+        return outputs + self._coarser(F, outputs[-1])
+
+    def _coarser(self, F, x):
+        if self._top == 'pool':
+            return [F.Pooling(x, kernel=(1, 1), stride=(2, 2), pool_type='max')]
+        if self._top is None:
+            return []
+        x = self.p6(x)
+        return [x, self.p7(F.Activation(x, 'relu'))]
