@@ -16,7 +16,7 @@ def binary_cross_entropy(F, logits, targets):
     return F.relu(logits) - logits * targets + F.Activation(-F.abs(logits), 'softrelu')
 
 
-def _mean_of_counted(F, values, counted):
+def mean_of_counted(F, values, counted):
     """Mean over the entries where ``counted`` is 1; 0 if there is none."""
     return F.broadcast_div(F.sum(values * counted), F.maximum(F.sum(counted), 1))
 
@@ -77,7 +77,7 @@ class BoxLoss(HybridBlock):
         own = F.pick(deltas, F.broadcast_like(F.expand_dims(classes, 1), targets), axis=1)
         foreground = F.expand_dims(counted * (classes < self._num_classes), 1)
         boxes = F.sum(F.broadcast_mul(F.abs(own - targets), foreground))
-        return (_mean_of_counted(F, entropy, counted),
+        return (mean_of_counted(F, entropy, counted),
                 boxes / F.maximum(F.sum(counted), 1))
 
 
@@ -90,7 +90,7 @@ class MaskLoss(HybridBlock):
 
     def hybrid_forward(self, F, logits, classes, targets):
         entropy = F.mean(binary_cross_entropy(F, logits, targets), axis=(1, 2))
-        return _mean_of_counted(F, entropy, classes >= 0)
+        return mean_of_counted(F, entropy, classes >= 0)
 
 
 class SemanticLoss(HybridBlock):
@@ -106,4 +106,4 @@ class SemanticLoss(HybridBlock):
 
     def hybrid_forward(self, F, logits, classes):
         logits = F.log_softmax(self.upsample(logits), axis=1)
-        return _mean_of_counted(F, -F.pick(logits, classes, axis=1), classes >= 0)
+        return mean_of_counted(F, -F.pick(logits, classes, axis=1), classes >= 0)
