@@ -83,7 +83,7 @@ def find_kind(name: Any) -> Kind:
     """The kind of the network called ``name``; AdaptisError if there is none."""
     for begin, place in _KINDS.items():
         if isinstance(name, str) and (name == begin or name.startswith(f'{begin}_')):
-            return _load(place)
+            return load_place(place)
     raise AdaptisError(f'There is no network "{name}": names begin with '
                        f'{", ".join(sorted(_KINDS))}.')
 
@@ -139,8 +139,8 @@ def find_converter(source: PathLike) -> Any:
         begin = b''  # whoever reads it says what is wrong
     for magic, place in _CONVERTERS.items():
         if begin.startswith(magic):
-            return _load(place)
-    return _load(_PICKLED if Path(source).suffix in ('.pkl', '.pth', '.pt') else _MXNET)
+            return load_place(place)
+    return load_place(_PICKLED if Path(source).suffix in ('.pkl', '.pth', '.pt') else _MXNET)
 
 
 def _described(checkpoint: Optional[PathLike]) -> Mapping[str, Any]:
@@ -149,6 +149,7 @@ def _described(checkpoint: Optional[PathLike]) -> Mapping[str, Any]:
     return model if isinstance(model, dict) else {}
 
 
-def _load(place: str) -> Any:
+def load_place(place: str) -> Any:
+    """What 'module:attribute' names, imported now."""
     module, _, attribute = place.partition(':')
     return getattr(importlib.import_module(module), attribute)

@@ -21,7 +21,7 @@ MULTIPLE = 32
 
 
 @dataclass(frozen=True)
-class DetectionTargets:
+class ObjectTargets:
     """Makes batches of samples; picklable, imports no MXNet.
 
     A batch holds, for B images padded at the right and at the bottom to the largest of them and
@@ -33,31 +33,31 @@ class DetectionTargets:
     boxes           float32 (B, G, 4), around the masks
     classes         int64 (B, G), from 0 for the first thing; -1 = no object
     instances       int32 (B, H, W), object g as g + 1, else 0
-    anchor_index    int64 (B, anchors): the sampled anchors, of all levels one after another
-    anchor_labels   float32 (B, anchors): 1, 0 or -1 = fewer were found
-    anchor_deltas   float32 (B, anchors, 4): from the positive ones to their objects
+
+    Subclasses add what their losses need of the annotation, by ``_extra``.
 
     Attributes
     ----------
     taxonomy : of the data
     merge_things : the semantic branch knows one class for all things, its first
     instances : without them a batch ends with ``semantic``
-    anchor_sizes : of the network
-    anchors : how many are sampled in an image
     """
 
     taxonomy: Taxonomy
     merge_things: bool = True
     instances: bool = True
-    anchor_sizes: Tuple[float, ...] = (32, 64, 128, 256, 512)
-    anchors: int = 256
 
     def __call__(self, samples: Sequence[Sample], rngs: Sequence[Any]) -> Batch:
         """The batch of some samples; ``rngs`` are their NumPy generators."""
         height, width = (_padded(max(s.image.shape[i] for s in samples)) for i in (0, 1))
         items = [self._item(sample, rng, (height, width)) for sample, rng in zip(samples, rngs)]
-        return {key: np.stack(_same_length([item[key] for item in items], key))
+        return {key: np.stack(_same_length([item[key] for item in items], key, self.per_object))
                 for key in items[0]}
+
+    @property
+    def per_object(self) -> Tuple[str, ...]:
+        """Arrays with a row for each object, of which images have different numbers."""
+        return 'boxes', 'classes'
 
     def _item(self, sample: Sample, rng: Any, size: Tuple[int, int]) -> Batch:
         labels = classes_to_labels(sample.semantic.astype(np.int16), self.taxonomy,
@@ -67,14 +67,13 @@ class DetectionTargets:
                 'semantic': _pad(labels, size, IGNORE)}
         if self.instances:
             boxes, classes, instances = self._objects(sample)
-            item.update(boxes=boxes, classes=classes, instances=_pad(instances, size, 0),
-                        **self._anchors(boxes, size, rng))
+            item.update(boxes=boxes, classes=classes, instances=_pad(instances, size, 0))
+            item.update(self._extra(item, size, rng))
         return item
 
-    def _anchors(self, boxes: np.ndarray, size: Tuple[int, int], rng: Any) -> Batch:
-        shapes = [(-(-size[0] // stride), -(-size[1] // stride)) for stride in STRIDES]
-        anchors = np.concatenate(pyramid_anchors(shapes, self.anchor_sizes))
-        return sparse_anchors(sample_anchors(anchors, boxes, rng, self.anchors), self.anchors)
+    def _extra(self, item: Batch, size: Tuple[int, int], rng: Any) -> Batch:
+        """More arrays of an image of padded ``size``, made of those that ``item`` has."""
+        return {}
 
     def _objects(self, sample: Sample) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Boxes (G, 4), classes (G,) and the map of objects 1, ..., G without the ignored ones."""
@@ -86,6 +85,30 @@ class DetectionTargets:
         instances = table[np.searchsorted(ids, sample.instances)]
         classes = thing_class([sample.classes[i] for i in kept], self.taxonomy).astype(np.int64)
         return boxes_of(instances, len(kept)), classes, instances
+
+
+@dataclass(frozen=True)
+class DetectionTargets(ObjectTargets):
+    """Batches for a region proposal network, which hold besides:
+
+    anchor_index    int64 (B, anchors): the sampled anchors, of all levels one after another
+    anchor_labels   float32 (B, anchors): 1, 0 or -1 = fewer were found
+    anchor_deltas   float32 (B, anchors, 4): from the positive ones to their objects
+
+    Attributes
+    ----------
+    anchor_sizes : of the network
+    anchors : how many are sampled in an image
+    """
+
+    anchor_sizes: Tuple[float, ...] = (32, 64, 128, 256, 512)
+    anchors: int = 256
+
+    def _extra(self, item: Batch, size: Tuple[int, int], rng: Any) -> Batch:
+        shapes = [(-(-size[0] // stride), -(-size[1] // stride)) for stride in STRIDES]
+        anchors = np.concatenate(pyramid_anchors(shapes, self.anchor_sizes))
+        return sparse_anchors(sample_anchors(anchors, item['boxes'], rng, self.anchors),
+                              self.anchors)
 
 
 def boxes_of(instances: np.ndarray, count: int) -> np.ndarray:
@@ -115,9 +138,10 @@ def _fill(rows: np.ndarray, count: int, value: float) -> np.ndarray:
     return filled
 
 
-def _same_length(arrays: List[np.ndarray], key: str) -> List[np.ndarray]:
+def _same_length(arrays: List[np.ndarray], key: str, per_object: Sequence[str]
+                 ) -> List[np.ndarray]:
     """Objects differ in number: at least one row for each, without a class where there is none."""
-    if key not in ('boxes', 'classes'):
+    if key not in per_object:
         return arrays
     count = max([1, *map(len, arrays)])
     return [_fill(a, count, IGNORE if key == 'classes' else 0) for a in arrays]

@@ -5,22 +5,36 @@ import inspect
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from adaptis.files import PathLike
+from adaptis.systems import load_place
 from adaptis.types import PanopticResult, Taxonomy
-from panoptic_baselines.settings import PRESETS, Settings, get_settings
+from panoptic_baselines.settings import PRESETS, BaseSettings, get_settings
 
 _PRESET_BY_THINGS = {1: 'toy', 8: 'cityscapes'}
 
 
 class DetectorKind:
-    """Panoptic FPN, and either of its branches alone."""
+    """A system of this package.
+
+    Parameters
+    ----------
+    system : 'module:class' of its losses
+    presets : its settings by name
+    defaults : arguments of its network which, not mentioned, mean these
+    predictor : 'module:class' of what segments images with it
+    """
 
     stages = ('joint',)
     by_points = False
-    presets = PRESETS
 
-    def get_settings(self, settings: Any) -> Settings:
+    def __init__(self, system: str, presets: Mapping[str, BaseSettings],
+                 defaults: Mapping[str, Any],
+                 predictor: str = 'panoptic_baselines.predictor:Predictor'):
+        self.presets = presets
+        self._system, self._defaults, self._predictor = system, defaults, predictor
+
+    def get_settings(self, settings: Any) -> Any:
         """See ``Kind``."""
-        return get_settings(settings)
+        return get_settings(settings, self.presets)
 
     def usual_preset(self, model: Mapping[str, Any]) -> str:
         """See ``Kind``."""
@@ -35,7 +49,7 @@ class DetectorKind:
         from panoptic_baselines.zoo import MODELS
         network, fixed = MODELS.get(model['name'], (None, {}))
         name = network.__name__ if network else model['name']
-        return {'instances': True, 'semantic': True, **fixed, **model, 'name': name}
+        return {**self._defaults, **fixed, **model, 'name': name}
 
     def get_model(self, name: str, **options: Any) -> Any:
         """See ``Kind``."""
@@ -55,32 +69,29 @@ class DetectorKind:
 
     def system_options(self) -> List[str]:
         """See ``Kind``."""
-        from panoptic_baselines.panoptic_fpn_system import PanopticFPNSystem
-        return [name for name in inspect.signature(PanopticFPNSystem).parameters
+        return [name for name in inspect.signature(load_place(self._system)).parameters
                 if name not in ('net', 'taxonomy')]
 
     def make_system(self, net: Any, taxonomy: Taxonomy, stage: str, **options: Any) -> Any:
         """See ``Kind``."""
-        from panoptic_baselines.panoptic_fpn_system import PanopticFPNSystem
-        return PanopticFPNSystem(net, taxonomy, **options)
+        return load_place(self._system)(net, taxonomy, **options)
 
-    def make_predictor(self, net: Any, settings: Settings, taxonomy: Taxonomy,
+    def make_predictor(self, net: Any, settings: BaseSettings, taxonomy: Taxonomy,
                        trained: Sequence[str], ctx: Any = None) -> Any:
         """See ``Kind``."""
-        from panoptic_baselines.predictor import Predictor
-        return Predictor(net, taxonomy, settings, ctx)
+        return load_place(self._predictor)(net, taxonomy, settings, ctx)
 
     def load_predictor(self, checkpoint: PathLike, settings: Any, ctx: Any,
                        taxonomy: Optional[Taxonomy]) -> Any:
         """See ``Kind``."""
         from adaptis.inference.sidecar import default_settings, find_taxonomy, read_sidecar
-        from panoptic_baselines.predictor import Predictor
         from panoptic_baselines.zoo import load_model
         net = load_model(checkpoint, ctx=ctx)
         net.hybridize()
         taxonomy = taxonomy or find_taxonomy(read_sidecar(checkpoint), net.num_things
                                              + net.num_stuff, net.num_stuff, str(checkpoint))
-        return Predictor(net, taxonomy, settings or default_settings(checkpoint)[1], ctx)
+        return self.make_predictor(net, settings or default_settings(checkpoint)[1], taxonomy,
+                                   self.stages, ctx)
 
     def measurable(self, predictor: Any) -> PanopticResult:
         """See ``Kind``; average precision is that of the instances before they are merged."""
@@ -93,4 +104,6 @@ class DetectorKind:
         return ('ap',) if net.has_instances else ('miou',)
 
 
-DETECTOR = DetectorKind()
+DETECTOR = DetectorKind('panoptic_baselines.panoptic_fpn_system:PanopticFPNSystem', PRESETS,
+                        {'instances': True, 'semantic': True})
+"""Panoptic FPN, and either of its branches alone."""

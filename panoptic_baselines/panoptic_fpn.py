@@ -50,7 +50,7 @@ from panoptic_baselines.layers.semantic import SemanticHead
 from panoptic_baselines.layers.upsample import upsampled_labels
 from panoptic_baselines.merge import Instances
 from panoptic_baselines.predictor import Segmentation, finite
-from panoptic_baselines.settings import Settings
+from panoptic_baselines.settings import PRESETS, Settings
 
 HybridBlock = mx.gluon.HybridBlock
 
@@ -96,6 +96,8 @@ class PanopticFPN(HybridBlock):
     Images are (B, 3, H, W), RGB, 0..255, H and W multiples of 32; padding has the colour ``mean``.
     Raises AdaptisError for an argument that makes no sense.
     """
+
+    presets, divisor = PRESETS, 32
 
     def __init__(self, *, backbone: str = 'resnet50', num_things: int = 80, num_stuff: int = 53,
                  instances: bool = True, semantic: bool = True, merge_things: bool = True,
@@ -192,15 +194,7 @@ class PanopticFPN(HybridBlock):
 
     def segment(self, x: Any, sizes: Sequence[Size], output_sizes: Sequence[Size],
                 settings: Settings, min_score: Optional[float] = 0.0) -> List[Segmentation]:
-        """Everything in a batch of images.
-
-        Parameters
-        ----------
-        x : (B, 3, H, W), see ``pad_batch``
-        sizes : of the images in it without padding
-        output_sizes : at which results are wanted
-        min_score : instances with less get no mask and are left out; None = no instances at all
-        """
+        """See ``panoptic_baselines.predictor.Network``."""
         maps = self(x)
         instances: List[Optional[Instances]] = [None] * len(sizes)
         if self.has_instances and min_score is not None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
-from adaptis.types import PanopticResult, Taxonomy
+from adaptis.types import Taxonomy
 from panoptic_baselines.batches import DetectionTargets
 from panoptic_baselines.layers.boxes import encode
 from panoptic_baselines.layers.losses import BoxLoss, MaskLoss, RPNLoss, SemanticLoss, TakeAnchors
@@ -15,8 +15,7 @@ from panoptic_baselines.layers.mask_targets import bitmap_targets
 from panoptic_baselines.layers.proposals import BOX_WEIGHTS
 from panoptic_baselines.layers.roi_align import pool_rois
 from panoptic_baselines.layers.sampling import RoITargets, sample_rois
-from panoptic_baselines.optimizer import TorchSGD  # noqa: F401  (registers 'torchsgd')
-from panoptic_baselines.predictor import Predictor
+from panoptic_baselines.system import BaseSystem, as_numpy, demand_number, paint_padding
 
 UPDATES = ('combined', 'alternate')
 INSTANCE_LOSSES = ('rpn_objectness', 'rpn_boxes', 'classes', 'boxes', 'masks')
@@ -39,7 +38,7 @@ class RoIs(NamedTuple):
     masks: np.ndarray
 
 
-class PanopticFPNSystem:
+class PanopticFPNSystem(BaseSystem):
     """Losses and predictions of a ``PanopticFPN``; of either branch alone if it has no other.
 
     Parameters
@@ -67,11 +66,10 @@ class PanopticFPNSystem:
         if updates == 'alternate' and not (net.has_instances and net.has_semantic):
             raise AdaptisError('Updates can alternate between two branches only, '
                                'and the network has one.')
-        _demand('instance_weight', instance_weight, 0, float('inf'))
-        _demand('semantic_weight', semantic_weight, 0, float('inf'))
-        _demand('rois', rois, 1, float('inf'))
-        _demand('foreground', foreground, 0, 1)
-        self.net, self.taxonomy = net, taxonomy
+        demand_number('instance_weight', instance_weight, 0, float('inf'))
+        demand_number('semantic_weight', semantic_weight, 0, float('inf'))
+        demand_number('rois', rois, 1, float('inf'))
+        demand_number('foreground', foreground, 0, 1)
         self._weights = {'instances': instance_weight, 'semantic': semantic_weight}
         self._alternates, self._step = updates == 'alternate', None
         self._rois = dict(count=rois, share=foreground)
@@ -79,10 +77,9 @@ class PanopticFPNSystem:
         self._box_loss, self._mask_loss = BoxLoss(net.num_things), MaskLoss()
         self._semantic_loss = SemanticLoss()
         self._foreground = 0.0
-        net.encoder.backbone.freeze(frozen_stages)
-        for block in (net, self._take_anchors, self._rpn_loss, self._box_loss, self._mask_loss,
-                      self._semantic_loss):
-            block.hybridize(hybridize)
+        super().__init__(net, taxonomy, (self._take_anchors, self._rpn_loss, self._box_loss,
+                                         self._mask_loss, self._semantic_loss),
+                         frozen_stages, hybridize)
 
     def targets(self) -> DetectionTargets:
         """What makes batches for ``losses`` of samples; picklable."""
@@ -132,7 +129,7 @@ class PanopticFPNSystem:
         Raises AdaptisError if the network has diverged.
         """
         sizes, boxes, classes, instances = (
-            _numpy(batch[key]) for key in ('sizes', 'boxes', 'classes', 'instances'))
+            as_numpy(batch[key]) for key in ('sizes', 'boxes', 'classes', 'instances'))
         try:
             proposals = self.net.propose(maps, sizes.astype(int).tolist(),
                                          per_level=PROPOSALS_PER_LEVEL)
@@ -159,30 +156,6 @@ class PanopticFPNSystem:
     def metrics(self) -> Dict[str, float]:
         """Share of the last step's RoIs that lay on objects."""
         return {'foreground': self._foreground} if self.net.has_instances else {}
-
-    def parameters(self) -> Any:
-        """What is trained; weights decay, but not those of norms."""
-        everything = self.net.collect_params()
-        chosen = mx.gluon.ParameterDict(everything.prefix)
-        chosen.update({k: p for k, p in everything.items() if p.grad_req != 'null'})
-        for name, parameter in self.net._collect_params_with_prefix().items():
-            if name.endswith(('.gamma', '.beta')):
-                parameter.wd_mult = 0.0
-        return chosen
-
-    def state(self) -> Dict[str, float]:
-        """Nothing: the next step does not depend on those before."""
-        return {}
-
-    def load_state(self, state: Dict[str, float]) -> None:
-        """Take over what ``state`` gave."""
-
-    def predict(self, image: np.ndarray, settings: Any = 'coco') -> PanopticResult:
-        """Panoptic segmentation of an RGB ``uint8`` (H, W, 3) image, at its size.
-
-        For ``settings`` see ``Predictor``; for many images make one of those instead.
-        """
-        return Predictor(self.net, self.taxonomy, settings).predict(image)
 
 
 def collect(chosen: Sequence[RoITargets], objects: Sequence[np.ndarray], instances: np.ndarray,
@@ -211,23 +184,3 @@ def fill(rois: RoIs) -> RoIs:
         rois = rois._replace(mask_boxes=[some[0], *rois.mask_boxes[1:]],
                              mask_classes=np.array([-1]), masks=np.zeros((1, 28, 28)))
     return rois
-
-
-def paint_padding(image: Any, sizes: Any, colour: Sequence[float]) -> Any:
-    """Images (B, 3, H, W) whose pixels beyond ``sizes`` (B, 2) have the given colour."""
-    rows, columns = (mx.nd.broadcast_lesser(
-        mx.nd.contrib.arange_like(image, axis=axis).reshape((1, -1)),
-        mx.nd.slice_axis(sizes, axis=1, begin=axis - 2, end=axis - 1)) for axis in (2, 3))
-    inside = mx.nd.batch_dot(rows.expand_dims(2), columns.expand_dims(1)).expand_dims(1)
-    colour = mx.nd.array(colour, ctx=image.context).reshape((1, 3, 1, 1))
-    return mx.nd.where(mx.nd.broadcast_like(inside, image), image,
-                       mx.nd.broadcast_like(colour, image))
-
-
-def _numpy(array: Any) -> np.ndarray:
-    return array if isinstance(array, np.ndarray) else array.asnumpy()
-
-
-def _demand(name: str, value: Any, least: float, most: float) -> None:
-    if not isinstance(value, (int, float)) or not least <= value <= most:
-        raise AdaptisError(f'{name} is {value!r}: it must be a number from {least:g} to {most:g}.')

@@ -1,7 +1,7 @@
 """Pictures in, panoptic results out, whichever network is behind it."""
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, List, Mapping, NamedTuple, Optional, Protocol, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -11,15 +11,13 @@ from adaptis.inference.predictor import as_rgb
 from adaptis.runtime import mx
 from adaptis.types import Objects, PanopticResult, Taxonomy
 from panoptic_baselines.classes import labels_to_classes, thing_index
+from panoptic_baselines.layers.boxes import Size
 from panoptic_baselines.layers.resize import resize_image, target_size
 from panoptic_baselines.merge import Instances, merge
-from panoptic_baselines.settings import Settings, get_settings
+from panoptic_baselines.settings import BaseSettings, get_settings
 
 NO_INSTANCES = float('inf')
 """A score that no instance has."""
-
-DIVISOR = 32
-"""Both sides of what a pyramid network sees are multiples of it."""
 
 
 class Segmentation(NamedTuple):
@@ -33,27 +31,64 @@ class Segmentation(NamedTuple):
     labels: Optional[np.ndarray]
 
 
+class Network(Protocol):
+    """What a predictor needs to know of a network.
+
+    Attributes
+    ----------
+    presets : its settings by name
+    num_things, num_stuff : classes of the two kinds
+    has_instances, has_semantic : which branches it has
+    merge_things : whether the semantic branch knows one class for all things, its first
+    mean : RGB, the colour of padding
+    divisor : both sides of what it sees are multiples of it
+    """
+
+    presets: Mapping[str, BaseSettings]
+    num_things: int
+    num_stuff: int
+    has_instances: bool
+    has_semantic: bool
+    merge_things: bool
+    mean: Sequence[float]
+    divisor: int
+
+    def segment(self, x: Any, sizes: Sequence[Size], output_sizes: Sequence[Size],
+                settings: Any, min_score: Optional[float] = 0.0) -> List[Segmentation]:
+        """Everything in a batch of images.
+
+        Parameters
+        ----------
+        x : (B, 3, H, W), see ``pad_batch``
+        sizes : of the images in it without padding
+        output_sizes : at which results are wanted
+        min_score : instances with less may be left out; None = no instances at all
+        """
+
+
 class Predictor:
     """Segments images with a network of this package.
 
     Parameters
     ----------
-    net : an initialised network; hybridized it is faster
+    net : an initialised network with the methods and attributes of ``Network``; hybridized it is
+        faster
     taxonomy : what its classes mean
-    settings : thresholds, or the name of a preset
+    settings : thresholds, or the name of one of the network's ``presets``
     ctx : where to compute; default where the network's parameters are
 
     Raises AdaptisError if network and taxonomy do not fit, or a weight is not finite.
     """
 
-    def __init__(self, net: Any, taxonomy: Taxonomy, settings: Union[str, Settings] = 'coco',
-                 ctx: Any = None):
+    def __init__(self, net: Any, taxonomy: Taxonomy,
+                 settings: Union[str, BaseSettings] = 'coco', ctx: Any = None):
         _check_classes(net, taxonomy)
-        self.net, self.taxonomy, self.settings = net, taxonomy, get_settings(settings)
+        self.net, self.taxonomy = net, taxonomy
+        self.settings = get_settings(settings, net.presets)
         refuse_broken(net)
         self._ctx = ctx or next(iter(net.collect_params().values())).list_ctx()[0]
         self._image: Optional[np.ndarray] = None
-        self._found: Optional[Tuple[Settings, float, Segmentation]] = None
+        self._found: Optional[Tuple[BaseSettings, float, Segmentation]] = None
 
     def set_image(self, image: np.ndarray) -> Predictor:
         """Choose the image, ``uint8`` or ``uint16``: RGB, RGBA or grey; returns the predictor.
@@ -75,12 +110,8 @@ class Predictor:
 
         Raises AdaptisError if the network's outputs are not finite.
         """
-        settings = self.settings
-        found = self._segment(0.0 if keep_objects else settings.instance_score)
-        result = merge(found.instances, self._classes(found), self.taxonomy,
-                       instance_score=settings.instance_score,
-                       overlap_threshold=settings.overlap_threshold,
-                       stuff_area_limit=settings.stuff_area_limit)
+        found = self._segment(0.0 if keep_objects else self.settings.instance_score)
+        result = self._merge(found)
         if keep_objects and found.instances is not None:
             result.objects = to_objects(found.instances, self.taxonomy)
         return result
@@ -115,9 +146,17 @@ class Predictor:
         size = image.shape[:2]
         image = resize_image(image, target_size(
             size, self.settings.short_side, self.settings.max_side))
-        batch = pad_batch([image], self.net.mean, self._ctx)
+        batch = pad_batch([image], self.net.mean, self._ctx, self.net.divisor)
         return self.net.segment(batch, [image.shape[:2]], [size], self.settings,
                                 None if min_score == NO_INSTANCES else min_score)[0]
+
+    def _merge(self, found: Segmentation) -> PanopticResult:
+        """One segment per pixel; a network without the heuristic has a predictor of its own."""
+        settings = self.settings
+        return merge(found.instances, self._classes(found), self.taxonomy,
+                     instance_score=settings.instance_score,
+                     overlap_threshold=settings.overlap_threshold,
+                     stuff_area_limit=settings.stuff_area_limit)
 
     def _classes(self, found: Segmentation) -> Optional[np.ndarray]:
         if found.labels is None:
@@ -133,7 +172,7 @@ def to_objects(instances: Instances, taxonomy: Taxonomy) -> Objects:
 
 
 def pad_batch(images: Sequence[np.ndarray], color: Sequence[float], ctx: Any = None,
-              divisor: int = DIVISOR) -> Any:
+              divisor: int = 32) -> Any:
     """RGB images (H, W, 3) as one NDArray (B, 3, H', W'), 0..255.
 
     Images lie in the upper left corner; the rest is ``color``, the mean that a network takes

@@ -1,17 +1,28 @@
-"""Every threshold of two-stage panoptic inference, named, with a preset per data set."""
+"""Every threshold of inference, named, with a preset per data set: a class for each system."""
 from __future__ import annotations
 
 import math
 import numbers
-from dataclasses import dataclass, fields, replace
-from typing import Any, Dict, Optional, Union
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Dict, Mapping, Optional, TypeVar, Union
 
 from adaptis.errors import AdaptisError
 
+Self = TypeVar('Self', bound='BaseSettings')
+
+
+def _one_of(*choices: str) -> Any:
+    """A text field whose first choice is the default."""
+    return field(default=choices[0], metadata={'choices': choices})
+
+
+def _within(value: Any, kind: type, low: float, high: float) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool) and bool(low <= value <= high)
+
 
 @dataclass(frozen=True)
-class Settings:
-    """Settings of Panoptic FPN and of Mask R-CNN.
+class BaseSettings:
+    """What all systems have.
 
     Raises AdaptisError, naming the setting, for a value that makes no sense.
 
@@ -19,9 +30,6 @@ class Settings:
     ----------
     short_side, max_side : the image is resized so that its shorter side has ``short_side``
         pixels, or less where the longer one would exceed ``max_side``; None = as it is
-
-    proposals_per_level, proposals : boxes that enter and leave the proposals' suppression
-    proposal_nms : proposals of a level suppress each other above this IoU
 
     score_threshold : a detection needs a higher score
     nms_threshold : detections of a class suppress each other above this IoU
@@ -36,10 +44,6 @@ class Settings:
     short_side: Optional[int] = 800
     max_side: Optional[int] = 1333
 
-    proposals_per_level: int = 1000
-    proposals: int = 1000
-    proposal_nms: float = 0.7
-
     score_threshold: float = 0.05
     nms_threshold: float = 0.5
     detections_per_image: int = 100
@@ -51,20 +55,25 @@ class Settings:
 
     def __post_init__(self) -> None:
         for f in fields(self):
-            kind = str(f.type)
-            if kind.startswith('Optional') and getattr(self, f.name) is None:
+            value, kind = getattr(self, f.name), str(f.type)
+            if kind.startswith('Optional') and value is None:
                 continue
-            if kind == 'float':
-                self._demand(f.name, numbers.Real, 0, 1, 'a number from 0 to 1')
+            if kind == 'bool':
+                self._demand(f.name, isinstance(value, bool), 'true or false')
+            elif kind == 'str':
+                self._demand(f.name, value in f.metadata['choices'],
+                             f'one of {", ".join(f.metadata["choices"])}')
+            elif kind == 'float':
+                self._demand(f.name, _within(value, numbers.Real, 0, 1), 'a number from 0 to 1')
             else:
                 least = 0 if f.name == 'stuff_area_limit' else 1
-                self._demand(f.name, numbers.Integral, least, math.inf,
+                self._demand(f.name, _within(value, numbers.Integral, least, math.inf),
                              f'a whole number, at least {least}')
         if self.mask_threshold == 0:
             raise AdaptisError('mask_threshold is 0, so that every mask would be the whole image: '
                                'it must be above 0.')
 
-    def replace(self, **changes: Any) -> Settings:
+    def replace(self: Self, **changes: Any) -> Self:
         """A copy with some settings changed; AdaptisError for a name that does not exist."""
         known = [f.name for f in fields(self)]
         unknown = sorted(set(changes) - set(known))
@@ -73,27 +82,123 @@ class Settings:
                                f'there are {", ".join(known)}.')
         return replace(self, **changes)
 
-    def _demand(self, name: str, kind: type, low: float, high: float, what: str) -> None:
-        value = getattr(self, name)
-        if not isinstance(value, kind) or isinstance(value, bool) or not low <= value <= high:
-            raise AdaptisError(f'{name} is {value!r} but must be {what}.')
+    def _demand(self, name: str, fits: bool, what: str) -> None:
+        if not fits:
+            raise AdaptisError(f'{name} is {getattr(self, name)!r} but must be {what}.')
 
 
-PRESETS: Dict[str, Settings] = {
-    'coco': Settings(),
-    # The paper's test size for Cityscapes is that of its images (section 4.1); the area limit is
-    # the one that others use there, as the paper gives none.
-    'cityscapes': Settings(short_side=1024, max_side=2048, stuff_area_limit=2048),
-    # 96x96 images, upsampled fourfold as the AdaptIS paper did it for Mask R-CNN (table 1).
-    'toy': Settings(short_side=384, max_side=None, stuff_area_limit=0),
-}
-"""Settings by name."""
+@dataclass(frozen=True)
+class Settings(BaseSettings):
+    """Settings of Panoptic FPN and of Mask R-CNN.
+
+    Attributes
+    ----------
+    proposals_per_level, proposals : boxes that enter and leave the proposals' suppression
+    proposal_nms : proposals of a level suppress each other above this IoU
+    """
+
+    proposals_per_level: int = 1000
+    proposals: int = 1000
+    proposal_nms: float = 0.7
 
 
-def get_settings(settings: Union[str, Settings]) -> Settings:
-    """Settings as they are, or a preset by name; AdaptisError if there is none."""
-    if isinstance(settings, Settings):
+@dataclass(frozen=True)
+class CondInstSettings(BaseSettings):
+    """Settings of CondInst; the thresholds of the panoptic result are section 2.5's.
+
+    Attributes
+    ----------
+    score_threshold : of class times centre-ness probability, before the root is taken of it
+    candidates_per_level : so many of the best ones enter the suppression
+    nms : whether the IoU of boxes or of masks decides which detections suppress each other
+    """
+
+    nms_threshold: float = 0.6
+    instance_score: float = 0.45
+    overlap_threshold: float = 0.4
+    candidates_per_level: int = 1000
+    nms: str = _one_of('box', 'mask')
+
+
+@dataclass(frozen=True)
+class DenseSettings(BaseSettings):
+    """Settings of dense detections; what the paper has otherwise is said.
+
+    Attributes
+    ----------
+    score_threshold : of the class probability alone
+    candidates_per_level : so many of the best ones enter the suppression
+    agnostic_nms_threshold : afterwards, detections of whatever class suppress each other above
+        this IoU (official code; the paper has one suppression)
+    mask_threshold : sigma of equation 7 (0.4 of the official code; appendix A has 0.3)
+    location : how the location probability of equation 6 is measured: by the smoothed generalised
+        IoU of the official code, or by the IoU of the paper
+    """
+
+    nms_threshold: float = 0.6
+    mask_threshold: float = 0.4
+    candidates_per_level: int = 1000
+    agnostic_nms_threshold: float = 0.97
+    location: str = _one_of('giou', 'iou')
+
+
+@dataclass(frozen=True)
+class UnifiedSettings(Settings):
+    """Settings of the unified network.
+
+    Attributes
+    ----------
+    instance_score : only detections with more get a channel (appendix B)
+    merge : 'unified' takes the likeliest channel of each pixel; 'heuristic' is Panoptic FPN's way
+        with the same network (models C1 and D1 of table 1)
+    stuff_area_limit : smaller segments of stuff become void (appendix C); 0 = none do
+    """
+
+    instance_score: float = 0.75
+    stuff_area_limit: int = 0
+    merge: str = _one_of('unified', 'heuristic')
+
+
+# The paper's test size for Cityscapes is that of its images (Panoptic FPN, section 4.1); the area
+# limit is the one that others use there, as the paper gives none.
+_CITYSCAPES: Dict[str, Any] = dict(short_side=1024, max_side=2048, stuff_area_limit=2048)
+# 96x96 images, upsampled fourfold as the AdaptIS paper did it for Mask R-CNN (table 1).
+_TOY: Dict[str, Any] = dict(short_side=384, max_side=None, stuff_area_limit=0)
+
+PRESETS: Dict[str, BaseSettings] = {
+    'coco': Settings(), 'cityscapes': Settings(**_CITYSCAPES), 'toy': Settings(**_TOY)}
+"""Settings of Panoptic FPN by name."""
+
+CONDINST_PRESETS: Dict[str, BaseSettings] = {
+    'coco': CondInstSettings(), 'cityscapes': CondInstSettings(**_CITYSCAPES),
+    'toy': CondInstSettings(**_TOY)}
+"""Settings of CondInst by name."""
+
+DENSE_PRESETS: Dict[str, BaseSettings] = {
+    'coco': DenseSettings(),
+    'cityscapes': DenseSettings(**_CITYSCAPES, score_threshold=0.06),
+    'toy': DenseSettings(**_TOY)}
+"""Settings of dense detections by name."""
+
+UNIFIED_PRESETS: Dict[str, BaseSettings] = {
+    'coco': UnifiedSettings(),
+    'cityscapes': UnifiedSettings(**{**_CITYSCAPES, 'stuff_area_limit': 0}, instance_score=0.5),
+    'toy': UnifiedSettings(**_TOY, instance_score=0.5)}
+"""Settings of the unified network by name."""
+
+
+def get_settings(settings: Union[str, BaseSettings],
+                 presets: Mapping[str, BaseSettings] = PRESETS) -> Any:
+    """Settings as they are, or a preset by name.
+
+    Raises AdaptisError if there is none, or if they are those of another system.
+    """
+    if isinstance(settings, BaseSettings):
+        kind = type(next(iter(presets.values())))
+        if type(settings) is not kind:
+            raise AdaptisError(f'{type(settings).__name__} are not for this network, which takes '
+                               f'{kind.__name__}.')
         return settings
-    if not isinstance(settings, str) or settings not in PRESETS:
-        raise AdaptisError(f'There is no preset {settings!r}; there are {", ".join(PRESETS)}.')
-    return PRESETS[settings]
+    if not isinstance(settings, str) or settings not in presets:
+        raise AdaptisError(f'There is no preset {settings!r}; there are {", ".join(presets)}.')
+    return presets[settings]

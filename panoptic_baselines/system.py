@@ -1,11 +1,15 @@
 """What experiments see of each panoptic system, whichever it is."""
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Protocol, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, Protocol, Sequence, Tuple
 
 import numpy as np
 
-from adaptis.types import PanopticResult, Sample
+from adaptis.errors import AdaptisError
+from adaptis.runtime import mx
+from adaptis.types import PanopticResult, Sample, Taxonomy
+from panoptic_baselines.optimizer import TorchSGD  # noqa: F401  (registers 'torchsgd')
+from panoptic_baselines.predictor import Predictor
 
 
 class System(Protocol):
@@ -53,3 +57,79 @@ class DetectorSystem(System, Protocol):
 
     def begin_step(self, step: int) -> None:
         """Tell which step the next calls of ``losses`` belong to."""
+
+
+class BaseSystem:
+    """What the systems of this package do alike; ``targets`` and ``losses`` are theirs.
+
+    Parameters
+    ----------
+    net : an initialised network, whose backbone is ``net.encoder.backbone``
+    taxonomy : what its classes mean
+    blocks : of the losses, to be hybridized with the network
+    frozen_stages : how much of the backbone keeps its weights: 2 = stem and res2
+    hybridize : train through cached graphs
+    """
+
+    host_keys: Tuple[str, ...] = ()
+    predictor: Any = Predictor
+
+    def __init__(self, net: Any, taxonomy: Taxonomy, blocks: Iterable[Any], frozen_stages: int,
+                 hybridize: bool):
+        self.net, self.taxonomy = net, taxonomy
+        net.encoder.backbone.freeze(frozen_stages)
+        for block in (net, *blocks):
+            block.hybridize(hybridize)
+
+    def begin_step(self, step: int) -> None:
+        """Tell which step the next ``losses`` belong to."""
+
+    def metrics(self) -> Dict[str, float]:
+        """Numbers of the last step worth logging."""
+        return {}
+
+    def parameters(self) -> Any:
+        """What is trained; weights decay, but not those of norms."""
+        everything = self.net.collect_params()
+        chosen = mx.gluon.ParameterDict(everything.prefix)
+        chosen.update({k: p for k, p in everything.items() if p.grad_req != 'null'})
+        for name, parameter in self.net._collect_params_with_prefix().items():
+            if name.endswith(('.gamma', '.beta')):
+                parameter.wd_mult = 0.0
+        return chosen
+
+    def state(self) -> Dict[str, Any]:
+        """Nothing: the next step does not depend on those before."""
+        return {}
+
+    def load_state(self, state: Dict[str, Any]) -> None:
+        """Take over what ``state`` gave."""
+
+    def predict(self, image: np.ndarray, settings: Any = 'coco') -> PanopticResult:
+        """Panoptic segmentation of an RGB ``uint8`` (H, W, 3) image, at its size.
+
+        For ``settings`` see ``Predictor``; for many images make one of those instead.
+        """
+        return self.predictor(self.net, self.taxonomy, settings).predict(image)
+
+
+def paint_padding(image: Any, sizes: Any, colour: Sequence[float]) -> Any:
+    """Images (B, 3, H, W) whose pixels beyond ``sizes`` (B, 2) have the given colour."""
+    rows, columns = (mx.nd.broadcast_lesser(
+        mx.nd.contrib.arange_like(image, axis=axis).reshape((1, -1)),
+        mx.nd.slice_axis(sizes, axis=1, begin=axis - 2, end=axis - 1)) for axis in (2, 3))
+    inside = mx.nd.batch_dot(rows.expand_dims(2), columns.expand_dims(1)).expand_dims(1)
+    colour = mx.nd.array(colour, ctx=image.context).reshape((1, 3, 1, 1))
+    return mx.nd.where(mx.nd.broadcast_like(inside, image), image,
+                       mx.nd.broadcast_like(colour, image))
+
+
+def demand_number(name: str, value: Any, least: float, most: float) -> None:
+    """AdaptisError unless an option of a system is a number in a range."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
+        raise AdaptisError(f'{name} is {value!r}: it must be a number from {least:g} to {most:g}.')
+
+
+def as_numpy(array: Any) -> np.ndarray:
+    """An array of a batch, wherever it is, as NumPy."""
+    return array if isinstance(array, np.ndarray) else array.asnumpy()

@@ -31,7 +31,7 @@ def test_names_say_the_kind() -> None:
 
 def test_every_place_in_the_tables_is_there() -> None:
     for place in {*systems._KINDS.values(), *systems._CONVERTERS.values()}:
-        assert systems._load(place) is not None
+        assert systems.load_place(place) is not None
     for name in systems._KINDS:
         kind = find_kind(name)
         assert kind.stages and kind.usual_preset({}) in kind.presets

@@ -21,11 +21,17 @@ def kit(parity_root):
 
 
 @pytest.fixture(scope='session')
-def official_net(kit, parity_root):
-    """The network with the weights that the official one had."""
+def weights(parity_root):
+    """The module of the golden data that fills weights by their official names."""
     spec = importlib.util.spec_from_file_location('weights', parity_root / 'weights.py')
-    weights = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(weights)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope='session')
+def official_net(kit, weights):
+    """The network with the weights that the official one had."""
     net = PanopticFPN()
     net.initialize(mx.init.Zero())
     set_parameters(net, {detectron2_name(name): mx.nd.array(array)

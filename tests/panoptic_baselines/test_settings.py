@@ -3,7 +3,16 @@ from __future__ import annotations
 import pytest
 
 from adaptis.errors import AdaptisError
-from panoptic_baselines.settings import PRESETS, Settings, get_settings
+from panoptic_baselines.settings import (
+    CONDINST_PRESETS,
+    DENSE_PRESETS,
+    PRESETS,
+    UNIFIED_PRESETS,
+    CondInstSettings,
+    Settings,
+    UnifiedSettings,
+    get_settings,
+)
 
 
 @pytest.mark.parametrize('name, value', [
@@ -36,3 +45,18 @@ def test_unknown_names():
 
 def test_presets():
     assert get_settings('coco') == Settings() and get_settings(PRESETS['toy']) is PRESETS['toy']
+
+
+@pytest.mark.parametrize('presets', [CONDINST_PRESETS, DENSE_PRESETS, UNIFIED_PRESETS])
+def test_every_system_has_presets_of_its_own(presets):
+    assert set(presets) == set(PRESETS)
+    assert get_settings('toy', presets) is presets['toy']
+    assert presets['cityscapes'].short_side == 1024
+    with pytest.raises(AdaptisError, match='^Settings are not for this network'):
+        get_settings(PRESETS['coco'], presets)
+
+
+def test_choices():
+    with pytest.raises(AdaptisError, match="^nms is 'mass' but must be one of box, mask"):
+        CondInstSettings(nms='mass')
+    assert UnifiedSettings().replace(merge='heuristic').merge == 'heuristic'
