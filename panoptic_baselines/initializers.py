@@ -20,8 +20,11 @@ RULES: List[Tuple[str, Any]] = [
 
 
 def choose_initializers(net: Any, rules: List[Tuple[str, Any]] = RULES) -> None:
-    """Let ``net.initialize()`` draw every ``.weight`` as its rule says; biases become 0 anyway."""
+    """Let ``net.initialize()`` draw every ``.weight`` as its rule says; biases become 0 anyway.
+
+    A layer that was made with an initializer of its own keeps that.
+    """
     for name, parameter in net._collect_params_with_prefix().items():
         found = [init for pattern, init in rules if re.fullmatch(pattern, name)]
-        if name.endswith('.weight') and found:
+        if name.endswith('.weight') and found and parameter.init is None:
             parameter.init = found[0]

@@ -5,10 +5,12 @@ the published detectors start from do not fit them.
 """
 from __future__ import annotations
 
-from typing import Any, List, Mapping, NamedTuple, Optional, Tuple, Union
+import functools
+from typing import Any, Callable, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
+from panoptic_baselines.layers.deformable import DeformableConvNorm
 from panoptic_baselines.layers.norm import ConvNorm
 
 nn = mx.gluon.nn
@@ -62,22 +64,34 @@ class ResNet(HybridBlock):
     recipe : which ResNet
     norm_layer : 'FrozenBatchNorm', 'BatchNorm', 'SyncBatchNorm', or a class
     norm_kwargs : of the normalisation layers
+    deformable_stages : of the stages 2 to 5 those whose 3x3 convolutions are deformable (of
+        small blocks the second one)
+    deformable_interval : only every so many-th block of such a stage has one, its first included
+    modulated : they are of the second kind, which also weighs what it looks at
+
+    Raises AdaptisError for stages that do not exist.
 
     Children: ``stem.conv1``, then ``res2`` to ``res5``, each a sequence of blocks with
     ``conv1`` to ``conv3`` (``conv2`` in small ones) and, where the shape changes, ``shortcut``.
     """
 
     def __init__(self, recipe: Recipe, norm_layer: Union[str, type] = 'FrozenBatchNorm',
-                 norm_kwargs: Optional[Mapping[str, Any]] = None):
+                 norm_kwargs: Optional[Mapping[str, Any]] = None,
+                 deformable_stages: Sequence[int] = (), deformable_interval: int = 1,
+                 modulated: bool = True):
         super().__init__()
+        check_deformable(deformable_stages, deformable_interval)
         norm = dict(norm_layer=norm_layer, norm_kwargs=norm_kwargs)
+        deformable = functools.partial(DeformableConvNorm, modulated=modulated)
         expansion = 4 if recipe.bottleneck else 1
         self.channels = [64 * expansion * 2 ** i for i in range(4)]
         with self.name_scope():
             self.stem = Stem(norm)
             source = 64
             for i, count in enumerate(recipe.blocks):
-                setattr(self, f'res{i + 2}', _stage(recipe, i, count, source, norm))
+                layers = [deformable if i + 2 in deformable_stages and not k % deformable_interval
+                          else ConvNorm for k in range(count)]
+                setattr(self, f'res{i + 2}', _stage(recipe, i, layers, source, norm))
                 source = self.channels[i]
 
     @property
@@ -113,13 +127,14 @@ class Stem(HybridBlock):
 
 
 class Basic(HybridBlock):
-    """Two 3x3 convolutions and a shortcut."""
+    """Two 3x3 convolutions and a shortcut; ``layer`` makes the second one."""
 
-    def __init__(self, channels: int, in_channels: int, strides: int, norm: Mapping[str, Any]):
+    def __init__(self, channels: int, in_channels: int, strides: int, norm: Mapping[str, Any],
+                 layer: Callable[..., HybridBlock] = ConvNorm):
         super().__init__()
         with self.name_scope():
             self.conv1 = ConvNorm(channels, in_channels, 3, strides, **norm)
-            self.conv2 = ConvNorm(channels, channels, 3, relu=False, **norm)
+            self.conv2 = layer(channels, channels, 3, relu=False, **norm)
             self.shortcut = _shortcut(channels, in_channels, strides, norm)
 
     def hybrid_forward(self, F, x):
@@ -128,15 +143,16 @@ class Basic(HybridBlock):
 
 
 class Bottleneck(HybridBlock):
-    """1x1, 3x3 and 1x1 convolutions and a shortcut."""
+    """1x1, 3x3 and 1x1 convolutions and a shortcut; ``layer`` makes the 3x3 one."""
 
     def __init__(self, channels: int, in_channels: int, width: int, strides: int, groups: int,
-                 stride_in_1x1: bool, norm: Mapping[str, Any]):
+                 stride_in_1x1: bool, norm: Mapping[str, Any],
+                 layer: Callable[..., HybridBlock] = ConvNorm):
         super().__init__()
         first, second = (strides, 1) if stride_in_1x1 else (1, strides)
         with self.name_scope():
             self.conv1 = ConvNorm(width, in_channels, 1, first, **norm)
-            self.conv2 = ConvNorm(width, width, 3, second, groups, **norm)
+            self.conv2 = layer(width, width, 3, second, groups, **norm)
             self.conv3 = ConvNorm(channels, width, 1, relu=False, **norm)
             self.shortcut = _shortcut(channels, in_channels, strides, norm)
 
@@ -152,15 +168,26 @@ def _shortcut(channels: int, in_channels: int, strides: int,
     return ConvNorm(channels, in_channels, 1, strides, relu=False, **norm)
 
 
-def _stage(recipe: Recipe, index: int, count: int, source: int,
+def check_deformable(stages: Sequence[int], interval: int) -> None:
+    """AdaptisError if these are no arguments ``deformable_stages`` and ``deformable_interval``."""
+    if not isinstance(stages, (list, tuple)) or any(stage not in (2, 3, 4, 5) for stage in stages):
+        raise AdaptisError(f'deformable_stages is {stages!r} but must be some of the stages 2, 3, '
+                           '4 and 5.')
+    if not isinstance(interval, int) or interval < 1:
+        raise AdaptisError(f'deformable_interval is {interval!r} but must be a whole number, at '
+                           'least 1.')
+
+
+def _stage(recipe: Recipe, index: int, layers: Sequence[Callable[..., HybridBlock]], source: int,
            norm: Mapping[str, Any]) -> HybridBlock:
+    """The blocks of a stage, each with its kind of 3x3 convolution."""
     stage = nn.HybridSequential()
     width = recipe.groups * recipe.width * 2 ** index
     channels = 256 * 2 ** index if recipe.bottleneck else width
-    for i in range(count):
+    for i, layer in enumerate(layers):
         strides = 2 if index and not i else 1
         stage.add(Bottleneck(channels, source, width, strides, recipe.groups,
-                             recipe.stride_in_1x1, norm)
-                  if recipe.bottleneck else Basic(channels, source, strides, norm))
+                             recipe.stride_in_1x1, norm, layer)
+                  if recipe.bottleneck else Basic(channels, source, strides, norm, layer))
         source = channels
     return stage

@@ -4,9 +4,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
+from panoptic_baselines.initializers import choose_initializers
 from panoptic_baselines.layers.deformable import DeformableConvNorm
 from panoptic_baselines.layers.norm import ConvNorm
+from panoptic_baselines.layers.resnet import ResNet, get_recipe
 
 
 def pixel(image, y, x):
@@ -102,3 +105,35 @@ def test_places_far_outside_are_zero():
     net = layer(1, False)
     net.offset.bias.set_data(mx.nd.ones(18) * 100)
     assert not net(mx.nd.ones((1, 4, 5, 6))).asnumpy().any()
+
+
+@pytest.mark.parametrize('backbone, modulated', [('resnet18', True), ('resnext101_32x8d', False)])
+def test_backbones_with_some(backbone, modulated):
+    recipe = get_recipe(backbone)._replace(blocks=(1, 1, 4, 1))
+    net = ResNet(recipe, 'BatchNorm', deformable_stages=[4, 5], deformable_interval=3,
+                 modulated=modulated)
+    choose_initializers(net, [('.+', mx.init.Normal(0.1))])
+    net.initialize()
+    layers = net._collect_params_with_prefix()
+    names = {name for name in layers if 'offset' in name}
+    assert names == {f'{block}.conv2.offset.{kind}' for block in ('res4.0', 'res4.3', 'res5.0')
+                     for kind in ('weight', 'bias')}
+    assert not any(layers[name].data().asnumpy().any() for name in names)
+    assert layers['res4.0.conv2.weight'].data().asnumpy().any()
+    net.hybridize()
+    for size in ((64, 96), (32, 32)):
+        with mx.autograd.record():
+            features = net(mx.nd.random.normal(shape=(2, 3, *size)))
+            sum((f ** 2).sum() for f in features).backward()
+        assert [f.shape[2:] for f in features] == [(size[0] >> i, size[1] >> i)
+                                                   for i in range(2, 6)]
+        assert all(np.abs(layers[name].grad().asnumpy()).max() > 0 for name in names)
+
+
+@pytest.mark.parametrize('options, match', [
+    (dict(deformable_stages=[1]), 'some of the stages'),
+    (dict(deformable_stages=3), 'deformable_stages is 3'),
+    (dict(deformable_stages=[3], deformable_interval=0), 'deformable_interval is 0')])
+def test_stages_that_make_no_sense(options, match):
+    with pytest.raises(AdaptisError, match=match):
+        ResNet(get_recipe('resnet18'), **options)
