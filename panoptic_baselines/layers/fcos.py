@@ -11,6 +11,7 @@ import numpy as np
 from scipy.special import expit
 
 from adaptis.runtime import mx
+from panoptic_baselines.layers.fcos_targets import locations
 from panoptic_baselines.layers.nms import nms
 from panoptic_baselines.layers.norm import make_norm
 from panoptic_baselines.layers.proposals import top
@@ -64,12 +65,6 @@ class Tower(nn.HybridSequential):
                          make_norm(norm_layer, channels, **kwargs),
                          nn.Activation('relu'))
                 in_channels = channels
-
-
-def locations(shape: Tuple[int, int], stride: int) -> np.ndarray:
-    """float32 (h * w, 2): (x, y) in pixels of every cell of a level of shape (h, w), x fastest."""
-    y, x = (np.arange(count, dtype=np.float32) * stride + stride // 2 for count in shape)
-    return np.stack([np.tile(x, len(y)), np.repeat(y, len(x))], axis=1)
 
 
 def decode(offsets: np.ndarray, points: np.ndarray) -> np.ndarray:
