@@ -17,7 +17,7 @@ class FPN(HybridBlock):
 
     ``lateral2`` to ``lateral5`` are 1x1, ``output2`` to ``output5`` 3x3 convolutions with bias,
     without normalisation or ReLU; levels are joined by nearest-neighbour upsampling and a sum.
-    The image's sides must be multiples of 32.
+    Of odd sizes, the coarser level has the half rounded up.
 
     Parameters
     ----------
@@ -46,7 +46,8 @@ class FPN(HybridBlock):
         for level, x in reversed(list(zip(self._levels, features))):
             x = getattr(self, f'lateral{level}')(x)
             if above is not None:
-                x = x + F.UpSampling(above, scale=2, sample_type='nearest')
+                above = F.UpSampling(above, scale=2, sample_type='nearest')
+                x = x + F.slice_like(above, x, axes=(2, 3))   # where a side of x is odd
             above = x
             outputs.insert(0, getattr(self, f'output{level}')(x))
         return outputs + self._coarser(F, outputs[-1])
