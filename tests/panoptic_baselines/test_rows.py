@@ -1,38 +1,53 @@
-"""The configs of the paper's tables: each builds its network and learns for two steps."""
+"""The configs of the papers' tables: each builds its network and learns for two steps.
+
+A paper is one more entry of ``PAPERS``.
+"""
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, List
 
 import numpy as np
 import pytest
 
 from adaptis.cli import main
-from adaptis.commands.rows import PUBLISHED
 from adaptis.config import TrainConfig, load_config
-from adaptis.data.augment import Crop
-from adaptis.data.batches import BatchSource
 from adaptis.data.datasets import open_dataset
 from adaptis.engine.schedules import build_schedule
-from adaptis.engine.steps import make_trainer, train_step
-from adaptis.evaluation.record import ROOT
-from adaptis.evaluation.tables import load_tables
-from adaptis.runtime import mx
-from adaptis.systems import find_kind
 from panoptic_baselines.zoo import MODELS
 from tests.miniatures import write_cityscapes, write_coco
+from tests.panoptic_baselines.rows import EXPERIMENTS, SIZE, Learnt, Losses, Paper, learn, whole
 
-EXPERIMENTS = ROOT / 'experiments'
-CONFIGS = sorted((EXPERIMENTS / 'panoptic_fpn').glob('*.yaml'))
-TABLES = load_tables(EXPERIMENTS / PUBLISHED)['panoptic_fpn']
-SIZE = (32, 64)
-WIDTHS = {'fpn_channels': 32, 'box_channels': 16, 'mask_channels': 8}
-DEFAULTS = {'semantic_channels': 128, 'semantic_join': 'sum', 'merge_things': True,
-            'grouped_fpn': False}
-ANCHORS = [8, 16, 32, 64, 128]
 ALL = 5  # stages of a backbone, whose training takes longest; other tests have it
+
+
+def check_panoptic_fpn(config: TrainConfig, net: Any, losses: List[Losses]) -> None:
+    """Each branch learns in its turn, if the network has it and its weight is not 0."""
+    assert net.has_instances == ('semantic_fpn' not in config.model['name'])
+    assert net.has_semantic == ('mask_rcnn' not in config.model['name'])
+    options = config.joint.system
+    for step, found in enumerate(losses):
+        for branch, there, key in (('instances', net.has_instances, 'instance_weight'),
+                                   ('semantic', net.has_semantic, 'semantic_weight')):
+            turn = options['updates'] != 'alternate' or step % 2 == (branch == 'semantic')
+            names = [name for name in found if (name == 'semantic') == (branch == 'semantic')]
+            learnt = any(found[name] > 0 for name in names)
+            assert learnt == (there and turn and options[key] > 0)
+
+
+PAPERS = [
+    Paper('panoptic_fpn',
+          small={'fpn_channels': 32, 'box_channels': 16, 'mask_channels': 8,
+                 'anchor_sizes': [8, 16, 32, 64, 128]},
+          defaults={'semantic_channels': 128, 'semantic_join': 'sum', 'merge_things': True,
+                    'grouped_fpn': False},
+          system={'rois': 16}, check=check_panoptic_fpn),
+]
+ROWS = [pytest.param(paper, path, id=f'{paper.name}-{path.stem}')
+        for paper in PAPERS for path in paper.configs]
+TABLES = [pytest.param(paper, table, id=f'{paper.name}-{table}')
+          for paper in PAPERS for table in paper.tables]
 
 
 @pytest.fixture(scope='module')
@@ -44,96 +59,51 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> Dict[str, Any]:
     return {name: open_dataset(name, folder / name, 'train') for name in ('coco', 'cityscapes')}
 
 
-def small(config: TrainConfig) -> Dict[str, Any]:
-    """The model of a config on ResNet-18 with narrow layers, but for what the row studies."""
-    model = {k: v for k, v in config.model.items() if k != 'pretrained_base'}
-    model['name'] = model['name'].rsplit('_', 1)[0] + '_r18'
-    return {**DEFAULTS, **model, **WIDTHS, 'anchor_sizes': ANCHORS}
-
-
-def learn(config: TrainConfig, dataset: Any, model: Dict[str, Any], frozen_stages: int) -> Any:
-    """The system after two steps of one image, and the losses of both."""
-    kind, stage = find_kind(config.model['name']), config.joint
-    np.random.seed(0)
-    mx.random.seed(0)
-    net = kind.build({**kind.class_counts(dataset.taxonomy), **model}, [mx.cpu()])
-    options = {**stage.system, 'rois': 16, 'frozen_stages': frozen_stages, 'hybridize': False}
-    assert set(options) <= set(kind.system_options())
-    system = kind.make_system(net, dataset.taxonomy, 'joint', **options)
-    crop = Crop(SIZE, tuple(stage.scale)) if stage.crop else None
-    source = BatchSource(dataset, 1, None, augmentation=config.data.augmentation, crop=crop,
-                         crop_until=2, targets=system.targets())
-    trainer = make_trainer(system, stage, 'local')
-    schedule = build_schedule(stage.optimizer, stage.steps, len(source))
-    losses = []
-    for step in range(2):
-        trainer.set_learning_rate(schedule(step))
-        system.begin_step(step)
-        losses.append(train_step(system, trainer, source.batch(0), [mx.cpu()]))
-    return system, losses
-
-
 @pytest.fixture(scope='module')
-def learnt(datasets: Dict[str, Any]) -> Callable[[TrainConfig], Any]:
-    """``learn`` with small networks, once for configs that differ only in how much losses weigh or
-    how long they train, or in a backbone that is replaced."""
-    known: Dict[str, Any] = {}
+def learnt(datasets: Dict[str, Any]) -> Callable[[Paper, TrainConfig], Learnt]:
+    """``learn`` with small networks, once for configs that come to the same."""
+    known: Dict[str, Learnt] = {}
 
-    def look_up(config: TrainConfig) -> Any:
-        stage, model = config.joint, small(config)
-        system = {k: v > 0 if k.endswith('_weight') else v for k, v in stage.system.items()}
-        rates = dataclasses.replace(stage.optimizer, milestone_steps=[])
-        key = repr((config.data.dataset, sorted(model.items()), sorted(system.items()), rates))
+    def look_up(paper: Paper, config: TrainConfig) -> Learnt:
+        key = paper.key(config)
         if key not in known:
-            known[key] = learn(config, datasets[config.data.dataset], model, ALL)
+            known[key] = learn(config, datasets[config.data.dataset], paper.model(config),
+                               {**paper.system, 'frozen_stages': ALL})
         return known[key]
 
     return look_up
 
 
-def learns(losses: Dict[str, float], branch: str) -> bool:
-    """Whether a step learnt anything from a branch; NaN is no answer."""
-    names = [name for name in losses if (name == 'semantic') == (branch == 'semantic')]
-    assert all(np.isfinite(losses[name]) for name in names)
-    return any(losses[name] > 0 for name in names)
-
-
-@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
-def test_two_steps_on_a_miniature(path: Path, learnt: Callable[[TrainConfig], Any]) -> None:
+@pytest.mark.parametrize('paper, path', ROWS)
+def test_two_steps_on_a_miniature(paper: Paper, path: Path,
+                                  learnt: Callable[[Paper, TrainConfig], Learnt]) -> None:
     config = load_config(path)
-    system, losses = learnt(config)
-    options, net = config.joint.system, system.net
-    assert net.has_instances == ('semantic_fpn' not in config.model['name'])
-    assert net.has_semantic == ('mask_rcnn' not in config.model['name'])
-    alternates = options['updates'] == 'alternate'
-    for step, found in enumerate(losses):
-        for branch, there, key in (('instances', net.has_instances, 'instance_weight'),
-                                   ('semantic', net.has_semantic, 'semantic_weight')):
-            turn = not alternates or step % 2 == (branch == 'semantic')
-            assert learns(found, branch) == (there and turn and options[key] > 0)
+    system, losses = learnt(paper, config)
+    assert all(np.isfinite(value) for found in losses for value in found.values())
     values = [p.data().asnumpy() for p in system.parameters().values()]
-    assert all(np.isfinite(value).all() for value in values)
+    assert values and all(np.isfinite(value).all() for value in values)
+    paper.check(config, system.net, losses)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
-def test_two_steps_of_the_whole_network(path: Path, datasets: Dict[str, Any]) -> None:
+@pytest.mark.parametrize('paper, path', ROWS)
+def test_two_steps_of_the_whole_network(paper: Paper, path: Path,
+                                        datasets: Dict[str, Any]) -> None:
     config = load_config(path)
-    model = {k: v for k, v in config.model.items() if k != 'pretrained_base'}
-    _, losses = learn(config, datasets[config.data.dataset], model,
-                      config.joint.system['frozen_stages'])
+    _, losses = learn(config, datasets[config.data.dataset], whole(config), paper.system)
     assert all(np.isfinite(value) for found in losses for value in found.values())
 
 
-def test_every_row_has_a_config_and_every_config_its_row() -> None:
+@pytest.mark.parametrize('paper', PAPERS, ids=lambda paper: paper.name)
+def test_every_row_has_a_config_and_every_config_its_row(paper: Paper) -> None:
     rows = {(table.id, row.id): EXPERIMENTS / row.config
-            for table in TABLES.values() for row in table.rows}
-    assert sorted(rows.values()) == CONFIGS
+            for table in paper.tables.values() for row in table.rows}
+    assert sorted(rows.values()) == paper.configs
     for (table, row), path in rows.items():
         config = load_config(path)
-        assert (config.row.paper, config.row.table, config.row.row) == ('panoptic_fpn', table, row)
+        assert (config.row.paper, config.row.table, config.row.row) == (paper.name, table, row)
         assert not config.row.reduced and config.model['name'] in MODELS
-        assert config.data.dataset in path.name or table == 'detectron2'
+        assert path.stem.split('_')[0] in (config.data.dataset, table)
         text = path.read_text()
         assert 'Published (' in text and 'Here: not measured' in text
 
@@ -149,9 +119,9 @@ def test_the_rates_are_those_of_the_official_schedules(kit: Path) -> None:
             assert schedule(step) == pytest.approx(rate)
 
 
-@pytest.mark.parametrize('table', TABLES)
-def test_the_tables_are_printed(table: str, capsys: pytest.CaptureFixture,
+@pytest.mark.parametrize('paper, table', TABLES)
+def test_the_tables_are_printed(paper: Paper, table: str, capsys: pytest.CaptureFixture,
                                 tmp_path: Path) -> None:
-    assert main(['table', 'panoptic_fpn', table, '--results', str(tmp_path)]) == 0
+    assert main(['table', paper.name, table, '--results', str(tmp_path)]) == 0
     shown = capsys.readouterr().out
-    assert shown.count('no run yet: adaptis ') == len(TABLES[table].rows)
+    assert shown.count('no run yet: adaptis ') == len(paper.tables[table].rows)

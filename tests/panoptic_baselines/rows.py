@@ -1,0 +1,107 @@
+"""The rows of published tables made quick: two steps of a small network on a miniature."""
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Tuple
+
+import numpy as np
+
+from adaptis.commands.rows import PUBLISHED
+from adaptis.config import TrainConfig
+from adaptis.data.augment import Crop
+from adaptis.data.batches import BatchSource
+from adaptis.engine.schedules import build_schedule
+from adaptis.engine.steps import make_trainer, train_step
+from adaptis.evaluation.record import ROOT
+from adaptis.evaluation.tables import Table, load_tables
+from adaptis.runtime import mx
+from adaptis.systems import find_kind
+
+EXPERIMENTS = ROOT / 'experiments'
+SIZE = (32, 64)
+Losses = Dict[str, float]
+Learnt = Tuple[Any, List[Losses]]
+
+
+def some_loss(config: TrainConfig, net: Any, losses: List[Losses]) -> None:
+    """Every step learns something."""
+    assert all(any(value > 0 for value in found.values()) for found in losses)
+
+
+@dataclass(frozen=True)
+class Paper:
+    """The rows of a paper, and how little will do for them.
+
+    Attributes
+    ----------
+    name : of the paper, and of the folder that holds its configs
+    small : arguments in place of those of a network's config, so that it is narrow
+    defaults : arguments that rows study, as they are where a config does not name them: networks
+        that are the same learn once
+    system : options in place of those of the system's config, so that a step is short
+    check : raises AssertionError if two steps by a config, and what they gave, do not fit
+    """
+
+    name: str
+    small: Dict[str, Any]
+    defaults: Dict[str, Any] = field(default_factory=dict)
+    system: Dict[str, Any] = field(default_factory=dict)
+    check: Callable[[TrainConfig, Any, List[Losses]], None] = some_loss
+
+    @property
+    def configs(self) -> List[Path]:
+        """One for each row."""
+        return sorted((EXPERIMENTS / self.name).glob('*.yaml'))
+
+    @property
+    def tables(self) -> Dict[str, Table]:
+        """The published ones by their ids."""
+        return load_tables(EXPERIMENTS / PUBLISHED)[self.name]
+
+    def model(self, config: TrainConfig) -> Dict[str, Any]:
+        """That of a config on ResNet-18 and narrow, but for what the row studies."""
+        model = whole(config)
+        model['name'] = model['name'].rsplit('_', 1)[0] + '_r18'
+        return {**self.defaults, **model, **self.small}
+
+    def key(self, config: TrainConfig) -> str:
+        """Equal for configs of which two steps are alike: how much a loss weighs, how long they
+        train or a backbone that is replaced does not count."""
+        stage = config.joint
+        system = {k: v > 0 if k.endswith('_weight') else v for k, v in stage.system.items()}
+        rates = dataclasses.replace(stage.optimizer, milestone_steps=[])
+        return repr((self.name, config.data.dataset, sorted(self.model(config).items()),
+                     sorted(system.items()), rates))
+
+
+def whole(config: TrainConfig) -> Dict[str, Any]:
+    """The model of a config, without the file of a backbone."""
+    return {k: v for k, v in config.model.items() if k != 'pretrained_base'}
+
+
+def learn(config: TrainConfig, dataset: Any, model: Dict[str, Any],
+          system: Dict[str, Any]) -> Learnt:
+    """The system after two steps of one image by a config, and the losses of both.
+
+    ``model`` replaces that of the config, ``system`` some options of its system.
+    """
+    kind, stage = find_kind(config.model['name']), config.joint
+    np.random.seed(0)
+    mx.random.seed(0)
+    net = kind.build({**kind.class_counts(dataset.taxonomy), **model}, [mx.cpu()])
+    options = {**stage.system, **system, 'hybridize': False}
+    assert set(options) <= set(kind.system_options())
+    learner = kind.make_system(net, dataset.taxonomy, 'joint', **options)
+    crop = Crop(SIZE, tuple(stage.scale)) if stage.crop else None
+    source = BatchSource(dataset, 1, None, augmentation=config.data.augmentation, crop=crop,
+                         crop_until=2, targets=learner.targets())
+    trainer = make_trainer(learner, stage, 'local')
+    schedule = build_schedule(stage.optimizer, stage.steps, len(source))
+    losses = []
+    for step in range(2):
+        trainer.set_learning_rate(schedule(step))
+        learner.begin_step(step)
+        losses.append(train_step(learner, trainer, source.batch(0), [mx.cpu()]))
+    return learner, losses
