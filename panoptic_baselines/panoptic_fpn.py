@@ -28,37 +28,33 @@ Between the graphs stands NumPy: proposals from the RPN's outputs, pooling, dete
 """
 from __future__ import annotations
 
-import math
-import numbers
-from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Union
 
 import numpy as np
-from scipy.special import expit
 
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
+from panoptic_baselines.arguments import demand_counts, demand_numbers
 from panoptic_baselines.initializers import choose_initializers
-from panoptic_baselines.layers.anchors import pyramid_anchors
-from panoptic_baselines.layers.boxes import Size, clip, nonempty, scale
+from panoptic_baselines.layers.boxes import Size
 from panoptic_baselines.layers.fpn import FPN
-from panoptic_baselines.layers.paste import paste_masks
-from panoptic_baselines.layers.proposals import Detections, Proposals, detect, propose
 from panoptic_baselines.layers.rcnn import BoxHead, MaskHead, RPNHead
 from panoptic_baselines.layers.resnet import ResNet, get_recipe
-from panoptic_baselines.layers.roi_align import pool_rois
 from panoptic_baselines.layers.semantic import SemanticHead
 from panoptic_baselines.layers.upsample import upsampled_labels
 from panoptic_baselines.merge import Instances
 from panoptic_baselines.predictor import Segmentation, finite
 from panoptic_baselines.settings import PRESETS, Settings
+from panoptic_baselines.two_stage import (
+    NUM_LEVELS,
+    SEMANTIC_STRIDE,
+    TwoStage,
+    keep_sure,
+    normalize,
+    to_instances,
+)
 
 HybridBlock = mx.gluon.HybridBlock
-
-NUM_LEVELS = 5
-SEMANTIC_STRIDE = 4
-BOX_SIZE, MASK_SIZE = 7, 14
-NOTHING = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32),
-                     np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
 class Maps(NamedTuple):
@@ -74,7 +70,7 @@ class Maps(NamedTuple):
     semantic: Optional[Any]
 
 
-class PanopticFPN(HybridBlock):
+class PanopticFPN(TwoStage):
     """The network.
 
     Parameters
@@ -112,18 +108,18 @@ class PanopticFPN(HybridBlock):
         recipe = get_recipe(backbone)
         if not instances and not semantic:
             raise AdaptisError('A network needs instances, semantic or both.')
-        _demand_counts(num_things=num_things, num_stuff=num_stuff, fpn_channels=fpn_channels,
-                       semantic_channels=semantic_channels, box_channels=box_channels,
-                       mask_channels=mask_channels)
+        demand_counts(num_things=num_things, num_stuff=num_stuff, fpn_channels=fpn_channels,
+                      semantic_channels=semantic_channels, box_channels=box_channels,
+                      mask_channels=mask_channels)
         if grouped_fpn and fpn_channels % 2:
             raise AdaptisError(f'fpn_channels is {fpn_channels} but must be even to be shared out '
                                'among two branches.')
-        _demand_numbers('anchor_sizes', anchor_sizes, NUM_LEVELS, positive=True)
+        demand_numbers('anchor_sizes', anchor_sizes, NUM_LEVELS, positive=True)
         self.num_things, self.num_stuff = num_things, num_stuff
         self.merge_things = merge_things
         self.num_semantic = num_stuff + (1 if merge_things else num_things)
-        self.mean = _demand_numbers('mean', recipe.mean if mean is None else mean, 3)
-        self.std = _demand_numbers('std', recipe.std if std is None else std, 3, positive=True)
+        self.mean = demand_numbers('mean', recipe.mean if mean is None else mean, 3)
+        self.std = demand_numbers('std', recipe.std if std is None else std, 3, positive=True)
         self.anchor_sizes = tuple(anchor_sizes)
         width = fpn_channels // 2 if grouped_fpn else fpn_channels
         with self.name_scope():
@@ -156,41 +152,6 @@ class PanopticFPN(HybridBlock):
         semantic = outputs.pop() if self.has_semantic else None
         return Maps(outputs[:NUM_LEVELS], outputs[NUM_LEVELS:2 * NUM_LEVELS],
                     outputs[2 * NUM_LEVELS:], semantic)
-
-    def propose(self, maps: Maps, sizes: Sequence[Size], *, per_level: int = 1000,
-                limit: int = 1000, threshold: float = 0.7) -> List[Proposals]:
-        """Proposals of every image; ``sizes`` (H, W) without padding, the rest as ``propose``."""
-        logits = [finite(level, 'objectness logits') for level in maps.rpn_logits]
-        deltas = [level.asnumpy() for level in maps.rpn_deltas]
-        anchors = pyramid_anchors([level.shape[2:] for level in logits], self.anchor_sizes)
-        return [propose([level[i] for level in logits], [level[i] for level in deltas], anchors,
-                        size, per_level=per_level, limit=limit, threshold=threshold)
-                for i, size in enumerate(sizes)]
-
-    def detect(self, maps: Maps, sizes: Sequence[Size], settings: Settings) -> List[Detections]:
-        """Detections of every image, in pixels of the network's input; no masks yet."""
-        proposals = [found.boxes for found in self.propose(
-            maps, sizes, per_level=settings.proposals_per_level, limit=settings.proposals,
-            threshold=settings.proposal_nms)]
-        if not any(map(len, proposals)):   # MXNet knows no empty batch
-            return [NOTHING] * len(sizes)
-        logits, deltas = (part.asnumpy() for part in self.box_head(
-            pool_rois(maps.features[:4], proposals, BOX_SIZE)))
-        ends = np.cumsum([len(boxes) for boxes in proposals])[:-1]
-        return [detect(*outputs, size, score_threshold=settings.score_threshold,
-                       nms_threshold=settings.nms_threshold,
-                       limit=settings.detections_per_image)
-                for *outputs, size in zip(np.split(logits, ends), np.split(deltas, ends),
-                                          proposals, sizes)]
-
-    def mask_logits(self, maps: Maps, detections: Sequence[Detections]) -> List[np.ndarray]:
-        """float32 (N, 28, 28) for the N detections of every image."""
-        classes = np.concatenate([found.classes for found in detections])
-        if not len(classes):
-            return [np.zeros((0, 28, 28), np.float32) for _ in detections]
-        pooled = pool_rois(maps.features[:4], [found.boxes for found in detections], MASK_SIZE)
-        logits = self.mask_head(pooled, mx.nd.array(classes, ctx=pooled.context)).asnumpy()
-        return np.split(logits, np.cumsum([len(found.boxes) for found in detections])[:-1])
 
     def segment(self, x: Any, sizes: Sequence[Size], output_sizes: Sequence[Size],
                 settings: Settings, min_score: Optional[float] = 0.0) -> List[Segmentation]:
@@ -243,35 +204,4 @@ class Encoder(HybridBlock):
 
     def normalize(self, F, x):
         """RGB 0..255 -> BGR, minus mean, by deviation: what the weights were trained on."""
-        channels = [(F.slice_axis(x, axis=1, begin=i, end=i + 1) - mean) / std
-                    for i, (mean, std) in enumerate(zip(self._mean, self._std))]
-        return F.concat(*reversed(channels), dim=1)
-
-
-def keep_sure(found: Detections, min_score: float) -> Detections:
-    """Detections of at least ``min_score``."""
-    return Detections(*(part[found.scores >= min_score] for part in found))
-
-
-def to_instances(found: Detections, mask_logits: np.ndarray, size: Size, output_size: Size,
-                 threshold: float) -> Instances:
-    """Detections in an image of ``size`` as instances of the image at ``output_size``."""
-    boxes = clip(scale(found.boxes, size, output_size), output_size)
-    left = nonempty(boxes)
-    masks = paste_masks(expit(mask_logits[left]), boxes[left], output_size, threshold)
-    return Instances(boxes[left], found.scores[left], found.classes[left], masks)
-
-
-def _demand_counts(**values: Any) -> None:
-    for name, value in values.items():
-        if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
-            raise AdaptisError(f'{name} is {value!r} but must be a whole number, at least 1.')
-
-
-def _demand_numbers(name: str, values: Any, count: int, positive: bool = False) -> Tuple:
-    fits = (isinstance(values, (list, tuple)) and len(values) == count
-            and all(isinstance(v, numbers.Real) and math.isfinite(v) for v in values))
-    if not fits or (positive and min(values) <= 0):
-        raise AdaptisError(f'{name} is {values!r} but must be {count} '
-                           f'{"positive " * positive}numbers.')
-    return tuple(values)
+        return normalize(F, x, self._mean, self._std)

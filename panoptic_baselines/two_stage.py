@@ -1,0 +1,97 @@
+"""Faster and Mask R-CNN on a feature pyramid: what Panoptic FPN and the unified network share.
+
+The dense parts are graphs of their own; between them stands NumPy: proposals from the RPN's
+outputs, pooling, detections.
+"""
+from __future__ import annotations
+
+from typing import Any, List, Sequence
+
+import numpy as np
+from scipy.special import expit
+
+from adaptis.runtime import mx
+from panoptic_baselines.layers.anchors import pyramid_anchors
+from panoptic_baselines.layers.boxes import Size, clip, nonempty, scale
+from panoptic_baselines.layers.paste import paste_masks
+from panoptic_baselines.layers.proposals import Detections, Proposals, detect, propose
+from panoptic_baselines.layers.roi_align import pool_rois
+from panoptic_baselines.merge import Instances
+from panoptic_baselines.predictor import finite
+from panoptic_baselines.settings import Settings
+
+HybridBlock = mx.gluon.HybridBlock
+
+NUM_LEVELS = 5
+SEMANTIC_STRIDE = 4
+BOX_SIZE, MASK_SIZE = 7, 14
+NOTHING = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32),
+                     np.zeros(0, np.int64), np.zeros(0, np.int64))
+
+
+class TwoStage(HybridBlock):
+    """A network with a Faster R-CNN, and perhaps its masks.
+
+    A subclass has ``anchor_sizes`` (of p2, ..., p6), ``box_head``, ``mask_head`` (either None if
+    there is none), and gives maps with ``features`` p2, ..., p6, ``rpn_logits`` (B, A, h, w) and
+    ``rpn_deltas`` (B, 4 * A, h, w), one of each per level.
+    """
+
+    def propose(self, maps: Any, sizes: Sequence[Size], *, per_level: int = 1000,
+                limit: int = 1000, threshold: float = 0.7) -> List[Proposals]:
+        """Proposals of every image; ``sizes`` (H, W) without padding, the rest as ``propose``."""
+        logits = [finite(level, 'objectness logits') for level in maps.rpn_logits]
+        deltas = [level.asnumpy() for level in maps.rpn_deltas]
+        anchors = pyramid_anchors([level.shape[2:] for level in logits], self.anchor_sizes)
+        return [propose([level[i] for level in logits], [level[i] for level in deltas], anchors,
+                        size, per_level=per_level, limit=limit, threshold=threshold)
+                for i, size in enumerate(sizes)]
+
+    def detect(self, maps: Any, sizes: Sequence[Size], settings: Settings) -> List[Detections]:
+        """Detections of every image, in pixels of the network's input; no masks yet."""
+        proposals = [found.boxes for found in self.propose(
+            maps, sizes, per_level=settings.proposals_per_level, limit=settings.proposals,
+            threshold=settings.proposal_nms)]
+        if not any(map(len, proposals)):   # MXNet knows no empty batch
+            return [NOTHING] * len(sizes)
+        logits, deltas = (part.asnumpy() for part in self.box_head(
+            pool_rois(maps.features[:4], proposals, BOX_SIZE)))
+        ends = np.cumsum([len(boxes) for boxes in proposals])[:-1]
+        return [detect(*outputs, size, score_threshold=settings.score_threshold,
+                       nms_threshold=settings.nms_threshold,
+                       limit=settings.detections_per_image)
+                for *outputs, size in zip(np.split(logits, ends), np.split(deltas, ends),
+                                          proposals, sizes)]
+
+    def mask_logits(self, maps: Any, detections: Sequence[Detections]) -> List[np.ndarray]:
+        """float32 (N, 28, 28) for the N detections of every image."""
+        classes = np.concatenate([found.classes for found in detections])
+        if not len(classes):
+            return [np.zeros((0, 28, 28), np.float32) for _ in detections]
+        pooled = pool_rois(maps.features[:4], [found.boxes for found in detections], MASK_SIZE)
+        logits = self.mask_head(pooled, mx.nd.array(classes, ctx=pooled.context)).asnumpy()
+        return np.split(logits, np.cumsum([len(found.boxes) for found in detections])[:-1])
+
+
+def normalize(F: Any, x: Any, mean: Sequence[float], std: Sequence[float]) -> Any:
+    """Images (B, 3, H, W), RGB 0..255 -> BGR, minus mean, by deviation: as detectors are trained.
+
+    ``mean`` and ``std`` are RGB, too.
+    """
+    channels = [(F.slice_axis(x, axis=1, begin=i, end=i + 1) - mean) / std
+                for i, (mean, std) in enumerate(zip(mean, std))]
+    return F.concat(*reversed(channels), dim=1)
+
+
+def keep_sure(found: Detections, min_score: float) -> Detections:
+    """Detections of at least ``min_score``."""
+    return Detections(*(part[found.scores >= min_score] for part in found))
+
+
+def to_instances(found: Detections, mask_logits: np.ndarray, size: Size, output_size: Size,
+                 threshold: float) -> Instances:
+    """Detections in an image of ``size`` as instances of the image at ``output_size``."""
+    boxes = clip(scale(found.boxes, size, output_size), output_size)
+    left = nonempty(boxes)
+    masks = paste_masks(expit(mask_logits[left]), boxes[left], output_size, threshold)
+    return Instances(boxes[left], found.scores[left], found.classes[left], masks)
