@@ -1,0 +1,42 @@
+"""The dense instance affinity head (Li, Qi, Torr 2020, section 3.4.2)."""
+from __future__ import annotations
+
+from adaptis.errors import AdaptisError
+from adaptis.runtime import mx
+
+nn = mx.gluon.nn
+HybridBlock = mx.gluon.HybridBlock
+
+ACTIVATIONS = ('relu', 'sigmoid', 'tanh', 'softrelu', 'softsign')
+
+
+class Affinity(HybridBlock):
+    """Every pixel takes part in what is thought of all others, as far as it is like them.
+
+    Features Q (B, C, h, w) and potentials Psi (B, K, h, w) -> P like Psi: with rows for pixels,
+    ``P = Psi + phi0(Q) (phi1(Q)^T Psi)`` (equation 4).  In this order no matrix of all pairs of
+    pixels is ever made: memory is linear in their number.  K may differ from call to call.
+
+    Parameters
+    ----------
+    channels : C
+    activation : after the 1x1 convolutions ``phi0`` and ``phi1``, of C channels each
+
+    Raises AdaptisError for an activation that does not exist.
+    """
+
+    def __init__(self, channels: int = 128, activation: str = 'relu'):
+        super().__init__()
+        if activation not in ACTIVATIONS:
+            raise AdaptisError(f'There is no activation "{activation}" of the affinity: '
+                               f'choose one of {list(ACTIVATIONS)}.')
+        with self.name_scope():
+            for name in ('phi0', 'phi1'):
+                setattr(self, name, nn.Conv2D(channels, 1, in_channels=channels,
+                                              activation=activation))
+
+    def hybrid_forward(self, F, features, potentials):
+        ours, theirs = (phi(features).reshape((0, 0, -1)) for phi in (self.phi0, self.phi1))
+        flat = potentials.reshape((0, 0, -1))
+        shared = F.batch_dot(flat, theirs, transpose_b=True)                # (B, K, C)
+        return potentials + F.reshape_like(F.batch_dot(shared, ours), potentials)

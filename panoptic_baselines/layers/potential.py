@@ -1,0 +1,115 @@
+"""The dynamic potential head: a channel for each detection and each stuff class.
+
+Li, Qi, Torr 2020, section 3.3 and appendix A.3.
+"""
+from __future__ import annotations
+
+from adaptis.errors import AdaptisError
+from adaptis.runtime import mx
+
+HybridBlock = mx.gluon.HybridBlock
+
+VARIANTS = ('boxes', 'A', 'B', 'C')
+
+
+class Potential(HybridBlock):
+    """Class probabilities and detections of one image -> (1, D + stuff, h, w), without parameters.
+
+    The channel of detection k, of class c and score s, with the mask M, is 0 outside of its box,
+    and inside, where V(c) is the probability of its class,
+
+    ======= =============== ======================
+    variant                 if masks do not matter
+    ======= =============== ======================
+    boxes   s V(c)
+    A       V(c) + M        there is none
+    B       s V(c) M        s V(c)
+    C       s (V(c) + M)    s V(c)
+    ======= =============== ======================
+
+    The channels of stuff, after those of the detections, are V(c) everywhere.  Differentiable in
+    V, s and M.
+
+    Parameters
+    ----------
+    num_stuff : classes of stuff, which come before the things
+    variant : one of 'boxes' (equation 1), 'A', 'B', 'C' (equation 2)
+    damp_masks : of variant C; if not, it is s V(c) + M
+    stride : of V, in pixels of the image
+
+    Inputs
+    ------
+    probabilities (1, stuff + things, h, w); boxes (D, 4), (x0, y0, x1, y1) in pixels of the
+    image; classes (D,), counted among the things; scores (D,); masks (D, m, m), probabilities that
+    fill the boxes, not needed for 'boxes'.  D is at least 1.
+    Raises AdaptisError for a variant that does not exist.
+    """
+
+    def __init__(self, num_stuff: int, variant: str = 'B', damp_masks: bool = True,
+                 stride: int = 4):
+        super().__init__()
+        if variant not in VARIANTS:
+            raise AdaptisError(f'There is no potential "{variant}": choose one of '
+                               f'{list(VARIANTS)}.')
+        self._num_stuff, self._stride = num_stuff, stride
+        self._variant, self._damp_masks = variant, damp_masks
+
+    def __call__(self, probabilities, boxes, classes, scores, masks=None):
+        # A graph must not have inputs that it does not use.
+        used = [scores] * (self._variant != 'A') + [masks] * (self._variant != 'boxes')
+        return super().__call__(probabilities, boxes, classes, *used)
+
+    def hybrid_forward(self, F, probabilities, boxes, classes, *used):
+        rows, columns = (self._centres(F, probabilities, axis) for axis in (2, 3))
+        things = F.take(probabilities.reshape((-3, -2)), classes + self._num_stuff)
+        if self._variant == 'A':
+            values = things + paste(F, *used, boxes, rows, columns)
+        else:
+            scores, *masks = used
+            masks = [paste(F, *masks, boxes, rows, columns)] if masks else []
+            values = self._damped(F, things, scores.reshape((-1, 1, 1)), *masks)
+        values = F.expand_dims(values * self._inside(F, boxes, rows, columns), axis=0)
+        stuff = F.slice_axis(probabilities, axis=1, begin=0, end=self._num_stuff)
+        return F.concat(values, stuff, dim=1)
+
+    def _damped(self, F, things, scores, masks=None):
+        if self._variant == 'boxes':
+            return F.broadcast_mul(things, scores)
+        if self._variant == 'B':
+            return F.broadcast_mul(things * masks, scores)
+        if self._damp_masks:
+            return F.broadcast_mul(things + masks, scores)
+        return F.broadcast_mul(things, scores) + masks
+
+    def _centres(self, F, x, axis):
+        """(h,) or (w,): where pixels of V have their centres in the image."""
+        return (F.contrib.arange_like(F.BlockGrad(x), axis=axis) + 0.5) * self._stride
+
+    def _inside(self, F, boxes, rows, columns):
+        """(D, h, w): 1 for pixels whose centres lie in the box, else 0."""
+        x0, y0, x1, y1 = F.split(F.BlockGrad(boxes), num_outputs=4, axis=1)
+        y, x = rows.reshape((1, -1)), columns.reshape((1, -1))
+        tall = F.broadcast_greater_equal(y, y0) * F.broadcast_lesser(y, y1)
+        wide = F.broadcast_greater_equal(x, x0) * F.broadcast_lesser(x, x1)
+        return F.broadcast_mul(F.expand_dims(tall, axis=2), F.expand_dims(wide, axis=1))
+
+
+def paste(F, masks, boxes, rows, columns):
+    """Masks (D, m, m) that fill boxes (D, 4) -> (D, h, w) at pixels with given centres.
+
+    ``rows`` (h,) and ``columns`` (w,).  Bilinear between the centres of the masks' cells, and
+    between those of the outermost and zeros around them.
+    """
+    x0, y0, x1, y1 = F.split(F.BlockGrad(boxes), num_outputs=4, axis=1)
+    tall = _weights(F, masks, y0, y1, rows, axis=1)
+    wide = _weights(F, masks, x0, x1, columns, axis=2)
+    return F.batch_dot(F.batch_dot(tall, masks), wide, transpose_b=True)
+
+
+def _weights(F, masks, low, high, centres, axis):
+    """(D, n, m): the share of each of a mask's cells in each of n pixels along one axis."""
+    cells = F.contrib.arange_like(F.BlockGrad(masks), axis=axis).reshape((1, 1, -1))
+    # A box without length reaches no pixel's centre; it must only not divide by 0.
+    length = F.broadcast_div(F.maximum(high - low, 1e-6), F.max(cells).reshape((1, 1)) + 1)
+    at = F.broadcast_div(F.broadcast_sub(centres.reshape((1, -1)), low), length) - 0.5
+    return F.relu(1 - F.abs(F.broadcast_sub(F.expand_dims(at, axis=2), cells)))
