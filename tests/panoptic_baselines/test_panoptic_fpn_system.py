@@ -10,14 +10,10 @@ from adaptis.runtime import mx
 from adaptis.types import Category, Sample, Taxonomy
 from panoptic_baselines.layers.sampling import RoITargets
 from panoptic_baselines.panoptic_fpn import PanopticFPN
-from panoptic_baselines.panoptic_fpn_system import (
-    PanopticFPNSystem,
-    RoIs,
-    collect,
-    fill,
-    paint_padding,
-)
+from panoptic_baselines.panoptic_fpn_system import PanopticFPNSystem
 from panoptic_baselines.settings import Settings
+from panoptic_baselines.system import paint_padding
+from panoptic_baselines.two_stage_system import RoIs, collect, fill
 
 TAXONOMY = Taxonomy([Category(1, 'sky', False), Category(2, 'ground', False),
                      Category(3, 'disc', True), Category(4, 'bar', True)])

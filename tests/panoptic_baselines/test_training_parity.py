@@ -18,7 +18,8 @@ from panoptic_baselines.layers.mask_targets import polygon_targets
 from panoptic_baselines.layers.proposals import BOX_WEIGHTS
 from panoptic_baselines.layers.sampling import anchor_targets
 from panoptic_baselines.panoptic_fpn import PanopticFPN
-from panoptic_baselines.panoptic_fpn_system import PanopticFPNSystem, RoIs
+from panoptic_baselines.panoptic_fpn_system import PanopticFPNSystem
+from panoptic_baselines.two_stage_system import RoIs
 
 SIZE = 128, 160
 LOSSES = {'loss_rpn_cls': 'rpn_objectness', 'loss_rpn_loc': 'rpn_boxes', 'loss_cls': 'classes',
