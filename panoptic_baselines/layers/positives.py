@@ -1,0 +1,40 @@
+"""Which of the locations that found an object its mask is learnt from; (2, P), image and cell."""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def random_positives(objects: np.ndarray, limit: int, rng: Any) -> np.ndarray:
+    """At most ``limit`` of the locations with an object, in all images together.
+
+    Parameters
+    ----------
+    objects : (B, N), -1 = none
+    rng : a NumPy generator or ``numpy.random`` itself
+    """
+    found = np.stack(np.nonzero(objects >= 0))
+    if found.shape[1] <= limit:
+        return found
+    return found[:, np.sort(rng.permutation(found.shape[1])[:limit])]
+
+
+def best_positives(objects: np.ndarray, scores: np.ndarray, limit: int) -> np.ndarray:
+    """At most ``limit`` locations of an image, those of the highest scores of each object.
+
+    All objects of an image that were found may have equally many, and at least one each.
+    ``objects``, -1 = none, and ``scores`` are (B, N).
+    """
+    images, cells = np.nonzero(objects >= 0)
+    if not len(images):
+        return np.stack([images, cells])
+    owners = objects[images, cells]
+    order = np.lexsort((-scores[images, cells], owners, images))
+    images, cells, owners = images[order], cells[order], owners[order]
+    first = np.append(True, (np.diff(images) != 0) | (np.diff(owners) != 0))   # of each object
+    starts = np.flatnonzero(first)
+    rank = np.arange(len(images)) - starts[np.cumsum(first) - 1]
+    found = np.bincount(images[starts], minlength=len(objects))
+    quota = np.maximum(limit // np.maximum(found, 1), 1)
+    return np.stack([images, cells])[:, rank < quota[images]]
