@@ -52,6 +52,11 @@ class TwoStage(HybridBlock):
         proposals = [found.boxes for found in self.propose(
             maps, sizes, per_level=settings.proposals_per_level, limit=settings.proposals,
             threshold=settings.proposal_nms)]
+        return self.detect_among(maps, proposals, sizes, settings)
+
+    def detect_among(self, maps: Any, proposals: Sequence[np.ndarray], sizes: Sequence[Size],
+                     settings: Settings) -> List[Detections]:
+        """The same from proposals that are known: boxes (R, 4) of every image."""
         if not any(map(len, proposals)):   # MXNet knows no empty batch
             return [NOTHING] * len(sizes)
         logits, deltas = (part.asnumpy() for part in self.box_head(
