@@ -13,7 +13,9 @@ HybridBlock = mx.gluon.HybridBlock
 
 def binary_cross_entropy(F, logits, targets):
     """Element by element, from logits."""
-    return F.relu(logits) - logits * targets + F.Activation(-F.abs(logits), 'softrelu')
+    size = F.abs(logits)
+    # Half of a sum in place of relu(x), whose gradient at 0, where training may begin, is 0.
+    return (logits + size) / 2 - logits * targets + F.Activation(-size, 'softrelu')
 
 
 def mean_of_counted(F, values, counted):
