@@ -59,6 +59,8 @@ def get_recipe(name: str) -> Recipe:
 class ResNet(HybridBlock):
     """(B, 3, H, W) -> features at strides 4, 8, 16, 32 (``channels`` of them).
 
+    ``mean`` and ``std`` (RGB) are those of the images that ImageNet weights were made for.
+
     Parameters
     ----------
     recipe : which ResNet
@@ -84,6 +86,7 @@ class ResNet(HybridBlock):
         norm = dict(norm_layer=norm_layer, norm_kwargs=norm_kwargs)
         deformable = functools.partial(DeformableConvNorm, modulated=modulated)
         expansion = 4 if recipe.bottleneck else 1
+        self.mean, self.std = recipe.mean, recipe.std
         self.channels = [64 * expansion * 2 ** i for i in range(4)]
         with self.name_scope():
             self.stem = Stem(norm)

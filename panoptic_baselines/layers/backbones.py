@@ -1,0 +1,35 @@
+"""Backbones by name, whichever family they are of."""
+from __future__ import annotations
+
+from typing import Any, Mapping, Optional, Sequence, Union
+
+from adaptis.errors import AdaptisError
+from adaptis.runtime import mx
+from panoptic_baselines.layers.dla import DLA34
+from panoptic_baselines.layers.resnet import RECIPES, ResNet
+
+BACKBONES = (*sorted(RECIPES), 'dla34')
+
+
+def make_backbone(name: str, norm_layer: Union[str, type] = 'FrozenBatchNorm',
+                  norm_kwargs: Optional[Mapping[str, Any]] = None,
+                  deformable_stages: Sequence[int] = (), **deformable: Any) -> mx.gluon.HybridBlock:
+    """(B, 3, H, W), BGR, less ``mean``, by ``std`` -> features at strides 4, 8, 16, 32.
+
+    Parameters
+    ----------
+    name : one of ``BACKBONES``
+    norm_layer, norm_kwargs : of the normalisation layers
+    deformable_stages, deformable : of a ResNet, see there
+
+    The block has ``channels`` of the four features, ``mean`` and ``std`` (RGB) of the images that
+    its ImageNet weights were made for, and ``freeze(stages)``.  Raises AdaptisError for an
+    unknown name, and for deformable convolutions in another backbone than a ResNet.
+    """
+    if isinstance(name, str) and name in RECIPES:
+        return ResNet(RECIPES[name], norm_layer, norm_kwargs, deformable_stages, **deformable)
+    if name != 'dla34':
+        raise AdaptisError(f'There is no backbone "{name}": choose one of {list(BACKBONES)}.')
+    if deformable_stages:
+        raise AdaptisError('deformable_stages are stages of a ResNet, and dla34 is none.')
+    return DLA34(norm_layer, norm_kwargs)
