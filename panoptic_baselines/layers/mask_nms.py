@@ -35,7 +35,7 @@ def mask_nms(masks: np.ndarray, scores: np.ndarray, threshold: float,
 
 def mask_ious(masks: np.ndarray) -> np.ndarray:
     """float32 (N, N): intersection over union of bool masks (N, H, W), exact for 2**24 pixels."""
-    flat = masks.reshape(len(masks), -1)
+    flat = masks.reshape(len(masks), int(np.prod(masks.shape[1:])))
     shared = np.zeros((len(masks),) * 2, np.float32)
     step = max(1, STRIP_VALUES // max(1, len(masks)))
     for begin in range(0, flat.shape[1], step):
