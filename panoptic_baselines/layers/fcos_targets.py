@@ -50,25 +50,27 @@ def assign(boxes: np.ndarray, shapes: Sequence[Shape], strides: Sequence[int],
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
     if centers is None:
         centers = (boxes[:, :2] + boxes[:, 2:]) / 2
-    order = np.argsort(_areas(boxes), kind='stable')   # argmax then finds the smallest that fits
-    found = [_assign_level(locations(shape, stride), boxes[order], limits,
-                           _regions(boxes, centers, stride * radius)[order])
+    order = np.argsort(_areas(boxes), kind='stable')[::-1]   # of equal ones the first comes last
+    found = [_assign_level(locations(shape, stride), boxes, limits,
+                           _regions(boxes, centers, stride * radius), order)
              for shape, stride, limits in zip(shapes, strides, size_ranges(sizes))]
-    objects, distances = (np.concatenate(parts) for parts in zip(*found))
-    return Assignment(np.where(objects >= 0, _take(order, objects), -1), distances)
+    return Assignment(*(np.concatenate(parts) for parts in zip(*found)))
 
 
 def _assign_level(points: np.ndarray, boxes: np.ndarray, limits: Tuple[float, float],
-                  regions: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-    if not len(boxes):
-        return np.full(len(points), -1), np.zeros((len(points), 4), np.float32)
-    distances = to_sides(points[:, None], boxes[None])
-    furthest = distances.max(axis=2)
-    fits = ((to_sides(points[:, None], regions[None]).min(axis=2) > 0)
-            & (furthest >= limits[0]) & (furthest <= limits[1]))
-    first, any_ = fits.argmax(axis=1), fits.any(axis=1)
-    own = distances[np.arange(len(points)), first]
-    return np.where(any_, first, -1), own * any_[:, None]
+                  regions: np.ndarray, order: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """Objects and distances of a level; of several objects the last one in ``order`` stays."""
+    x, y = points.T
+    left, top, right, bottom = regions[order].T[:, :, None]
+    rows, cells = np.nonzero((x > left) & (x < right) & (y > top) & (y < bottom))
+    which = order[rows]
+    distances = to_sides(points[cells], boxes[which])
+    furthest = distances.max(axis=1, initial=0)
+    fits = (furthest >= limits[0]) & (furthest <= limits[1])
+    objects, own = np.full(len(points), -1), np.zeros((len(points), 4), np.float32)
+    objects[cells[fits]] = which[fits]
+    own[cells[fits]] = distances[fits]
+    return objects, own
 
 
 def to_sides(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
@@ -115,7 +117,3 @@ def _regions(boxes: np.ndarray, centers: np.ndarray, reach: float) -> np.ndarray
 
 def _areas(boxes: np.ndarray) -> np.ndarray:
     return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-
-
-def _take(order: np.ndarray, index: np.ndarray) -> np.ndarray:
-    return order[index] if len(order) else index
