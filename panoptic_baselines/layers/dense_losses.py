@@ -1,9 +1,11 @@
 """Losses of dense detections (Hou et al. 2020, section 4.3); each a graph that gives scalars."""
 from __future__ import annotations
 
-from typing import Any, List, Tuple
+from typing import Any
 
 from adaptis.runtime import mx
+from panoptic_baselines.layers.condinst_losses import cells_of
+from panoptic_baselines.layers.dense_boxes import location_probability
 from panoptic_baselines.layers.fcos_losses import box_loss, sigmoid_focal
 from panoptic_baselines.layers.losses import binary_cross_entropy
 from panoptic_baselines.layers.semantic import Upsample
@@ -15,18 +17,13 @@ NORMALIZERS = ('locations', 'foreground')
 on objects."""
 
 
-def flatten_levels(F: Any, maps: List[Any]) -> Any:
-    """Maps (B, C, h, w) of some levels -> (B, M, C), all locations one after another."""
-    return F.transpose(F.concat(*(x.reshape((0, 0, -1)) for x in maps), dim=2), (0, 2, 1))
-
-
 class DetectionLoss(HybridBlock):
     """Classes, boxes and centerness of every location (equations 11 and 12).
 
-    Labels (B, M), -1 = background, distances (B, M, 4), centerness (B, M), then L levels of class
-    logits (B, C, h, w), of distances (B, 4, h, w) and of centerness logits (B, 1, h, w) -> three
-    scalars: focal loss summed over classes; -ln IoU and cross entropy, both by the number of
-    locations on objects in the batch.
+    For labels (B, N), distances (B, N, 4), centerness (B, N) and averages (B, 2) see
+    ``DenseTargets``; then come L levels of class logits (B, C, h, w), of distances (B, 4, h, w) in
+    pixels and of centerness logits (B, 1, h, w) -> three scalars: focal loss summed over classes;
+    -ln IoU and cross entropy, both by the number of locations on objects in the batch.
 
     Parameters
     ----------
@@ -40,11 +37,11 @@ class DetectionLoss(HybridBlock):
         self._num_classes, self._smooth = num_classes, box_smooth
         self._by_foreground = normalizer == 'foreground'
 
-    def hybrid_forward(self, F, labels, distances, centerness, *maps):
-        n = len(maps) // 3
-        logits, predicted, center = (flatten_levels(F, maps[i * n:(i + 1) * n]) for i in range(3))
+    def hybrid_forward(self, F, labels, distances, centerness, averages, *maps):
+        levels = len(maps) // 3
+        logits, predicted, center = (cells_of(F, maps[i * levels:][:levels]) for i in range(3))
         foreground = labels >= 0
-        count = F.maximum(F.sum(foreground), 1)
+        count = F.maximum(F.sum(F.slice_axis(averages, axis=1, begin=0, end=1)), 1)
         focal = F.sum(sigmoid_focal(F, logits, F.one_hot(labels, self._num_classes)))
         total = count if self._by_foreground else F.sum(F.ones_like(labels))
         centers = binary_cross_entropy(F, F.reshape_like(center, centerness), centerness)
@@ -110,9 +107,10 @@ class BootstrappedLoss(HybridBlock):
 class QueryMaskLoss(HybridBlock):
     """How well the masks that queries attend to fit their objects (equations 16 to 18).
 
-    Boxes (B, P, 4) of all pixels of a grid; queries (B, Q, 4), the index (B, Q) of the object that
-    each should find, -1 = there is none, and its box (B, Q, 4); the object of every pixel (B, P),
-    -1 = none -> a scalar, the mean over queries that have an object with a pixel on the grid.
+    Of one image: boxes (4, H, W) of all pixels of a grid; queries (Q, 4), the index (Q,) of the
+    object that each should find, -1 = there is none, and its box (Q, 4); the object of every pixel
+    (H * W,), -1 = none -> the losses (Q,), and which of them count (Q,), 0 or 1: those of queries
+    that have an object with a pixel on the grid.
 
     Parameters
     ----------
@@ -125,47 +123,28 @@ class QueryMaskLoss(HybridBlock):
         self._overlap, self._detach = overlap, detach_beta
 
     def hybrid_forward(self, F, boxes, queries, objects, object_boxes, pixels):
-        found = pairwise_overlap(F, queries, boxes, self._overlap)
-        # -1 of a pixel is not that of a query
-        masks = F.broadcast_equal(F.expand_dims(objects, 2), F.expand_dims(pixels, 1))
-        size = F.sum(masks, axis=2)
+        found = location_probability(F, boxes.reshape((0, -1)), queries, self._overlap)
+        masks = F.broadcast_equal(F.expand_dims(objects, 1), F.expand_dims(pixels, 0))
+        size = F.sum(masks, axis=1)
         counted = (objects >= 0) * (size > 0)
-        errors = F.sum(found * (1 - 2 * masks), axis=2) + size   # E_FP + E_FN
-        beta = _iou(F, *_measure(F, _sides(F, queries), _sides(F, object_boxes)))
-        beta = F.squeeze(F.BlockGrad(beta) if self._detach else beta, axis=2)
-        losses = beta * errors / F.maximum(size, 1) * counted
-        return F.broadcast_div(F.sum(losses), F.maximum(F.sum(counted), 1))
+        errors = F.sum(found * (1 - 2 * masks), axis=1) + size   # E_FP + E_FN
+        beta = overlaps(F, queries, object_boxes)
+        beta = F.BlockGrad(beta) if self._detach else beta
+        return beta * errors / F.maximum(size, 1) * counted, counted
 
 
-def pairwise_overlap(F: Any, queries: Any, boxes: Any, kind: str = 'iou') -> Any:
-    """IoU (B, Q, P) of boxes (B, Q, 4) and (B, P, 4), 0 for two empty ones; or, for 'giou',
-    (I + 1) / (U + 1) - (G - U) / G with the area G of the box around both."""
-    first = _sides(F, queries)
-    second = [F.transpose(side, (0, 2, 1)) for side in _sides(F, boxes)]
-    inter, union = _measure(F, first, second)
-    if kind == 'iou':
-        return _iou(F, inter, union)
-    hull = 1e-7 + ((F.broadcast_maximum(first[2], second[2])
-                    - F.broadcast_minimum(first[0], second[0]))
-                   * (F.broadcast_maximum(first[3], second[3])
-                      - F.broadcast_minimum(first[1], second[1])))
-    return (inter + 1) / (union + 1) - (hull - union) / hull
+def overlaps(F: Any, boxes: Any, others: Any) -> Any:
+    """IoU (Q,) of box and box of (Q, 4) and (Q, 4); 0 for two empty ones."""
+    def corner(sides: Any, which: int) -> Any:
+        return F.slice_axis(sides, axis=1, begin=2 * which, end=2 * which + 2)
+    common = F.relu(F.minimum(corner(boxes, 1), corner(others, 1))
+                    - F.maximum(corner(boxes, 0), corner(others, 0)))
+    inter, own, other = (_product(F, x) for x in (
+        common, corner(boxes, 1) - corner(boxes, 0), corner(others, 1) - corner(others, 0)))
+    return inter / F.maximum(own + other - inter, 1e-7)
 
 
-def _sides(F: Any, boxes: Any) -> List[Any]:
-    return [F.slice_axis(boxes, axis=2, begin=i, end=i + 1) for i in range(4)]
-
-
-def _measure(F: Any, first: List[Any], second: List[Any]) -> Tuple[Any, Any]:
-    """Intersection and union of boxes given by their sides."""
-    width = F.relu(F.broadcast_minimum(first[2], second[2])
-                   - F.broadcast_maximum(first[0], second[0]))
-    height = F.relu(F.broadcast_minimum(first[3], second[3])
-                    - F.broadcast_maximum(first[1], second[1]))
-    inter = width * height
-    areas = [(right - left) * (bottom - top) for left, top, right, bottom in (first, second)]
-    return inter, F.broadcast_add(*areas) - inter
-
-
-def _iou(F: Any, inter: Any, union: Any) -> Any:
-    return inter / F.maximum(union, 1e-7)
+def _product(F: Any, sides: Any) -> Any:
+    """Areas (Q,) of sides (Q, 2); the gradient of ``F.prod`` is no number where one is 0."""
+    width, height = F.split(sides, num_outputs=2, axis=1, squeeze_axis=True)
+    return width * height

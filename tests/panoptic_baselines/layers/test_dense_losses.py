@@ -13,7 +13,7 @@ from panoptic_baselines.layers.dense_losses import (
     DetectionLoss,
     LevelnessLoss,
     QueryMaskLoss,
-    pairwise_overlap,
+    overlaps,
 )
 from panoptic_baselines.layers.fcos_losses import box_loss, sigmoid_focal
 from panoptic_baselines.layers.losses import binary_cross_entropy
@@ -117,7 +117,8 @@ def test_detection_losses_of_levels(training, hybridize):
                                      ('foreground', 1, 'per_positive')):
         loss = DetectionLoss(8, smooth, normalizer)
         loss.hybridize(hybridize)
-        found = loss(put(labels), put(distances), nd.ones((1, 50)), *map(put, maps))
+        found = loss(put(labels), put(distances), nd.ones((1, 50)), put([[len(where), 1]]),
+                     *map(put, maps))
         classes, sides, centers = (x.asscalar() for x in found)
         assert classes == pytest.approx(focal[name], rel=1e-5)
         expected = boxes['loss_ln' + '_plus1' * smooth][:len(where)]
@@ -134,11 +135,13 @@ def test_boxes_without_area_and_backgrounds_give_finite_gradients(smooth):
     maps = [np.zeros((1, 2, 2, 2)), np.full((1, 4, 2, 2), 4.0), np.zeros((1, 1, 2, 2))]
     loss = DetectionLoss(2, smooth)
     values, gradients = learn(
-        lambda *x: sum(loss(put(labels), put(distances), nd.zeros((1, 4)), *x)), maps)
+        lambda *x: sum(loss(put(labels), put(distances), nd.zeros((1, 4)), put([[3, 1]]), *x)),
+        maps)
     assert np.isfinite(values).all() and all(np.isfinite(g).all() for g in gradients)
     assert gradients[1][0, :, 0, 1].all() and not gradients[1][0, :, 1].any()
     assert not gradients[1][0, :, 0, 0].any()
-    empty = loss(put([[-1] * 4]), put(distances * 0), nd.zeros((1, 4)), *map(put, maps))
+    empty = loss(put([[-1] * 4]), put(distances * 0), nd.zeros((1, 4)), nd.zeros((1, 2)),
+                 *map(put, maps))
     assert empty[0].asscalar() > 0 and empty[1].asscalar() == empty[2].asscalar() == 0
 
 
@@ -182,54 +185,59 @@ def test_semantic_loss_of_each_image_by_itself_and_of_none():
     np.testing.assert_allclose(gradient[1, 0].ravel()[1:], 0.5 / 4 * (2 / 9) / 3, rtol=1e-5)
 
 
-def mask_case(training):
-    case = load(training, 'mask_loss')
-    pixels = np.full(80, -1.0)
-    of = case['target_of_query']
-    return case, [case['dense'].reshape(1, 80, 4), case['query'][None]], [
-        of[None], case['target_box'][of][None], pixels]
-
-
-def overlapping(case, loss):
+def mask_loss_of(case, loss):
     """The masks of the case overlap, which a map of pixels cannot have: query by query."""
-    def total(boxes, queries, objects, object_boxes, _pixels):
-        return sum(loss(boxes, nd.slice_axis(queries, axis=1, begin=i, end=i + 1),
-                        nd.slice_axis(objects, axis=1, begin=i, end=i + 1),
-                        nd.slice_axis(object_boxes, axis=1, begin=i, end=i + 1),
-                        put(np.where(case['masks'][j], j, -1).reshape(1, 80), boxes.dtype))
-                   for i, j in enumerate(case['target_of_query'])) / 4
-    return total
+    def total(boxes, queries, objects, object_boxes):
+        found = []
+        for i, j in enumerate(case['target_of_query']):
+            pixels = put(np.where(case['masks'][j], j, -1).ravel(), boxes.dtype)
+            parts = (nd.slice_axis(x, axis=0, begin=i, end=i + 1)
+                     for x in (queries, objects, object_boxes))
+            losses, counted = loss(nd.transpose(boxes, (2, 0, 1)), *parts, pixels)
+            assert counted.asscalar() == 1
+            found.append(losses)
+        return sum(found) / 4
+    of = case['target_of_query']
+    return total, [case['dense'], case['query']], [of, case['target_box'][of]]
 
 
 @pytest.mark.parametrize('dtype, tolerance', TYPES)
 @pytest.mark.parametrize('detach, name', [(True, 'fixed'), (False, 'free')])
 def test_mask_loss(training, detach, name, dtype, tolerance):
-    case, variables, fixed = mask_case(training)
-    loss = overlapping(case, QueryMaskLoss(detach_beta=detach))
+    case = load(training, 'mask_loss')
+    loss, variables, fixed = mask_loss_of(case, QueryMaskLoss(detach_beta=detach))
     value, (of_boxes, of_queries) = learn(loss, variables, *fixed, dtype=dtype)
     close(value, case['loss'], tolerance)
-    close(of_queries[0], case[f'grad_query_beta_{name}'], max(tolerance, 1e-7))
-    close(of_boxes[0], case['grad_dense'].reshape(80, 4), max(tolerance, 1e-7))
+    close(of_queries, case[f'grad_query_beta_{name}'], max(tolerance, 1e-7))
+    close(of_boxes, case['grad_dense'], max(tolerance, 1e-7))
 
 
 def test_mask_loss_with_the_overlap_of_the_official_code(training):
-    case, variables, fixed = mask_case(training)
-    value, _ = learn(overlapping(case, QueryMaskLoss('giou')), variables, *fixed)
+    case = load(training, 'mask_loss')
+    loss, variables, fixed = mask_loss_of(case, QueryMaskLoss('giou'))
+    value, _ = learn(loss, variables, *fixed)
     close(value, case['loss_code_giou'], 1e-5)
-    found = pairwise_overlap(nd, put(case['query'][None]), put(case['dense'].reshape(1, 80, 4)))
-    close(found.asnumpy()[0], case['iou_map'].reshape(4, 80), 1e-5)
+    beta = overlaps(nd, put(case['query']), put(case['target_box'][case['target_of_query']]))
+    close(beta.asnumpy(), case['beta'], 1e-5)
 
 
 @pytest.mark.parametrize('hybridize', [False, True])
 def test_mask_loss_by_hand_and_queries_that_do_not_count(hand, hybridize):
     case = hand['mask_loss']
-    boxes, pixels = put(np.reshape(case['dense'], (1, 4, 4))), put([[0, 0, -1, -1]])
+    boxes, pixels = put(case['dense']).transpose((2, 0, 1)), put([0, 0, -1, -1])
     loss = QueryMaskLoss()
     loss.hybridize(hybridize)
-    queries = nd.tile(put([case['query']]), (1, 3, 1))
-    objects = nd.tile(put([case['target_box']]), (1, 3, 1))
-    for which in ([0, -1, -1], [-1, 5, 0], [0, 0, 0]):   # object 5 has no pixel on the grid
-        found = loss(boxes, queries, put([which]), objects, pixels)
-        assert found.asscalar() == pytest.approx(case['loss'])
-    assert loss(boxes, queries, put([[-1, -1, 5]]), objects, pixels).asscalar() == 0
-    assert loss(boxes * 0, queries * 0, put([[0, 0, 0]]), objects * 0, pixels).asscalar() == 0
+    queries, objects = (nd.tile(put(case[key]), (3, 1)) for key in ('query', 'target_box'))
+    for which in ([0, -1, -1], [-1, 5, 0], [0, 0, 0], [-1, 5, -1]):   # 5 has no pixel on the grid
+        losses, counted = (x.asnumpy() for x in loss(boxes, queries, put(which), objects, pixels))
+        assert (counted == (np.array(which) == 0)).all()
+        np.testing.assert_allclose(losses, case['loss'] * counted, rtol=1e-6)
+
+
+def test_boxes_without_area_among_the_queries():
+    boxes = np.zeros((4, 2, 2))
+    value, gradients = learn(
+        lambda b, q: QueryMaskLoss(detach_beta=False)(b, q, put([0]), put([[1, 1, 1, 1]]),
+                                                      put([0, 0, -1, -1]))[0],
+        [boxes, np.zeros((1, 4))])
+    assert value == 0 and all(np.isfinite(g).all() for g in gradients)
