@@ -1,4 +1,6 @@
-"""Generators of the toy problems of AdaptIS (section 6); needs NumPy and OpenCV alone.
+"""Generators of the toy problems of AdaptIS (section 6), and of street scenes.
+
+Needs NumPy and OpenCV alone.
 
 ``render`` makes one picture in memory, ``generate`` writes a data set,
 ``degrade`` is the blur and noise of ToyV1's test pictures.

@@ -1,4 +1,4 @@
-"""A picture that shows the authors' samples above generated ones."""
+"""Pictures that show what is generated: beside the authors' samples, or beside its labels."""
 from __future__ import annotations
 
 import os
@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 
 from toy_data.degrade import REAL_BLUR, REAL_NOISE, degrade_by
+from toy_data.files import encode_png, write_file
 from toy_data.settings import ToySettings, render
 from toy_data.stream import Stream
-from toy_data.writer import encode_png, write_file
+from toy_data.street import CATEGORIES, FIRST_OBJECT
 
 CROP = 128    # pixels of the authors' 256x256 pictures that are shown
 SCALE = 2
@@ -44,9 +45,37 @@ def contact_sheet(samples: PathLike) -> np.ndarray:
     return np.hstack([_column(title, real, made) for title, real, made in columns])
 
 
+def street_sheet(rows: int = 4, columns: int = 2) -> np.ndarray:
+    """Street scenes, each with its panoptic labels at the right; uint8 (H, W, 3), RGB.
+
+    Stuff has the colour of its class, an object that of its class changed by its number; void is
+    black and a crowd white.
+    """
+    settings = ToySettings.default('street')
+    cells = [np.hstack([image, color_street(ids)]) for image, ids in (
+        render(settings, 'train', i) for i in range(rows * columns))]
+    cells = [np.pad(cell, ((0, _GAP), (0, _GAP), (0, 0)), constant_values=255) for cell in cells]
+    return np.vstack([np.hstack(cells[i:i + columns]) for i in range(0, len(cells), columns)])
+
+
+def color_street(ids: np.ndarray) -> np.ndarray:
+    """Ids of a street scene (H, W) as colours, uint8 (H, W, 3)."""
+    colors = np.zeros((*ids.shape, 3), np.int32)
+    for category in CATEGORIES:
+        colors[ids == category.id] = 255 if category.isthing else category.color
+        for number in np.unique(ids[ids // FIRST_OBJECT == category.id]):
+            change = np.array([number * 53 % 120, number * 97 % 120, number * 29 % 120])
+            colors[ids == number] = (category.color + change) % 256
+    return colors.astype(np.uint8)
+
+
 def write_contact_sheet(path: PathLike, samples: PathLike) -> None:
     """Write :func:`contact_sheet` as a small PNG; ValueError if that cannot be done."""
-    sheet = contact_sheet(samples)
+    write_sheet(path, contact_sheet(samples))
+
+
+def write_sheet(path: PathLike, sheet: np.ndarray) -> None:
+    """Write a picture as a small PNG; ValueError if that cannot be done."""
     # Two bits fewer, which nobody sees, make the file a third smaller.
     rounded = np.where(sheet > 251, 255, sheet & 0xFC | 2).astype(np.uint8)
     write_file(Path(path), encode_png(rounded, level=9))

@@ -6,25 +6,30 @@ from typing import Dict, Tuple
 
 import numpy as np
 
-from toy_data.degrade import degrade
+from toy_data.degrade import degrade, degrade_by
 from toy_data.layer import MIN_VISIBLE
 from toy_data.stream import Stream
+from toy_data.street import FIRST_OBJECT, render_street
 from toy_data.v1 import render_v1
 from toy_data.v2 import render_v2
 
 SPLITS = ('train', 'val', 'test')
 MAX_IDS = 65535          # what 16 bits hold beside 0
+MAX_STREET_OBJECTS = FIRST_OBJECT - 4   # a crowd, a bush and void are numbered with them
 MAX_PIXELS = 100_000_000
-REVISION = {'v1': 1, 'v2': 1}   # raised whenever the same seed gives other pictures
+REVISION = {'v1': 1, 'v2': 1, 'street': 1}   # raised whenever the same seed gives other pictures
 DEFAULTS: Dict[str, Dict] = {
     'v1': {'height': 96, 'width': 96, 'min_objects': 8, 'max_objects': 22},
     'v2': {'height': 128, 'width': 128, 'min_objects': 12, 'max_objects': 52},
+    'street': {'height': 128, 'width': 256, 'min_objects': 6, 'max_objects': 18},
 }
 COUNTS: Dict[str, Dict[str, int]] = {
     'v1': {'train': 10_000, 'test': 2_000},
     'v2': {'train': 25_000, 'val': 1_000, 'test': 1_000},
+    'street': {'train': 4_000, 'val': 500},
 }
-_RENDER = {'v1': render_v1, 'v2': render_v2}
+_RENDER = {'v1': render_v1, 'v2': render_v2, 'street': render_street}
+_STREET_BLUR, _STREET_NOISE = (6, 12), (16 * 4, 16 * 12)   # sixteenths of a pixel, of a level
 
 
 @dataclass(frozen=True)
@@ -33,9 +38,10 @@ class ToySettings:
 
     Attributes
     ----------
-    version : 'v1' or 'v2'
+    version : 'v1', 'v2' or 'street'
     height, width : pixels
-    min_objects, max_objects : the number of objects is uniform between them
+    min_objects, max_objects : the number of objects is uniform between them; a street scene has
+        fewer where there is no room for all
     seed : >= 0
     """
 
@@ -66,6 +72,9 @@ class ToySettings:
         if self.max_objects > MAX_IDS:
             raise ValueError(f'{self.max_objects} objects do not fit into 16-bit ids: '
                              f'ask for at most {MAX_IDS}.')
+        if self.version == 'street' and self.max_objects > MAX_STREET_OBJECTS:
+            raise ValueError(f'{self.max_objects} objects are more than the ids of a street scene '
+                             f'can count: ask for at most {MAX_STREET_OBJECTS}.')
         if self.seed < 0:
             raise ValueError(f'The seed {self.seed} is negative: give 0 or more.')
 
@@ -82,12 +91,13 @@ class ToySettings:
 def render(settings: ToySettings, split: str, index: int) -> Tuple[np.ndarray, np.ndarray]:
     """Picture ``index`` of ``split``; depends on nothing but the three arguments.
 
-    Validation and test pictures of V1 are blurred and noisy, all others are clean.
+    Validation and test pictures of V1 are blurred and noisy, those of V2 and the training ones of
+    V1 are clean, and street scenes are all a little blurred and noisy.
 
     Returns
     -------
     image : uint8 (height, width, 3), RGB
-    ids : uint16 (height, width), 0 = none
+    ids : uint16 (height, width), 0 = none; for street scenes see ``street.render_street``
 
     Raises
     ------
@@ -102,4 +112,7 @@ def render(settings: ToySettings, split: str, index: int) -> Tuple[np.ndarray, n
     image, ids = _RENDER[settings.version](stream, settings.height, settings.width, count)
     if settings.version == 'v1' and split != 'train':
         image = degrade(image, stream)
+    elif settings.version == 'street':
+        blur, noise = stream.between(*_STREET_BLUR), stream.between(*_STREET_NOISE)
+        image = degrade_by(image, stream, blur, noise)
     return image, ids

@@ -1,7 +1,6 @@
 """Writes toy data sets to disk: in parallel, resumable, never half a file."""
 from __future__ import annotations
 
-import contextlib
 import json
 import multiprocessing
 import os
@@ -10,11 +9,10 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
-from typing import Callable, Dict, Iterable, Iterator, Mapping, Optional, Union
+from typing import Any, Callable, Dict, Iterable, Iterator, Mapping, Optional, Tuple, Union
 
-import cv2
-import numpy as np
-
+from toy_data.files import write_file
+from toy_data.layouts import LAYOUTS
 from toy_data.settings import ToySettings, render
 
 PathLike = Union[str, 'os.PathLike[str]']
@@ -25,21 +23,22 @@ _CHUNK = 16
 
 
 def generate(settings: ToySettings, folder: PathLike, counts: Mapping[str, int], workers: int = 1,
-             progress: Optional[Progress] = None) -> int:
-    """Write ``counts[split]`` images of every split below ``folder``.
+             progress: Optional[Progress] = None, layout: Optional[str] = None) -> int:
+    """Write ``counts[split]`` images of every split below ``folder``, the settings in ``toy.json``.
 
-    The layout is that of the authors: ``<split>/NNNNN_rgb.png`` and
-    ``<split>/NNNNN_im.png`` (16-bit ids, 0 = none), with the settings in
-    ``toy.json``.  Complete images that are there already are kept, so an
-    interrupted call is resumed by repeating it, and more images are added by
-    asking for more.  With several ``workers``, processes are started by
-    ``spawn``: a script that calls this needs the usual
-    ``if __name__ == '__main__'``.
+    The layout of V1 and V2 is that of the authors: ``<split>/NNNNN_rgb.png`` and
+    ``<split>/NNNNN_im.png`` (16-bit ids, 0 = none); street scenes are written as COCO panoptic
+    data of one's own or in Cityscapes' folders (see ``layouts``).  Complete images that are there
+    already are kept, so an interrupted call is resumed by repeating it, and more images are added
+    by asking for more.  With several ``workers``, processes are started by ``spawn``: a script
+    that calls this needs the usual ``if __name__ == '__main__'``.
 
     Parameters
     ----------
     progress
         Called as ``progress(split, done, total)`` now and then.
+    layout
+        One of ``layouts_of(settings.version)``, by default the first.
 
     Returns the number of images written (not those kept).
 
@@ -50,55 +49,35 @@ def generate(settings: ToySettings, folder: PathLike, counts: Mapping[str, int],
         full, the objects do not fit, or one of the processes was killed.
     """
     folder = Path(folder)
+    layout = choose_layout(settings.version, layout)
     for split, count in counts.items():
         if count < 1:
             raise ValueError(f'{count} images of the split {split!r} were asked for: '
                              'give at least 1.')
-    _claim(folder, settings, counts)
-    return sum(_generate_split(settings, folder / split, count, workers, progress)
+    _claim(folder, {**settings.as_dict(), 'layout': layout}, counts)
+    return sum(_generate_split(settings, folder, split, layout, count, workers, progress)
                for split, count in counts.items())
 
 
-def image_path(folder: Path, index: int) -> Path:
-    """Where image ``index`` of a split's folder lies."""
-    return folder / f'{index:05d}_rgb.png'
+def layouts_of(version: str) -> Tuple[str, ...]:
+    """In which layouts a data set can be written, the usual one first."""
+    return ('coco', 'cityscapes') if version == 'street' else ('toy',)
 
 
-def ids_path(folder: Path, index: int) -> Path:
-    """Where the 16-bit ids of image ``index`` lie."""
-    return folder / f'{index:05d}_im.png'
+def choose_layout(version: str, layout: Optional[str] = None) -> str:
+    """``layout``, or the usual one; ValueError if the data set is not written so."""
+    known = layouts_of(version)
+    if layout not in (None, *known):
+        raise ValueError(f'{version} is not written in the layout {layout!r}, but in '
+                         f'{" or ".join(known)}.')
+    return layout or known[0]
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Write a whole file or nothing; ValueError if it cannot be written."""
-    temporary = path.with_name(f'.{path.name}.part')
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise ValueError(f'{path} cannot be written: {error.strerror or error}.') from error
-
-
-def encode_png(image: np.ndarray, level: Optional[int] = None) -> bytes:
-    """PNG bytes of an RGB (H, W, 3) image or a mask (H, W); ``level`` 0 .. 9, None = fast."""
-    if image.ndim == 3:
-        image = np.ascontiguousarray(image[:, :, ::-1])
-    options = [] if level is None else [cv2.IMWRITE_PNG_COMPRESSION, level]
-    done, data = cv2.imencode('.png', image, options)
-    if not done:
-        raise ValueError(f'An image of shape {image.shape} could not be encoded as PNG.')
-    return data.tobytes()
-
-
-def _claim(folder: Path, settings: ToySettings, counts: Mapping[str, int]) -> None:
+def _claim(folder: Path, wanted: Mapping[str, Any], counts: Mapping[str, int]) -> None:
     """Refuse a folder that holds anything else, then write or extend its manifest."""
     known = _read_manifest(folder)
-    wanted = settings.as_dict()
     splits: Dict[str, int] = {}
-    if known is not None and any(folder.glob('*/*.png')):
+    if known is not None and next(folder.rglob('*.png'), None):
         _refuse_other(folder, known['settings'], wanted)
         splits = known['splits']
     splits = {**splits, **{s: max(n, splits.get(s, 0)) for s, n in counts.items()}}
@@ -108,6 +87,7 @@ def _claim(folder: Path, settings: ToySettings, counts: Mapping[str, int]) -> No
 
 
 def _refuse_other(folder: Path, known: Mapping, wanted: Mapping) -> None:
+    known = {'layout': 'toy', **known}   # which older manifests do not mention
     for key, value in wanted.items():
         if known.get(key) != value:
             raise ValueError(f'{folder} was generated with {key} = {known.get(key)}, not {value}: '
@@ -137,17 +117,20 @@ def _read_manifest(folder: Path) -> Optional[Dict]:
     return None
 
 
-def _generate_split(settings: ToySettings, folder: Path, count: int, workers: int,
-                    progress: Optional[Progress]) -> int:
+def _generate_split(settings: ToySettings, folder: Path, split: str, layout: str, count: int,
+                    workers: int, progress: Optional[Progress]) -> int:
+    paths, finish = LAYOUTS[layout].paths, LAYOUTS[layout].finish
     missing = [i for i in range(count)
-               if not (_complete(image_path(folder, i)) and _complete(ids_path(folder, i)))]
+               if not all(_complete(folder / path) for path in paths(split, i))]
     done = count - len(missing)
     if progress is not None:
-        progress(folder.name, done, count)
-    for _ in _run(partial(_write_one, settings, folder), missing, workers):
+        progress(split, done, count)
+    for _ in _run(partial(_write_one, settings, folder, split, layout), missing, workers):
         done += 1
         if progress is not None:
-            progress(folder.name, done, count)
+            progress(split, done, count)
+    if finish is not None:
+        finish(folder, split, count)
     return len(missing)
 
 
@@ -174,10 +157,10 @@ def _leave_interrupts_to_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _write_one(settings: ToySettings, folder: Path, index: int) -> int:
-    image, ids = render(settings, folder.name, index)
-    write_file(image_path(folder, index), encode_png(image))
-    write_file(ids_path(folder, index), encode_png(ids))
+def _write_one(settings: ToySettings, folder: Path, split: str, layout: str, index: int) -> int:
+    paths, encode, _ = LAYOUTS[layout]
+    for path, data in zip(paths(split, index), encode(*render(settings, split, index))):
+        write_file(folder / path, data)
     return index
 
 

@@ -14,9 +14,9 @@ from adaptis.evaluation.coco import InstanceAnnotationsWriter, PanopticWriter
 from adaptis.evaluation.segments import sample_truth
 from adaptis.types import TOY_TAXONOMY
 from toy_data import COUNTS, DEFAULTS, SPLITS, ToySettings, generate
-from toy_data.contact_sheet import write_contact_sheet
+from toy_data.contact_sheet import street_sheet, write_contact_sheet, write_sheet
 
-HELP = 'Generate ToyV1 or ToyV2 (section 6 of the paper).'
+HELP = 'Generate ToyV1 or ToyV2 (section 6 of the paper), or street scenes.'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,16 +29,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='images, one number for all splits or one for each '
                              '(default: as in the paper)')
     parser.add_argument('--size', nargs='+', type=int, metavar='PIXELS',
-                        help='side, or height and width (default: 96 for v1, 128 for v2)')
+                        help='side, or height and width (default: 96 for v1, 128 for v2, 128 256 '
+                             'for street)')
     parser.add_argument('--objects', nargs=2, type=int, metavar=('MIN', 'MAX'),
-                        help='objects in an image (default: 8 22 for v1, 12 52 for v2)')
+                        help='objects in an image (default: 8 22 for v1, 12 52 for v2, 6 18 for '
+                             'street)')
     parser.add_argument('--seed', type=int, default=0, help='default: 0')
     parser.add_argument('--workers', type=int, default=os.cpu_count() or 1,
                         help='processes; the images do not depend on it (default: one per core)')
     parser.add_argument('--coco', action='store_true',
-                        help='also write COCO panoptic and COCO instances annotations')
+                        help='of v1 and v2: also write COCO panoptic and instances annotations')
+    parser.add_argument('--layout', choices=('coco', 'cityscapes'),
+                        help='of street: COCO panoptic format or the folders of Cityscapes '
+                             '(default: coco)')
     parser.add_argument('--contact-sheet', type=Path, metavar='PNG',
-                        help='write a picture of real beside generated samples instead')
+                        help='write a picture of real beside generated samples instead; of street: '
+                             'of scenes beside their labels')
     parser.add_argument('--beside', type=Path, metavar='DIR',
                         help='folder with the real samples for --contact-sheet')
 
@@ -53,11 +59,10 @@ def run(args: argparse.Namespace) -> int:
     """
     if (args.contact_sheet is None) == (args.out is None):
         raise AdaptisError('Give a folder with --out, or a picture with --contact-sheet.')
-    if (args.contact_sheet is None) != (args.beside is None):
-        raise AdaptisError('--contact-sheet and --beside (the real samples) go together.')
+    _check_options(args)
     try:
         if args.contact_sheet is not None:
-            write_contact_sheet(args.contact_sheet, args.beside)
+            _write_sheet(args)
             return 0
         counts = _counts(args.version, args.split, args.count)
         _generate(args, counts)
@@ -91,6 +96,25 @@ def write_coco(folder: Path, split: str) -> None:
             instances.add(int(name), name + IMAGE_SUFFIX, truth)
 
 
+def _check_options(args: argparse.Namespace) -> None:
+    street = args.version == 'street'
+    if street and (args.beside is not None or args.coco):
+        raise AdaptisError('Street scenes have no real samples for --beside, and are written in '
+                           'COCO panoptic format without --coco.')
+    if not street and args.layout is not None:
+        raise AdaptisError('--layout is for street scenes: v1 and v2 have the layout of their '
+                           'authors.')
+    if not street and (args.contact_sheet is None) != (args.beside is None):
+        raise AdaptisError('--contact-sheet and --beside (the real samples) go together.')
+
+
+def _write_sheet(args: argparse.Namespace) -> None:
+    if args.version == 'street':
+        write_sheet(args.contact_sheet, street_sheet())
+    else:
+        write_contact_sheet(args.contact_sheet, args.beside)
+
+
 def _generate(args: argparse.Namespace, counts: Dict[str, int]) -> None:
     if args.workers < 1:
         raise AdaptisError(f'--workers {args.workers} makes no sense: give at least 1.')
@@ -105,7 +129,7 @@ def _generate(args: argparse.Namespace, counts: Dict[str, int]) -> None:
             bars[split].close()
 
     try:
-        generate(settings, args.out, counts, args.workers, show)
+        generate(settings, args.out, counts, args.workers, show, args.layout)
     finally:
         for bar in bars.values():
             bar.close()

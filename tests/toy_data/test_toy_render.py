@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from toy_data import DEFAULTS, ToySettings, render
+from toy_data import ToySettings, render
 from toy_data.layer import MIN_VISIBLE
 
-VERSIONS = tuple(DEFAULTS)
+VERSIONS = ('v1', 'v2')   # street scenes have tests of their own
 # CRC-32 of image and ids; they change only together with settings.REVISION.
 CASES = {
     ('v1', 'train', 0, ()): (3186138777, 4121723529),

@@ -1,0 +1,184 @@
+"""Street scenes: a toy panoptic problem, with labels and ids as Cityscapes has them.
+
+Five classes of stuff and three of things of different shape (boxy cars, elongated persons, round
+bicycles).  Objects stand on the ground, are smaller the nearer they are to the horizon, and are
+drawn from far to near, many of them close to the one before, so that they cover each other; some
+bushes stand in front.  Persons far away can form a group that counts as one crowd region, and the
+observer's car and some litter are void.
+"""
+from __future__ import annotations
+
+from typing import Dict, List, NamedTuple, Optional, Tuple
+
+import numpy as np
+
+from toy_data.layer import MIN_VISIBLE, IdLayer, Window
+from toy_data.scenery import HEDGE, VOID_COLOR, Ground, bush, draw_ground, jitter
+from toy_data.stream import Stream
+from toy_data.vehicles import BODIES, Body, Pose, paint
+
+FIRST_OBJECT = 1000        # id = label * 1000 + number; a crowd has its label for an id
+BUSH, EGO, LITTER = 21, 1, 4
+PERSON, CAR, BICYCLE = 24, 26, 33
+SHARES = (PERSON,) * 4 + (CAR,) * 4 + (BICYCLE,) * 2
+NEAR, FAR = 100, 24        # percent of the way from the horizon to the bottom at which things stand
+TWINS = 45                 # percent of the objects that are placed beside the one before
+MIN_SHARE = 20             # percent of every object that stay visible
+CROWDS, LITTERS, EGOS = 35, 40, 50   # percent of the pictures
+TRIES = 12
+
+
+class Category(NamedTuple):
+    """A class of the data set: COCO's fields."""
+
+    id: int
+    name: str
+    isthing: bool
+    color: Tuple[int, int, int]
+
+
+CATEGORIES = (
+    Category(7, 'road', False, (128, 64, 128)),
+    Category(8, 'sidewalk', False, (244, 35, 232)),
+    Category(11, 'building', False, (70, 70, 70)),
+    Category(21, 'vegetation', False, (107, 142, 35)),
+    Category(23, 'sky', False, (70, 130, 180)),
+    Category(24, 'person', True, (220, 20, 60)),
+    Category(26, 'car', True, (0, 0, 142)),
+    Category(33, 'bicycle', True, (119, 11, 32)),
+)
+"""Ids, names and colours are those of Cityscapes."""
+
+
+def render_street(stream: Stream, height: int, width: int, count: int
+                  ) -> Tuple[np.ndarray, np.ndarray]:
+    """One sharp picture of at most ``count`` objects; fewer where there is no room for them.
+
+    Every object keeps ``layer.MIN_VISIBLE`` pixels and ``MIN_SHARE`` percent of its area.
+
+    Returns
+    -------
+    image : uint8 (height, width, 3), RGB
+    ids : uint16 (height, width): the label of stuff and void, ``FIRST_OBJECT`` times the label
+        plus a number for an object, a thing's label alone for a crowd
+    """
+    ground = Ground.draw(stream, height, width)
+    image, stuff = draw_ground(stream, ground, height, width)
+    scene = _Scene(image, stuff, ground, IdLayer(height, width, count + 3, MIN_SHARE), {})
+    if stream.chance(CROWDS):
+        _add_crowd(stream, scene)
+    _add_objects(stream, scene, count)
+    if stream.chance(HEDGE):
+        _add_bush(stream, scene, height, width)
+    if stream.chance(LITTERS):
+        _add_litter(stream, scene, height, width)
+    if stream.chance(EGOS):
+        _add_ego(stream, scene, height, width)
+    return np.clip(image, 0, 255).astype(np.uint8), scene.finish(stream)
+
+
+class _Scene(NamedTuple):
+    """What is painted on; ``labels`` says what the numbers in ``layer`` are: label, is a group."""
+
+    image: np.ndarray
+    stuff: np.ndarray
+    ground: Ground
+    layer: IdLayer
+    labels: Dict[int, Tuple[int, bool]]
+
+    def add(self, window: Window, mask: np.ndarray, label: int, group: bool) -> bool:
+        """Let something cover what is there; False if that would hide an object too much."""
+        if not self.layer.add(window, mask, len(self.labels) + 1):
+            return False
+        self.labels[len(self.labels) + 1] = label, group
+        return True
+
+    def finish(self, stream: Stream) -> np.ndarray:
+        """The final ids; objects are numbered in random order, not by their depth."""
+        table = np.zeros(len(self.labels) + 1, np.uint16)
+        order = stream.shuffled(len(self.labels))
+        for number, (label, group) in self.labels.items():
+            table[number] = label if group else label * FIRST_OBJECT + order[number - 1]
+        return np.where(self.layer.ids > 0, table[self.layer.ids], self.stuff).astype(np.uint16)
+
+
+def _add_objects(stream: Stream, scene: _Scene, count: int) -> None:
+    depths = sorted(min(stream.between(FAR, NEAR), stream.between(FAR, NEAR))
+                    for _ in range(count))
+    before = None
+    for depth in depths:
+        for _ in range(TRIES):
+            pose = _draw_pose(stream, scene.ground, depth, before)
+            window, layers = paint(BODIES[pose.label], pose, scene.stuff.shape, stream)
+            mask = np.any([part for part, _ in layers], axis=0)
+            if mask.size and scene.add(window, mask, pose.label, False):
+                _blend(scene.image[window], layers)
+                before = pose
+                break
+
+
+def _draw_pose(stream: Stream, ground: Ground, depth: int, before: Optional[Pose]) -> Pose:
+    twin = before is not None and stream.chance(TWINS)
+    label = before.label if twin else SHARES[stream.below(len(SHARES))]
+    body: Body = BODIES[label]
+    unit = ground.unit(depth)
+    tall = unit * stream.between(*body.height) // 100
+    wide = tall * stream.between(*body.aspect) // 100
+    if twin:
+        x = before.x + stream.bell(-before.wide * 4 // 5, before.wide * 4 // 5)
+    else:
+        x = stream.between(0, 16 * ground.width)
+    return Pose(label, x, ground.bottom(depth), wide, tall)
+
+
+def _add_crowd(stream: Stream, scene: _Scene) -> None:
+    """Some persons far away, which cannot be told apart."""
+    depth = stream.between(FAR - 8, FAR + 6)
+    unit = scene.ground.unit(depth)
+    x = stream.between(0, 16 * scene.ground.width)
+    height, width = scene.stuff.shape
+    covered = np.zeros((height, width), bool)
+    painted: List = []
+    for _ in range(stream.between(4, 8)):
+        tall = unit * stream.between(*BODIES[PERSON].height) // 100
+        pose = Pose(PERSON, x, scene.ground.bottom(depth), tall * 40 // 100, tall)
+        window, layers = paint(BODIES[PERSON], pose, (height, width), stream)
+        covered[window] |= np.any([part for part, _ in layers], axis=0)
+        painted.append((window, layers))
+        x += tall * stream.between(20, 38) // 100
+    if covered.sum() >= MIN_VISIBLE and scene.add((slice(0, height), slice(0, width)), covered,
+                                                  PERSON, True):
+        for window, layers in painted:
+            _blend(scene.image[window], layers)
+
+
+def _add_bush(stream: Stream, scene: _Scene, height: int, width: int) -> None:
+    window, mask, color = bush(stream, height, width)
+    if scene.add(window, mask, BUSH, True):
+        _blend(scene.image[window], [(mask, color)])
+
+
+def _add_litter(stream: Stream, scene: _Scene, height: int, width: int) -> None:
+    side = max(2, height // stream.between(14, 24))
+    top = stream.between(height * 6 // 10, height - side)
+    left = stream.between(0, width - side)
+    window = slice(top, top + side), slice(left, left + 2 * side)
+    mask = np.ones(scene.stuff[window].shape, bool)
+    if scene.add(window, mask, LITTER, True):
+        _blend(scene.image[window], [(mask, jitter(stream, VOID_COLOR, 40))])
+
+
+def _add_ego(stream: Stream, scene: _Scene, height: int, width: int) -> None:
+    """The bonnet of the observer's car."""
+    rows = max(1, height * stream.between(4, 9) // 100)
+    window = slice(height - rows, height), slice(0, width)
+    x = (np.arange(width) + 0.5) * 2 / width - 1
+    y = (np.arange(rows) + 0.5) / rows
+    mask = y[:, None] >= x * x
+    if scene.add(window, mask, EGO, True):
+        _blend(scene.image[window], [(mask, jitter(stream, VOID_COLOR, 20))])
+
+
+def _blend(patch: np.ndarray, layers: List[Tuple[np.ndarray, np.ndarray]]) -> None:
+    for mask, color in layers:
+        patch[mask] = color
