@@ -32,8 +32,10 @@ class Affinity(HybridBlock):
                                f'choose one of {list(ACTIVATIONS)}.')
         with self.name_scope():
             for name in ('phi0', 'phi1'):
+                # What all pixels say is a large sum: begin with about as much as one potential.
                 setattr(self, name, nn.Conv2D(channels, 1, in_channels=channels,
-                                              activation=activation))
+                                              activation=activation,
+                                              weight_initializer=mx.init.Normal(0.001)))
 
     def hybrid_forward(self, F, features, potentials):
         ours, theirs = (phi(features).reshape((0, 0, -1)) for phi in (self.phi0, self.phi1))
