@@ -42,8 +42,9 @@ class DeformableConvNorm(ConvNorm):
         if self._modulated:
             share = F.sigmoid(F.slice_axis(offset, axis=1, begin=2 * taps, end=None))
             values = F.broadcast_mul(values, F.expand_dims(share, axis=1))
-        # What is left is a convolution of the sampled values, tap by tap.
-        x = F.Convolution(values.reshape((0, -3, 0, 0)), weight.reshape((0, -1, 1, 1)),
+        # What is left is a convolution of the sampled values, tap by tap; of a copy of the weight,
+        # as outside of training MXNet would try to bring the shared memory into another order.
+        x = F.Convolution(values.reshape((0, -3, 0, 0)), F.identity(weight.reshape((0, -1, 1, 1))),
                           kernel=(1, 1), num_filter=self._channels, no_bias=True,
                           num_group=self._kwargs['num_group'])
         x = self.norm(x)
