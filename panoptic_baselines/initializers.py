@@ -11,10 +11,10 @@ _XAVIER = mx.init.Xavier('uniform', 'in', 3)
 _MSRA = mx.init.Xavier('gaussian', 'out', 2)
 
 RULES: List[Tuple[str, Any]] = [
-    (r'encoder[.]fpn[.].+|box_head[.]fc\d[.]weight', _XAVIER),
+    (r'encoder[.](fpn|squeeze)[.].+|box_head[.]fc\d[.]weight', _XAVIER),
     (r'encoder[.]rpn[.].+|box_head[.]cls_score[.]weight', mx.init.Normal(0.01)),
     (r'box_head[.]bbox_pred[.]weight|mask_head[.]predictor[.]weight', mx.init.Normal(0.001)),
-    (r'encoder[.]backbone[.].+|encoder[.]semantic_head[.].+|mask_head[.].+', _MSRA),
+    (r'encoder[.](backbone|semantic_head|affinity_head)[.].+|mask_head[.].+', _MSRA),
 ]
 """Name below the network -> initializer of its weights; the first rule that matches counts."""
 

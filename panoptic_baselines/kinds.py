@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 from adaptis.files import PathLike
 from adaptis.systems import load_place
 from adaptis.types import PanopticResult, Taxonomy
-from panoptic_baselines.settings import PRESETS, BaseSettings, get_settings
+from panoptic_baselines.settings import PRESETS, UNIFIED_PRESETS, BaseSettings, get_settings
 
 _PRESET_BY_THINGS = {1: 'toy', 8: 'cityscapes'}
 
@@ -107,3 +107,8 @@ class DetectorKind:
 DETECTOR = DetectorKind('panoptic_baselines.panoptic_fpn_system:PanopticFPNSystem', PRESETS,
                         {'instances': True, 'semantic': True})
 """Panoptic FPN, and either of its branches alone."""
+
+UNIFIED = DetectorKind('panoptic_baselines.unified_system:UnifiedSystem', UNIFIED_PRESETS,
+                       {'masks': True, 'affinity': True, 'potential': 'B', 'deformable': True},
+                       'panoptic_baselines.unified_predictor:UnifiedPredictor')
+"""The unified network, whichever heads it has."""

@@ -8,11 +8,13 @@ from adaptis.errors import AdaptisError
 from adaptis.files import PathLike
 from adaptis.model.zoo import load_network, make_network
 from panoptic_baselines.panoptic_fpn import PanopticFPN
+from panoptic_baselines.unified import Unified
 
 _FAMILIES: Dict[str, Tuple[type, Dict[str, Any]]] = {
     'panoptic_fpn': (PanopticFPN, {}),
     'mask_rcnn': (PanopticFPN, {'semantic': False}),
     'semantic_fpn': (PanopticFPN, {'instances': False}),
+    'unified': (Unified, {}),
 }
 _BACKBONES = {'r18': 'resnet18', 'r34': 'resnet34', 'r50': 'resnet50', 'r101': 'resnet101',
               'r152': 'resnet152', 'x101': 'resnext101_32x8d', 'x152': 'resnext152_32x8d'}
