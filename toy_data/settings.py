@@ -9,13 +9,13 @@ import numpy as np
 from toy_data.degrade import degrade, degrade_by
 from toy_data.layer import MIN_VISIBLE
 from toy_data.stream import Stream
-from toy_data.street import FIRST_OBJECT, render_street
+from toy_data.street import EXTRAS, FIRST_OBJECT, render_street
 from toy_data.v1 import render_v1
 from toy_data.v2 import render_v2
 
 SPLITS = ('train', 'val', 'test')
 MAX_IDS = 65535          # what 16 bits hold beside 0
-MAX_STREET_OBJECTS = FIRST_OBJECT - 4   # a crowd, a bush and void are numbered with them
+MAX_STREET_OBJECTS = FIRST_OBJECT - EXTRAS
 MAX_PIXELS = 100_000_000
 REVISION = {'v1': 1, 'v2': 1, 'street': 1}   # raised whenever the same seed gives other pictures
 DEFAULTS: Dict[str, Dict] = {

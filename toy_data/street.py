@@ -26,6 +26,7 @@ TWINS = 45                 # percent of the objects that are placed beside the o
 MIN_SHARE = 20             # percent of every object that stay visible
 CROWDS, LITTERS, EGOS = 35, 40, 50   # percent of the pictures
 TRIES = 12
+EXTRAS = 4                 # crowd, bush, litter and the observer's car are numbered, too
 
 
 class Category(NamedTuple):
@@ -64,7 +65,7 @@ def render_street(stream: Stream, height: int, width: int, count: int
     """
     ground = Ground.draw(stream, height, width)
     image, stuff = draw_ground(stream, ground, height, width)
-    scene = _Scene(image, stuff, ground, IdLayer(height, width, count + 3, MIN_SHARE), {})
+    scene = _Scene(image, stuff, ground, IdLayer(height, width, count + EXTRAS, MIN_SHARE), {})
     if stream.chance(CROWDS):
         _add_crowd(stream, scene)
     _add_objects(stream, scene, count)

@@ -99,6 +99,12 @@ def test_any_size(height, width):
     assert image.shape == (height, width, 3) and ids.shape == (height, width)
 
 
+def test_what_surrounds_few_objects():
+    settings = ToySettings.default('street', min_objects=1, max_objects=1)
+    for index in range(150):   # one of them has a crowd, a bush, litter and the observer's car
+        assert (np.unique(render(settings, 'train', index)[1]) >= FIRST_OBJECT).sum() <= 1
+
+
 def test_too_many_objects_to_be_counted():
     with pytest.raises(ValueError, match='ask for at most 996'):
         ToySettings.default('street', height=512, width=512, max_objects=997)
