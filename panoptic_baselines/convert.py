@@ -6,29 +6,29 @@ business of ``panoptic_baselines.checkpoints``, which runs nothing that they hol
 """
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
 
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike
 from panoptic_baselines.checkpoints import Arrays, read_checkpoint
+from panoptic_baselines.convert_condinst import CONDINST, DLA_CLASSIFIER
+from panoptic_baselines.official_names import (
+    BACKBONE,
+    FPN,
+    NORM,
+    RESNET,
+    Family,
+    Rules,
+    backbone_name,
+    below,
+    rename,
+)
 
 SUFFIXES = ('.pkl', '.pth', '.pt')
-BACKBONE = 'backbone'
 
-Rules = Sequence[Tuple[str, str]]
-
-_NORM: Rules = [
-    (r'(.*[.]norm)[.]weight', r'\1.gamma'),
-    (r'(.*[.]norm)[.]bias', r'\1.beta'),
-    (r'(.*)', r'\1'),
-]
-_RESNET: Rules = [(r'backbone[.]bottom_up[.]((stem|res[2-5])[.].+)', r'encoder.backbone.\1')]
-_FPN: Rules = [(r'backbone[.]fpn_((lateral|output)[2-5][.].+)', r'encoder.fpn.\1')]
 _RCNN: Rules = [
     (r'proposal_generator[.]rpn_head[.]((conv|objectness_logits|anchor_deltas)[.].+)',
      r'encoder.rpn.\1'),
@@ -52,19 +52,10 @@ _CAFFE2_FIELDS = {
     'bn_riv': 'norm.running_var', 'bn_running_var': 'norm.running_var'}
 
 
-def rename(name: str, rules: Rules) -> Optional[str]:
-    """What the first rule that matches the whole name makes of it, or None."""
-    for pattern, template in rules:
-        match = re.fullmatch(pattern, name)
-        if match:
-            return match.expand(template)
-    return None
-
-
 def detectron2_name(official: str) -> Optional[str]:
     """Our name of a parameter of Panoptic FPN or Mask R-CNN in detectron2, or None."""
-    ours = rename(official, [*_RESNET, *_FPN, *_RCNN])
-    return ours and rename(ours, _NORM)
+    ours = rename(official, [*RESNET, *FPN, *_RCNN])
+    return ours and rename(ours, NORM)
 
 
 def caffe2_name(official: str) -> Optional[str]:
@@ -74,29 +65,6 @@ def caffe2_name(official: str) -> Optional[str]:
         return None
     layer, _, field = ours.rpartition('.')
     return f'{layer}.{_CAFFE2_FIELDS[field]}' if field in _CAFFE2_FIELDS else None
-
-
-@dataclass(frozen=True)
-class Family:
-    """Checkpoints of one origin.
-
-    Attributes
-    ----------
-    title : what messages call it
-    name : official name -> our name or None
-    needs : a parameter of ours without which a file is of another family
-    options : our arrays -> the network's name and constructor arguments
-    """
-
-    title: str
-    name: Callable[[str], Optional[str]]
-    needs: Tuple[str, ...]
-    options: Callable[[Mapping[str, np.ndarray]], Dict[str, Any]]
-
-    def map(self, names: Sequence[str]) -> Dict[str, str]:
-        """``{official name: our name}`` of those that have one."""
-        mapped = {name: self.name(name) for name in names}
-        return {name: ours for name, ours in mapped.items() if ours is not None}
 
 
 def convert(source: PathLike, target: PathLike, num_stuff: Optional[int] = None
@@ -110,8 +78,8 @@ def convert(source: PathLike, target: PathLike, num_stuff: Optional[int] = None
     parameters, or if ``num_stuff`` contradicts it.
     """
     arrays = read_checkpoint(source)
-    family, mapped = _recognise(arrays, source)
-    ours = {name: arrays[official] for official, name in mapped.items()}
+    family = _recognise(FAMILIES, arrays, source)
+    mapped, ours = family.map(list(arrays)), family.arrays(arrays)
     if len(ours) < len(mapped):
         raise AdaptisError(f'{source} holds two parameters for one place of the network.')
     try:
@@ -128,28 +96,31 @@ def convert(source: PathLike, target: PathLike, num_stuff: Optional[int] = None
 
 
 def load_backbone(net: Any, path: PathLike) -> None:
-    """Start an initialised network's ResNet from ImageNet weights, all of it or nothing.
+    """Start an initialised network's backbone from ImageNet weights, all of it or nothing.
 
     ``path`` : a backbone that ``convert`` wrote, or the official file itself.
 
-    Raises AdaptisError if it is neither or of another ResNet.
+    What a classifier lacks, the offsets of deformable convolutions, stays as it is.  Raises
+    AdaptisError if the file is neither or of another backbone.
     """
     from adaptis.model.zoo import read_arrays, set_parameters
     backbone = net.encoder.backbone
     if Path(path).suffix not in SUFFIXES:
-        set_parameters(backbone, read_arrays(path), path)
-        return
-    arrays = read_checkpoint(path)
-    mapped = _CLASSIFIER.map(list(arrays))
-    set_parameters(backbone, _nd({ours: arrays[name] for name, ours in mapped.items()}), path)
+        arrays = read_arrays(path)
+    else:
+        official = read_checkpoint(path)
+        arrays = _nd(_recognise(_CLASSIFIERS, official, path).arrays(official))
+    for name, parameter in backbone._collect_params_with_prefix().items():
+        if '.offset.' in name:
+            arrays.setdefault(name, parameter.data(parameter.list_ctx()[0]))
+    set_parameters(backbone, arrays, path)
 
 
-def _recognise(arrays: Arrays, source: PathLike) -> Tuple[Family, Dict[str, str]]:
-    for family in FAMILIES:
-        mapped = family.map(list(arrays))
-        if set(family.needs) & set(mapped.values()):
-            return family, mapped
-    titles = ' or '.join(family.title for family in FAMILIES)
+def _recognise(families: Sequence[Family], arrays: Arrays, source: PathLike) -> Family:
+    for family in families:
+        if set(family.needs) & set(family.map(list(arrays)).values()):
+            return family
+    titles = ' or '.join(family.title for family in families)
     raise AdaptisError(f'{source} is no checkpoint of {titles}: none of its {len(arrays)} '
                        f'parameters, for instance {ascii(next(iter(arrays))[:80])}, has a name of '
                        'theirs.')
@@ -159,9 +130,9 @@ def _write(ours: Arrays, options: Dict[str, Any], source: Path, target: Path) ->
     from adaptis.model.zoo import save_model, set_parameters
     from panoptic_baselines.zoo import get_model
     info = {'converted_from': source.name}
-    if options['name'] == BACKBONE:
-        from panoptic_baselines.layers.resnet import ResNet, get_recipe
-        net = ResNet(get_recipe(options['backbone']))
+    if options['name'] == 'backbone':
+        from panoptic_baselines.layers.backbones import make_backbone
+        net = make_backbone(options['backbone'])
         net.description = options
     else:
         net = get_model(**options)
@@ -180,11 +151,9 @@ def _network(arrays: Mapping[str, np.ndarray]) -> Dict[str, Any]:
     instances = 'box_head.cls_score.weight' in arrays
     semantic = 'encoder.semantic_head.predictor.weight' in arrays
     alone = 'mask_rcnn' if instances else 'semantic_fpn'
-    prefix = 'encoder.backbone.'
     options = {'name': 'panoptic_fpn' if instances and semantic else alone,
                'fpn_channels': len(arrays['encoder.fpn.output2.bias']),
-               'backbone': _backbone({n[len(prefix):]: a for n, a in arrays.items()
-                                      if n.startswith(prefix)})}
+               'backbone': backbone_name(below(arrays, BACKBONE))}
     if instances:
         options['num_things'] = len(arrays['box_head.cls_score.bias']) - 1
         options['box_channels'] = len(arrays['box_head.fc1.bias'])
@@ -198,24 +167,14 @@ def _network(arrays: Mapping[str, np.ndarray]) -> Dict[str, Any]:
     return options
 
 
-def _backbone(arrays: Mapping[str, np.ndarray]) -> str:
-    """The name of a ResNet by its blocks and the width of its groups; KeyError if it has none."""
-    from panoptic_baselines.layers.resnet import RECIPES
-    blocks = tuple(len({n.split('.')[1] for n in arrays if n.startswith(f'res{stage}.')})
-                   for stage in range(2, 6))
-    channels, width = arrays['res2.0.conv2.weight'].shape[:2]
-    for name, recipe in RECIPES.items():
-        if (blocks == recipe.blocks and recipe.bottleneck == ('res2.0.conv3.weight' in arrays)
-                and (channels, width) == (recipe.groups * recipe.width, recipe.width)):
-            return name
-    raise AdaptisError(f'There is no backbone here with {blocks} blocks and groups of {width} '
-                       'channels.')
-
-
-_CLASSIFIER = Family('an ImageNet classifier of Caffe2', caffe2_name, ('stem.conv1.weight',),
-                     lambda arrays: {'name': BACKBONE, 'backbone': _backbone(arrays)})
+_CLASSIFIERS: List[Family] = [
+    Family('an ImageNet classifier of Caffe2', caffe2_name, ('stem.conv1.weight',),
+           lambda arrays: {'name': 'backbone', 'backbone': backbone_name(arrays)}),
+    DLA_CLASSIFIER,
+]
 FAMILIES: List[Family] = [
     Family('Panoptic FPN or Mask R-CNN (detectron2)', detectron2_name,
            ('box_head.cls_score.weight', 'encoder.semantic_head.predictor.weight'), _network),
-    _CLASSIFIER,
+    CONDINST,
+    *_CLASSIFIERS,
 ]
