@@ -57,14 +57,18 @@ class DetectorKind:
         return get_model(name, **options)
 
     def build(self, options: Mapping[str, Any], contexts: Sequence[Any]) -> Any:
-        """See ``Kind``; ``pretrained_base`` is the file of a backbone."""
+        """See ``Kind``; ``pretrained_base`` is the file of a backbone, ``pretrained`` that of a
+        whole network, perhaps of other classes."""
         from panoptic_baselines.convert import load_backbone
+        from panoptic_baselines.zoo import load_trained
         options = dict(options)
-        backbone = options.pop('pretrained_base', None)
+        backbone, whole = options.pop('pretrained_base', None), options.pop('pretrained', None)
         net = self.get_model(**options)
         net.initialize(ctx=contexts)
         if backbone:
             load_backbone(net, backbone)
+        if whole:
+            load_trained(net, whole)
         return net
 
     def system_options(self) -> List[str]:

@@ -6,7 +6,7 @@ from typing import Any, Dict, Tuple
 
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike
-from adaptis.model.zoo import load_network, make_network
+from adaptis.model.zoo import load_network, make_network, read_arrays, set_parameters
 from panoptic_baselines.panoptic_fpn import PanopticFPN
 from panoptic_baselines.unified import Unified
 
@@ -51,3 +51,24 @@ def load_model(path: PathLike, ctx: Any = None) -> Any:
     Raises AdaptisError for a file that is missing, cut short, or of another network.
     """
     return load_network(get_model, Path(path), ctx)
+
+
+def load_trained(net: Any, path: PathLike) -> None:
+    """Start an initialised network from a trained one whose classes may be others.
+
+    Layers that have an output for every class stay as they are if their number differs; the file
+    may hold more than the network has.
+
+    Raises AdaptisError, and changes nothing, if it is another network's in any other way.
+    """
+    things, stuff = net.num_things, net.num_stuff
+    outputs = {things, things + 1, 4 * things, stuff, stuff + 1, things + stuff}
+    arrays, start = read_arrays(path), {}
+    for name, parameter in net._collect_params_with_prefix().items():
+        there, here = arrays.get(name), parameter.shape
+        if there is not None and there.shape != here and there.shape[1:] == here[1:] \
+                and here[0] in outputs:
+            there = parameter.data(parameter.list_ctx()[0])
+        if there is not None:
+            start[name] = there
+    set_parameters(net, start, path)

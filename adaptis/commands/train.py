@@ -145,7 +145,8 @@ def _build_net(kind: Kind, config: TrainConfig, contexts: List[Any], taxonomy: A
         raise AdaptisError(f'The data set has {len(taxonomy)} classes, {taxonomy.num_stuff} of '
                            f'them stuff: model.{" and ".join(counts)} must say so, or nothing.')
     if resumed:
-        arguments.pop('pretrained_base', None)  # a checkpoint replaces those weights
+        for key in ('pretrained_base', 'pretrained'):
+            arguments.pop(key, None)  # a checkpoint replaces those weights
     return kind.build(_for_devices(arguments, len(contexts)), contexts)
 
 

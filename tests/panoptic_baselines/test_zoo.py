@@ -7,6 +7,8 @@ import pytest
 
 from adaptis.errors import AdaptisError
 from adaptis.model import save_model
+from adaptis.runtime import mx
+from adaptis.systems import find_kind
 from panoptic_baselines.zoo import MODELS, get_model, load_model
 
 TINY = dict(num_things=2, num_stuff=3, fpn_channels=8, semantic_channels=32, box_channels=8,
@@ -53,3 +55,30 @@ def test_broken_descriptions(tmp_path):
         path.with_suffix('.json').write_text(json.dumps({'model': model}))
         with pytest.raises(AdaptisError, match=match):
             load_model(path)
+
+
+def test_training_starts_from_a_network_of_other_classes(tmp_path):
+    trained = get_model('panoptic_fpn_r18', **TINY)
+    trained.initialize()
+    save_model(trained, tmp_path / 'net.params')
+    kind, options = find_kind('mask_rcnn'), {**TINY, 'num_things': 3, 'num_stuff': 1}
+    net = kind.build({'name': 'mask_rcnn_r18', **options,
+                      'pretrained': str(tmp_path / 'net.params')}, [mx.cpu()])
+    assert 'pretrained' not in net.description
+    there = trained._collect_params_with_prefix()
+    fresh = {name for name, p in net._collect_params_with_prefix().items()
+             if p.shape != there[name].shape
+             or not np.array_equal(p.data().asnumpy(), there[name].data().asnumpy())}
+    assert fresh == {f'{layer}.{kind}' for kind in ('weight', 'bias') for layer in
+                     ('box_head.cls_score', 'box_head.bbox_pred', 'mask_head.predictor')}
+
+
+@pytest.mark.parametrize('changes', [{'fpn_channels': 16}, {'box_channels': 16},
+                                     {'semantic_channels': 64}])
+def test_nor_does_it_from_one_of_another_width(changes, tmp_path):
+    trained = get_model('panoptic_fpn_r18', **TINY)
+    trained.initialize()
+    save_model(trained, tmp_path / 'net.params')
+    with pytest.raises(AdaptisError, match='net.params belongs to another network'):
+        find_kind('panoptic_fpn').build({'name': 'panoptic_fpn_r18', **TINY, **changes,
+                                         'pretrained': str(tmp_path / 'net.params')}, [mx.cpu()])

@@ -33,7 +33,7 @@ def checkpoint(config: TrainConfig, **changes: Any) -> Checkpoint:
 @pytest.mark.parametrize('change', [
     'data.root=there', 'workers=0', 'log_every=3', 'validation.every=9', 'checkpoint_steps=2',
     'inference.min_area=4', 'evaluation_images=0', 'model.pretrained_base=true',
-    'row={table: "1", row: adaptis}'])
+    'model.pretrained=net.params', 'row={table: "1", row: adaptis}'])
 def test_what_is_learnt_does_not_depend_on_it(path: Path, change: str) -> None:
     check_same_run(checkpoint(load_config(path)), load_config(path, [change]))
 
