@@ -7,6 +7,7 @@ from typing import Any, Dict, Tuple
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike
 from adaptis.model.zoo import load_network, make_network, read_arrays, set_parameters
+from panoptic_baselines.dense_detections import DenseDetections
 from panoptic_baselines.panoptic_fpn import PanopticFPN
 from panoptic_baselines.unified import Unified
 
@@ -14,6 +15,7 @@ _FAMILIES: Dict[str, Tuple[type, Dict[str, Any]]] = {
     'panoptic_fpn': (PanopticFPN, {}),
     'mask_rcnn': (PanopticFPN, {'semantic': False}),
     'semantic_fpn': (PanopticFPN, {'instances': False}),
+    'dense_detections': (DenseDetections, {}),
     'unified': (Unified, {}),
 }
 _BACKBONES = {'r18': 'resnet18', 'r34': 'resnet34', 'r50': 'resnet50', 'r101': 'resnet101',
