@@ -21,6 +21,13 @@ def kit(parity_root):
 
 
 @pytest.fixture(scope='session')
+def unified_kit(parity_root):
+    """The folder of the reference cases of the unified network, in double precision."""
+    folder = parity_root / 'unified'
+    return folder if folder.is_dir() else pytest.skip(f'no reference cases at {folder}')
+
+
+@pytest.fixture(scope='session')
 def weights(parity_root):
     """The module of the golden data that fills weights by their official names."""
     spec = importlib.util.spec_from_file_location('weights', parity_root / 'weights.py')
