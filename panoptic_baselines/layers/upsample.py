@@ -54,11 +54,11 @@ def _products(weights: np.ndarray, values: np.ndarray) -> Iterator[np.ndarray]:
 
 def _weights(source: int, stride: int, cut: int, target: int) -> np.ndarray:
     """Both interpolations of one axis as one matrix (target, source)."""
-    first = _bilinear(source, source * stride)[:cut]
-    return (_bilinear(cut, target) @ first).astype(np.float32)
+    first = bilinear(source, source * stride)[:cut]
+    return (bilinear(cut, target) @ first).astype(np.float32)
 
 
-def _bilinear(source: int, target: int) -> np.ndarray:
+def bilinear(source: int, target: int) -> np.ndarray:
     """Weights (target, source) of bilinear interpolation, corners not aligned."""
     at = np.maximum((np.arange(target) + 0.5) * (source / target) - 0.5, 0)
     low = np.minimum(at.astype(np.int64), source - 1)

@@ -1,0 +1,251 @@
+"""CondInst (Tian et al. 2020/21): FCOS, and masks by networks that each instance brings along.
+
+The network ``CondInst`` has three graphs, each hybridized once for every size::
+
+    encoder                  everything dense, one graph
+      backbone               ResNet: stem.conv1, res2 ... res5 (layers/resnet.py)
+      fpn                    lateral3 ... lateral5, output3 ... output5, p6, p7 (layers/fpn.py)
+      head                   cls_tower, bbox_tower, cls_logits, bbox_pred, ctrness, controller,
+                             scales (layers/fcos_head.py)
+      mask_branch            refine, tower (layers/mask_branch.py)
+      semantic_head          p2 ... p5, predictor (layers/semantic.py), if it is wanted
+    mask_head                has no parameters of its own (layers/dynamic_mask.py)
+    things_head              seg_head, logits (layers/mask_branch.py), for training alone
+
+An official name becomes ours by the rules of ``panoptic_baselines.convert_condinst``; no array
+changes.  Images here are RGB, and the network turns them round itself.
+"""
+from __future__ import annotations
+
+from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Union
+
+import numpy as np
+from scipy.special import expit
+
+from adaptis.errors import AdaptisError
+from adaptis.runtime import mx
+from panoptic_baselines.arguments import demand_counts, demand_numbers
+from panoptic_baselines.initializers import choose_initializers
+from panoptic_baselines.layers.backbones import make_backbone
+from panoptic_baselines.layers.boxes import Size, clip, nonempty, scale
+from panoptic_baselines.layers.dynamic_mask import DynamicMaskHead
+from panoptic_baselines.layers.fcos import Candidates, find_candidates, select
+from panoptic_baselines.layers.fcos_head import FCOSHead
+from panoptic_baselines.layers.fpn import FPN
+from panoptic_baselines.layers.full_masks import full_masks
+from panoptic_baselines.layers.mask_branch import MaskBranch, ThingsHead
+from panoptic_baselines.layers.semantic import SemanticHead
+from panoptic_baselines.layers.upsample import upsampled_labels
+from panoptic_baselines.merge import Instances
+from panoptic_baselines.predictor import Segmentation, finite
+from panoptic_baselines.settings import CONDINST_PRESETS, CondInstSettings
+from panoptic_baselines.two_stage import SEMANTIC_STRIDE, normalize
+
+HybridBlock = mx.gluon.HybridBlock
+
+STRIDES = (8, 16, 32, 64, 128)
+SIZES = (64, 128, 256, 512, 1024)
+
+
+class Maps(NamedTuple):
+    """Outputs of the dense part for a batch.
+
+    Per level: ``logits`` of classes (B, num_things, h, w), ``distances`` in strides (B, 4, h, w),
+    ``centerness`` logits (B, 1, h, w), ``params`` of the mask head (B, num_params, h, w).  At
+    stride 8: ``mask_features`` (B, C, H/8, W/8), of which only the size counts if the network has
+    no mask branch; ``things``, auxiliary logits (B, num_things, H/8, W/8), while it is trained
+    with them, else None.  ``semantic`` logits (B, 1 + num_stuff, H/4, W/4) or None.
+    """
+
+    logits: List[Any]
+    distances: List[Any]
+    centerness: List[Any]
+    params: List[Any]
+    mask_features: Any
+    things: Optional[Any]
+    semantic: Optional[Any]
+
+
+class CondInst(HybridBlock):
+    """The network.
+
+    Parameters
+    ----------
+    backbone : see ``make_backbone``
+    num_things, num_stuff : classes of the two kinds
+    semantic : whether there is a semantic branch for panoptic results (section 2.5), which knows
+        one class for all things, its first, then the stuff classes
+    things : whether training is helped by an auxiliary semantic task
+    fpn_channels : width of the pyramid and of the heads
+    head_depth : convolutions of each of the towers
+    mask_channels : C_bottom, width of the mask features (table 3); 0 = there is no mask branch,
+        and coordinates are all that masks are made of
+    branch_channels : width of the mask branch and of the auxiliary one
+    mask_depth, mask_width : of the mask head (table 1)
+    coordinates : what the mask head knows of places: 'relative', 'absolute' or None (table 2)
+    mask_factor : by which mask logits are upsampled: 1, 2 or 4 (table 4)
+    semantic_channels, semantic_join : see ``SemanticHead``
+    mean, std : of the image, RGB; by default those of the backbone's ImageNet weights
+    norm_layer, norm_kwargs : of the backbone
+    branch_norm : of the mask branch and the auxiliary one
+
+    Images are (B, 3, H, W), RGB, 0..255, H and W multiples of 32; padding has the colour ``mean``.
+    Raises AdaptisError for an argument that makes no sense.
+    """
+
+    presets, divisor = CONDINST_PRESETS, 32
+    has_instances = merge_things = True
+
+    def __init__(self, *, backbone: str = 'resnet50', num_things: int = 80, num_stuff: int = 53,
+                 semantic: bool = False, things: bool = False, fpn_channels: int = 256,
+                 head_depth: int = 4, mask_channels: int = 8, branch_channels: int = 128,
+                 mask_depth: int = 3, mask_width: int = 8,
+                 coordinates: Optional[str] = 'relative', mask_factor: int = 2,
+                 semantic_channels: int = 128, semantic_join: str = 'sum',
+                 mean: Optional[Sequence[float]] = None, std: Optional[Sequence[float]] = None,
+                 norm_layer: Union[str, type] = 'FrozenBatchNorm',
+                 norm_kwargs: Optional[Mapping[str, Any]] = None,
+                 branch_norm: Union[str, type] = 'BatchNorm'):
+        super().__init__()
+        net = make_backbone(backbone, norm_layer, norm_kwargs)
+        demand_counts(num_things=num_things, num_stuff=num_stuff, fpn_channels=fpn_channels,
+                      head_depth=head_depth, branch_channels=branch_channels,
+                      mask_depth=mask_depth, mask_width=mask_width,
+                      semantic_channels=semantic_channels)
+        if mask_channels != 0:
+            demand_counts(mask_channels=mask_channels)
+        if mask_factor not in (1, 2, 4):
+            raise AdaptisError(f'mask_factor is {mask_factor!r} but must be 1, 2 or 4.')
+        self.num_things, self.num_stuff = num_things, num_stuff
+        self.mean = demand_numbers('mean', net.mean if mean is None else mean, 3)
+        self.std = demand_numbers('std', net.std if std is None else std, 3, positive=True)
+        self.strides, self.sizes = STRIDES, SIZES
+        self.mask_stride = STRIDES[0] // mask_factor
+        with self.name_scope():
+            self.mask_head = DynamicMaskHead(mask_channels, mask_depth, mask_width, coordinates,
+                                             STRIDES[0], mask_factor)
+            self.encoder = Encoder(
+                net, FPN(fpn_channels, net.channels[0 if semantic else 1:], 'p6p7'),
+                FCOSHead(num_things, self.mask_head.num_params, fpn_channels, len(STRIDES),
+                         head_depth),
+                MaskBranch(fpn_channels, mask_channels, branch_channels, norm_layer=branch_norm)
+                if mask_channels else None,
+                SemanticHead(fpn_channels, 1 + num_stuff, semantic_channels, semantic_join)
+                if semantic else None, self.mean, self.std)
+            self.things_head = ThingsHead(num_things, fpn_channels, branch_channels,
+                                          branch_norm) if things else None
+        choose_initializers(self)
+
+    @property
+    def has_semantic(self) -> bool:
+        """Whether there is a semantic branch."""
+        return self.encoder.semantic_head is not None
+
+    def backbone_params(self) -> Any:
+        """The part that starts from ImageNet."""
+        return self.encoder.backbone.collect_params()
+
+    def forward(self, x: Any) -> Maps:
+        """Everything dense of images (B, 3, H, W)."""
+        p3, mask_features, *outputs = self.encoder(x)
+        things = None
+        if self.things_head is not None and mx.autograd.is_training():
+            things = self.things_head(p3)
+        semantic = outputs.pop() if self.has_semantic else None
+        count = len(self.strides)
+        return Maps(*(outputs[i * count:(i + 1) * count] for i in range(4)), mask_features,
+                    things, semantic)
+
+    def detect(self, maps: Maps, settings: CondInstSettings) -> List[Candidates]:
+        """Detections of every image, in pixels of the network's input; no masks yet."""
+        logits = [finite(level, 'class logits') for level in maps.logits]
+        distances = [finite(level, 'boxes') * np.float32(stride)
+                     for level, stride in zip(maps.distances, self.strides)]
+        centerness = [finite(level, 'centerness logits') for level in maps.centerness]
+        return [select(find_candidates(
+            *([level[i] for level in part] for part in (logits, distances, centerness)),
+            self.strides, threshold=settings.score_threshold,
+            per_level=settings.candidates_per_level),
+            settings.nms_threshold, settings.detections_per_image) for i in range(len(logits[0]))]
+
+    def mask_logits(self, maps: Maps, image: int, found: Candidates) -> np.ndarray:
+        """float32 (N, h, w) at ``mask_stride`` for N detections of one image of the batch."""
+        features = maps.mask_features[image:image + 1]
+        if not len(found.scores):   # MXNet knows no empty batch
+            factor = self.strides[0] // self.mask_stride
+            return np.zeros((0, *(factor * side for side in features.shape[2:])), np.float32)
+        arrays = (self.params_at(maps, image, found), found.locations,
+                  np.float32(self.sizes)[found.levels][:, None])
+        logits = self.mask_head(features, *(mx.nd.array(a, ctx=features.context) for a in arrays))
+        return finite(logits, 'mask logits')
+
+    def params_at(self, maps: Maps, image: int, found: Candidates) -> np.ndarray:
+        """float32 (N, num_params): what the mask head needs for N detections of an image."""
+        params = np.empty((len(found.scores), self.mask_head.num_params), np.float32)
+        for level in np.unique(found.levels):
+            rows = found.levels == level
+            flat = maps.params[level][image].asnumpy().reshape(params.shape[1], -1)
+            params[rows] = flat[:, found.cells[rows]].T
+        return params
+
+    def segment(self, x: Any, sizes: Sequence[Size], output_sizes: Sequence[Size],
+                settings: CondInstSettings, min_score: Optional[float] = 0.0
+                ) -> List[Segmentation]:
+        """Everything in a batch of images; see ``predictor.Network``."""
+        maps = self(x)
+        instances: List[Optional[Instances]] = [None] * len(sizes)
+        if min_score is not None:
+            for i, found in enumerate(self.detect(maps, settings)):
+                found = found.take(found.scores >= min_score)
+                instances[i] = to_instances(
+                    found, self.mask_logits(maps, i, found), self.mask_stride, sizes[i],
+                    output_sizes[i], settings.mask_threshold)
+        labels: List[Optional[np.ndarray]] = [None] * len(sizes)
+        if self.has_semantic:
+            logits = finite(maps.semantic, 'semantic logits')
+            labels = [upsampled_labels(*parts) for parts in zip(
+                logits, [SEMANTIC_STRIDE] * len(sizes), sizes, output_sizes)]
+        return [Segmentation(*parts) for parts in zip(instances, labels)]
+
+
+class Encoder(HybridBlock):
+    """The dense part of a network as one graph.
+
+    Images -> flat list: p3, mask features (or one channel of p3 without a mask branch), the
+    outputs of the head, semantic logits (left out without that branch).
+    """
+
+    def __init__(self, backbone: HybridBlock, fpn: HybridBlock, head: HybridBlock,
+                 mask_branch: Optional[HybridBlock], semantic_head: Optional[HybridBlock],
+                 mean: Sequence[float], std: Sequence[float]):
+        super().__init__()
+        self._mean, self._std = mean, std
+        with self.name_scope():
+            self.backbone, self.fpn, self.head = backbone, fpn, head
+            self.mask_branch, self.semantic_head = mask_branch, semantic_head
+
+    def hybrid_forward(self, F, x):
+        features = self.backbone(self.normalize(F, x))
+        if self.semantic_head is None:
+            pyramid = self.fpn(*features[1:])
+        else:
+            p2, *pyramid = self.fpn(*features)
+        masks = (F.slice_axis(pyramid[0], axis=1, begin=0, end=1) if self.mask_branch is None
+                 else self.mask_branch(*pyramid[:3]))
+        outputs = [pyramid[0], masks, *self.head(*pyramid)]
+        if self.semantic_head is not None:
+            outputs.append(self.semantic_head(p2, *pyramid[:3]))
+        return outputs
+
+    def normalize(self, F, x):
+        """RGB 0..255 -> what the backbone was trained on."""
+        return normalize(F, x, self._mean, self._std)
+
+
+def to_instances(found: Candidates, mask_logits: np.ndarray, stride: int, size: Size,
+                 output_size: Size, threshold: float) -> Instances:
+    """Detections in an image of ``size`` as instances of the image at ``output_size``."""
+    boxes = clip(scale(found.boxes, size, output_size), output_size)
+    left = nonempty(boxes)
+    masks = full_masks(expit(mask_logits[left]), stride, size, output_size, threshold)
+    return Instances(boxes[left], found.scores[left], found.classes[left], masks)
