@@ -17,6 +17,7 @@ _KINDS: Dict[str, str] = {
     'panoptic_fpn': 'panoptic_baselines.kinds:DETECTOR',
     'mask_rcnn': 'panoptic_baselines.kinds:DETECTOR',
     'semantic_fpn': 'panoptic_baselines.kinds:DETECTOR',
+    'dense_detections': 'panoptic_baselines.kinds:DENSE',
     'unified': 'panoptic_baselines.kinds:UNIFIED',
 }
 """What a network's name is or begins with (``mask_rcnn``, ``mask_rcnn_r50``) -> its kind."""

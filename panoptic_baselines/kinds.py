@@ -7,7 +7,13 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 from adaptis.files import PathLike
 from adaptis.systems import load_place
 from adaptis.types import PanopticResult, Taxonomy
-from panoptic_baselines.settings import PRESETS, UNIFIED_PRESETS, BaseSettings, get_settings
+from panoptic_baselines.settings import (
+    DENSE_PRESETS,
+    PRESETS,
+    UNIFIED_PRESETS,
+    BaseSettings,
+    get_settings,
+)
 
 _PRESET_BY_THINGS = {1: 'toy', 8: 'cityscapes'}
 
@@ -111,6 +117,10 @@ class DetectorKind:
 DETECTOR = DetectorKind('panoptic_baselines.panoptic_fpn_system:PanopticFPNSystem', PRESETS,
                         {'instances': True, 'semantic': True})
 """Panoptic FPN, and either of its branches alone."""
+
+DENSE = DetectorKind('panoptic_baselines.dense_detections_system:DenseDetectionsSystem',
+                     DENSE_PRESETS, {'towers': 2, 'levelness': True, 'semantic_stride': 8})
+"""Dense detections, with one tower or two, with and without levelness."""
 
 UNIFIED = DetectorKind('panoptic_baselines.unified_system:UnifiedSystem', UNIFIED_PRESETS,
                        {'masks': True, 'affinity': True, 'potential': 'B', 'deformable': True},

@@ -105,7 +105,7 @@ def test_overrides_come_last(tmp_path: Path) -> None:
     ('instances:', 'joint: {batch_size: 1, steps: 1, optimizer: {lr: 1}}\ninstances:',
      'adaptis_toy has no stage joint; it is trained by instances and proposals'),
     ('adaptis_toy', 'mask_rcnn_r50', 'the key joint is missing'),
-    ('adaptis_toy', 'yolo', 'There is no network "yolo": names begin with adaptis, mask_rcnn'),
+    ('adaptis_toy', 'yolo', 'There is no network "yolo": names begin with adaptis, '),
     ('lr: 5e-4', 'lr: 1, milestones: [.5], milestone_steps: [3]', 'not more than one'),
     ('lr: 5e-4', 'lr: 1, warmup_factor: -1', 'optimizer.warmup_factor must be at least 0'),
     ('steps: 10', 'steps: 10\n  short_side: [4, 5]\n  crop: 4', 'short_side must be one side'),
