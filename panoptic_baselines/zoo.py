@@ -7,6 +7,7 @@ from typing import Any, Dict, Tuple
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike
 from adaptis.model.zoo import load_network, make_network, read_arrays, set_parameters
+from panoptic_baselines.condinst import CondInst
 from panoptic_baselines.dense_detections import DenseDetections
 from panoptic_baselines.panoptic_fpn import PanopticFPN
 from panoptic_baselines.unified import Unified
@@ -15,6 +16,7 @@ _FAMILIES: Dict[str, Tuple[type, Dict[str, Any]]] = {
     'panoptic_fpn': (PanopticFPN, {}),
     'mask_rcnn': (PanopticFPN, {'semantic': False}),
     'semantic_fpn': (PanopticFPN, {'instances': False}),
+    'condinst': (CondInst, {}),
     'dense_detections': (DenseDetections, {}),
     'unified': (Unified, {}),
 }
