@@ -1,0 +1,215 @@
+"""Training CondInst, on a small network and images made here."""
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+
+from adaptis.engine.steps import train_step
+from adaptis.errors import AdaptisError
+from adaptis.runtime import mx
+from adaptis.types import Category, Sample, Taxonomy
+from panoptic_baselines.condinst import CondInst
+from panoptic_baselines.condinst_system import CondInstSystem
+
+TAXONOMY = Taxonomy([Category(1, 'sky', False), Category(2, 'ground', False),
+                     Category(3, 'disc', True), Category(4, 'bar', True)])
+SMALL = dict(backbone='resnet18', num_things=2, num_stuff=2, fpn_channels=64, branch_channels=16,
+             semantic_channels=32, head_depth=1, semantic=True, things=True)
+INSTANCES = {'classes', 'boxes', 'centerness', 'masks'}
+BOTH = INSTANCES | {'things', 'semantic'}
+
+
+def make_net(**options):
+    mx.random.seed(0)
+    np.random.seed(0)
+    net = CondInst(**{**SMALL, **options})
+    net.initialize()
+    return net
+
+
+shared_net = functools.lru_cache(maxsize=None)(make_net)   # nobody changes its weights
+
+
+def make_system(net_options=(), **options):
+    return CondInstSystem(shared_net(**dict(net_options)), TAXONOMY, **options)
+
+
+def scene(height=64, width=64, objects=((8, 6, 40, 34, 2), (30, 38, 60, 62, 3))):
+    semantic = np.zeros((height, width), np.int32)
+    semantic[height // 2:] = 1
+    instances = np.zeros((height, width), np.int32)
+    for k, (top, left, bottom, right, kind) in enumerate(objects):
+        semantic[top:bottom, left:right] = kind
+        instances[top:bottom, left:right] = 5 * k + 5
+    colours = np.array([[200, 220, 255], [90, 160, 80], [250, 40, 40], [30, 30, 160]], np.uint8)
+    classes = {5 * k + 5: o[4] for k, o in enumerate(objects)}
+    return Sample(colours[semantic], instances, classes, semantic)
+
+
+def raw_batch(system, *samples):
+    return system.targets()(samples, [np.random.default_rng(i) for i in range(len(samples))])
+
+
+def make_batch(system, *samples):
+    return {key: value if key in system.host_keys else mx.nd.array(value, dtype='float32')
+            for key, value in raw_batch(system, *samples).items()}
+
+
+def learn(system, batch, seed=0):
+    """Losses and gradients by name."""
+    np.random.seed(seed)
+    for parameter in system.parameters().values():
+        parameter.zero_grad()
+    with mx.autograd.record():
+        losses = system.losses(batch)
+        total = sum(losses.values())
+    total.backward()
+    names = {p.name: n for n, p in system.net._collect_params_with_prefix().items()}
+    return ({name: float(loss.asscalar()) for name, loss in losses.items()},
+            {names[k]: p.grad().asnumpy() for k, p in system.parameters().items()})
+
+
+@pytest.fixture(scope='module')
+def batch():
+    return make_batch(make_system(), scene(), scene(50, 40, ((5, 5, 45, 36, 3),)))
+
+
+@pytest.fixture(scope='module')
+def learnt(batch):
+    return learn(make_system(), batch)
+
+
+UNREACHED = tuple(f'encoder.head.scales.{i}' for i in (1, 2, 3, 4))   # no object is large enough
+
+
+def test_every_loss_reaches_every_parameter_and_a_graph_gives_the_same(batch, learnt):
+    losses, gradients = learnt
+    assert set(losses) == BOTH
+    assert all(np.isfinite(v) and v > 0 for v in losses.values())
+    for name, gradient in gradients.items():
+        assert np.isfinite(gradient).all()
+        assert gradient.any() != name.startswith(UNREACHED), name
+    assert not any(n.startswith(('encoder.backbone.stem', 'encoder.backbone.res2'))
+                   or ('backbone' in n and 'norm' in n) for n in gradients)
+    graph_losses, graph_gradients = learn(make_system(hybridize=True), batch)
+    assert graph_losses == pytest.approx(losses, rel=1e-4)
+    for name, gradient in gradients.items():
+        np.testing.assert_allclose(graph_gradients[name], gradient, atol=2e-3 * gradient.std()
+                                   + 1e-7, rtol=2e-2, err_msg=name)
+
+
+def test_a_part_of_a_batch_is_normalised_like_the_whole():
+    """Except the dice loss, which is a mean over the masks of a part."""
+    system = make_system({'semantic': False, 'things': False, 'branch_norm': 'FrozenBatchNorm'})
+    whole = raw_batch(system, scene(), scene(objects=((20, 20, 28, 29, 2),)))
+    parts = [{key: value[i:i + 1] for key, value in whole.items()} for i in range(2)]
+    trainer = mx.gluon.Trainer(system.parameters(), 'sgd', {'learning_rate': 0},
+                               update_on_kvstore=False)
+    found = [train_step(system, trainer, batch, [mx.cpu()]) for batch in (whole, *parts)]
+    assert found[1]['classes'] != pytest.approx(found[2]['classes'], rel=0.2)
+    for name in ('classes', 'boxes', 'centerness'):
+        assert (found[1][name] + found[2][name]) / 2 == pytest.approx(found[0][name], rel=1e-5)
+
+
+@pytest.mark.parametrize('positives, objects', [
+    ('random', ()), ('score', ()), ('random', ((10, 10, 11, 11, 2),)),
+    ('score', ((0, 0, 1, 64, 3), (63, 63, 64, 64, 2), (5, 5, 12, 12, 2)))])
+def test_images_in_which_nothing_is_found(positives, objects):
+    """None there, too small for any location, or at the border: a step like any other."""
+    system = make_system(positives=positives)
+    batch = make_batch(system, scene(objects=objects))
+    assert (batch['objects'] < 0).all()
+    losses, gradients = learn(system, batch)
+    assert set(losses) == BOTH and all(np.isfinite(loss) for loss in losses.values())
+    assert losses['boxes'] == losses['centerness'] == losses['masks'] == 0 < losses['classes']
+    assert system.metrics() == {'positives': 0}
+    assert all(np.isfinite(gradient).all() for gradient in gradients.values())
+    assert gradients['encoder.head.cls_logits.bias'].any()
+    assert not gradients['encoder.head.controller.weight'].any()
+
+
+def test_one_image_of_two_without_objects():
+    system = make_system()
+    losses, gradients = learn(system, make_batch(system, scene(objects=()), scene()))
+    assert all(np.isfinite(loss) and loss > 0 for loss in losses.values())
+    assert gradients['encoder.head.controller.weight'].any()
+
+
+def test_no_more_positives_than_the_limit(batch):
+    system = make_system(limit=3)
+    maps = system.net(batch['image'])
+    chosen = []
+    for seed in (0, 0, 1):
+        np.random.seed(seed)
+        chosen.append(system.choose(maps, batch))
+    assert (chosen[0] == chosen[1]).all() and (chosen[0] != chosen[2]).any()
+    assert chosen[0].shape == (2, 3)
+    system.losses_of(maps, batch)
+    assert system.metrics() == {'positives': 3}
+    everything = make_system().choose(maps, batch)
+    assert everything.shape[1] == (batch['objects'] >= 0).sum() > 20
+    chosen = make_system(positives='score', limit=4).choose(maps, batch)
+    owners = batch['objects'][chosen[0], chosen[1]]
+    assert chosen[0].tolist() == [0] * 4 + [1] * 4 and owners.tolist() == [0, 0, 1, 1] + [0] * 4
+
+
+def test_the_largest_scores_are_chosen(batch):
+    system = make_system(positives='score', limit=4)
+    maps = system.net(batch['image'])
+    maps.centerness[0][:] = 0
+    cells = np.flatnonzero(batch['objects'][1] == 0)[-4:]
+    for cell in cells:
+        maps.centerness[0][1, 0, cell // 8, cell % 8] = 5
+    chosen = system.choose(maps, batch)
+    assert sorted(chosen[1, chosen[0] == 1]) == sorted(cells)
+
+
+def test_weights(batch, learnt):
+    weighted, _ = learn(make_system(mask_weight=2, things_weight=0, semantic_weight=0.25), batch)
+    for name, loss in learnt[0].items():
+        factor = {'masks': 2, 'things': 0, 'semantic': 0.5}.get(name, 1)
+        assert weighted[name] == pytest.approx(loss * factor, rel=1e-5)
+
+
+@pytest.mark.parametrize('net_options', [
+    {'things': False}, {'semantic': False}, {'mask_channels': 0}, {'coordinates': 'absolute'},
+    {'mask_depth': 1}, {'mask_factor': 1}, {'mask_factor': 4}])
+def test_variants_of_the_network(net_options):
+    system = make_system(net_options)
+    batch = make_batch(system, scene())
+    side = 64 // 8 * net_options.get('mask_factor', 2)
+    assert batch['masks'].shape == (1, 2, side, side)
+    losses, gradients = learn(system, batch)
+    left = {name for name in ('things', 'semantic') if net_options.get(name, True)}
+    assert set(losses) == INSTANCES | left
+    assert all(gradient.any() for name, gradient in gradients.items()
+               if not name.startswith(UNREACHED))
+
+
+def test_other_losses_of_boxes(batch):
+    maps = make_system().net(batch['image'])
+    maps = maps._replace(distances=[x * 0 + 3 for x in maps.distances])
+    found = [{name: float(loss.asscalar()) for name, loss in system.losses_of(maps, batch).items()}
+             for system in (make_system(box_loss=kind) for kind in ('giou', 'iou', 'linear_iou'))]
+    assert found[0]['boxes'] > found[2]['boxes'] * 1.005   # what is around both counts, too
+    assert found[1]['boxes'] > found[2]['boxes'] * 1.1    # -log x > 1 - x
+    assert found[0]['classes'] == pytest.approx(found[1]['classes'], rel=1e-6)
+
+
+def test_a_network_that_diverged_says_so(batch):
+    system = CondInstSystem(make_net(), TAXONOMY, positives='score')
+    system.net.encoder.head.cls_logits.bias.data()[:] = np.nan
+    with pytest.raises(AdaptisError, match='lower the learning rate'):
+        learn(system, batch)
+
+
+@pytest.mark.parametrize('options, message', [
+    ({'positives': 'best'}, 'choose "best" positives'), ({'box_loss': 'l1'}, 'box_loss "l1"'),
+    ({'limit': 0}, 'limit is 0'), ({'limit': 'all'}, 'limit is'), ({'radius': -1}, 'radius is -1'),
+    ({'mask_weight': -1}, 'mask_weight'), ({'center': 'left'}, 'center "left"'),
+    ({'frozen_stages': 6}, '5 stages')])
+def test_choices_that_make_no_sense(options, message):
+    with pytest.raises(AdaptisError, match=message):
+        make_system(**options)
