@@ -1,13 +1,15 @@
 """How fast things are here, each against its plain form in the same run.
 
     python -m experiments.benchmark [masks click panoptic training variants cost] [--width 32]
+    python -m experiments.benchmark detector mask_head
 
 The plain form is the way of the official code: nothing hybridized, one candidate
 after another, the mirrored image as a second pass, features repeated for every
 point and joined to its coordinates, AdaIN from broadcast operators.  Both forms
 hold the same weights, and the masks that they give are compared.  Times are medians
 over alternating runs; only the ratios carry over to another machine.  ``cost`` is no comparison:
-it tells what the networks of the tables need (:mod:`experiments.cost`).
+it tells what the networks of the tables need (:mod:`experiments.cost`).  ``detector`` and
+``mask_head`` are about the other systems (:mod:`experiments.benchmark_detectors`).
 """
 from __future__ import annotations
 
@@ -17,9 +19,7 @@ import json
 import multiprocessing
 import os
 import resource
-import statistics
 import sys
-import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Tuple
 
@@ -28,7 +28,7 @@ import numpy as np
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import provenance
 from adaptis.files import atomic_write
-from experiments import cost
+from experiments import benchmark_detectors, cost, timing
 
 CANDIDATES = 30
 
@@ -43,8 +43,8 @@ def masks(width: int) -> Dict[str, Any]:
     one_by_one = NetworkEncoder(plain, settings.replace(batch_size=1))
     batched = NetworkEncoder(fast, settings)
     fast.hybridize()
-    timed = _alternate({'plain': lambda: one_by_one(image).masks_at(points),
-                        'ours': lambda: batched(image).masks_at(points)})
+    timed = timing.alternate({'plain': lambda: one_by_one(image).masks_at(points),
+                              'ours': lambda: batched(image).masks_at(points)})
     gap = np.abs(one_by_one(image).masks_at(points) - batched(image).masks_at(points)).max()
     return {**timed, 'largest difference of a mask': float(gap)}
 
@@ -59,8 +59,8 @@ def click(width: int) -> Dict[str, Any]:
     forms = {name: lambda p=p: p.set_image(image).mask_at(x=300, y=700).mask
              for name, p in predictors.items()}
     gap = np.abs(forms['plain']() - forms['ours']()).max()
-    timed = _alternate({name: lambda p=p: p.mask_at(x=300, y=700)
-                        for name, p in predictors.items()}, runs=3)
+    timed = timing.alternate({name: lambda p=p: p.mask_at(x=300, y=700)
+                              for name, p in predictors.items()}, runs=3)
     return {**timed, 'largest difference of a mask': float(gap)}
 
 
@@ -77,7 +77,7 @@ def panoptic(width: int) -> Dict[str, Any]:
     def all_of(predictor: Any) -> Callable[[], List[Any]]:
         return lambda: [predictor.set_image(image).panoptic() for image in images]
 
-    timed = _alternate({'plain': all_of(plain), 'ours': all_of(fast)}, runs=3)
+    timed = timing.alternate({'plain': all_of(plain), 'ours': all_of(fast)}, runs=3)
     same = [np.mean(a.segment_map == b.segment_map)
             for a, b in zip(all_of(plain)(), all_of(fast)())]
     return {**timed, 'images per second': len(images) / timed['ours'],
@@ -87,7 +87,7 @@ def panoptic(width: int) -> Dict[str, Any]:
 def training(width: int) -> Dict[str, Any]:
     """A training step of 4 images x 12 points on 96x96."""
     plain, ours = _networks(width)
-    timed = _alternate({'plain': _step(plain), 'ours': _step(ours)}, runs=3)
+    timed = timing.alternate({'plain': _step(plain), 'ours': _step(ours)}, runs=3)
     return {**timed, 'images per second before': 4 / timed['plain'],
             'images per second after': 4 / timed['ours']}
 
@@ -108,27 +108,8 @@ def variants(width: int) -> Dict[str, Any]:
             'ours': seconds['ours, default environment']}
 
 
-def detector(width: int) -> Dict[str, Any]:
-    """Image to panoptic result of Panoptic FPN, ResNet-50, on 512x512: imperative and hybridized.
-
-    COCO's classes, 1,000 proposals and 100 detections; the same on 160x224 comes
-    first.  The network is the same whatever ``--width``.
-    """
-    forms = {'plain': _detector(hybridize=False), 'ours': _detector(hybridize=True)}
-    result: Dict[str, Any] = {}
-    for size in (160, 224), (512, 512):
-        image = _image(max(size))[:size[0], :size[1]]
-        times = _alternate({name: lambda p=p, i=image: p.predict(i) for name, p in forms.items()},
-                           runs=3)
-        result.update({f'{name} at {size[0]}x{size[1]}, s': s for name, s in times.items()})
-        result.update(times)
-    maps = [p.predict(image).segment_map for p in forms.values()]
-    return {**result, 'pixels that agree': float(np.mean(maps[0] == maps[1])),
-            'detections': len(forms['ours'].set_image(image).instances().scores)}
-
-
 MEASURES = {'masks': masks, 'click': click, 'panoptic': panoptic, 'training': training,
-            'variants': variants, 'detector': detector}
+            'variants': variants, **benchmark_detectors.MEASURES}
 
 
 def main() -> int:
@@ -196,14 +177,15 @@ def _process() -> concurrent.futures.ProcessPoolExecutor:
 def _measure(name: str, width: int) -> Dict[str, Any]:
     result = MEASURES[name](width)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {**result, 'ratio': result['plain'] / result['ours'], 'peak memory, MiB': round(peak)}
+    ratio = {'ratio': result['plain'] / result['ours']} if 'plain' in result else {}
+    return {**result, **ratio, 'peak memory, MiB': round(peak)}
 
 
 def _show(name: str, result: Dict[str, Any]) -> None:
     print(f'{name}: {MEASURES[name].__doc__}')
     for key, value in result.items():
         text = f'{1e3 * value:.1f} ms' if key in ('plain', 'ours') else f'{value:.4g}'
-        print(f'    {key:30} {text}')
+        print(f'    {key:50} {text}')
     sys.stdout.flush()
 
 
@@ -242,46 +224,7 @@ def _step_in(environment: Dict[str, str], width: int, plain: bool = False,
 
 def _time_step(width: int, plain: bool, hybridize: bool) -> float:
     net = _networks(width)[0 if plain else 1]
-    return _alternate({'step': _step(net, hybridize)}, runs=3)['step']
-
-
-def _detector(hybridize: bool) -> Any:
-    """A predictor that finds as many objects as it may, of one class and as large as their boxes.
-
-    Its weights are random but for the last layers, whose outputs would be extreme.
-    """
-    from adaptis.data.coco_categories import COCO_TAXONOMY
-    from adaptis.runtime import mx
-    from panoptic_baselines.predictor import Predictor
-    from panoptic_baselines.settings import PRESETS
-    from panoptic_baselines.zoo import get_model
-    mx.random.seed(0)
-    np.random.seed(0)
-    net = get_model('panoptic_fpn_r50')
-    net.initialize()
-    parameters = net._collect_params_with_prefix()
-    for layer in 'encoder.rpn.anchor_deltas', 'box_head.cls_score', 'box_head.bbox_pred', \
-            'mask_head.predictor':
-        parameters[f'{layer}.weight'].set_data(mx.nd.zeros_like(
-            parameters[f'{layer}.weight'].data()))
-    parameters['box_head.cls_score.bias'].set_data(mx.nd.one_hot(mx.nd.array([0]), 81)[0] * 6)
-    parameters['mask_head.predictor.bias'].set_data(mx.nd.ones(80))
-    net.hybridize(hybridize)
-    return Predictor(net, COCO_TAXONOMY, PRESETS['coco'].replace(short_side=None, max_side=None))
-
-
-def _alternate(forms: Dict[str, Callable[[], Any]], runs: int = 7) -> Dict[str, float]:
-    """Median seconds of each form, the forms taking turns after one unmeasured round."""
-    from adaptis.runtime import mx
-    times: Dict[str, List[float]] = {name: [] for name in forms}
-    for turn in range(runs + 1):
-        for name, form in forms.items():
-            began = time.perf_counter()
-            form()
-            mx.nd.waitall()
-            if turn:
-                times[name].append(time.perf_counter() - began)
-    return {name: statistics.median(values) for name, values in times.items()}
+    return timing.alternate({'step': _step(net, hybridize)}, runs=3)['step']
 
 
 def _networks(width: int) -> Tuple[Any, Any]:

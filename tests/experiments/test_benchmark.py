@@ -8,7 +8,7 @@ import pytest
 
 from adaptis.model import get_model
 from adaptis.runtime import mx
-from experiments import benchmark
+from experiments import benchmark, timing
 from experiments.plain import make_plain
 
 
@@ -32,7 +32,7 @@ def once(monkeypatch):
         for form in forms.values():
             form()
         return dict.fromkeys(forms, 0.5)
-    monkeypatch.setattr(benchmark, '_alternate', alternate)
+    monkeypatch.setattr(timing, 'alternate', alternate)
     monkeypatch.setattr(benchmark, 'CANDIDATES', 3)
 
 

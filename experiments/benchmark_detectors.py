@@ -1,0 +1,150 @@
+"""How fast the ports are on COCO's classes, imperative and hybridized.
+
+Weights are random but for last layers that let a network find as many objects as it may.
+"""
+from __future__ import annotations
+
+import math
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+
+import numpy as np
+
+from experiments import timing
+
+Size = Tuple[int, int]
+
+SIZES: Tuple[Size, ...] = ((160, 224), (512, 512))
+COUNTS = 1, 10, 100
+FORMS = {'imperative': False, 'hybridized': True}
+RUNS = 3
+STUFF = 53   # classes of COCO that come before its things
+
+
+class Port(NamedTuple):
+    """A network, and what replaces its random weights.
+
+    ``quiet`` : layers whose weights become 0, as their outputs would be extreme
+    ``biases`` : of layers, one number for all channels or numbers of some of them
+    """
+
+    name: str
+    quiet: Sequence[str] = ()
+    biases: Mapping[str, Union[float, Mapping[int, float]]] = {}
+
+
+_TWO_STAGE: Dict[str, Any] = dict(
+    quiet=('encoder.rpn.anchor_deltas', 'box_head.cls_score', 'box_head.bbox_pred',
+           'mask_head.predictor'),
+    biases={'box_head.cls_score': {0: 6.0}, 'mask_head.predictor': 1.0})
+# Boxes of FCOS reach one stride, or eight pixels, to every side, so that they overlap little.
+CONDINST = Port('condinst_r50', quiet=['encoder.head.bbox_pred'],
+                biases={'encoder.head.cls_logits': {0: 6.0}, 'encoder.head.bbox_pred': 1.0})
+PORTS = (
+    Port('panoptic_fpn_r50', **_TWO_STAGE),
+    CONDINST,
+    Port('dense_detections_r50', quiet=['encoder.head.box_offsets'],
+         biases={'encoder.head.class_logits': {0: 6.0},
+                 'encoder.head.box_offsets': math.log(8), 'encoder.head.semantic': {STUFF: 9.0}}),
+    Port('unified_r50', **_TWO_STAGE),
+)
+
+
+def detector(width: int, ports: Sequence[Port] = PORTS, sizes: Sequence[Size] = SIZES,
+             **options: Any) -> Dict[str, Any]:
+    """Image to panoptic result of each port with ResNet-50, on 160x224 and on 512x512.
+
+    100 detections; two-stage detectors have 1,000 proposals.  The networks take turns, and are
+    the same whatever ``--width``.  ``options`` are arguments of the networks.
+    """
+    predictors = {(port.name, form): make_predictor(port, hybridize, options)
+                  for port in ports for form, hybridize in FORMS.items()}
+    result: Dict[str, Any] = {}
+    for size in sizes:
+        image = make_image(size)
+        result.update(timing.alternate({
+            f'{name} at {_text(size)}, {form}, s': lambda p=p, image=image: p.predict(image)
+            for (name, form), p in predictors.items()}, RUNS))
+    for port in ports:
+        both = [predictors[port.name, form] for form in FORMS]
+        maps = [predictor.predict(image).segment_map for predictor in both]
+        result[f'{port.name}, pixels that agree'] = float(np.mean(maps[0] == maps[1]))
+        result[f'{port.name}, detections'] = len(both[1].instances().scores)
+    return result
+
+
+def mask_head(width: int, port: Port = CONDINST, sizes: Sequence[Size] = SIZES,
+              **options: Any) -> Dict[str, Any]:
+    """The mask head of CondInst with ResNet-50 for 1, 10 and 100 instances, as a share of it all.
+
+    The head turns predicted weights into logits at a quarter of the image's size; *masks* are the
+    head and what makes masks of the image's size of them; the whole is image to panoptic result.
+    """
+    result: Dict[str, Any] = {}
+    for form, hybridize in FORMS.items():
+        whole = make_predictor(port, hybridize, options)
+        for size in sizes:
+            for count in COUNTS:
+                result.update({f'{count} at {_text(size)}, {form}, {key}': value
+                               for key, value in _mask_share(whole, size, count).items()})
+    return result
+
+
+def _mask_share(predictor: Any, size: Size, count: int) -> Dict[str, float]:
+    from adaptis.runtime import mx
+    from panoptic_baselines.condinst import to_instances
+    image, net = make_image(size), predictor.net
+    settings = predictor.settings.replace(detections_per_image=count)
+    predictor = type(predictor)(net, predictor.taxonomy, settings)
+    maps = net(mx.nd.array(image.transpose(2, 0, 1)[None]))
+    found = net.detect(maps, settings)[0]
+
+    def head() -> np.ndarray:
+        return net.mask_logits(maps, 0, found)
+
+    times = timing.alternate({
+        'whole, s': lambda: predictor.predict(image), 'head, s': head,
+        'masks, s': lambda: to_instances(found, head(), net.mask_stride, size, size,
+                                         settings.mask_threshold)}, RUNS)
+    return {**times, 'instances': len(found.scores),
+            'share of the head, %': 100 * times['head, s'] / times['whole, s'],
+            'share of the masks, %': 100 * times['masks, s'] / times['whole, s']}
+
+
+def make_predictor(port: Port, hybridize: bool, options: Optional[Mapping[str, Any]] = None
+                   ) -> Any:
+    """A predictor that finds as many objects as it may, on images of the size that they have."""
+    from adaptis.data.coco_categories import COCO_TAXONOMY
+    from adaptis.runtime import mx
+    from adaptis.systems import find_kind
+    mx.random.seed(0)
+    np.random.seed(0)
+    kind = find_kind(port.name)
+    net = kind.build({'name': port.name, **kind.class_counts(COCO_TAXONOMY), **(options or {})},
+                     [mx.cpu()])
+    parameters = net._collect_params_with_prefix()
+    for layer in port.quiet:
+        weight = parameters[f'{layer}.weight']
+        weight.set_data(mx.nd.zeros(weight.shape))
+    for layer, values in port.biases.items():
+        bias = parameters[f'{layer}.bias']
+        numbers = bias.data().asnumpy()
+        for channel, value in (values if isinstance(values, Mapping) else
+                               dict.fromkeys(range(len(numbers)), values)).items():
+            numbers[channel] = value
+        bias.set_data(mx.nd.array(numbers))
+    net.hybridize(hybridize)
+    settings = kind.get_settings('coco').replace(short_side=None, max_side=None)
+    return kind.make_predictor(net, settings, COCO_TAXONOMY, kind.stages)
+
+
+def make_image(size: Size) -> np.ndarray:
+    """Noise, uint8 (H, W, 3)."""
+    return np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
+
+
+def _text(size: Size) -> str:
+    return f'{size[0]}x{size[1]}'
+
+
+MEASURES: Dict[str, Callable[[int], Dict[str, Any]]] = {'detector': detector,
+                                                        'mask_head': mask_head}
