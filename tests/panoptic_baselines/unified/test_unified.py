@@ -1,0 +1,263 @@
+"""The network's arguments, and pictures of all kinds."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from adaptis.errors import AdaptisError
+from adaptis.model import save_model
+from adaptis.runtime import mx
+from adaptis.systems import find_kind
+from adaptis.types import Category, Taxonomy
+from panoptic_baselines.predictor import pad_batch
+from panoptic_baselines.settings import UNIFIED_PRESETS, Settings
+from panoptic_baselines.unified import Unified
+from panoptic_baselines.unified_predictor import UnifiedPredictor
+from panoptic_baselines.zoo import get_model, load_model
+from tests.panoptic_baselines.unified.conftest import (
+    SETTINGS,
+    TAXONOMY,
+    TINY,
+    make_network,
+    make_picture,
+)
+
+SIZES = [(1, 1), (1, 200), (300, 1), (2, 3), (64, 64), (33, 100)]
+
+
+def check(result, size):
+    assert result.segment_map.shape == size and result.segment_map.dtype == np.int32
+    areas = np.bincount(result.segment_map.ravel(), minlength=len(result.segments) + 1)[1:]
+    assert areas.tolist() == [s.area for s in result.segments] and (areas > 0).all()
+
+
+@pytest.mark.parametrize('size', SIZES)
+def test_any_size(predictor, size):
+    image = make_picture(*size)
+    result = predictor.set_image(image).panoptic(keep_objects=True)
+    check(result, size)
+    assert (result.segment_map > 0).all() and result.semantic.shape == size
+    found = predictor.instances()
+    assert len(found) <= 7 and found.masks.shape == (len(found), *size)
+    assert (found.boxes >= 0).all() and (found.boxes[:, 2:] <= size[::-1]).all()
+    assert len(result.objects.scores) == len(found)
+    tiny = UnifiedPredictor(predictor.net, TAXONOMY, SETTINGS.replace(short_side=None))
+    check(tiny.predict(image), size)
+
+
+def test_scores_below_get_no_channel(predictor):
+    predictor.set_image(make_picture(60, 90))
+    scores = predictor.panoptic() and predictor._found[2].channels.detections.scores
+    assert len(scores) and (scores > SETTINGS.instance_score).all()
+    for limit, count in ((float(scores[1]), (scores > scores[1]).sum()), (1.0, 0)):
+        predictor.settings = SETTINGS.replace(instance_score=limit)
+        result = predictor.panoptic()
+        assert len(predictor._found[2].channels.detections.scores) == count
+        check(result, (60, 90))
+    assert not result.things and result.segments
+
+
+def test_all_of_it_is_one_result_however_it_is_asked_for(predictor):
+    image = make_picture(60, 90)
+    first = predictor.predict(image)
+    assert first.semantic is None and first.objects is None   # which take time
+    full = predictor.set_image(image).panoptic(keep_objects=True)
+    np.testing.assert_array_equal(first.segment_map, full.segment_map)
+    assert first.segments == full.segments
+    np.testing.assert_array_equal(predictor.set_image(image).semantic(), full.semantic)
+    assert full.semantic.max() < 5 and full.semantic.min() >= 0
+    np.testing.assert_array_equal(predictor.instances().masks, full.objects.masks)
+    if not predictor.net.has_masks:   # then things are the instances
+        assert [s.area for s in full.things] == full.objects.masks.sum(axis=(1, 2)).tolist()
+
+
+def test_no_proposals_and_no_detections(predictor):
+    net = make_network(masks=predictor.net.has_masks)
+    deltas = net.encoder.rpn.anchor_deltas
+    deltas.weight.set_data(deltas.weight.data() * 0)
+    deltas.bias.set_data(mx.nd.array([1e6, 0, 0, 0] * 3))   # all boxes beyond the image
+    result = UnifiedPredictor(net, TAXONOMY, SETTINGS).set_image(make_picture(40, 60)).panoptic(
+        keep_objects=True)
+    assert result.segments and not result.things and not len(result.objects.scores)
+
+
+def test_the_heuristic_of_the_same_network(networks):
+    image = make_picture(60, 90)
+    settings = SETTINGS.replace(merge='heuristic', stuff_area_limit=1)
+    predictor = UnifiedPredictor(networks[True], TAXONOMY, settings)
+    result = predictor.predict(image)
+    check(result, (60, 90))
+    assert predictor._found[2].channels is None and result.semantic is not None
+    predictor.settings = SETTINGS
+    check(predictor.panoptic(), (60, 90))
+    assert predictor._found[2].channels is not None
+    without = UnifiedPredictor(networks[False], TAXONOMY, settings).set_image(image)
+    with pytest.raises(AdaptisError, match='joins masks, and this network has none'):
+        without.panoptic()
+    without.semantic()
+
+
+@pytest.mark.parametrize('masks', [True, False])
+def test_one_class_of_each(masks):
+    taxonomy = Taxonomy([Category(1, 'ground', False), Category(2, 'object', True)])
+    net = make_network(num_things=1, num_stuff=1, masks=masks)
+    net.hybridize()
+    predictor = UnifiedPredictor(net, taxonomy, SETTINGS)
+    result = predictor.predict(make_picture(64, 128))
+    check(result, (64, 128))
+    assert len(predictor._found[2].channels.detections.scores)
+    assert len(result.segments) - len(result.things) <= 1
+
+
+OPTIONS = [dict(affinity=False), dict(squeeze=False), dict(deformable=True),
+           dict(potential='A'), dict(potential='C'), dict(potential='C', damp_masks=False),
+           dict(potential='boxes'), dict(masks=False, potential='C'),
+           dict(masks=False, affinity=False), dict(activation='sigmoid'),
+           dict(norm_layer='BatchNorm', anchor_sizes=(8, 16, 32, 64, 128))]
+
+
+@pytest.mark.parametrize('options', OPTIONS, ids=str)
+def test_variants_run_and_hybridize(options):
+    net = make_network(**options)
+    assert net.has_masks == options.get('masks', True)
+    predictor = UnifiedPredictor(net, TAXONOMY, SETTINGS)
+    plain = predictor.predict(make_picture(50, 70))
+    check(plain, (50, 70))
+    logits = predictor._found[2].channels.logits
+    net.hybridize()
+    for size in ((50, 70), (32, 64)):
+        result = predictor.predict(make_picture(*size))
+        if size == (50, 70):
+            np.testing.assert_allclose(predictor._found[2].channels.logits, logits, rtol=1e-3,
+                                       atol=1e-4)
+            assert (result.segment_map == plain.segment_map).mean() > 0.99
+
+
+def test_what_each_option_adds():
+    def names(**options):
+        return {name.rsplit('.', 1)[0] for name in Unified(**{**TINY, **options})
+                ._collect_params_with_prefix()}
+
+    everything = names()
+    assert {name.split('.')[0] for name in everything} == {'encoder', 'box_head', 'mask_head',
+                                                           'affinity'}
+    assert all(n.startswith('mask_head.') for n in everything - names(masks=False))
+    assert all(n.startswith(('affinity.', 'encoder.affinity_head.'))
+               for n in everything - names(affinity=False))
+    assert everything - names(squeeze=False) == {'encoder.squeeze.fc1', 'encoder.squeeze.fc2'}
+    net = Unified(**TINY)
+    assert net.encoder.squeeze.fc1.weight.shape == (32, 512)
+    assert net.encoder.semantic_head.predictor.weight.shape == (5, 128, 1, 1)
+    assert net.encoder.affinity_head.predictor.weight.shape == (8, 128, 1, 1)
+    assert all('resnet' in name for name in net.backbone_params().keys())
+
+
+@pytest.mark.parametrize('options, match', [
+    (dict(backbone='vgg'), 'no backbone "vgg"'), (dict(num_stuff=0), 'num_stuff is 0'),
+    (dict(potential='D'), 'no potential "D"'), (dict(activation='swish'), 'no activation'),
+    (dict(potential='A', masks=False), '"A" needs masks'),
+    (dict(affinity_channels=True), 'affinity_channels is True'),
+    (dict(semantic_channels=48), '48 channels'), (dict(mean=(1, 2)), 'mean is'),
+    (dict(anchor_sizes=(1, 2, 3)), 'anchor_sizes is')])
+def test_arguments_that_make_no_sense(options, match):
+    with pytest.raises(AdaptisError, match=match):
+        Unified(**{**TINY, **options})
+
+
+def test_broken_networks():
+    net = make_network()
+    weight = net.affinity.phi0.weight
+    good = weight.data().copy()
+    weight.set_data(good * np.nan)
+    with pytest.raises(AdaptisError, match='not finite, in affinity.phi0.weight'):
+        UnifiedPredictor(net, TAXONOMY, SETTINGS)
+    weight.set_data(good)
+    predictor = UnifiedPredictor(net, TAXONOMY, SETTINGS)
+    for name, what in (('encoder.semantic_head.predictor.bias', 'class logits'),
+                       ('encoder.rpn.objectness_logits.bias', 'objectness logits'),
+                       ('affinity.phi1.bias', 'panoptic logits')):
+        bias = net._collect_params_with_prefix()[name]
+        good = bias.data().copy()
+        bias.set_data(good + np.inf)   # since then
+        with pytest.raises(AdaptisError, match=f'{what} are not finite'):
+            predictor.predict(make_picture(40, 60))
+        bias.set_data(good)
+    check(predictor.predict(make_picture(40, 60)), (40, 60))
+
+
+def test_settings_of_others_and_presets(networks):
+    with pytest.raises(AdaptisError, match='Settings are not for this network'):
+        UnifiedPredictor(networks[True], TAXONOMY, Settings())
+    scores = {name: preset.instance_score for name, preset in UNIFIED_PRESETS.items()}
+    assert scores == {'coco': 0.75, 'cityscapes': 0.5, 'toy': 0.5}
+    with pytest.raises(AdaptisError, match='2 classes of things and 3 of stuff'):
+        UnifiedPredictor(networks[True], Taxonomy(TAXONOMY.categories[1:]))
+
+
+def test_padding_takes_no_part(networks):
+    """An image of 33 x 40 pixels, alone and beside a larger one."""
+    net, image = networks[True], make_picture(33, 40)
+    together = net(pad_batch([image, make_picture(64, 64)], net.mean))
+    boxes, classes, scores = np.float32([[3, 3, 30, 30]]), [1], [0.9]
+    logits = net.panoptic_logits(together, 0, (33, 40), boxes, classes, scores,
+                                 np.ones((1, 28, 28)))
+    assert logits.shape == (1, 4, 9, 10)
+    changed = together._replace(semantic=together.semantic.copy(),
+                                affinity=together.affinity.copy())
+    for maps in (changed.semantic, changed.affinity):
+        maps[0, :, 9:] = 100
+        maps[0, :, :, 10:] = 100
+        maps[1] = 100
+    again = net.panoptic_logits(changed, 0, (33, 40), boxes, classes, scores,
+                                np.ones((1, 28, 28)))
+    np.testing.assert_array_equal(logits.asnumpy(), again.asnumpy())
+
+
+def test_gradients_reach_everything():
+    """From panoptic logits: the semantic and the affinity branch, scores and masks."""
+    net = make_network()
+    scores, masks = mx.nd.array([0.9, 0.5]), mx.nd.random.uniform(shape=(2, 28, 28))
+    boxes = np.float32([[0, 0, 40, 40], [9, 9, 64, 64]])
+    for array in (scores, masks):
+        array.attach_grad()
+    with mx.autograd.record():
+        maps = net(pad_batch([make_picture(64, 64)], net.mean))
+        logits = net.panoptic_logits(maps, 0, (64, 64), boxes, np.array([0, 1]), scores, masks)
+        loss = -mx.nd.log_softmax(logits, axis=1)[:, 0].mean()
+    loss.backward()
+    wanted = ['affinity.phi0.weight', 'affinity.phi1.bias', 'encoder.squeeze.fc1.weight',
+              'encoder.affinity_head.conv1.weight', 'encoder.semantic_head.predictor.weight',
+              'encoder.backbone.stem.conv1.weight']
+    parameters = net._collect_params_with_prefix()
+    gradients = [parameters[name].grad() for name in wanted] + [scores.grad, masks.grad]
+    for name, gradient in zip([*wanted, 'scores', 'masks'], gradients):
+        values = gradient.asnumpy()
+        assert np.isfinite(values).all() and np.abs(values).max() > 0, name
+    assert (np.abs(masks.grad.asnumpy()).max(axis=(1, 2)) > 0).all()
+
+
+def test_by_name(tmp_path):
+    net = get_model('unified_r18', **{k: v for k, v in TINY.items() if k != 'backbone'})
+    net.initialize()
+    save_model(net, tmp_path / 'net.params')
+    again = load_model(tmp_path / 'net.params')
+    assert isinstance(again, Unified) and again.description == net.description
+    kind = find_kind('unified_r50')
+    assert kind.measures(again) == ('pq', 'ap', 'miou')
+    assert kind.meaning({'name': 'unified_r50'})['potential'] == 'B'
+    predictor = kind.make_predictor(again, SETTINGS, TAXONOMY, kind.stages)
+    assert isinstance(predictor, UnifiedPredictor)
+    result = kind.measurable(predictor.set_image(make_picture(40, 60)))
+    assert result.objects is not None and result.semantic.shape == (40, 60)
+
+
+def test_initial_weights():
+    """The affinity begins with about as much as a potential, and is not dead."""
+    mx.random.seed(0)
+    net = Unified(**{**TINY, 'affinity_channels': 128, 'semantic_channels': 128})
+    net.initialize(mx.init.Xavier())
+    maps = net(pad_batch([make_picture(128, 256)], net.mean))
+    semantic = mx.nd.softmax(maps.semantic, axis=1)
+    assert semantic.min().asscalar() > 0.05   # no class is out of the question
+    added = net.affinity(maps.affinity, semantic) - semantic
+    assert 0 < added.max().asscalar() < 1
