@@ -17,6 +17,7 @@ _KINDS: Dict[str, str] = {
     'panoptic_fpn': 'panoptic_baselines.kinds:DETECTOR',
     'mask_rcnn': 'panoptic_baselines.kinds:DETECTOR',
     'semantic_fpn': 'panoptic_baselines.kinds:DETECTOR',
+    'condinst': 'panoptic_baselines.kinds:CONDINST',
     'dense_detections': 'panoptic_baselines.kinds:DENSE',
     'unified': 'panoptic_baselines.kinds:UNIFIED',
 }

@@ -8,6 +8,7 @@ from adaptis.files import PathLike
 from adaptis.systems import load_place
 from adaptis.types import PanopticResult, Taxonomy
 from panoptic_baselines.settings import (
+    CONDINST_PRESETS,
     DENSE_PRESETS,
     PRESETS,
     UNIFIED_PRESETS,
@@ -117,6 +118,10 @@ class DetectorKind:
 DETECTOR = DetectorKind('panoptic_baselines.panoptic_fpn_system:PanopticFPNSystem', PRESETS,
                         {'instances': True, 'semantic': True})
 """Panoptic FPN, and either of its branches alone."""
+
+CONDINST = DetectorKind('panoptic_baselines.condinst_system:CondInstSystem', CONDINST_PRESETS,
+                        {'semantic': False})
+"""CondInst, with or without a semantic branch."""
 
 DENSE = DetectorKind('panoptic_baselines.dense_detections_system:DenseDetectionsSystem',
                      DENSE_PRESETS, {'towers': 2, 'levelness': True, 'semantic_stride': 8})
