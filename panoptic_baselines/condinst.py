@@ -3,10 +3,11 @@
 The network ``CondInst`` has three graphs, each hybridized once for every size::
 
     encoder                  everything dense, one graph
-      backbone               ResNet: stem.conv1, res2 ... res5 (layers/resnet.py)
-      fpn                    lateral3 ... lateral5, output3 ... output5, p6, p7 (layers/fpn.py)
-      head                   cls_tower, bbox_tower, cls_logits, bbox_pred, ctrness, controller,
-                             scales (layers/fcos_head.py)
+      backbone               ResNet: stem.conv1, res2 ... res5 (layers/resnet.py), or DLA-34
+      fpn                    lateral3 ... lateral5, output3 ... output5, p6, p7 (layers/fpn.py),
+                             or repeat0, repeat1, ... (layers/bifpn.py)
+      head                   share_tower, cls_tower, bbox_tower, cls_logits, bbox_pred, ctrness,
+                             controller, scales (layers/fcos_head.py)
       mask_branch            refine, tower (layers/mask_branch.py)
       semantic_head          p2 ... p5, predictor (layers/semantic.py), if it is wanted
     mask_head                has no parameters of its own (layers/dynamic_mask.py)
@@ -27,6 +28,7 @@ from adaptis.runtime import mx
 from panoptic_baselines.arguments import demand_counts, demand_numbers
 from panoptic_baselines.initializers import choose_initializers
 from panoptic_baselines.layers.backbones import make_backbone
+from panoptic_baselines.layers.bifpn import BiFPN
 from panoptic_baselines.layers.boxes import Size, clip, nonempty, scale
 from panoptic_baselines.layers.dynamic_mask import DynamicMaskHead
 from panoptic_baselines.layers.fcos import Candidates, find_candidates, select
@@ -34,7 +36,8 @@ from panoptic_baselines.layers.fcos_head import FCOSHead
 from panoptic_baselines.layers.fpn import FPN
 from panoptic_baselines.layers.full_masks import full_masks
 from panoptic_baselines.layers.mask_branch import MaskBranch, ThingsHead
-from panoptic_baselines.layers.semantic import SemanticHead
+from panoptic_baselines.layers.mask_nms import mask_nms
+from panoptic_baselines.layers.semantic import PlainSemanticHead, SemanticHead
 from panoptic_baselines.layers.upsample import upsampled_labels
 from panoptic_baselines.merge import Instances
 from panoptic_baselines.predictor import Segmentation, finite
@@ -76,18 +79,24 @@ class CondInst(HybridBlock):
     semantic : whether there is a semantic branch for panoptic results (section 2.5), which knows
         one class for all things, its first, then the stuff classes
     things : whether training is helped by an auxiliary semantic task
+    levels : 5 of the pyramid, p3 to p7, or 3 without the coarsest two (real time, section 3.7)
     fpn_channels : width of the pyramid and of the heads
-    head_depth : convolutions of each of the towers
+    bifpn_repeats : how often a ``BiFPN`` goes through its levels; 0 = it is an ordinary pyramid
+    head_depth : convolutions of each of the towers, which may be 0
+    share_depth : of one tower before these, for all that is predicted
+    head_norm : of the towers: 'GroupNorm', or 'BatchNorm' or 'SyncBatchNorm' for each level its own
     mask_channels : C_bottom, width of the mask features (table 3); 0 = there is no mask branch,
         and coordinates are all that masks are made of
     branch_channels : width of the mask branch and of the auxiliary one
     mask_depth, mask_width : of the mask head (table 1)
     coordinates : what the mask head knows of places: 'relative', 'absolute' or None (table 2)
     mask_factor : by which mask logits are upsampled: 1, 2 or 4 (table 4)
-    semantic_channels, semantic_join : see ``SemanticHead``
+    semantic_channels, semantic_join : see ``SemanticHead``; joined 'plain', it is the paper's
+        ``PlainSemanticHead``
+    deformable_stages, deformable_interval, modulated : see ``ResNet``
     mean, std : of the image, RGB; by default those of the backbone's ImageNet weights
     norm_layer, norm_kwargs : of the backbone
-    branch_norm : of the mask branch and the auxiliary one
+    branch_norm : of the mask branch, the auxiliary one, and a BiFPN
 
     Images are (B, 3, H, W), RGB, 0..255, H and W multiples of 32; padding has the colour ``mean``.
     Raises AdaptisError for an argument that makes no sense.
@@ -97,40 +106,48 @@ class CondInst(HybridBlock):
     has_instances = merge_things = True
 
     def __init__(self, *, backbone: str = 'resnet50', num_things: int = 80, num_stuff: int = 53,
-                 semantic: bool = False, things: bool = False, fpn_channels: int = 256,
-                 head_depth: int = 4, mask_channels: int = 8, branch_channels: int = 128,
+                 semantic: bool = False, things: bool = False, levels: int = 5,
+                 fpn_channels: int = 256, bifpn_repeats: int = 0, head_depth: int = 4,
+                 share_depth: int = 0, head_norm: str = 'GroupNorm',
+                 mask_channels: int = 8, branch_channels: int = 128,
                  mask_depth: int = 3, mask_width: int = 8,
                  coordinates: Optional[str] = 'relative', mask_factor: int = 2,
                  semantic_channels: int = 128, semantic_join: str = 'sum',
+                 deformable_stages: Sequence[int] = (), deformable_interval: int = 1,
+                 modulated: bool = True,
                  mean: Optional[Sequence[float]] = None, std: Optional[Sequence[float]] = None,
                  norm_layer: Union[str, type] = 'FrozenBatchNorm',
                  norm_kwargs: Optional[Mapping[str, Any]] = None,
                  branch_norm: Union[str, type] = 'BatchNorm'):
         super().__init__()
-        net = make_backbone(backbone, norm_layer, norm_kwargs)
+        net = make_backbone(backbone, norm_layer, norm_kwargs, deformable_stages,
+                            deformable_interval=deformable_interval, modulated=modulated)
         demand_counts(num_things=num_things, num_stuff=num_stuff, fpn_channels=fpn_channels,
-                      head_depth=head_depth, branch_channels=branch_channels,
-                      mask_depth=mask_depth, mask_width=mask_width,
-                      semantic_channels=semantic_channels)
-        if mask_channels != 0:
-            demand_counts(mask_channels=mask_channels)
+                      branch_channels=branch_channels, mask_depth=mask_depth,
+                      mask_width=mask_width, semantic_channels=semantic_channels)
+        demand_counts(**{name: value for name, value in (
+            ('mask_channels', mask_channels), ('bifpn_repeats', bifpn_repeats),
+            ('head_depth', head_depth), ('share_depth', share_depth)) if value != 0})
+        if levels not in (3, 5):
+            raise AdaptisError(f'levels is {levels!r} but must be 3 or 5.')
         if mask_factor not in (1, 2, 4):
             raise AdaptisError(f'mask_factor is {mask_factor!r} but must be 1, 2 or 4.')
         self.num_things, self.num_stuff = num_things, num_stuff
         self.mean = demand_numbers('mean', net.mean if mean is None else mean, 3)
         self.std = demand_numbers('std', net.std if std is None else std, 3, positive=True)
-        self.strides, self.sizes = STRIDES, SIZES
+        self.strides, self.sizes = STRIDES[:levels], SIZES[:levels]
         self.mask_stride = STRIDES[0] // mask_factor
         with self.name_scope():
             self.mask_head = DynamicMaskHead(mask_channels, mask_depth, mask_width, coordinates,
                                              STRIDES[0], mask_factor)
             self.encoder = Encoder(
-                net, FPN(fpn_channels, net.channels[0 if semantic else 1:], 'p6p7'),
-                FCOSHead(num_things, self.mask_head.num_params, fpn_channels, len(STRIDES),
-                         head_depth),
+                net, _pyramid(fpn_channels, net.channels[0 if semantic else 1:], levels,
+                              bifpn_repeats, branch_norm),
+                FCOSHead(num_things, self.mask_head.num_params, fpn_channels, levels, head_depth,
+                         share_depth, head_norm),
                 MaskBranch(fpn_channels, mask_channels, branch_channels, norm_layer=branch_norm)
                 if mask_channels else None,
-                SemanticHead(fpn_channels, 1 + num_stuff, semantic_channels, semantic_join)
+                _semantic_head(fpn_channels, 1 + num_stuff, semantic_channels, semantic_join)
                 if semantic else None, self.mean, self.std)
             self.things_head = ThingsHead(num_things, fpn_channels, branch_channels,
                                           branch_norm) if things else None
@@ -162,11 +179,24 @@ class CondInst(HybridBlock):
         distances = [finite(level, 'boxes') * np.float32(stride)
                      for level, stride in zip(maps.distances, self.strides)]
         centerness = [finite(level, 'centerness logits') for level in maps.centerness]
-        return [select(find_candidates(
+        candidates = [find_candidates(
             *([level[i] for level in part] for part in (logits, distances, centerness)),
             self.strides, threshold=settings.score_threshold,
-            per_level=settings.candidates_per_level),
-            settings.nms_threshold, settings.detections_per_image) for i in range(len(logits[0]))]
+            per_level=settings.candidates_per_level) for i in range(len(logits[0]))]
+        if settings.nms == 'mask':
+            return [self._select_by_masks(maps, i, found, settings)
+                    for i, found in enumerate(candidates)]
+        return [select(found, settings.nms_threshold, settings.detections_per_image)
+                for found in candidates]
+
+    def _select_by_masks(self, maps: Maps, image: int, found: Candidates,
+                         settings: CondInstSettings) -> Candidates:
+        """The same, but masks suppress each other, at ``mask_stride``, and not boxes."""
+        def masks(rows: np.ndarray) -> np.ndarray:
+            return (expit(self.mask_logits(maps, image, found.take(rows)))
+                    > settings.mask_threshold)
+        return found.take(mask_nms(masks, found.scores, settings.nms_threshold, found.classes,
+                                   settings.detections_per_image))
 
     def mask_logits(self, maps: Maps, image: int, found: Candidates) -> np.ndarray:
         """float32 (N, h, w) at ``mask_stride`` for N detections of one image of the batch."""
@@ -240,6 +270,19 @@ class Encoder(HybridBlock):
     def normalize(self, F, x):
         """RGB 0..255 -> what the backbone was trained on."""
         return normalize(F, x, self._mean, self._std)
+
+
+def _pyramid(channels: int, in_channels: Sequence[int], levels: int, repeats: int,
+             norm_layer: Union[str, type]) -> HybridBlock:
+    if repeats:
+        return BiFPN(channels, in_channels, repeats, levels - 3, norm_layer)
+    return FPN(channels, in_channels, 'p6p7' if levels == 5 else None)
+
+
+def _semantic_head(in_channels: int, num_classes: int, channels: int, join: str) -> HybridBlock:
+    if join == 'plain':
+        return PlainSemanticHead(in_channels, num_classes)
+    return SemanticHead(in_channels, num_classes, channels, join)
 
 
 def to_instances(found: Candidates, mask_logits: np.ndarray, stride: int, size: Size,

@@ -2,10 +2,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Mapping, Optional, Union
+from typing import Any, Union
 
 from adaptis.runtime import mx
 from panoptic_baselines.layers.fcos import Tower
+from panoptic_baselines.layers.norm import make_norm
 
 nn = mx.gluon.nn
 HybridBlock = mx.gluon.HybridBlock
@@ -25,19 +26,24 @@ class FCOSHead(HybridBlock):
     num_classes, num_params, in_channels : see above
     levels : L
     depth : of the two towers ``cls_tower`` and ``bbox_tower``
-    norm_layer, norm_kwargs : of the towers
+    share_depth : of ``share_tower``, before both
+    norm_layer : of the towers: 'GroupNorm', or a batch normalisation, of which each level has its
+        own, as ``LevelTower`` does it
     """
 
     def __init__(self, num_classes: int, num_params: int, in_channels: int, levels: int = 5,
-                 depth: int = 4, norm_layer: Union[str, type] = 'GroupNorm',
-                 norm_kwargs: Optional[Mapping[str, Any]] = None):
+                 depth: int = 4, share_depth: int = 0,
+                 norm_layer: Union[str, type] = 'GroupNorm'):
         super().__init__()
-        tower = dict(channels=in_channels, in_channels=in_channels, depth=depth,
-                     num_groups=math.gcd(32, in_channels), norm_layer=norm_layer,
-                     norm_kwargs=norm_kwargs)
+
+        def tower(depth):
+            if norm_layer == 'GroupNorm':
+                return Tower(in_channels, in_channels, depth, math.gcd(32, in_channels))
+            return LevelTower(in_channels, depth, levels, norm_layer)
         conv = dict(kernel_size=3, padding=1, in_channels=in_channels)
         with self.name_scope():
-            self.cls_tower, self.bbox_tower = Tower(**tower), Tower(**tower)
+            self.share_tower, self.cls_tower, self.bbox_tower = (
+                tower(share_depth), tower(depth), tower(depth))
             self.cls_logits = nn.Conv2D(num_classes, bias_initializer=mx.init.Constant(RARE),
                                         **conv)
             self.bbox_pred = nn.Conv2D(4, **conv)
@@ -48,13 +54,37 @@ class FCOSHead(HybridBlock):
 
     def hybrid_forward(self, F, *features):
         outputs = [], [], [], []
-        for x, scale in zip(features, self.scales):
-            boxes = self.bbox_tower(x)
+        for level, (x, scale) in enumerate(zip(features, self.scales)):
+            x = _run(self.share_tower, x, level)
+            classes, boxes = (_run(tower, x, level) for tower in (self.cls_tower, self.bbox_tower))
             for found, y in zip(outputs, (
-                    self.cls_logits(self.cls_tower(x)), F.relu(scale(self.bbox_pred(boxes))),
+                    self.cls_logits(classes), F.relu(scale(self.bbox_pred(boxes))),
                     self.ctrness(boxes), self.controller(boxes))):
                 found.append(y)
         return sum(outputs, [])
+
+
+class LevelTower(nn.HybridSequential):
+    """``depth`` times 3x3 convolution with bias, batch normalisation, ReLU; (B, C, h, w).
+
+    Members 0, 3, 6, ... are convolutions, shared by the levels; 1, 4, 7, ... are sequences of one
+    norm for each level, whose statistics differ.
+    """
+
+    def __init__(self, channels: int, depth: int, levels: int, norm_layer: Union[str, type]):
+        super().__init__()
+        with self.name_scope():
+            for _ in range(depth):
+                norms = nn.HybridSequential()
+                norms.add(*(make_norm(norm_layer, channels) for _ in range(levels)))
+                self.add(nn.Conv2D(channels, 3, padding=1, in_channels=channels), norms,
+                         nn.Activation('relu'))
+
+
+def _run(tower: nn.HybridSequential, x: Any, level: int) -> Any:
+    for layer in tower:
+        x = (layer[level] if isinstance(layer, nn.HybridSequential) else layer)(x)
+    return x
 
 
 class Scale(HybridBlock):

@@ -1,15 +1,18 @@
 """Greedy non-maximum suppression by the overlap of masks instead of boxes."""
 from __future__ import annotations
 
-from typing import Optional
+from typing import Callable, Optional
 
 import numpy as np
+
+STEP = 256
+"""So many masks are looked at together, beside those that remain of the ones before."""
 
 STRIP_VALUES = 2 ** 22
 """So many pixels of all masks together are numbers at a time."""
 
 
-def mask_nms(masks: np.ndarray, scores: np.ndarray, threshold: float,
+def mask_nms(masks: Callable[[np.ndarray], np.ndarray], scores: np.ndarray, threshold: float,
              classes: Optional[np.ndarray] = None, limit: Optional[int] = None) -> np.ndarray:
     """Indices of the masks that remain, by descending score; the earlier of equals comes first.
 
@@ -18,19 +21,35 @@ def mask_nms(masks: np.ndarray, scores: np.ndarray, threshold: float,
 
     Parameters
     ----------
-    masks, scores : bool (N, H, W), (N,)
+    masks : makes bool (n, H, W) of n indices; asked for ``STEP`` of the best at a time, and no
+        more than that and ``limit`` are kept in memory
+    scores : (N,)
     classes : (N,); None = all the same
     limit : only so many of the best remaining ones are wanted
     """
     order = np.argsort(-scores, kind='stable')
-    overlaps = mask_ious(masks[order]) > threshold
-    if classes is not None:
-        overlaps &= classes[order, None] == classes[order]
-    alive = np.ones(len(order), bool)
+    keep, kept = order[:0], None
+    for begin in range(0, len(order), STEP):
+        rows = order[begin:begin + STEP]
+        found = masks(rows) if kept is None else np.concatenate([kept, masks(rows)])
+        rows = np.concatenate([keep, rows])
+        overlaps = mask_ious(found) > threshold
+        if classes is not None:
+            overlaps &= classes[rows, None] == classes[rows]
+        alive = _greedy(overlaps)
+        keep, kept = rows[alive], found[alive]
+        if limit is not None and len(keep) >= limit:
+            break
+    return keep[:limit]
+
+
+def _greedy(overlaps: np.ndarray) -> np.ndarray:
+    """bool (N,): which ones remain, if the first ones come first."""
+    alive = np.ones(len(overlaps), bool)
     for i, row in enumerate(overlaps):
         if alive[i]:
             alive[i + 1:] &= ~row[i + 1:]
-    return order[alive][:limit]
+    return alive
 
 
 def mask_ious(masks: np.ndarray) -> np.ndarray:

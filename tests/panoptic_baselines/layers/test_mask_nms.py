@@ -22,15 +22,18 @@ def rectangles(count, size=64, seed=0):
 
 @pytest.mark.parametrize('threshold', [0.3, 0.6])
 @pytest.mark.parametrize('classes', [None, 3])
-@pytest.mark.parametrize('strip', [2 ** 22, 1000])
-def test_masks_that_fill_their_boxes_go_as_the_boxes_do(threshold, classes, strip, monkeypatch):
+@pytest.mark.parametrize('strip, step', [(2 ** 22, 256), (1000, 7)])
+def test_masks_that_fill_their_boxes_go_as_the_boxes_do(threshold, classes, strip, step,
+                                                        monkeypatch):
     monkeypatch.setattr(module, 'STRIP_VALUES', strip)
+    monkeypatch.setattr(module, 'STEP', step)
     masks, boxes, scores = rectangles(80)
     kinds = None if classes is None else np.arange(80) % classes
-    keep = mask_nms(masks, scores, threshold, kinds)
+    pick = masks.__getitem__
+    keep = mask_nms(pick, scores, threshold, kinds)
     assert 0 < len(keep) < 80
     np.testing.assert_array_equal(keep, nms(boxes, scores, threshold, kinds))
-    np.testing.assert_array_equal(mask_nms(masks, scores, threshold, kinds, limit=5), keep[:5])
+    np.testing.assert_array_equal(mask_nms(pick, scores, threshold, kinds, limit=5), keep[:5])
 
 
 def test_overlaps_by_hand():
@@ -42,9 +45,23 @@ def test_overlaps_by_hand():
 def test_masks_whose_boxes_agree_may_both_stay():
     upper = np.triu(np.ones((8, 8), bool))
     masks, scores = np.stack([upper, ~upper, upper]), np.array([0.5, 0.9, 0.5])
-    assert mask_nms(masks, scores, 0.5).tolist() == [1, 0]   # the first of two equals stays
+    # Of two equals the first stays.
+    assert mask_nms(masks.__getitem__, scores, 0.5).tolist() == [1, 0]
 
 
 def test_no_masks():
-    assert mask_nms(np.zeros((0, 4, 4), bool), np.zeros(0), 0.5).tolist() == []
-    assert mask_nms(np.zeros((2, 4, 4), bool), np.ones(2), 0.5).tolist() == [0, 1]
+    assert mask_nms(None, np.zeros(0), 0.5).tolist() == []
+    empty = np.zeros((2, 4, 4), bool)
+    assert mask_nms(empty.__getitem__, np.ones(2), 0.5).tolist() == [0, 1]
+
+
+def test_no_more_masks_are_asked_for_than_needed(monkeypatch):
+    monkeypatch.setattr(module, 'STEP', 10)
+    masks, _, scores = rectangles(80)
+    asked = []
+
+    def some(rows):
+        asked.extend(rows)
+        return masks[rows]
+    assert len(mask_nms(some, scores, 0.9, limit=15)) == 15
+    assert asked == np.argsort(-scores).tolist()[:20]
