@@ -43,7 +43,7 @@ HybridBlock = mx.gluon.HybridBlock
 
 STRIDES = 8, 16, 32, 64, 128
 MEAN = 122.7717, 115.9465, 102.9801
-MASK_VALUES = 2 ** 22
+MASK_VALUES = 2 ** 20
 """Masks are made of so many values of the grid at a time: they bound the memory."""
 
 
@@ -254,13 +254,18 @@ def full_masks(probabilities: np.ndarray, size: Size, output_size: Size,
     """
     masks = np.empty((len(probabilities), *output_size), bool)
     for probability, mask in zip(probabilities, masks):
-        height, width = probability.shape
-        full = cv2.resize(probability, (GRID_STRIDE * width, GRID_STRIDE * height),
-                          interpolation=cv2.INTER_LINEAR)[:size[0], :size[1]]
-        if size != output_size:
-            full = cv2.resize(full, output_size[::-1], interpolation=cv2.INTER_LINEAR)
-        np.greater_equal(full, threshold, out=mask)
+        np.greater_equal(full_map(probability, size, output_size), threshold, out=mask)
     return masks
+
+
+def full_map(probability: np.ndarray, size: Size, output_size: Size) -> np.ndarray:
+    """float32 (H, W) of ``output_size`` for one map (h, w) on the grid; see ``full_masks``."""
+    height, width = probability.shape
+    full = cv2.resize(probability, (GRID_STRIDE * width, GRID_STRIDE * height),
+                      interpolation=cv2.INTER_LINEAR)[:size[0], :size[1]]
+    if size == output_size:
+        return full
+    return cv2.resize(full, output_size[::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def _demand_choice(name: str, value: Any, choices: Sequence[Any]) -> None:

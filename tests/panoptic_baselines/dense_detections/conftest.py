@@ -1,0 +1,53 @@
+"""The golden data of the official dense detections."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from adaptis.model.zoo import set_parameters
+from adaptis.runtime import mx
+from panoptic_baselines.convert_dense import dense_name
+from panoptic_baselines.dense_detections import DenseDetections
+from tests.panoptic_baselines.dense_detections.golden import Arrays
+
+
+@pytest.fixture(scope='session')
+def dense_kit(parity_root):
+    """The folder of the golden data."""
+    folder = parity_root / 'realtime'
+    return folder if folder.is_dir() else pytest.skip(f'no golden data at {folder}')
+
+
+@pytest.fixture(scope='session')
+def cases(dense_kit):
+    """The three whole-network cases."""
+    return {name: Arrays(np.load(dense_kit / f'case_{name}.npz')) for name in 'abc'}
+
+
+@pytest.fixture(scope='session')
+def ops(dense_kit):
+    """Function: name of a unit case -> its arrays."""
+    return lambda name: Arrays(np.load(dense_kit / 'ops' / f'{name}.npz'))
+
+
+@pytest.fixture(scope='session')
+def dense_weights(dense_kit, weights):
+    """Official names and the arrays that the official network had there."""
+    return weights.load(dense_kit / 'names.json')
+
+
+@pytest.fixture(scope='session')
+def dense_net(dense_kit, dense_weights):
+    """The network with the weights that the official one had."""
+    net = DenseDetections()
+    net.initialize(mx.init.Zero())
+    set_parameters(net, {dense_name(name): mx.nd.array(array)
+                         for name, array in dense_weights.items()}, dense_kit)
+    return net
+
+
+@pytest.fixture(params=[False, True], ids=['imperative', 'hybridized'])
+def either_net(request, dense_net):
+    """Both forms of it; the hybridized one is made once for all the sizes that tests have."""
+    dense_net.hybridize(request.param)
+    return dense_net
