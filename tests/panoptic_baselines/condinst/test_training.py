@@ -6,12 +6,13 @@ import functools
 import numpy as np
 import pytest
 
-from adaptis.engine.steps import train_step
+from adaptis.engine.steps import seed_everything, train_step
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
 from adaptis.types import Category, Sample, Taxonomy
 from panoptic_baselines.condinst import CondInst
 from panoptic_baselines.condinst_system import CondInstSystem
+from panoptic_baselines.settings import CondInstSettings
 
 TAXONOMY = Taxonomy([Category(1, 'sky', False), Category(2, 'ground', False),
                      Category(3, 'disc', True), Category(4, 'bar', True)])
@@ -213,3 +214,37 @@ def test_a_network_that_diverged_says_so(batch):
 def test_choices_that_make_no_sense(options, message):
     with pytest.raises(AdaptisError, match=message):
         make_system(**options)
+
+
+def overlaps(system, samples):
+    """Of every object the best IoU of a thing in the panoptic result."""
+    settings = CondInstSettings(short_side=None, max_side=None, stuff_area_limit=1)
+    found = []
+    for sample in samples:
+        result = system.predict(sample.image, settings)
+        things = [result.segment_map == s.id for s in result.segments if s.isthing]
+        for id_ in sample.classes:
+            mask = sample.instances == id_
+            found.append(max(((mask & t).sum() / (mask | t).sum() for t in things), default=0))
+    return np.array(found)
+
+
+def test_it_learns_masks_that_overlap_the_truth():
+    """Two pictures of two objects each, from random weights, in 50 steps."""
+    net = make_net(norm_layer='BatchNorm')
+    system = CondInstSystem(net, TAXONOMY, positives='score', frozen_stages=0, hybridize=True)
+    samples = [scene(), scene(objects=((4, 30, 30, 60, 3), (36, 4, 60, 28, 2)))]
+    batch = raw_batch(system, *samples)
+    trainer = mx.gluon.Trainer(system.parameters(), 'adam', {'learning_rate': 2e-3},
+                               update_on_kvstore=False)
+    assert (overlaps(system, samples) == 0).all()
+    history = []
+    for step in range(50):
+        seed_everything(0, 0, step)
+        history.append(train_step(system, trainer, batch, [mx.cpu()]))
+    first, last = history[0], history[-1]
+    for name, share in (('classes', 0.02), ('boxes', 0.2), ('masks', 0.3), ('things', 0.5),
+                        ('semantic', 0.05)):
+        assert last[name] < share * first[name], name
+    assert last['centerness'] < first['centerness']
+    assert overlaps(system, samples).min() > 0.55
