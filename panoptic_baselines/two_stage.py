@@ -59,8 +59,8 @@ class TwoStage(HybridBlock):
         """The same from proposals that are known: boxes (R, 4) of every image."""
         if not any(map(len, proposals)):   # MXNet knows no empty batch
             return [NOTHING] * len(sizes)
-        logits, deltas = (part.asnumpy() for part in self.box_head(
-            pool_rois(maps.features[:4], proposals, BOX_SIZE)))
+        logits, deltas = self.box_head(pool_rois(maps.features[:4], proposals, BOX_SIZE))
+        logits, deltas = finite(logits, 'class logits of boxes'), deltas.asnumpy()
         ends = np.cumsum([len(boxes) for boxes in proposals])[:-1]
         return [detect(*outputs, size, score_threshold=settings.score_threshold,
                        nms_threshold=settings.nms_threshold,
