@@ -182,7 +182,7 @@ def _measure(name: str, width: int) -> Dict[str, Any]:
 
 
 def _show(name: str, result: Dict[str, Any]) -> None:
-    print(f'{name}: {MEASURES[name].__doc__}')
+    print(f'{name}: {MEASURES[name].__doc__.splitlines()[0]}')
     for key, value in result.items():
         text = f'{1e3 * value:.1f} ms' if key in ('plain', 'ours') else f'{value:.4g}'
         print(f'    {key:50} {text}')

@@ -9,6 +9,7 @@ from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Sequence,
 
 import numpy as np
 
+from adaptis.errors import AdaptisError
 from experiments import timing
 
 Size = Tuple[int, int]
@@ -76,38 +77,46 @@ def mask_head(width: int, port: Port = CONDINST, sizes: Sequence[Size] = SIZES,
               **options: Any) -> Dict[str, Any]:
     """The mask head of CondInst with ResNet-50 for 1, 10 and 100 instances, as a share of it all.
 
-    The head turns predicted weights into logits at a quarter of the image's size; *masks* are the
+    The head turns predicted weights into logits at a quarter of the image's size; masks are the
     head and what makes masks of the image's size of them; the whole is image to panoptic result.
     """
+    predictors = {form: make_predictor(port, hybridize, options)
+                  for form, hybridize in FORMS.items()}
     result: Dict[str, Any] = {}
-    for form, hybridize in FORMS.items():
-        whole = make_predictor(port, hybridize, options)
-        for size in sizes:
+    for size in sizes:
+        calls: Dict[str, Callable[[], Any]] = {}
+        for form, predictor in predictors.items():
             for count in COUNTS:
-                result.update({f'{count} at {_text(size)}, {form}, {key}': value
-                               for key, value in _mask_share(whole, size, count).items()})
+                calls.update({f'{count} at {_text(size)}, {form}, {part}, s': call for part, call
+                              in _parts(predictor, make_image(size), count).items()})
+        times = timing.alternate(calls, RUNS)
+        result.update(times)
+        for name, seconds in times.items():
+            case, part, _ = name.rsplit(', ', 2)
+            if part != 'whole':
+                result[f'{case}, {part}, %'] = 100 * seconds / times[f'{case}, whole, s']
     return result
 
 
-def _mask_share(predictor: Any, size: Size, count: int) -> Dict[str, float]:
+def _parts(predictor: Any, image: np.ndarray, count: int) -> Dict[str, Callable[[], Any]]:
+    """What is timed of an image with ``count`` instances; AdaptisError if there are fewer."""
     from adaptis.runtime import mx
     from panoptic_baselines.condinst import to_instances
-    image, net = make_image(size), predictor.net
+    net, size = predictor.net, image.shape[:2]
     settings = predictor.settings.replace(detections_per_image=count)
-    predictor = type(predictor)(net, predictor.taxonomy, settings)
+    whole = type(predictor)(net, predictor.taxonomy, settings)
     maps = net(mx.nd.array(image.transpose(2, 0, 1)[None]))
     found = net.detect(maps, settings)[0]
+    if len(found.scores) != count:
+        raise AdaptisError(f'There are {len(found.scores)} instances in the image, not {count}.')
 
     def head() -> np.ndarray:
         return net.mask_logits(maps, 0, found)
 
-    times = timing.alternate({
-        'whole, s': lambda: predictor.predict(image), 'head, s': head,
-        'masks, s': lambda: to_instances(found, head(), net.mask_stride, size, size,
-                                         settings.mask_threshold)}, RUNS)
-    return {**times, 'instances': len(found.scores),
-            'share of the head, %': 100 * times['head, s'] / times['whole, s'],
-            'share of the masks, %': 100 * times['masks, s'] / times['whole, s']}
+    def masks() -> Any:
+        return to_instances(found, head(), net.mask_stride, size, size, settings.mask_threshold)
+
+    return {'whole': lambda: whole.predict(image), 'head': head, 'masks': masks}
 
 
 def make_predictor(port: Port, hybridize: bool, options: Optional[Mapping[str, Any]] = None

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import pytest
 
+from adaptis.errors import AdaptisError
 from experiments import benchmark_detectors, timing
 from experiments.benchmark_detectors import COUNTS, FORMS, PORTS
 
@@ -43,10 +44,17 @@ def test_a_port_is_timed_while_it_finds_much(port, once):
     assert result[f'{port.name}, detections'] == 100
 
 
-def test_the_mask_head_is_timed_for_as_many_instances_as_it_says(once):
+def test_the_mask_head_is_timed_as_a_share_of_the_whole(once):
     port, options = narrow(benchmark_detectors.CONDINST)
     result = benchmark_detectors.mask_head(0, port, [SIZE], **options)
     for form in FORMS:
         for count in COUNTS:
-            assert result[f'{count} at 96x128, {form}, instances'] == count
-            assert result[f'{count} at 96x128, {form}, share of the head, %'] == 100
+            assert result[f'{count} at 96x128, {form}, whole, s'] == 0.5
+            for part in 'head', 'masks':
+                assert result[f'{count} at 96x128, {form}, {part}, %'] == 100
+
+
+def test_fewer_instances_than_wanted_are_told(once):
+    port, options = narrow(benchmark_detectors.CONDINST)
+    with pytest.raises(AdaptisError, match='There are 8[0-9] instances in the image, not 100'):
+        benchmark_detectors.mask_head(0, port, [(64, 64)], **options)
