@@ -28,6 +28,7 @@ MODELS: Dict[str, Tuple[type, Dict[str, Any]]] = {
     **{f'{name}_{short}': (network, {**fixed, 'backbone': backbone})
        for name, (network, fixed) in _FAMILIES.items()
        for short, backbone in _BACKBONES.items()},
+    'condinst_dla34': (CondInst, {'backbone': 'dla34'}),
 }
 """Name -> network and the arguments that the name stands for."""
 

@@ -17,6 +17,7 @@ TINY = dict(num_things=2, num_stuff=3, fpn_channels=8, semantic_channels=32, box
 
 def test_names_stand_for_backbones_and_branches():
     assert {'panoptic_fpn_r50', 'mask_rcnn_r101', 'semantic_fpn_x101'} < set(MODELS)
+    assert MODELS['condinst_dla34'][1] == {'backbone': 'dla34'}
     assert MODELS['mask_rcnn_x152'][1] == {'semantic': False, 'backbone': 'resnext152_32x8d'}
     for name, instances, semantic in (('panoptic_fpn_r18', True, True),
                                       ('mask_rcnn_r18', True, False),
