@@ -163,6 +163,8 @@ class DenseDetections(HybridBlock):
         """
         levels = [[finite(level, what) for level in part] for part, what in zip(
             maps[:3], ('class logits', 'boxes', 'centerness logits'))]
+        if maps.levelness is not None:
+            finite(maps.levelness, 'levelness logits')
         return [self._detect([[level[i] for level in part] for part in levels], size, settings)
                 for i, size in enumerate(sizes)]
 
@@ -182,7 +184,7 @@ class DenseDetections(HybridBlock):
         """
         boxes, things = dense.boxes[image], dense.things[image]
         probabilities = np.empty((len(found.scores), *boxes.shape[1:]), np.float32)
-        step = max(1, MASK_VALUES // probabilities[:1].size)
+        step = max(1, MASK_VALUES // boxes[0].size)
         builder = {'giou': self.giou_masks, 'iou': self.iou_masks}[kind]
         for begin in range(0, len(found.scores), step):
             part = found.take(slice(begin, begin + step))
