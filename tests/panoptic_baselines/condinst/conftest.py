@@ -32,13 +32,27 @@ def ops(condinst_kit):
 
 
 @pytest.fixture(scope='session')
-def condinst_net(condinst_kit, parity_root):
-    """The network with the weights that the official one had."""
+def official_arrays(parity_root):
+    """Function: a list of official names -> what a file with them holds."""
     spec = importlib.util.spec_from_file_location('weights', parity_root / 'weights.py')
     weights = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(weights)
-    net = CondInst(things=True)
-    net.initialize(mx.init.Zero())
-    set_parameters(net, {condinst_name(name): mx.nd.array(array) for name, array
-                         in weights.load(condinst_kit / 'names.json').items()}, condinst_kit)
-    return net
+    return weights.load
+
+
+@pytest.fixture(scope='session')
+def make_official():
+    """Function: official arrays, options -> a network that holds them."""
+    def make(arrays, **options):
+        net = CondInst(**options)
+        net.initialize(mx.init.Zero())
+        set_parameters(net, {condinst_name(name): mx.nd.array(array)
+                             for name, array in arrays.items()}, 'golden data')
+        return net
+    return make
+
+
+@pytest.fixture(scope='session')
+def condinst_net(condinst_kit, official_arrays, make_official):
+    """The network with the weights that the official one had."""
+    return make_official(official_arrays(condinst_kit / 'names.json'), things=True)

@@ -1,8 +1,6 @@
 """Panoptic results of CondInst (section 2.5): the semantic branch and the merge."""
 from __future__ import annotations
 
-import importlib.util
-
 import numpy as np
 import pytest
 
@@ -26,11 +24,8 @@ def golden(condinst_kit):
 
 
 @pytest.fixture(scope='module')
-def head(condinst_kit, parity_root):
-    spec = importlib.util.spec_from_file_location('weights', parity_root / 'weights.py')
-    weights = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(weights)
-    named = {condinst_name(name): array for name, array in weights.load(
+def head(condinst_kit, official_arrays):
+    named = {condinst_name(name): array for name, array in official_arrays(
         condinst_kit / 'variants' / 'names_panoptic.json').items()}
     assert {name for name in named if not name.startswith(HEAD)} == {
         f'encoder.fpn.{layer}2.{kind}' for layer in ('lateral', 'output')
