@@ -54,8 +54,7 @@ class GroupNorm(HybridBlock):
         ones = F.ones_like(F.BlockGrad(F.slice_axis(flat, axis=0, begin=0, end=1)).reshape((-1,)))
         share = 1 / F.sum(ones)
         flat = F.broadcast_sub(flat, F.expand_dims(F.broadcast_mul(F.dot(flat, ones), share), 1))
-        rows = F.expand_dims(flat, 1)
-        squares = F.batch_dot(rows, rows, transpose_b=True).reshape((-1, self._num_groups))
+        squares = F.dot(F.square(flat), ones).reshape((-1, self._num_groups))
         inverse = 1 / F.sqrt(F.broadcast_mul(squares, share) + self._epsilon)
         scale = F.broadcast_mul(F.expand_dims(inverse, 2),
                                 gamma.reshape((1, self._num_groups, -1))).reshape((0, -1, 1, 1))
