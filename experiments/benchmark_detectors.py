@@ -44,7 +44,7 @@ PORTS = (
     Port('panoptic_fpn_r50', **_TWO_STAGE),
     CONDINST,
     Port('dense_detections_r50', quiet=['encoder.head.box_offsets'],
-         biases={'encoder.head.class_logits': {0: 6.0},
+         biases={'encoder.head.class_logits': {0: 6.0}, 'encoder.head.centerness': 3.0,
                  'encoder.head.box_offsets': math.log(8), 'encoder.head.semantic': {STUFF: 9.0}}),
     Port('unified_r50', **_TWO_STAGE),
 )
@@ -119,16 +119,19 @@ def _parts(predictor: Any, image: np.ndarray, count: int) -> Dict[str, Callable[
     return {'whole': lambda: whole.predict(image), 'head': head, 'masks': masks}
 
 
-def make_predictor(port: Port, hybridize: bool, options: Optional[Mapping[str, Any]] = None
-                   ) -> Any:
-    """A predictor that finds as many objects as it may, on images of the size that they have."""
+def make_predictor(port: Port, hybridize: bool, options: Optional[Mapping[str, Any]] = None,
+                   taxonomy: Any = None) -> Any:
+    """A predictor that finds as many objects as it may, on images of the size that they have.
+
+    ``taxonomy`` : default COCO's
+    """
     from adaptis.data.coco_categories import COCO_TAXONOMY
     from adaptis.runtime import mx
     from adaptis.systems import find_kind
     mx.random.seed(0)
     np.random.seed(0)
-    kind = find_kind(port.name)
-    net = kind.build({'name': port.name, **kind.class_counts(COCO_TAXONOMY), **(options or {})},
+    kind, taxonomy = find_kind(port.name), taxonomy or COCO_TAXONOMY
+    net = kind.build({'name': port.name, **kind.class_counts(taxonomy), **(options or {})},
                      [mx.cpu()])
     parameters = net._collect_params_with_prefix()
     for layer in port.quiet:
@@ -143,7 +146,7 @@ def make_predictor(port: Port, hybridize: bool, options: Optional[Mapping[str, A
         bias.set_data(mx.nd.array(numbers))
     net.hybridize(hybridize)
     settings = kind.get_settings('coco').replace(short_side=None, max_side=None)
-    return kind.make_predictor(net, settings, COCO_TAXONOMY, kind.stages)
+    return kind.make_predictor(net, settings, taxonomy, kind.stages)
 
 
 def make_image(size: Size) -> np.ndarray:

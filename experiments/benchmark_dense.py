@@ -1,0 +1,70 @@
+"""Where the time of dense detections goes."""
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, Sequence
+
+import numpy as np
+
+from adaptis.errors import AdaptisError
+from experiments import timing
+from experiments.benchmark_detectors import COUNTS, Port, Size, make_image, make_predictor
+
+SIZES: Sequence[Size] = ((256, 512), (512, 1024))
+RUNS = 5
+STUFF = 11   # classes of Cityscapes that come before its things
+DENSE = Port('dense_detections_r50', quiet=['encoder.head.box_offsets'],
+             biases={'encoder.head.class_logits': {0: 6.0}, 'encoder.head.centerness': 3.0,
+                     'encoder.head.box_offsets': 2.0, 'encoder.head.semantic': {STUFF: 9.0}})
+
+
+def dense_stages(width: int, port: Port = DENSE, sizes: Sequence[Size] = SIZES,
+                 **options: Any) -> Dict[str, Any]:
+    """Dense detections with ResNet-50 and Cityscapes' classes by stage, for 1, 10, 100 instances.
+
+    Hybridized: the graph from the image to all that suppression needs; suppression; the labels of
+    the semantic branch; of so many instances, masks on the graph's grid and then at the image's
+    size, and the merging; the whole is image to panoptic result.
+    """
+    from adaptis.data.cityscapes import CITYSCAPES_TAXONOMY
+    predictor = make_predictor(port, True, options, CITYSCAPES_TAXONOMY)
+    result: Dict[str, Any] = {}
+    for size in sizes:
+        calls: Dict[str, Callable[[], Any]] = {}
+        for count in COUNTS:
+            calls.update({name.format(size=f'{size[0]}x{size[1]}'): call for name, call
+                          in _stages(predictor, make_image(size), count).items()})
+        result.update(timing.alternate(calls, RUNS))
+    return result
+
+
+def _stages(predictor: Any, image: np.ndarray, count: int) -> Dict[str, Callable[[], Any]]:
+    """What is timed; AdaptisError if there are fewer than ``count`` instances in the image."""
+    from adaptis.runtime import mx
+    from panoptic_baselines.dense_detections import full_masks
+    from panoptic_baselines.layers.upsample import upsampled_labels
+    from panoptic_baselines.merge import Instances, merge
+    net, size = predictor.net, image.shape[:2]
+    settings = predictor.settings.replace(detections_per_image=count)
+    whole = type(predictor)(net, predictor.taxonomy, settings)
+    x = mx.nd.array(image.transpose(2, 0, 1)[None])
+    dense = net.read(x)
+    found = net.detect(dense.maps, [size], settings)[0].take(slice(count))
+    if len(found.scores) != count:
+        raise AdaptisError(f'There are {len(found.scores)} instances in the image, not {count}.')
+    coarse = net.mask_probabilities(dense, 0, found)
+    masks = full_masks(coarse, size, size, settings.mask_threshold)
+    instances = Instances(found.boxes, found.scores, found.classes, masks)
+    semantic = dense.maps.semantic.asnumpy()[0]
+    labels = upsampled_labels(semantic, net.semantic_stride, size, size)
+    return {
+        'graph at {size}, s': lambda: net.read(x),
+        'suppression at {size}, s': lambda: net.detect(dense.maps, [size], settings),
+        'labels at {size}, s':
+            lambda: upsampled_labels(semantic, net.semantic_stride, size, size),
+        f'masks on the grid, {count} at {{size}}, s':
+            lambda: net.mask_probabilities(dense, 0, found),
+        f'masks of the image, {count} at {{size}}, s':
+            lambda: full_masks(coarse, size, size, settings.mask_threshold),
+        f'merging, {count} at {{size}}, s': lambda: merge(instances, labels, predictor.taxonomy),
+        f'whole, {count} at {{size}}, s': lambda: whole.predict(image),
+    }
