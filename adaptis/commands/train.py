@@ -147,10 +147,10 @@ def _build_net(kind: Kind, config: TrainConfig, contexts: List[Any], taxonomy: A
     if resumed:
         for key in ('pretrained_base', 'pretrained'):
             arguments.pop(key, None)  # a checkpoint replaces those weights
-    return kind.build(_for_devices(arguments, len(contexts)), contexts)
+    return kind.build(for_devices(arguments, len(contexts)), contexts)
 
 
-def _for_devices(arguments: Dict[str, Any], devices: int) -> Dict[str, Any]:
+def for_devices(arguments: Dict[str, Any], devices: int) -> Dict[str, Any]:
     """A network's arguments with SyncBatchNorm told of its devices, if there are several."""
     if arguments.get('norm_layer') != 'SyncBatchNorm':
         return arguments

@@ -9,6 +9,7 @@ from typing import Any, Callable, Dict, List, Tuple
 import numpy as np
 
 from adaptis.commands.rows import PUBLISHED
+from adaptis.commands.train import for_devices
 from adaptis.config import TrainConfig
 from adaptis.data.augment import Crop
 from adaptis.data.batches import BatchSource
@@ -77,8 +78,8 @@ class Paper:
 
 
 def whole(config: TrainConfig) -> Dict[str, Any]:
-    """The model of a config, without the file of a backbone."""
-    return {k: v for k, v in config.model.items() if k != 'pretrained_base'}
+    """The model of a config, without files to start from."""
+    return {k: v for k, v in config.model.items() if k not in ('pretrained_base', 'pretrained')}
 
 
 def learn(config: TrainConfig, dataset: Any, model: Dict[str, Any],
@@ -90,7 +91,7 @@ def learn(config: TrainConfig, dataset: Any, model: Dict[str, Any],
     kind, stage = find_kind(config.model['name']), config.joint
     np.random.seed(0)
     mx.random.seed(0)
-    net = kind.build({**kind.class_counts(dataset.taxonomy), **model}, [mx.cpu()])
+    net = kind.build(for_devices({**kind.class_counts(dataset.taxonomy), **model}, 1), [mx.cpu()])
     options = {**stage.system, **system, 'hybridize': False}
     assert set(options) <= set(kind.system_options())
     learner = kind.make_system(net, dataset.taxonomy, 'joint', **options)

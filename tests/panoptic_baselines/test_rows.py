@@ -7,14 +7,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any, Callable, Dict, List
+from unittest import mock
 
 import numpy as np
 import pytest
 
 from adaptis.cli import main
-from adaptis.config import TrainConfig, load_config
+from adaptis.config import TrainConfig, inference_settings, load_config
 from adaptis.data.datasets import open_dataset
 from adaptis.engine.schedules import build_schedule
+from panoptic_baselines.layers.resnet import RECIPES
 from panoptic_baselines.zoo import MODELS
 from tests.miniatures import write_cityscapes, write_coco
 from tests.panoptic_baselines.rows import EXPERIMENTS, SIZE, Learnt, Losses, Paper, learn, whole
@@ -36,6 +38,15 @@ def check_panoptic_fpn(config: TrainConfig, net: Any, losses: List[Losses]) -> N
             assert learnt == (there and turn and options[key] > 0)
 
 
+def check_condinst(config: TrainConfig, net: Any, losses: List[Losses]) -> None:
+    """Everything that the network has is learnt."""
+    wanted = {'classes', 'boxes', 'centerness', 'masks'}
+    wanted |= {branch for branch in ('things', 'semantic') if config.model.get(branch)}
+    for found in losses:
+        assert wanted == {name for name in found if name != 'positives'}
+        assert all(found[name] > 0 for name in wanted)
+
+
 PAPERS = [
     Paper('panoptic_fpn',
           small={'fpn_channels': 32, 'box_channels': 16, 'mask_channels': 8,
@@ -43,6 +54,7 @@ PAPERS = [
           defaults={'semantic_channels': 128, 'semantic_join': 'sum', 'merge_things': True,
                     'grouped_fpn': False},
           system={'rois': 16}, check=check_panoptic_fpn),
+    Paper('condinst', small={'fpn_channels': 32, 'branch_channels': 8}, check=check_condinst),
 ]
 ROWS = [pytest.param(paper, path, id=f'{paper.name}-{path.stem}')
         for paper in PAPERS for path in paper.configs]
@@ -61,14 +73,19 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> Dict[str, Any]:
 
 @pytest.fixture(scope='module')
 def learnt(datasets: Dict[str, Any]) -> Callable[[Paper, TrainConfig], Learnt]:
-    """``learn`` with small networks, once for configs that come to the same."""
+    """``learn`` with small networks, once for configs that come to the same.
+
+    The backbone has but one block in a stage.
+    """
     known: Dict[str, Learnt] = {}
+    short = RECIPES['resnet18']._replace(blocks=(1, 1, 1, 1))
 
     def look_up(paper: Paper, config: TrainConfig) -> Learnt:
         key = paper.key(config)
         if key not in known:
-            known[key] = learn(config, datasets[config.data.dataset], paper.model(config),
-                               {**paper.system, 'frozen_stages': ALL})
+            with mock.patch.dict(RECIPES, resnet18=short):
+                known[key] = learn(config, datasets[config.data.dataset], paper.model(config),
+                                   {**paper.system, 'frozen_stages': ALL})
         return known[key]
 
     return look_up
@@ -104,11 +121,12 @@ def test_every_row_has_a_config_and_every_config_its_row(paper: Paper) -> None:
         assert (config.row.paper, config.row.table, config.row.row) == (paper.name, table, row)
         assert not config.row.reduced and config.model['name'] in MODELS
         assert path.stem.split('_')[0] in (config.data.dataset, table)
+        assert set(config.inference) <= {'preset', *vars(inference_settings(config))}
         text = path.read_text()
         assert 'Published (' in text and 'Here: not measured' in text
 
 
-def test_the_rates_are_those_of_the_official_schedules(kit: Path) -> None:
+def test_the_rates_of_panoptic_fpn_are_the_official_ones(kit: Path) -> None:
     official = json.loads((kit / 'training' / 'schedule.json').read_text())
     for name in ('1x', '3x'):
         stage = load_config(EXPERIMENTS / f'panoptic_fpn/detectron2_r50_{name}.yaml').joint
@@ -117,6 +135,19 @@ def test_the_rates_are_those_of_the_official_schedules(kit: Path) -> None:
         schedule = build_schedule(stage.optimizer, stage.steps, 7000)
         for step, rate in official[name]['lr_at']:
             assert schedule(step) == pytest.approx(rate)
+
+
+def test_the_rates_of_condinst_are_the_official_ones(parity_root: Path) -> None:
+    path = parity_root / 'condinst' / 'ops' / 'lr_schedule.npz'
+    if not path.is_file():
+        pytest.skip(f'no golden data at {path}')
+    with np.load(path) as official:
+        for name, steps in (('1x', 90000), ('3x', 270000)):
+            stage = load_config(EXPERIMENTS / f'condinst/adelaidet_r50_{name}.yaml').joint
+            assert (stage.steps, stage.batch_size) == (steps, 16)
+            schedule = build_schedule(stage.optimizer, stage.steps, 7000)
+            rates = [schedule(step) for step in official[f'iters_{name}'].tolist()]
+            np.testing.assert_allclose(rates, official[f'lr_{name}'], rtol=1e-12)
 
 
 @pytest.mark.parametrize('paper, table', TABLES)
