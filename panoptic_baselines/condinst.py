@@ -85,11 +85,11 @@ class CondInst(HybridBlock):
     head_depth : convolutions of each of the towers, which may be 0
     share_depth : of one tower before these, for all that is predicted
     head_norm : of the towers: 'GroupNorm', or 'BatchNorm' or 'SyncBatchNorm' for each level its own
-    mask_channels : C_bottom, width of the mask features (table 3); 0 = there is no mask branch,
+    mask_channels : C_bottom, width of the mask features (table 2); 0 = there is no mask branch,
         and coordinates are all that masks are made of
     branch_channels : width of the mask branch and of the auxiliary one
     mask_depth, mask_width : of the mask head (table 1)
-    coordinates : what the mask head knows of places: 'relative', 'absolute' or None (table 2)
+    coordinates : what the mask head knows of places: 'relative', 'absolute' or None (table 3)
     mask_factor : by which mask logits are upsampled: 1, 2 or 4 (table 4)
     semantic_channels, semantic_join : see ``SemanticHead``; joined 'plain', it is the paper's
         ``PlainSemanticHead``
