@@ -213,6 +213,56 @@ def test_padding_takes_no_part(networks):
     np.testing.assert_array_equal(logits.asnumpy(), again.asnumpy())
 
 
+def test_images_of_a_batch_do_not_touch(networks):
+    images = [make_picture(40, 60), make_picture(64, 33)[::-1]]
+    for net in networks.values():
+        sizes = [image.shape[:2] for image in images]
+        outputs = [(80, 120), (64, 33)]
+        together = net.segment(pad_batch(images, net.mean), sizes, outputs, SETTINGS)
+        for image, size, output, found in zip(images, sizes, outputs, together):
+            batch = pad_batch([image, make_picture(64, 64)], net.mean)[:1]   # as much padding
+            alone = net.segment(batch, [size], [output], SETTINGS)[0]
+            np.testing.assert_array_equal(found.labels, alone.labels)
+            np.testing.assert_allclose(found.channels.logits, alone.channels.logits, atol=1e-4)
+            assert found.winners.shape == output and len(found.instances) == len(alone.instances)
+
+
+@pytest.mark.filterwarnings('ignore:Cannot decide type')
+@pytest.mark.parametrize('variant', ['A', 'B', 'boxes'])
+def test_graphs_export_for_every_size(tmp_path, variant):
+    net = make_network(potential=variant)
+    net.hybridize()
+
+    def inputs(height, width, count):
+        unit = mx.nd.random.uniform
+        head = [unit(shape=(1, 5, height, width)), unit(0, 60, shape=(count, 4)),
+                mx.nd.arange(count) % 2] + [unit(shape=(count,))] * (variant != 'A')
+        return {'encoder': [unit(0, 255, shape=(1, 3, 32 * height, 32 * width))],
+                'potential': head + [unit(shape=(count, 28, 28))] * (variant != 'boxes'),
+                'affinity': [unit(shape=(1, 8, height, width)),
+                             unit(shape=(1, count, height, width))]}
+
+    def call(graph, name, arrays):
+        if name == 'potential':   # takes what it does not use, too
+            arrays = arrays[:3] + [None] * (variant == 'A') + arrays[3:]
+        found = graph(*arrays)
+        return found if isinstance(found, (list, tuple)) else [found]
+
+    first, other = inputs(2, 3, 4), inputs(3, 1, 2)
+    for name in ('encoder', 'potential', 'affinity'):
+        graph = getattr(net, name)
+        call(graph, name, first[name])
+        graph.export(str(tmp_path / name))
+        names = ['data'] if name == 'encoder' else [f'data{i}' for i in range(len(first[name]))]
+        loaded = mx.gluon.SymbolBlock.imports(
+            str(tmp_path / f'{name}-symbol.json'), names,
+            str(tmp_path / f'{name}-0000.params') if name != 'potential' else None)
+        theirs = loaded(*other[name])
+        theirs = theirs if isinstance(theirs, (list, tuple)) else [theirs]
+        for ours, again in zip(call(graph, name, other[name]), theirs):
+            np.testing.assert_allclose(ours.asnumpy(), again.asnumpy(), atol=1e-5)
+
+
 def test_gradients_reach_everything():
     """From panoptic logits: the semantic and the affinity branch, scores and masks."""
     net = make_network()
