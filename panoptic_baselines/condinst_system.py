@@ -45,10 +45,9 @@ class CondInstSystem(BaseSystem):
     hybridize : train through cached graphs
 
     The losses of FCOS are sums over the whole batch by the number of positives in it, whatever
-    ``micro_batch`` and the number of devices are.  The dice loss is the mean over the masks, and
-    the auxiliary one over the pixels, of a part of a batch, as in the official code, where a part is
-    what one GPU has; so do batch norms of the mask branch look at a part alone.  Several processes
-    normalise each for itself.
+    ``micro_batch`` and the number of devices are; several processes normalise each for itself.
+    The dice loss is the mean over the masks of a part of a batch, the auxiliary one over its
+    pixels, and batch norms look at a part: officially that is what one GPU has.
 
     Raises AdaptisError for a choice that does not exist or a number out of range.
     """
