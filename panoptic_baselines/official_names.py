@@ -64,9 +64,18 @@ class Family:
 
 
 def below(arrays: Arrays, prefix: str) -> Dict[str, np.ndarray]:
-    """Arrays whose names begin with ``prefix``, without it."""
-    return {name[len(prefix):]: array for name, array in arrays.items()
-            if name.startswith(prefix)}
+    """Arrays whose names begin with ``prefix``, without it; KeyErrors have whole names."""
+    part = _Part((name[len(prefix):], array) for name, array in arrays.items()
+                 if name.startswith(prefix))
+    part.prefix = prefix
+    return part
+
+
+class _Part(Dict[str, np.ndarray]):
+    prefix = ''
+
+    def __missing__(self, name: str) -> np.ndarray:
+        raise KeyError(self.prefix + name)
 
 
 def backbone_name(arrays: Arrays) -> str:
