@@ -240,11 +240,25 @@ def to_maps(outputs: Sequence[Any]) -> Maps:
 
 
 def select(candidates: Candidates, settings: DenseSettings) -> Candidates:
-    """Candidates by descending score after suppression in every class, then among all."""
+    """Candidates by descending score after suppression in every class, then among all.
+
+    Kept is what scores no less than the last one that may be kept.
+    """
+    limit, order = settings.detections_per_image, np.argsort(-candidates.scores, kind='stable')
+    # What remains among the best is no matter of the others: so look at a few first.
+    count = 4 * limit
+    while True:
+        found = _suppress(candidates.take(order[:count]), settings)
+        if count >= len(order) or (len(found.scores) >= limit and found.scores[limit - 1]
+                                   > candidates.scores[order[count]]):
+            return found.take(best_scores(found.scores, np.arange(len(found.scores)), limit))
+        count *= 2
+
+
+def _suppress(candidates: Candidates, settings: DenseSettings) -> Candidates:
     found = candidates.take(nms(candidates.boxes, candidates.scores, settings.nms_threshold,
                                 candidates.classes))
-    keep = nms(found.boxes, found.scores, settings.agnostic_nms_threshold)
-    return found.take(best_scores(found.scores, keep, settings.detections_per_image))
+    return found.take(nms(found.boxes, found.scores, settings.agnostic_nms_threshold))
 
 
 def full_masks(probabilities: np.ndarray, size: Size, output_size: Size,

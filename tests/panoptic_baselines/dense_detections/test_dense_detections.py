@@ -13,6 +13,7 @@ from panoptic_baselines.dense_detections import (
     DenseDetections,
     full_map,
     full_masks,
+    select,
 )
 from panoptic_baselines.layers.dense_boxes import dense_boxes
 from panoptic_baselines.layers.fcos import Candidates, locations
@@ -119,6 +120,22 @@ def test_boxes_have_a_largest_size():
     set_bias(net.encoder.head.box_offsets, 1e30)
     maps = net.maps(pad_batch([picture(20, 30)], net.mean, divisor=1))
     assert all(np.allclose(x.asnumpy(), 1e4) for x in maps.offsets)
+
+
+@pytest.mark.parametrize('limit', [1, 3, 10, 80])
+def test_suppression_looks_no_further_than_it_must(limit):
+    """The best of many are the same as after suppression among all."""
+    rng = np.random.default_rng(limit)
+    boxes = rng.uniform(0, 60, (300, 2))
+    boxes = np.concatenate([boxes, boxes + rng.uniform(5, 30, (300, 2))], axis=1)
+    scores = rng.integers(1, 40, 300) / 40   # with many ties
+    found = Candidates(boxes.astype(np.float32), scores.astype(np.float32),
+                       rng.integers(0, 2, 300), boxes[:, :2], np.zeros(300, int), np.arange(300))
+    settings = SETTINGS.replace(nms_threshold=0.3, agnostic_nms_threshold=0.6)
+    everything = select(found, settings.replace(detections_per_image=300))
+    kept = select(found, settings.replace(detections_per_image=limit))
+    least = everything.scores[min(limit, len(everything.scores)) - 1]
+    np.testing.assert_array_equal(kept.cells, everything.cells[everything.scores >= least])
 
 
 def test_masks_of_identical_boxes_and_of_boxes_elsewhere(predictor):
