@@ -61,15 +61,20 @@ class DynamicMaskHead(HybridBlock):
                    for part, (out, source) in zip(parts, self.shapes)]
         return weights, [F.expand_dims(part, 2) for part in parts[depth:]]
 
-    def hybrid_forward(self, F, features, params, locations, sizes):
+    def forward(self, features, params, locations, sizes):
+        """See above; places are no inputs of a graph that does not look at them."""
+        places = (locations, sizes) if self._coordinates == 'relative' else ()
+        return super().forward(features, params, *places)
+
+    def hybrid_forward(self, F, features, params, *places):
         weights, biases = self.split(F, params)
-        x = self.first(F, features, weights[0], biases[0], locations, sizes)
+        x = self.first(F, features, weights[0], biases[0], *places)
         for weight, bias in zip(weights[1:], biases[1:]):
             x = F.broadcast_add(F.batch_dot(weight, F.relu(x)), bias)
         x = F.reshape_like(x, features, lhs_begin=2, lhs_end=3, rhs_begin=2, rhs_end=4)
         return self.upsample(x).reshape((-3, 0, 0))
 
-    def first(self, F, features, weight, bias, locations, sizes):
+    def first(self, F, features, weight, bias, locations=None, sizes=None):
         """The first layer (N, out, h * w), before the ReLU.
 
         It is linear, and only its weights differ among instances, once the location of an
