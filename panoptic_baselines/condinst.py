@@ -95,8 +95,9 @@ class CondInst(HybridBlock):
         ``PlainSemanticHead``
     deformable_stages, deformable_interval, modulated : see ``ResNet``
     mean, std : of the image, RGB; by default those of the backbone's ImageNet weights
-    norm_layer, norm_kwargs : of the backbone
-    branch_norm : of the mask branch, the auxiliary one, and a BiFPN
+    norm_layer, norm_kwargs : of the backbone; ``num_devices`` is of every 'SyncBatchNorm'
+    fpn_norm : of a BiFPN
+    branch_norm : of the mask branch and the auxiliary one
 
     Images are (B, 3, H, W), RGB, 0..255, H and W multiples of 32; padding has the colour ``mean``.
     Raises AdaptisError for an argument that makes no sense.
@@ -118,9 +119,16 @@ class CondInst(HybridBlock):
                  mean: Optional[Sequence[float]] = None, std: Optional[Sequence[float]] = None,
                  norm_layer: Union[str, type] = 'FrozenBatchNorm',
                  norm_kwargs: Optional[Mapping[str, Any]] = None,
-                 branch_norm: Union[str, type] = 'BatchNorm'):
+                 fpn_norm: str = 'BatchNorm', branch_norm: str = 'BatchNorm'):
         super().__init__()
-        net = make_backbone(backbone, norm_layer, norm_kwargs, deformable_stages,
+        sync = {k: v for k, v in (norm_kwargs or {}).items() if k == 'num_devices'}
+        others = {k: v for k, v in (norm_kwargs or {}).items() if k != 'num_devices'}
+
+        def norm(layer, **options):
+            return dict(norm_layer=layer, norm_kwargs={
+                **options, **(sync if layer == 'SyncBatchNorm' else {})})
+        net = make_backbone(backbone, **norm(norm_layer, **others),
+                            deformable_stages=deformable_stages,
                             deformable_interval=deformable_interval, modulated=modulated)
         demand_counts(num_things=num_things, num_stuff=num_stuff, fpn_channels=fpn_channels,
                       branch_channels=branch_channels, mask_depth=mask_depth,
@@ -142,15 +150,15 @@ class CondInst(HybridBlock):
                                              STRIDES[0], mask_factor)
             self.encoder = Encoder(
                 net, _pyramid(fpn_channels, net.channels[0 if semantic else 1:], levels,
-                              bifpn_repeats, branch_norm),
+                              bifpn_repeats, norm(fpn_norm)),
                 FCOSHead(num_things, self.mask_head.num_params, fpn_channels, levels, head_depth,
-                         share_depth, head_norm),
-                MaskBranch(fpn_channels, mask_channels, branch_channels, norm_layer=branch_norm)
+                         share_depth, **norm(head_norm)),
+                MaskBranch(fpn_channels, mask_channels, branch_channels, **norm(branch_norm))
                 if mask_channels else None,
                 _semantic_head(fpn_channels, 1 + num_stuff, semantic_channels, semantic_join)
                 if semantic else None, self.mean, self.std)
             self.things_head = ThingsHead(num_things, fpn_channels, branch_channels,
-                                          branch_norm) if things else None
+                                          **norm(branch_norm)) if things else None
         choose_initializers(self)
 
     @property
@@ -273,9 +281,9 @@ class Encoder(HybridBlock):
 
 
 def _pyramid(channels: int, in_channels: Sequence[int], levels: int, repeats: int,
-             norm_layer: Union[str, type]) -> HybridBlock:
+             norm: Mapping[str, Any]) -> HybridBlock:
     if repeats:
-        return BiFPN(channels, in_channels, repeats, levels - 3, norm_layer)
+        return BiFPN(channels, in_channels, repeats, levels - 3, **norm)
     return FPN(channels, in_channels, 'p6p7' if levels == 5 else None)
 
 

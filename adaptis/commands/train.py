@@ -151,15 +151,20 @@ def _build_net(kind: Kind, config: TrainConfig, contexts: List[Any], taxonomy: A
 
 
 def for_devices(arguments: Dict[str, Any], devices: int) -> Dict[str, Any]:
-    """A network's arguments with SyncBatchNorm told of its devices, if there are several."""
-    if arguments.get('norm_layer') != 'SyncBatchNorm':
+    """A network's arguments with SyncBatchNorm told of its devices, if there are several.
+
+    Of some networks other parts than the backbone have it, too, as ``head_norm`` and the like.
+    """
+    synchronised = [name for name, value in arguments.items()
+                    if value == 'SyncBatchNorm' and name.endswith(('norm_layer', '_norm'))]
+    if not synchronised:
         return arguments
     options = dict(arguments.get('norm_kwargs') or {})
     options.pop('num_devices', None)
     if devices > 1:
         return {**arguments, 'norm_kwargs': {**options, 'num_devices': devices}}
     options.pop('key', None)
-    return {**arguments, 'norm_layer': 'BatchNorm', 'norm_kwargs': options}
+    return {**arguments, **dict.fromkeys(synchronised, 'BatchNorm'), 'norm_kwargs': options}
 
 
 def _system_maker(kind: Kind, net: Any, config: TrainConfig,

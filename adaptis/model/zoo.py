@@ -78,7 +78,8 @@ def save_model(net: AdaptIS, path: PathLike, info: Optional[Mapping[str, Any]] =
 
 def _lasting(description: Mapping[str, Any]) -> Dict[str, Any]:
     """A network's description without what only training needs, and costs or hinders elsewhere."""
-    lasting = {key: value for key, value in description.items()
+    lasting = {key: 'BatchNorm' if value == 'SyncBatchNorm' else value
+               for key, value in description.items()
                if key not in ('pretrained_base', 'norm_layer')}
     norm_kwargs = {key: value for key, value in (lasting.pop('norm_kwargs', None) or {}).items()
                    if key != 'num_devices'}

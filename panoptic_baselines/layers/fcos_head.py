@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Union
+from typing import Any, Mapping, Optional, Union
 
 from adaptis.runtime import mx
 from panoptic_baselines.layers.fcos import Tower
@@ -27,19 +27,21 @@ class FCOSHead(HybridBlock):
     levels : L
     depth : of the two towers ``cls_tower`` and ``bbox_tower``
     share_depth : of ``share_tower``, before both
-    norm_layer : of the towers: 'GroupNorm', or a batch normalisation, of which each level has its
-        own, as ``LevelTower`` does it
+    norm_layer, norm_kwargs : of the towers: 'GroupNorm', or a batch normalisation, of which each
+        level has its own, as ``LevelTower`` does it
     """
 
     def __init__(self, num_classes: int, num_params: int, in_channels: int, levels: int = 5,
                  depth: int = 4, share_depth: int = 0,
-                 norm_layer: Union[str, type] = 'GroupNorm'):
+                 norm_layer: Union[str, type] = 'GroupNorm',
+                 norm_kwargs: Optional[Mapping[str, Any]] = None):
         super().__init__()
 
         def tower(depth):
             if norm_layer == 'GroupNorm':
-                return Tower(in_channels, in_channels, depth, math.gcd(32, in_channels))
-            return LevelTower(in_channels, depth, levels, norm_layer)
+                return Tower(in_channels, in_channels, depth, math.gcd(32, in_channels),
+                             norm_kwargs=norm_kwargs)
+            return LevelTower(in_channels, depth, levels, norm_layer, norm_kwargs)
         conv = dict(kernel_size=3, padding=1, in_channels=in_channels)
         with self.name_scope():
             self.share_tower, self.cls_tower, self.bbox_tower = (
@@ -71,12 +73,14 @@ class LevelTower(nn.HybridSequential):
     norm for each level, whose statistics differ.
     """
 
-    def __init__(self, channels: int, depth: int, levels: int, norm_layer: Union[str, type]):
+    def __init__(self, channels: int, depth: int, levels: int, norm_layer: Union[str, type],
+                 norm_kwargs: Optional[Mapping[str, Any]] = None):
         super().__init__()
         with self.name_scope():
             for _ in range(depth):
                 norms = nn.HybridSequential()
-                norms.add(*(make_norm(norm_layer, channels) for _ in range(levels)))
+                norms.add(*(make_norm(norm_layer, channels, **(norm_kwargs or {}))
+                            for _ in range(levels)))
                 self.add(nn.Conv2D(channels, 3, padding=1, in_channels=channels), norms,
                          nn.Activation('relu'))
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from adaptis.commands.train import for_devices
 from adaptis.errors import AdaptisError
+from adaptis.model.zoo import save_model
 from adaptis.runtime import mx
 from adaptis.types import Category, Sample, Taxonomy
 from panoptic_baselines.condinst import CondInst
@@ -12,6 +14,7 @@ from panoptic_baselines.condinst_system import CondInstSystem
 from panoptic_baselines.layers.mask_nms import mask_ious
 from panoptic_baselines.predictor import Predictor
 from panoptic_baselines.settings import CondInstSettings
+from panoptic_baselines.zoo import get_model, load_model
 
 TAXONOMY = Taxonomy([Category(i, str(i), i > 3) for i in range(1, 7)])
 SMALL = dict(backbone='resnet18', num_things=3, num_stuff=3, fpn_channels=64, branch_channels=16,
@@ -133,6 +136,38 @@ def test_masks_may_suppress_each_other():
     assert found.scores[0] == boxes.scores[0]
     nothing, = net.detect(maps, by_masks.replace(score_threshold=1.0))
     assert len(nothing.scores) == 0
+
+
+@pytest.mark.filterwarnings('ignore:Caution using SyncBatchNorm')
+def test_synchronised_norms_know_the_devices():
+    options = dict(SMALL, levels=3, share_depth=1, things=True, bifpn_repeats=1,
+                   norm_layer='FrozenBatchNorm', fpn_norm='SyncBatchNorm',
+                   head_norm='SyncBatchNorm', branch_norm='SyncBatchNorm')
+    net = CondInst(**for_devices(options, 3))
+
+    assert norms(net.encoder.backbone) == {('FrozenBatchNorm', None)}
+    for part in (net.encoder.fpn, net.encoder.head, net.encoder.mask_branch, net.things_head):
+        assert norms(part) == {('SyncBatchNorm', 3)}
+    options.update(norm_layer='SyncBatchNorm', norm_kwargs={'momentum': 0.95})
+    net = CondInst(**for_devices(options, 2))
+    assert norms(net) == {('SyncBatchNorm', 2)}
+    assert net.encoder.backbone.stem.conv1.norm._kwargs['momentum'] == 0.95
+    assert norms(CondInst(**for_devices(options, 1))) == {('BatchNorm', None)}
+
+
+@pytest.mark.filterwarnings('ignore:Caution using SyncBatchNorm')
+def test_checkpoints_have_plain_norms(tmp_path):
+    net = get_model('condinst', **SMALL, share_depth=1, head_norm='SyncBatchNorm')
+    net.initialize()
+    save_model(net, tmp_path / 'a.params')
+    assert norms(load_model(tmp_path / 'a.params').encoder.head) == {('BatchNorm', None)}
+
+
+def norms(block):
+    """Kinds of batch normalisation below a block, and their numbers of devices."""
+    found = [] if 'BatchNorm' not in type(block).__name__ else [
+        (type(block).__name__, getattr(block, '_kwargs', {}).get('ndev'))]
+    return set(found).union(*map(norms, block._children.values()))
 
 
 @pytest.mark.parametrize('options, match', [
