@@ -15,6 +15,7 @@ from adaptis.errors import AdaptisError
 from adaptis.files import PathLike
 from panoptic_baselines.checkpoints import Arrays, read_checkpoint
 from panoptic_baselines.convert_condinst import CONDINST, DLA_CLASSIFIER
+from panoptic_baselines.convert_dense import DENSE, TORCHVISION
 from panoptic_baselines.official_names import (
     BACKBONE,
     FPN,
@@ -101,19 +102,39 @@ def load_backbone(net: Any, path: PathLike) -> None:
     ``path`` : a backbone that ``convert`` wrote, or the official file itself.
 
     What a classifier lacks, the offsets of deformable convolutions, stays as it is.  Raises
-    AdaptisError if the file is neither or of another backbone.
+    AdaptisError if the file is neither or of another backbone, also one that halves the size in
+    other convolutions.
     """
+    from adaptis.inference.sidecar import read_sidecar
     from adaptis.model.zoo import read_arrays, set_parameters
     backbone = net.encoder.backbone
     if Path(path).suffix not in SUFFIXES:
-        arrays = read_arrays(path)
+        arrays, told = read_arrays(path), read_sidecar(path).get('model')
     else:
         official = read_checkpoint(path)
-        arrays = _nd(_recognise(_CLASSIFIERS, official, path).arrays(official))
+        family = _recognise(_CLASSIFIERS, official, path)
+        ours = family.arrays(official)
+        arrays = _nd(ours)
+        try:
+            told = family.options(ours)
+        except KeyError:   # what is missing is said below
+            told = None
+    _check_strides(backbone, told, path)
     for name, parameter in backbone._collect_params_with_prefix().items():
         if '.offset.' in name:
             arrays.setdefault(name, parameter.data(parameter.list_ctx()[0]))
     set_parameters(backbone, arrays, path)
+
+
+def _check_strides(backbone: Any, told: Any, path: PathLike) -> None:
+    """The shapes of a bottleneck do not say where its stride is."""
+    ours = getattr(backbone, 'stride_in_1x1', None)
+    theirs = told.get('stride_in_1x1') if isinstance(told, dict) else None
+    if None not in (ours, theirs) and ours != theirs:
+        sizes = ('3x3', '1x1')
+        raise AdaptisError(f'{path} holds a ResNet with the strides in its {sizes[theirs]} '
+                           f'convolutions, but this network has them in its {sizes[ours]} ones: '
+                           f'give it {"torchvision" if theirs else "detectron2"}\'s.')
 
 
 def _recognise(families: Sequence[Family], arrays: Arrays, source: PathLike) -> Family:
@@ -167,14 +188,22 @@ def _network(arrays: Mapping[str, np.ndarray]) -> Dict[str, Any]:
     return options
 
 
+def _classifier(arrays: Mapping[str, np.ndarray]) -> Dict[str, Any]:
+    from panoptic_baselines.layers.resnet import RECIPES
+    name = backbone_name(arrays)
+    return {'name': 'backbone', 'backbone': name, 'stride_in_1x1': RECIPES[name].stride_in_1x1}
+
+
 _CLASSIFIERS: List[Family] = [
     Family('an ImageNet classifier of Caffe2', caffe2_name, ('stem.conv1.weight',),
-           lambda arrays: {'name': 'backbone', 'backbone': backbone_name(arrays)}),
+           _classifier),
     DLA_CLASSIFIER,
+    TORCHVISION,
 ]
 FAMILIES: List[Family] = [
     Family('Panoptic FPN or Mask R-CNN (detectron2)', detectron2_name,
            ('box_head.cls_score.weight', 'encoder.semantic_head.predictor.weight'), _network),
     CONDINST,
+    DENSE,
     *_CLASSIFIERS,
 ]

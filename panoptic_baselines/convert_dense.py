@@ -1,12 +1,24 @@
-"""Official names of the parameters of dense detections (TRI-ML/realtime_panoptic), and ours."""
+"""Official checkpoints of dense detections (TRI-ML/realtime_panoptic); ResNets of torchvision."""
 from __future__ import annotations
 
-from typing import List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
-from panoptic_baselines.official_names import rename
+import numpy as np
+
+from adaptis.errors import AdaptisError
+from panoptic_baselines.official_names import (
+    BACKBONE,
+    Arrays,
+    Family,
+    backbone_name,
+    below,
+    rename,
+)
 
 _NORM = 'weight|bias|running_mean|running_var'
 _CONV = 'weight|bias'
+_STD = 58.395, 57.12, 57.375
+_COCO_THINGS, _COCO_STUFF = 80, 53
 
 # torchvision's ResNet; here a norm is a child of the convolution before it.
 _BACKBONE: List[Tuple[str, str]] = [
@@ -48,3 +60,48 @@ def dense_name(official: str) -> Optional[str]:
     """Our name of a parameter of the official network, or None."""
     ours = rename(official, _RULES)
     return ours and rename(ours, _FIELDS)
+
+
+def torchvision_name(official: str) -> Optional[str]:
+    """Our name, below the backbone, of a parameter of a ResNet of torchvision, or None."""
+    ours = rename(official, _BACKBONE)
+    return ours and rename(ours, _FIELDS)
+
+
+def dense_options(arrays: Arrays) -> Dict[str, Any]:
+    """Which network the arrays describe, by their names and shapes; KeyError if it lacks some."""
+    head = below(arrays, 'encoder.head.')
+    num_things = len(head['class_logits.bias'])
+    widths = {f'{kind}_channels': len(head[f'{kind}_tower.0.bias'])
+              for kind in ('class', 'box') if f'{kind}_tower.0.bias' in head}
+    return {'name': 'dense_detections', 'backbone': backbone_name(below(arrays, BACKBONE)),
+            'num_things': num_things, 'num_stuff': len(head['semantic.bias']) - num_things,
+            'levelness': 'levelness.bias' in head,
+            'fpn_channels': len(arrays['encoder.fpn.output3.bias']), **widths}
+
+
+def _stuff_first(name: str, array: np.ndarray) -> np.ndarray:
+    """The official network counts COCO's classes, and only those, with its 80 things first."""
+    if name.startswith('encoder.head.semantic.') and len(array) == _COCO_THINGS + _COCO_STUFF:
+        return np.roll(array, _COCO_STUFF, axis=0)
+    return array
+
+
+def _classifier_options(arrays: Arrays) -> Dict[str, Any]:
+    name = backbone_name(arrays)
+    if not name.startswith('resnet'):
+        raise AdaptisError(f'Of torchvision only ResNets can be read, and this is {name}.')
+    return {'name': 'backbone', 'backbone': name, 'stride_in_1x1': False}
+
+
+def _first_layer(name: str, array: np.ndarray) -> np.ndarray:
+    """For images 0..255 and BGR, where the classifier divides RGB ones by their deviation."""
+    if name != 'stem.conv1.weight':
+        return array
+    return (array / np.float32(_STD).reshape(1, 3, 1, 1))[:, ::-1]
+
+
+DENSE = Family('dense detections', dense_name, ('encoder.head.class_logits.weight',),
+               dense_options, _stuff_first)
+TORCHVISION = Family('a ResNet of torchvision', torchvision_name, ('stem.conv1.weight',),
+                     _classifier_options, _first_layer)

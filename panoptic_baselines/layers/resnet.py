@@ -87,6 +87,7 @@ class ResNet(HybridBlock):
         deformable = functools.partial(DeformableConvNorm, modulated=modulated)
         expansion = 4 if recipe.bottleneck else 1
         self.mean, self.std = recipe.mean, recipe.std
+        self.stride_in_1x1 = recipe.stride_in_1x1 if recipe.bottleneck else None
         self.channels = [64 * expansion * 2 ** i for i in range(4)]
         with self.name_scope():
             self.stem = Stem(norm)
