@@ -24,11 +24,10 @@ def dense_boxes(F, offsets, levelness):
 
     Returns (B, 4, H, W): x0, y0, x1, y1 around the pixel, not cut to the image.
     """
+    chosen = F.transpose(F.one_hot(F.argmax(levelness, axis=1), len(offsets)), (0, 3, 1, 2))
     offsets = F.stack(*(resize_like(F, x, levelness) for x in offsets), axis=1)
-    level = F.expand_dims(F.argmax(levelness, axis=1), 1)
-    level = F.broadcast_like(level, F.slice_axis(offsets, axis=1, begin=0, end=1).reshape(
-        (0, -3, 0, 0)))
-    left_top, right_bottom = F.split(F.pick(offsets, level, axis=1), num_outputs=2, axis=1)
+    offsets = F.sum(F.broadcast_mul(offsets, F.expand_dims(chosen, 2)), axis=1)
+    left_top, right_bottom = F.split(offsets, num_outputs=2, axis=1)
     place = _locations(F, levelness)
     return F.concat(F.broadcast_sub(place, left_top), F.broadcast_add(right_bottom, place), dim=1)
 
