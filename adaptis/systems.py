@@ -23,6 +23,9 @@ _KINDS: Dict[str, str] = {
 }
 """What a network's name is or begins with (``mask_rcnn``, ``mask_rcnn_r50``) -> its kind."""
 
+_NAMED = ('name', 'backbone', 'instances', 'semantic')
+"""What a network's name can stand for; its other arguments may be anything."""
+
 _MXNET = 'adaptis.convert.official:convert'
 _PICKLED = 'panoptic_baselines.convert:convert'
 _CONVERTERS: Dict[bytes, str] = {b'\x12\x01': _MXNET, b'\x80': _PICKLED, b'PK': _PICKLED}
@@ -125,8 +128,7 @@ def check_network(name: str, checkpoint: Optional[PathLike]) -> None:
     if checkpoint is None and kind is not find_kind('adaptis'):
         raise AdaptisError(f'No weights of {name} come with this package: give a trained network '
                            'with --checkpoint (an official one after "adaptis convert").')
-    wanted = {'name': name}
-    differs = found and difference(wanted, found, list(kind.meaning(wanted)))
+    differs = found and difference({'name': name}, found, _NAMED)
     if differs:
         key, asked, there = differs
         raise AdaptisError(f'{checkpoint} holds no {name}: its {key} is {there}, not {asked}.')

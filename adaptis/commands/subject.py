@@ -16,7 +16,7 @@ from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import sha256
 from adaptis.inference.settings import SHIPPED
 from adaptis.inference.sidecar import find_taxonomy, read_sidecar
-from adaptis.systems import difference
+from adaptis.systems import difference, find_kind
 from adaptis.types import Taxonomy
 
 RUNS = Path('runs')
@@ -100,8 +100,9 @@ def _settings(args: argparse.Namespace, config: Optional[TrainConfig],
 def _check_network(config: TrainConfig, checkpoint: Optional[Path], path: Path) -> None:
     """AdaptisError if a checkpoint is of another network than the config, and so of another row."""
     found = read_sidecar(checkpoint).get('model')
-    differs = isinstance(found, dict) and 'name' in found and difference(
-        config.model, found, _OF_A_NETWORK)
+    name = config.model['name']
+    keys = *_OF_A_NETWORK, *find_kind(name).meaning({'name': name})   # and what has a default
+    differs = isinstance(found, dict) and 'name' in found and difference(config.model, found, keys)
     if differs:
         key, asked, there = differs
         raise AdaptisError(f'{checkpoint} holds a network with {key} {there}, but {path} is about '

@@ -59,6 +59,7 @@ def test_a_name_and_its_arguments_are_one_network() -> None:
 def test_a_network_by_name_needs_its_checkpoint(tmp_path: Path) -> None:
     check_network('adaptis_toy', None)
     check_network('mask_rcnn_r50', sidecar(tmp_path, name='mask_rcnn', backbone='resnet50'))
+    check_network('unified_r18', sidecar(tmp_path, name='unified_r18', masks=False))
     with pytest.raises(AdaptisError, match='No weights of mask_rcnn_r50 come with this package'):
         check_network('mask_rcnn_r50', None)
     with pytest.raises(AdaptisError, match='holds no mask_rcnn_r50: its backbone is resnet18'):

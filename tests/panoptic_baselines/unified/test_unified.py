@@ -1,9 +1,13 @@
 """The network's arguments, and pictures of all kinds."""
 from __future__ import annotations
 
+import json
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from adaptis.commands.subject import _check_network
 from adaptis.errors import AdaptisError
 from adaptis.model import save_model
 from adaptis.runtime import mx
@@ -299,6 +303,20 @@ def test_by_name(tmp_path):
     assert isinstance(predictor, UnifiedPredictor)
     result = kind.measurable(predictor.set_image(make_picture(40, 60)))
     assert result.objects is not None and result.semantic.shape == (40, 60)
+
+
+def test_a_network_of_another_row(tmp_path):
+    """Models A to D of table 1 differ in heads that a config may leave to their defaults."""
+    (tmp_path / 'net.json').write_text(json.dumps({'model': {'name': 'unified_r50'}}))
+    net = tmp_path / 'net.params'
+    for changes, differs in (({}, None), ({'masks': True, 'semantic_channels': 64}, None),
+                             ({'masks': False}, 'masks True'), ({'potential': 'C'}, 'potential B')):
+        config = SimpleNamespace(model={'name': 'unified_r50', **changes})
+        if differs is None:
+            _check_network(config, net, 'a.yaml')
+            continue
+        with pytest.raises(AdaptisError, match=f'a network with {differs}, but a.yaml'):
+            _check_network(config, net, 'a.yaml')
 
 
 def test_initial_weights():
