@@ -8,7 +8,9 @@ from adaptis.errors import AdaptisError
 from adaptis.systems import find_converter
 
 HELP = """Convert an official checkpoint: a .params file of AdaptIS (toy, DeepLab or FPN network), a
-.pkl or .pth file of detectron2 (Panoptic FPN, Mask R-CNN), or a backbone to start from (.pkl)."""
+.pkl or .pth file of detectron2 (Panoptic FPN, Mask R-CNN), AdelaiDet (CondInst) or
+realtime_panoptic (dense detections), or a backbone to start from (of Caffe2, torchvision or
+DLA's authors)."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
