@@ -47,6 +47,16 @@ def check_condinst(config: TrainConfig, net: Any, losses: List[Losses]) -> None:
         assert all(found[name] > 0 for name in wanted)
 
 
+def check_dense(config: TrainConfig, net: Any, losses: List[Losses]) -> None:
+    """Everything that is asked for is learnt; masks, once something is detected."""
+    wanted = {'classes', 'boxes', 'centerness', 'semantic'}
+    wanted |= {'levelness'} if config.model.get('levelness', True) else set()
+    wanted |= {'masks'} if config.joint.system['mask_loss'] else set()
+    for found in losses:
+        assert set(found) == wanted
+        assert found['classes'] > 0 and found['semantic'] > 0
+
+
 PAPERS = [
     Paper('panoptic_fpn',
           small={'fpn_channels': 32, 'box_channels': 16, 'mask_channels': 8,
@@ -55,6 +65,9 @@ PAPERS = [
                     'grouped_fpn': False},
           system={'rois': 16}, check=check_panoptic_fpn),
     Paper('condinst', small={'fpn_channels': 32, 'branch_channels': 8}, check=check_condinst),
+    Paper('dense_detections',
+          small={'fpn_channels': 16, 'class_channels': 8, 'box_channels': 16},
+          defaults={'towers': 2, 'levelness': True}, check=check_dense),
 ]
 ROWS = [pytest.param(paper, path, id=f'{paper.name}-{path.stem}')
         for paper in PAPERS for path in paper.configs]
