@@ -54,9 +54,11 @@ def owners_by_box(boxes: np.ndarray) -> Owners:
     falling = np.argsort(-(width * height), kind='stable')
 
     def find(points: np.ndarray) -> np.ndarray:
+        x, y = np.ascontiguousarray(points.T)
         owners = np.full(len(points), -1)
-        for index in falling:   # so that the smallest comes last and stays; no (N, G, 4) arrays
-            owners[to_sides(points, boxes[index]).min(axis=1) >= 0] = index
+        for index in falling:   # so that the smallest comes last and stays
+            left, top, right, bottom = boxes[index]
+            owners[(x >= left) & (x <= right) & (y >= top) & (y <= bottom)] = index
         return owners
     return find
 
