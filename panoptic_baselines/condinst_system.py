@@ -21,7 +21,13 @@ from panoptic_baselines.layers.fcos_losses import BOX_LOSSES
 from panoptic_baselines.layers.fcos_targets import locations
 from panoptic_baselines.layers.losses import SemanticLoss
 from panoptic_baselines.layers.positives import best_positives, random_positives
-from panoptic_baselines.system import BaseSystem, as_numpy, demand_number, paint_padding
+from panoptic_baselines.system import (
+    BaseSystem,
+    as_numpy,
+    demand_number,
+    diverged,
+    paint_padding,
+)
 
 LIMITS = {'random': 500, 'score': 64}
 
@@ -115,8 +121,7 @@ class CondInstSystem(BaseSystem):
         with mx.autograd.pause():
             scores = self._confidence(*maps.logits, *maps.centerness).asnumpy()
         if not np.isfinite(scores).all():
-            raise AdaptisError('The outputs of the network became infinite: lower the learning '
-                               'rate; the checkpoints written before are untouched.')
+            raise diverged()
         return best_positives(objects, scores, self._limit)
 
     def mask_loss(self, maps: Any, batch: Dict[str, Any], positives: np.ndarray) -> Any:

@@ -20,7 +20,13 @@ from panoptic_baselines.layers.dense_losses import (
 )
 from panoptic_baselines.layers.dense_targets import SIZES, inclusive
 from panoptic_baselines.settings import DenseSettings
-from panoptic_baselines.system import BaseSystem, as_numpy, demand_number, paint_padding
+from panoptic_baselines.system import (
+    BaseSystem,
+    as_numpy,
+    demand_number,
+    diverged,
+    paint_padding,
+)
 
 BOX_LOSSES = {'iou': 0.0, 'smooth_iou': 1.0}
 """-ln IoU as UnitBox has it, or with 1 added to intersection and union, as FCOS has it."""
@@ -127,8 +133,7 @@ class DenseDetectionsSystem(BaseSystem):
         try:
             detections = self.net.detect(maps, sizes.tolist(), self._settings)
         except AdaptisError as error:   # which would blame the checkpoint
-            raise AdaptisError('The outputs of the network became infinite: lower the learning '
-                               'rate; the checkpoints written before are untouched.') from error
+            raise diverged() from error
         begins = np.cumsum([0, *(x.shape[2] * x.shape[3] for x in maps.logits)])
         chosen = []
         for found, owners in zip(detections, objects):

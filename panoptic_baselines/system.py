@@ -130,6 +130,12 @@ def demand_number(name: str, value: Any, least: float, most: float) -> None:
         raise AdaptisError(f'{name} is {value!r}: it must be a number from {least:g} to {most:g}.')
 
 
+def diverged() -> AdaptisError:
+    """The error of a network whose outputs are not finite while it learns."""
+    return AdaptisError('The outputs of the network became infinite: lower the learning rate; '
+                        'the checkpoints written before are untouched.')
+
+
 def as_numpy(array: Any) -> np.ndarray:
     """An array of a batch, wherever it is, as NumPy."""
     return array if isinstance(array, np.ndarray) else array.asnumpy()

@@ -15,7 +15,7 @@ from panoptic_baselines.layers.mask_targets import bitmap_targets
 from panoptic_baselines.layers.proposals import BOX_WEIGHTS, Proposals
 from panoptic_baselines.layers.roi_align import pool_rois
 from panoptic_baselines.layers.sampling import RoITargets, sample_rois
-from panoptic_baselines.system import BaseSystem, as_numpy, demand_number
+from panoptic_baselines.system import BaseSystem, as_numpy, demand_number, diverged
 
 LOSSES = ('rpn_objectness', 'rpn_boxes', 'classes', 'boxes', 'masks')
 PROPOSALS_PER_LEVEL = 2000   # before suppression; at test time 1000
@@ -120,12 +120,6 @@ class TwoStageSystem(BaseSystem):
     def metrics(self) -> Dict[str, float]:
         """Share of the last step's RoIs that lay on objects."""
         return {'foreground': self._foreground} if self.net.has_instances else {}
-
-
-def diverged() -> AdaptisError:
-    """The error of a network whose outputs are not finite while it learns."""
-    return AdaptisError('The outputs of the network became infinite: lower the learning rate; '
-                        'the checkpoints written before are untouched.')
 
 
 def objects_of(batch: Dict[str, Any]) -> Tuple[List[np.ndarray], List[np.ndarray]]:

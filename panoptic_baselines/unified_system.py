@@ -23,9 +23,9 @@ from panoptic_baselines.layers.panoptic_matching import (
 from panoptic_baselines.layers.proposals import Detections, Proposals
 from panoptic_baselines.layers.roi_align import pool_rois
 from panoptic_baselines.settings import UnifiedSettings
-from panoptic_baselines.system import as_numpy, demand_number, paint_padding
+from panoptic_baselines.system import as_numpy, demand_number, diverged, paint_padding
 from panoptic_baselines.two_stage import BOX_SIZE, MASK_SIZE, SEMANTIC_STRIDE
-from panoptic_baselines.two_stage_system import TwoStageSystem, diverged, objects_of
+from panoptic_baselines.two_stage_system import TwoStageSystem, objects_of
 from panoptic_baselines.unified_predictor import UnifiedPredictor
 
 MASK_LOSSES = {'lovasz': LovaszHinge, 'cross_entropy': MaskLoss}
