@@ -92,6 +92,9 @@ def learn(config: TrainConfig, dataset: Any, model: Dict[str, Any],
     np.random.seed(0)
     mx.random.seed(0)
     net = kind.build(for_devices({**kind.class_counts(dataset.taxonomy), **model}, 1), [mx.cpu()])
+    for name, parameter in net.encoder.backbone._collect_params_with_prefix().items():
+        if name.endswith('norm.gamma'):   # or random weights let features grow with every block
+            parameter.set_data(parameter.data() / 2)
     options = {**stage.system, **system, 'hybridize': False}
     assert set(options) <= set(kind.system_options())
     learner = kind.make_system(net, dataset.taxonomy, 'joint', **options)
