@@ -29,7 +29,7 @@ def make_net(unsure=True, **options):
     net = DenseDetections(**{**SMALL, **options})
     net.initialize()
     if unsure:
-        net.encoder.head.class_logits.bias.set_data(nd.zeros(2))
+        net.encoder.head.class_logits.bias.set_data(nd.zeros(net.num_things))
         net.encoder.head.box_offsets.bias.set_data(nd.full(4, np.log(12)))
     return net
 
@@ -134,6 +134,26 @@ def test_variants(net_options, options, named):
     assert set(losses) == named and all(np.isfinite(v) for v in losses.values())
     assert all(np.isfinite(g).all() for g in gradients.values())
     assert gradients['encoder.backbone.res3.0.conv1.weight'].any()
+
+
+def test_one_graph_for_every_size_and_number_of_images(net):
+    plain = make_system(net)
+    batches = [make_batch(plain, *samples) for samples in (
+        [scene(40, 40)], [scene(), scene(70, 30)], [scene(40, 40)], [scene(32, 96)])]
+    expected = [learn(plain, batch)[0] for batch in batches]
+    graph = make_system(net, hybridize=True)
+    for batch, losses in zip(batches, expected):
+        assert learn(graph, batch)[0] == pytest.approx(losses, rel=1e-4)
+
+
+def test_one_class_of_each_kind():
+    taxonomy = Taxonomy([Category(1, 'ground', False), Category(2, 'thing', True)])
+    system = DenseDetectionsSystem(make_net(num_things=1, num_stuff=1), taxonomy, hybridize=True)
+    sample = scene(32, 48, ((3, 3, 30, 30, 1),))
+    sample.semantic[sample.instances == 0] = 0
+    losses, gradients = learn(system, make_batch(system, sample))
+    assert all(np.isfinite(v) and v > 0 for v in losses.values())
+    assert all(np.isfinite(g).all() for g in gradients.values())
 
 
 def test_weights_and_normalizers(net, batch):
