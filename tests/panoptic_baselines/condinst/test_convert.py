@@ -32,6 +32,7 @@ VARIANTS = {
     'real time': dict(backbone='dla34', norm_layer='BatchNorm', std=(1.0, 1.0, 1.0), levels=3,
                       head_depth=0, share_depth=3, head_norm='BatchNorm', bifpn_repeats=1),
 }
+MORE = ('plain', 'bifpn', 'concat, no mask branch')
 # Ours -> official: the rules of the converter, turned round by hand.
 BACKWARD = [
     (r'encoder[.]backbone[.](.+)[.]conv2[.]offset', r'backbone.bottom_up.\1.conv2_offset'),
@@ -112,7 +113,8 @@ def plain():
     return make_net()
 
 
-@pytest.mark.parametrize('variant', VARIANTS)
+@pytest.mark.parametrize('variant', [
+    pytest.param(name, marks=pytest.mark.slow if name in MORE else ()) for name in VARIANTS])
 def test_converted_networks_give_the_same(tmp_path, variant, plain):
     options = {**SMALL, **VARIANTS[variant]}
     net = make_net(**options) if VARIANTS[variant] else plain
@@ -142,6 +144,21 @@ def test_all_official_names_have_their_place(condinst_kit, official_arrays, cond
         things=True, head_depth=4, share_depth=0, mask_channels=8, branch_channels=128,
         mask_depth=3, mask_width=8, coordinates='relative', semantic=False)
     assert CondInst(**{k: v for k, v in options.items() if k != 'name'}).mask_head.num_params == 169
+
+
+def test_names_of_a_panoptic_network(condinst_kit):
+    """A network with the semantic branch has the names of both files."""
+    kit = condinst_kit
+    entries = [entry for name in ('names.json', 'variants/names_panoptic.json')
+               for entry in json.loads((kit / name).read_text())]
+    arrays = {condinst_name(e['name']): np.broadcast_to(np.float32(0), e['shape'])
+              for e in entries}
+    options = condinst_options(arrays)
+    assert options.items() > dict(semantic=True, num_stuff=53, semantic_channels=128,
+                                  semantic_join='sum', things=True).items()
+    net = CondInst(**{key: value for key, value in options.items() if key != 'name'})
+    assert {name: p.shape for name, p in net._collect_params_with_prefix().items()} == {
+        name: array.shape for name, array in arrays.items()}
 
 
 def test_names_by_hand():

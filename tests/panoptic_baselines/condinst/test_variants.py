@@ -35,6 +35,7 @@ VARIANTS = {
     'panoptic': dict(semantic=True, semantic_join='concat'),
     'panoptic, plain': dict(semantic=True, semantic_join='plain', levels=3),
 }
+MORE = ('bifpn panoptic', 'dcn 1', 'batch norms in both towers', 'panoptic')
 # These add to what a norm then takes away: their gradient is nothing but rounding.
 POINTLESS = ('lateral', 'tower')
 
@@ -56,7 +57,8 @@ def picture(height, width):
     return np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8)
 
 
-@pytest.fixture(scope='module', params=sorted(VARIANTS))
+@pytest.fixture(scope='module', params=[
+    pytest.param(name, marks=pytest.mark.slow if name in MORE else ()) for name in VARIANTS])
 def variant(request):
     return VARIANTS[request.param], network(**VARIANTS[request.param])
 
