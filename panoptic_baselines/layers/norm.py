@@ -14,10 +14,11 @@ class FrozenBatchNorm(HybridBlock):
     """Batch normalisation with stored statistics that training never changes; any (B, C, H, W).
 
     Its four arrays are fixed, so that on small batches a pretrained backbone keeps the statistics
-    it was trained with (Mask R-CNN, section 3.1).
+    it was trained with (Mask R-CNN, section 3.1).  It takes the ``momentum`` of a norm that was
+    trained, too, when a checkpoint of that is read back; nothing depends on it.
     """
 
-    def __init__(self, in_channels: int, epsilon: float = 1e-5):
+    def __init__(self, in_channels: int, epsilon: float = 1e-5, momentum: float = 0.9):
         super().__init__()
         self._epsilon = epsilon
         fixed = dict(shape=(in_channels,), grad_req='null', differentiable=False)

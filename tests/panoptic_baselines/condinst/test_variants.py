@@ -159,10 +159,13 @@ def test_synchronised_norms_know_the_devices():
 
 @pytest.mark.filterwarnings('ignore:Caution using SyncBatchNorm')
 def test_checkpoints_have_plain_norms(tmp_path):
-    net = get_model('condinst', **SMALL, share_depth=1, head_norm='SyncBatchNorm')
+    net = get_model('condinst', **SMALL, share_depth=1, head_norm='SyncBatchNorm',
+                    norm_kwargs={'momentum': 0.95})
     net.initialize()
     save_model(net, tmp_path / 'a.params')
-    assert norms(load_model(tmp_path / 'a.params').encoder.head) == {('BatchNorm', None)}
+    again = load_model(tmp_path / 'a.params')
+    assert norms(again.encoder.head) == {('BatchNorm', None)}
+    assert norms(again.encoder.backbone) == {('FrozenBatchNorm', None)}   # the same numbers
 
 
 def norms(block):
