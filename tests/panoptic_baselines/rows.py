@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Tuple
@@ -59,7 +60,7 @@ class Paper:
     @property
     def tables(self) -> Dict[str, Table]:
         """The published ones by their ids."""
-        return load_tables(EXPERIMENTS / PUBLISHED)[self.name]
+        return _papers()[self.name]
 
     def model(self, config: TrainConfig) -> Dict[str, Any]:
         """That of a config on ResNet-18 and narrow, but for what the row studies."""
@@ -75,6 +76,11 @@ class Paper:
         rates = dataclasses.replace(stage.optimizer, milestone_steps=[])
         return repr((self.name, config.data.dataset, sorted(self.model(config).items()),
                      sorted(system.items()), rates))
+
+
+@functools.cache
+def _papers() -> Dict[str, Dict[str, Table]]:
+    return load_tables(EXPERIMENTS / PUBLISHED)
 
 
 def whole(config: TrainConfig) -> Dict[str, Any]:
