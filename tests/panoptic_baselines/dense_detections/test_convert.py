@@ -100,14 +100,12 @@ def test_converted_networks_load(tmp_path, options):
     assert (found.maps.levelness is None) == (options != {})
 
 
-def test_newer_names_give_the_same(tmp_path):
-    arrays = arrays_of()
-    newer = {re.sub('((inner|layer)_blocks[.][0-2])', r'\1.0', n): a for n, a in arrays.items()}
-    assert set(newer) != set(arrays)
-    for name, content in (('a', arrays), ('b', newer)):
-        convert(write(tmp_path / f'{name}.pth', content), tmp_path / f'{name}.params')
-    a, b = (mx.nd.load(str(tmp_path / f'{name}.params')) for name in 'ab')
-    assert all((a[key].asnumpy() == b[key].asnumpy()).all() for key in a) and set(a) == set(b)
+def test_newer_names_have_the_same_places(parity_root):
+    entries = json.loads((parity_root / 'realtime' / 'names.json').read_text())
+    names = [entry['name'] for entry in entries]
+    newer = [re.sub('((inner|layer)_blocks[.][0-2])', r'\1.0', name) for name in names]
+    assert len(set(newer) - set(names)) == 12
+    assert list(DENSE.map(newer).values()) == list(DENSE.map(names).values())
 
 
 def test_coco_has_its_things_first():
@@ -128,14 +126,17 @@ def test_checkpoints_that_do_not_fit(tmp_path):
             convert(write(tmp_path / 'a.pth', changed), target, **options)
         assert not target.exists()
 
+    # What is refused before shapes are looked at can be light.
+    light = {n: a.ravel()[:1] if 'layer4' in n or 'layer3' in n else a for n, a in arrays.items()}
+
     def without(name):
-        return {n: a for n, a in arrays.items() if n != name}
+        return {n: a for n, a in light.items() if n != name}
     refuse(without('panoptic_head.box_cls_logits.bias'), 'becomes .*class_logits.bias')
     refuse(without('panoptic_head.scales.2.scale'), '1 parameters are missing')
     refuse({**arrays, 'panoptic_head.centerness.bias': np.full(1, np.inf)}, 'not finite')
-    refuse({**arrays, 'backbone.fpn.inner_blocks.0.0.bias': np.zeros(16)}, 'two parameters')
-    refuse(arrays, '3 stuff classes, not 5', num_stuff=5)
-    whole = write(tmp_path / 'a.pth', arrays).read_bytes()
+    refuse({**light, 'backbone.fpn.inner_blocks.0.0.bias': np.zeros(16)}, 'two parameters')
+    refuse(light, '3 stuff classes, not 5', num_stuff=5)
+    whole = write(tmp_path / 'a.pth', light).read_bytes()
     (tmp_path / 'cut.pth').write_bytes(whole[:len(whole) // 2])
     with pytest.raises(AdaptisError, match='cut.pth'):
         convert(tmp_path / 'cut.pth', target)
@@ -205,10 +206,9 @@ def test_strides_elsewhere_are_refused(tmp_path):
 
 def test_backbones_that_do_not_fit(tmp_path):
     net = DenseDetections(**{**SMALL, 'backbone': 'resnet34'})
-    net.initialize()
     with pytest.raises(AdaptisError, match='another network'):
-        load_backbone(net, write(tmp_path / 'resnet18.pth', classifier()))
-    lacking = {n: a for n, a in classifier().items() if n != 'layer1.0.conv2.weight'}
+        load_backbone(net, write(tmp_path / 'resnet18.pth', names_of('resnet18')))
+    lacking = {n: a for n, a in names_of('resnet34').items() if n != 'layer1.0.conv2.weight'}
     with pytest.raises(AdaptisError, match='missing'):
         load_backbone(net, write(tmp_path / 'lacking.pth', lacking))
     with pytest.raises(AdaptisError, match='only ResNets'):

@@ -175,8 +175,8 @@ def test_it_learns_a_scene_by_heart(options):
                                update_on_kvstore=False)
     sample = scene()
     batch, history = system.targets()([sample], [None]), []
-    for step in range(70):
-        trainer.set_learning_rate(0.01 if step < 55 else 0.001)
+    for step in range(60):
+        trainer.set_learning_rate(0.01 if step < 45 else 0.001)
         history.append(train_step(system, trainer, batch, [mx.cpu()]))
     for name in ('classes', 'boxes', 'levelness', 'semantic'):
         assert history[-1][name] < 0.3 * history[0][name], name
@@ -185,7 +185,7 @@ def test_it_learns_a_scene_by_heart(options):
     for segment in result.segments:
         found = result.segment_map == segment.id
         truth = sample.semantic == segment.category_id - 1
-        assert (found & truth).sum() / (found | truth).sum() > (0.55 if segment.isthing else 0.9)
+        assert (found & truth).sum() / (found | truth).sum() > (0.5 if segment.isthing else 0.85)
 
 
 @pytest.mark.parametrize('options', [{}, WEAK], ids=['masks', 'boxes'])
