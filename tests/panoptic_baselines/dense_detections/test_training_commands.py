@@ -105,9 +105,11 @@ def test_measuring_what_was_trained(place: Path, tmp_path: Path) -> None:
     assert metrics['images'] == 2 and {'pq', 'ap', 'miou'} <= set(metrics)
 
 
-def test_a_rate_that_is_far_too_high(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+@pytest.mark.parametrize('supervision', SUPERVISION)
+def test_a_rate_that_is_far_too_high(tmp_path: Path, capsys: pytest.CaptureFixture,
+                                     supervision: str) -> None:
     write_coco(tmp_path / 'coco', splits=('train', 'val'), size=(48, 64))
-    configure(tmp_path, 'masks', lr=1e30)
+    configure(tmp_path, supervision, lr=1e30)
     assert train(tmp_path, 'run', '--set', 'joint.steps=4') == 1
     error = capsys.readouterr().err
     assert 'lower the learning rate' in error and 'Traceback' not in error
