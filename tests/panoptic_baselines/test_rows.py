@@ -57,6 +57,18 @@ def check_dense(config: TrainConfig, net: Any, losses: List[Losses]) -> None:
         assert found['classes'] > 0 and found['semantic'] > 0
 
 
+def check_unified(config: TrainConfig, net: Any, losses: List[Losses]) -> None:
+    """The network is the model that is asked for, and all that it has is learnt."""
+    model = config.model
+    assert net.has_masks == model['masks'] and (net.affinity is not None) == model['affinity']
+    assert net.has_masks or inference_settings(config).merge == 'unified'
+    wanted = {'rpn_objectness', 'rpn_boxes', 'classes', 'boxes', 'semantic', 'panoptic'}
+    wanted |= {'masks'} if model['masks'] else set()
+    for found in losses:
+        assert set(found) == wanted
+        assert found['semantic'] > 0 and found['panoptic'] > 0
+
+
 PAPERS = [
     Paper('panoptic_fpn',
           small={'fpn_channels': 32, 'box_channels': 16, 'mask_channels': 8,
@@ -68,6 +80,10 @@ PAPERS = [
     Paper('dense_detections',
           small={'fpn_channels': 16, 'class_channels': 8, 'box_channels': 16},
           defaults={'towers': 2, 'levelness': True}, check=check_dense),
+    Paper('unified',
+          small={'fpn_channels': 16, 'semantic_channels': 32, 'affinity_channels': 8,
+                 'box_channels': 16, 'mask_channels': 8, 'anchor_sizes': [8, 16, 32, 64, 128]},
+          system={'rois': 16}, check=check_unified),
 ]
 ROWS = [pytest.param(paper, path, id=f'{paper.name}-{path.stem}')
         for paper in PAPERS for path in paper.configs]
@@ -161,6 +177,37 @@ def test_the_rates_of_condinst_are_the_official_ones(parity_root: Path) -> None:
             schedule = build_schedule(stage.optimizer, stage.steps, 7000)
             rates = [schedule(step) for step in official[f'iters_{name}'].tolist()]
             np.testing.assert_allclose(rates, official[f'lr_{name}'], rtol=1e-12)
+
+
+@pytest.mark.parametrize('data', ['cityscapes', 'coco'])
+def test_rates_and_weights_of_the_unified_system_are_the_papers(parity_root: Path,
+                                                                data: str) -> None:
+    path = parity_root / 'unified' / 'hand.json'
+    if not path.is_file():
+        pytest.skip(f'no golden data at {path}')
+    known = json.loads(path.read_text())
+    config = load_config(EXPERIMENTS / 'unified' / f'{data}_r50.yaml')
+    schedule = build_schedule(config.joint.optimizer, config.joint.steps, 7000)
+    for step, rate in known[f'lr_{data}'].items():
+        assert schedule(int(step)) == pytest.approx(rate)
+    for name, weight in known['loss_weights'][data].items():
+        assert config.joint.system[f'{name}_weight'] == weight
+    assert inference_settings(config).instance_score == known['score_threshold'][data]
+
+
+def test_one_training_of_the_unified_system_and_several_measurements() -> None:
+    """A config that measures a network of another one describes the same network and training."""
+    folder, shared = EXPERIMENTS / 'unified', {}
+    for path in folder.glob('*.yaml'):
+        config = load_config(path)
+        if config.checkpoint:
+            trained = Path(config.checkpoint).parent.name[len('unified_'):]
+            other = load_config(folder / f'{trained}.yaml')
+            assert other.checkpoint is None
+            assert (config.model, config.joint, config.data) == (other.model, other.joint,
+                                                                 other.data), path
+            shared.setdefault(trained, set()).add(path.stem.split('_', 1)[1])
+    assert {'c1'} == shared['cityscapes_c2'] and {'d1', 'd2'} <= shared['cityscapes_r50']
 
 
 @pytest.mark.parametrize('paper, table', TABLES)
