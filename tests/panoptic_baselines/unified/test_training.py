@@ -198,8 +198,8 @@ def test_weights_and_losses(batch: Dict) -> None:
 
 
 def test_it_learns_by_the_steps_of_the_engine() -> None:
-    system = make_system([('norm_layer', 'BatchNorm')], frozen_stages=0, hybridize=True,
-                         fresh=True, semantic_weight=1, panoptic_weight=1)
+    system = make_system([('norm_layer', 'BatchNorm')], fresh=True, hybridize=True,
+                         semantic_weight=1, panoptic_weight=1)
     trainer = mx.gluon.Trainer(system.parameters(), 'torchsgd', update_on_kvstore=False,
                                optimizer_params={'learning_rate': 0.01, 'wd': 1e-4})
     prepare_gradients(trainer, accumulate=True)
