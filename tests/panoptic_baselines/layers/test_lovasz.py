@@ -32,13 +32,8 @@ def hinge(hybridize: bool = False) -> Callable:
 
 
 @pytest.fixture(scope='module')
-def kit(parity_root: Any) -> Any:
-    return parity_root / 'unified'
-
-
-@pytest.fixture(scope='module')
-def by_hand(kit: Any) -> Any:
-    return json.loads((kit / 'hand.json').read_text())
+def by_hand(unified_kit: Any) -> Any:
+    return json.loads((unified_kit / 'hand.json').read_text())
 
 
 def close(got: Any, expected: Any) -> None:
@@ -55,8 +50,8 @@ def test_hinge_by_hand(by_hand: Any) -> None:
 
 @pytest.mark.parametrize('hybridize', [False, True])
 @pytest.mark.parametrize('case', ['', '_empty', '_full', '_ignore'])
-def test_hinge(kit: Any, case: str, hybridize: bool) -> None:
-    golden = np.load(kit / 'lovasz_hinge.npz')
+def test_hinge(unified_kit: Any, case: str, hybridize: bool) -> None:
+    golden = np.load(unified_kit / 'lovasz_hinge.npz')
     loss, gradient = evaluate(hinge(hybridize), golden['logits'][None], np.zeros(1),
                               golden['labels' + case][None])
     close(loss, golden['loss' + case])
@@ -64,8 +59,8 @@ def test_hinge(kit: Any, case: str, hybridize: bool) -> None:
 
 
 @pytest.mark.parametrize('hybridize', [False, True])
-def test_hinge_of_regions(kit: Any, hybridize: bool) -> None:
-    golden = np.load(kit / 'lovasz_hinge.npz')
+def test_hinge_of_regions(unified_kit: Any, hybridize: bool) -> None:
+    golden = np.load(unified_kit / 'lovasz_hinge.npz')
     loss, gradient = evaluate(hinge(hybridize), golden['roi_logits'], np.array([4, 0, 2]),
                               golden['roi_labels'])
     close(loss, golden['roi_mean'])
@@ -96,8 +91,8 @@ def test_softmax_by_hand(by_hand: Any) -> None:
 @pytest.mark.parametrize('classes, labels, name', [
     ('present', 'labels', 'present'), ('all', 'labels', 'all'),
     ('present', 'labels_ignore', 'ignore')])
-def test_softmax_of_probabilities(kit: Any, classes: str, labels: str, name: str) -> None:
-    golden = np.load(kit / 'lovasz_softmax.npz')
+def test_softmax_of_probabilities(unified_kit: Any, classes: str, labels: str, name: str) -> None:
+    golden = np.load(unified_kit / 'lovasz_softmax.npz')
     loss = LovaszSoftmax(1, classes)
     value, gradient = evaluate(lambda *a: loss.of_probabilities(mx.nd, *a),
                                as_image(golden['probs']), golden[labels][None, None])
@@ -106,8 +101,8 @@ def test_softmax_of_probabilities(kit: Any, classes: str, labels: str, name: str
 
 
 @pytest.mark.parametrize('hybridize', [False, True])
-def test_softmax_of_logits(kit: Any, hybridize: bool) -> None:
-    golden = np.load(kit / 'lovasz_softmax.npz')
+def test_softmax_of_logits(unified_kit: Any, hybridize: bool) -> None:
+    golden = np.load(unified_kit / 'lovasz_softmax.npz')
     loss = LovaszSoftmax(1)
     loss.hybridize(hybridize)
     value, gradient = evaluate(loss, as_image(golden['logits']), golden['labels'][None, None])
@@ -115,8 +110,8 @@ def test_softmax_of_logits(kit: Any, hybridize: bool) -> None:
     close(gradient[0, :, 0].T, golden['grad_logits_present'])
 
 
-def test_pixels_count_wherever_they_are_in_the_batch(kit: Any) -> None:
-    golden = np.load(kit / 'lovasz_softmax.npz')
+def test_pixels_count_wherever_they_are_in_the_batch(unified_kit: Any) -> None:
+    golden = np.load(unified_kit / 'lovasz_softmax.npz')
     logits = golden['logits'].reshape(2, 3, 5, 5).transpose(0, 3, 1, 2)
     value, _ = evaluate(LovaszSoftmax(1), np.ascontiguousarray(logits),
                         golden['labels'].reshape(2, 3, 5))

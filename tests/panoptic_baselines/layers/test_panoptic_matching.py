@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Dict
 
 import numpy as np
 import pytest
@@ -21,13 +21,14 @@ SCENES = ('simple', 'class_differs', 'duplicate', 'threshold', 'permutation_vs_g
 
 
 @pytest.fixture(scope='module')
-def kit(parity_root: Any) -> Any:
-    return parity_root / 'unified'
+def scenes(unified_kit: Any) -> Dict[str, Any]:
+    """By name."""
+    return {s['name']: s for s in json.loads((unified_kit / 'matching.json').read_text())}
 
 
 @pytest.mark.parametrize('name', SCENES)
-def test_scenes(kit: Any, name: str) -> None:
-    (scene,) = [s for s in json.loads((kit / 'matching.json').read_text()) if s['name'] == name]
+def test_scenes(scenes: Dict[str, Any], name: str) -> None:
+    scene = scenes[name]
     case = [np.array(scene[key]) for key in ('det_boxes', 'det_classes', 'gt_boxes', 'gt_classes')]
     iou = same_class_iou(*case)
     np.testing.assert_allclose(iou, np.reshape(scene['iou_same_class'], iou.shape), rtol=1e-6)
@@ -41,12 +42,12 @@ def test_scenes(kit: Any, name: str) -> None:
     assert iou[rows, matched].sum() == pytest.approx(scene['total_iou'], rel=1e-6)
 
 
-def test_every_scene_is_looked_at(kit: Any) -> None:
-    assert {s['name'] for s in json.loads((kit / 'matching.json').read_text())} == set(SCENES)
+def test_every_scene_is_looked_at(scenes: Dict[str, Any]) -> None:
+    assert set(scenes) == set(SCENES)
 
 
-def test_targets(kit: Any) -> None:
-    golden = np.load(kit / 'pipeline.npz')
+def test_targets(unified_kit: Any) -> None:
+    golden = np.load(unified_kit / 'pipeline.npz')
     num_stuff = int(golden['n_stuff'])
     matching = match_detections(*(golden[key] for key in ('det_boxes', 'det_classes', 'gt_boxes',
                                                           'gt_classes')))
@@ -61,8 +62,8 @@ def test_targets(kit: Any) -> None:
 @pytest.mark.parametrize('hybridize', [False, True])
 @pytest.mark.parametrize('logits, value, gradient', [('P', 'loss', 'grad_P'),
                                                      ('psi', 'loss_on_psi', None)])
-def test_loss(kit: Any, logits: str, value: str, gradient: str, hybridize: bool) -> None:
-    golden = np.load(kit / 'pipeline.npz')
+def test_loss(unified_kit: Any, logits: str, value: str, gradient: str, hybridize: bool) -> None:
+    golden = np.load(unified_kit / 'pipeline.npz')
     target = np.where(golden['target'] == 255, -1, golden['target'])
     array = mx.nd.array(golden[logits][None], dtype='float64')
     array.attach_grad()
@@ -78,8 +79,8 @@ def test_loss(kit: Any, logits: str, value: str, gradient: str, hybridize: bool)
                                    atol=1e-15)
 
 
-def test_loss_by_hand(kit: Any) -> None:
-    expected = json.loads((kit / 'hand.json').read_text())['panoptic_ce']['loss']
+def test_loss_by_hand(unified_kit: Any) -> None:
+    expected = json.loads((unified_kit / 'hand.json').read_text())['panoptic_ce']['loss']
     logits = mx.nd.array(np.log([3.0, 1.0]).reshape(1, 2, 1, 1))
     found = PanopticMatchingLoss()(logits, mx.nd.zeros((1, 1, 1)), mx.nd.ones(1))
     assert found.asscalar() == pytest.approx(expected, rel=1e-6)
