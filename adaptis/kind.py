@@ -17,6 +17,7 @@ class AdaptISKind:
     stages = ('instances', 'proposals')
     by_points = True
     presets = PRESETS
+    named = ('name', 'backbone')
 
     def get_settings(self, settings: Any) -> Settings:
         """See ``Kind``."""

@@ -23,9 +23,6 @@ _KINDS: Dict[str, str] = {
 }
 """What a network's name is or begins with (``mask_rcnn``, ``mask_rcnn_r50``) -> its kind."""
 
-_NAMED = ('name', 'backbone', 'instances', 'semantic')
-"""What a network's name can stand for; its other arguments may be anything."""
-
 _MXNET = 'adaptis.convert.official:convert'
 _PICKLED = 'panoptic_baselines.convert:convert'
 _CONVERTERS: Dict[bytes, str] = {b'\x12\x01': _MXNET, b'\x80': _PICKLED, b'PK': _PICKLED}
@@ -40,11 +37,13 @@ class Kind(Protocol):
     stages : keys of a config that can hold a stage of training; the first one must be there
     by_points : whether it learns from points, so that a stage needs their number
     presets : inference settings by name
+    named : what a network's name can stand for; its other arguments may be anything
     """
 
     stages: Tuple[str, ...]
     by_points: bool
     presets: Mapping[str, Any]
+    named: Tuple[str, ...]
 
     def get_settings(self, settings: Any) -> Any:
         """Settings as they are, or a preset by name; AdaptisError if there is none."""
@@ -128,7 +127,7 @@ def check_network(name: str, checkpoint: Optional[PathLike]) -> None:
     if checkpoint is None and kind is not find_kind('adaptis'):
         raise AdaptisError(f'No weights of {name} come with this package: give a trained network '
                            'with --checkpoint (an official one after "adaptis convert").')
-    differs = found and difference({'name': name}, found, _NAMED)
+    differs = found and difference({'name': name}, found, kind.named)
     if differs:
         key, asked, there = differs
         raise AdaptisError(f'{checkpoint} holds no {name}: its {key} is {there}, not {asked}.')

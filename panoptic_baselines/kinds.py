@@ -28,6 +28,7 @@ class DetectorKind:
     presets : its settings by name
     defaults : arguments of its network which, not mentioned, mean these
     predictor : 'module:class' of what segments images with it
+    named : see ``Kind``
     """
 
     stages = ('joint',)
@@ -35,8 +36,9 @@ class DetectorKind:
 
     def __init__(self, system: str, presets: Mapping[str, BaseSettings],
                  defaults: Mapping[str, Any],
-                 predictor: str = 'panoptic_baselines.predictor:Predictor'):
-        self.presets = presets
+                 predictor: str = 'panoptic_baselines.predictor:Predictor',
+                 named: Tuple[str, ...] = ('name', 'backbone')):
+        self.presets, self.named = presets, named
         self._system, self._defaults, self._predictor = system, defaults, predictor
 
     def get_settings(self, settings: Any) -> Any:
@@ -116,12 +118,16 @@ class DetectorKind:
 
 
 DETECTOR = DetectorKind('panoptic_baselines.panoptic_fpn_system:PanopticFPNSystem', PRESETS,
-                        {'instances': True, 'semantic': True})
+                        {'instances': True, 'semantic': True},
+                        named=('name', 'backbone', 'instances', 'semantic'))
 """Panoptic FPN, and either of its branches alone."""
 
 CONDINST = DetectorKind('panoptic_baselines.condinst_system:CondInstSystem', CONDINST_PRESETS,
-                        {'semantic': False})
-"""CondInst, with or without a semantic branch."""
+                        {'semantic': False, 'semantic_join': 'sum', 'things': False, 'levels': 5,
+                         'bifpn_repeats': 0, 'head_depth': 4, 'share_depth': 0,
+                         'mask_channels': 8, 'mask_depth': 3, 'mask_width': 8,
+                         'coordinates': 'relative', 'mask_factor': 2, 'deformable_stages': []})
+"""CondInst, with or without a semantic branch, and whatever else its tables vary."""
 
 DENSE = DetectorKind('panoptic_baselines.dense_detections_system:DenseDetectionsSystem',
                      DENSE_PRESETS, {'towers': 2, 'levelness': True, 'semantic_stride': 8})

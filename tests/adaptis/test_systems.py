@@ -60,10 +60,15 @@ def test_a_network_by_name_needs_its_checkpoint(tmp_path: Path) -> None:
     check_network('adaptis_toy', None)
     check_network('mask_rcnn_r50', sidecar(tmp_path, name='mask_rcnn', backbone='resnet50'))
     check_network('unified_r18', sidecar(tmp_path, name='unified_r18', masks=False))
+    for name in ('condinst', 'condinst_r50'):
+        check_network(name, sidecar(tmp_path, name='condinst', backbone='resnet50', semantic=True,
+                                    mask_width=4))
     with pytest.raises(AdaptisError, match='No weights of mask_rcnn_r50 come with this package'):
         check_network('mask_rcnn_r50', None)
     with pytest.raises(AdaptisError, match='holds no mask_rcnn_r50: its backbone is resnet18'):
         check_network('mask_rcnn_r50', sidecar(tmp_path, name='mask_rcnn_r18'))
+    with pytest.raises(AdaptisError, match='holds no panoptic_fpn_r50: its semantic is False'):
+        check_network('panoptic_fpn_r50', sidecar(tmp_path, name='mask_rcnn_r50'))
 
 
 @pytest.mark.parametrize('name, begin, module', [

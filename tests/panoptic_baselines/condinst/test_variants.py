@@ -1,16 +1,23 @@
 """What CondInst's tables vary beside the mask head: backbones, pyramids, towers, suppression."""
 from __future__ import annotations
 
+import inspect
+import itertools
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from adaptis.commands.train import for_devices
+from adaptis.config import load_config
 from adaptis.errors import AdaptisError
 from adaptis.model.zoo import save_model
 from adaptis.runtime import mx
+from adaptis.systems import difference
 from adaptis.types import Category, Sample, Taxonomy
 from panoptic_baselines.condinst import CondInst
 from panoptic_baselines.condinst_system import CondInstSystem
+from panoptic_baselines.kinds import CONDINST
 from panoptic_baselines.layers.mask_nms import mask_ious
 from panoptic_baselines.predictor import Predictor
 from panoptic_baselines.settings import CondInstSettings
@@ -166,6 +173,24 @@ def test_checkpoints_have_plain_norms(tmp_path):
     again = load_model(tmp_path / 'a.params')
     assert norms(again.encoder.head) == {('BatchNorm', None)}
     assert norms(again.encoder.backbone) == {('FrozenBatchNorm', None)}   # the same numbers
+
+
+def test_a_network_is_known_from_those_of_other_rows():
+    """By what its config or its checkpoint says, or, as they may be silent, by the defaults."""
+    default = {k: p.default for k, p in inspect.signature(CondInst).parameters.items()}
+    default['deformable_stages'] = list(default['deformable_stages'])
+    known = CONDINST.meaning({'name': 'condinst'})
+    assert known == {**{key: default[key] for key in known if key != 'name'}, 'name': 'CondInst'}
+
+    folder = Path(__file__).parents[3] / 'experiments' / 'condinst'
+    training = 'pretrained', 'pretrained_base', 'norm_layer', 'deformable_interval'
+    models = {path.stem: {k: v for k, v in load_config(path).model.items() if k not in training}
+              for path in folder.glob('*.yaml')}
+    assert len(models) > 40
+    for (one, a), (other, b) in itertools.combinations(models.items(), 2):
+        same = {**default, **a, 'name': 0} == {**default, **b, 'name': 0}
+        same = same and a['name'] == b['name']
+        assert (difference(a, b, [*known, 'backbone']) is None) == same, (one, other)
 
 
 def norms(block):
