@@ -32,7 +32,8 @@ def jaccard_growth(F, foreground):
     """(N, P) of 0 and 1 -> how much the Jaccard loss grows as pixel after pixel gets wrong."""
     total = F.sum(foreground, axis=1, keepdims=True)
     kept = F.broadcast_sub(total, F.cumsum(foreground, axis=1))
-    union = F.broadcast_add(total, F.cumsum(1 - foreground, axis=1))
+    seen = F.contrib.arange_like(foreground, axis=1).reshape((1, -1)) + 1
+    union = F.broadcast_add(kept, seen)
     loss = 1 - kept / union
     before = F.concat(F.zeros_like(total), F.slice_axis(loss, axis=1, begin=0, end=-1), dim=1)
     return loss - before
