@@ -1,0 +1,1 @@
+"""Five panoptic systems on the same street scenes, trained and measured alike."""

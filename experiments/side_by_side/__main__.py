@@ -1,0 +1,56 @@
+"""Train the five systems on street scenes, measure them, write the report.
+
+    python -m experiments.side_by_side [SYSTEM ...]
+
+Ctrl-C stops it; the same command goes on.  What is done is not done again: delete a result to
+repeat it.
+"""
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import List, Optional
+
+from adaptis.config import load_config
+from adaptis.errors import AdaptisError
+from experiments.side_by_side.run import FOLDER, RESULTS, SYSTEMS, Stopped, draw, run
+
+
+def main(arguments: Optional[List[str]] = None) -> int:
+    """0 when done, 1 and a sentence if something is wrong, 130 after Ctrl-C."""
+    parser = argparse.ArgumentParser(prog='python -m experiments.side_by_side',
+                                     description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('systems', nargs='*', metavar='SYSTEM',
+                        help=f'some of {", ".join(SYSTEMS)} (default: all)')
+    parser.add_argument('--out', type=Path, default=Path('runs/side_by_side'),
+                        help='where runs are kept (default: %(default)s)')
+    parser.add_argument('--results', type=Path, default=RESULTS,
+                        help='where results go (default: beside the configs)')
+    parser.add_argument('--workers', type=int, default=os.cpu_count() or 1,
+                        help='processes that draw the scenes')
+    parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE',
+                        help='override a key of all configs, e.g. joint.steps=10')
+    args = parser.parse_args(arguments)
+    unknown = sorted(set(args.systems) - set(SYSTEMS))
+    if unknown:
+        parser.error(f'there is no system {unknown[0]}: choose from {", ".join(SYSTEMS)}')
+    try:
+        draw(load_config(FOLDER / f'{SYSTEMS[0]}.yaml'), args.workers)
+        for system in args.systems or SYSTEMS:
+            print(f'{system}: {run(system, args.out, args.results, args.set)}')
+    except AdaptisError as error:
+        print(f'side_by_side: {error}', file=sys.stderr)
+        return 1
+    except Stopped as stopped:
+        return stopped.status
+    except KeyboardInterrupt:
+        print('side_by_side: interrupted; the same command goes on.', file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

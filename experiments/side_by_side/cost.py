@@ -1,0 +1,123 @@
+"""What a trained network costs: parameters, multiply-adds, time, time by objects, peak memory."""
+from __future__ import annotations
+
+import resource
+import statistics
+import time
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Sequence, Tuple
+
+import numpy as np
+
+from experiments.side_by_side.pictures import open_config
+
+BINS = ((0, 6), (7, 9), (10, 12), (13, 99))
+"""How many objects an image shows, from and to."""
+PER_BIN = 8
+BOXES, MASKS = ('detect', 'propose'), ('mask_logits', 'mask_probabilities', 'panoptic_logits')
+
+
+def measure(config: Path, checkpoint: Path) -> Dict[str, Any]:
+    """The cost of one network on validation images, in a process that does nothing else.
+
+    Times are medians in seconds, image to panoptic result.  Stages: ``dense`` is what is computed
+    once per image, ``objects`` the boxes and masks of objects, ``rest`` what remains (resizing,
+    merging).
+    """
+    from adaptis.systems import load_predictor
+    dataset, settings = open_config(config)
+    predictor = load_predictor(checkpoint, settings, None, dataset.taxonomy)
+    chosen = _choose(dataset)
+    for index in next(iter(chosen.values())):   # builds graphs
+        predictor.set_image(dataset.image(index)).panoptic()
+    times = {name: [_time(predictor, dataset.image(i)) for i in indices]
+             for name, indices in chosen.items()}
+    together = [t for group in times.values() for t in group]
+    return {**_counts(predictor.net, dataset.image(0), settings),
+            'seconds': _medians(together)['whole'], 'stages': _medians(together),
+            'by_objects': {name: _medians(group)['whole'] for name, group in times.items()},
+            'images': len(together),
+            'peak_mib': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+def _choose(dataset: Any) -> Dict[str, List[int]]:
+    """Some images of each number of objects, the first of the split."""
+    chosen: Dict[str, List[int]] = {}
+    for index in range(len(dataset)):
+        sample = dataset[index]
+        count = len(set(sample.classes) - set(sample.ignored))
+        name = next(f'{low}-{high}' for low, high in BINS if low <= count <= high)
+        group = chosen.setdefault(name, [])
+        if len(group) < PER_BIN:
+            group.append(index)
+        if len(chosen) == len(BINS) and all(len(g) == PER_BIN for g in chosen.values()):
+            break
+    return dict(sorted(chosen.items(), key=lambda item: int(item[0].split('-')[0])))
+
+
+def _time(predictor: Any, image: np.ndarray) -> Dict[str, float]:
+    spent = {'dense': 0.0, 'objects': 0.0}
+    with ExitStack() as stack:
+        for owner, name, stage in _watched(predictor):
+            stack.enter_context(_watch(owner, name, stage, spent))
+        began = time.perf_counter()
+        predictor.set_image(image).panoptic()
+        whole = time.perf_counter() - began
+    return {**spent, 'rest': whole - sum(spent.values()), 'whole': whole}
+
+
+def _watched(predictor: Any) -> Iterator[Tuple[Any, str, str]]:
+    """Which calls are timed, and to which stage they belong."""
+    from adaptis.inference import encoded
+    net = predictor.net
+    yield encoded._NetworkImage, 'masks_at', 'objects'
+    yield (net if hasattr(net, 'segment') else net.encoder), 'forward', 'dense'
+    for name in BOXES + MASKS:
+        if hasattr(net, name):
+            yield net, name, 'objects'
+
+
+@contextmanager
+def _watch(owner: Any, name: str, stage: str, spent: Dict[str, float]) -> Iterator[None]:
+    """Add up the seconds of the calls of one method, but of calls within watched calls."""
+    from adaptis.runtime import mx
+    own = name in vars(owner)
+    method = getattr(owner, name)
+
+    def timed(*arguments: Any, **options: Any) -> Any:
+        if spent.get('running'):
+            return method(*arguments, **options)
+        mx.nd.waitall()
+        spent['running'] = 1.0
+        began = time.perf_counter()
+        try:
+            result = method(*arguments, **options)
+            mx.nd.waitall()
+        finally:
+            spent.pop('running')
+        spent[stage] += time.perf_counter() - began
+        return result
+
+    setattr(owner, name, timed)
+    try:
+        yield
+    finally:
+        if own:
+            setattr(owner, name, method)
+        else:
+            delattr(owner, name)
+
+
+def _medians(times: Sequence[Dict[str, float]]) -> Dict[str, float]:
+    return {name: statistics.median(t[name] for t in times) for name in times[0]}
+
+
+def _counts(net: Any, image: np.ndarray, settings: Any) -> Dict[str, Any]:
+    from adaptis.model.graph import multiply_adds, parameter_count, trace
+    from panoptic_baselines.layers.resize import target_size
+    size = target_size(image.shape[:2], settings.short_side, settings.max_side)
+    divisor = getattr(net, 'divisor', 1)
+    padded = [-(-side // divisor) * divisor for side in size]
+    return {'parameters': parameter_count(net), 'seen': padded,
+            'multiply_adds': multiply_adds(trace(net.encoder, (1, 3, *padded)))}

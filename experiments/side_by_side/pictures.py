@@ -1,0 +1,98 @@
+"""The same images segmented by each system, with what is wrong marked."""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, List, Tuple
+
+import cv2
+import numpy as np
+
+from adaptis import viz
+from adaptis.evaluation.overlap import overlap_of
+from adaptis.evaluation.segments import sample_truth
+from adaptis.files import write_image
+from adaptis.types import PanopticResult, Sample, Taxonomy
+
+COUNT = 8
+SCALE = 2
+MISSED, FALSE = (255, 30, 30), (255, 225, 0)
+"""Outlines of true objects that were not found, and of found ones that are none."""
+
+
+def draw(config: Path, checkpoint: Path, path: Path) -> None:
+    """Write the first validation images as a system segments them, one below another."""
+    from adaptis.systems import load_predictor
+    dataset, settings = open_config(config)
+    predictor = load_predictor(checkpoint, settings, None, dataset.taxonomy)
+    write_image(path, np.vstack([
+        mark(sample, predictor.set_image(sample.image).panoptic(), dataset.taxonomy)
+        for sample in first(dataset)]))
+
+
+def truth(config: Path) -> Tuple[np.ndarray, np.ndarray]:
+    """The images themselves and their ground truth, one below another as ``draw`` does it."""
+    dataset, _ = open_config(config)
+    rows = [(_enlarge(sample.image), _enlarge(viz.overlay_panoptic(
+        sample.image, sample_truth(sample, dataset.taxonomy)[0], dataset.taxonomy)))
+        for sample in first(dataset)]
+    images, truths = zip(*rows)
+    return np.vstack(images), np.vstack(truths)
+
+
+def mark(sample: Sample, found: PanopticResult, taxonomy: Taxonomy) -> np.ndarray:
+    """A result over its image; objects that were missed or are false have bright outlines.
+
+    An object is found if one of its class has an intersection over union above 0.5 with it, which
+    is what panoptic quality counts.
+    """
+    expected, crowd = sample_truth(sample, taxonomy)
+    missed, false = _errors(expected, found, crowd)
+    picture = _enlarge(viz.overlay_panoptic(sample.image, found, taxonomy))
+    for ids, segment_map, color in ((missed, expected.segment_map, MISSED),
+                                    (false, found.segment_map, FALSE)):
+        for number in ids:
+            mask = _enlarge((segment_map == number).astype(np.uint8))
+            outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+            cv2.drawContours(picture, outlines, -1, color, SCALE)
+    return picture
+
+
+def open_config(config: Path) -> Tuple[Any, Any]:
+    """Validation images and inference settings of a config."""
+    from adaptis.config import inference_settings, load_config
+    from adaptis.data.datasets import open_dataset
+    wanted = load_config(config)
+    dataset = open_dataset(wanted.data.dataset, wanted.data.root, wanted.data.val_split)
+    return dataset, inference_settings(wanted)
+
+
+def first(dataset: Any) -> List[Sample]:
+    """The samples that are shown."""
+    return [dataset[index] for index in range(min(COUNT, len(dataset)))]
+
+
+def _errors(expected: PanopticResult, found: PanopticResult, crowd: Any
+            ) -> Tuple[List[int], List[int]]:
+    """Ids of true things that no found one matches, and of found ones that match no true one.
+
+    As in panoptic quality, crowds count for nothing, and neither does a found thing most of which
+    lies on void or on a crowd.
+    """
+    overlap = overlap_of(expected, found, crowd)
+    shared = overlap.shared
+    union = (overlap.truth_area[:, None] + overlap.found_area[None] - shared[1:, 1:]
+             - shared[:1, 1:])
+    same = np.array([[t.category_id == f.category_id for f in found.segments]
+                     for t in expected.segments]).reshape(shared[1:, 1:].shape)
+    matched = same & ~overlap.is_crowd[:, None] & (2 * shared[1:, 1:] > union)
+    idle = shared[0, 1:] + shared[1:, 1:][overlap.is_crowd].sum(axis=0)
+    missed = [t.id for t, hit in zip(expected.segments, matched.any(axis=1))
+              if t.isthing and t.id not in crowd and not hit]
+    false = [f.id for f, hit, lost, area in zip(found.segments, matched.any(axis=0), idle,
+                                                overlap.found_area)
+             if f.isthing and not hit and 2 * lost <= area]
+    return missed, false
+
+
+def _enlarge(image: np.ndarray) -> np.ndarray:
+    return cv2.resize(image, None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_NEAREST)

@@ -1,0 +1,243 @@
+"""The report of a comparison: one HTML page that needs nothing else, and a Markdown table.
+
+    python -m experiments.side_by_side.report [--html FILE] [--markdown FILE]
+"""
+from __future__ import annotations
+
+import argparse
+import base64
+import html
+import string
+import sys
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
+
+import cv2
+import numpy as np
+
+from adaptis.errors import AdaptisError
+from adaptis.evaluation.tables import load_tables
+from adaptis.files import atomic_write
+from experiments.side_by_side import pictures
+from experiments.side_by_side.run import FOLDER, RESULTS, SYSTEMS, load_results
+
+Result = Dict[str, Any]
+PUBLISHED = FOLDER.parent / 'published.yaml'
+TITLES = {'adaptis': 'AdaptIS', 'panoptic_fpn': 'Panoptic FPN', 'condinst': 'CondInst',
+          'dense_detections': 'Dense detections', 'unified': 'Unified'}
+COLORS = ('#1f6feb', '#d1542b', '#2f9e44', '#9c36b5', '#b08900')
+
+
+class Column(NamedTuple):
+    """A number of each result: how it is called, found and written."""
+
+    title: str
+    value: Callable[[Result], Optional[float]]
+    text: str = '{:.1f}'
+
+
+def _quality(*keys: str) -> Callable[[Result], Optional[float]]:
+    def value(result: Result) -> Optional[float]:
+        found: Any = result['quality']
+        for key in keys:
+            found = found[key] if isinstance(found, Mapping) and key in found else None
+        return None if found is None else 100 * found
+    return value
+
+
+QUALITY = (
+    Column('PQ', _quality('pq', 'All', 'pq')), Column('SQ', _quality('pq', 'All', 'sq')),
+    Column('RQ', _quality('pq', 'All', 'rq')), Column('PQ things', _quality('pq', 'Things', 'pq')),
+    Column('PQ stuff', _quality('pq', 'Stuff', 'pq')), Column('AP', _quality('ap_by_class', 'ap')),
+    Column('mIoU', _quality('miou', 'miou')))
+COST = (
+    Column('parameters, M', lambda r: r['cost']['parameters'] / 1e6),
+    Column('dense part, G multiply-adds', lambda r: r['cost']['multiply_adds'] / 1e9, '{:.2f}'),
+    Column('an image, ms', lambda r: 1e3 * r['cost']['seconds'], '{:.0f}'),
+    Column('of it dense', lambda r: 1e3 * r['cost']['stages']['dense'], '{:.0f}'),
+    Column('objects', lambda r: 1e3 * r['cost']['stages']['objects'], '{:.0f}'),
+    Column('rest', lambda r: 1e3 * r['cost']['stages']['rest'], '{:.0f}'),
+    Column('peak, MiB', lambda r: r['cost']['peak_mib'], '{:.0f}'),
+    Column('training, min', lambda r: r['training']['seconds'] / 60, '{:.0f}'))
+
+
+def markdown(results: Sequence[Result]) -> str:
+    """The two tables for the README: quality, and cost."""
+    return '\n\n'.join(_markdown(rows(results, columns)) for columns in (QUALITY, COST)) + '\n'
+
+
+def rows(results: Sequence[Result], columns: Sequence[Column]) -> List[List[str]]:
+    """A table as text: its head, then a row per system."""
+    head = ['', *(column.title for column in columns)]
+    return [head, *([TITLES[r['system']], *(_text(column, r) for column in columns)]
+                    for r in results)]
+
+
+def by_objects(results: Sequence[Result]) -> List[List[str]]:
+    """Milliseconds of an image by the number of objects that it shows, as text."""
+    bins = list(dict.fromkeys(name for r in results for name in r['cost']['by_objects']))
+    columns = [Column(name, lambda r, n=name: _milliseconds(r, n), '{:.0f}') for name in bins]
+    return [['objects', *bins], *(row for row in rows(results, columns)[1:])]
+
+
+def ranks(results: Sequence[Result], published: Path = PUBLISHED) -> List[List[str]]:
+    """Published panoptic quality with ResNet-50 and what was measured here, each with its rank."""
+    measured = {r['system']: _quality('pq', 'All', 'pq')(r) for r in results}
+    numbers = {'COCO val, published': _published(published, 'coco'),
+               'Cityscapes val, published': _published(published, 'cityscapes'),
+               'street scenes, measured': measured}
+    body = [[TITLES[system], *(_ranked(values, system) for values in numbers.values())]
+            for system in SYSTEMS]
+    return [['PQ (rank)', *numbers], *body]
+
+
+def page(results: Sequence[Result], findings: str, grid: Optional[np.ndarray]) -> str:
+    """The whole page; ``findings`` is text of paragraphs, ``grid`` the pictures."""
+    template = string.Template((FOLDER / 'page.html').read_text(encoding='utf-8'))
+    facts = [f'{TITLES[r["system"]]}: {r["config"]}, seed {r["seed"]}, commit '
+             f'{str(r["commit"])[:12]}, {r["hardware"]["cpu"]}, {r["hardware"]["cores"]} cores, '
+             f'threads {r["threads"] or "default"}, {r["date"][:10]}' for r in results]
+    return template.substitute(
+        quality=_html_table(rows(results, QUALITY)), cost=_html_table(rows(results, COST)),
+        objects=_html_table(by_objects(results)), ranks=_html_table(ranks(results)),
+        plot=plot(results), grid='' if grid is None else _image(grid),
+        findings='\n'.join(f'<p>{html.escape(part.strip())}</p>'
+                           for part in findings.split('\n\n') if part.strip()),
+        facts='\n'.join(f'<li>{html.escape(fact)}</li>' for fact in facts))
+
+
+def plot(results: Sequence[Result], width: int = 640, height: int = 360) -> str:
+    """Panoptic quality against the time of an image, as SVG."""
+    points = [(r['system'], 1e3 * r['cost']['seconds'], _quality('pq', 'All', 'pq')(r))
+              for r in results]
+    right = 1.15 * max(x for _, x, _ in points)
+    low, high = (edge(y for *_, y in points) for edge in (min, max))
+    bottom, top = 10 * (low // 10), 10 * (high // 10 + 1)
+    left, margin = 50, 40
+
+    def place(x: float, y: float) -> tuple:
+        return (left + (width - left - 110) * x / right,
+                height - margin - (height - 2 * margin) * (y - bottom) / (top - bottom))
+
+    parts = [_line(*place(0, y), *place(right, y)) + _label(8, place(0, y)[1] + 4, f'{y:g}')
+             for y in np.arange(bottom, top + 1, 10)]
+    for x in np.linspace(0, right, 6):
+        parts.append(_label(place(x, bottom)[0] - 10, height - margin + 18, f'{x:.0f}'))
+    for color, (system, x, y) in zip(COLORS, points):
+        at = place(x, y)
+        parts.append(f'<circle cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="7" fill="{color}"/>'
+                     + _label(at[0] + 11, at[1] + 5, TITLES[system]))
+    parts.append(_label(left, 18, 'PQ') + _label(width - 250, height - 4,
+                                                 'milliseconds of an image, one thread'))
+    return (f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="Quality against time">'
+            f'{"".join(parts)}</svg>')
+
+
+def picture_grid(results: Sequence[Result], folder: Path = RESULTS) -> Optional[np.ndarray]:
+    """Image, truth and what each system finds, one column each; None without the pictures.
+
+    Raises AdaptisError if the scenes are not there.
+    """
+    paths = [folder / f'{r["system"]}.png' for r in results]
+    if not all(path.is_file() for path in paths):
+        return None
+    columns = [cv2.imread(str(path))[:, :, ::-1] for path in paths]
+    columns = [*pictures.truth(FOLDER / f'{SYSTEMS[0]}.yaml'), *columns]
+    titles = ['image', 'truth', *(TITLES[r['system']] for r in results)]
+    return np.hstack([_titled(title, column) for title, column in zip(titles, columns)])
+
+
+def main(arguments: Optional[List[str]] = None) -> int:
+    """Write the report; 1 and a sentence if something is wrong."""
+    parser = argparse.ArgumentParser(prog='python -m experiments.side_by_side.report',
+                                     description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--results', type=Path, default=RESULTS)
+    parser.add_argument('--html', type=Path, default=RESULTS / 'report.html')
+    parser.add_argument('--markdown', type=Path, default=RESULTS / 'report.md')
+    args = parser.parse_args(arguments)
+    try:
+        results = load_results(args.results)
+        if not results:
+            raise AdaptisError(f'{args.results} holds no results: run "python -m '
+                               'experiments.side_by_side" first.')
+        findings = args.results / 'findings.txt'
+        text = findings.read_text(encoding='utf-8') if findings.is_file() else ''
+        for path, content in ((args.html, page(results, text, picture_grid(results,
+                                                                           args.results))),
+                              (args.markdown, markdown(results))):
+            with atomic_write(path) as temporary:
+                temporary.write_text(content, encoding='utf-8')
+            print(f'Wrote {path}.')
+    except AdaptisError as error:
+        print(f'report: {error}', file=sys.stderr)
+        return 1
+    return 0
+
+
+def _published(path: Path, dataset: str) -> Dict[str, Optional[float]]:
+    """PQ of the row of each system whose name is that of a data set and ResNet-50."""
+    found: Dict[str, Optional[float]] = {}
+    for system, tables in load_tables(path).items():
+        for table in tables.values():
+            names = [column.name for column in table.columns]
+            for row in table.rows:
+                if 'PQ' in names and row.config and Path(row.config).stem in (
+                        f'{dataset}_r50', 'r50') and dataset in row.config:
+                    found.setdefault(system, row.published[names.index('PQ')])
+    return found
+
+
+def _ranked(values: Mapping[str, Optional[float]], system: str) -> str:
+    value = values.get(system)
+    if value is None:
+        return '-'
+    known = sorted((v for v in values.values() if v is not None), reverse=True)
+    return f'{value:.1f} ({known.index(value) + 1} of {len(known)})'
+
+
+def _milliseconds(result: Result, name: str) -> Optional[float]:
+    seconds = result['cost']['by_objects'].get(name)
+    return None if seconds is None else 1e3 * seconds
+
+
+def _text(column: Column, result: Result) -> str:
+    value = column.value(result)
+    return '-' if value is None else column.text.format(value)
+
+
+def _markdown(table: Sequence[Sequence[str]]) -> str:
+    lines = [f'| {" | ".join(row)} |' for row in table]
+    return '\n'.join([lines[0], '| --- ' * len(table[0]) + '|', *lines[1:]])
+
+
+def _html_table(table: Sequence[Sequence[str]]) -> str:
+    def row(cells: Sequence[str], tag: str) -> str:
+        return '<tr>' + ''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in cells) + '</tr>'
+    return (f'<table><thead>{row(table[0], "th")}</thead><tbody>'
+            f'{"".join(row(cells, "td") for cells in table[1:])}</tbody></table>')
+
+
+def _line(x1: float, y1: float, x2: float, y2: float) -> str:
+    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="grid"/>'
+
+
+def _label(x: float, y: float, text: str) -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}">{html.escape(text)}</text>'
+
+
+def _image(picture: np.ndarray) -> str:
+    _, data = cv2.imencode('.jpg', np.ascontiguousarray(picture[:, :, ::-1]),
+                           [cv2.IMWRITE_JPEG_QUALITY, 85])
+    text = base64.b64encode(data.tobytes()).decode()
+    return f'<img alt="Images segmented by each system" src="data:image/jpeg;base64,{text}">'
+
+
+def _titled(title: str, column: np.ndarray) -> np.ndarray:
+    head = np.full((36, column.shape[1], 3), 255, np.uint8)
+    cv2.putText(head, title, (6, 26), cv2.FONT_HERSHEY_SIMPLEX, 0.8, (0, 0, 0), 2, cv2.LINE_AA)
+    return np.pad(np.vstack([head, column]), ((0, 0), (0, 6), (0, 0)), constant_values=255)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""Train, measure and time each system; everything goes on where it was stopped."""
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence
+
+from adaptis.config import TrainConfig, load_config
+from adaptis.errors import AdaptisError
+from adaptis.evaluation.record import provenance, read_json, write_record
+from experiments.side_by_side import cost, pictures
+from toy_data import COUNTS, ToySettings, generate
+
+FOLDER = Path(__file__).parent
+RESULTS = FOLDER / 'results'
+SYSTEMS = ('adaptis', 'panoptic_fpn', 'condinst', 'dense_detections', 'unified')
+"""Names of the configs beside this file, in the order of the report."""
+
+
+class Stopped(Exception):
+    """A command was stopped, with this status."""
+
+    def __init__(self, status: int):
+        super().__init__(status)
+        self.status = status
+
+
+def draw(config: TrainConfig, workers: int) -> None:
+    """Draw the scenes that a config learns from, as far as they are not there.
+
+    Raises AdaptisError if the folder holds something else or cannot be written.
+    """
+    try:
+        generate(ToySettings.default('street'), config.data.root, COUNTS['street'], workers)
+    except ValueError as error:   # how toy_data says what a user can mend
+        raise AdaptisError(str(error)) from error
+
+
+def run(system: str, out: Path, results: Path = RESULTS, overrides: Sequence[str] = ()) -> Path:
+    """Train, measure and time one system; returns where its result is.
+
+    ``overrides`` are of ``adaptis train --set``.  A system whose result is there is left alone.
+
+    Raises Stopped if the training was stopped, AdaptisError if something is wrong.
+    """
+    result = results / f'{system}.json'
+    if result.is_file():
+        return result
+    config, folder = FOLDER / f'{system}.yaml', (out / system).absolute()
+    more = [part for override in overrides for part in ('--set', override)]
+    _command('train', config, '--output', folder, '--resume', *more)
+    trained, checkpoint = folder / 'config.yaml', folder / 'final.params'   # with the overrides
+    record = folder / 'record.json'
+    if not record.is_file():
+        _command('evaluate', trained, '--checkpoint', checkpoint, '--out', record)
+    measured = _record(record)
+    result.parent.mkdir(parents=True, exist_ok=True)
+    _alone(pictures.draw, trained, checkpoint, result.with_suffix('.png'))
+    write_record(result, {
+        'system': system, 'config': str(config.relative_to(FOLDER.parents[1])),
+        'quality': measured['metrics'], 'checkpoint': measured['settings']['checkpoint'],
+        'inference': measured['settings']['inference'], 'training': training(folder),
+        'cost': _alone(cost.measure, trained, checkpoint), 'seed': load_config(trained).seed,
+        'overrides': list(overrides), 'threads': os.environ.get('OMP_NUM_THREADS'),
+        **provenance(), 'date': measured['date']})
+    return result
+
+
+def training(folder: Path) -> Dict[str, Any]:
+    """Steps, images and seconds of a run, by its log; pauses between stop and resume do not count.
+
+    Raises AdaptisError if there is no log.
+    """
+    config = load_config(folder / 'config.yaml')
+    batch = {name: stage.batch_size for name, stage in config.stages()}
+    try:
+        lines = (folder / 'log.jsonl').read_text(encoding='utf-8').splitlines()
+    except OSError as error:
+        raise AdaptisError(f'{folder / "log.jsonl"} cannot be read: {error.strerror}.') from error
+    records = [r for r in map(json.loads, lines) if r['kind'] == 'train']
+    latest = {(r['stage'], r['step']): r for r in records}   # a resumed run repeats some
+    images = {name: batch[name] * max(s for n, s in latest if n == name)
+              for name in {name for name, _ in latest}}
+    seconds = sum(config.log_every * batch[name] / r['images_per_second']
+                  for (name, _), r in latest.items())
+    return {'seconds': seconds, 'images': sum(images.values()),
+            'steps': {name: count // batch[name] for name, count in images.items()}}
+
+
+def load_results(folder: Path = RESULTS) -> List[Dict[str, Any]]:
+    """Results that are there, in the order of the systems."""
+    paths = [folder / f'{system}.json' for system in SYSTEMS]
+    return [_record(path) for path in paths if path.is_file()]
+
+
+def _record(path: Path) -> Dict[str, Any]:
+    content: Optional[Dict[str, Any]] = read_json(path)
+    if not isinstance(content, dict):
+        raise AdaptisError(f'{path} is no result: delete it and run the command again.')
+    return content
+
+
+def _command(*arguments: Any) -> None:
+    """A command of ``adaptis`` in a process of its own; raises Stopped or AdaptisError."""
+    command = [sys.executable, '-m', 'adaptis.cli', *map(str, arguments)]
+    print(' '.join(['adaptis', *command[3:]]), flush=True)
+    process = subprocess.Popen(command, cwd=FOLDER.parents[1])
+    try:
+        status = process.wait()
+    except KeyboardInterrupt:
+        status = process.wait()   # it was interrupted, too, and saves what it has
+    if status in (130, 143):
+        raise Stopped(status)
+    if status:
+        raise AdaptisError(f'"adaptis {arguments[0]}" failed: see above.')
+
+
+def _alone(function: Any, *arguments: Any) -> Any:
+    """Call it in a process that does nothing else, so that its peak of memory is its own."""
+    with concurrent.futures.ProcessPoolExecutor(
+            1, multiprocessing.get_context('spawn')) as process:
+        return process.submit(function, *arguments).result()
