@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from typing import Any, Tuple
+from typing import Any, Iterable, Tuple
 
 from adaptis.errors import AdaptisError
 
@@ -15,11 +15,29 @@ def demand_counts(**values: Any) -> None:
             raise AdaptisError(f'{name} is {value!r} but must be a whole number, at least 1.')
 
 
+def demand_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
+    """AdaptisError unless ``value`` is one of ``choices``; a truth value is no number."""
+    if not any(type(value) is type(choice) and value == choice for choice in choices):
+        raise AdaptisError(f'{name} is {value!r}: choose one of {list(choices)}.')
+
+
 def demand_numbers(name: str, values: Any, count: int, positive: bool = False) -> Tuple:
     """``values`` as a tuple; AdaptisError if they are not ``count`` finite numbers."""
     fits = (isinstance(values, (list, tuple)) and len(values) == count
-            and all(isinstance(v, numbers.Real) and math.isfinite(v) for v in values))
+            and all(_is_number(v) for v in values))
     if not fits or (positive and min(values) <= 0):
         raise AdaptisError(f'{name} is {values!r} but must be {count} '
                            f'{"positive " * positive}numbers.')
     return tuple(values)
+
+
+def demand_number(name: str, value: Any, least: float, most: float = math.inf) -> None:
+    """AdaptisError unless ``value`` is a finite number in a range."""
+    if not _is_number(value) or not least <= value <= most:
+        limits = f', at least {least:g}' if most == math.inf else f' from {least:g} to {most:g}'
+        raise AdaptisError(f'{name} is {value!r}: it must be a number{limits}.')
+
+
+def _is_number(value: Any) -> bool:
+    return (isinstance(value, numbers.Real) and not isinstance(value, bool)
+            and math.isfinite(value))

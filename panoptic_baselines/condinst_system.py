@@ -8,7 +8,7 @@ import numpy as np
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
 from adaptis.types import Taxonomy
-from panoptic_baselines.arguments import demand_counts
+from panoptic_baselines.arguments import demand_counts, demand_number
 from panoptic_baselines.condinst_batches import CENTERS, CondInstTargets
 from panoptic_baselines.layers.condinst_losses import (
     Confidence,
@@ -24,7 +24,6 @@ from panoptic_baselines.layers.positives import best_positives, random_positives
 from panoptic_baselines.system import (
     BaseSystem,
     as_numpy,
-    demand_number,
     diverged,
     paint_padding,
 )
@@ -72,7 +71,7 @@ class CondInstSystem(BaseSystem):
         for name, value in (('radius', radius), ('mask_weight', mask_weight),
                             ('things_weight', things_weight),
                             ('semantic_weight', semantic_weight)):
-            demand_number(name, value, 0, float('inf'))
+            demand_number(name, value, 0)
         self._weights = {'masks': mask_weight, 'things': things_weight, 'semantic': semantic_weight}
         self._by_score, self._limit = positives == 'score', limit
         self._center, self._radius = center, radius

@@ -20,9 +20,8 @@ from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Union
 import cv2
 import numpy as np
 
-from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
-from panoptic_baselines.arguments import demand_counts, demand_numbers
+from panoptic_baselines.arguments import demand_choice, demand_counts, demand_numbers
 from panoptic_baselines.initializers import choose_initializers
 from panoptic_baselines.layers.boxes import Size, clip, scale
 from panoptic_baselines.layers.dense_boxes import GRID_STRIDE, MaskBuilder, dense_boxes
@@ -108,9 +107,9 @@ class DenseDetections(HybridBlock):
         recipe = get_recipe(backbone)._replace(stride_in_1x1=False)
         demand_counts(num_things=num_things, num_stuff=num_stuff, fpn_channels=fpn_channels,
                       class_channels=class_channels, box_channels=box_channels)
-        _demand_choice('towers', towers, (1, 2))
-        _demand_choice('levelness', levelness, (False, True))
-        _demand_choice('semantic_stride', semantic_stride, (4, 8))
+        demand_choice('towers', towers, (1, 2))
+        demand_choice('levelness', levelness, (False, True))
+        demand_choice('semantic_stride', semantic_stride, (4, 8))
         if norm_kwargs is None and norm_layer == 'FrozenBatchNorm':
             norm_kwargs = {'epsilon': 0.0}
         self.num_things, self.num_stuff = num_things, num_stuff
@@ -282,8 +281,3 @@ def full_map(probability: np.ndarray, size: Size, output_size: Size) -> np.ndarr
     if size == output_size:
         return full
     return cv2.resize(full, output_size[::-1], interpolation=cv2.INTER_LINEAR)
-
-
-def _demand_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
-    if not any(value is choice for choice in choices):
-        raise AdaptisError(f'{name} is {value!r} but must be {choices[0]} or {choices[1]}.')

@@ -8,6 +8,7 @@ import numpy as np
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
 from adaptis.types import Taxonomy
+from panoptic_baselines.arguments import demand_choice, demand_counts, demand_number, demand_numbers
 from panoptic_baselines.dense_batches import SUPERVISION, DenseTargets
 from panoptic_baselines.layers.condinst_losses import TakeCells
 from panoptic_baselines.layers.dense_boxes import LOCATIONS
@@ -23,7 +24,6 @@ from panoptic_baselines.settings import DenseSettings
 from panoptic_baselines.system import (
     BaseSystem,
     as_numpy,
-    demand_number,
     diverged,
     paint_padding,
 )
@@ -73,20 +73,20 @@ class DenseDetectionsSystem(BaseSystem):
                  focal_normalizer: str = 'locations', sizes: Sequence[float] = SIZES,
                  overlap: str = 'iou', queries: int = 100, frozen_stages: int = 2,
                  hybridize: bool = False):
-        _demand_choice('supervision', supervision, SUPERVISION)
-        _demand_choice('mask_loss', mask_loss, (True, False))
-        _demand_choice('box_loss', box_loss, list(BOX_LOSSES))
-        _demand_choice('focal_normalizer', focal_normalizer, NORMALIZERS)
-        _demand_choice('overlap', overlap, LOCATIONS)
-        demand_number('semantic_weight', semantic_weight, 0, float('inf'))
-        demand_number('queries', queries, 1, float('inf'))
+        demand_choice('supervision', supervision, SUPERVISION)
+        demand_choice('mask_loss', mask_loss, (True, False))
+        demand_choice('box_loss', box_loss, list(BOX_LOSSES))
+        demand_choice('focal_normalizer', focal_normalizer, NORMALIZERS)
+        demand_choice('overlap', overlap, LOCATIONS)
+        demand_number('semantic_weight', semantic_weight, 0)
+        demand_counts(queries=queries)
         _demand_sizes(sizes)
         if mask_loss and supervision == 'boxes':
             raise AdaptisError('Boxes alone do not say what the mask_loss would learn: set it to '
                                'false where supervision is boxes.')
         self._supervision, self._sizes = supervision, tuple(sizes)
         self._weight, self._has_masks = semantic_weight, mask_loss
-        self._settings = DenseSettings(detections_per_image=int(queries))
+        self._settings = DenseSettings(detections_per_image=queries)
         self._detections = DetectionLoss(net.num_things, BOX_LOSSES[box_loss], focal_normalizer)
         self._levelness, self._semantic = LevelnessLoss(), BootstrappedLoss(net.semantic_stride)
         self._masks, self._take = QueryMaskLoss(overlap), TakeCells()
@@ -173,13 +173,7 @@ def around(places: Any, offsets: Any) -> Any:
     return mx.nd.concat(places - near, places + far, dim=1)
 
 
-def _demand_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
-    if not any(value == choice for choice in choices):
-        raise AdaptisError(f'{name} is {value!r}: choose one of {list(choices)}.')
-
-
 def _demand_sizes(sizes: Any) -> None:
-    numbers = isinstance(sizes, (list, tuple)) and all(
-        isinstance(size, (int, float)) and not isinstance(size, bool) for size in sizes)
-    if not numbers or len(sizes) != len(SIZES) or not 0 < sizes[0] or sorted(sizes) != list(sizes):
-        raise AdaptisError(f'sizes is {sizes!r}: it must be {len(SIZES)} rising numbers above 0.')
+    demand_numbers('sizes', sizes, len(SIZES), positive=True)
+    if sorted(set(sizes)) != list(sizes):
+        raise AdaptisError(f'sizes is {sizes!r} but must be rising numbers.')

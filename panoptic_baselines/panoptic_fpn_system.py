@@ -5,8 +5,9 @@ from typing import Any, Dict
 
 from adaptis.errors import AdaptisError
 from adaptis.types import Taxonomy
+from panoptic_baselines.arguments import demand_number
 from panoptic_baselines.layers.losses import SemanticLoss
-from panoptic_baselines.system import demand_number, paint_padding
+from panoptic_baselines.system import paint_padding
 from panoptic_baselines.two_stage_system import TwoStageSystem
 
 UPDATES = ('combined', 'alternate')
@@ -38,8 +39,8 @@ class PanopticFPNSystem(TwoStageSystem):
         if updates == 'alternate' and not (net.has_instances and net.has_semantic):
             raise AdaptisError('Updates can alternate between two branches only, '
                                'and the network has one.')
-        demand_number('instance_weight', instance_weight, 0, float('inf'))
-        demand_number('semantic_weight', semantic_weight, 0, float('inf'))
+        demand_number('instance_weight', instance_weight, 0)
+        demand_number('semantic_weight', semantic_weight, 0)
         self._weights = {'instances': instance_weight, 'semantic': semantic_weight}
         self._alternates, self._step = updates == 'alternate', None
         self._semantic_loss = SemanticLoss()

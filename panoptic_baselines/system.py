@@ -8,6 +8,7 @@ import numpy as np
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
 from adaptis.types import PanopticResult, Sample, Taxonomy
+from panoptic_baselines.arguments import demand_choice
 from panoptic_baselines.optimizer import TorchSGD  # noqa: F401  (registers 'torchsgd')
 from panoptic_baselines.predictor import Predictor
 
@@ -76,6 +77,7 @@ class BaseSystem:
 
     def __init__(self, net: Any, taxonomy: Taxonomy, blocks: Iterable[Any], frozen_stages: int,
                  hybridize: bool):
+        demand_choice('hybridize', hybridize, (True, False))
         self.net, self.taxonomy = net, taxonomy
         net.encoder.backbone.freeze(frozen_stages)
         for block in (net, *blocks):
@@ -122,12 +124,6 @@ def paint_padding(image: Any, sizes: Any, colour: Sequence[float]) -> Any:
     colour = mx.nd.array(colour, ctx=image.context).reshape((1, 3, 1, 1))
     return mx.nd.where(mx.nd.broadcast_like(inside, image), image,
                        mx.nd.broadcast_like(colour, image))
-
-
-def demand_number(name: str, value: Any, least: float, most: float) -> None:
-    """AdaptisError unless an option of a system is a number in a range."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
-        raise AdaptisError(f'{name} is {value!r}: it must be a number from {least:g} to {most:g}.')
 
 
 def diverged() -> AdaptisError:

@@ -8,6 +8,7 @@ import numpy as np
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
 from adaptis.types import Taxonomy
+from panoptic_baselines.arguments import demand_counts, demand_number
 from panoptic_baselines.batches import DetectionTargets
 from panoptic_baselines.layers.boxes import encode
 from panoptic_baselines.layers.losses import BoxLoss, MaskLoss, RPNLoss, TakeAnchors
@@ -15,7 +16,7 @@ from panoptic_baselines.layers.mask_targets import bitmap_targets
 from panoptic_baselines.layers.proposals import BOX_WEIGHTS, Proposals
 from panoptic_baselines.layers.roi_align import pool_rois
 from panoptic_baselines.layers.sampling import RoITargets, sample_rois
-from panoptic_baselines.system import BaseSystem, as_numpy, demand_number, diverged
+from panoptic_baselines.system import BaseSystem, as_numpy, diverged
 
 LOSSES = ('rpn_objectness', 'rpn_boxes', 'classes', 'boxes', 'masks')
 PROPOSALS_PER_LEVEL = 2000   # before suppression; at test time 1000
@@ -51,7 +52,7 @@ class TwoStageSystem(BaseSystem):
 
     def __init__(self, net: Any, taxonomy: Taxonomy, blocks: Iterable[Any], frozen_stages: int,
                  hybridize: bool, *, rois: int, foreground: float, mask_loss: Any = None):
-        demand_number('rois', rois, 1, float('inf'))
+        demand_counts(rois=rois)
         demand_number('foreground', foreground, 0, 1)
         self._rois = dict(count=rois, share=foreground)
         self._take_anchors, self._rpn_loss = TakeAnchors(), RPNLoss()

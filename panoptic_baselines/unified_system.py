@@ -12,6 +12,7 @@ import numpy as np
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
 from adaptis.types import Taxonomy
+from panoptic_baselines.arguments import demand_number
 from panoptic_baselines.layers.losses import MaskLoss, SemanticLoss
 from panoptic_baselines.layers.lovasz import LovaszHinge, LovaszSoftmax
 from panoptic_baselines.layers.panoptic_matching import (
@@ -23,7 +24,7 @@ from panoptic_baselines.layers.panoptic_matching import (
 from panoptic_baselines.layers.proposals import Detections, Proposals
 from panoptic_baselines.layers.roi_align import pool_rois
 from panoptic_baselines.settings import UnifiedSettings
-from panoptic_baselines.system import as_numpy, demand_number, diverged, paint_padding
+from panoptic_baselines.system import as_numpy, diverged, paint_padding
 from panoptic_baselines.two_stage import BOX_SIZE, MASK_SIZE, SEMANTIC_STRIDE
 from panoptic_baselines.two_stage_system import TwoStageSystem, objects_of
 from panoptic_baselines.unified_predictor import UnifiedPredictor
@@ -81,7 +82,7 @@ class UnifiedSystem(TwoStageSystem):
         self._weights = {'detection': detection_weight, 'semantic': semantic_weight,
                          'panoptic': panoptic_weight}
         for name, weight in self._weights.items():
-            demand_number(f'{name}_weight', weight, 0, float('inf'))
+            demand_number(f'{name}_weight', weight, 0)
         self._predicts = detections == 'predicted'
         self._semantic_loss = SEMANTIC_LOSSES[semantic_loss]()
         self._panoptic_loss = PanopticMatchingLoss()

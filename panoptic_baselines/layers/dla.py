@@ -50,11 +50,11 @@ class DLA34(HybridBlock):
     def freeze(self, stages: int) -> None:
         """Exclude the first ``stages`` of stem (up to level 1), level2, ..., level5 from training.
 
-        Raises AdaptisError if there are fewer.
+        Raises AdaptisError if there are fewer, or it is no number of stages.
         """
         parts = [[self.base_layer, self.level0, self.level1], [self.level2], [self.level3],
                  [self.level4], [self.level5]]
-        if not 0 <= stages <= len(parts):
+        if type(stages) is not int or not 0 <= stages <= len(parts):
             raise AdaptisError(f'DLA-34 has 5 stages; {stages} of them cannot be frozen.')
         for part in sum(parts[:stages], []):
             part.collect_params().setattr('grad_req', 'null')

@@ -104,8 +104,11 @@ class ResNet(HybridBlock):
         return [self.stem, self.res2, self.res3, self.res4, self.res5]
 
     def freeze(self, stages: int) -> None:
-        """Exclude the first ``stages`` of stem, res2, ..., res5 from training (2 in detectors)."""
-        if not 0 <= stages <= 5:
+        """Exclude the first ``stages`` of stem, res2, ..., res5 from training (2 in detectors).
+
+        Raises AdaptisError if there are fewer, or it is no number of stages.
+        """
+        if type(stages) is not int or not 0 <= stages <= 5:
             raise AdaptisError(f'A ResNet has 5 stages; {stages} of them cannot be frozen.')
         for stage in self.stages[:stages]:
             stage.collect_params().setattr('grad_req', 'null')

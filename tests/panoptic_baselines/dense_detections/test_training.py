@@ -229,9 +229,15 @@ def test_a_network_that_diverged_says_so(batch):
     ({'supervision': 'points'}, "supervision is 'points'"), ({'mask_loss': 'yes'}, 'mask_loss'),
     ({'supervision': 'boxes'}, 'Boxes alone'), ({'box_loss': 'giou'}, 'choose one of .*smooth_iou'),
     ({'focal_normalizer': 'images'}, 'focal_normalizer'), ({'overlap': 'dice'}, 'overlap'),
-    ({'semantic_weight': -1}, 'semantic_weight'), ({'queries': 0}, 'queries is 0'),
-    ({'sizes': (64, 128)}, '4 rising numbers'), ({'sizes': (64, 32, 128, 256)}, 'sizes'),
-    ({'sizes': 'small'}, "sizes is 'small'"), ({'frozen_stages': 6}, '5 stages')])
+    ({'mask_loss': 1}, 'mask_loss is 1'), ({'semantic_weight': -1}, 'semantic_weight'),
+    ({'semantic_weight': float('inf')}, 'semantic_weight is inf: .* number, at least 0'),
+    ({'queries': 0}, 'queries is 0'), ({'queries': 1.5}, 'queries is 1.5'),
+    ({'queries': float('inf')}, 'queries is inf'),
+    ({'sizes': (64, 128)}, '4 positive numbers'), ({'sizes': (64, 32, 128, 256)}, 'sizes.*rising'),
+    ({'sizes': (64, 64, 128, 256)}, 'rising'), ({'sizes': (1, 2, 3, float('inf'))}, 'sizes'),
+    ({'sizes': 'small'}, "sizes is 'small'"), ({'hybridize': 'maybe'}, "hybridize is 'maybe'"),
+    ({'frozen_stages': 6}, '5 stages'), ({'frozen_stages': 1.5}, '1.5 of them'),
+    ({'frozen_stages': True}, 'True of them')])
 def test_choices_that_make_no_sense(net, options, message):
     with pytest.raises(AdaptisError, match=message):
         make_system(net, **options)
