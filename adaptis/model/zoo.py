@@ -80,7 +80,7 @@ def _lasting(description: Mapping[str, Any]) -> Dict[str, Any]:
     """A network's description without what only training needs, and costs or hinders elsewhere."""
     lasting = {key: 'BatchNorm' if value == 'SyncBatchNorm' else value
                for key, value in description.items()
-               if key not in ('pretrained_base', 'norm_layer')}
+               if key != 'pretrained_base' and not isinstance(value, type)}
     norm_kwargs = {key: value for key, value in (lasting.pop('norm_kwargs', None) or {}).items()
                    if key != 'num_devices'}
     return {**lasting, 'norm_kwargs': norm_kwargs} if norm_kwargs else lasting

@@ -89,7 +89,7 @@ def test_a_saved_network_asks_for_no_download(zoo, tmp_path):
     save_model(net, tmp_path / 'net.params')
     described = json.loads((tmp_path / 'net.json').read_text())['model']
     assert described == {'name': 'adaptis_deeplab', 'backbone': 'resnet18', 'width': 16,
-                         'norm_kwargs': {'momentum': 0.8}}
+                         'norm_layer': 'BatchNorm', 'norm_kwargs': {'momentum': 0.8}}
     asked.clear()
     loaded = load_model(tmp_path / 'net.params')
     assert not asked
