@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import inspect
 import numbers
-from typing import Any, Mapping, Optional, Sequence
+from typing import Any, Dict, Mapping, Optional, Sequence
 
 from adaptis.errors import AdaptisError
 from adaptis.model.layers import COORDINATES, Norm, nn
@@ -74,18 +74,26 @@ def norm_class(layer: str) -> type:
 
 def check_norm_kwargs(layer: str, kwargs: Optional[Mapping[str, Any]]) -> Mapping[str, Any]:
     """The options as a new dictionary; AdaptisError if they are none of that layer's."""
+    options = check_options(NORM_LAYERS[layer], kwargs)
+    if layer == 'SyncBatchNorm':   # its own default, which it would warn about
+        return {'num_devices': max(mx.context.num_gpus(), 1), **options}
+    return options
+
+
+def check_options(layer: type, kwargs: Optional[Mapping[str, Any]]) -> Dict[str, Any]:
+    """The same of any class of normalisation layers."""
     if kwargs is None:
         kwargs = {}
     if not isinstance(kwargs, Mapping):
         raise AdaptisError(f'norm_kwargs is {kwargs!r}: it must be options by name.')
-    known = set(inspect.signature(NORM_LAYERS[layer].__init__).parameters)
+    known = set(inspect.signature(layer.__init__).parameters)
     known -= {'self', 'axis', 'in_channels', 'kwargs'}
     for name, value in kwargs.items():
         if name not in known:
-            raise AdaptisError(f'norm_kwargs: {layer} has no option {name!r}; '
+            raise AdaptisError(f'norm_kwargs: {layer.__name__} has no option {name!r}; '
                                f'it has {", ".join(sorted(known))}.')
         if not isinstance(value, (bool, numbers.Real)):
             raise AdaptisError(f'norm_kwargs: {name} is {value!r}: it must be a number.')
-    if layer == 'SyncBatchNorm':   # its own default, which it would warn about
-        return {'num_devices': max(mx.context.num_gpus(), 1), **kwargs}
+    if not kwargs.get('epsilon', 0) >= 0:
+        raise AdaptisError(f'norm_kwargs: epsilon is {kwargs["epsilon"]}: it must be 0 or more.')
     return dict(kwargs)

@@ -103,7 +103,7 @@ class Lateral(nn.Conv2D):
                  norm_kwargs: Optional[Mapping[str, Any]]):
         super().__init__(channels, 1, in_channels=in_channels)
         with self.name_scope():
-            self.norm = make_norm(norm_layer, channels, **(norm_kwargs or {}))
+            self.norm = make_norm(norm_layer, channels, norm_kwargs)
 
     def hybrid_forward(self, F, x, weight, bias):
         return self.norm(super().hybrid_forward(F, x, weight, bias))

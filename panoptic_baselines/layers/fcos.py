@@ -56,13 +56,12 @@ class Tower(nn.HybridSequential):
                  norm_layer: Union[str, type] = 'GroupNorm',
                  norm_kwargs: Optional[Mapping[str, Any]] = None):
         super().__init__()
-        kwargs = dict(norm_kwargs or {})
         if norm_layer == 'GroupNorm':
-            kwargs.setdefault('num_groups', num_groups)
+            norm_kwargs = {'num_groups': num_groups, **(norm_kwargs or {})}
         with self.name_scope():
             for _ in range(depth):
                 self.add(nn.Conv2D(channels, 3, padding=1, in_channels=in_channels),
-                         make_norm(norm_layer, channels, **kwargs),
+                         make_norm(norm_layer, channels, norm_kwargs),
                          nn.Activation('relu'))
                 in_channels = channels
 

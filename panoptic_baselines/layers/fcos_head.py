@@ -79,7 +79,7 @@ class LevelTower(nn.HybridSequential):
         with self.name_scope():
             for _ in range(depth):
                 norms = nn.HybridSequential()
-                norms.add(*(make_norm(norm_layer, channels, **(norm_kwargs or {}))
+                norms.add(*(make_norm(norm_layer, channels, norm_kwargs)
                             for _ in range(levels)))
                 self.add(nn.Conv2D(channels, 3, padding=1, in_channels=channels), norms,
                          nn.Activation('relu'))

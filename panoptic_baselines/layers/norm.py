@@ -4,7 +4,9 @@ from __future__ import annotations
 from typing import Any, Mapping, Optional, Union
 
 from adaptis.errors import AdaptisError
+from adaptis.model.options import check_options
 from adaptis.runtime import mx
+from panoptic_baselines.arguments import demand_counts
 
 nn = mx.gluon.nn
 HybridBlock = mx.gluon.HybridBlock
@@ -41,6 +43,7 @@ class GroupNorm(HybridBlock):
 
     def __init__(self, in_channels: int, num_groups: int = 32, epsilon: float = 1e-5):
         super().__init__()
+        demand_counts(num_groups=num_groups)
         if in_channels % num_groups:
             raise AdaptisError(f'{in_channels} channels cannot be cut into {num_groups} equal '
                                'groups.')
@@ -71,13 +74,17 @@ NORMS = {
 }
 
 
-def make_norm(norm: Union[str, type], channels: int, **kwargs: Any) -> HybridBlock:
-    """A normalisation layer by name or class; AdaptisError for a name that does not exist."""
-    if isinstance(norm, str):
-        if norm not in NORMS:
+def make_norm(norm: Union[str, type], channels: int,
+              kwargs: Optional[Mapping[str, Any]] = None) -> HybridBlock:
+    """A normalisation layer by name or class, with its options.
+
+    Raises AdaptisError for a name or an option that does not exist.
+    """
+    if not isinstance(norm, type):
+        if not isinstance(norm, str) or norm not in NORMS:
             raise AdaptisError(f'There is no norm_layer "{norm}": choose one of {sorted(NORMS)}.')
         norm = NORMS[norm]
-    return norm(in_channels=channels, **kwargs)
+    return norm(in_channels=channels, **check_options(norm, kwargs))
 
 
 class ConvNorm(nn.Conv2D):
@@ -93,7 +100,7 @@ class ConvNorm(nn.Conv2D):
                          in_channels=in_channels, use_bias=False)
         self._relu = relu
         with self.name_scope():
-            self.norm = make_norm(norm_layer, channels, **(norm_kwargs or {}))
+            self.norm = make_norm(norm_layer, channels, norm_kwargs)
 
     def hybrid_forward(self, F, x, weight):
         x = self.norm(super().hybrid_forward(F, x, weight))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from adaptis.errors import AdaptisError
+from adaptis.model.zoo import save_model
 from adaptis.runtime import mx
 from adaptis.types import Category, Taxonomy
 from panoptic_baselines.dense_detections import (
@@ -19,7 +20,7 @@ from panoptic_baselines.layers.dense_boxes import dense_boxes
 from panoptic_baselines.layers.fcos import Candidates, locations
 from panoptic_baselines.predictor import Predictor, pad_batch
 from panoptic_baselines.settings import DenseSettings
-from panoptic_baselines.zoo import get_model
+from panoptic_baselines.zoo import get_model, load_model
 
 TINY = dict(backbone='resnet18', num_things=2, num_stuff=3, fpn_channels=16, class_channels=16,
             box_channels=16)
@@ -233,7 +234,11 @@ def test_smallest_network():
     (dict(levelness=1), 'levelness is 1'), (dict(semantic_stride=16), 'semantic_stride is 16'),
     (dict(class_channels=20), '20 channels.*multiple of 8'), (dict(mean=5), 'mean is 5'),
     (dict(std=(1, 0, 1)), 'std is .* 3 positive'),
-    (dict(norm_layer='LayerNorm'), 'norm_layer "LayerNorm"'), (dict(fpn_channels=1.5), '1.5')])
+    (dict(norm_layer='LayerNorm'), 'norm_layer "LayerNorm"'),
+    (dict(norm_layer=5), 'norm_layer "5"'),
+    (dict(norm_kwargs=5), 'norm_kwargs is 5'), (dict(mean=(True, 1, 1)), 'mean is'),
+    (dict(norm_kwargs={'eps': 1}), "FrozenBatchNorm has no option 'eps'"),
+    (dict(norm_kwargs={'epsilon': -1}), 'epsilon is -1'), (dict(fpn_channels=1.5), '1.5')])
 def test_arguments_that_make_no_sense(options, match):
     with pytest.raises(AdaptisError, match=match):
         DenseDetections(**{**TINY, **options})
@@ -255,6 +260,20 @@ def test_broken_networks():
             Predictor(net, TAXONOMY, SETTINGS)
         bias.set_data(good)
     predictor.predict(picture(40, 60))
+
+
+@pytest.mark.parametrize('norm_layer', ['BatchNorm', 'GroupNorm'])
+def test_a_network_read_back_keeps_its_norms(tmp_path, norm_layer):
+    net = get_model('dense_detections_r18', norm_layer=norm_layer,
+                    **{key: value for key, value in TINY.items() if key != 'backbone'})
+    net.initialize()
+    for name, parameter in net._collect_params_with_prefix().items():
+        if name.endswith('running_var'):   # so that an epsilon matters
+            parameter.set_data(mx.nd.full(parameter.shape, 0.03))
+    save_model(net, tmp_path / 'net.params')
+    x = pad_batch([picture(40, 60)], net.mean, divisor=1)
+    np.testing.assert_array_equal(load_model(tmp_path / 'net.params').maps(x).semantic.asnumpy(),
+                                  net.maps(x).semantic.asnumpy())
 
 
 @pytest.mark.filterwarnings('ignore:Cannot decide type')

@@ -85,3 +85,5 @@ def test_norms_that_do_not_exist_or_fit():
         make_norm('LayerNorm', 8)
     with pytest.raises(AdaptisError, match='48 channels.*32'):
         GroupNorm(48)
+    with pytest.raises(AdaptisError, match='num_groups is 0'):
+        make_norm('GroupNorm', 8, {'num_groups': 0})
