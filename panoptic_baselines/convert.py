@@ -6,6 +6,7 @@ business of ``panoptic_baselines.checkpoints``, which runs nothing that they hol
 """
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
@@ -107,6 +108,8 @@ def load_backbone(net: Any, path: PathLike) -> None:
     """
     from adaptis.inference.sidecar import read_sidecar
     from adaptis.model.zoo import read_arrays, set_parameters
+    if not isinstance(path, (str, os.PathLike)):
+        raise AdaptisError(f'pretrained_base is {path!r} but must be the file of a backbone.')
     backbone = net.encoder.backbone
     if Path(path).suffix not in SUFFIXES:
         arrays, told = read_arrays(path), read_sidecar(path).get('model')

@@ -1,6 +1,7 @@
 """Networks of this package by name, and their checkpoints: ``<name>.params`` beside ``.json``."""
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Dict, Tuple
 
@@ -66,6 +67,8 @@ def load_trained(net: Any, path: PathLike) -> None:
 
     Raises AdaptisError, and changes nothing, if it is another network's in any other way.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise AdaptisError(f'pretrained is {path!r} but must be the file of a network.')
     things, stuff = net.num_things, net.num_stuff
     outputs = {things, things + 1, 4 * things, stuff, stuff + 1, things + stuff}
     arrays, start = read_arrays(path), {}

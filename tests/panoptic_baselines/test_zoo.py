@@ -74,6 +74,13 @@ def test_training_starts_from_a_network_of_other_classes(tmp_path):
                      ('box_head.cls_score', 'box_head.bbox_pred', 'mask_head.predictor')}
 
 
+@pytest.mark.parametrize('key', ['pretrained_base', 'pretrained'])
+def test_nor_from_what_is_no_file(key):
+    with pytest.raises(AdaptisError, match=f'{key} is True but must be the file'):
+        find_kind('panoptic_fpn').build({'name': 'panoptic_fpn_r18', **TINY, key: True},
+                                        [mx.cpu()])
+
+
 @pytest.mark.parametrize('changes', [{'fpn_channels': 16}, {'box_channels': 16},
                                      {'semantic_channels': 64}])
 def test_nor_does_it_from_one_of_another_width(changes, tmp_path):
