@@ -25,7 +25,7 @@ from scipy.special import expit
 
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
-from panoptic_baselines.arguments import demand_counts, demand_numbers
+from panoptic_baselines.arguments import demand_choice, demand_counts, demand_numbers
 from panoptic_baselines.initializers import choose_initializers
 from panoptic_baselines.layers.backbones import make_backbone
 from panoptic_baselines.layers.bifpn import BiFPN
@@ -121,6 +121,8 @@ class CondInst(HybridBlock):
                  norm_kwargs: Optional[Mapping[str, Any]] = None,
                  fpn_norm: str = 'BatchNorm', branch_norm: str = 'BatchNorm'):
         super().__init__()
+        if not isinstance(norm_kwargs or {}, Mapping):
+            raise AdaptisError(f'norm_kwargs is {norm_kwargs!r} but must be options by name.')
         sync = {k: v for k, v in (norm_kwargs or {}).items() if k == 'num_devices'}
         others = {k: v for k, v in (norm_kwargs or {}).items() if k != 'num_devices'}
 
@@ -136,10 +138,10 @@ class CondInst(HybridBlock):
         demand_counts(**{name: value for name, value in (
             ('mask_channels', mask_channels), ('bifpn_repeats', bifpn_repeats),
             ('head_depth', head_depth), ('share_depth', share_depth)) if value != 0})
-        if levels not in (3, 5):
-            raise AdaptisError(f'levels is {levels!r} but must be 3 or 5.')
-        if mask_factor not in (1, 2, 4):
-            raise AdaptisError(f'mask_factor is {mask_factor!r} but must be 1, 2 or 4.')
+        demand_choice('levels', levels, (3, 5))
+        demand_choice('mask_factor', mask_factor, (1, 2, 4))
+        demand_choice('semantic', semantic, (False, True))
+        demand_choice('things', things, (False, True))
         self.num_things, self.num_stuff = num_things, num_stuff
         self.mean = demand_numbers('mean', net.mean if mean is None else mean, 3)
         self.std = demand_numbers('std', net.std if std is None else std, 3, positive=True)

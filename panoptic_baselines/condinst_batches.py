@@ -6,8 +6,8 @@ from typing import Any, List, Sequence, Tuple
 
 import numpy as np
 
-from adaptis.errors import AdaptisError
 from adaptis.types import Sample
+from panoptic_baselines.arguments import demand_choice
 from panoptic_baselines.batches import Batch, ObjectTargets
 from panoptic_baselines.layers.fcos_targets import assign, centerness, mass_centers_of
 
@@ -50,9 +50,7 @@ class CondInstTargets(ObjectTargets):
     things_stride: int = 8
 
     def __post_init__(self) -> None:
-        if self.center not in CENTERS:
-            raise AdaptisError(f'There is no center "{self.center}" of an object: choose one of '
-                               f'{list(CENTERS)}.')
+        demand_choice('center', self.center, CENTERS)
 
     @property
     def per_object(self) -> Tuple[str, ...]:

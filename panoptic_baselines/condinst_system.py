@@ -1,14 +1,13 @@
 """CondInst as experiments see it: a network, its losses and its predictions."""
 from __future__ import annotations
 
-from typing import Any, Dict, Iterable, Optional, Sequence, Tuple
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 import numpy as np
 
-from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
 from adaptis.types import Taxonomy
-from panoptic_baselines.arguments import demand_counts, demand_number
+from panoptic_baselines.arguments import demand_choice, demand_counts, demand_number
 from panoptic_baselines.condinst_batches import CENTERS, CondInstTargets
 from panoptic_baselines.layers.condinst_losses import (
     Confidence,
@@ -63,9 +62,9 @@ class CondInstSystem(BaseSystem):
                  limit: Optional[int] = None, box_loss: str = 'giou', center: str = 'mass',
                  radius: float = 1.5, mask_weight: float = 1.0, things_weight: float = 1.0,
                  semantic_weight: float = 0.5, frozen_stages: int = 2, hybridize: bool = False):
-        _demand_choice('way to choose "{}" positives', positives, LIMITS)
-        _demand_choice('box_loss "{}"', box_loss, BOX_LOSSES)
-        _demand_choice('center "{}" of an object', center, CENTERS)
+        demand_choice('positives', positives, LIMITS)
+        demand_choice('box_loss', box_loss, BOX_LOSSES)
+        demand_choice('center', center, CENTERS)
         limit = LIMITS[positives] if limit is None else limit
         demand_counts(limit=limit)
         for name, value in (('radius', radius), ('mask_weight', mask_weight),
@@ -161,8 +160,3 @@ class CondInstSystem(BaseSystem):
 
 def _put(array: np.ndarray, ctx: Any) -> Any:
     return mx.nd.array(array, ctx=ctx, dtype='float32')
-
-
-def _demand_choice(what: str, value: Any, choices: Iterable[str]) -> None:
-    if value not in choices:
-        raise AdaptisError(f'There is no {what.format(value)}: choose one of {list(choices)}.')

@@ -190,7 +190,8 @@ def test_where_training_starts():
     ({'mask_depth': 0}, 'mask_depth is 0'), ({'mask_factor': 3}, 'mask_factor is 3'),
     ({'coordinates': 'polar'}, "'polar'"), ({'semantic_join': 'product'}, '"product"'),
     ({'mean': (1, 2)}, 'mean is'), ({'branch_norm': 'LayerNorm'}, '"LayerNorm"'),
-    ({'norm_layer': 'none'}, '"none"')])
+    ({'norm_layer': 'none'}, '"none"'), ({'norm_kwargs': 'momentum'}, "norm_kwargs is 'momentum'"),
+    ({'semantic': 'no'}, "semantic is 'no'"), ({'things': 1}, 'things is 1')])
 def test_nonsense(options, message):
     with pytest.raises(AdaptisError, match=message):
         CondInst(**{**TINY, **options})

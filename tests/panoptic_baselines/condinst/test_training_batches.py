@@ -112,7 +112,7 @@ def test_the_official_learning_rates(ops, name, steps):
 
 
 def test_an_unknown_center():
-    with pytest.raises(AdaptisError, match='center "middle"'):
+    with pytest.raises(AdaptisError, match="center is 'middle'"):
         make(center='middle')
 
 
