@@ -6,7 +6,6 @@ import json
 import numpy as np
 import pytest
 
-from adaptis.model.zoo import set_parameters
 from adaptis.runtime import mx
 from adaptis.types import TOY_TAXONOMY
 from panoptic_baselines.condinst import CondInst, Maps
@@ -153,8 +152,8 @@ def maps_of(case):
 
 
 @pytest.fixture(scope='module')
-def official_weights(condinst_kit, weights):
-    return weights.load(condinst_kit / 'names.json')
+def official_weights(condinst_kit, official_arrays):
+    return official_arrays(condinst_kit / 'names.json')
 
 
 @pytest.fixture(scope='module')
@@ -164,13 +163,10 @@ def step(condinst_kit):
 
 
 @pytest.fixture(scope='module')
-def trained(condinst_kit, official_weights, step):
+def trained(official_weights, make_official, step):
     """Losses and, by official name, the parameters after one step, and their decay."""
     case, info = step
-    net = CondInst(things=True)
-    net.initialize(mx.init.Zero())
-    set_parameters(net, {condinst_name(name): mx.nd.array(array)
-                         for name, array in official_weights.items()}, condinst_kit)
+    net = make_official(official_weights, things=True)
     system = CondInstSystem(net, TOY_TAXONOMY, hybridize=True)   # whose names nobody looks at
     image, sizes = np.zeros((2, 3, *SIZE)), [case[f'image_bgr_{k}'].shape[:2] for k in range(2)]
     for k, (height, width) in enumerate(sizes):

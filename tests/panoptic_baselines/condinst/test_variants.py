@@ -42,7 +42,7 @@ VARIANTS = {
     'panoptic': dict(semantic=True, semantic_join='concat'),
     'panoptic, plain': dict(semantic=True, semantic_join='plain', levels=3),
 }
-MORE = ('bifpn panoptic', 'dcn 1', 'batch norms in both towers', 'panoptic')
+MORE = ('bifpn panoptic', 'dcn 1', 'dla', 'batch norms in both towers', 'panoptic')
 # These add to what a norm then takes away: their gradient is nothing but rounding.
 POINTLESS = ('lateral', 'tower')
 
