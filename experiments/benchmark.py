@@ -1,7 +1,7 @@
 """How fast things are here, each against its plain form in the same run.
 
     python -m experiments.benchmark [masks click panoptic training variants cost] [--width 32]
-    python -m experiments.benchmark detector mask_head dense_stages
+    python -m experiments.benchmark detector mask_head dense_stages unified
 
 The plain form is the way of the official code: nothing hybridized, one candidate
 after another, the mirrored image as a second pass, features repeated for every
@@ -9,8 +9,9 @@ point and joined to its coordinates, AdaIN from broadcast operators.  Both forms
 hold the same weights, and the masks that they give are compared.  Times are medians
 over alternating runs; only the ratios carry over to another machine.  ``cost`` is no comparison:
 it tells what the networks of the tables need (:mod:`experiments.cost`).  ``detector`` and
-``mask_head`` are about the other systems (:mod:`experiments.benchmark_detectors`), and
-``dense_stages`` about one of them (:mod:`experiments.benchmark_dense`).
+``mask_head`` are about the other systems (:mod:`experiments.benchmark_detectors`),
+``dense_stages`` about one of them (:mod:`experiments.benchmark_dense`), and ``unified`` sets one
+beside Panoptic FPN (:mod:`experiments.benchmark_unified`).
 """
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ import numpy as np
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import provenance
 from adaptis.files import atomic_write
-from experiments import benchmark_dense, benchmark_detectors, cost, timing
+from experiments import benchmark_dense, benchmark_detectors, benchmark_unified, cost, timing
 
 CANDIDATES = 30
 
@@ -111,7 +112,7 @@ def variants(width: int) -> Dict[str, Any]:
 
 MEASURES = {'masks': masks, 'click': click, 'panoptic': panoptic, 'training': training,
             'variants': variants, **benchmark_detectors.MEASURES,
-            'dense_stages': benchmark_dense.dense_stages}
+            'dense_stages': benchmark_dense.dense_stages, 'unified': benchmark_unified.unified}
 
 
 def main() -> int:
