@@ -18,67 +18,81 @@ def pipeline(unified_kit):
     return dict(np.load(unified_kit / 'pipeline.npz'))
 
 
-@pytest.fixture(scope='module')
-def net(pipeline):
+@pytest.fixture(params=[('float64', 1e-10), ('float32', 1e-4)], ids=lambda param: param[0])
+def precision(request):
+    """A type, and how close its numbers come."""
+    return request.param
+
+
+@pytest.fixture
+def net(pipeline, precision):
     net = make_network(masks=False, num_stuff=int(pipeline['n_stuff']), num_things=2,
                        affinity_channels=pipeline['Q'].shape[1])
+    net.affinity.cast(precision[0])
     for i, phi in enumerate((net.affinity.phi0, net.affinity.phi1)):
-        phi.weight.set_data(mx.nd.array(pipeline[f'W{i}'][..., None, None]))
-        phi.bias.set_data(mx.nd.array(pipeline[f'b{i}']))
+        phi.weight.set_data(mx.nd.array(pipeline[f'W{i}'][..., None, None], dtype=precision[0]))
+        phi.bias.set_data(mx.nd.array(pipeline[f'b{i}'], dtype=precision[0]))
     return net
 
 
 def found(pipeline):
     """The detections that are no duplicates."""
     kept = ~pipeline['removed_duplicate']
-    return Detections(pipeline['det_boxes'][kept].astype(np.float32),
-                      pipeline['det_scores'][kept].astype(np.float32),
+    return Detections(pipeline['det_boxes'][kept], pipeline['det_scores'][kept],
                       pipeline['det_classes'][kept] - pipeline['n_stuff'], np.flatnonzero(kept))
 
 
+def as_arrays(seen, dtype):
+    """Boxes, classes and scores."""
+    return [mx.nd.array(part, dtype=dtype) for part in (seen.boxes, seen.classes, seen.scores)]
+
+
+def close(found, expected, tolerance):
+    """Also relative to the largest, as sums of large numbers may be small."""
+    np.testing.assert_allclose(found.asnumpy(), expected, rtol=tolerance,
+                               atol=tolerance / 10 * np.abs(expected).max())
+
+
 @pytest.mark.parametrize('hybridize', [False, True])
-def test_pipeline(net, pipeline, hybridize):
+def test_pipeline(net, pipeline, precision, hybridize):
     """With padding on two sides, in a batch of two."""
+    dtype, tolerance = precision
     net.hybridize(hybridize)
     height, width = pipeline['V'].shape[1:]
     features = pipeline['Q'].T.reshape(1, -1, height, width)
     grow = ((1, 0), (0, 0), (0, 2), (0, 6))
-    semantic, affinity = (mx.nd.array(np.pad(a, grow, constant_values=3))
+    semantic, affinity = (mx.nd.array(np.pad(a, grow, constant_values=3), dtype=dtype)
                           for a in (np.log(pipeline['V'])[None], features))
     semantic.attach_grad()
     affinity.attach_grad()
-    seen = found(pipeline)
     with mx.autograd.record():
         logits = net.panoptic_logits(Maps([], [], [], semantic, affinity), 1,
-                                     (4 * height, 4 * width - 3), seen.boxes, seen.classes,
-                                     seen.scores)
-    logits.backward(mx.nd.array(pipeline['grad_P'][None]))
-    np.testing.assert_allclose(logits[0].asnumpy(), pipeline['P'], rtol=1e-4, atol=1e-5)
+                                     (4 * height, 4 * width - 3),
+                                     *as_arrays(found(pipeline), dtype))
+    logits.backward(mx.nd.array(pipeline['grad_P'][None], dtype=dtype))
+    close(logits[0], pipeline['P'], tolerance)
     np.testing.assert_array_equal(logits[0].asnumpy().argmax(axis=0), pipeline['prediction'])
-    expected = pipeline['grad_Q'].T.reshape(-1, height, width)
+    close(affinity.grad[1, :, :height, :width],
+          pipeline['grad_Q'].T.reshape(-1, height, width), tolerance)
     gradient = affinity.grad.asnumpy()
-    np.testing.assert_allclose(gradient[1, :, :height, :width], expected, rtol=1e-3,
-                               atol=1e-4 * np.abs(expected).max())
     assert not gradient[0].any() and not gradient[1, :, height:].any()
     assert np.abs(semantic.grad[1].asnumpy()[:, :height, :width]).max() > 0
 
 
-def test_potentials_and_their_gradient(net, pipeline):
-    seen = found(pipeline)
-    potentials = net.potentials(mx.nd.array(pipeline['V'][None]), seen.boxes, seen.classes,
-                                seen.scores)
-    np.testing.assert_allclose(potentials[0].asnumpy(), pipeline['psi'], rtol=1e-5, atol=1e-6)
+def test_potentials_and_their_gradient(net, pipeline, precision):
+    dtype, tolerance = precision
+    potentials = net.potentials(mx.nd.array(pipeline['V'][None], dtype=dtype),
+                                *as_arrays(found(pipeline), dtype))
+    close(potentials[0], pipeline['psi'], min(tolerance, 1e-5))
     potentials.attach_grad()
-    features = mx.nd.array(pipeline['Q'].T.reshape(1, -1, *pipeline['V'].shape[1:]))
+    features = mx.nd.array(pipeline['Q'].T.reshape(1, -1, *pipeline['V'].shape[1:]), dtype=dtype)
     with mx.autograd.record():
         logits = net.affinity(features, potentials)
-    logits.backward(mx.nd.array(pipeline['grad_P'][None]))
-    expected = pipeline['grad_psi']
-    np.testing.assert_allclose(potentials.grad[0].asnumpy(), expected, rtol=1e-4,
-                               atol=1e-5 * np.abs(expected).max())
+    logits.backward(mx.nd.array(pipeline['grad_P'][None], dtype=dtype))
+    close(potentials.grad[0], pipeline['grad_psi'], tolerance)
 
 
-def test_result_at_the_size_of_the_image(net, pipeline):
+def test_result_at_the_size_of_the_image(pipeline):
     """Fourfold upsampling of the logits, bilinear, before the argmax."""
     height, width = pipeline['V'].shape[1:]
     size = 4 * height, 4 * width
@@ -88,9 +102,10 @@ def test_result_at_the_size_of_the_image(net, pipeline):
     upsampled = mx.nd.contrib.BilinearResize2D(mx.nd.array(pipeline['P'][None]), scale_height=4,
                                                scale_width=4, align_corners=False)[0].asnumpy()
     assert (image.winners == upsampled.argmax(axis=0)).mean() > 0.999
-    taxonomy = Taxonomy([Category(i + 1, str(i), i >= net.num_stuff) for i in range(5)])
+    num_stuff = int(pipeline['n_stuff'])
+    taxonomy = Taxonomy([Category(i + 1, str(i), i >= num_stuff) for i in range(5)])
     result = to_result(image.winners, seen, taxonomy)
-    classes = [*(seen.classes + net.num_stuff), *range(net.num_stuff)]
+    classes = [*(seen.classes + num_stuff), *range(num_stuff)]
     for segment, channel in zip(result.segments, np.unique(image.winners)):
         np.testing.assert_array_equal(result.segment_map == segment.id, image.winners == channel)
         assert segment.category_id == classes[channel] + 1
