@@ -110,8 +110,8 @@ class DenseDetections(HybridBlock):
         demand_choice('towers', towers, (1, 2))
         demand_choice('levelness', levelness, (False, True))
         demand_choice('semantic_stride', semantic_stride, (4, 8))
-        if norm_kwargs is None and norm_layer == 'FrozenBatchNorm':
-            norm_kwargs = {'epsilon': 0.0}
+        if norm_layer == 'FrozenBatchNorm' and isinstance(norm_kwargs or {}, Mapping):
+            norm_kwargs = {'epsilon': 0.0, **(norm_kwargs or {})}
         self.num_things, self.num_stuff = num_things, num_stuff
         self.num_semantic = num_stuff + num_things
         self.semantic_stride = semantic_stride

@@ -175,8 +175,8 @@ def test_it_learns_a_scene_by_heart(options):
                                update_on_kvstore=False)
     sample = scene()
     batch, history = system.targets()([sample], [None]), []
-    for step in range(60):
-        trainer.set_learning_rate(0.01 if step < 45 else 0.001)
+    for step in range(52):
+        trainer.set_learning_rate(0.01 if step < 44 else 0.001)
         history.append(train_step(system, trainer, batch, [mx.cpu()]))
     for name in ('classes', 'boxes', 'levelness', 'semantic'):
         assert history[-1][name] < 0.3 * history[0][name], name
