@@ -236,9 +236,16 @@ PRESETS: dict[str, Settings] = {
 
 
 def get_settings(settings: Union[str, Settings]) -> Settings:
-    """Settings as they are, or a preset by name; AdaptisError if there is none."""
+    """Settings as they are, or a preset by name.
+
+    Raises AdaptisError if there is none, or if they are those of another system.
+    """
     if isinstance(settings, Settings):
         return settings
+    if not isinstance(settings, str):
+        raise AdaptisError(f'{type(settings).__name__} are not for this network, which takes '
+                           f'{Settings.__name__} of AdaptIS: does the file beside the checkpoint '
+                           'say which network it is?')
     if settings not in PRESETS:
         raise AdaptisError(f'There is no preset {settings!r}; there are {", ".join(PRESETS)}.')
     return PRESETS[settings]

@@ -32,6 +32,8 @@ def test_presets():
     assert get_settings(Settings()) == PRESETS['toy_v1']
     with pytest.raises(AdaptisError, match='toy_v3.*toy_v1'):
         get_settings('toy_v3')
+    with pytest.raises(AdaptisError, match='object are not for this network'):
+        get_settings(object())
 
 
 def test_limits_grow_with_the_image_unless_given():
