@@ -262,9 +262,9 @@ def test_broken_networks():
 
 
 def test_frozen_norms_have_no_epsilon_unless_they_are_told():
-    epsilons = [DenseDetections(**TINY, norm_kwargs=kwargs).encoder.backbone.stem.conv1.norm._epsilon
-                for kwargs in (None, {'momentum': 0.8}, {'epsilon': 1e-3})]
-    assert epsilons == [0, 0, 1e-3]
+    for kwargs, epsilon in ((None, 0), ({'momentum': 0.8}, 0), ({'epsilon': 1e-3}, 1e-3)):
+        net = DenseDetections(**TINY, norm_kwargs=kwargs)
+        assert net.encoder.backbone.stem.conv1.norm._epsilon == epsilon
 
 
 @pytest.mark.filterwarnings('ignore:Cannot decide type')
