@@ -41,6 +41,9 @@ class ToyDataset(Reader):
         if not folder.is_dir():
             raise AdaptisError(
                 f'{folder} does not exist: generate it with "adaptis toy" or give another folder.')
+        if (folder / 'panoptic.json').is_file():
+            raise AdaptisError(f'{root} is in COCO panoptic format, as street scenes are: say that '
+                               'the data set is coco, not toy.')
         pairs = pair_files(folder, IMAGE_SUFFIX, folder if annotations else None, MASK_SUFFIX)
         super().__init__(*pairs, strict=strict)
 

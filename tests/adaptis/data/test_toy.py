@@ -61,6 +61,13 @@ def test_a_folder_without_samples_is_named(tmp_path: Path) -> None:
         ToyDataset(tmp_path, 'train')
 
 
+def test_street_scenes_are_called_by_their_format(tmp_path: Path) -> None:
+    (tmp_path / 'train').mkdir()
+    (tmp_path / 'train' / 'panoptic.json').write_text('{}')
+    with pytest.raises(AdaptisError, match='say that the data set is coco, not toy'):
+        ToyDataset(tmp_path, 'train')
+
+
 def test_an_image_without_its_mask_is_named(tmp_path: Path) -> None:
     write(tmp_path / 'train')
     (tmp_path / 'train' / '00000_im.png').unlink()
