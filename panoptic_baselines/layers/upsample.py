@@ -55,7 +55,9 @@ def _products(weights: np.ndarray, values: np.ndarray) -> Iterator[np.ndarray]:
 def _weights(source: int, stride: int, cut: int, target: int) -> np.ndarray:
     """Both interpolations of one axis as one matrix (target, source)."""
     first = bilinear(source, source * stride)[:cut]
-    return (bilinear(cut, target) @ first).astype(np.float32)
+    if cut != target:   # else as many columns as rows for nothing, which is much of a wide image
+        first = bilinear(cut, target) @ first
+    return first.astype(np.float32)
 
 
 def bilinear(source: int, target: int) -> np.ndarray:
