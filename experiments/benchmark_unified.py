@@ -60,9 +60,10 @@ def unified(width: int, cases: Mapping[str, Case] = CASES,
     the image's size, merging), and the argmax.  The memory of a network is the peak of a process
     of its own, for one image of the last size.
     """
+    # First, as the system counts what a process had when it made another one as the other's, too.
+    result = {f'{name}, MiB': _peak_alone(case, sizes[-1]) for name, case in cases.items()}
     predictors = {name: make_predictor(case.port, True, case.options)
                   for name, case in cases.items()}
-    result: Dict[str, Any] = {}
     for size in sizes:
         image = make_image(size)
         calls: Dict[str, Callable[[], PanopticResult]] = {}
@@ -75,11 +76,13 @@ def unified(width: int, cases: Mapping[str, Case] = CASES,
                 calls.update({f'{count} at {size[0]}x{size[1]}, {form}, s': call
                               for form, call in forms.items()})
         result.update(timing.alternate(calls, RUNS))
-    for name, case in cases.items():
-        with concurrent.futures.ProcessPoolExecutor(
-                1, multiprocessing.get_context('spawn')) as process:
-            result[f'{name}, MiB'] = process.submit(peak, case, sizes[-1]).result()
     return result
+
+
+def _peak_alone(case: Case, size: Size) -> float:
+    with concurrent.futures.ProcessPoolExecutor(
+            1, multiprocessing.get_context('spawn')) as process:
+        return process.submit(peak, case, size).result()
 
 
 def peak(case: Case, size: Size) -> float:
