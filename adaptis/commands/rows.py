@@ -75,8 +75,14 @@ def configs(rows: Iterable[Row], folder: Path) -> dict[str, Path]:
 
 
 def command(path: Path) -> str:
-    """The command that measures the row of a config from nothing but the data."""
-    return _submission(path) or f'adaptis train {_shown(path)}'
+    """The command that measures the row of a config from nothing but the data.
+
+    Of a config that is about the network of another one, it says what must be there before.
+    """
+    submission, trained = _submission(path), load_config(path).checkpoint
+    if submission or not trained:
+        return submission or f'adaptis train {_shown(path)}'
+    return f'adaptis evaluate {_shown(path)}, once there is {trained}'
 
 
 def remarks(paths: Collection[Path]) -> list[str]:

@@ -216,3 +216,7 @@ def test_the_tables_are_printed(paper: Paper, table: str, capsys: pytest.Capture
     assert main(['table', paper.name, table, '--results', str(tmp_path)]) == 0
     shown = capsys.readouterr().out
     assert shown.count('no run yet: adaptis ') == len(paper.tables[table].rows)
+    if (paper.name, table) == ('unified', '1'):   # one training and two inferences
+        assert shown.count('no run yet: adaptis train') == 2
+        assert ('cityscapes_c1.yaml, once there is runs/unified_cityscapes_c2/final.params'
+                in shown)
