@@ -7,12 +7,16 @@ from typing import Any, Iterable, Tuple
 
 from adaptis.errors import AdaptisError
 
+MOST = 10 ** 6
+
 
 def demand_counts(**values: Any) -> None:
-    """AdaptisError, with its name, for a value that is no whole number of at least 1."""
+    """AdaptisError, with its name, for a value that is no whole number from 1 to ``MOST``."""
     for name, value in values.items():
         if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
             raise AdaptisError(f'{name} is {value!r} but must be a whole number, at least 1.')
+        if value > MOST:
+            raise AdaptisError(f'{name} is {value}, but more than {MOST:,} make no sense.')
 
 
 def demand_choice(name: str, value: Any, choices: Iterable[Any]) -> None:

@@ -24,7 +24,7 @@ from scipy.special import expit
 
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
-from panoptic_baselines.arguments import demand_counts, demand_numbers
+from panoptic_baselines.arguments import demand_choice, demand_counts, demand_numbers
 from panoptic_baselines.initializers import choose_initializers
 from panoptic_baselines.layers.affinity import Affinity
 from panoptic_baselines.layers.boxes import Size
@@ -111,6 +111,9 @@ class Unified(TwoStage):
         demand_counts(num_things=num_things, num_stuff=num_stuff, fpn_channels=fpn_channels,
                       semantic_channels=semantic_channels, affinity_channels=affinity_channels,
                       box_channels=box_channels, mask_channels=mask_channels)
+        for name, value in (('masks', masks), ('affinity', affinity), ('damp_masks', damp_masks),
+                            ('squeeze', squeeze), ('deformable', deformable)):
+            demand_choice(name, value, (False, True))
         if potential == 'A' and not masks:
             raise AdaptisError('The potential "A" needs masks, but the network has none.')
         self.num_things, self.num_stuff = num_things, num_stuff
@@ -191,10 +194,8 @@ class Unified(TwoStage):
                                                 output_sizes)]
         if min_score is None:
             return found
+        self.demand_masks(settings)
         unified = settings.merge == 'unified'
-        if not (unified or self.has_masks):
-            raise AdaptisError('The heuristic joins masks, and this network has none: '
-                               'set merge to unified.')
         least = min(min_score, settings.instance_score) if unified else min_score
         detections = [keep_sure(each, least) for each in self.detect(maps, sizes, settings)]
         if self.has_masks:
@@ -204,6 +205,12 @@ class Unified(TwoStage):
             for i, (image, seen) in enumerate(zip(found, detections)):
                 self._decide(maps, i, image, seen, settings.instance_score)
         return found
+
+    def demand_masks(self, settings: UnifiedSettings) -> None:
+        """AdaptisError if the settings need masks and there is no mask head."""
+        if settings.merge == 'heuristic' and not self.has_masks:
+            raise AdaptisError('The heuristic joins masks, and this network has none: '
+                               'set merge to unified.')
 
     def _decide(self, maps: Maps, index: int, image: Found, seen: Detections,
                 instance_score: float) -> None:

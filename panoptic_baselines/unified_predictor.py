@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, List, NamedTuple, Optional
+from typing import Any, List, NamedTuple, Optional, Union
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from panoptic_baselines.layers.proposals import Detections
 from panoptic_baselines.layers.upsample import upsampled_labels
 from panoptic_baselines.merge import Instances
 from panoptic_baselines.predictor import Predictor
+from panoptic_baselines.settings import BaseSettings
 from panoptic_baselines.two_stage import SEMANTIC_STRIDE, to_instances
 
 
@@ -85,7 +86,15 @@ class Found:
 
 
 class UnifiedPredictor(Predictor):
-    """Segments images with the unified network; see ``Predictor``."""
+    """Segments images with the unified network; see ``Predictor``.
+
+    Raises AdaptisError also if the heuristic is asked for that this network has no masks for.
+    """
+
+    def __init__(self, net: Any, taxonomy: Taxonomy,
+                 settings: Union[str, BaseSettings] = 'coco', ctx: Any = None):
+        super().__init__(net, taxonomy, settings, ctx)
+        net.demand_masks(self.settings)
 
     def panoptic(self, keep_objects: bool = False) -> PanopticResult:
         """One segment for each pixel of the chosen image.
@@ -93,8 +102,8 @@ class UnifiedPredictor(Predictor):
         ``keep_objects`` : also give all :meth:`instances` as ``objects`` of the result, and
             what the semantic branch says by itself.
 
-        Raises AdaptisError if the network's outputs are not finite, or if the heuristic is asked
-        for that this network has no masks for.
+        Raises AdaptisError if the network's outputs are not finite, or if the settings have been
+        changed to a heuristic that this network has no masks for.
         """
         result = super().panoptic(keep_objects)
         if keep_objects:

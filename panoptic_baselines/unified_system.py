@@ -5,14 +5,14 @@ for the detections that the network itself makes, by the pixels that each of the
 """
 from __future__ import annotations
 
-from typing import Any, Collection, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
 from adaptis.types import Taxonomy
-from panoptic_baselines.arguments import demand_number
+from panoptic_baselines.arguments import demand_choice, demand_number
 from panoptic_baselines.layers.losses import MaskLoss, SemanticLoss
 from panoptic_baselines.layers.lovasz import LovaszHinge, LovaszSoftmax
 from panoptic_baselines.layers.panoptic_matching import (
@@ -76,9 +76,9 @@ class UnifiedSystem(TwoStageSystem):
                  semantic_loss: str = 'cross_entropy', mask_loss: str = 'lovasz',
                  detections: str = 'predicted', rois: int = 512, foreground: float = 0.25,
                  frozen_stages: int = 2, hybridize: bool = False):
-        _demand_choice('semantic_loss', semantic_loss, SEMANTIC_LOSSES)
-        _demand_choice('mask_loss', mask_loss, MASK_LOSSES)
-        _demand_choice('detections', detections, DETECTIONS)
+        demand_choice('semantic_loss', semantic_loss, SEMANTIC_LOSSES)
+        demand_choice('mask_loss', mask_loss, MASK_LOSSES)
+        demand_choice('detections', detections, DETECTIONS)
         self._weights = {'detection': detection_weight, 'semantic': semantic_weight,
                          'panoptic': panoptic_weight}
         for name, weight in self._weights.items():
@@ -210,8 +210,3 @@ def _deal(rows: Optional[Any], channels: Sequence[Channels]) -> List[Optional[An
     ends = np.cumsum([0, *(len(found.boxes) for found in channels)])
     return [rows[begin:end] if rows is not None and end > begin else None
             for begin, end in zip(ends, ends[1:])]
-
-
-def _demand_choice(name: str, value: Any, choices: Collection[str]) -> None:
-    if value not in list(choices):
-        raise AdaptisError(f'{name} is "{value}": choose one of {list(choices)}.')

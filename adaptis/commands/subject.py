@@ -16,7 +16,7 @@ from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import sha256
 from adaptis.inference.settings import SHIPPED
 from adaptis.inference.sidecar import find_taxonomy, read_sidecar
-from adaptis.systems import difference, find_kind
+from adaptis.systems import difference, find_kind, kind_of
 from adaptis.types import Taxonomy
 
 RUNS = Path('runs')
@@ -101,6 +101,10 @@ def _check_network(config: TrainConfig, checkpoint: Optional[Path], path: Path) 
     """AdaptisError if a checkpoint is of another network than the config, and so of another row."""
     found = read_sidecar(checkpoint).get('model')
     name = config.model['name']
+    if checkpoint and checkpoint.is_file() and found is None and (
+            kind_of(checkpoint) is not find_kind(name)):
+        raise AdaptisError(f'{checkpoint.with_suffix(".json")} must lie beside {checkpoint} and '
+                           f'say which network that is, as {path} is about {name}.')
     keys = *_OF_A_NETWORK, *find_kind(name).meaning({'name': name})   # and what has a default
     differs = isinstance(found, dict) and 'name' in found and difference(config.model, found, keys)
     if differs:

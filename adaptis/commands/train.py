@@ -102,6 +102,8 @@ def _prepare(config: TrainConfig, output: Path, args: argparse.Namespace, resume
         _enable_half(contexts)
     seed_everything(config.seed, 0, 0)
     net = _build_net(kind, config, contexts, train.taxonomy, resumed)
+    if not kind.by_points:
+        kind.make_predictor(net, settings, train.taxonomy, kind.stages)   # its mistakes, told now
     validation = (PointValidation(held_out, config.validation, contexts[0], settings)
                   if kind.by_points else
                   ResultValidation(held_out, config.validation, kind, settings))

@@ -261,7 +261,7 @@ def test_a_network_that_diverged_says_so(batch: Dict, where: str) -> None:
 
 
 @pytest.mark.parametrize('options, message', [
-    ({'semantic_loss': 'dice'}, 'semantic_loss is "dice"'), ({'detections': 'both'}, 'predicted'),
+    ({'semantic_loss': 'dice'}, "semantic_loss is 'dice'"), ({'detections': 'both'}, 'predicted'),
     ({'mask_loss': ['lovasz']}, 'mask_loss'), ({'panoptic_weight': -1}, 'panoptic_weight'),
     ({'foreground': 2}, 'from 0 to 1'), ({'rois': 0}, 'rois is 0'),
     ({'frozen_stages': 6}, '5 stages')])

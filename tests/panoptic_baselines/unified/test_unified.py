@@ -95,7 +95,10 @@ def test_the_heuristic_of_the_same_network(networks):
     predictor.settings = SETTINGS
     check(predictor.panoptic(), (60, 90))
     assert predictor._found[2].channels is not None
-    without = UnifiedPredictor(networks[False], TAXONOMY, settings).set_image(image)
+    with pytest.raises(AdaptisError, match='joins masks, and this network has none'):
+        UnifiedPredictor(networks[False], TAXONOMY, settings)
+    without = UnifiedPredictor(networks[False], TAXONOMY, SETTINGS).set_image(image)
+    without.settings = settings
     with pytest.raises(AdaptisError, match='joins masks, and this network has none'):
         without.panoptic()
     without.semantic()
@@ -161,6 +164,9 @@ def test_what_each_option_adds():
     (dict(potential='D'), 'no potential "D"'), (dict(activation='swish'), 'no activation'),
     (dict(potential='A', masks=False), '"A" needs masks'),
     (dict(affinity_channels=True), 'affinity_channels is True'),
+    (dict(affinity_channels=10 ** 12), 'more than 1,000,000'), (dict(masks=2), 'masks is 2'),
+    (dict(affinity='no'), "affinity is 'no'"), (dict(squeeze=16), 'squeeze is 16'),
+    (dict(deformable=None), 'deformable is None'), (dict(damp_masks=1), 'damp_masks is 1'),
     (dict(semantic_channels=48), '48 channels'), (dict(mean=(1, 2)), 'mean is'),
     (dict(anchor_sizes=(1, 2, 3)), 'anchor_sizes is')])
 def test_arguments_that_make_no_sense(options, match):
@@ -317,6 +323,10 @@ def test_a_network_of_another_row(tmp_path):
             continue
         with pytest.raises(AdaptisError, match=f'a network with {differs}, but a.yaml'):
             _check_network(config, net, 'a.yaml')
+    net.touch()
+    net.with_suffix('.json').unlink()
+    with pytest.raises(AdaptisError, match='net.json must lie beside .*as a.yaml is about unified'):
+        _check_network(config, net, 'a.yaml')
 
 
 def test_initial_weights():
