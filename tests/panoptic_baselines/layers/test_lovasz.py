@@ -14,12 +14,13 @@ from panoptic_baselines.layers.lovasz import LovaszHinge, LovaszSoftmax
 VOID = 255
 
 
-def evaluate(loss: Callable, inputs: np.ndarray, *targets: np.ndarray) -> Tuple[float, np.ndarray]:
-    """Value and gradient, in double precision."""
-    array = mx.nd.array(inputs, dtype='float64')
+def evaluate(loss: Callable, inputs: np.ndarray, *targets: np.ndarray,
+             dtype: str = 'float64') -> Tuple[float, np.ndarray]:
+    """Value and gradient."""
+    array = mx.nd.array(inputs, dtype=dtype)
     array.attach_grad()
     with mx.autograd.record():
-        value = loss(array, *[mx.nd.array(np.where(t == VOID, -1, t), dtype='float64')
+        value = loss(array, *[mx.nd.array(np.where(t == VOID, -1, t), dtype=dtype)
                               for t in targets])
     value.backward()
     return value.asscalar(), array.grad.asnumpy()
@@ -108,6 +109,19 @@ def test_softmax_of_logits(unified_kit: Any, hybridize: bool) -> None:
     value, gradient = evaluate(loss, as_image(golden['logits']), golden['labels'][None, None])
     close(value, golden['loss_present'])
     close(gradient[0, :, 0].T, golden['grad_logits_present'])
+
+
+def test_single_precision(unified_kit: Any) -> None:
+    """As training computes."""
+    softmax, masks = (np.load(unified_kit / f'lovasz_{name}.npz') for name in ('softmax', 'hinge'))
+    for found, expected in (
+            (evaluate(LovaszSoftmax(1), as_image(softmax['logits']), softmax['labels'][None, None],
+                      dtype='float32'),
+             (softmax['loss_present'], as_image(softmax['grad_logits_present']))),
+            (evaluate(hinge(), masks['roi_logits'], np.array([4, 0, 2]), masks['roi_labels'],
+                      dtype='float32'), (masks['roi_mean'], masks['roi_grad']))):
+        for got, value in zip(found, expected):
+            np.testing.assert_allclose(got, value, rtol=1e-5, atol=1e-6 * np.abs(value).max())
 
 
 def test_pixels_count_wherever_they_are_in_the_batch(unified_kit: Any) -> None:
