@@ -142,7 +142,7 @@ def test_the_panoptic_json_is_complete(tmp_path: Path) -> None:
     assert [image['width'] for image in content['images']] == [256, 256]
     for entry in content['annotations']:
         colors = cv2.imread(str(tmp_path / 'val' / 'panoptic' / entry['file_name']))
-        ids = colors[:, :, 2].astype(int) + 256 * colors[:, :, 1]
+        ids = colors[:, :, 2].astype(int) + 256 * colors[:, :, 1].astype(int)
         for segment in entry['segments_info']:
             left, top, wide, tall = segment['bbox']
             inside = ids[top:top + tall, left:left + wide] == segment['id']

@@ -32,7 +32,7 @@ def test_every_config_names_a_network_settings_and_a_row_that_exist(path):
     assert config.data.dataset in DATASETS
     kind = find_kind(config.model['name'])
     counts = kind.class_counts(COCO_TAXONOMY)
-    options = {k: v for k, v in config.model.items() if k != 'pretrained_base'}
+    options = {k: v for k, v in config.model.items() if k not in ('pretrained_base', 'pretrained')}
     net = kind.get_model(**{**counts, **options})
     assert {name: getattr(net, name) for name in counts} == {
         name: options.get(name, count) for name, count in counts.items()}

@@ -167,7 +167,7 @@ def test_the_largest_scores_are_chosen(batch):
     system = make_system(positives='score', limit=4)
     maps = system.net(batch['image'])
     maps.centerness[0][:] = 0
-    cells = np.flatnonzero(batch['objects'][1] == 0)[-4:]
+    cells = np.flatnonzero(batch['objects'][1] == 0)[-4:].tolist()
     for cell in cells:
         maps.centerness[0][1, 0, cell // 8, cell % 8] = 5
     chosen = system.choose(maps, batch)
