@@ -11,14 +11,13 @@ Pixels are those of the features, a quarter of the image's height and width.
 from __future__ import annotations
 
 import argparse
-import concurrent.futures
-import multiprocessing
-import resource
 import sys
 import time
 from typing import Any, Callable, Dict, List, Tuple
 
 import numpy as np
+
+from experiments.process import alone, peak_mib
 
 Size = Tuple[int, int]
 Row = Dict[str, float]
@@ -35,11 +34,11 @@ def measure(form: str, size: Size, channels: int, training: bool) -> Row:
     head = _make_head()
     small, real = (_make_inputs(shape, channels) for shape in ((32, 32), size))
     _run(form, head, small, training)   # loads what is needed
-    before = _peak()
+    before = peak_mib()
     began = time.perf_counter()
     _run(form, head, real, training)
     seconds = time.perf_counter() - began
-    rise = _peak() - before
+    rise = peak_mib() - before
     pixels = real[0].shape[2] * real[0].shape[3]
     return {'pixels': pixels, 'rise, MiB': rise, 'rise per pixel, KiB': rise * 1024 / pixels,
             'time, s': seconds}
@@ -80,9 +79,7 @@ def main() -> int:
     rows = [(form, size, training) for form in FORMS for size in args.size
             for training in (False, True) if form == 'linear' or _fits(size)]
     for form, size, training in rows:
-        with concurrent.futures.ProcessPoolExecutor(
-                1, multiprocessing.get_context('spawn')) as process:
-            row = process.submit(measure, form, size, args.channels, training).result()
+        row = alone(measure, form, size, args.channels, training)
         name = f'{form} {size[0]}x{size[1]}{" training" * training}'
         print(f'{name:28}' + '  '.join(f'{key} {value:.4g}' for key, value in row.items()),
               flush=True)
@@ -122,11 +119,6 @@ def _fits(size: Size) -> bool:
     """Whether all pairs of pixels of an image do."""
     pixels = -(-size[0] // STRIDE) * -(-size[1] // STRIDE)
     return 4 * pixels ** 2 <= MOST_BYTES
-
-
-def _peak() -> float:
-    """The most memory that this process ever had, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _size(text: str) -> Size:

@@ -18,9 +18,7 @@ from __future__ import annotations
 import argparse
 import concurrent.futures.process
 import json
-import multiprocessing
 import os
-import resource
 import sys
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Tuple
@@ -31,6 +29,7 @@ from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import provenance
 from adaptis.files import atomic_write
 from experiments import benchmark_dense, benchmark_detectors, benchmark_unified, cost, timing
+from experiments.process import alone, peak_mib
 
 CANDIDATES = 30
 
@@ -150,8 +149,7 @@ def main() -> int:
 
 
 def _compare(name: str, width: int) -> Dict[str, Any]:
-    with _process() as process:
-        result = process.submit(_measure, name, width).result()
+    result = alone(_measure, name, width)
     _show(name, result)
     return result
 
@@ -160,8 +158,7 @@ def _cost(args: argparse.Namespace) -> Dict[str, Any]:
     rows = {}
     for task in cost.tasks(args.network, args.size, args.quick):
         print(f'cost: {task.name}', file=sys.stderr, flush=True)
-        with _process() as process:
-            rows[task.name] = process.submit(task.function, *task.arguments).result()
+        rows[task.name] = alone(task.function, *task.arguments)
     print(cost.table(rows), flush=True)
     return rows
 
@@ -173,13 +170,9 @@ def _size(text: str) -> Tuple[int, int]:
     return int(height), int(width)
 
 
-def _process() -> concurrent.futures.ProcessPoolExecutor:
-    return concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context('spawn'))
-
-
 def _measure(name: str, width: int) -> Dict[str, Any]:
     result = MEASURES[name](width)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_mib()
     ratio = {'ratio': result['plain'] / result['ours']} if 'plain' in result else {}
     return {**result, **ratio, 'peak memory, MiB': round(peak)}
 
@@ -218,8 +211,7 @@ def _step_in(environment: Dict[str, str], width: int, plain: bool = False,
     before = dict(os.environ)
     os.environ.update(environment)
     try:
-        with _process() as process:
-            return process.submit(_time_step, width, plain, hybridize).result()
+        return alone(_time_step, width, plain, hybridize)
     finally:
         os.environ.clear()
         os.environ.update(before)

@@ -1,10 +1,7 @@
 """What the unified network takes beside Panoptic FPN, and what its argmax saves."""
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
-import multiprocessing
-import resource
 from typing import Any, Callable, Dict, Mapping, NamedTuple, Sequence
 
 import numpy as np
@@ -20,6 +17,7 @@ from experiments.benchmark_detectors import (
     make_image,
     make_predictor,
 )
+from experiments.process import alone, peak_mib
 
 SIZES: Sequence[Size] = ((160, 224), (512, 512))
 RUNS = 3
@@ -61,7 +59,7 @@ def unified(width: int, cases: Mapping[str, Case] = CASES,
     of its own, for one image of the last size.
     """
     # First, as the system counts what a process had when it made another one as the other's, too.
-    result = {f'{name}, MiB': _peak_alone(case, sizes[-1]) for name, case in cases.items()}
+    result = {f'{name}, MiB': alone(peak, case, sizes[-1]) for name, case in cases.items()}
     predictors = {name: make_predictor(case.port, True, case.options)
                   for name, case in cases.items()}
     for size in sizes:
@@ -79,16 +77,10 @@ def unified(width: int, cases: Mapping[str, Case] = CASES,
     return result
 
 
-def _peak_alone(case: Case, size: Size) -> float:
-    with concurrent.futures.ProcessPoolExecutor(
-            1, multiprocessing.get_context('spawn')) as process:
-        return process.submit(peak, case, size).result()
-
-
 def peak(case: Case, size: Size) -> float:
     """The most memory that this process ever had, in MiB, once the network has seen an image."""
     make_predictor(case.port, True, case.options).predict(make_image(size))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return peak_mib()
 
 
 def _limit(predictor: Any, count: int) -> Any:

@@ -15,13 +15,14 @@ hills, and ``cut_radius`` keeps the masks from covering each other's points.
 from __future__ import annotations
 
 import os
-import resource
 import statistics
 import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
+
+from experiments.process import peak_mib
 
 Size = Tuple[int, int]
 Row = Dict[str, Any]
@@ -74,13 +75,13 @@ def measure(network: str, size: Size, hybridized: bool, runs: int) -> Row:
     encode(_image((128, 128))).masks_at(points[:1] % 128)  # loads libraries, builds graphs
     features, point = _Timer(), _Timer()
     encoded, features_rise = _rise(lambda: features.time(lambda: encode(image)))
-    features_peak = _peak()
+    features_peak = peak_mib()
     one_rise, four_rise = (_rise(lambda n=n: encoded.masks_at(points[:n]))[1] for n in (1, 4))
     features.repeat(lambda: encode(image), runs)
     point.repeat(lambda: encoded.masks_at(points[:1]), runs)
     needs, pixels = footprint(net), size[0] * size[1]
     return {**_counts(net, size), **features.row('features'), **point.row('a point'),
-            'peak of features, MiB': features_peak, 'peak, MiB': _peak(),
+            'peak of features, MiB': features_peak, 'peak, MiB': peak_mib(),
             'rise for features, MiB': features_rise,
             'rise per point, MiB': (four_rise - one_rise) / 3,
             'features as foreseen, MiB': features_bytes(needs, size, net.num_classes) / _MIB,
@@ -108,7 +109,7 @@ def panoptic(network: str, size: Size, flip: bool) -> Row:
     result = to_panoptic(found.merged, found.stuff_prob, _taxonomy(net))
     return {'whole, s': time.perf_counter() - began,
             'whole, CPU s': time.process_time() - cpu_began, 'features, s': features,
-            'masks, s': sum(spent), 'peak, MiB': _peak(), 'candidates': found.queried,
+            'masks, s': sum(spent), 'peak, MiB': peak_mib(), 'candidates': found.queried,
             'merged': len(found.merged.class_ids), 'objects': len(result.things)}
 
 
@@ -197,11 +198,6 @@ def _status(key: str) -> float:
         if line.startswith(f'{key}:'):
             return int(line.split()[1]) / 1024
     return float('nan')
-
-
-def _peak() -> float:
-    """The most memory that this process ever had, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _time_calls(owner: Any, name: str) -> List[float]:

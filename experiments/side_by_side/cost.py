@@ -1,7 +1,6 @@
 """What a trained network costs: parameters, multiply-adds, time, time by objects, peak memory."""
 from __future__ import annotations
 
-import resource
 import statistics
 import time
 from contextlib import ExitStack, contextmanager
@@ -10,6 +9,7 @@ from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
 import numpy as np
 
+from experiments.process import peak_mib
 from experiments.side_by_side.pictures import open_config
 
 BINS = ((0, 6), (7, 9), (10, 12), (13, 99))
@@ -38,7 +38,7 @@ def measure(config: Path, checkpoint: Path) -> Dict[str, Any]:
             'seconds': _medians(together)['whole'], 'stages': _medians(together),
             'by_objects': {name: _medians(group)['whole'] for name, group in times.items()},
             'images': len(together),
-            'peak_mib': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+            'peak_mib': peak_mib()}
 
 
 def _choose(dataset: Any) -> Dict[str, List[int]]:

@@ -1,9 +1,7 @@
 """Train, measure and time each system; everything goes on where it was stopped."""
 from __future__ import annotations
 
-import concurrent.futures
 import json
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -13,6 +11,7 @@ from typing import Any, Dict, List, Optional, Sequence
 from adaptis.config import TrainConfig, load_config
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import provenance, read_json, write_record
+from experiments.process import alone
 from experiments.side_by_side import cost, pictures
 from toy_data import COUNTS, ToySettings, generate
 
@@ -60,12 +59,12 @@ def run(system: str, out: Path, results: Path = RESULTS, overrides: Sequence[str
         _command('evaluate', trained, '--checkpoint', checkpoint, '--out', record)
     measured = _record(record)
     result.parent.mkdir(parents=True, exist_ok=True)
-    _alone(pictures.draw, trained, checkpoint, result.with_suffix('.png'))
+    alone(pictures.draw, trained, checkpoint, result.with_suffix('.png'))
     write_record(result, {
         'system': system, 'config': str(config.relative_to(FOLDER.parents[1])),
         'quality': measured['metrics'], 'checkpoint': measured['settings']['checkpoint'],
         'inference': measured['settings']['inference'], 'training': training(folder),
-        'cost': _alone(cost.measure, trained, checkpoint), 'seed': load_config(trained).seed,
+        'cost': alone(cost.measure, trained, checkpoint), 'seed': load_config(trained).seed,
         'overrides': list(overrides), 'threads': os.environ.get('OMP_NUM_THREADS'),
         **provenance(), 'date': measured['date']})
     return result
@@ -118,10 +117,3 @@ def _command(*arguments: Any) -> None:
         raise Stopped(status)
     if status:
         raise AdaptisError(f'"adaptis {arguments[0]}" failed: see above.')
-
-
-def _alone(function: Any, *arguments: Any) -> Any:
-    """Call it in a process that does nothing else, so that its peak of memory is its own."""
-    with concurrent.futures.ProcessPoolExecutor(
-            1, multiprocessing.get_context('spawn')) as process:
-        return process.submit(function, *arguments).result()

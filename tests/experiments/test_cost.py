@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import json
 import sys
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -80,7 +79,7 @@ def test_a_size_that_is_none(monkeypatch, capsys, arguments, message):
 
 
 def test_a_network_that_does_not_exist(monkeypatch, capsys):
-    monkeypatch.setattr(benchmark, '_process', lambda: ThreadPoolExecutor(1))
+    monkeypatch.setattr(benchmark, 'alone', lambda function, *args: function(*args))
     monkeypatch.setattr(sys, 'argv', ['benchmark', 'cost', '--network', 'nothing', '--quick'])
     assert benchmark.main() == 1
     assert 'no network "nothing"' in capsys.readouterr().err
