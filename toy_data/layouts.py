@@ -22,12 +22,12 @@ class Layout(NamedTuple):
     paths : split, index -> the files of an image, relative to the data set
     encode : image uint8 (H, W, 3), ids uint16 (H, W) -> their contents, in the order of ``paths``
     finish : what remains to be written once all images of a split are there, if anything:
-        folder, split, count
+        folder, split, count, and whether some of them are new
     """
 
     paths: Callable[[str, int], List[str]]
     encode: Callable[[np.ndarray, np.ndarray], List[bytes]]
-    finish: Optional[Callable[[Path, str, int], None]] = None
+    finish: Optional[Callable[..., None]] = None
 
 
 def _toy_paths(split: str, index: int) -> List[str]:
@@ -60,8 +60,10 @@ def _encode_coco(image: np.ndarray, ids: np.ndarray) -> List[bytes]:
             encode_png(np.stack([ids % 256, ids // 256, np.zeros_like(ids)], 2).astype(np.uint8))]
 
 
-def _finish_coco(folder: Path, split: str, count: int) -> None:
-    """Write ``panoptic.json``, which follows from the PNGs."""
+def _finish_coco(folder: Path, split: str, count: int, changed: bool) -> None:
+    """Write ``panoptic.json``, which follows from the PNGs, unless it is there already."""
+    if not changed and _listed(folder / split / 'panoptic.json') == count:
+        return
     entries = [_coco_entry(folder, split, index) for index in range(count)]
     content = {
         'images': [entry['image'] for entry in entries],
@@ -69,6 +71,14 @@ def _finish_coco(folder: Path, split: str, count: int) -> None:
         'categories': [{**category._asdict(), 'isthing': int(category.isthing)}
                        for category in CATEGORIES]}
     write_file(folder / split / 'panoptic.json', json.dumps(content).encode())
+
+
+def _listed(path: Path) -> int:
+    """How many images a ``panoptic.json`` lists; -1 if it is missing or broken."""
+    try:
+        return len(json.loads(path.read_text(encoding='utf-8'))['annotations'])
+    except (OSError, ValueError, KeyError, TypeError):
+        return -1
 
 
 def _coco_entry(folder: Path, split: str, index: int) -> Dict[str, Any]:

@@ -130,7 +130,7 @@ def _generate_split(settings: ToySettings, folder: Path, split: str, layout: str
         if progress is not None:
             progress(split, done, count)
     if finish is not None:
-        finish(folder, split, count)
+        finish(folder, split, count, changed=bool(missing))
     return len(missing)
 
 

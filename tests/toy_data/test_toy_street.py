@@ -155,6 +155,11 @@ def test_more_images_later_and_another_layout(tmp_path: Path) -> None:
     generate(SETTINGS, tmp_path, {'val': 1})
     assert generate(SETTINGS, tmp_path, {'val': 3}) == 2
     assert len(open_dataset('coco', tmp_path, 'val')) == 3
+    listing = tmp_path / 'val' / 'panoptic.json'
+    whole, written = listing.read_bytes(), listing.stat().st_mtime_ns
+    assert generate(SETTINGS, tmp_path, {'val': 3}) == 0 and listing.stat().st_mtime_ns == written
+    listing.write_bytes(whole[:100])   # as a crash may leave it
+    assert generate(SETTINGS, tmp_path, {'val': 3}) == 0 and listing.read_bytes() == whole
     with pytest.raises(ValueError, match='layout = coco, not cityscapes'):
         generate(SETTINGS, tmp_path, {'val': 3}, layout='cityscapes')
     with pytest.raises(ValueError, match="not written in the layout 'toy'"):
