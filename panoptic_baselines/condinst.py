@@ -35,14 +35,15 @@ from panoptic_baselines.layers.fcos import Candidates, find_candidates, select
 from panoptic_baselines.layers.fcos_head import FCOSHead
 from panoptic_baselines.layers.fpn import FPN
 from panoptic_baselines.layers.full_masks import full_masks
+from panoptic_baselines.layers.image_encoder import ImageEncoder
 from panoptic_baselines.layers.mask_branch import MaskBranch, ThingsHead
 from panoptic_baselines.layers.mask_nms import mask_nms
 from panoptic_baselines.layers.semantic import PlainSemanticHead, SemanticHead
-from panoptic_baselines.layers.upsample import upsampled_labels
+from panoptic_baselines.layers.upsample import labels_of_batch
 from panoptic_baselines.merge import Instances
 from panoptic_baselines.predictor import Segmentation, finite
 from panoptic_baselines.settings import CONDINST_PRESETS, CondInstSettings
-from panoptic_baselines.two_stage import SEMANTIC_STRIDE, normalize
+from panoptic_baselines.two_stage import SEMANTIC_STRIDE
 
 HybridBlock = mx.gluon.HybridBlock
 
@@ -243,12 +244,11 @@ class CondInst(HybridBlock):
         labels: List[Optional[np.ndarray]] = [None] * len(sizes)
         if self.has_semantic:
             logits = finite(maps.semantic, 'semantic logits')
-            labels = [upsampled_labels(*parts) for parts in zip(
-                logits, [SEMANTIC_STRIDE] * len(sizes), sizes, output_sizes)]
+            labels = labels_of_batch(logits, SEMANTIC_STRIDE, sizes, output_sizes)
         return [Segmentation(*parts) for parts in zip(instances, labels)]
 
 
-class Encoder(HybridBlock):
+class Encoder(ImageEncoder):
     """The dense part of a network as one graph.
 
     Images -> flat list: p3, mask features (or one channel of p3 without a mask branch), the
@@ -258,8 +258,7 @@ class Encoder(HybridBlock):
     def __init__(self, backbone: HybridBlock, fpn: HybridBlock, head: HybridBlock,
                  mask_branch: Optional[HybridBlock], semantic_head: Optional[HybridBlock],
                  mean: Sequence[float], std: Sequence[float]):
-        super().__init__()
-        self._mean, self._std = mean, std
+        super().__init__(mean, std)
         with self.name_scope():
             self.backbone, self.fpn, self.head = backbone, fpn, head
             self.mask_branch, self.semantic_head = mask_branch, semantic_head
@@ -276,10 +275,6 @@ class Encoder(HybridBlock):
         if self.semantic_head is not None:
             outputs.append(self.semantic_head(p2, *pyramid[:3]))
         return outputs
-
-    def normalize(self, F, x):
-        """RGB 0..255 -> what the backbone was trained on."""
-        return normalize(F, x, self._mean, self._std)
 
 
 def _pyramid(channels: int, in_channels: Sequence[int], levels: int, repeats: int,

@@ -28,14 +28,14 @@ from panoptic_baselines.layers.dense_boxes import GRID_STRIDE, MaskBuilder, dens
 from panoptic_baselines.layers.dense_head import DenseHead, grid_like
 from panoptic_baselines.layers.fcos import Candidates, best_scores, find_candidates
 from panoptic_baselines.layers.fpn import FPN
+from panoptic_baselines.layers.image_encoder import ImageEncoder
 from panoptic_baselines.layers.interpolate import resize_like
 from panoptic_baselines.layers.nms import nms
 from panoptic_baselines.layers.resnet import ResNet, get_recipe
-from panoptic_baselines.layers.upsample import upsampled_labels
+from panoptic_baselines.layers.upsample import labels_of_batch
 from panoptic_baselines.merge import Instances
 from panoptic_baselines.predictor import Segmentation, finite
 from panoptic_baselines.settings import DENSE_PRESETS, DenseSettings
-from panoptic_baselines.two_stage import normalize
 
 nn = mx.gluon.nn
 HybridBlock = mx.gluon.HybridBlock
@@ -206,18 +206,16 @@ class DenseDetections(HybridBlock):
                     output_sizes[i], settings.mask_threshold)
                 instances[i] = Instances(scale(found.boxes, sizes[i], output_sizes[i]),
                                          found.scores, found.classes, masks)
-        labels = [upsampled_labels(*parts) for parts in zip(
-            semantic, [self.semantic_stride] * len(sizes), sizes, output_sizes)]
+        labels = labels_of_batch(semantic, self.semantic_stride, sizes, output_sizes)
         return [Segmentation(*parts) for parts in zip(instances, labels)]
 
 
-class Encoder(HybridBlock):
+class Encoder(ImageEncoder):
     """What has parameters as one graph: images -> flat list in the order of ``Maps``."""
 
     def __init__(self, backbone: ResNet, channels: int, head: HybridBlock,
                  mean: Sequence[float], std: Sequence[float]):
-        super().__init__()
-        self._mean, self._std = mean, std
+        super().__init__(mean, std)
         with self.name_scope():
             self.backbone = backbone
             self.fpn = FPN(channels, backbone.channels[1:], 'p6p7')
@@ -225,10 +223,6 @@ class Encoder(HybridBlock):
 
     def hybrid_forward(self, F, x):
         return self.head(*self.fpn(*self.backbone(self.normalize(F, x))[1:]))
-
-    def normalize(self, F, x):
-        """RGB 0..255 -> what the weights were trained on."""
-        return normalize(F, x, self._mean, self._std)
 
 
 def to_maps(outputs: Sequence[Any]) -> Maps:

@@ -38,10 +38,11 @@ from panoptic_baselines.arguments import demand_counts, demand_numbers
 from panoptic_baselines.initializers import choose_initializers
 from panoptic_baselines.layers.boxes import Size
 from panoptic_baselines.layers.fpn import FPN
+from panoptic_baselines.layers.image_encoder import ImageEncoder
 from panoptic_baselines.layers.rcnn import BoxHead, MaskHead, RPNHead
 from panoptic_baselines.layers.resnet import ResNet, get_recipe
 from panoptic_baselines.layers.semantic import SemanticHead
-from panoptic_baselines.layers.upsample import upsampled_labels
+from panoptic_baselines.layers.upsample import labels_of_batch
 from panoptic_baselines.merge import Instances
 from panoptic_baselines.predictor import Segmentation, finite
 from panoptic_baselines.settings import PRESETS, Settings
@@ -50,7 +51,6 @@ from panoptic_baselines.two_stage import (
     SEMANTIC_STRIDE,
     TwoStage,
     keep_sure,
-    normalize,
     to_instances,
 )
 
@@ -165,12 +165,11 @@ class PanopticFPN(TwoStage):
         labels: List[Optional[np.ndarray]] = [None] * len(sizes)
         if self.has_semantic:
             logits = finite(maps.semantic, 'class logits')
-            labels = [upsampled_labels(*parts) for parts in zip(
-                logits, [SEMANTIC_STRIDE] * len(sizes), sizes, output_sizes)]
+            labels = labels_of_batch(logits, SEMANTIC_STRIDE, sizes, output_sizes)
         return [Segmentation(*parts) for parts in zip(instances, labels)]
 
 
-class Encoder(HybridBlock):
+class Encoder(ImageEncoder):
     """The dense part of a network as one graph.
 
     Images -> flat list: p2, ..., p6 of the instance branch, five RPN logits and five RPN deltas
@@ -180,9 +179,8 @@ class Encoder(HybridBlock):
     def __init__(self, backbone: ResNet, channels: int, grouped: bool,
                  rpn: Optional[HybridBlock], semantic_head: Optional[HybridBlock],
                  mean: Sequence[float], std: Sequence[float]):
-        super().__init__()
+        super().__init__(mean, std)
         self._half = channels // 2 if grouped else None
-        self._mean, self._std = mean, std
         with self.name_scope():
             self.backbone = backbone
             self.fpn = FPN(channels, backbone.channels)
@@ -201,7 +199,3 @@ class Encoder(HybridBlock):
         if self.semantic_head is not None:
             outputs.append(self.semantic_head(*theirs[:4]))
         return outputs
-
-    def normalize(self, F, x):
-        """RGB 0..255 -> BGR, minus mean, by deviation: what the weights were trained on."""
-        return normalize(F, x, self._mean, self._std)

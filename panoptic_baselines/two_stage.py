@@ -78,16 +78,6 @@ class TwoStage(HybridBlock):
         return np.split(logits, np.cumsum([len(found.boxes) for found in detections])[:-1])
 
 
-def normalize(F: Any, x: Any, mean: Sequence[float], std: Sequence[float]) -> Any:
-    """Images (B, 3, H, W), RGB 0..255 -> BGR, minus mean, by deviation: as detectors are trained.
-
-    ``mean`` and ``std`` are RGB, too.
-    """
-    channels = [(F.slice_axis(x, axis=1, begin=i, end=i + 1) - mean) / std
-                for i, (mean, std) in enumerate(zip(mean, std))]
-    return F.concat(*reversed(channels), dim=1)
-
-
 def keep_sure(found: Detections, min_score: float) -> Detections:
     """Detections of at least ``min_score``."""
     return Detections(*(part[found.scores >= min_score] for part in found))

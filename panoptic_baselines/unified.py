@@ -30,6 +30,7 @@ from panoptic_baselines.layers.affinity import Affinity
 from panoptic_baselines.layers.boxes import Size
 from panoptic_baselines.layers.decoder import Decoder
 from panoptic_baselines.layers.fpn import FPN
+from panoptic_baselines.layers.image_encoder import ImageEncoder
 from panoptic_baselines.layers.potential import Potential
 from panoptic_baselines.layers.proposals import Detections
 from panoptic_baselines.layers.rcnn import BoxHead, MaskHead, RPNHead
@@ -42,7 +43,6 @@ from panoptic_baselines.two_stage import (
     SEMANTIC_STRIDE,
     TwoStage,
     keep_sure,
-    normalize,
 )
 from panoptic_baselines.unified_predictor import Channels, Found, Masks
 
@@ -223,7 +223,7 @@ class Unified(TwoStage):
         image.channels = Channels(sure, finite(logits, 'panoptic logits')[0])
 
 
-class Encoder(HybridBlock):
+class Encoder(ImageEncoder):
     """The dense part of a network as one graph.
 
     Images -> flat list: p2, ..., p6, five RPN logits and five RPN deltas, semantic logits, and
@@ -232,8 +232,7 @@ class Encoder(HybridBlock):
 
     def __init__(self, backbone: ResNet, channels: int, squeeze: bool, semantic_head: Decoder,
                  affinity_head: Optional[Decoder], mean: Sequence[float], std: Sequence[float]):
-        super().__init__()
-        self._mean, self._std = mean, std
+        super().__init__(mean, std)
         with self.name_scope():
             self.backbone = backbone
             self.squeeze = SqueezeExcitation(backbone.channels[-1]) if squeeze else None
@@ -243,7 +242,7 @@ class Encoder(HybridBlock):
             self.affinity_head = affinity_head
 
     def hybrid_forward(self, F, x):
-        *features, top = self.backbone(normalize(F, x, self._mean, self._std))
+        *features, top = self.backbone(self.normalize(F, x))
         if self.squeeze is not None:
             top = self.squeeze(top)
         features = self.fpn(*features, top)

@@ -1,7 +1,7 @@
 """From coarse class logits to a label for every pixel of an image."""
 from __future__ import annotations
 
-from typing import Iterator
+from typing import Iterator, List, Sequence
 
 import numpy as np
 
@@ -23,6 +23,13 @@ def upsampled_labels(logits: np.ndarray, stride: int, image_size: Size,
     """
     strips = [strip.argmax(axis=2) for strip in _strips(logits, stride, image_size, output_size)]
     return np.ascontiguousarray(np.concatenate(strips).T.astype(np.int32))
+
+
+def labels_of_batch(logits: np.ndarray, stride: int, image_sizes: Sequence[Size],
+                    output_sizes: Sequence[Size]) -> List[np.ndarray]:
+    """``upsampled_labels`` of every image; ``logits`` (B, C, h, w)."""
+    return [upsampled_labels(image, stride, *sizes)
+            for image, *sizes in zip(logits, image_sizes, output_sizes)]
 
 
 def upsampled_logits(logits: np.ndarray, stride: int, image_size: Size,

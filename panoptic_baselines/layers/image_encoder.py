@@ -1,0 +1,20 @@
+"""What the dense parts of all networks begin with."""
+from __future__ import annotations
+
+from typing import Sequence
+
+from adaptis.runtime import mx
+
+
+class ImageEncoder(mx.gluon.HybridBlock):
+    """The dense part of a network as one graph; ``mean`` and ``std`` of the image are RGB."""
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]):
+        super().__init__()
+        self._mean, self._std = mean, std
+
+    def normalize(self, F, x):
+        """(B, 3, H, W), RGB 0..255 -> BGR, minus mean, by deviation, as weights are trained."""
+        channels = [(F.slice_axis(x, axis=1, begin=i, end=i + 1) - mean) / std
+                    for i, (mean, std) in enumerate(zip(self._mean, self._std))]
+        return F.concat(*reversed(channels), dim=1)
