@@ -1,0 +1,50 @@
+"""What a network is made of for export: graphs with a signature, between which NumPy decides."""
+from __future__ import annotations
+
+from typing import Any, Dict, List, Mapping, NamedTuple, Tuple, Union
+
+
+class Signature(NamedTuple):
+    """One array that goes into a stage or comes out of it.
+
+    ``shape`` holds a number where a dimension is fixed and a name ('H', 'W', 'N', ...) where it
+    varies; dimensions of one name within one stage agree.
+    """
+
+    name: str
+    shape: Tuple[Union[int, str], ...]
+    dtype: str = 'float32'
+
+
+class Stage(NamedTuple):
+    """One graph of a network.
+
+    ``block`` is an initialised ``HybridBlock`` that takes the ``inputs`` in their order and gives
+    one output or a flat list, called ``outputs``.  ``example`` has a number for each name in the
+    inputs' shapes: what the graph may be traced and checked with.
+    """
+
+    name: str
+    block: Any
+    inputs: Tuple[Signature, ...]
+    outputs: Tuple[str, ...]
+    example: Mapping[str, int]
+
+    def example_shapes(self) -> List[Tuple[int, ...]]:
+        """The inputs' shapes with the numbers of ``example``."""
+        return [concrete_shape(signature, self.example) for signature in self.inputs]
+
+
+def concrete_shape(signature: Signature, values: Mapping[str, int]) -> Tuple[int, ...]:
+    """A signature's shape with numbers for its names."""
+    return tuple(values[part] if isinstance(part, str) else part for part in signature.shape)
+
+
+def signature_as_json(signature: Signature) -> Dict[str, Any]:
+    """A signature for a manifest."""
+    return {'name': signature.name, 'shape': list(signature.shape), 'dtype': signature.dtype}
+
+
+def signature_from_json(values: Mapping[str, Any]) -> Signature:
+    """The signature that ``signature_as_json`` wrote."""
+    return Signature(values['name'], tuple(values['shape']), values['dtype'])
