@@ -102,9 +102,8 @@ def test_runs_of_both_usual_folders_are_shown_once(monkeypatch, tmp_path, capsys
     from adaptis.evaluation.record import make_record, write_record
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'experiments').mkdir()
-    for name in ('published.yaml', 'toy_v1_mask_rcnn.yaml'):
-        (tmp_path / 'experiments' / name).write_text(
-            (ROOT / 'experiments' / name).read_text())
+    for source in (ROOT / 'experiments').glob('*.yaml'):
+        (tmp_path / 'experiments' / source.name).write_text(source.read_text())
     record = make_record({'images': 1}, {}, label='mine', table='1', row='adaptis')
     for folder in ('experiments/results', 'evaluations'):
         write_record(tmp_path / folder / 'mine.json', record)
