@@ -9,7 +9,14 @@ from typing import Any, Optional
 from adaptis.commands.rows import EVALUATIONS, PUBLISHED, command, configs, experiments, remarks
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import read_records
-from adaptis.evaluation.tables import find_table, format_table, load_tables, rows_without_run
+from adaptis.evaluation.tables import (
+    OWN,
+    Table,
+    find_table,
+    format_table,
+    load_tables,
+    rows_without_run,
+)
 
 HELP = 'Print a published table beside what was measured here.'
 
@@ -33,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     if args.table == ['list']:
         for paper, entries in tables.items():
             for table in entries.values():
-                print(f'{paper} {table.id}: {table.title}')
+                print(f'{paper} {table.id}: {table.title}{_unknown(table)}')
         return 0
     paper, name = (['adaptis'] + args.table)[-2:]
     table, records = find_table(tables, paper, name), _records(args.results)
@@ -43,6 +50,12 @@ def run(args: argparse.Namespace) -> int:
     if below:
         print('', *below, sep='\n')
     return 0
+
+
+def _unknown(table: Table) -> str:
+    values = [value for row in table.rows if row.source != OWN for value in row.published]
+    count = values.count(None)
+    return f' ({count} of {len(values)} published numbers not known here)' if count else ''
 
 
 def _records(folder: Optional[Path]) -> Sequence[dict[str, Any]]:

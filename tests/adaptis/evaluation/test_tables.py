@@ -143,6 +143,51 @@ def test_shipped_numbers():
     assert tables['figure3d'].row('objects250').published == (234, 16, 3)
 
 
+# Paper -> its tables, each with the number of rows and of columns, as far as they are ours to
+# reproduce; what else a table compares with is left out.
+SHAPES = {
+    'adaptis': {'1': (5, 4), '2': (3, 5), '3': (3, 3), '4': (3, 3), '5': (1, 3), '6': (2, 3),
+                '7': (4, 3), '7-toy': (4, 5), 'notebooks': (3, 2), 'figure3d': (1, 3)},
+    'panoptic_fpn': {'1': (11, 1), '2': (24, 4), '3': (12, 5), '4': (2, 5), 'detectron2': (2, 2)},
+    'condinst': {'1': (8, 3), '2': (5, 3), '3': (4, 3), '4': (3, 3), '5': (2, 3), '6': (8, 3),
+                 '7': (3, 3), '8': (3, 2), '9': (3, 3), 'adelaidet': (5, 1)},
+    'dense_detections': {'1': (1, 5), '2': (1, 3), '3': (6, 5), 'A5': (3, 5), '5.6': (1, 5)},
+    'unified': {'1': (6, 3), '2': (2, 3), '3': (1, 3), 'F': (6, 3), 'H': (2, 3), 'I': (2, 3)},
+}
+
+
+def test_shipped_tables_of_all_papers():
+    tables = load_tables(experiments() / PUBLISHED)
+    assert {paper: {table.id: (len(table.rows), len(table.columns)) for table in entries.values()}
+            for paper, entries in tables.items()} == SHAPES
+    for entries in tables.values():
+        for table in entries.values():
+            assert all(v is None or 0 < v <= 100 or column.unit == 'count' for row in table.rows
+                       for v, column in zip(row.published, table.columns))
+
+
+@pytest.mark.parametrize('paper, number, row, column, value', [
+    ('adaptis', '2', 'x101', 'PQ', 62.0),
+    ('panoptic_fpn', '4', 'cityscapes_r101', 'PQ', 58.1),
+    ('panoptic_fpn', 'detectron2', 'r50_3x', 'PQ', 41.5),
+    ('condinst', '6', 'r50_3x', 'AP', 37.8),
+    ('dense_detections', '1', 'r50', 'PQ', 58.8),
+    ('unified', '2', 'masks', 'PQ', 61.4),
+])
+def test_shipped_values(paper, number, row, column, value):
+    table = load_tables(experiments() / PUBLISHED)[paper][number]
+    at = [c.name for c in table.columns].index(column)
+    assert table.row(row).published[at] == value
+
+
+@pytest.mark.parametrize('paper, number', [(p, n) for p, found in SHAPES.items() for n in found])
+def test_every_shipped_table_prints(paper, number, capsys):
+    assert cli.main(['table', paper, number]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = load_tables(experiments() / PUBLISHED)[paper][number].rows
+    assert all(any(line.startswith(row.name) for line in lines) for row in rows)
+
+
 def test_command(small, tmp_path, capsys):
     write_record(tmp_path / 'results' / 'r.json', record('b', objects={'found': 5}))
     arguments = ['--published', str(small), '--results', str(tmp_path / 'results')]
@@ -152,7 +197,8 @@ def test_command(small, tmp_path, capsys):
     assert cli.main(['table', 'adaptis', '1', *arguments]) == 0
     assert capsys.readouterr().out == shown
     assert cli.main(['table', 'list', *arguments]) == 0
-    assert capsys.readouterr().out == 'adaptis 1: toys\n'
+    assert capsys.readouterr().out == (
+        'adaptis 1: toys (3 of 6 published numbers not known here)\n')
     assert cli.main(['table', '2', *arguments]) == 1
     assert 'has no table 2' in capsys.readouterr().err
     assert cli.main(['table', 'a', 'b', 'c', *arguments]) == 1
