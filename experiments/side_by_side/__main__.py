@@ -1,6 +1,7 @@
 """Train the five systems on street scenes, measure them, write the report.
 
     python -m experiments.side_by_side [SYSTEM ...]
+    python -m experiments.side_by_side --time-again [SYSTEM ...]
 
 Ctrl-C stops it; the same command goes on.  What is done is not done again: delete a result to
 repeat it.
@@ -15,7 +16,15 @@ from typing import List, Optional
 
 from adaptis.config import load_config
 from adaptis.errors import AdaptisError
-from experiments.side_by_side.run import FOLDER, RESULTS, SYSTEMS, Stopped, draw, run
+from experiments.side_by_side.run import (
+    FOLDER,
+    RESULTS,
+    SYSTEMS,
+    Stopped,
+    draw,
+    run,
+    time_again,
+)
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
@@ -29,6 +38,8 @@ def main(arguments: Optional[List[str]] = None) -> int:
                         help='where runs are kept (default: %(default)s)')
     parser.add_argument('--results', type=Path, default=RESULTS,
                         help='where results go (default: beside the configs)')
+    parser.add_argument('--time-again', action='store_true',
+                        help='only measure the cost of trained systems anew')
     parser.add_argument('--workers', type=int, default=os.cpu_count() or 1,
                         help='processes that draw the scenes')
     parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE',
@@ -40,7 +51,10 @@ def main(arguments: Optional[List[str]] = None) -> int:
     try:
         draw(load_config(FOLDER / f'{SYSTEMS[0]}.yaml'), args.workers)
         for system in args.systems or SYSTEMS:
-            print(f'{system}: {run(system, args.out, args.results, args.set)}')
+            if args.time_again:
+                print(f'{system}: {time_again(system, args.out, args.results)}')
+            else:
+                print(f'{system}: {run(system, args.out, args.results, args.set)}')
     except AdaptisError as error:
         print(f'side_by_side: {error}', file=sys.stderr)
         return 1

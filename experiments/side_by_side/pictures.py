@@ -46,7 +46,7 @@ def mark(sample: Sample, found: PanopticResult, taxonomy: Taxonomy) -> np.ndarra
     is what panoptic quality counts.
     """
     expected, crowd = sample_truth(sample, taxonomy)
-    missed, false = _errors(expected, found, crowd)
+    missed, false = errors(expected, found, crowd)
     picture = _enlarge(viz.overlay_panoptic(sample.image, found, taxonomy))
     for ids, segment_map, color in ((missed, expected.segment_map, MISSED),
                                     (false, found.segment_map, FALSE)):
@@ -57,21 +57,7 @@ def mark(sample: Sample, found: PanopticResult, taxonomy: Taxonomy) -> np.ndarra
     return picture
 
 
-def open_config(config: Path) -> Tuple[Any, Any]:
-    """Validation images and inference settings of a config."""
-    from adaptis.config import inference_settings, load_config
-    from adaptis.data.datasets import open_dataset
-    wanted = load_config(config)
-    dataset = open_dataset(wanted.data.dataset, wanted.data.root, wanted.data.val_split)
-    return dataset, inference_settings(wanted)
-
-
-def first(dataset: Any) -> List[Sample]:
-    """The samples that are shown."""
-    return [dataset[index] for index in range(min(COUNT, len(dataset)))]
-
-
-def _errors(expected: PanopticResult, found: PanopticResult, crowd: Any
+def errors(expected: PanopticResult, found: PanopticResult, crowd: Any
             ) -> Tuple[List[int], List[int]]:
     """Ids of true things that no found one matches, and of found ones that match no true one.
 
@@ -92,6 +78,20 @@ def _errors(expected: PanopticResult, found: PanopticResult, crowd: Any
                                                 overlap.found_area)
              if f.isthing and not hit and 2 * lost <= area]
     return missed, false
+
+
+def open_config(config: Path) -> Tuple[Any, Any]:
+    """Validation images and inference settings of a config."""
+    from adaptis.config import inference_settings, load_config
+    from adaptis.data.datasets import open_dataset
+    wanted = load_config(config)
+    dataset = open_dataset(wanted.data.dataset, wanted.data.root, wanted.data.val_split)
+    return dataset, inference_settings(wanted)
+
+
+def first(dataset: Any) -> List[Sample]:
+    """The samples that are shown."""
+    return [dataset[index] for index in range(min(COUNT, len(dataset)))]
 
 
 def _enlarge(image: np.ndarray) -> np.ndarray:

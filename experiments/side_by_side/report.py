@@ -80,6 +80,16 @@ def by_objects(results: Sequence[Result]) -> List[List[str]]:
     return [['objects', *bins], *(row for row in rows(results, columns)[1:])]
 
 
+def found_by(results: Sequence[Result], what: str) -> List[List[str]]:
+    """Percentage of objects that each system finds, by a property of them that was counted."""
+    counts = [r['recall'][what] for r in results]
+    head = [f'{name} ({total:,})' for name, (_, total) in counts[0].items()]
+    body = [[TITLES[r['system']], *(f'{100 * hits / total:.1f}' if total else '-'
+                                    for hits, total in found.values())]
+            for r, found in zip(results, counts)]
+    return [['', *head], *body]
+
+
 def ranks(results: Sequence[Result], published: Path = PUBLISHED) -> List[List[str]]:
     """Published panoptic quality with ResNet-50 and what was measured here, each with its rank."""
     measured = {r['system']: _quality('pq', 'All', 'pq')(r) for r in results}
@@ -96,10 +106,12 @@ def page(results: Sequence[Result], findings: str, grid: Optional[np.ndarray]) -
     template = string.Template((FOLDER / 'page.html').read_text(encoding='utf-8'))
     facts = [f'{TITLES[r["system"]]}: {r["config"]}, seed {r["seed"]}, commit '
              f'{str(r["commit"])[:12]}, {r["hardware"]["cpu"]}, {r["hardware"]["cores"]} cores, '
-             f'threads {r["threads"] or "default"}, {r["date"][:10]}' for r in results]
+             f'threads {r["cost"]["threads"] or "default"}, {r["date"][:10]}' for r in results]
     return template.substitute(
         quality=_html_table(rows(results, QUALITY)), cost=_html_table(rows(results, COST)),
-        objects=_html_table(by_objects(results)), ranks=_html_table(ranks(results)),
+        objects=_html_table(by_objects(results)),
+        covered=_html_table(found_by(results, 'covered')),
+        area=_html_table(found_by(results, 'area')), ranks=_html_table(ranks(results)),
         plot=plot(results), grid='' if grid is None else _image(grid),
         findings='\n'.join(f'<p>{html.escape(part.strip())}</p>'
                            for part in findings.split('\n\n') if part.strip()),

@@ -12,7 +12,7 @@ from adaptis.config import TrainConfig, load_config
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import provenance, read_json, write_record
 from experiments.process import alone
-from experiments.side_by_side import cost, pictures
+from experiments.side_by_side import cost, pictures, recall
 from toy_data import COUNTS, ToySettings, generate
 
 FOLDER = Path(__file__).parent
@@ -54,9 +54,9 @@ def run(system: str, out: Path, results: Path = RESULTS, overrides: Sequence[str
     more = [part for override in overrides for part in ('--set', override)]
     _command('train', config, '--output', folder, '--resume', *more)
     trained, checkpoint = folder / 'config.yaml', folder / 'final.params'   # with the overrides
-    record = folder / 'record.json'
+    record, saved = folder / 'record.json', folder / 'found'
     if not record.is_file():
-        _command('evaluate', trained, '--checkpoint', checkpoint, '--out', record)
+        _command('evaluate', trained, '--checkpoint', checkpoint, '--save', saved, '--out', record)
     measured = _record(record)
     result.parent.mkdir(parents=True, exist_ok=True)
     alone(pictures.draw, trained, checkpoint, result.with_suffix('.png'))
@@ -64,10 +64,28 @@ def run(system: str, out: Path, results: Path = RESULTS, overrides: Sequence[str
         'system': system, 'config': str(config.relative_to(FOLDER.parents[1])),
         'quality': measured['metrics'], 'checkpoint': measured['settings']['checkpoint'],
         'inference': measured['settings']['inference'], 'training': training(folder),
-        'cost': alone(cost.measure, trained, checkpoint), 'seed': load_config(trained).seed,
-        'overrides': list(overrides), 'threads': os.environ.get('OMP_NUM_THREADS'),
-        **provenance(), 'date': measured['date']})
+        'recall': alone(recall.measure, trained, saved),
+        'cost': _cost(trained, checkpoint), 'seed': load_config(trained).seed,
+        'overrides': list(overrides), **provenance(), 'date': measured['date']})
     return result
+
+
+def time_again(system: str, out: Path, results: Path = RESULTS) -> Path:
+    """Measure the cost of a trained system anew, for instance on a quiet machine.
+
+    Raises AdaptisError if it is not trained.
+    """
+    result, folder = results / f'{system}.json', (out / system).absolute()
+    content, checkpoint = _record(result), folder / 'final.params'
+    if not checkpoint.is_file():
+        raise AdaptisError(f'{checkpoint} does not exist: train {system} first.')
+    write_record(result, {**content, 'cost': _cost(folder / 'config.yaml', checkpoint)})
+    return result
+
+
+def _cost(config: Path, checkpoint: Path) -> Dict[str, Any]:
+    return {**alone(cost.measure, config, checkpoint),
+            'threads': os.environ.get('OMP_NUM_THREADS'), 'commit': provenance()['commit']}
 
 
 def training(folder: Path) -> Dict[str, Any]:

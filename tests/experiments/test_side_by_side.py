@@ -12,19 +12,22 @@ from adaptis.config import load_config, write_config
 from adaptis.errors import AdaptisError
 from adaptis.types import Category, PanopticResult, Sample, Segment, Taxonomy
 from experiments.side_by_side import __main__ as command
-from experiments.side_by_side import cost, pictures, report, run
+from experiments.side_by_side import cost, pictures, recall, report, run
 
 TAXONOMY = Taxonomy([Category(1, 'road', False), Category(2, 'car', True)])
 
 
 def result(system: str, pq: float, seconds: float) -> Dict[str, Any]:
     parts = {'pq': pq, 'sq': 0.8, 'rq': 0.7}
-    return {'system': system, 'config': f'{system}.yaml', 'seed': 0, 'commit': 'abc', 'threads': 1,
+    return {'system': system, 'config': f'{system}.yaml', 'seed': 0, 'commit': 'abc',
+            'recall': {'covered': {'0% to 2%': [3, 4], 'over 2%': [1, 3]},
+                       'area': {'0 to 64': [0, 0], 'over 64': [4, 7]}},
             'hardware': {'cpu': 'some', 'cores': 2}, 'date': '2026-01-01T00:00:00',
             'quality': {'pq': {'All': parts, 'Things': parts, 'Stuff': parts},
                         'miou': {'miou': 0.5}, 'ap': {'ap': 0.25}},
             'training': {'seconds': 600},
             'cost': {'parameters': 2e6, 'multiply_adds': 3e9, 'seconds': seconds, 'peak_mib': 500,
+                     'threads': 1,
                      'stages': {'dense': 0.1, 'objects': 0.02, 'rest': 0.01},
                      'by_objects': {'0-6': 0.1, '7-9': seconds}}}
 
@@ -39,6 +42,9 @@ def test_tables() -> None:
     assert lines[2].endswith('| - | 50.0 |')          # no AP by class was measured
     assert '| CondInst | 2.0 | 3.00 | 200 | 100 | 20 | 10 | 500 | 10 |' in lines
     assert report.by_objects(RESULTS)[2] == ['CondInst', '100', '200']
+    assert report.found_by(RESULTS, 'covered')[:2] == [['', '0% to 2% (4)', 'over 2% (3)'],
+                                                       ['AdaptIS', '75.0', '33.3']]
+    assert report.found_by(RESULTS, 'area')[1] == ['AdaptIS', '-', '57.1']
 
 
 def test_ranks_among_those_that_are_known() -> None:
@@ -84,6 +90,21 @@ def test_errors_are_those_that_panoptic_quality_counts() -> None:
     assert marks[1][:, 9:12].any() and not marks[1][3:, :3].any()
 
 
+def test_found_objects_by_what_covers_them() -> None:
+    truth = np.zeros((10, 20), np.int32)
+    truth[:, :6], truth[4:, 3:6], truth[:, 10:14], truth[:2, 16:] = 1, 2, 3, 4
+    segments = [Segment(i, 2, True, 1.0, 1) for i in range(1, 5)]
+    found = np.where(truth == 2, 0, truth)
+    rows = list(recall._objects(PanopticResult(truth, segments), {4}, PanopticResult(
+        found, [segments[i] for i in (0, 2, 3)])))
+    assert rows == [(0.3, 42, True), (0.0, 18, False), (0.0, 40, True)]   # a crowd is left out
+    covered, areas, hits = map(np.array, zip(*rows))
+    assert recall._binned(covered, hits, recall.COVERED, '{:.0%}') == {
+        '0% to 2%': [1, 2], '2% to 15%': [0, 0], '15% to 35%': [1, 1], 'over 35%': [0, 0]}
+    assert recall._binned(areas, hits, (0, 18, 40, 50), '{:.0f}') == {
+        '0 to 18': [0, 1], '18 to 40': [1, 1], 'over 40': [1, 1]}
+
+
 def test_time_of_a_run_leaves_pauses_out(tmp_path: Path) -> None:
     write_config(load_config(run.FOLDER / 'condinst.yaml'), tmp_path / 'config.yaml')
     lines = [{'kind': 'start'}] + [
@@ -117,6 +138,15 @@ def test_a_system_that_is_done_is_left_alone(tmp_path: Path) -> None:
     assert not (tmp_path / 'runs').exists()
 
 
+def test_only_what_is_trained_is_timed_again(tmp_path: Path, capsys: pytest.CaptureFixture,
+                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, 'draw', lambda *_: None)
+    (tmp_path / 'unified.json').write_text('{}')
+    assert command.main(['unified', '--time-again', '--results', str(tmp_path),
+                         '--out', str(tmp_path / 'runs')]) == 1
+    assert 'train unified first' in capsys.readouterr().err
+
+
 def test_unknown_systems() -> None:
     with pytest.raises(SystemExit):
         command.main(['maskformer'])
@@ -142,4 +172,9 @@ def test_the_whole_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert 0 <= found['quality']['pq']['All']['pq'] <= 1
     stages = found['cost']['stages']
     assert stages['whole'] > stages['dense'] > 0
+    assert set(found['recall']) == {'covered', 'area'}
+    again = json.loads(run.time_again('panoptic_fpn', tmp_path / 'runs',
+                                      tmp_path / 'results').read_text())
+    assert {k: v for k, v in again.items() if k != 'cost'} == {
+        k: v for k, v in found.items() if k != 'cost'}
     assert path.with_suffix('.png').is_file()
