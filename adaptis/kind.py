@@ -18,6 +18,7 @@ class AdaptISKind:
     by_points = True
     presets = PRESETS
     named = ('name', 'backbone')
+    exported = 'adaptis.inference.predictor:make_exported'
 
     def get_settings(self, settings: Any) -> Settings:
         """See ``Kind``."""
@@ -73,6 +74,16 @@ class AdaptISKind:
         """See ``Kind``."""
         from adaptis.inference.predictor import load_predictor
         return load_predictor(checkpoint, settings, ctx, taxonomy)
+
+    def stages_of(self, net: Any) -> List[Any]:
+        """See ``Kind``."""
+        from adaptis.model.stages import stages_of
+        return stages_of(net)
+
+    def attributes_of(self, net: Any) -> Dict[str, Any]:
+        """See ``Kind``."""
+        from adaptis.inference.encoded import attributes_of
+        return attributes_of(net)
 
     def measurable(self, predictor: Any) -> PanopticResult:
         """See ``Kind``."""

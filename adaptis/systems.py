@@ -38,12 +38,15 @@ class Kind(Protocol):
     by_points : whether it learns from points, so that a stage needs their number
     presets : inference settings by name
     named : what a network's name can stand for; its other arguments may be anything
+    exported : 'module:callable' of what makes a predictor of exported stages:
+        ``(runner, attributes, settings, taxonomy)``; loads neither MXNet nor SciPy
     """
 
     stages: Tuple[str, ...]
     by_points: bool
     presets: Mapping[str, Any]
     named: Tuple[str, ...]
+    exported: str
 
     def get_settings(self, settings: Any) -> Any:
         """Settings as they are, or a preset by name; AdaptisError if there is none."""
@@ -76,6 +79,16 @@ class Kind(Protocol):
     def load_predictor(self, checkpoint: Optional[PathLike], settings: Any, ctx: Any,
                        taxonomy: Any) -> Any:
         """The same with the network of a checkpoint; without ``taxonomy`` that of its sidecar."""
+
+    def stages_of(self, net: Any) -> List[Any]:
+        """The graphs of a network (``adaptis.deploy.stages.Stage``; loads MXNet)."""
+
+    def attributes_of(self, net: Any) -> Dict[str, Any]:
+        """What inference needs to know of a network beside its graphs, as JSON has it.
+
+        Among it may be ``divisor``, of which both sides of what the network sees are multiples;
+        ``mean``, the RGB colour of the padding, else the border is repeated; and ``min_side``.
+        """
 
     def measurable(self, predictor: Any) -> Any:
         """The ``PanopticResult`` of the chosen image with all that can be measured of it."""

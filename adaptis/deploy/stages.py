@@ -1,7 +1,7 @@
 """What a network is made of for export: graphs with a signature, between which NumPy decides."""
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, NamedTuple, Tuple, Union
+from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple, Union
 
 
 class Signature(NamedTuple):
@@ -35,16 +35,18 @@ class Stage(NamedTuple):
         return [concrete_shape(signature, self.example) for signature in self.inputs]
 
 
+class Interface(NamedTuple):
+    """What a stage takes and gives, in order: all that its caller has to know."""
+
+    inputs: Tuple[Signature, ...]
+    outputs: Tuple[str, ...]
+
+
+def interfaces(stages: Sequence[Stage]) -> Dict[str, Interface]:
+    """The stages by name, without their blocks."""
+    return {stage.name: Interface(stage.inputs, stage.outputs) for stage in stages}
+
+
 def concrete_shape(signature: Signature, values: Mapping[str, int]) -> Tuple[int, ...]:
     """A signature's shape with numbers for its names."""
     return tuple(values[part] if isinstance(part, str) else part for part in signature.shape)
-
-
-def signature_as_json(signature: Signature) -> Dict[str, Any]:
-    """A signature for a manifest."""
-    return {'name': signature.name, 'shape': list(signature.shape), 'dtype': signature.dtype}
-
-
-def signature_from_json(values: Mapping[str, Any]) -> Signature:
-    """The signature that ``signature_as_json`` wrote."""
-    return Signature(values['name'], tuple(values['shape']), values['dtype'])

@@ -4,18 +4,25 @@ The prediction wrapper of the official code orders things its own way, which
 matters where the maps are smaller than the image: masks are sigmoid, then
 resized; classes softmax, then resized; proposals resized, then sigmoid, then
 squared.  Resizing is bilinear with aligned corners.
+
+A network is what runs its stages (``adaptis.model.stages``) and a few numbers, so MXNet is loaded
+only for one that is made of blocks.
 """
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Optional
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
-from scipy.special import expit
 
+from adaptis.arrays import as_numpy, expit
+from adaptis.deploy.backends import BlockRunner, Runner, run_named
+from adaptis.deploy.stages import Interface
 from adaptis.errors import AdaptisError
 from adaptis.inference.encoded_image import EncodedImage, FlipAveraged
 from adaptis.inference.memory import (
+    Footprint,
     check_features,
     check_memory,
     features_bytes,
@@ -25,10 +32,44 @@ from adaptis.inference.memory import (
 )
 from adaptis.inference.settings import Settings
 from adaptis.inference.upsample import upsample
-from adaptis.runtime import mx
 
 MIN_SIDE = 16
 """A smaller image is continued to this size: the network halves what it sees four times."""
+
+
+class StagedNetwork(NamedTuple):
+    """A network as inference sees it.
+
+    ``runner`` of its stages; ``min_side`` pixels that both sides of an image must have; ``needs``
+    of memory, None if that is not known.
+    """
+
+    runner: Runner
+    num_classes: int
+    num_stuff: int
+    min_side: int = MIN_SIDE
+    needs: Optional[Footprint] = None
+
+    @classmethod
+    def of(cls, net: Any, ctx: Any = None) -> StagedNetwork:
+        """Of an ``AdaptIS`` network; AdaptisError if a weight is not finite."""
+        refuse_broken(net)
+        return cls.described(NetworkRunner(net, ctx), attributes_of(net))
+
+    @classmethod
+    def described(cls, runner: Runner, attributes: Mapping[str, Any]) -> StagedNetwork:
+        """Of what runs its stages and what ``attributes_of`` tells of it."""
+        needs = attributes['footprint']
+        return cls(runner, attributes['num_classes'], attributes['num_stuff'],
+                   attributes['min_side'], None if needs is None else Footprint(**needs))
+
+
+def attributes_of(net: Any) -> dict[str, Any]:
+    """What inference needs to know of an ``AdaptIS`` network beside its stages, as plain data."""
+    needs = footprint(net)
+    return {'num_classes': net.num_classes, 'num_stuff': net.num_stuff,
+            'min_side': max(MIN_SIDE, net.min_side),
+            'footprint': None if needs is None else needs._asdict()}
 
 
 class NetworkEncoder:
@@ -36,18 +77,14 @@ class NetworkEncoder:
 
     Parameters
     ----------
-    net : an ``AdaptIS`` network
+    net : an ``AdaptIS`` network, or a :class:`StagedNetwork`
     settings : ``flip``, ``batch_size``, ``memory_mib``, ``max_pixels`` and ``official`` matter here
     ctx : where to compute; default where the network's parameters are
     """
 
     def __init__(self, net: Any, settings: Settings, ctx: Any = None):
-        refuse_broken(net)
-        self._net, self._settings = net, settings
-        self._ctx = ctx or _context_of(net)
-        self._needs = footprint(net)
-        self._split: Optional[tuple[bool, tuple[Any, Any]]] = None
-        self._min_side = max(MIN_SIDE, getattr(net, 'min_side', 1))
+        self._net = net if isinstance(net, StagedNetwork) else StagedNetwork.of(net, ctx)
+        self._settings = settings
 
     def __call__(self, image: np.ndarray) -> EncodedImage:
         """Encode an RGB ``uint8`` image (H, W, 3).
@@ -63,49 +100,42 @@ class NetworkEncoder:
 
     def _checked_batch(self, size: tuple[int, int]) -> int:
         """How many points to compute at once; AdaptisError if the image is too large for one."""
-        settings = self._settings
+        settings, net = self._settings, self._net
         if size[0] * size[1] > settings.max_pixels:
             raise AdaptisError(f'The image is {size[0]}x{size[1]}, too large to be seen as a '
                                'whole: segment it in tiles, for instance --tile 512 512, and '
                                'click in a part of it.')
-        if self._needs is None:
+        if net.needs is None:
             return settings.batch_size
-        needed = features_bytes(self._needs, size, self._net.num_classes, settings.flip)
-        check_features(needed, size, memory_of(self._ctx))
-        return min(settings.batch_size, points_at_once(self._needs, size, settings.memory_mib))
+        needed = features_bytes(net.needs, size, net.num_classes, settings.flip)
+        check_features(needed, size, memory_of(net.runner.device))
+        return min(settings.batch_size, points_at_once(net.needs, size, settings.memory_mib))
 
     def _encode(self, image: np.ndarray, batch_size: int) -> EncodedImage:
         height, width = image.shape[:2]
-        more = [(0, max(self._min_side - height, 0)), (0, max(self._min_side - width, 0)), (0, 0)]
+        least = self._net.min_side
+        more = [(0, max(least - height, 0)), (0, max(least - width, 0)), (0, 0)]
         planes = np.pad(image, more, mode='edge').transpose(2, 0, 1)[None].astype(np.float32)
-        return _NetworkImage(self._net, self._split_head(), mx.nd.array(planes, ctx=self._ctx),
-                             (height, width), batch_size)
-
-    def _split_head(self) -> tuple[Any, Any]:
-        """The point head in two, hybridized if the network is so by now."""
-        hybridized = self._net.point_head._active
-        if self._split is None or self._split[0] != hybridized:
-            self._split = hybridized, self._net.point_head.split()
-        return self._split[1]
+        return _NetworkImage(self._net, planes, (height, width), batch_size)
 
 
 class _NetworkImage(EncodedImage):
     """One pass of the network over an image, whose first ``size`` rows and columns count."""
 
-    def __init__(self, net: Any, heads: tuple[Any, Any], image: Any, size: tuple[int, int],
+    def __init__(self, net: StagedNetwork, image: np.ndarray, size: tuple[int, int],
                  batch_size: int):
-        self._batch_size, self._ctx = batch_size, image.context
+        self._runner, self._batch_size = net.runner, batch_size
         self._full, self._size = image.shape[2:], size
-        share, self._head = heads
-        features, self._queries, semantic, *proposals = net.encoder(image)
-        # Adding leaves MXNet's own layout, to which every point would convert oneDNN's again.
-        self._features = share(features) + 0
-        prob = mx.nd.softmax(semantic, axis=1).asnumpy()[0]
-        prob = self._enlarge(_finite(prob, 'class probabilities'))
+        maps = run_named(net.runner, 'features', {'image': image})
+        prob = run_named(net.runner, 'semantics', maps)['classes']
+        prob = self._enlarge(_finite(as_numpy(prob)[0], 'class probabilities'))
         self.stuff_prob, self.things_prob = prob[:net.num_stuff], prob[net.num_stuff:]
-        if proposals:  # not in a network without that branch
-            logits = _finite(proposals[0].asnumpy()[0, 0], 'proposals')
+        if 'proposals' in net.runner.stages:  # not in a network without that branch
+            logits = run_named(net.runner, 'proposals', maps)['logits']
+            logits = _finite(as_numpy(logits)[0, 0], 'proposals')
             self.proposals_prob = expit(self._enlarge(logits)) ** 2
+        asked = [signature.name for signature in net.runner.stages['points'].inputs]
+        self._maps = {name: maps[name] for name in asked if name in maps}
 
     def masks_at(self, points: np.ndarray) -> np.ndarray:
         points = np.asarray(points, dtype=np.float32).reshape(-1, 2)
@@ -113,8 +143,8 @@ class _NetworkImage(EncodedImage):
         masks = np.empty((len(points), *self._size), np.float32)
         for start in range(0, len(points), self._batch_size):
             part = np.s_[start:start + self._batch_size]
-            batch = mx.nd.array(points[None, part], ctx=self._ctx)
-            prob = self._head(self._features, self._queries, batch).sigmoid().asnumpy()[:, 0]
+            found = run_named(self._runner, 'points', {**self._maps, 'points': points[None, part]})
+            prob = as_numpy(found['masks'])[:, 0]
             for mask, larger in zip(_finite(prob, 'masks'), masks[part]):
                 larger[:] = self._enlarge(mask)
         return masks
@@ -128,8 +158,33 @@ class _NetworkImage(EncodedImage):
         return upsample(maps, self._full)[..., :self._size[0], :self._size[1]]
 
 
+class NetworkRunner:
+    """Runs the stages of an ``AdaptIS`` network, imperative or hybridized as it is by then."""
+
+    def __init__(self, net: Any, ctx: Any = None):
+        self._net, self.device = net, ctx or _context_of(net)
+        self._made: Optional[tuple[Any, BlockRunner]] = None
+
+    @property
+    def stages(self) -> dict[str, Interface]:
+        """See ``Runner``."""
+        return self._blocks().stages
+
+    def run(self, stage: str, *arrays: Any) -> list[Any]:
+        """See ``Runner``."""
+        return self._blocks().run(stage, *arrays)
+
+    def _blocks(self) -> BlockRunner:
+        from adaptis.model.stages import stages_of  # loads MXNet
+        how = self._net.encoder._active, list(self._net.encoder._flags)
+        if self._made is None or self._made[0] != how:
+            self._made = how, BlockRunner(stages_of(self._net), self.device)
+        return self._made[1]
+
+
 def refuse_broken(net: Any) -> None:
     """AdaptisError if a weight is not finite: a ReLU turns NaN into 0, and outputs seem fine."""
+    from adaptis.runtime import mx
     sums = {}
     for name, parameter in net._collect_params_with_prefix().items():
         # Before the first image some shapes, and so some values, may not exist yet.
@@ -151,5 +206,6 @@ def _finite(values: np.ndarray, what: str) -> np.ndarray:
 
 
 def _context_of(net: Any) -> Any:
+    from adaptis.runtime import mx
     parameters = list(net.collect_params().values())
     return parameters[0].list_ctx()[0] if parameters else mx.cpu()

@@ -99,7 +99,10 @@ def keep_mask(masks: list[np.ndarray], mask: np.ndarray) -> None:
 
 
 def memory_of(ctx: Any) -> float:
-    """Bytes of memory of the device of an MXNet context."""
+    """Bytes of memory of a device: an MXNet context; or 'cpu' or 'gpu:0' of ONNX Runtime, which
+    does not say how much a GPU has."""
+    if isinstance(ctx, str):
+        return physical_memory() if ctx == 'cpu' else float('inf')
     if ctx.device_type != 'gpu':
         return physical_memory()
     from adaptis.runtime import mx

@@ -1,7 +1,7 @@
 """The public face of inference: an image once, then points, or everything at once."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Optional, Union
 
 import cv2
@@ -9,13 +9,13 @@ import numpy as np
 
 from adaptis.errors import AdaptisError
 from adaptis.files import MAX_PIXELS, PathLike, read_image
+from adaptis.inference.encoded import NetworkEncoder, StagedNetwork
 from adaptis.inference.encoded_image import EncodedImage
 from adaptis.inference.greedy import proposal_map
 from adaptis.inference.merge import to_panoptic
 from adaptis.inference.panoptic import Segmentation, segment, segment_tiles
 from adaptis.inference.rescale import Resized, move_points, network_size, resize
 from adaptis.inference.settings import SHIPPED, Settings, get_settings
-from adaptis.inference.sidecar import default_settings, find_taxonomy, read_sidecar
 from adaptis.types import TOY_TAXONOMY, PanopticResult, Taxonomy
 
 Number = Union[float, Sequence[float], np.ndarray]
@@ -38,7 +38,8 @@ class Predictor:
 
     Parameters
     ----------
-    net : an ``AdaptIS`` network; it is used as it is, and hybridized it is faster
+    net : an ``AdaptIS`` network, or a ``StagedNetwork``; it is used as it is, and hybridized it is
+        faster
     settings : thresholds, or the name of a preset
     taxonomy : what the network's classes mean
     ctx : where to compute; default where the network's parameters are
@@ -50,18 +51,36 @@ class Predictor:
     def __init__(self, net: Any, settings: Union[str, Settings] = 'toy_v1',
                  taxonomy: Taxonomy = TOY_TAXONOMY, ctx: Any = None,
                  flip: Optional[bool] = None):
-        from adaptis.inference.encoded import NetworkEncoder  # loads MXNet
         if net.num_classes != len(taxonomy) or net.num_stuff != taxonomy.num_stuff:
             raise AdaptisError(f'The network has {net.num_classes} classes, {net.num_stuff} of '
                                f'them stuff, but its taxonomy {len(taxonomy)} and '
                                f'{taxonomy.num_stuff}.')
         settings = get_settings(settings)
         self.settings = settings if flip is None else settings.replace(flip=flip)
-        self.taxonomy = taxonomy
+        self.net, self.taxonomy = net, taxonomy
         self._encode = NetworkEncoder(net, self.settings, ctx)
         self._image: Optional[np.ndarray] = None  # as the network sees it
         self._size = (0, 0)  # of the image as it was given
         self._features: Optional[EncodedImage] = None
+
+    @classmethod
+    def from_export(cls, folder: PathLike, backend: str = 'mxnet', ctx: Any = None,
+                    settings: Any = None) -> Any:
+        """The predictor of a network that ``adaptis export`` wrote, of whichever system it is.
+
+        Parameters
+        ----------
+        folder : what was written
+        backend : 'mxnet', whose results are those of the network bit for bit; or 'onnxruntime',
+            which needs no MXNet but only NumPy, OpenCV and ONNX Runtime
+        ctx : where to compute, as a name ('cpu', 'gpu', 'gpu:0', 'auto'; default the CPU) or, for
+            MXNet, as a context
+        settings : thresholds, or the name of a preset; default those that were exported
+
+        Raises AdaptisError if the folder is no export, or the backend is missing.
+        """
+        from adaptis.deploy.folder import load_exported
+        return load_exported(folder, backend, ctx, settings)
 
     def set_image(self, image: np.ndarray) -> Predictor:
         """Compute the features of an image; returns the predictor.
@@ -193,6 +212,7 @@ def load_predictor(checkpoint: Optional[PathLike] = None,
     (:mod:`adaptis.inference.sidecar`).  With ``settings.official`` the network, too, has the
     official code's flaws.
     """
+    from adaptis.inference.sidecar import default_settings, find_taxonomy, read_sidecar
     from adaptis.model import load_model  # loads MXNet
     settings = get_settings(settings or default_settings(checkpoint)[1])
     net = load_model(checkpoint or SHIPPED, ctx=ctx, official=settings.official)
@@ -200,6 +220,12 @@ def load_predictor(checkpoint: Optional[PathLike] = None,
     taxonomy = taxonomy or find_taxonomy(read_sidecar(checkpoint), net.num_classes, net.num_stuff,
                                          str(checkpoint))
     return Predictor(net, settings, taxonomy, ctx=ctx)
+
+
+def make_exported(runner: Any, attributes: Mapping[str, Any], settings: Settings,
+                  taxonomy: Taxonomy) -> Predictor:
+    """See ``adaptis.systems.Kind.exported``."""
+    return Predictor(StagedNetwork.described(runner, attributes), settings, taxonomy)
 
 
 def as_rgb(image: np.ndarray) -> np.ndarray:

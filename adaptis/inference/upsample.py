@@ -2,15 +2,19 @@
 
 Equal, bit for bit, to MXNet's ``BilinearResize2D`` on a CPU and about five times as fast: a row of
 the result is a weighted sum of two rows, which is a product with a sparse matrix.  From a GPU only
-the small map has to come.
+the small map has to come.  Without SciPy the sum is NumPy's, at half the speed and with equal bits.
 """
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import sparse
+
+try:
+    from scipy import sparse
+except ImportError:  # where exported networks run
+    sparse = None
 
 
 def upsample(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -29,19 +33,47 @@ def upsample(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _resize(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    down, across = _weights(len(values), size[0]), _weights(values.shape[1], size[1])
-    wide = (across @ np.ascontiguousarray(values.T)).T
-    return down @ np.ascontiguousarray(wide)
+    lengthen = _lengthen_plainly if sparse is None else _lengthen
+    wide = lengthen(np.ascontiguousarray(values.T), size[1]).T
+    return lengthen(np.ascontiguousarray(wide), size[0])
+
+
+class _Rows(NamedTuple):
+    """Row i of the result is ``1 - share[i]`` of row ``before[i]`` and the rest of ``after[i]``."""
+
+    before: np.ndarray
+    after: np.ndarray
+    share: np.ndarray
+
+
+@functools.lru_cache(maxsize=16)
+def _rows(length: int, new_length: int) -> _Rows:
+    """In float32 throughout, as MXNet has it."""
+    step = np.float32(length - 1) / np.float32(max(new_length - 1, 1))
+    place = np.arange(new_length, dtype=np.float32) * step
+    before = place.astype(np.int32)
+    return _Rows(before, np.minimum(before + 1, length - 1), place - before.astype(np.float32))
+
+
+def _lengthen(values: np.ndarray, rows: int) -> np.ndarray:
+    return _weights(len(values), rows) @ values
 
 
 @functools.lru_cache(maxsize=16)
 def _weights(length: int, new_length: int) -> Any:
-    """Sparse (new_length, length), two entries a row; in float32 throughout, as MXNet has it."""
-    step = np.float32(length - 1) / np.float32(max(new_length - 1, 1))
-    place = np.arange(new_length, dtype=np.float32) * step
-    before = place.astype(np.int32)
-    share = place - before.astype(np.float32)
-    columns = np.stack([before, np.minimum(before + 1, length - 1)], axis=1).ravel()
+    """Sparse (new_length, length), two entries a row."""
+    before, after, share = _rows(length, new_length)
+    columns = np.stack([before, after], axis=1).ravel()
     values = np.stack([1 - share, share], axis=1).ravel()
     starts = np.arange(0, 2 * new_length + 1, 2)
     return sparse.csr_matrix((values, columns, starts), shape=(new_length, length))
+
+
+def _lengthen_plainly(values: np.ndarray, rows: int) -> np.ndarray:
+    before, after, share = _rows(len(values), rows)
+    result = values[before]
+    result *= (1 - share)[:, None]
+    rest = values[after]
+    rest *= share[:, None]
+    result += rest
+    return result

@@ -4,10 +4,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from adaptis.deploy.stages import Interface, Signature
 from adaptis.errors import AdaptisError
-from adaptis.inference.encoded import NetworkEncoder
+from adaptis.inference.encoded import NetworkEncoder, NetworkRunner, StagedNetwork
 from adaptis.inference.settings import Settings
-from adaptis.runtime import mx
+from adaptis.model import get_model
 
 RNG = np.random.RandomState(0)
 SEMANTIC = RNG.randn(1, 3, 9, 11).astype(np.float32) * 3
@@ -15,35 +16,37 @@ PROPOSALS = RNG.randn(1, 1, 9, 11).astype(np.float32) * 3
 MASKS = RNG.randn(5, 1, 9, 11).astype(np.float32) * 3
 
 
-class Head:
-    """The point head of ``Quarter``."""
-
-    _active = False
-
-    def split(self):
-        return lambda features: features, self
-
-    def __call__(self, features, queries, points):
-        rows = points[0, :, 0].asnumpy().astype(int)
-        return mx.nd.array(MASKS[rows])
-
-
 class Quarter:
-    """Answers with fixed logits on a small grid."""
+    """Runs the stages of a network that answers with fixed maps on a small grid."""
 
-    num_classes, num_stuff = 3, 2
+    device = 'cpu'
 
-    def __init__(self, proposals: bool = True):
-        self._proposals = [mx.nd.array(PROPOSALS)] if proposals else []
-        self.point_head = Head()
+    def __init__(self, masks: np.ndarray = MASKS, proposals: bool = True):
+        self._masks = masks
+        self.batches = []
+        self.stages = {'features': Interface((Signature('image', (1, 3, 'H', 'W')),), ('shared',)),
+                       'points': Interface((Signature('shared', (1, 3, 'H', 'W')),
+                                            Signature('points', (1, 'N', 2))), ('masks',)),
+                       'semantics': Interface((), ('classes',))}
+        if proposals:
+            self.stages['proposals'] = Interface((), ('logits',))
 
-    def collect_params(self):
-        return {}
+    def run(self, stage, *arrays):
+        if stage == 'points':
+            rows = arrays[1][0, :, 0].astype(int)
+            self.batches.append(len(rows))
+            return [sigmoid(self._masks[rows])]
+        exponents = np.exp(SEMANTIC)
+        return {'features': arrays, 'proposals': [PROPOSALS],
+                'semantics': [exponents / exponents.sum(axis=1, keepdims=True)]}[stage]
 
-    _collect_params_with_prefix = collect_params
 
-    def encoder(self, image):
-        return (image, image, mx.nd.array(SEMANTIC), *self._proposals)
+PLAIN = Settings()
+
+
+def encode(image, settings=PLAIN, **options):
+    return NetworkEncoder(StagedNetwork(Quarter(**options), num_classes=3, num_stuff=2),
+                          settings)(image)
 
 
 def resize(maps: np.ndarray, size) -> np.ndarray:
@@ -63,7 +66,7 @@ def sigmoid(x):
 
 def test_order_of_resizing_and_nonlinearities():
     size = (33, 41)
-    encoded = NetworkEncoder(Quarter(), Settings(batch_size=2))(np.zeros((*size, 3), np.uint8))
+    encoded = encode(np.zeros((*size, 3), np.uint8), Settings(batch_size=2))
     exponents = np.exp(SEMANTIC[0])
     classes = resize(exponents / exponents.sum(axis=0), size)
     np.testing.assert_allclose(encoded.stuff_prob, classes[:2], atol=1e-5)
@@ -73,24 +76,31 @@ def test_order_of_resizing_and_nonlinearities():
     points = np.array([[4, 0], [0, 0], [2, 1]], np.float32)  # more than a batch
     np.testing.assert_allclose(encoded.masks_at(points), resize(sigmoid(MASKS[[4, 0, 2], 0]), size),
                                atol=1e-5)
+    assert encoded._runner.batches == [2, 1]
     assert encoded.masks_at(np.zeros((0, 2))).shape == (0, *size)
 
 
 def test_a_network_without_proposals():
     image = np.zeros((20, 20, 3), np.uint8)
-    encoded = NetworkEncoder(Quarter(proposals=False), Settings())(image)
-    assert encoded.proposals_prob is None
-    flipped = NetworkEncoder(Quarter(proposals=False), Settings(flip=True))(image)
-    assert flipped.proposals_prob is None
+    assert encode(image, proposals=False).proposals_prob is None
+    assert encode(image, Settings(flip=True), proposals=False).proposals_prob is None
 
 
-def test_logits_that_are_not_numbers_are_reported():
-    class Broken(Head):
-        def __call__(self, *arguments):
-            return super().__call__(*arguments) * float('nan')
-
-    net = Quarter()
-    net.point_head = Broken()
-    encoded = NetworkEncoder(net, Settings())(np.zeros((20, 20, 3), np.uint8))
+def test_probabilities_that_are_not_numbers_are_reported():
+    encoded = encode(np.zeros((20, 20, 3), np.uint8), masks=MASKS * np.float32('nan'))
     with pytest.raises(AdaptisError, match='masks'):
         encoded.masks_at(np.zeros((1, 2)))
+
+
+def test_a_network_that_is_hybridized_later_is_from_then_on():
+    net = get_model('adaptis_toy', width=2)
+    net.initialize()
+    runner = NetworkRunner(net)
+    image = np.zeros((1, 3, 16, 16), np.float32)
+    plain = runner.run('features', image)
+    assert runner._blocks() is runner._blocks()
+    net.hybridize(static_alloc=True)
+    for one, other in zip(plain, runner.run('features', image)):
+        np.testing.assert_allclose(one.asnumpy(), other.asnumpy(), atol=1e-6)
+    block = runner._blocks()._blocks['features']
+    assert block._active and dict(block._flags)['static_alloc']

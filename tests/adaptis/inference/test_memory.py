@@ -6,7 +6,7 @@ import pytest
 
 from adaptis.errors import AdaptisError
 from adaptis.inference import memory
-from adaptis.inference.encoded import NetworkEncoder
+from adaptis.inference.encoded import NetworkEncoder, NetworkRunner
 from adaptis.inference.memory import footprint, points_at_once
 from adaptis.inference.predictor import Predictor
 from adaptis.inference.settings import Settings
@@ -30,19 +30,15 @@ def net():
 def masks_and_batches(net, monkeypatch, **settings):
     """Masks of all points, and how many were computed at a time."""
     batches = []
-    split = net.point_head.split
+    run = NetworkRunner.run
 
-    def counting_split():
-        share, head = split()
+    def counting_run(self, stage, *arrays):
+        if stage == 'points':
+            batches.append(arrays[2].shape[1])
+        return run(self, stage, *arrays)
 
-        def counting_head(features, queries, points):
-            batches.append(points.shape[1])
-            return head(features, queries, points)
-        return share, counting_head
-
-    encoder = NetworkEncoder(net, Settings(**settings))
-    monkeypatch.setattr(net.point_head, 'split', counting_split)
-    masks = encoder(IMAGE).masks_at(POINTS)
+    monkeypatch.setattr(NetworkRunner, 'run', counting_run)
+    masks = NetworkEncoder(net, Settings(**settings))(IMAGE).masks_at(POINTS)
     monkeypatch.undo()
     return masks, batches
 
@@ -115,3 +111,4 @@ def test_a_network_that_cannot_be_traced_is_not_bounded(net):
 
 def test_memory_of_this_machine():
     assert 2 ** 28 < memory.physical_memory() == memory.memory_of(mx.cpu())
+    assert memory.memory_of('cpu') == memory.physical_memory() < memory.memory_of('gpu:0')

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from adaptis.inference import upsample as module
 from adaptis.inference.upsample import upsample
 from adaptis.runtime import mx
 
@@ -10,7 +11,10 @@ from adaptis.runtime import mx
 @pytest.mark.parametrize('shape, size', [
     ((3, 25, 33), (100, 131)), ((1, 64, 96), (255, 384)), ((2, 7, 5), (1, 9)), ((1, 1, 6), (4, 6)),
     ((1, 20, 20), (11, 13))])
-def test_equals_the_operator_bit_for_bit(shape, size):
+@pytest.mark.parametrize('sparse', [True, False])
+def test_equals_the_operator_bit_for_bit(shape, size, sparse, monkeypatch):
+    if not sparse:   # as where SciPy is not installed
+        monkeypatch.setattr(module, 'sparse', None)
     maps = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     expected = mx.nd.contrib.BilinearResize2D(mx.nd.array(maps[None]), height=size[0],
                                               width=size[1]).asnumpy()[0]

@@ -1,0 +1,195 @@
+"""What runs the stages of a network: blocks, MXNet from files, or ONNX Runtime.
+
+Each loads its library when it is made, so that one runs where the other is not installed.
+"""
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Protocol, Sequence, Tuple
+
+import numpy as np
+
+from adaptis.deploy.stages import Interface, Stage, interfaces
+from adaptis.errors import AdaptisError
+
+BACKENDS = ('mxnet', 'onnxruntime')
+
+
+class Runner(Protocol):
+    """Runs stages by name.
+
+    Attributes
+    ----------
+    stages : what each takes and gives
+    device : where, as an MXNet context; or 'cpu' or 'gpu:0'
+    """
+
+    stages: Mapping[str, Interface]
+    device: Any
+
+    def run(self, stage: str, *arrays: Any) -> List[Any]:
+        """The outputs of a stage, as arrays of the backend's own kind.
+
+        ``arrays`` are its inputs in order, NumPy arrays or what another stage gave.
+        """
+
+
+def run_named(runner: Runner, stage: str, values: Mapping[str, Any]) -> Dict[str, Any]:
+    """A stage's outputs by name; its inputs are taken from ``values`` by theirs."""
+    interface = runner.stages[stage]
+    outputs = runner.run(stage, *(values[signature.name] for signature in interface.inputs))
+    return dict(zip(interface.outputs, outputs))
+
+
+class BlockRunner:
+    """Runs the blocks of stages.
+
+    Parameters
+    ----------
+    stages : of a network
+    ctx : an MXNet context, where its parameters are
+    """
+
+    def __init__(self, stages: Sequence[Stage], ctx: Any):
+        self.stages, self.device = interfaces(stages), ctx
+        self._blocks = {stage.name: stage.block for stage in stages}
+
+    def run(self, stage: str, *arrays: Any) -> List[Any]:
+        """See ``Runner``; gives NDArrays."""
+        return call_block(self._blocks[stage], arrays, self.device)
+
+
+class MXNetRunner:
+    """Runs stages that were exported for MXNet, each read when it is first used.
+
+    Parameters
+    ----------
+    stages : by name
+    files : of each stage, its symbol and its parameters
+    ctx : an MXNet context; default the CPU
+    """
+
+    def __init__(self, stages: Mapping[str, Interface], files: Mapping[str, Tuple[Path, Path]],
+                 ctx: Any = None):
+        from adaptis.runtime import mx
+        self.stages, self.device = stages, mx.cpu() if ctx is None else ctx
+        self._files = files
+        self._blocks: Dict[str, Any] = {}
+
+    def run(self, stage: str, *arrays: Any) -> List[Any]:
+        """See ``Runner``; gives NDArrays."""
+        if stage not in self._blocks:
+            self._blocks[stage] = self._read(stage)
+        return call_block(self._blocks[stage], arrays, self.device)
+
+    def _read(self, stage: str) -> Any:
+        from adaptis.runtime import mx
+        symbol, parameters = self._files[stage]
+        names = [signature.name for signature in self.stages[stage].inputs]
+        try:
+            block = mx.gluon.SymbolBlock.imports(str(symbol), names, str(parameters),
+                                                 ctx=self.device)
+        except (mx.MXNetError, AssertionError, ValueError) as error:
+            raise AdaptisError(f'{symbol} and {parameters.name} are not what was exported: copy '
+                               'the folder again.') from error
+        block.hybridize()
+        return block
+
+
+class OnnxRunner:
+    """Runs stages with ONNX Runtime, each read when it is first used.
+
+    On a CPU it takes as many threads as OMP_NUM_THREADS says, by default one for each core.
+
+    Parameters
+    ----------
+    stages : by name
+    files : of each stage
+    device : 'cpu'; 'gpu' or 'gpu:1'; 'auto', the first GPU where there is one
+
+    Raises AdaptisError if ONNX Runtime is not installed, or knows no GPU that is asked for.
+    """
+
+    def __init__(self, stages: Mapping[str, Interface], files: Mapping[str, Path],
+                 device: str = 'cpu'):
+        self._runtime = _onnxruntime()
+        self.stages, self.device = stages, self._checked_device(device)
+        self._files = files
+        self._sessions: Dict[str, Any] = {}
+
+    def run(self, stage: str, *arrays: Any) -> List[np.ndarray]:
+        """See ``Runner``; gives NumPy arrays."""
+        if stage not in self._sessions:
+            self._sessions[stage] = self._read(stage)
+        inputs, outputs = self.stages[stage]
+        feed = {s.name: np.ascontiguousarray(array, s.dtype) for s, array in zip(inputs, arrays)}
+        try:
+            found: List[np.ndarray] = self._sessions[stage].run(list(outputs), feed)
+        except Exception as error:
+            if 'allocate memory' in str(error):
+                raise AdaptisError('ONNX Runtime lacks memory for this image: segment it in '
+                                   'tiles, or use a smaller one.') from error
+            raise
+        return found
+
+    def _checked_device(self, device: str) -> str:
+        """'cpu', or 'gpu:0' and so on."""
+        kind, _, number = device.partition(':')
+        if kind not in ('auto', 'cpu', 'gpu') or (number and not (kind == 'gpu'
+                                                                  and number.isdecimal())):
+            raise AdaptisError(f'"{device}" is no device of ONNX Runtime: say auto, cpu, gpu or '
+                               'gpu:0.')
+        has_cuda = 'CUDAExecutionProvider' in self._runtime.get_available_providers()
+        if kind == 'gpu' and not has_cuda:
+            raise AdaptisError(f'The device "{device}" was asked for, but the installed ONNX '
+                               'Runtime computes on the CPU only: python -m pip uninstall '
+                               'onnxruntime, then python -m pip install onnxruntime-gpu.')
+        return f'gpu:{int(number or 0)}' if kind != 'cpu' and has_cuda else 'cpu'
+
+    def _read(self, stage: str) -> Any:
+        options = self._runtime.SessionOptions()
+        options.log_severity_level = 3   # what it would warn of, a user cannot mend
+        threads = os.environ.get('OMP_NUM_THREADS', '')
+        if threads.isdecimal():
+            options.intra_op_num_threads = int(threads)
+        path = self._files[stage]
+        try:
+            session = self._runtime.InferenceSession(str(path), options,
+                                                     providers=self._providers())
+        except Exception as error:   # its exceptions have no common class
+            raise AdaptisError(f'{path} cannot be read by ONNX Runtime '
+                               f'{self._runtime.__version__} ({_first_line(error)}).') from error
+        if self.device != 'cpu' and 'CUDAExecutionProvider' not in session.get_providers():
+            raise AdaptisError(f'ONNX Runtime found no way to compute on {self.device}: its CUDA '
+                               'libraries do not load (see its own message above), or there is no '
+                               'such GPU; use cpu.')
+        return session
+
+    def _providers(self) -> List[Any]:
+        if self.device == 'cpu':
+            return ['CPUExecutionProvider']
+        number = int(self.device.partition(':')[2])
+        return [('CUDAExecutionProvider', {'device_id': number}), 'CPUExecutionProvider']
+
+
+def call_block(block: Any, arrays: Sequence[Any], ctx: Any) -> List[Any]:
+    """The outputs of a block as a list; NumPy arrays among its inputs are sent to ``ctx``."""
+    from adaptis.runtime import mx
+    inputs = [mx.nd.array(a, ctx=ctx, dtype=a.dtype) if isinstance(a, np.ndarray) else a
+              for a in arrays]
+    outputs = block(*inputs)
+    return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+
+
+def _onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise AdaptisError('ONNX Runtime is not installed: python -m pip install onnxruntime '
+                           '(for an NVIDIA GPU onnxruntime-gpu).') from error
+    return onnxruntime
+
+
+def _first_line(error: Exception) -> Optional[str]:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,27 @@
+"""Arrays of any backend, and the logistic function without SciPy."""
+from __future__ import annotations
+
+import numpy as np
+from scipy import special
+
+from adaptis.arrays import as_numpy, expit, logistic
+from adaptis.runtime import mx
+
+
+def test_arrays_of_both_kinds():
+    plain = np.arange(6, dtype=np.float32).reshape(2, 3)
+    assert as_numpy(plain) is plain
+    found = as_numpy(mx.nd.array(plain))
+    assert isinstance(found, np.ndarray)
+    np.testing.assert_array_equal(found, plain)
+
+
+def test_logistic_function_without_scipy():
+    assert expit is special.expit
+    values = np.linspace(-700, 700, 100_001)
+    with np.errstate(over='raise'):
+        np.testing.assert_allclose(logistic(values), special.expit(values), rtol=1e-14)
+    single = logistic(values.astype(np.float32))
+    assert single.dtype == np.float32
+    np.testing.assert_allclose(single, special.expit(values.astype(np.float32)), atol=1.3e-7)
+    assert logistic(0.0) == 0.5
