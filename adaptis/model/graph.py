@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from adaptis.runtime import mx
@@ -44,10 +44,8 @@ def trace(block: Any, *shapes: Shape) -> Graph:
     variables = [mx.sym.var(f'input{i}') for i in range(len(shapes))]
     outputs = block(*variables)
     group = mx.sym.Group(list(outputs)) if isinstance(outputs, (list, tuple)) else outputs
-    internals, used = group.get_internals(), set(group.list_arguments())
-    known = {v.name: shape for v, shape in zip(variables, shapes) if v.name in used}
-    given = _by_node(internals.list_outputs(), internals.infer_shape(**known)[1])
     described = json.loads(group.tojson())
+    given = node_shapes(group, {v.name: shape for v, shape in zip(variables, shapes)})
     nodes: list[Node] = []
     for entry, results in zip(described['nodes'], given):
         inputs = [number for number, *_ in entry['inputs']]
@@ -56,6 +54,13 @@ def trace(block: Any, *shapes: Shape) -> Graph:
     heads = [(number, output) for number, output, *_ in described['heads']]
     return Graph(nodes, [nodes[number].shapes[output] for number, output in heads],
                  [number for number, _ in heads])
+
+
+def node_shapes(symbol: Any, inputs: Mapping[str, Shape]) -> list[list[Shape]]:
+    """Shapes of all outputs of every node of a symbol, for inputs of these shapes."""
+    internals, used = symbol.get_internals(), set(symbol.list_arguments())
+    known = {name: shape for name, shape in inputs.items() if name in used}
+    return list(_by_node(internals.list_outputs(), internals.infer_shape(**known)[1]))
 
 
 def multiply_adds(graph: Graph) -> int:

@@ -1,0 +1,181 @@
+"""Stages as ONNX models, each for every size at once.
+
+MXNet's own exporter (``mxnet.onnx``) converts the operators one by one, by its converters and by
+those of ``onnx_shapes`` and ``onnx_layers``.  What it does around them is done here: it would write
+for the newest opset that the onnx package knows, which its converters do not fit, give one name to
+all uses of a shared layer, lose the order of the outputs, and make Python lists of all weights.
+"""
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import warnings
+from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Set, Tuple, Union
+
+import numpy as np
+
+from adaptis import __version__
+from adaptis.deploy.stages import Stage, concrete_shape
+from adaptis.errors import AdaptisError
+from adaptis.files import atomic_write
+from adaptis.model.graph import node_shapes
+from adaptis.runtime import mx
+
+IR_VERSION = 8
+"""Of the file format: the one that belongs to the opset, so that older runtimes read it, too."""
+
+Shapes = List[List[Tuple[int, ...]]]
+
+
+class Tensor(NamedTuple):
+    """What MXNet's converters know of an output: its name in the model, and its type."""
+
+    name: str
+    dtype: np.dtype = np.dtype('float32')
+
+
+def to_onnx(stage: Stage, path: Union[str, os.PathLike]) -> None:
+    """Write a stage as a checked ONNX model.
+
+    Inputs and outputs have the names of the stage, and dimensions that vary have theirs.
+
+    Raises
+    ------
+    AdaptisError
+        If the onnx package is missing, an operator of the stage has no translation, or the file
+        cannot be written.
+    """
+    data = onnx_model(stage).SerializeToString()
+    with atomic_write(path) as file:
+        file.write_bytes(data)
+
+
+def onnx_model(stage: Stage) -> Any:
+    """The ``onnx.ModelProto`` of a stage; see ``to_onnx``."""
+    onnx = import_onnx()
+    from adaptis.deploy.onnx_writer import OPSET, drop_identities
+    symbol = _symbol(stage)
+    with warnings.catch_warnings():   # of names of the onnx package that MXNet should not use
+        warnings.simplefilter('ignore', DeprecationWarning)
+        nodes, tensors, initializers = _convert(stage, symbol)
+    heads = json.loads(symbol.tojson())['heads']
+    for (number, output, *_), name in zip(heads, stage.outputs):
+        nodes.append(onnx.helper.make_node('Identity', [tensors[number][output].name], [name],
+                                           name=name))
+    graph = onnx.helper.make_graph(
+        drop_identities(nodes, stage.outputs), stage.name,
+        [_value(s.name, s.shape, s.dtype) for s in stage.inputs],
+        [_value(name, shape, 'float32')
+         for name, shape in zip(stage.outputs, _output_shapes(stage, symbol))],
+        _used(initializers, nodes))
+    model = onnx.helper.make_model(
+        graph, opset_imports=[onnx.helper.make_opsetid('', OPSET)], ir_version=IR_VERSION,
+        producer_name='adaptis', producer_version=__version__)
+    onnx.checker.check_model(model)
+    return model
+
+
+def import_onnx() -> Any:
+    """The onnx package, with our converters registered; AdaptisError if it cannot be imported."""
+    try:
+        onnx = importlib.import_module('onnx')
+    except ImportError as error:
+        raise AdaptisError(f'ONNX models are written by the onnx package, which cannot be imported '
+                           f'({error}): install it (pip install onnx), or say --format mxnet.'
+                           ) from error
+    importlib.import_module('adaptis.deploy.onnx_layers')   # and what that imports
+    return onnx
+
+
+def _symbol(stage: Stage) -> Any:
+    """The stage's graph, with inputs of its names."""
+    outputs = stage.block(*(mx.sym.var(signature.name) for signature in stage.inputs))
+    symbol = mx.sym.Group(list(outputs)) if isinstance(outputs, (list, tuple)) else outputs
+    if len(symbol.list_outputs()) != len(stage.outputs):
+        raise ValueError(f'The stage {stage.name} gives {len(symbol.list_outputs())} arrays and '
+                         f'names {len(stage.outputs)}.')
+    return symbol
+
+
+def _shapes(stage: Stage, symbol: Any, values: Mapping[str, int]) -> Shapes:
+    return node_shapes(symbol, {s.name: concrete_shape(s, values) for s in stage.inputs})
+
+
+def _convert(stage: Stage, symbol: Any) -> Tuple[List[Any], List[List[Tensor]], List[Any]]:
+    """ONNX nodes, the tensors that every node of the symbol gives, and weights and constants."""
+    from onnx import numpy_helper
+    described = json.loads(symbol.tojson())['nodes']
+    shapes = _shapes(stage, symbol, stage.example)
+    parameters = stage.block.collect_params()
+    nodes: List[Any] = []
+    tensors: List[List[Tensor]] = []
+    initializers: List[Any] = []
+    for i, node in enumerate(described):
+        if node['op'] == 'null':
+            if node['name'] in parameters:
+                value = _value_of(parameters[node['name']])
+                initializers.append(numpy_helper.from_array(value, node['name']))
+            tensors.append([Tensor(node['name'])])
+            continue
+        node['name'] = f'n{i}_{node["op"]}'
+        written = _convert_node(
+            stage, node, mx_graph=described, weights={}, proc_nodes=nodes, idx=i,
+            initializer=initializers, outputs_lookup=tensors,
+            ranks=[len(shapes[number][output]) for number, output, *_ in node['inputs']])
+        nodes += written
+        tensors.append(_tensors(node['name'], written, len(shapes[i])))
+    return nodes, tensors, initializers
+
+
+def _convert_node(stage: Stage, node: Mapping[str, Any], **context: Any) -> List[Any]:
+    """The ONNX nodes of one operator."""
+    from onnx import NodeProto
+
+    from adaptis.deploy.onnx_writer import OPSET
+    exporter = mx.onnx.mx2onnx._export_onnx.MXNetGraph
+    try:
+        written, _ = exporter.convert_layer(node, is_input=False, opset_version=OPSET, **context)
+    except (AttributeError, NotImplementedError) as error:   # what MXNet's converters raise, too
+        raise AdaptisError(f'The stage {stage.name} cannot become an ONNX model: there is no '
+                           f'translation of its operator {node["op"]} ({error}).') from error
+    return [part for part in written if isinstance(part, NodeProto)]
+
+
+def _tensors(name: str, written: Sequence[Any], count: int) -> List[Tensor]:
+    """The outputs of an operator: MXNet's converters number them, if they are several."""
+    names: Set[str] = {output for node in written for output in node.output}
+    if name in names:
+        return [Tensor(name)]
+    return [Tensor(f'{name}{i}') for i in range(count)]
+
+
+def _value_of(parameter: Any) -> np.ndarray:
+    return parameter.data(parameter.list_ctx()[0]).asnumpy()
+
+
+def _used(initializers: Sequence[Any], nodes: Sequence[Any]) -> List[Any]:
+    """Weights and constants that some node reads."""
+    read = {name for node in nodes for name in node.input}
+    return [value for value in initializers if value.name in read]
+
+
+def _output_shapes(stage: Stage, symbol: Any) -> List[Tuple[Any, ...]]:
+    """Of every output its sizes: numbers, names of the inputs' sizes that they equal, or None.
+
+    What varies is what does so when all that may vary becomes twice as large.
+    """
+    heads = [(number, output) for number, output, *_ in json.loads(symbol.tojson())['heads']]
+    small, large = stage.example, {name: 2 * size for name, size in stage.example.items()}
+    once, twice = _shapes(stage, symbol, small), _shapes(stage, symbol, large)
+    names: Dict[Tuple[int, int], str] = {}
+    for name in small:
+        names.setdefault((small[name], large[name]), name)
+    return [tuple(a if a == b else names.get((a, b)) for a, b in zip(once[n][o], twice[n][o]))
+            for n, o in heads]
+
+
+def _value(name: str, shape: Sequence[Any], dtype: str) -> Any:
+    from onnx import helper
+    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)),
+                                         list(shape))

@@ -1,0 +1,197 @@
+"""Converters to ONNX of the operators that compute: arithmetic, sums, products, layers.
+
+Importing this module registers them with MXNet's exporter for opset 16.  Its own ones for these
+operators take the side of a scalar from the name of the node, know products of matrices only, or no
+``like`` resize, mean of axes, aligned RoIAlign, fixed gamma or synchronised norm; or they need
+parts of the onnx package which newer ones lack.
+"""
+from __future__ import annotations
+
+from typing import Any, Optional
+
+from adaptis.deploy.onnx_shapes import axes_of, filled_like
+from adaptis.deploy.onnx_writer import Operator, converts
+
+# -- arithmetic ---------------------------------------------------------------------------------
+
+def _with_scalar(kind: str, scalar_first: bool = False) -> Any:
+    def convert(op: Operator) -> str:
+        operands = [op.inputs[0], op.number(op.attribute('scalar', 1.0))]
+        return op.add(kind, *reversed(operands) if scalar_first else operands)
+    return convert
+
+
+for _name, _kind in (('plus', 'Add'), ('minus', 'Sub'), ('mul', 'Mul'), ('div', 'Div'),
+                     ('power', 'Pow'), ('maximum', 'Max'), ('minimum', 'Min')):
+    converts(f'_{_name}_scalar')(_with_scalar(_kind))
+for _name, _kind in (('rminus', 'Sub'), ('rdiv', 'Div'), ('rpower', 'Pow')):
+    converts(f'_{_name}_scalar')(_with_scalar(_kind, scalar_first=True))
+
+
+def _comparison(kind: str, negated: bool = False) -> Any:
+    """MXNet's comparisons give the numbers 0 and 1."""
+    def convert(op: Operator) -> str:
+        operands = op.inputs if len(op.inputs) == 2 else [
+            op.inputs[0], op.number(op.attribute('scalar', 1.0))]
+        found = op.add(kind, *operands)
+        return op.cast(op.add('Not', found) if negated else found, 'float32')
+    return convert
+
+
+for _name, _kind in (('equal', 'Equal'), ('greater', 'Greater'), ('lesser', 'Less'),
+                     ('greater_equal', 'GreaterOrEqual'), ('lesser_equal', 'LessOrEqual')):
+    converts(f'broadcast_{_name}', f'_{_name}', f'_{_name}_scalar')(_comparison(_kind))
+converts('broadcast_not_equal', '_not_equal', '_not_equal_scalar')(_comparison('Equal', True))
+
+
+def _of_two(kind: str) -> Any:
+    return lambda op: op.add(kind, *op.inputs)
+
+
+for _name, _kind in (('maximum', 'Max'), ('minimum', 'Min')):
+    converts(f'broadcast_{_name}', f'_{_name}')(_of_two(_kind))
+
+
+@converts('square')
+def _square(op: Operator) -> str:
+    return op.add('Mul', op.inputs[0], op.inputs[0])
+
+
+@converts('rsqrt')
+def _rsqrt(op: Operator) -> str:
+    return op.add('Reciprocal', op.add('Sqrt', op.inputs[0]))
+
+
+@converts('clip')
+def _clip(op: Operator) -> str:
+    return op.add('Clip', op.inputs[0],
+                  *(op.number(op.attribute(name)) for name in ('a_min', 'a_max')))
+
+
+@converts('softmax')
+def _softmax(op: Operator) -> str:
+    op.demand(use_length=(False,), temperature=(1,), dtype=('float32',))
+    return op.add('Softmax', op.inputs[0], axis=op.axis(op.attribute('axis', -1)))
+
+
+# -- sums and products --------------------------------------------------------------------------
+
+def _reduction(kind: str, axes_are_an_input: bool = False) -> Any:
+    def convert(op: Operator) -> str:
+        op.demand(exclude=(False,))
+        axes, keepdims = axes_of(op), bool(op.attribute('keepdims', False))
+        inputs, options = list(op.inputs), {}
+        if axes is not None and axes_are_an_input:
+            inputs.append(op.constant(axes))
+        elif axes is not None:
+            options['axes'] = axes
+        result = op.add(kind, *inputs, keepdims=int(keepdims), **options)
+        if keepdims or (axes is not None and len(axes) < op.ranks[0]):
+            return result
+        return op.add('Reshape', result, op.constant([1]))   # MXNet knows no array without axes
+    return convert
+
+
+converts('sum', 'sum_axis')(_reduction('ReduceSum', axes_are_an_input=True))
+for _name, _kind in (('max', 'Max'), ('min', 'Min'), ('mean', 'Mean'), ('prod', 'Prod')):
+    converts(_name)(_reduction(f'Reduce{_kind}'))
+
+
+@converts('argmax')
+def _argmax(op: Operator) -> str:
+    if op.attribute('axis') is None:
+        raise NotImplementedError('argmax over all axes')
+    found = op.add('ArgMax', op.inputs[0], axis=op.axis(op.attribute('axis')),
+                   keepdims=int(op.attribute('keepdims', False)))
+    return op.cast(found, 'float32')
+
+
+@converts('dot')
+def _dot(op: Operator) -> str:
+    """Axes of the left one but its last, then those of the right one, a vector or a matrix."""
+    (left, right), (left_rank, right_rank) = op.inputs, op.ranks
+    transposed = [op.attribute(f'transpose_{which}', False) for which in 'ab']
+    if right_rank > 2 or (transposed[0] and left_rank > 2):
+        raise NotImplementedError(f'dot of {left_rank} and {right_rank} dimensions')
+    if transposed[0] and left_rank == 2:
+        left = op.add('Transpose', left, perm=[1, 0])
+    if transposed[1] and right_rank == 2:
+        right = op.add('Transpose', right, perm=[1, 0])
+    product = op.add('MatMul', left, right)
+    return op.add('Reshape', product, op.constant([1])) if left_rank == right_rank == 1 else product
+
+
+@converts('batch_dot')
+def _batch_dot(op: Operator) -> str:
+    return op.add('MatMul', *(
+        op.add('Transpose', x, perm=[0, 2, 1]) if op.attribute(f'transpose_{which}', False) else x
+        for x, which in zip(op.inputs, 'ab')))
+
+
+# -- layers -------------------------------------------------------------------------------------
+
+@converts('BatchNorm', '_contrib_SyncBatchNorm')
+def _batch_norm(op: Operator) -> str:
+    """By stored statistics, as in inference."""
+    op.demand(axis=(1,))
+    x, gamma, *others = op.inputs
+    if op.attribute('fix_gamma', True):
+        gamma = filled_like(op, gamma, 1.0)
+    return op.add('BatchNormalization', x, gamma, *others, epsilon=op.attribute('eps', 1e-3))
+
+
+@converts('UpSampling')
+def _up_sampling(op: Operator) -> str:
+    op.demand(sample_type=('nearest',), num_args=(1,))
+    scale = op.attribute('scale')
+    return _resize(op, 'nearest', 'asymmetric', scale, nearest_mode='floor')
+
+
+@converts('_contrib_BilinearResize2D')
+def _bilinear_resize(op: Operator) -> str:
+    op.demand(mode=('size', 'like'))
+    how = 'align_corners' if op.attribute('align_corners', True) else 'half_pixel'
+    scales = op.attribute('scale_height'), op.attribute('scale_width')
+    if op.attribute('mode') == 'like':
+        return _resize(op, 'linear', how, size=op.shape(op.inputs[1], 2, 4))
+    if None not in scales:
+        return _resize(op, 'linear', how, *scales)
+    size = [op.attribute('height'), op.attribute('width')]
+    return _resize(op, 'linear', how, size=op.constant(size))
+
+
+def _resize(op: Operator, mode: str, how: str, scale: float = 1,
+            scale_width: Optional[float] = None, size: Optional[str] = None,
+            **options: Any) -> str:
+    """By scales of height and width, or to a size."""
+    x = op.inputs[0]
+    if size is None:
+        factors = [1, 1, scale, scale if scale_width is None else scale_width]
+        more = ['', op.constant(factors, 'float32')]
+    else:
+        more = ['', '', op.concat([op.shape(x, 0, 2), size])]
+    return op.add('Resize', x, *more, mode=mode, coordinate_transformation_mode=how, **options)
+
+
+@converts('BilinearSampler')
+def _bilinear_sampler(op: Operator) -> str:
+    x, grid = op.inputs
+    return op.add('GridSample', x, op.add('Transpose', grid, perm=[0, 2, 3, 1]), mode='bilinear',
+                  padding_mode='zeros', align_corners=1)
+
+
+@converts('_contrib_ROIAlign')
+def _roi_align(op: Operator) -> str:
+    """An image's number of -1, of which MXNet makes zeros, is not known to ONNX."""
+    op.demand(position_sensitive=(False,))
+    x, rois = op.inputs
+    axis = op.constant([1])
+    boxes = op.add('Slice', rois, op.constant([1]), op.constant([5]), axis)
+    images = op.add('Slice', rois, op.constant([0]), op.constant([1]), axis)
+    height, width = op.attribute('pooled_size')
+    return op.add(
+        'RoiAlign', x, boxes, op.cast(op.add('Squeeze', images, axis), 'int64'), mode='avg',
+        coordinate_transformation_mode=('half_pixel' if op.attribute('aligned', False)
+                                        else 'output_half_pixel'),
+        output_height=height, output_width=width, spatial_scale=op.attribute('spatial_scale'),
+        sampling_ratio=max(op.attribute('sample_ratio', -1), 0))
