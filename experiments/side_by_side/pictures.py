@@ -39,7 +39,8 @@ def truth(config: Path) -> Tuple[np.ndarray, np.ndarray]:
     return np.vstack(images), np.vstack(truths)
 
 
-def mark(sample: Sample, found: PanopticResult, taxonomy: Taxonomy) -> np.ndarray:
+def mark(sample: Sample, found: PanopticResult, taxonomy: Taxonomy,
+         scale: int = SCALE) -> np.ndarray:
     """A result over its image; objects that were missed or are false have bright outlines.
 
     An object is found if one of its class has an intersection over union above 0.5 with it, which
@@ -47,13 +48,13 @@ def mark(sample: Sample, found: PanopticResult, taxonomy: Taxonomy) -> np.ndarra
     """
     expected, crowd = sample_truth(sample, taxonomy)
     missed, false = errors(expected, found, crowd)
-    picture = _enlarge(viz.overlay_panoptic(sample.image, found, taxonomy))
+    picture = _enlarge(viz.overlay_panoptic(sample.image, found, taxonomy), scale)
     for ids, segment_map, color in ((missed, expected.segment_map, MISSED),
                                     (false, found.segment_map, FALSE)):
         for number in ids:
-            mask = _enlarge((segment_map == number).astype(np.uint8))
+            mask = _enlarge((segment_map == number).astype(np.uint8), scale)
             outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-            cv2.drawContours(picture, outlines, -1, color, SCALE)
+            cv2.drawContours(picture, outlines, -1, color, scale)
     return picture
 
 
@@ -94,5 +95,5 @@ def first(dataset: Any) -> List[Sample]:
     return [dataset[index] for index in range(min(COUNT, len(dataset)))]
 
 
-def _enlarge(image: np.ndarray) -> np.ndarray:
-    return cv2.resize(image, None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_NEAREST)
+def _enlarge(image: np.ndarray, scale: int = SCALE) -> np.ndarray:
+    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)

@@ -1,8 +1,9 @@
-"""``make demo`` with a tiny untrained network in place of the shipped one."""
+"""``make demo`` with tiny untrained networks in place of the shipped ones."""
 from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from adaptis.files import read_image
 from adaptis.inference.predictor import Predictor
 from adaptis.model import get_model
 from adaptis.runtime import mx
+from adaptis.types import Category, Taxonomy
 from experiments import demo
 
 
@@ -20,6 +22,7 @@ def network(monkeypatch):
     net = get_model('adaptis_toy', width=4)
     net.initialize(mx.init.Xavier(magnitude=4))
     monkeypatch.setattr(demo, 'load_predictor', lambda: Predictor(net))
+    monkeypatch.setattr(demo, 'STREET', Path('absent'))
 
 
 def start(monkeypatch, *arguments):
@@ -37,6 +40,22 @@ def test_it_draws_segments_measures_and_writes(network, monkeypatch, tmp_path, c
     panoptic = json.loads((out / 'panoptic.json').read_text())
     assert [i['file_name'] for i in panoptic['images']] == [f'{k:05d}_rgb.png' for k in range(3)]
     assert isinstance(json.loads((out / 'instances.json').read_text()), list)
+
+
+def test_a_street_scene(monkeypatch, tmp_path, capsys):
+    from adaptis.inference.sidecar import describe
+    from adaptis.model import save_model
+    from toy_data.street import CATEGORIES
+    taxonomy = Taxonomy([Category(c.id, c.name, c.isthing, c.color) for c in CATEGORIES])
+    mx.random.seed(0)
+    net = get_model('adaptis_toy', width=4, num_classes=len(taxonomy), num_stuff=taxonomy.num_stuff)
+    net.initialize(mx.init.Xavier(magnitude=4))
+    net(mx.nd.zeros((1, 3, 32, 32)), mx.nd.zeros((1, 1, 2)))
+    save_model(net, tmp_path / 'net.params', {'taxonomy': describe(taxonomy)})
+    monkeypatch.setattr(demo, 'STREET', tmp_path / 'net.params')
+    demo.street(tmp_path / 'out', seed=1)
+    assert 'street.png' in capsys.readouterr().out
+    assert read_image(tmp_path / 'out' / 'street.png').shape[1] > 3 * 2 * 256
 
 
 @pytest.mark.parametrize('arguments, message', [
