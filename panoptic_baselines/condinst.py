@@ -26,6 +26,7 @@ from scipy.special import expit
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
 from panoptic_baselines.arguments import demand_choice, demand_counts, demand_numbers
+from panoptic_baselines.inference.two_stage import SEMANTIC_STRIDE
 from panoptic_baselines.initializers import choose_initializers
 from panoptic_baselines.layers.backbones import make_backbone
 from panoptic_baselines.layers.bifpn import BiFPN
@@ -43,7 +44,6 @@ from panoptic_baselines.layers.upsample import labels_of_batch
 from panoptic_baselines.merge import Instances
 from panoptic_baselines.predictor import Segmentation, finite
 from panoptic_baselines.settings import CONDINST_PRESETS, CondInstSettings
-from panoptic_baselines.two_stage import SEMANTIC_STRIDE
 
 HybridBlock = mx.gluon.HybridBlock
 

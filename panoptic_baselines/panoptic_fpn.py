@@ -24,53 +24,29 @@ A convolution with a norm is one layer: ``conv1.weight``, ``conv1.norm.gamma``, 
 
 and no array changes: even the order of the three input channels of ``stem.conv1``
 stays official (BGR); images here are RGB, and the network turns them round itself.
-Between the graphs stands NumPy: proposals from the RPN's outputs, pooling, detections.
+Between the graphs stands NumPy (inference/): proposals from the RPN's outputs, pooling, detections.
 """
 from __future__ import annotations
 
-from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Union
-
-import numpy as np
+from typing import Any, Mapping, Optional, Sequence, Union
 
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
 from panoptic_baselines.arguments import demand_counts, demand_numbers
+from panoptic_baselines.inference.panoptic_fpn import Maps, PanopticFPNInference
+from panoptic_baselines.inference.two_stage import NUM_LEVELS
 from panoptic_baselines.initializers import choose_initializers
-from panoptic_baselines.layers.boxes import Size
 from panoptic_baselines.layers.fpn import FPN
 from panoptic_baselines.layers.image_encoder import ImageEncoder
 from panoptic_baselines.layers.rcnn import BoxHead, MaskHead, RPNHead
 from panoptic_baselines.layers.resnet import ResNet, get_recipe
 from panoptic_baselines.layers.semantic import SemanticHead
-from panoptic_baselines.layers.upsample import labels_of_batch
-from panoptic_baselines.merge import Instances
-from panoptic_baselines.predictor import Segmentation, finite
-from panoptic_baselines.settings import PRESETS, Settings
-from panoptic_baselines.two_stage import (
-    NUM_LEVELS,
-    SEMANTIC_STRIDE,
-    TwoStage,
-    keep_sure,
-    to_instances,
-)
+from panoptic_baselines.staged import StagedNetwork
 
 HybridBlock = mx.gluon.HybridBlock
 
 
-class Maps(NamedTuple):
-    """Outputs of the dense part for a batch; what the network lacks is empty or None.
-
-    ``features`` p2, ..., p6, what the RoI heads pool from; ``rpn_logits`` (B, A, h, w) and
-    ``rpn_deltas`` (B, 4 * A, h, w) per level; ``semantic`` logits (B, num_semantic, H/4, W/4).
-    """
-
-    features: List[Any]
-    rpn_logits: List[Any]
-    rpn_deltas: List[Any]
-    semantic: Optional[Any]
-
-
-class PanopticFPN(TwoStage):
+class PanopticFPN(PanopticFPNInference, StagedNetwork):
     """The network.
 
     Parameters
@@ -92,8 +68,6 @@ class PanopticFPN(TwoStage):
     Images are (B, 3, H, W), RGB, 0..255, H and W multiples of 32; padding has the colour ``mean``.
     Raises AdaptisError for an argument that makes no sense.
     """
-
-    presets, divisor = PRESETS, 32
 
     def __init__(self, *, backbone: str = 'resnet50', num_things: int = 80, num_stuff: int = 53,
                  instances: bool = True, semantic: bool = True, merge_things: bool = True,
@@ -121,7 +95,7 @@ class PanopticFPN(TwoStage):
         self.mean = demand_numbers('mean', recipe.mean if mean is None else mean, 3)
         self.std = demand_numbers('std', recipe.std if std is None else std, 3, positive=True)
         self.anchor_sizes = tuple(anchor_sizes)
-        width = fpn_channels // 2 if grouped_fpn else fpn_channels
+        self.roi_channels = width = fpn_channels // 2 if grouped_fpn else fpn_channels
         with self.name_scope():
             self.encoder = Encoder(
                 ResNet(recipe, norm_layer, norm_kwargs), fpn_channels, grouped_fpn,
@@ -148,25 +122,7 @@ class PanopticFPN(TwoStage):
 
     def forward(self, x: Any) -> Maps:
         """Everything dense of images (B, 3, H, W)."""
-        outputs = self.encoder(x)
-        semantic = outputs.pop() if self.has_semantic else None
-        return Maps(outputs[:NUM_LEVELS], outputs[NUM_LEVELS:2 * NUM_LEVELS],
-                    outputs[2 * NUM_LEVELS:], semantic)
-
-    def segment(self, x: Any, sizes: Sequence[Size], output_sizes: Sequence[Size],
-                settings: Settings, min_score: Optional[float] = 0.0) -> List[Segmentation]:
-        """See ``panoptic_baselines.predictor.Network``."""
-        maps = self(x)
-        instances: List[Optional[Instances]] = [None] * len(sizes)
-        if self.has_instances and min_score is not None:
-            found = [keep_sure(d, min_score) for d in self.detect(maps, sizes, settings)]
-            instances = [to_instances(*parts, settings.mask_threshold) for parts in zip(
-                found, self.mask_logits(maps, found), sizes, output_sizes)]
-        labels: List[Optional[np.ndarray]] = [None] * len(sizes)
-        if self.has_semantic:
-            logits = finite(maps.semantic, 'class logits')
-            labels = labels_of_batch(logits, SEMANTIC_STRIDE, sizes, output_sizes)
-        return [Segmentation(*parts) for parts in zip(instances, labels)]
+        return self.to_maps(self.encoder(x))
 
 
 class Encoder(ImageEncoder):

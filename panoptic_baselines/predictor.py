@@ -5,10 +5,9 @@ from typing import Any, List, Mapping, NamedTuple, Optional, Protocol, Sequence,
 
 import numpy as np
 
+from adaptis.arrays import as_numpy
 from adaptis.errors import AdaptisError
-from adaptis.inference.encoded import refuse_broken
 from adaptis.inference.predictor import as_rgb
-from adaptis.runtime import mx
 from adaptis.types import Objects, PanopticResult, Taxonomy
 from panoptic_baselines.classes import labels_to_classes, thing_index
 from panoptic_baselines.layers.boxes import Size
@@ -53,6 +52,12 @@ class Network(Protocol):
     mean: Sequence[float]
     divisor: int
 
+    def place(self, images: np.ndarray, ctx: Any = None) -> Any:
+        """A batch of images (B, 3, H, W) where the network takes it from; ``ctx`` None = there."""
+
+    def check_weights(self) -> None:
+        """AdaptisError if one of them is not finite."""
+
     def segment(self, x: Any, sizes: Sequence[Size], output_sizes: Sequence[Size],
                 settings: Any, min_score: Optional[float] = 0.0) -> List[Segmentation]:
         """Everything in a batch of images.
@@ -71,8 +76,8 @@ class Predictor:
 
     Parameters
     ----------
-    net : an initialised network with the methods and attributes of ``Network``; hybridized it is
-        faster
+    net : an initialised network with the methods and attributes of ``Network``, which is faster
+        hybridized, or an exported one
     taxonomy : what its classes mean
     settings : thresholds, or the name of one of the network's ``presets``
     ctx : where to compute; default where the network's parameters are
@@ -85,8 +90,8 @@ class Predictor:
         _check_classes(net, taxonomy)
         self.net, self.taxonomy = net, taxonomy
         self.settings = get_settings(settings, net.presets)
-        refuse_broken(net)
-        self._ctx = ctx or next(iter(net.collect_params().values())).list_ctx()[0]
+        net.check_weights()
+        self._ctx = ctx
         self._image: Optional[np.ndarray] = None
         self._found: Optional[Tuple[BaseSettings, float, Segmentation]] = None
 
@@ -146,7 +151,7 @@ class Predictor:
         size = image.shape[:2]
         image = resize_image(image, target_size(
             size, self.settings.short_side, self.settings.max_side))
-        batch = pad_batch([image], self.net.mean, self._ctx, self.net.divisor)
+        batch = self.net.place(pad_images([image], self.net.mean, self.net.divisor), self._ctx)
         return self.net.segment(batch, [image.shape[:2]], [size], self.settings,
                                 None if min_score == NO_INSTANCES else min_score)[0]
 
@@ -173,7 +178,14 @@ def to_objects(instances: Instances, taxonomy: Taxonomy) -> Objects:
 
 def pad_batch(images: Sequence[np.ndarray], color: Sequence[float], ctx: Any = None,
               divisor: int = 32) -> Any:
-    """RGB images (H, W, 3) as one NDArray (B, 3, H', W'), 0..255.
+    """``pad_images`` as an NDArray."""
+    from adaptis.runtime import mx
+    return mx.nd.array(pad_images(images, color, divisor), ctx=ctx)
+
+
+def pad_images(images: Sequence[np.ndarray], color: Sequence[float],
+               divisor: int = 32) -> np.ndarray:
+    """RGB images (H, W, 3) as one float32 (B, 3, H', W'), 0..255.
 
     Images lie in the upper left corner; the rest is ``color``, the mean that a network takes
     off, so that there it sees zeros.  H' and W' are multiples of ``divisor``.
@@ -184,7 +196,7 @@ def pad_batch(images: Sequence[np.ndarray], color: Sequence[float], ctx: Any = N
     batch[:] = np.reshape(color, (3, 1, 1))
     for image, target in zip(images, batch):
         target[:, :image.shape[0], :image.shape[1]] = image.transpose(2, 0, 1)
-    return mx.nd.array(batch, ctx=ctx)
+    return batch
 
 
 def _check_classes(net: Any, taxonomy: Taxonomy) -> None:
@@ -199,7 +211,7 @@ def _check_classes(net: Any, taxonomy: Taxonomy) -> None:
 
 def finite(array: Any, what: str) -> np.ndarray:
     """An output of a network as NumPy; AdaptisError if it is not finite."""
-    values: np.ndarray = array.asnumpy()
+    values = as_numpy(array)
     if not np.isfinite(values).all():
         raise AdaptisError(f"The network's {what} are not finite: use another checkpoint.")
     return values

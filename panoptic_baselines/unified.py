@@ -11,6 +11,7 @@ that are hybridized once for every size, and between them, in NumPy, the detecto
       semantic_head          conv1, conv2, predictor (layers/decoder.py)
       affinity_head          the same: what tells which pixels are alike
     box_head, mask_head      see Panoptic FPN
+    probabilities            softmax of the semantic logits
     potential                detections and classes -> channels (layers/potential.py)
     affinity                 phi0, phi1: channels -> logits (layers/affinity.py)
 
@@ -18,53 +19,25 @@ A pixel belongs to the channel with the highest logit, in training and at infere
 """
 from __future__ import annotations
 
-from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Union
-
-from scipy.special import expit
+from typing import Any, Mapping, Optional, Sequence, Union
 
 from adaptis.errors import AdaptisError
-from adaptis.runtime import mx
 from panoptic_baselines.arguments import demand_choice, demand_counts, demand_numbers
+from panoptic_baselines.inference.two_stage import NUM_LEVELS, SEMANTIC_STRIDE
+from panoptic_baselines.inference.unified import Maps, UnifiedInference
 from panoptic_baselines.initializers import choose_initializers
 from panoptic_baselines.layers.affinity import Affinity
-from panoptic_baselines.layers.boxes import Size
 from panoptic_baselines.layers.decoder import Decoder
 from panoptic_baselines.layers.fpn import FPN
 from panoptic_baselines.layers.image_encoder import ImageEncoder
-from panoptic_baselines.layers.potential import Potential
-from panoptic_baselines.layers.proposals import Detections
+from panoptic_baselines.layers.potential import ClassProbabilities, Potential
 from panoptic_baselines.layers.rcnn import BoxHead, MaskHead, RPNHead
 from panoptic_baselines.layers.resnet import ResNet, get_recipe
 from panoptic_baselines.layers.squeeze import SqueezeExcitation
-from panoptic_baselines.predictor import finite
-from panoptic_baselines.settings import UNIFIED_PRESETS, UnifiedSettings
-from panoptic_baselines.two_stage import (
-    NUM_LEVELS,
-    SEMANTIC_STRIDE,
-    TwoStage,
-    keep_sure,
-)
-from panoptic_baselines.unified_predictor import Channels, Found, Masks
-
-HybridBlock = mx.gluon.HybridBlock
+from panoptic_baselines.staged import StagedNetwork
 
 
-class Maps(NamedTuple):
-    """Outputs of the dense part for a batch; the last is None of a network without affinity.
-
-    ``features`` p2, ..., p6, what the RoI heads pool from; ``rpn_logits`` (B, A, h, w) and
-    ``rpn_deltas`` (B, 4 * A, h, w) per level; ``semantic`` logits (B, stuff + things, H/4, W/4);
-    ``affinity``, the features Q (B, C, H/4, W/4).
-    """
-
-    features: List[Any]
-    rpn_logits: List[Any]
-    rpn_deltas: List[Any]
-    semantic: Any
-    affinity: Optional[Any]
-
-
-class Unified(TwoStage):
+class Unified(UnifiedInference, StagedNetwork):
     """The network.  Models A and B of table 1 have no masks, C and D do; B and D have affinity.
 
     Parameters
@@ -92,10 +65,6 @@ class Unified(TwoStage):
     Raises AdaptisError for an argument that makes no sense.
     """
 
-    presets, divisor = UNIFIED_PRESETS, 32
-    has_instances = has_semantic = True
-    merge_things = False
-
     def __init__(self, *, backbone: str = 'resnet50', num_things: int = 80, num_stuff: int = 53,
                  masks: bool = True, affinity: bool = True, potential: str = 'B',
                  damp_masks: bool = True, squeeze: bool = True, deformable: bool = True,
@@ -120,7 +89,9 @@ class Unified(TwoStage):
         self.mean = demand_numbers('mean', recipe.mean if mean is None else mean, 3)
         self.std = demand_numbers('std', recipe.std if std is None else std, 3, positive=True)
         self.anchor_sizes = demand_numbers('anchor_sizes', anchor_sizes, NUM_LEVELS, positive=True)
+        self.roi_channels = fpn_channels
         with self.name_scope():
+            self.probabilities = ClassProbabilities()
             self.potential = Potential(num_stuff, potential, damp_masks, SEMANTIC_STRIDE)
             if not masks:
                 self.potential = Potential(num_stuff, 'boxes', stride=SEMANTIC_STRIDE)
@@ -139,88 +110,18 @@ class Unified(TwoStage):
         """Whether there is a mask head."""
         return self.mask_head is not None
 
+    @property
+    def has_affinity(self) -> bool:
+        """Whether there is the dense instance affinity head."""
+        return self.affinity is not None
+
     def backbone_params(self) -> Any:
         """The part that starts from ImageNet."""
         return self.encoder.backbone.collect_params()
 
     def forward(self, x: Any) -> Maps:
         """Everything dense of images (B, 3, H, W)."""
-        outputs = self.encoder(x)
-        affinity = outputs.pop() if self.affinity is not None else None
-        semantic = outputs.pop()
-        return Maps(outputs[:NUM_LEVELS], outputs[NUM_LEVELS:2 * NUM_LEVELS],
-                    outputs[2 * NUM_LEVELS:], semantic, affinity)
-
-    def panoptic_logits(self, maps: Maps, index: int, size: Size, boxes: Any, classes: Any,
-                        scores: Any, masks: Any = None) -> Any:
-        """Logits of image ``index`` of a batch: (1, D + stuff, ceil(H/4), ceil(W/4)).
-
-        First the channels of the D detections, then those of stuff.  Differentiable in the maps,
-        the scores and the masks.
-
-        Parameters
-        ----------
-        size : (H, W) of the image without its padding, which takes no part
-        boxes : (D, 4) in pixels of the network's input, D may be 0
-        classes : (D,), counted among the things
-        scores : (D,)
-        masks : (D, m, m), probabilities of a network with masks
-
-        The arrays may be NumPy's or MXNet's.
-        """
-        height, width = (-(-side // SEMANTIC_STRIDE) for side in size)
-        where = dict(begin=(index, 0, 0, 0), end=(index + 1, None, height, width))
-        potentials = self.potentials(mx.nd.softmax(mx.nd.slice(maps.semantic, **where), axis=1),
-                                     boxes, classes, scores, masks)
-        if self.affinity is None:
-            return potentials
-        return self.affinity(mx.nd.slice(maps.affinity, **where), potentials)
-
-    def potentials(self, probabilities: Any, boxes: Any, classes: Any, scores: Any,
-                   masks: Any = None) -> Any:
-        """What ``Potential`` makes of one image; there may be no detections, which it cannot do."""
-        if not len(boxes):
-            return mx.nd.slice_axis(probabilities, axis=1, begin=0, end=self.num_stuff)
-        ctx = probabilities.context
-        arrays = [a if isinstance(a, mx.nd.NDArray) else mx.nd.array(a, ctx, 'float32')
-                  for a in (boxes, classes, scores, masks) if a is not None]
-        return self.potential(probabilities, *arrays)
-
-    def segment(self, x: Any, sizes: Sequence[Size], output_sizes: Sequence[Size],
-                settings: UnifiedSettings, min_score: Optional[float] = 0.0) -> List[Found]:
-        """See ``panoptic_baselines.predictor.Network``."""
-        maps = self(x)
-        found = [Found(*parts) for parts in zip(finite(maps.semantic, 'class logits'), sizes,
-                                                output_sizes)]
-        if min_score is None:
-            return found
-        self.demand_masks(settings)
-        unified = settings.merge == 'unified'
-        least = min(min_score, settings.instance_score) if unified else min_score
-        detections = [keep_sure(each, least) for each in self.detect(maps, sizes, settings)]
-        if self.has_masks:
-            for image, seen, masks in zip(found, detections, self.mask_logits(maps, detections)):
-                image.masks = Masks(seen, masks, settings.mask_threshold)
-        if unified:
-            for i, (image, seen) in enumerate(zip(found, detections)):
-                self._decide(maps, i, image, seen, settings.instance_score)
-        return found
-
-    def demand_masks(self, settings: UnifiedSettings) -> None:
-        """AdaptisError if the settings need masks and there is no mask head."""
-        if settings.merge == 'heuristic' and not self.has_masks:
-            raise AdaptisError('The heuristic joins masks, and this network has none: '
-                               'set merge to unified.')
-
-    def _decide(self, maps: Maps, index: int, image: Found, seen: Detections,
-                instance_score: float) -> None:
-        """Add the panoptic logits of an image, with channels for the detections above a score."""
-        count = int((seen.scores > instance_score).sum())   # these come first
-        sure = Detections(*(part[:count] for part in seen))
-        masks = expit(image.masks.logits[:count]) if image.masks else None
-        logits = self.panoptic_logits(maps, index, image.size, sure.boxes, sure.classes,
-                                      sure.scores, masks)
-        image.channels = Channels(sure, finite(logits, 'panoptic logits')[0])
+        return self.to_maps(self.encoder(x))
 
 
 class Encoder(ImageEncoder):

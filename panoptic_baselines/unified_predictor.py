@@ -13,13 +13,13 @@ import numpy as np
 
 from adaptis.types import PanopticResult, Segment, Taxonomy
 from panoptic_baselines.classes import thing_index
+from panoptic_baselines.inference.two_stage import SEMANTIC_STRIDE, to_instances
 from panoptic_baselines.layers.boxes import Size, clip, scale
 from panoptic_baselines.layers.proposals import Detections
 from panoptic_baselines.layers.upsample import upsampled_labels
 from panoptic_baselines.merge import Instances
 from panoptic_baselines.predictor import Predictor
 from panoptic_baselines.settings import BaseSettings
-from panoptic_baselines.two_stage import SEMANTIC_STRIDE, to_instances
 
 
 class Masks(NamedTuple):

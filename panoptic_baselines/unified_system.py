@@ -13,6 +13,7 @@ from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
 from adaptis.types import Taxonomy
 from panoptic_baselines.arguments import demand_choice, demand_number
+from panoptic_baselines.inference.two_stage import BOX_SIZE, MASK_SIZE, SEMANTIC_STRIDE
 from panoptic_baselines.layers.losses import MaskLoss, SemanticLoss
 from panoptic_baselines.layers.lovasz import LovaszHinge, LovaszSoftmax
 from panoptic_baselines.layers.panoptic_matching import (
@@ -25,7 +26,6 @@ from panoptic_baselines.layers.proposals import Detections, Proposals
 from panoptic_baselines.layers.roi_align import pool_rois
 from panoptic_baselines.settings import UnifiedSettings
 from panoptic_baselines.system import as_numpy, diverged, paint_padding
-from panoptic_baselines.two_stage import BOX_SIZE, MASK_SIZE, SEMANTIC_STRIDE
 from panoptic_baselines.two_stage_system import TwoStageSystem, objects_of
 from panoptic_baselines.unified_predictor import UnifiedPredictor
 

@@ -12,6 +12,13 @@ HybridBlock = mx.gluon.HybridBlock
 VARIANTS = ('boxes', 'A', 'B', 'C')
 
 
+class ClassProbabilities(HybridBlock):
+    """Class logits (B, K, h, w) -> probabilities."""
+
+    def hybrid_forward(self, F, logits):
+        return F.softmax(logits, axis=1)
+
+
 class Potential(HybridBlock):
     """Class probabilities and detections of one image -> (1, D + stuff, h, w), without parameters.
 

@@ -1,12 +1,19 @@
 """Sizes and resampling of the images that detectors see."""
 from __future__ import annotations
 
+import math
 from typing import Optional, Tuple
 
 import numpy as np
-from PIL import Image
+
+try:
+    from PIL import Image
+except ImportError:   # where exported networks run, which need no more than NumPy and OpenCV
+    Image = None   # type: ignore[assignment]
 
 Size = Tuple[int, int]
+
+_BITS = 22   # of the weights, behind the point
 
 
 def target_size(size: Size, short_side: Optional[int], max_side: Optional[int] = None) -> Size:
@@ -29,15 +36,58 @@ def target_size(size: Size, short_side: Optional[int], max_side: Optional[int] =
 
 
 def resize_image(image: np.ndarray, size: Size) -> np.ndarray:
-    """uint8 (H, W, 3) -> uint8 of ``size``: bilinear, averaging where the image shrinks."""
+    """uint8 (H, W, 3) -> uint8 of ``size``: bilinear, averaging where the image shrinks.
+
+    By Pillow where it is installed, else the same more slowly.
+    """
+    if Image is None:
+        return resample(image, size)
     return _resize(image, size, Image.BILINEAR)
 
 
 def resize_labels(labels: np.ndarray, size: Size) -> np.ndarray:
-    """Integer (H, W) -> the same type at ``size``: nearest neighbour."""
+    """Integer (H, W) -> the same type at ``size``: nearest neighbour; needs Pillow."""
     if labels.dtype == np.uint8:
         return _resize(labels, size, Image.NEAREST)
     return _resize(labels.astype(np.int32), size, Image.NEAREST).astype(labels.dtype)
+
+
+def resample(image: np.ndarray, size: Size) -> np.ndarray:
+    """What Pillow's bilinear filter makes of uint8 (H, W, C), bit for bit: first along the rows,
+    unless the height loses more than twice as many pixels as the width."""
+    lost = [old - new for old, new in zip(image.shape, size)]
+    for axis in (0, 1) if lost[0] > max(0, 2 * lost[1]) else (1, 0):
+        if lost[axis]:
+            image = _resample_axis(image, size[axis], axis)
+    return image
+
+
+def _resample_axis(image: np.ndarray, target: int, axis: int) -> np.ndarray:
+    source = image.shape[axis]
+    first, weights = _taps(source, target)
+    shape = [1, 1, 1]
+    shape[axis] = target
+    total = np.full((*image.shape[:axis], target, *image.shape[axis + 1:]), 1 << (_BITS - 1),
+                    np.int32)
+    for i, weight in enumerate(weights):
+        tap = image.take(np.minimum(first + i, source - 1), axis).astype(np.int32)
+        tap *= weight.reshape(shape)
+        total += tap
+    return np.clip(total >> _BITS, 0, 255).astype(np.uint8)
+
+
+def _taps(source: int, target: int) -> Tuple[np.ndarray, np.ndarray]:
+    """(target,) the first of the pixels that each new one is made of, and the weights of it and
+    of its successors, int32 (taps, target): a triangle over the new pixel's neighbourhood."""
+    scale = source / target
+    reach = max(scale, 1.0)
+    center = (np.arange(target) + 0.5) * scale
+    first = np.maximum((center - reach + 0.5).astype(np.int64), 0)
+    end = np.minimum((center + reach + 0.5).astype(np.int64), source)
+    taps = first + np.arange(math.ceil(reach) * 2 + 1)[:, None]
+    weights = np.maximum(1 - np.abs((taps - center + 0.5) * (1 / reach)), 0) * (taps < end)
+    weights /= np.add.accumulate(weights)[-1]   # in this order, or the last bit differs
+    return first, (0.5 + weights * (1 << _BITS)).astype(np.int32)
 
 
 def _resize(array: np.ndarray, size: Size, how: int) -> np.ndarray:

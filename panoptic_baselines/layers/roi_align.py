@@ -14,32 +14,40 @@ import numpy as np
 from scipy import sparse
 
 from adaptis.runtime import mx
-
-FINEST, COARSEST = 2, 5
-CANONICAL_LEVEL, CANONICAL_SIZE = 4, 224
-
-
-def roi_levels(boxes: np.ndarray) -> np.ndarray:
-    """Index into p2, ..., p5 for boxes (N, 4): a box of 224 x 224 pixels pools from p4."""
-    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    level = CANONICAL_LEVEL + np.log2(np.sqrt(area) / CANONICAL_SIZE + np.float32(1e-8))
-    return np.clip(np.floor(level), FINEST, COARSEST).astype(np.int64) - FINEST
+from panoptic_baselines.layers.rois import (  # noqa: F401  (roi_levels is part of it)
+    STRIDES,
+    roi_levels,
+    rois_of,
+    without_flat,
+)
 
 
 def pool_rois(features: Sequence[Any], boxes: Sequence[np.ndarray], size: int,
-              strides: Sequence[int] = (4, 8, 16, 32)) -> Any:
+              strides: Sequence[int] = STRIDES) -> Any:
     """Features of boxes, each from the level that suits its size: NDArray (R, C, size, size).
 
     ``features`` are p2, ..., p5 (B, C, h, w), ``boxes`` one float32 (N, 4) in image pixels for
     each image; R counts them all.  Differentiable in the features.
     """
-    image = np.repeat(np.arange(len(boxes)), [len(b) for b in boxes])
-    everything = np.concatenate([np.zeros((0, 4), np.float32), *boxes])
-    rois = np.concatenate([image[:, None].astype(np.float32), everything], axis=1)
-    levels = roi_levels(everything)
+    rois, levels = rois_of(boxes)
     if features[0].context.device_type == 'gpu' and len(rois):
         return _pool_by_operator(features, rois, levels, size, strides)
     return SparsePooling(rois, levels, (size, size), strides)(*features)
+
+
+class RoIAlign(mx.gluon.HybridBlock):
+    """One level's features (B, C, h, w), RoIs (N, 5) in its pixels -> (N, C, size, size).
+
+    RoIs are image, x0, y0, x1, y1.  The graph that exported networks pool with.
+    """
+
+    def __init__(self, size: int):
+        super().__init__()
+        self._size = size
+
+    def hybrid_forward(self, F, features, rois):
+        return F.contrib.ROIAlign(features, rois, pooled_size=(self._size, self._size),
+                                  spatial_scale=1.0, sample_ratio=-1, aligned=True)
 
 
 class SparsePooling(mx.autograd.Function):
@@ -165,8 +173,7 @@ def _pool_by_operator(features: Sequence[Any], rois: np.ndarray, levels: np.ndar
                       strides: Sequence[int]) -> Any:
     """By ``contrib.ROIAlign``, level by level; it must not see a box without width or height."""
     ctx = features[0].context
-    flat = (rois[:, 3:] <= rois[:, 1:3]).any(axis=1)
-    rois = np.where(flat[:, None], np.float32([0, 0, 0, 1, 1]), rois)
+    rois, flat = without_flat(rois)
     parts: List[Any] = []
     for level, (feature, stride) in enumerate(zip(features, strides)):
         chosen = rois[levels == level]

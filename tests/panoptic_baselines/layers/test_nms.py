@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from adaptis.runtime import mx
 from panoptic_baselines.layers.boxes import pairwise_iou
 from panoptic_baselines.layers.nms import nms
 
@@ -63,3 +64,18 @@ def test_empty_boxes_stay_and_none_give_none():
     assert nms(empty, np.array([-1, -2], np.float32), 0.5).tolist() == [0, 1]
     assert nms(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), 0.5).tolist() == []
     assert nms(empty[:0], np.zeros(0, np.float32), 0.5, limit=3).tolist() == []
+
+
+@pytest.mark.parametrize('count, kinds', [(300, 1), (900, 40), (1500, 8)])
+def test_it_is_that_of_mxnet_bit_for_bit(count, kinds):
+    boxes, scores, _ = random_boxes(count, count)
+    classes = np.random.default_rng(0).integers(0, kinds, count)
+    order = np.argsort(-scores, kind='stable')
+    data = np.concatenate([order[:, None], -np.arange(count)[:, None], boxes[order],
+                           classes[order, None]], axis=1).astype(np.float32)
+    for threshold in (0.3, 0.6):
+        found = mx.nd.contrib.box_nms(mx.nd.array(data), overlap_thresh=threshold,
+                                      valid_thresh=-3e38, coord_start=2, score_index=1, id_index=6)
+        expected = found[:, 0].asnumpy()
+        np.testing.assert_array_equal(nms(boxes, scores, threshold, classes),
+                                      expected[expected >= 0])

@@ -1,9 +1,16 @@
 from __future__ import annotations
 
 import numpy as np
+import PIL
 import pytest
 
-from panoptic_baselines.layers.resize import resize_image, resize_labels, target_size
+from panoptic_baselines.layers import resize
+from panoptic_baselines.layers.resize import (
+    resample,
+    resize_image,
+    resize_labels,
+    target_size,
+)
 
 
 def test_sizes_are_the_official_ones(kit):
@@ -38,3 +45,17 @@ def test_sizes_by_hand(size, short, longest, expected):
 def test_labels_keep_numbers_that_bytes_do_not_hold():
     labels = np.array([[-1, 70000]], np.int32)
     np.testing.assert_array_equal(resize_labels(labels, (2, 2)), [[-1, 70000]] * 2)
+
+
+@pytest.mark.parametrize('size, target', [
+    ((37, 53), (80, 115)), ((90, 61), (31, 21)), ((40, 60), (40, 33)), ((3, 200), (1, 67)),
+    ((25, 25), (25, 25)), ((1, 1), (7, 5)), ((64, 96), (43, 130)),
+    pytest.param((200, 40), (70, 14), marks=pytest.mark.skipif(
+        int(PIL.__version__.split('.')[0]) < 13, reason='earlier ones always begin with the rows'))])
+def test_without_pillow_images_are_the_same_bit_for_bit(monkeypatch, size, target):
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
+    image[:size[0] // 2, :size[1] // 2] = 255   # whose sums round up to more than there is
+    expected = resize_image(image, target)
+    np.testing.assert_array_equal(resample(image, target), expected)
+    monkeypatch.setattr(resize, 'Image', None)
+    np.testing.assert_array_equal(resize_image(image, target), expected)

@@ -1,0 +1,68 @@
+"""Panoptic FPN between its graphs, with either of its branches alone or with both."""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, List, NamedTuple, Optional, Sequence
+
+import numpy as np
+
+from panoptic_baselines.inference.two_stage import (
+    NUM_LEVELS,
+    SEMANTIC_STRIDE,
+    TwoStage,
+    keep_sure,
+    to_instances,
+)
+from panoptic_baselines.layers.boxes import Size
+from panoptic_baselines.layers.upsample import labels_of_batch
+from panoptic_baselines.merge import Instances
+from panoptic_baselines.predictor import Segmentation, finite
+from panoptic_baselines.settings import PRESETS, Settings
+
+
+class Maps(NamedTuple):
+    """Outputs of the dense part for a batch; what the network lacks is empty or None.
+
+    ``features`` p2, ..., p6, what the RoI heads pool from; ``rpn_logits`` (B, A, h, w) and
+    ``rpn_deltas`` (B, 4 * A, h, w) per level; ``semantic`` logits (B, num_semantic, H/4, W/4).
+    """
+
+    features: List[Any]
+    rpn_logits: List[Any]
+    rpn_deltas: List[Any]
+    semantic: Optional[Any]
+
+
+class PanopticFPNInference(TwoStage):
+    """What ``PanopticFPN`` does with the outputs of its stages; the first one is 'encoder'."""
+
+    presets, divisor = PRESETS, 32
+    attributes = ('num_things', 'num_stuff', 'has_instances', 'has_semantic', 'merge_things',
+                  'mean', 'divisor', 'anchor_sizes')
+
+    if TYPE_CHECKING:
+        has_instances: bool
+        has_semantic: bool
+
+        def read(self, x: Any) -> Maps: ...
+
+    def to_maps(self, outputs: Sequence[Any]) -> Maps:
+        """The outputs of the encoder by name."""
+        outputs = list(outputs)
+        semantic = outputs.pop() if self.has_semantic else None
+        return Maps(outputs[:NUM_LEVELS], outputs[NUM_LEVELS:2 * NUM_LEVELS],
+                    outputs[2 * NUM_LEVELS:], semantic)
+
+    def segment(self, x: Any, sizes: Sequence[Size], output_sizes: Sequence[Size],
+                settings: Settings, min_score: Optional[float] = 0.0) -> List[Segmentation]:
+        """See ``panoptic_baselines.predictor.Network``."""
+        maps = self.read(x)
+        instances: List[Optional[Instances]] = [None] * len(sizes)
+        if self.has_instances and min_score is not None:
+            found = [keep_sure(d, min_score) for d in self.detect(maps, sizes, settings)]
+            instances = [to_instances(*parts, settings.mask_threshold) for parts in zip(
+                found, self.mask_logits(maps, found), sizes, output_sizes)]
+        labels: List[Optional[np.ndarray]] = [None] * len(sizes)
+        if self.has_semantic:
+            logits = finite(maps.semantic, 'class logits')
+            labels = labels_of_batch(logits, SEMANTIC_STRIDE, sizes, output_sizes)
+        return [Segmentation(*parts) for parts in zip(instances, labels)]
