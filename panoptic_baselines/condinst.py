@@ -18,32 +18,26 @@ changes.  Images here are RGB, and the network turns them round itself.
 """
 from __future__ import annotations
 
-from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Union
-
-import numpy as np
-from scipy.special import expit
+from typing import Any, Mapping, Optional, Sequence, Union
 
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
 from panoptic_baselines.arguments import demand_choice, demand_counts, demand_numbers
-from panoptic_baselines.inference.two_stage import SEMANTIC_STRIDE
+from panoptic_baselines.inference.condinst import (  # noqa: F401  (to_instances is part of it)
+    CondInstInference,
+    Maps,
+    to_instances,
+)
 from panoptic_baselines.initializers import choose_initializers
 from panoptic_baselines.layers.backbones import make_backbone
 from panoptic_baselines.layers.bifpn import BiFPN
-from panoptic_baselines.layers.boxes import Size, clip, nonempty, scale
 from panoptic_baselines.layers.dynamic_mask import DynamicMaskHead
-from panoptic_baselines.layers.fcos import Candidates, find_candidates, select
 from panoptic_baselines.layers.fcos_head import FCOSHead
 from panoptic_baselines.layers.fpn import FPN
-from panoptic_baselines.layers.full_masks import full_masks
 from panoptic_baselines.layers.image_encoder import ImageEncoder
 from panoptic_baselines.layers.mask_branch import MaskBranch, ThingsHead
-from panoptic_baselines.layers.mask_nms import mask_nms
 from panoptic_baselines.layers.semantic import PlainSemanticHead, SemanticHead
-from panoptic_baselines.layers.upsample import labels_of_batch
-from panoptic_baselines.merge import Instances
-from panoptic_baselines.predictor import Segmentation, finite
-from panoptic_baselines.settings import CONDINST_PRESETS, CondInstSettings
+from panoptic_baselines.staged import StagedNetwork
 
 HybridBlock = mx.gluon.HybridBlock
 
@@ -51,26 +45,7 @@ STRIDES = (8, 16, 32, 64, 128)
 SIZES = (64, 128, 256, 512, 1024)
 
 
-class Maps(NamedTuple):
-    """Outputs of the dense part for a batch.
-
-    Per level: ``logits`` of classes (B, num_things, h, w), ``distances`` in strides (B, 4, h, w),
-    ``centerness`` logits (B, 1, h, w), ``params`` of the mask head (B, num_params, h, w).  At
-    stride 8: ``mask_features`` (B, C, H/8, W/8), of which only the size counts if the network has
-    no mask branch; ``things``, auxiliary logits (B, num_things, H/8, W/8), while it is trained
-    with them, else None.  ``semantic`` logits (B, 1 + num_stuff, H/4, W/4) or None.
-    """
-
-    logits: List[Any]
-    distances: List[Any]
-    centerness: List[Any]
-    params: List[Any]
-    mask_features: Any
-    things: Optional[Any]
-    semantic: Optional[Any]
-
-
-class CondInst(HybridBlock):
+class CondInst(CondInstInference, StagedNetwork):
     """The network.
 
     Parameters
@@ -103,9 +78,6 @@ class CondInst(HybridBlock):
     Images are (B, 3, H, W), RGB, 0..255, H and W multiples of 32; padding has the colour ``mean``.
     Raises AdaptisError for an argument that makes no sense.
     """
-
-    presets, divisor = CONDINST_PRESETS, 32
-    has_instances = merge_things = True
 
     def __init__(self, *, backbone: str = 'resnet50', num_things: int = 80, num_stuff: int = 53,
                  semantic: bool = False, things: bool = False, levels: int = 5,
@@ -175,77 +147,11 @@ class CondInst(HybridBlock):
 
     def forward(self, x: Any) -> Maps:
         """Everything dense of images (B, 3, H, W)."""
-        p3, mask_features, *outputs = self.encoder(x)
-        things = None
+        outputs = self.encoder(x)
+        maps = self.to_maps(outputs)
         if self.things_head is not None and mx.autograd.is_training():
-            things = self.things_head(p3)
-        semantic = outputs.pop() if self.has_semantic else None
-        count = len(self.strides)
-        return Maps(*(outputs[i * count:(i + 1) * count] for i in range(4)), mask_features,
-                    things, semantic)
-
-    def detect(self, maps: Maps, settings: CondInstSettings) -> List[Candidates]:
-        """Detections of every image, in pixels of the network's input; no masks yet."""
-        logits = [finite(level, 'class logits') for level in maps.logits]
-        distances = [finite(level, 'boxes') * np.float32(stride)
-                     for level, stride in zip(maps.distances, self.strides)]
-        centerness = [finite(level, 'centerness logits') for level in maps.centerness]
-        candidates = [find_candidates(
-            *([level[i] for level in part] for part in (logits, distances, centerness)),
-            self.strides, threshold=settings.score_threshold,
-            per_level=settings.candidates_per_level) for i in range(len(logits[0]))]
-        if settings.nms == 'mask':
-            return [self._select_by_masks(maps, i, found, settings)
-                    for i, found in enumerate(candidates)]
-        return [select(found, settings.nms_threshold, settings.detections_per_image)
-                for found in candidates]
-
-    def _select_by_masks(self, maps: Maps, image: int, found: Candidates,
-                         settings: CondInstSettings) -> Candidates:
-        """The same, but masks suppress each other, at ``mask_stride``, and not boxes."""
-        def masks(rows: np.ndarray) -> np.ndarray:
-            return (expit(self.mask_logits(maps, image, found.take(rows)))
-                    > settings.mask_threshold)
-        return found.take(mask_nms(masks, found.scores, settings.nms_threshold, found.classes,
-                                   settings.detections_per_image))
-
-    def mask_logits(self, maps: Maps, image: int, found: Candidates) -> np.ndarray:
-        """float32 (N, h, w) at ``mask_stride`` for N detections of one image of the batch."""
-        features = maps.mask_features[image:image + 1]
-        if not len(found.scores):   # MXNet knows no empty batch
-            factor = self.strides[0] // self.mask_stride
-            return np.zeros((0, *(factor * side for side in features.shape[2:])), np.float32)
-        arrays = (self.params_at(maps, image, found), found.locations,
-                  np.float32(self.sizes)[found.levels][:, None])
-        logits = self.mask_head(features, *(mx.nd.array(a, ctx=features.context) for a in arrays))
-        return finite(logits, 'mask logits')
-
-    def params_at(self, maps: Maps, image: int, found: Candidates) -> np.ndarray:
-        """float32 (N, num_params): what the mask head needs for N detections of an image."""
-        params = np.empty((len(found.scores), self.mask_head.num_params), np.float32)
-        for level in np.unique(found.levels):
-            rows = found.levels == level
-            flat = maps.params[level][image].asnumpy().reshape(params.shape[1], -1)
-            params[rows] = flat[:, found.cells[rows]].T
-        return params
-
-    def segment(self, x: Any, sizes: Sequence[Size], output_sizes: Sequence[Size],
-                settings: CondInstSettings, min_score: Optional[float] = 0.0
-                ) -> List[Segmentation]:
-        """Everything in a batch of images; see ``predictor.Network``."""
-        maps = self(x)
-        instances: List[Optional[Instances]] = [None] * len(sizes)
-        if min_score is not None:
-            for i, found in enumerate(self.detect(maps, settings)):
-                found = found.take(found.scores >= min_score)
-                instances[i] = to_instances(
-                    found, self.mask_logits(maps, i, found), self.mask_stride, sizes[i],
-                    output_sizes[i], settings.mask_threshold)
-        labels: List[Optional[np.ndarray]] = [None] * len(sizes)
-        if self.has_semantic:
-            logits = finite(maps.semantic, 'semantic logits')
-            labels = labels_of_batch(logits, SEMANTIC_STRIDE, sizes, output_sizes)
-        return [Segmentation(*parts) for parts in zip(instances, labels)]
+            maps = maps._replace(things=self.things_head(outputs[0]))
+        return maps
 
 
 class Encoder(ImageEncoder):
@@ -288,12 +194,3 @@ def _semantic_head(in_channels: int, num_classes: int, channels: int, join: str)
     if join == 'plain':
         return PlainSemanticHead(in_channels, num_classes)
     return SemanticHead(in_channels, num_classes, channels, join)
-
-
-def to_instances(found: Candidates, mask_logits: np.ndarray, stride: int, size: Size,
-                 output_size: Size, threshold: float) -> Instances:
-    """Detections in an image of ``size`` as instances of the image at ``output_size``."""
-    boxes = clip(scale(found.boxes, size, output_size), output_size)
-    left = nonempty(boxes)
-    masks = full_masks(expit(mask_logits[left]), stride, size, output_size, threshold)
-    return Instances(boxes[left], found.scores[left], found.classes[left], masks)

@@ -15,66 +15,38 @@ them round itself: ``stem.conv1`` has the official order of channels, BGR.
 """
 from __future__ import annotations
 
-from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Union
-
-import cv2
-import numpy as np
+from typing import Any, Mapping, Optional, Sequence, Union
 
 from adaptis.runtime import mx
 from panoptic_baselines.arguments import demand_choice, demand_counts, demand_numbers
+from panoptic_baselines.inference.dense_detections import (  # noqa: F401  (all are part of it)
+    STRIDES,
+    Dense,
+    DenseDetectionsInference,
+    Maps,
+    select,
+    to_maps,
+)
 from panoptic_baselines.initializers import choose_initializers
-from panoptic_baselines.layers.boxes import Size, clip, scale
-from panoptic_baselines.layers.dense_boxes import GRID_STRIDE, MaskBuilder, dense_boxes
+from panoptic_baselines.layers.dense_boxes import MaskBuilder, dense_boxes
 from panoptic_baselines.layers.dense_head import DenseHead, grid_like
-from panoptic_baselines.layers.fcos import Candidates, best_scores, find_candidates
 from panoptic_baselines.layers.fpn import FPN
+from panoptic_baselines.layers.grid_masks import (  # noqa: F401
+    GRID_STRIDE,
+    full_map,
+    full_masks,
+)
 from panoptic_baselines.layers.image_encoder import ImageEncoder
 from panoptic_baselines.layers.interpolate import resize_like
-from panoptic_baselines.layers.nms import nms
 from panoptic_baselines.layers.resnet import ResNet, get_recipe
-from panoptic_baselines.layers.upsample import labels_of_batch
-from panoptic_baselines.merge import Instances
-from panoptic_baselines.predictor import Segmentation, finite
-from panoptic_baselines.settings import DENSE_PRESETS, DenseSettings
+from panoptic_baselines.staged import StagedNetwork
 
-nn = mx.gluon.nn
 HybridBlock = mx.gluon.HybridBlock
 
-STRIDES = 8, 16, 32, 64, 128
 MEAN = 122.7717, 115.9465, 102.9801
-MASK_VALUES = 2 ** 20
-"""Masks are made of so many values of the grid at a time: they bound the memory."""
 
 
-class Maps(NamedTuple):
-    """What the network learns to predict, for a batch.
-
-    ``logits`` (B, num_things, h, w), ``offsets`` (B, 4, h, w) to the left, upper, right and lower
-    side in pixels, ``centerness`` logits (B, 1, h, w), each for p3, ..., p7; ``semantic`` logits
-    (B, num_stuff + num_things, H/8, W/8), or half that stride; ``levelness`` logits
-    (B, 6, H/4, W/4), the background first, None without.
-    """
-
-    logits: List[Any]
-    offsets: List[Any]
-    centerness: List[Any]
-    semantic: Any
-    levelness: Optional[Any]
-
-
-class Dense(NamedTuple):
-    """Everything that the graph makes of a batch.
-
-    ``maps`` ; ``boxes`` (B, 4, H/4, W/4) of every pixel, ``things`` (B, num_things, H/4, W/4),
-    the probabilities of their classes.
-    """
-
-    maps: Maps
-    boxes: Any
-    things: Any
-
-
-class DenseDetections(HybridBlock):
+class DenseDetections(DenseDetectionsInference, StagedNetwork):
     """The network.  ``net(x)`` gives a flat list, ``net.read(x)`` the same as ``Dense``.
 
     Parameters
@@ -92,10 +64,6 @@ class DenseDetections(HybridBlock):
     Images are (B, 3, H, W), RGB, 0..255, of any size.  Raises AdaptisError for an argument that
     makes no sense.
     """
-
-    presets, divisor = DENSE_PRESETS, 1
-    has_instances = has_semantic = True
-    merge_things = False
 
     def __init__(self, *, backbone: str = 'resnet50', num_things: int = 8, num_stuff: int = 11,
                  towers: int = 2, levelness: bool = True, fpn_channels: int = 256,
@@ -134,11 +102,6 @@ class DenseDetections(HybridBlock):
         """What training needs of images (B, 3, H, W)."""
         return to_maps(self.encoder(x))
 
-    def read(self, x: Any) -> Dense:
-        """Everything dense of images (B, 3, H, W)."""
-        *outputs, boxes, things = self(x)
-        return Dense(to_maps(outputs), boxes, things)
-
     def hybrid_forward(self, F, x):
         outputs = self.encoder(x)
         maps = to_maps(outputs)
@@ -154,61 +117,6 @@ class DenseDetections(HybridBlock):
         things = F.slice_axis(F.softmax(semantic, axis=1), axis=1, begin=self.num_stuff, end=None)
         return [*outputs, dense_boxes(F, maps.offsets, levels), things]
 
-    def detect(self, maps: Maps, sizes: Sequence[Size], settings: DenseSettings
-               ) -> List[Candidates]:
-        """Detections of every image by descending score, in pixels of the network's input.
-
-        ``sizes`` (H, W) without padding, at whose last pixels boxes end.  No masks yet.
-        """
-        levels = [[finite(level, what) for level in part] for part, what in zip(
-            maps[:3], ('class logits', 'boxes', 'centerness logits'))]
-        if maps.levelness is not None:
-            finite(maps.levelness, 'levelness logits')
-        return [self._detect([[level[i] for level in part] for part in levels], size, settings)
-                for i, size in enumerate(sizes)]
-
-    def _detect(self, levels: Sequence[Sequence[np.ndarray]], size: Size,
-                settings: DenseSettings) -> Candidates:
-        found = find_candidates(
-            *levels, STRIDES, threshold=settings.score_threshold,
-            per_level=settings.candidates_per_level, weigh_first=False, root=False)
-        found = found._replace(boxes=clip(found.boxes, (size[0] - 1, size[1] - 1)))
-        return select(found, settings)
-
-    def mask_probabilities(self, dense: Dense, image: int, found: Candidates,
-                           kind: str = 'giou') -> np.ndarray:
-        """float32 (N, h, w) on the levelness grid, for N detections of one image of the batch.
-
-        ``kind`` of the location probability: see ``location_probability``.
-        """
-        boxes, things = dense.boxes[image], dense.things[image]
-        probabilities = np.empty((len(found.scores), *boxes.shape[1:]), np.float32)
-        step = max(1, MASK_VALUES // boxes[0].size)
-        builder = {'giou': self.giou_masks, 'iou': self.iou_masks}[kind]
-        for begin in range(0, len(found.scores), step):
-            part = found.take(slice(begin, begin + step))
-            queries, classes = (mx.nd.array(a, ctx=boxes.context)
-                                for a in (part.boxes, part.classes))
-            probabilities[begin:begin + step] = builder(boxes, things, queries, classes).asnumpy()
-        return probabilities
-
-    def segment(self, x: Any, sizes: Sequence[Size], output_sizes: Sequence[Size],
-                settings: DenseSettings, min_score: Optional[float] = 0.0) -> List[Segmentation]:
-        """Everything in a batch of images; see ``predictor.Network``."""
-        dense = self.read(x)
-        instances: List[Optional[Instances]] = [None] * len(sizes)
-        semantic = finite(dense.maps.semantic, 'semantic logits')
-        if min_score is not None:
-            for i, found in enumerate(self.detect(dense.maps, sizes, settings)):
-                found = found.take(found.scores >= min_score)
-                masks = full_masks(
-                    self.mask_probabilities(dense, i, found, settings.location), sizes[i],
-                    output_sizes[i], settings.mask_threshold)
-                instances[i] = Instances(scale(found.boxes, sizes[i], output_sizes[i]),
-                                         found.scores, found.classes, masks)
-        labels = labels_of_batch(semantic, self.semantic_stride, sizes, output_sizes)
-        return [Segmentation(*parts) for parts in zip(instances, labels)]
-
 
 class Encoder(ImageEncoder):
     """What has parameters as one graph: images -> flat list in the order of ``Maps``."""
@@ -223,55 +131,3 @@ class Encoder(ImageEncoder):
 
     def hybrid_forward(self, F, x):
         return self.head(*self.fpn(*self.backbone(self.normalize(F, x))[1:]))
-
-
-def to_maps(outputs: Sequence[Any]) -> Maps:
-    """The outputs of ``Encoder`` by name."""
-    count = len(STRIDES)
-    *_, semantic, levelness = [*outputs, None][:3 * count + 2]
-    return Maps(*(list(outputs[i * count:(i + 1) * count]) for i in range(3)), semantic, levelness)
-
-
-def select(candidates: Candidates, settings: DenseSettings) -> Candidates:
-    """Candidates by descending score after suppression in every class, then among all.
-
-    Kept is what scores no less than the last one that may be kept.
-    """
-    limit, order = settings.detections_per_image, np.argsort(-candidates.scores, kind='stable')
-    # What remains among the best is no matter of the others: so look at a few first.
-    count = 4 * limit
-    while True:
-        found = _suppress(candidates.take(order[:count]), settings)
-        if count >= len(order) or (len(found.scores) >= limit and found.scores[limit - 1]
-                                   > candidates.scores[order[count]]):
-            return found.take(best_scores(found.scores, np.arange(len(found.scores)), limit))
-        count *= 2
-
-
-def _suppress(candidates: Candidates, settings: DenseSettings) -> Candidates:
-    found = candidates.take(nms(candidates.boxes, candidates.scores, settings.nms_threshold,
-                                candidates.classes))
-    return found.take(nms(found.boxes, found.scores, settings.agnostic_nms_threshold))
-
-
-def full_masks(probabilities: np.ndarray, size: Size, output_size: Size,
-               threshold: float) -> np.ndarray:
-    """bool (N, H, W) of ``output_size``: (N, h, w) on the grid, at least ``threshold``.
-
-    Upsampled by 4, cut to ``size``, resized to ``output_size``, bilinearly.  OpenCV does one
-    mask after the other, ten times as fast as MXNet does them at once.
-    """
-    masks = np.empty((len(probabilities), *output_size), bool)
-    for probability, mask in zip(probabilities, masks):
-        np.greater_equal(full_map(probability, size, output_size), threshold, out=mask)
-    return masks
-
-
-def full_map(probability: np.ndarray, size: Size, output_size: Size) -> np.ndarray:
-    """float32 (H, W) of ``output_size`` for one map (h, w) on the grid; see ``full_masks``."""
-    height, width = probability.shape
-    full = cv2.resize(probability, (GRID_STRIDE * width, GRID_STRIDE * height),
-                      interpolation=cv2.INTER_LINEAR)[:size[0], :size[1]]
-    if size == output_size:
-        return full
-    return cv2.resize(full, output_size[::-1], interpolation=cv2.INTER_LINEAR)

@@ -1,7 +1,7 @@
 """Networks that were exported, and what segments images with them.
 
-A network is a runner of its stages (``adaptis.deploy.backends``) and its ``attributes``, the numbers
-that an export keeps beside the graphs.
+A network is a runner of its stages (``adaptis.deploy.backends``) and its ``attributes``, the
+numbers that an export keeps beside the graphs.
 """
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import numpy as np
 
 from adaptis.errors import AdaptisError
 from adaptis.types import Taxonomy
+from panoptic_baselines.inference.condinst import CondInstInference
+from panoptic_baselines.inference.dense_detections import DenseDetectionsInference
 from panoptic_baselines.inference.panoptic_fpn import PanopticFPNInference
 from panoptic_baselines.inference.unified import UnifiedInference
 from panoptic_baselines.predictor import Predictor
@@ -66,6 +68,14 @@ class ExportedPanopticFPN(PanopticFPNInference, Exported):
     """A ``PanopticFPN`` that was exported."""
 
 
+class ExportedCondInst(CondInstInference, Exported):
+    """A ``CondInst`` that was exported."""
+
+
+class ExportedDenseDetections(DenseDetectionsInference, Exported):
+    """A ``DenseDetections`` that was exported."""
+
+
 class ExportedUnified(UnifiedInference, Exported):
     """A ``Unified`` that was exported."""
 
@@ -84,4 +94,7 @@ def _predictor(network: type, predictor: type, runner: Any, attributes: Mapping[
 
 panoptic_fpn = partial(_predictor, ExportedPanopticFPN, Predictor)
 """(runner, attributes, settings, taxonomy) -> what segments images with an exported network."""
+
+condinst = partial(_predictor, ExportedCondInst, Predictor)
+dense_detections = partial(_predictor, ExportedDenseDetections, Predictor)
 unified = partial(_predictor, ExportedUnified, UnifiedPredictor)

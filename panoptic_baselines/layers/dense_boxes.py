@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
+from panoptic_baselines.layers.grid_masks import GRID_STRIDE
 from panoptic_baselines.layers.interpolate import resize_like
 
 HybridBlock = mx.gluon.HybridBlock
 
-GRID_STRIDE = 4
 LOCATIONS = ('giou', 'iou')
 
 

@@ -5,8 +5,7 @@ import math
 
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
-from panoptic_baselines.layers.fcos import Tower
-from panoptic_baselines.layers.fcos_head import RARE, Scale
+from panoptic_baselines.layers.fcos_head import RARE, Scale, Tower
 from panoptic_baselines.layers.interpolate import PyramidConv, resize_like
 
 nn = mx.gluon.nn

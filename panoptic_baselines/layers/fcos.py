@@ -5,18 +5,14 @@ to the left, upper, right and lower side of the box.
 """
 from __future__ import annotations
 
-from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
-from scipy.special import expit
 
-from adaptis.runtime import mx
+from adaptis.arrays import expit
 from panoptic_baselines.layers.fcos_targets import locations
 from panoptic_baselines.layers.nms import nms
-from panoptic_baselines.layers.norm import make_norm
 from panoptic_baselines.layers.proposals import top
-
-nn = mx.gluon.nn
 
 
 class Candidates(NamedTuple):
@@ -37,33 +33,6 @@ class Candidates(NamedTuple):
     def take(self, rows: np.ndarray) -> Candidates:
         """Those of some rows, or of a mask over the rows."""
         return Candidates(*(part[rows] for part in self))
-
-
-class Tower(nn.HybridSequential):
-    """``depth`` times 3x3 convolution with bias, normalisation, ReLU; (B, C, h, w).
-
-    Members 0, 3, 6, ... are convolutions and 1, 4, 7, ... norms, as in the official towers.
-
-    Parameters
-    ----------
-    channels, in_channels : of the convolutions, and of what the first one sees
-    depth : 0 = nothing at all
-    num_groups : of the group normalisation
-    norm_layer, norm_kwargs : another normalisation, see ``layers.norm.make_norm``
-    """
-
-    def __init__(self, channels: int, in_channels: int, depth: int = 4, num_groups: int = 32,
-                 norm_layer: Union[str, type] = 'GroupNorm',
-                 norm_kwargs: Optional[Mapping[str, Any]] = None):
-        super().__init__()
-        if norm_layer == 'GroupNorm':
-            norm_kwargs = {'num_groups': num_groups, **(norm_kwargs or {})}
-        with self.name_scope():
-            for _ in range(depth):
-                self.add(nn.Conv2D(channels, 3, padding=1, in_channels=in_channels),
-                         make_norm(norm_layer, channels, norm_kwargs),
-                         nn.Activation('relu'))
-                in_channels = channels
 
 
 def decode(offsets: np.ndarray, points: np.ndarray) -> np.ndarray:

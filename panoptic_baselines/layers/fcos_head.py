@@ -5,7 +5,6 @@ import math
 from typing import Any, Mapping, Optional, Union
 
 from adaptis.runtime import mx
-from panoptic_baselines.layers.fcos import Tower
 from panoptic_baselines.layers.norm import make_norm
 
 nn = mx.gluon.nn
@@ -64,6 +63,33 @@ class FCOSHead(HybridBlock):
                     self.ctrness(boxes), self.controller(boxes))):
                 found.append(y)
         return sum(outputs, [])
+
+
+class Tower(nn.HybridSequential):
+    """``depth`` times 3x3 convolution with bias, normalisation, ReLU; (B, C, h, w).
+
+    Members 0, 3, 6, ... are convolutions and 1, 4, 7, ... norms, as in the official towers.
+
+    Parameters
+    ----------
+    channels, in_channels : of the convolutions, and of what the first one sees
+    depth : 0 = nothing at all
+    num_groups : of the group normalisation
+    norm_layer, norm_kwargs : another normalisation, see ``layers.norm.make_norm``
+    """
+
+    def __init__(self, channels: int, in_channels: int, depth: int = 4, num_groups: int = 32,
+                 norm_layer: Union[str, type] = 'GroupNorm',
+                 norm_kwargs: Optional[Mapping[str, Any]] = None):
+        super().__init__()
+        if norm_layer == 'GroupNorm':
+            norm_kwargs = {'num_groups': num_groups, **(norm_kwargs or {})}
+        with self.name_scope():
+            for _ in range(depth):
+                self.add(nn.Conv2D(channels, 3, padding=1, in_channels=in_channels),
+                         make_norm(norm_layer, channels, norm_kwargs),
+                         nn.Activation('relu'))
+                in_channels = channels
 
 
 class LevelTower(nn.HybridSequential):

@@ -159,7 +159,8 @@ def test_masks_do_not_depend_on_how_many_are_made_at_once(predictor, monkeypatch
     dense = net.read(pad_batch([picture(40, 60)], net.mean, divisor=1))
     found, = net.detect(dense.maps, [(40, 60)], SETTINGS)
     together = net.mask_probabilities(dense, 0, found)
-    monkeypatch.setattr('panoptic_baselines.dense_detections.MASK_VALUES', 2 * together[0].size)
+    monkeypatch.setattr('panoptic_baselines.inference.dense_detections.MASK_VALUES',
+                        2 * together[0].size)
     np.testing.assert_allclose(net.mask_probabilities(dense, 0, found), together, atol=1e-6)
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
-from panoptic_baselines.layers.fcos import Tower, decode, find_candidates
+from panoptic_baselines.layers.fcos import decode, find_candidates
+from panoptic_baselines.layers.fcos_head import Tower
 from panoptic_baselines.layers.fpn import FPN
 
 

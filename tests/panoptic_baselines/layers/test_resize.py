@@ -51,7 +51,7 @@ def test_labels_keep_numbers_that_bytes_do_not_hold():
     ((37, 53), (80, 115)), ((90, 61), (31, 21)), ((40, 60), (40, 33)), ((3, 200), (1, 67)),
     ((25, 25), (25, 25)), ((1, 1), (7, 5)), ((64, 96), (43, 130)),
     pytest.param((200, 40), (70, 14), marks=pytest.mark.skipif(
-        int(PIL.__version__.split('.')[0]) < 13, reason='earlier ones always begin with the rows'))])
+        int(PIL.__version__.split('.')[0]) < 13, reason='Pillow always began with the rows'))])
 def test_without_pillow_images_are_the_same_bit_for_bit(monkeypatch, size, target):
     image = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
     image[:size[0] // 2, :size[1] // 2] = 255   # whose sums round up to more than there is
