@@ -232,8 +232,8 @@ def _no_driver() -> str:
 def _no_code(index: int, name: str, capability: Tuple[int, int]) -> str:
     codes = ', '.join(map(_dotted, CUDA_CODE))
     return (f'GPU {index} ({name}, compute capability {_dotted(capability)}) cannot run '
-            f'mxnet-cu112 1.9.1, which holds code for {codes} only (Maxwell to Ada): use the CPU '
-            f'or another GPU.')
+            f'mxnet-cu112 1.9.1, which holds code for {codes} only (Maxwell to Ada): use the CPU, '
+            f'another GPU, or ONNX Runtime (`adaptis export`, then --backend onnxruntime).')
 
 
 def _only_headless(installed_now: List[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import tempfile
 import warnings
 from pathlib import Path
@@ -49,6 +50,40 @@ def atomic_write(path: PathLike) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+@contextlib.contextmanager
+def atomic_folder(path: PathLike, replaceable: Callable[[Path], bool]) -> Iterator[Path]:
+    """Yield a temporary folder beside ``path`` that takes its place if the block succeeds.
+
+    If the block raises, ``path`` is left as it was.  Whatever is at ``path`` already must be an
+    empty folder, or one that is ``replaceable``, which is removed.
+
+    Raises
+    ------
+    AdaptisError
+        If it is not, or the folder cannot be written.
+    """
+    path = Path(path)
+    if path.exists() and not (path.is_dir() and (replaceable(path) or not any(path.iterdir()))):
+        raise AdaptisError(f'{path} is there already and would be overwritten: name another '
+                           'folder.')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        place = Path(tempfile.mkdtemp(dir=path.parent, prefix=f'.{path.name}'))
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    try:
+        new, old = place / 'new', place / 'old'
+        new.mkdir()
+        yield new
+        if path.exists():
+            path.rename(old)
+        new.rename(path)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def write_image(path: PathLike, image: np.ndarray) -> None:

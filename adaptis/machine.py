@@ -27,7 +27,8 @@ BUILDS = ('mxnet',) + tuple(f'mxnet-cu{version}' for version in _CUDA_BUILDS)
 PACKAGES = BUILDS + (
     'numpy', 'gluoncv', 'opencv-python-headless', 'opencv-python', 'opencv-contrib-python',
     'opencv-contrib-python-headless', 'albumentations', 'scipy', 'pycocotools', 'PyYAML', 'tqdm',
-    'tensorboardX', 'protobuf', 'setuptools', 'torch', 'panopticapi')
+    'tensorboardX', 'protobuf', 'setuptools', 'torch', 'panopticapi', 'onnx', 'onnxruntime',
+    'onnxruntime-gpu')
 CPU_FEATURES = ('sse4_1', 'avx', 'avx2', 'fma', 'avx512f', 'avx512_vnni')
 
 # Shared libraries that MXNet's wheel expects of the system -> where wheels that come with it
@@ -37,6 +38,7 @@ LENDABLE = {'libgomp.so.1': 'libgomp-*.so*', 'libquadmath.so.0': 'libquadmath-*.
 # Where compute capability is one of these or, within the same major version, above it, the
 # machine code inside mxnet-cu112 1.9.1 runs; the library holds no PTX for anything else.
 CUDA_CODE: Tuple[Capability, ...] = ((5, 0), (6, 0), (7, 0), (8, 0), (8, 6))
+NEWEST_GPU: Capability = (8, 9)   # Ada
 CUDA_DRIVER_NEEDED = 11000   # as cuDriverGetVersion tells it: 1000 * major + 10 * minor
 
 # Of glibc's <malloc.h>: parameters of mallopt, and the values that `keep_freed_memory` gives them.

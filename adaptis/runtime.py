@@ -57,7 +57,7 @@ def context(name: str = 'auto') -> List[Any]:
         return [mx.cpu()]
     if not usable or set(wanted) - set(usable):
         raise AdaptisError(f'The device "{name}" was asked for, but {_why_no_gpu(has_cuda, cuda)}: '
-                           f'use cpu, or see `adaptis doctor`.')
+                           f'use cpu, {_other_way(has_cuda, cuda)}or see `adaptis doctor`.')
     return [mx.gpu(i) for i in wanted or usable]
 
 
@@ -152,4 +152,17 @@ def _why_no_gpu(has_cuda: bool, cuda: machine.Cuda) -> str:
     usable = [gpu.index for gpu in cuda.usable]
     found = ', '.join(f'{gpu.index} ({gpu.name}{"" if gpu.index in usable else ", not usable"})'
                       for gpu in cuda.gpus)
-    return f'the GPUs here are {found}'
+    newer = [gpu for gpu in cuda.gpus if gpu.capability > machine.NEWEST_GPU]
+    capability = ' and '.join(sorted({f'{major}.{minor}' for major, minor in
+                                      (gpu.capability for gpu in newer)}))
+    return f'the GPUs here are {found}' + (
+        f', and compute capability {capability} is newer than the CUDA 11.2 code of MXNet'
+        if newer else '')
+
+
+def _other_way(has_cuda: bool, cuda: machine.Cuda) -> str:
+    """What computes on a GPU that this MXNet does not know."""
+    if has_cuda and not any(gpu.capability > machine.NEWEST_GPU for gpu in cuda.gpus):
+        return ''
+    return ('let ONNX Runtime compute on the GPU (`adaptis export`, then --export DIR --backend '
+            'onnxruntime, with onnxruntime-gpu installed), ')

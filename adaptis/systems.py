@@ -116,8 +116,24 @@ def kind_of(checkpoint: Optional[PathLike]) -> Kind:
 
 
 def load_predictor(checkpoint: Optional[PathLike] = None, settings: Any = None, ctx: Any = None,
-                   taxonomy: Any = None) -> Any:
-    """What segments images with the network of a checkpoint, whichever kind it is."""
+                   taxonomy: Any = None, backend: Optional[str] = None) -> Any:
+    """What segments images with the network of a checkpoint, whichever kind it is.
+
+    Parameters
+    ----------
+    checkpoint : a ``.params`` file, or the folder of an exported network
+    settings : thresholds, or the name of a preset; default those of the checkpoint
+    ctx : where to compute, as an MXNet context or by its name; default where MXNet
+        computes by itself, the CPU for an exported network
+    taxonomy : what its classes mean; default what the checkpoint says
+    backend : of an exported network, see ``adaptis.deploy.folder.load_exported``
+    """
+    from adaptis.deploy.folder import is_export, load_exported
+    if is_export(checkpoint):
+        return load_exported(checkpoint, backend, ctx, settings, taxonomy)
+    if isinstance(ctx, str):
+        from adaptis.runtime import context
+        ctx = context(ctx)[0]
     return kind_of(checkpoint).load_predictor(checkpoint, settings, ctx, taxonomy)
 
 

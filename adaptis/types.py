@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -37,6 +37,19 @@ class Taxonomy:
         self._index = {c.id: i for i, c in enumerate(self.categories)}
         if len(self._index) != len(self.categories):
             raise AdaptisError('Two categories of the taxonomy share an id.')
+
+    @classmethod
+    def parse(cls, entries: Any, where: Any) -> Taxonomy:
+        """A taxonomy from what ``dataclasses.asdict`` makes of its categories.
+
+        Raises AdaptisError, naming the file ``where``, for anything else.
+        """
+        try:
+            return cls([Category(int(e['id']), str(e['name']), bool(e['isthing']),
+                                 tuple(int(c) for c in e['color'])) for e in entries])
+        except (KeyError, TypeError, ValueError) as error:
+            raise AdaptisError(f'{where}: its "taxonomy" is not a list of categories with id, '
+                               'name, isthing and color.') from error
 
     def __len__(self) -> int:
         return len(self.categories)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from adaptis.commands.measure import has_truth, measure, open_source
-from adaptis.commands.options import add_network_options
+from adaptis.commands.options import add_network_options, add_set_option
 from adaptis.commands.rows import EVALUATIONS, beside_published, published_row
 from adaptis.commands.subject import Subject, find_subject
 from adaptis.commands.submission import clear_unfinished, join_folders, shard_folder
@@ -46,8 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     network.add_argument('--image', type=Path, help='one picture instead of a data set')
     network.add_argument('--ids', type=Path, metavar='PNG', help='object ids of --image')
     network.add_argument('--limit', type=int, metavar='N', help='only the first N images')
-    network.add_argument('--set', action='append', default=[], metavar='KEY=VALUE',
-                         help='change an inference setting, e.g. max_candidates=400')
+    add_set_option(network)
     _add_work_options(parser.add_argument_group('sharing the work'))
     _add_file_options(parser.add_argument_group('measure files'))
     record = parser.add_argument_group('results')

@@ -45,6 +45,7 @@ class Job(NamedTuple):
     settings: Any
     source: Source
     keep: bool  # whether results are wanted, or only what they measure
+    backend: Optional[str] = None  # of an exported network
 
 
 class Outcome(NamedTuple):
@@ -140,9 +141,8 @@ def _evaluator(source: Source) -> Evaluator:
 
 @functools.lru_cache(maxsize=1)
 def _predictor(job: Job) -> Any:
-    from adaptis.runtime import context  # loads MXNet
-    return load_predictor(job.checkpoint, job.settings, context(job.ctx)[0],
-                          open_source(job.source).taxonomy)
+    return load_predictor(job.checkpoint, job.settings, job.ctx, open_source(job.source).taxonomy,
+                          job.backend)
 
 
 _kind = functools.lru_cache(maxsize=1)(kind_of)

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from adaptis import viz
-from adaptis.commands.options import add_network_options, chosen_settings
+from adaptis.commands.options import add_network_options, check_backend, chosen_settings
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.coco import InstancesWriter, PanopticWriter
 from adaptis.files import list_images, read_image, write_image
-from adaptis.runtime import context
+from adaptis.progress import progress, say
 from adaptis.systems import check_network, load_predictor
 
 HELP = """Segment an image or every image of a folder.  Writes, into the output folder,
@@ -44,8 +43,9 @@ def run(args: argparse.Namespace) -> int:
     paths = list_images(args.input)
     if args.model is not None:
         check_network(args.model, args.checkpoint)
+    check_backend(args)
     _, settings = chosen_settings(args, **({'tile': tuple(args.tile)} if args.tile else {}))
-    predictor = load_predictor(args.checkpoint, settings, context(args.ctx)[0])
+    predictor = load_predictor(args.checkpoint, settings, args.ctx, backend=args.backend)
     if args.click and not hasattr(predictor, 'mask_at'):
         raise AdaptisError(f'{args.checkpoint} holds no AdaptIS network, the only one that --click '
                            'can ask.')
@@ -87,8 +87,7 @@ def _clicks(predictor: Any, paths: Sequence[Path], args: argparse.Namespace) -> 
         failed += outcome.failed
         if not outcome.failed:
             for number, (x, y) in enumerate(args.click):
-                tqdm.write(f'{path.name} at x={x:g}, y={y:g}: '
-                           f'confidence {confidences[number]:.3f}')
+                say(f'{path.name} at x={x:g}, y={y:g}: confidence {confidences[number]:.3f}')
                 target = args.out / 'clicks' / f'{name}_{number + 1}'
                 write_image(f'{target}_overlay.png', viz.overlay_mask(image, masks[number], x, y))
                 write_image(f'{target}_mask.png', (masks[number] * 255 + 0.5).astype(np.uint8))
@@ -108,11 +107,11 @@ def _reported(path: Path) -> Iterator[_Outcome]:
     except AdaptisError as error:
         outcome.failed = True
         sentence = str(error) if str(path) in str(error) else f'{path}: {error}'
-        tqdm.write(sentence, file=sys.stderr)
+        say(sentence, sys.stderr)
 
 
 def _named(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
     """Paths with a name for their results, the stem if no other image has it; shows progress."""
     stems = Counter(path.stem for path in paths)
-    for path in tqdm(paths, unit='image', disable=len(paths) < 2):
+    for path in progress(paths, 'image'):
         yield path, path.stem if stems[path.stem] == 1 else path.name

@@ -6,12 +6,12 @@ import dataclasses
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
-import yaml
-
 from adaptis.commands.measure import PICTURE, Job, Source, open_source
-from adaptis.commands.options import chosen_settings
+from adaptis.commands.options import changes as read_changes
+from adaptis.commands.options import check_backend, chosen_settings
 from adaptis.commands.rows import check_row, row_of, run_name
 from adaptis.config import TrainConfig, inference_settings, load_config
+from adaptis.deploy.folder import MANIFEST, is_export, read_export, usual_backend
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import sha256
 from adaptis.inference.settings import SHIPPED
@@ -41,6 +41,7 @@ class Subject(NamedTuple):
 
 def find_subject(args: argparse.Namespace) -> Subject:
     """What the arguments ask for; AdaptisError if data, checkpoint or settings are not there."""
+    check_backend(args)
     config = None if args.config is None else load_config(args.config)
     if config is not None:
         check_row(config, args.config)
@@ -53,12 +54,20 @@ def find_subject(args: argparse.Namespace) -> Subject:
              'dataset': source.dataset, 'data': source.root,
              'split': source.split, 'limit': args.limit, 'preset': preset,
              'inference': dataclasses.asdict(settings)}
-    job = Job(checkpoint, args.ctx, settings, source, keep=args.save is not None)
+    backend = _backend(checkpoint, args.backend)
+    if backend is not None:
+        facts['backend'] = backend
+    job = Job(checkpoint, args.ctx, settings, source, args.save is not None, backend)
     return Subject(job, facts, args.label or _label(args, source), _row(args, config))
 
 
 def checkpoint_facts(path: Optional[Path]) -> dict[str, Any]:
-    """Name and digest of a checkpoint; AdaptisError if it cannot be read."""
+    """Name and digest of a checkpoint, or of an export's manifest, which has those of its files.
+
+    Raises AdaptisError if it cannot be read.
+    """
+    if is_export(path):
+        return {'file': path.name, 'sha256': sha256(path / MANIFEST)}
     from adaptis.model.zoo import PRETRAINED
     path = PRETRAINED.get(str(path or SHIPPED), path)
     return {'file': path.name, 'sha256': sha256(path)}
@@ -88,13 +97,20 @@ def _checkpoint(args: argparse.Namespace, config: Optional[TrainConfig]) -> Opti
     return path
 
 
+def _backend(checkpoint: Optional[Path], asked: Optional[str]) -> Optional[str]:
+    """What runs an exported network; None for another."""
+    if not is_export(checkpoint):
+        return None
+    return asked or usual_backend(read_export(checkpoint))
+
+
 def _settings(args: argparse.Namespace, config: Optional[TrainConfig],
               checkpoint: Optional[Path]) -> tuple[str, Any]:
     default = None
     if config is not None:
         _check_network(config, checkpoint, args.config)
         default = 'of its config', inference_settings(config)
-    return chosen_settings(args, default, checkpoint, **_changes(args.set))
+    return chosen_settings(args, default, checkpoint, **read_changes(args.set))
 
 
 def _check_network(config: TrainConfig, checkpoint: Optional[Path], path: Path) -> None:
@@ -124,19 +140,6 @@ def _check_classes(checkpoint: Optional[Path], taxonomy: Taxonomy, source: Sourc
             raise AdaptisError(f'{checkpoint} was trained for other classes than {source.root} '
                                f'has: class {number} is "{there.name}" ({there.id}) to it, but '
                                f'"{mine.name}" ({mine.id}) there.')
-
-
-def _changes(pairs: list[str]) -> dict[str, Any]:
-    changes: dict[str, Any] = {}
-    for text in pairs:
-        key, equals, value = text.partition('=')
-        if not equals:
-            raise AdaptisError(f'--set {text}: write key=value, e.g. max_candidates=400.')
-        try:
-            changes[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise AdaptisError(f'--set {text}: the value is not YAML.') from error
-    return changes
 
 
 def _label(args: argparse.Namespace, source: Source) -> str:

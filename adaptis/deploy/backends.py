@@ -5,6 +5,7 @@ Each loads its library when it is made, so that one runs where the other is not 
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Protocol, Sequence, Tuple
 
@@ -66,12 +67,12 @@ class MXNetRunner:
     Parameters
     ----------
     stages : by name
-    files : of each stage, its symbol and its parameters
+    files : of each stage, its symbol and its parameters if it has any
     ctx : an MXNet context; default the CPU
     """
 
-    def __init__(self, stages: Mapping[str, Interface], files: Mapping[str, Tuple[Path, Path]],
-                 ctx: Any = None):
+    def __init__(self, stages: Mapping[str, Interface],
+                 files: Mapping[str, Tuple[Path, Optional[Path]]], ctx: Any = None):
         from adaptis.runtime import mx
         self.stages, self.device = stages, mx.cpu() if ctx is None else ctx
         self._files = files
@@ -88,11 +89,13 @@ class MXNetRunner:
         symbol, parameters = self._files[stage]
         names = [signature.name for signature in self.stages[stage].inputs]
         try:
-            block = mx.gluon.SymbolBlock.imports(str(symbol), names, str(parameters),
-                                                 ctx=self.device)
+            with warnings.catch_warnings():   # of inputs whose type is only known when they come
+                warnings.simplefilter('ignore', UserWarning)
+                block = mx.gluon.SymbolBlock.imports(
+                    str(symbol), names, parameters and str(parameters), ctx=self.device)
         except (mx.MXNetError, AssertionError, ValueError) as error:
-            raise AdaptisError(f'{symbol} and {parameters.name} are not what was exported: copy '
-                               'the folder again.') from error
+            raise AdaptisError(f'{symbol} or its parameters are not what was exported: copy the '
+                               'folder again.') from error
         block.hybridize()
         return block
 

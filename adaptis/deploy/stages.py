@@ -47,6 +47,13 @@ def interfaces(stages: Sequence[Stage]) -> Dict[str, Interface]:
     return {stage.name: Interface(stage.inputs, stage.outputs) for stage in stages}
 
 
+def symbol_of(stage: Stage) -> Any:
+    """The graph of a stage as an MXNet symbol whose inputs have the stage's names for them."""
+    from adaptis.runtime import mx
+    outputs = stage.block(*(mx.sym.var(signature.name) for signature in stage.inputs))
+    return mx.sym.Group(list(outputs)) if isinstance(outputs, (list, tuple)) else outputs
+
+
 def concrete_shape(signature: Signature, values: Mapping[str, int]) -> Tuple[int, ...]:
     """A signature's shape with numbers for its names."""
     return tuple(values[part] if isinstance(part, str) else part for part in signature.shape)

@@ -1,6 +1,6 @@
 """What the JSON beside a checkpoint tells about its use: the meaning of its classes, its settings.
 
-Reads no parameters and loads no MXNet.
+Reads no parameters and loads no MXNet.  The manifest of an exported network is such a JSON, too.
 """
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import json
 from pathlib import Path
 from typing import Any, Optional
 
-from adaptis.config import inference_settings, stored_config
 from adaptis.data.cityscapes import CITYSCAPES_TAXONOMY
 from adaptis.data.coco_categories import COCO_TAXONOMY
-from adaptis.errors import AdaptisError
+from adaptis.deploy.folder import MANIFEST, exported_settings, is_export
 from adaptis.files import PathLike
 from adaptis.inference.settings import PRESETS, SHIPPED
 from adaptis.systems import kind_of
@@ -28,11 +27,16 @@ def describe(taxonomy: Taxonomy) -> list[dict[str, Any]]:
 
 
 def read_sidecar(checkpoint: Optional[PathLike]) -> dict[str, Any]:
-    """The JSON beside a checkpoint; empty for the shipped one, and if it is missing or broken."""
+    """The JSON beside a checkpoint; empty for the shipped one, and if it is missing or broken.
+
+    Of an exported network, its manifest.
+    """
     if checkpoint is None or str(checkpoint) == SHIPPED:
         return {}
+    path = Path(checkpoint)
+    path = path / MANIFEST if is_export(path) else path.with_suffix('.json')
     try:
-        content = json.loads(Path(checkpoint).with_suffix('.json').read_text(encoding='utf-8'))
+        content = json.loads(path.read_text(encoding='utf-8'))
     except (OSError, ValueError):
         return {}  # whoever loads the parameters says what is wrong
     return content if isinstance(content, dict) else {}
@@ -41,13 +45,16 @@ def read_sidecar(checkpoint: Optional[PathLike]) -> dict[str, Any]:
 def default_settings(checkpoint: Optional[PathLike]) -> tuple[str, Any]:
     """The settings of its kind of network to use a checkpoint with, and what they are called.
 
-    Those of the config it was trained by; else a preset for its data set.
+    Those it was exported with, or of the config it was trained by; else a preset for its data set.
     """
     if checkpoint is None or str(checkpoint) == SHIPPED:
         return 'toy_v1_cpu', PRESETS['toy_v1_cpu']
+    if is_export(checkpoint):
+        return 'of the export', exported_settings(checkpoint)
     info = read_sidecar(checkpoint)
     where = str(Path(checkpoint).with_suffix('.json'))
     if isinstance(info.get('config'), dict):
+        from adaptis.config import inference_settings, stored_config  # needs PyYAML
         return 'of its config', inference_settings(stored_config(info['config'], where))
     kind, preset, model = kind_of(checkpoint), info.get('dataset'), info.get('model')
     if preset not in kind.presets:
@@ -62,19 +69,10 @@ def find_taxonomy(info: dict[str, Any], num_classes: int, num_stuff: int,
     Raises AdaptisError if the sidecar's list is none.
     """
     if 'taxonomy' in info:
-        return _parse(info['taxonomy'], where)
+        return Taxonomy.parse(info['taxonomy'], where)
     if (num_classes, num_stuff) in KNOWN:
         return KNOWN[num_classes, num_stuff]
     return _nameless(num_classes, num_stuff)
-
-
-def _parse(entries: Any, where: PathLike) -> Taxonomy:
-    try:
-        return Taxonomy([Category(int(e['id']), str(e['name']), bool(e['isthing']),
-                                  tuple(int(c) for c in e['color'])) for e in entries])
-    except (KeyError, TypeError, ValueError) as error:
-        raise AdaptisError(f'{where}: its "taxonomy" is not a list of categories with id, name, '
-                           'isthing and color.') from error
 
 
 def _nameless(num_classes: int, num_stuff: int) -> Taxonomy:

@@ -64,19 +64,24 @@ def save_model(net: AdaptIS, path: PathLike, info: Optional[Mapping[str, Any]] =
     """
     arrays = {name: parameter._reduce().astype(dtype)
               for name, parameter in net._collect_params_with_prefix().items()}
-    text = json.dumps({'model': _lasting(net.description), **(info or {})}, indent=2)
+    text = json.dumps({'model': lasting(net.description), **(info or {})}, indent=2)
     path = Path(path)
-    with atomic_write(path) as temporary:
-        try:
-            mx.nd.save(str(temporary), arrays)
-            mx.nd.load(str(temporary))  # a disk that fills up with the last bytes is overlooked
-        except mx.MXNetError as error:
-            raise OSError('MXNet could not write all of it (is the disk full?)') from error
+    write_arrays(path, arrays)
     with atomic_write(path.with_suffix('.json')) as temporary:
         temporary.write_text(text + '\n', encoding='utf-8')
 
 
-def _lasting(description: Mapping[str, Any]) -> Dict[str, Any]:
+def write_arrays(path: PathLike, arrays: Mapping[str, Any]) -> None:
+    """Write named NDArrays as a parameter file of MXNet; AdaptisError if that is not possible."""
+    with atomic_write(path) as temporary:
+        try:
+            mx.nd.save(str(temporary), dict(arrays))
+            mx.nd.load(str(temporary))  # a disk that fills up with the last bytes is overlooked
+        except mx.MXNetError as error:
+            raise OSError('MXNet could not write all of it (is the disk full?)') from error
+
+
+def lasting(description: Mapping[str, Any]) -> Dict[str, Any]:
     """A network's description without what only training needs, and costs or hinders elsewhere."""
     lasting = {key: 'BatchNorm' if value == 'SyncBatchNorm' else value
                for key, value in description.items()

@@ -1,0 +1,113 @@
+"""Writing a trained network as a folder of graphs that need none of this project's networks."""
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from adaptis import __version__, machine
+from adaptis.deploy.folder import FORMAT, MANIFEST, format_list, is_export
+from adaptis.deploy.readme import describe_export
+from adaptis.deploy.stages import Stage, symbol_of
+from adaptis.errors import AdaptisError
+from adaptis.evaluation.record import provenance, sha256
+from adaptis.files import PathLike, atomic_folder
+from adaptis.inference.sidecar import describe
+from adaptis.model.zoo import lasting, write_arrays
+from adaptis.systems import find_kind
+
+
+def export(predictor: Any, folder: PathLike, formats: str = 'both',
+           source: Optional[Mapping[str, Any]] = None) -> Path:
+    """Write the network of a predictor with all that its use needs.
+
+    Parameters
+    ----------
+    predictor : of any system, whose ``settings`` and ``taxonomy`` are kept
+    folder : to be written; an older export there is replaced
+    formats : 'mxnet', 'onnx' or 'both'
+    source : where the network comes from, as plain data
+
+    Raises AdaptisError if something else is at ``folder``, the disk is full, the onnx package is
+    missing, or the network cannot be exported.
+    """
+    wanted = format_list(formats)
+    net = predictor.net
+    if not hasattr(net, 'description'):
+        raise AdaptisError('Only a network that get_model or load_model made can be exported.')
+    kind = find_kind(net.description['name'])
+    facts = {'format': FORMAT, 'model': lasting(net.description),
+             'attributes': kind.attributes_of(net), 'taxonomy': describe(predictor.taxonomy),
+             'inference': dataclasses.asdict(predictor.settings)}
+    facts['preprocessing'] = _preprocessing(facts['attributes'], predictor.settings)
+    with atomic_folder(folder, is_export) as new:
+        facts['stages'] = {stage.name: _write_stage(stage, new, wanted)
+                           for stage in kind.stages_of(net)}
+        facts['files'] = {path.name: {'bytes': path.stat().st_size, 'sha256': sha256(path)}
+                          for path in sorted(new.iterdir())}
+        facts.update(_origin(source))
+        text = json.dumps(facts, indent=1, allow_nan=False)
+        (new / 'README.md').write_text(describe_export(json.loads(text)), encoding='utf-8')
+        (new / MANIFEST).write_text(text + '\n', encoding='utf-8')
+    return Path(folder)
+
+
+def _write_stage(stage: Stage, folder: Path, formats: Sequence[str]) -> Dict[str, Any]:
+    """Write the files of a stage; returns its entry of the manifest."""
+    files: Dict[str, str] = {}
+    symbol = symbol_of(stage)
+    if 'mxnet' in formats:
+        files['symbol'] = f'{stage.name}-symbol.json'
+        symbol.save(str(folder / files['symbol']))
+        parameters = _parameters(stage, symbol)
+        if parameters:
+            files['parameters'] = f'{stage.name}-0000.params'
+            write_arrays(folder / files['parameters'], parameters)
+    if 'onnx' in formats:
+        from adaptis.deploy.onnx_export import to_onnx
+        files['onnx'] = f'{stage.name}.onnx'
+        to_onnx(stage, folder / files['onnx'])
+    outputs = [{'name': name, 'example': list(shape)}
+               for name, shape in zip(stage.outputs, _example_outputs(stage, symbol))]
+    return {'inputs': [{**s._asdict(), 'shape': list(s.shape)} for s in stage.inputs],
+            'outputs': outputs, 'example': dict(stage.example), 'files': files}
+
+
+def _parameters(stage: Stage, symbol: Any) -> Dict[str, Any]:
+    """A stage's parameters by the names that MXNet's parameter files have for them."""
+    parameters = stage.block.collect_params()
+    inputs = {signature.name for signature in stage.inputs}
+    kinds = [('arg', symbol.list_arguments()), ('aux', symbol.list_auxiliary_states())]
+    return {f'{kind}:{name}': parameters[name]._reduce() for kind, names in kinds
+            for name in names if name not in inputs}
+
+
+def _example_outputs(stage: Stage, symbol: Any) -> List[Tuple[int, ...]]:
+    """The outputs' shapes for the stage's example."""
+    used = set(symbol.list_arguments())
+    known = {signature.name: shape for signature, shape in zip(stage.inputs, stage.example_shapes())
+             if signature.name in used}
+    shapes: List[Tuple[int, ...]] = symbol.infer_shape(**known)[1]
+    return shapes
+
+
+def _preprocessing(attributes: Mapping[str, Any], settings: Any) -> Dict[str, Any]:
+    """What an image becomes before the first stage."""
+    color = attributes.get('mean')
+    return {'layout': 'NCHW', 'batch': 1, 'colors': 'RGB', 'range': [0, 255],
+            'normalization': 'inside the graph: mean and deviation are not to be applied',
+            'short_side': settings.short_side, 'max_side': settings.max_side,
+            'divisor': attributes.get('divisor', 1), 'min_side': attributes.get('min_side', 1),
+            'padding': 'right and below with the border, repeated' if color is None
+            else f'right and below with RGB {[round(float(c), 3) for c in color]}'}
+
+
+def _origin(source: Optional[Mapping[str, Any]]) -> Dict[str, Any]:
+    here = provenance()
+    versions = {'adaptis': __version__, **here['versions'],
+                **machine.installed(('onnx', 'onnxruntime'))}
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return {'source': dict(source or {}), 'commit': here['commit'], 'versions': versions,
+            'date': now.isoformat(timespec='seconds')}

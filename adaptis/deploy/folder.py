@@ -1,0 +1,176 @@
+"""An exported network: what is in its folder, and the predictor that it makes.
+
+Loads neither MXNet nor anything else that ONNX Runtime does without.
+"""
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional
+
+from adaptis.deploy.backends import BACKENDS, MXNetRunner, OnnxRunner, Runner
+from adaptis.deploy.stages import Interface, Signature
+from adaptis.errors import AdaptisError
+from adaptis.files import PathLike, read_json
+from adaptis.types import Taxonomy
+
+MANIFEST = 'export.json'
+FORMAT = 1
+FORMATS: Dict[str, str] = {'mxnet': 'symbol', 'onnx': 'onnx'}
+"""What can be written, and what the manifest calls its graphs."""
+
+_OF_BACKEND = {'mxnet': 'mxnet', 'onnxruntime': 'onnx'}
+_KEYS = ('model', 'attributes', 'taxonomy', 'inference', 'stages', 'files')
+
+
+class Export(NamedTuple):
+    """What a manifest tells.
+
+    ``model`` describes the network, ``attributes`` is what its inference needs to know beside its
+    stages, ``inference`` its settings; ``paths`` are the files of each stage by what they are.
+    """
+
+    folder: Path
+    model: Mapping[str, Any]
+    attributes: Mapping[str, Any]
+    taxonomy: Taxonomy
+    inference: Mapping[str, Any]
+    stages: Mapping[str, Interface]
+    paths: Mapping[str, Mapping[str, Path]]
+
+    def holds(self, backend: str) -> bool:
+        """Whether it has the files of a backend."""
+        graph = FORMATS[_OF_BACKEND[backend]]
+        return all(graph in paths for paths in self.paths.values())
+
+
+def is_export(path: Any) -> bool:
+    """Whether this is the folder of an exported network."""
+    return path is not None and (Path(path) / MANIFEST).is_file()
+
+
+def read_export(folder: PathLike) -> Export:
+    """What is in a folder; AdaptisError if that is no export, not whole, or of another version."""
+    folder = Path(folder)
+    if not is_export(folder):
+        raise AdaptisError(f'{folder} is no exported network: it has no {MANIFEST} '
+                           '(see "adaptis export").')
+    where = folder / MANIFEST
+    manifest = read_json(where)
+    if not isinstance(manifest, dict) or manifest.get('format') != FORMAT:
+        found = manifest.get('format') if isinstance(manifest, dict) else None
+        raise AdaptisError(f'{where} is of format {found} and this version reads {FORMAT}: export '
+                           'the network with this version.')
+    missing = [key for key in _KEYS if key not in manifest]
+    if missing:
+        raise AdaptisError(f'{where} has no "{missing[0]}": copy the folder again.')
+    _check_files(folder, manifest['files'])
+    try:
+        stages = {name: _interface(stage) for name, stage in manifest['stages'].items()}
+        paths = {name: {what: folder / file for what, file in stage['files'].items()}
+                 for name, stage in manifest['stages'].items()}
+    except (AttributeError, KeyError, TypeError) as error:
+        raise AdaptisError(f'{where}: its "stages" are not what an export has.') from error
+    taxonomy = Taxonomy.parse(manifest['taxonomy'], where)
+    return Export(folder, manifest['model'], manifest['attributes'], taxonomy,
+                  manifest['inference'], stages, paths)
+
+
+def exported_settings(folder: PathLike) -> Any:
+    """The inference settings that a network was exported with."""
+    return _settings(read_export(folder))
+
+
+def load_exported(folder: PathLike, backend: Optional[str] = None, ctx: Any = None,
+                  settings: Any = None, taxonomy: Optional[Taxonomy] = None) -> Any:
+    """The predictor of an exported network, of whichever system it is.
+
+    Parameters
+    ----------
+    backend : one of ``BACKENDS``; default MXNet if it is installed and the folder has its files
+    ctx, settings : see ``adaptis.inference.predictor.Predictor.from_export``
+    taxonomy : what its classes mean, default what it was exported with
+
+    Raises AdaptisError if the folder is no export, or the backend is missing.
+    """
+    from adaptis.systems import load_place
+    export = read_export(folder)
+    kind = _kind(export)
+    chosen = _settings(export) if settings is None else kind.get_settings(settings)
+    official = export.inference.get('official')
+    if getattr(chosen, 'official', None) != official:
+        raise AdaptisError(f'{export.folder} was exported with official={official}, which is part '
+                           'of its graphs: use these settings with an export of their own.')
+    runner = make_runner(export, backend or usual_backend(export), ctx)
+    return load_place(kind.exported)(runner, export.attributes, chosen, taxonomy or export.taxonomy)
+
+
+def make_runner(export: Export, backend: str, ctx: Any = None) -> Runner:
+    """What runs the stages of an export; AdaptisError if it has no files for that backend."""
+    if backend not in BACKENDS:
+        raise AdaptisError(f'There is no backend "{backend}": choose one of {", ".join(BACKENDS)}.')
+    if not export.holds(backend):
+        raise AdaptisError(f'{export.folder} holds no files for {backend}: export the network with '
+                           f'--format {_OF_BACKEND[backend]} or both, or use the other backend.')
+    if backend == 'onnxruntime':
+        files = {name: paths['onnx'] for name, paths in export.paths.items()}
+        return OnnxRunner(export.stages, files, _device_name(ctx))
+    if isinstance(ctx, str):
+        from adaptis.runtime import context
+        ctx = context(ctx)[0]
+    pairs = {name: (paths['symbol'], paths.get('parameters'))
+             for name, paths in export.paths.items()}
+    return MXNetRunner(export.stages, pairs, ctx)
+
+
+def usual_backend(export: Export) -> str:
+    """MXNet where it is installed and the folder has its files, else ONNX Runtime."""
+    installed = importlib.util.find_spec('mxnet') is not None
+    return 'mxnet' if installed and export.holds('mxnet') else 'onnxruntime'
+
+
+def _kind(export: Export) -> Any:
+    from adaptis.systems import find_kind
+    try:
+        return find_kind(export.model.get('name'))
+    except AdaptisError as error:
+        raise AdaptisError(f'{export.folder / MANIFEST}: {error}') from error
+
+
+def _settings(export: Export) -> Any:
+    preset = next(iter(_kind(export).presets.values()))   # of the right class
+    try:
+        return preset.replace(**export.inference)
+    except AdaptisError as error:
+        raise AdaptisError(f'{export.folder / MANIFEST}: {error}') from error
+
+
+def _interface(stage: Mapping[str, Any]) -> Interface:
+    inputs = [Signature(entry['name'], tuple(entry['shape']), entry['dtype'])
+              for entry in stage['inputs']]
+    return Interface(tuple(inputs), tuple(entry['name'] for entry in stage['outputs']))
+
+
+def _check_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
+    """AdaptisError if a file is missing or cut short."""
+    for name, facts in files.items():
+        path = folder / name
+        if not path.is_file():
+            raise AdaptisError(f'{path} is missing: copy the folder again.')
+        if path.stat().st_size != facts['bytes']:
+            raise AdaptisError(f'{path} has {path.stat().st_size} bytes, not {facts["bytes"]}: '
+                               'copy the folder again.')
+
+
+def _device_name(ctx: Any) -> str:
+    """Of ONNX Runtime's device; an MXNet context is understood, too."""
+    if ctx is None or isinstance(ctx, str):
+        return ctx or 'cpu'
+    return f'gpu:{ctx.device_id}' if ctx.device_type == 'gpu' else 'cpu'
+
+
+def format_list(name: str) -> List[str]:
+    """'mxnet', 'onnx' or 'both' as a list; AdaptisError for anything else."""
+    if name not in (*FORMATS, 'both'):
+        raise AdaptisError(f'There is no format "{name}": choose mxnet, onnx or both.')
+    return list(FORMATS) if name == 'both' else [name]

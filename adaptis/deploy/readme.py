@@ -1,0 +1,88 @@
+"""The README of an exported network, for whoever gets only the folder."""
+from __future__ import annotations
+
+from typing import Any, List, Mapping
+
+_TEXT = """# {name}, exported
+
+A trained network for panoptic segmentation as graphs; {classes} classes, {things} of
+them things.
+It was written by `adaptis export` {version}{source}.
+
+## With this project's package
+
+Without MXNet, the package itself and three others are enough:
+
+    python -m pip install --no-deps adaptis-*.whl    # or the folder of the project
+    python -m pip install numpy opencv-python-headless onnxruntime    # onnxruntime-gpu: NVIDIA GPUs
+    adaptis predict picture.png --out results --export THIS_FOLDER --backend onnxruntime
+
+```python
+from adaptis.files import read_image
+from adaptis.inference.predictor import Predictor
+
+predictor = Predictor.from_export('THIS_FOLDER', backend='onnxruntime', ctx='cpu')  # or 'gpu'
+result = predictor.set_image(read_image('picture.png')).panoptic()
+result.segment_map, result.segments
+```
+{mxnet}
+`export.json` has everything else: categories, thresholds (`inference`), the signature of each
+stage, sizes and digests of the files, and where the network comes from.
+
+## Without it
+
+An image goes in as float32 (1, 3, H, W), RGB, 0 to 255; **mean and deviation are inside the
+graph**. {preprocessing}
+
+Each stage takes its inputs by name from what earlier ones gave. Names in shapes vary from call to
+call; the shapes of outputs are an example. What lies between the stages (which points to
+ask for, which boxes suppress each other, who gets which pixel) is no graph, but the package's
+NumPy code.
+
+| stage | inputs | outputs, for instance | files |
+| --- | --- | --- | --- |
+{stages}
+"""
+
+_MXNET = """
+With MXNet 1.9.1, `backend='mxnet'` gives the results of the network itself, bit for bit.
+"""
+
+
+def describe_export(manifest: Mapping[str, Any]) -> str:
+    """The text for a manifest."""
+    things = sum(category['isthing'] for category in manifest['taxonomy'])
+    has_mxnet = any('symbol' in stage['files'] for stage in manifest['stages'].values())
+    checkpoint = manifest['source'].get('file')
+    return _TEXT.format(
+        name=manifest['model']['name'], things=things, classes=len(manifest['taxonomy']),
+        version=manifest['versions']['adaptis'], source=f' from `{checkpoint}`' * bool(checkpoint),
+        mxnet=_MXNET * has_mxnet, preprocessing=_preprocessing(manifest['preprocessing']),
+        stages='\n'.join(_row(name, stage) for name, stage in manifest['stages'].items()))
+
+
+def _preprocessing(facts: Mapping[str, Any]) -> str:
+    sentences: List[str] = []
+    if facts['short_side']:
+        limit = f', less where the longer one would exceed {facts["max_side"]}'
+        sentences.append(f'It is resized so that its shorter side has {facts["short_side"]} '
+                         f'pixels{limit * bool(facts["max_side"])}.')
+    elif facts['max_side']:
+        sentences.append(f'It is made smaller so that no side exceeds {facts["max_side"]} pixels.')
+    needs = [f'multiples of {facts["divisor"]}'] * (facts['divisor'] > 1)
+    needs += [f'at least {facts["min_side"]} pixels'] * (facts['min_side'] > 1)
+    if needs:
+        sentences.append(f'Both sides must be {" and ".join(needs)}: it is padded '
+                         f'{facts["padding"]}.')
+    return ' '.join(sentences) or 'It may have any size.'
+
+
+def _row(name: str, stage: Mapping[str, Any]) -> str:
+    inputs = '; '.join(f'`{s["name"]}` ({_text(s["shape"])})' for s in stage['inputs'])
+    outputs = '; '.join(f'`{s["name"]}` ({_text(s["example"])})' for s in stage['outputs'])
+    files = ', '.join(f'`{file}`' for file in stage['files'].values())
+    return f'| {name} | {inputs} | {outputs} | {files} |'
+
+
+def _text(shape: List[Any]) -> str:
+    return ', '.join(str(part) for part in shape)
