@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import os
-from typing import Dict, Sequence, Union
+from typing import Dict, NamedTuple, Sequence, Union
 
 import numpy as np
 
@@ -11,12 +11,24 @@ from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
 
 
-def differences(stage: Stage, path: Union[str, os.PathLike],
-                arrays: Sequence[np.ndarray]) -> Dict[str, float]:
-    """The largest absolute difference of every output from the stage's own; inf if sizes differ.
+class Difference(NamedTuple):
+    """The largest absolute difference (inf if the sizes differ), and the largest absolute value."""
 
-    ``arrays`` are inputs of any size that the stage takes.  The model runs by ONNX Runtime on the
-    CPU; AdaptisError if that is not installed.
+    absolute: float
+    largest: float
+
+    @property
+    def relative(self) -> float:
+        """Of values up to 1 the difference itself, of larger ones its share of the largest."""
+        return self.absolute / max(self.largest, 1.0)
+
+
+def differences(stage: Stage, path: Union[str, os.PathLike],
+                arrays: Sequence[np.ndarray]) -> Dict[str, Difference]:
+    """How far every output of a model, run by ONNX Runtime on the CPU, is from the stage's own.
+
+    ``arrays`` are inputs of any size that the stage takes.  AdaptisError if ONNX Runtime is not
+    installed.
     """
     try:
         import onnxruntime
@@ -32,5 +44,7 @@ def differences(stage: Stage, path: Union[str, os.PathLike],
             for name, theirs, ours in zip(stage.outputs, found, expected)}
 
 
-def _difference(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.abs(a - b).max(initial=0)) if a.shape == b.shape else float('inf')
+def _difference(found: np.ndarray, expected: np.ndarray) -> Difference:
+    same_size = found.shape == expected.shape
+    return Difference(float(np.abs(found - expected).max(initial=0)) if same_size else float('inf'),
+                      float(np.abs(expected).max(initial=0)))

@@ -16,6 +16,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Set, Tuple, U
 import numpy as np
 
 from adaptis import __version__
+from adaptis.deploy.onnx_tidy import tidy
 from adaptis.deploy.stages import Stage, concrete_shape
 from adaptis.errors import AdaptisError
 from adaptis.files import atomic_write
@@ -54,7 +55,7 @@ def to_onnx(stage: Stage, path: Union[str, os.PathLike]) -> None:
 def onnx_model(stage: Stage) -> Any:
     """The ``onnx.ModelProto`` of a stage; see ``to_onnx``."""
     onnx = import_onnx()
-    from adaptis.deploy.onnx_writer import OPSET, drop_identities
+    from adaptis.deploy.onnx_writer import OPSET
     symbol = _symbol(stage)
     with warnings.catch_warnings():   # of names of the onnx package that MXNet should not use
         warnings.simplefilter('ignore', DeprecationWarning)
@@ -63,12 +64,13 @@ def onnx_model(stage: Stage) -> Any:
     for (number, output, *_), name in zip(heads, stage.outputs):
         nodes.append(onnx.helper.make_node('Identity', [tensors[number][output].name], [name],
                                            name=name))
+    nodes, initializers = tidy(nodes, initializers, stage.outputs)
     graph = onnx.helper.make_graph(
-        drop_identities(nodes, stage.outputs), stage.name,
+        nodes, stage.name,
         [_value(s.name, s.shape, s.dtype) for s in stage.inputs],
         [_value(name, shape, 'float32')
          for name, shape in zip(stage.outputs, _output_shapes(stage, symbol))],
-        _used(initializers, nodes))
+        initializers)
     model = onnx.helper.make_model(
         graph, opset_imports=[onnx.helper.make_opsetid('', OPSET)], ir_version=IR_VERSION,
         producer_name='adaptis', producer_version=__version__)
@@ -152,12 +154,6 @@ def _tensors(name: str, written: Sequence[Any], count: int) -> List[Tensor]:
 
 def _value_of(parameter: Any) -> np.ndarray:
     return parameter.data(parameter.list_ctx()[0]).asnumpy()
-
-
-def _used(initializers: Sequence[Any], nodes: Sequence[Any]) -> List[Any]:
-    """Weights and constants that some node reads."""
-    read = {name for node in nodes for name in node.input}
-    return [value for value in initializers if value.name in read]
 
 
 def _output_shapes(stage: Stage, symbol: Any) -> List[Tuple[Any, ...]]:

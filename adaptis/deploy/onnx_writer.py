@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import ast
-from typing import Any, Callable, Dict, List, Mapping, Sequence, Union
+from typing import Any, Callable, List, Mapping, Sequence, Union
 
 import numpy as np
 
@@ -118,20 +118,6 @@ def converts(*operators: str) -> Callable[[Callable[[Operator], Results]], Calla
             mx.onnx.mx2onnx._export_onnx.MXNetGraph.register(name, OPSET)(adapted)
         return convert
     return decorate
-
-
-def drop_identities(nodes: Sequence[Any], outputs: Sequence[str]) -> List[Any]:
-    """The nodes without those that only give a tensor another name; ``outputs`` keep theirs."""
-    source: Dict[str, str] = {}
-    kept = []
-    for node in nodes:
-        for i, name in enumerate(node.input):
-            node.input[i] = source.get(name, name)
-        if node.op_type == 'Identity' and node.output[0] not in outputs:
-            source[node.output[0]] = node.input[0]
-        else:
-            kept.append(node)
-    return kept
 
 
 def _identity(source: str, target: str) -> Any:

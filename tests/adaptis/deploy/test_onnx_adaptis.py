@@ -19,11 +19,14 @@ RNG = np.random.default_rng(0)
 
 
 def initialized(net):
+    """With statistics and shifts that matter, and let something through every ReLU."""
     mx.random.seed(0)
     net.initialize(mx.init.Xavier())
-    for name, parameter in net.collect_params().items():   # statistics that matter
-        if name.endswith(('running_mean', 'running_var')):
+    for name, parameter in net.collect_params().items():
+        if name.endswith(('running_var', 'gamma')):
             parameter.set_data(mx.nd.random.uniform(0.5, 1.5, parameter.shape))
+        elif name.endswith(('running_mean', 'beta')):
+            parameter.set_data(mx.nd.random.normal(0, 0.3, parameter.shape))
     net.hybridize()
     return net
 
@@ -61,7 +64,8 @@ def assert_equal(stage, path, *inputs, within=1e-4):
     to_onnx(stage, path)
     for arrays in inputs:
         found = differences(stage, path, arrays)
-        assert list(found) == list(stage.outputs) and max(found.values()) < within, found
+        assert list(found) == list(stage.outputs)
+        assert all(0 < d.largest and d.relative < within for d in found.values()), found
 
 
 @pytest.mark.parametrize('options', [{}, {'proposals': False, 'norm_layer': 'SyncBatchNorm'}])
@@ -83,12 +87,12 @@ def test_the_toy_point_head_at_any_size_and_number_of_points(tmp_path, coordinat
 
 @pytest.mark.parametrize('network, backbone, sizes', [
     (DeepLabAdaptIS, 'resnet18', [(33, 65), (64, 50)]),
-    (DeepLabAdaptIS, 'resnext50_32x4d', [(49, 65)]),
-    (FPNAdaptIS, 'resnet18', [(193, 225)]),
-    (FPNAdaptIS, 'resnet50', [(200, 193)])])
+    pytest.param(DeepLabAdaptIS, 'resnext50_32x4d', [(49, 65)], marks=pytest.mark.slow),
+    (FPNAdaptIS, 'resnet18', [(67, 129)]),
+    pytest.param(FPNAdaptIS, 'resnet50', [(200, 193)], marks=pytest.mark.slow)])
 def test_the_encoders_on_backbones_at_any_size(tmp_path, network, backbone, sizes):
     net = initialized(network(width=8, backbone=backbone, num_classes=5, num_stuff=2))
-    assert_equal(encoder_of(net, max(net.min_side, 64)), tmp_path / 'a.onnx',
+    assert_equal(encoder_of(net, max(net.min_side, 48)), tmp_path / 'a.onnx',
                  *([image(*size)] for size in sizes))
 
 

@@ -1,0 +1,57 @@
+"""The same ONNX graph in fewer nodes: converters see one operator each, and ask the same again."""
+from __future__ import annotations
+
+from typing import Any, Dict, List, Sequence, Tuple
+
+
+def tidy(nodes: Sequence[Any], constants: Sequence[Any],
+         outputs: Sequence[str]) -> Tuple[List[Any], List[Any]]:
+    """The nodes and constants (weights included) that are needed, each of them once.
+
+    ``outputs`` keep their names; other tensors may get those of equal ones.  The nodes are changed.
+    """
+    same: Dict[str, str] = {}
+    constants = _once(constants, same)
+    kept = []
+    seen: Dict[bytes, Any] = {}
+    for node in nodes:
+        node.input[:] = [same.get(name, name) for name in node.input]
+        if node.output[0] in outputs:
+            kept.append(node)
+        elif node.op_type == 'Identity':
+            same[node.output[0]] = node.input[0]
+        else:
+            first = seen.setdefault(_content(node, 'name', 'output'), node)
+            if first is node:
+                kept.append(node)
+            same.update(zip(node.output, first.output))
+    kept = _needed(kept, outputs)
+    read = {name for node in kept for name in node.input}
+    return kept, [constant for constant in constants if constant.name in read]
+
+
+def _once(constants: Sequence[Any], same: Dict[str, str]) -> List[Any]:
+    """The constants without equal ones; ``same`` gets the names of those left out."""
+    kept: Dict[bytes, Any] = {}
+    for constant in constants:
+        same[constant.name] = kept.setdefault(_content(constant, 'name'), constant).name
+    return list(kept.values())
+
+
+def _content(message: Any, *names: str) -> bytes:
+    """All of a node or constant but its own names."""
+    nameless = type(message)()
+    nameless.CopyFrom(message)
+    for name in names:
+        nameless.ClearField(name)
+    return nameless.SerializeToString(deterministic=True)
+
+
+def _needed(nodes: Sequence[Any], outputs: Sequence[str]) -> List[Any]:
+    """Those on which some output depends, in their order."""
+    wanted, kept = set(outputs), []
+    for node in reversed(nodes):
+        if wanted.intersection(node.output):
+            wanted.update(node.input)
+            kept.append(node)
+    return kept[::-1]
