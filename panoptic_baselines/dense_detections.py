@@ -94,6 +94,11 @@ class DenseDetections(DenseDetectionsInference, StagedNetwork):
             self.giou_masks, self.iou_masks = MaskBuilder('giou'), MaskBuilder('iou')
         choose_initializers(self)
 
+    @property
+    def has_levelness(self) -> bool:
+        """Whether there is such a prediction."""
+        return self.encoder.head.levelness is not None
+
     def backbone_params(self) -> Any:
         """The part that starts from ImageNet."""
         return self.encoder.backbone.collect_params()

@@ -27,6 +27,7 @@ class DetectorKind:
     system : 'module:class' of its losses
     presets : its settings by name
     defaults : arguments of its network which, not mentioned, mean these
+    export : what its functions in ``stages`` and ``inference.exported`` are called after
     predictor : 'module:class' of what segments images with it
     named : see ``Kind``
     """
@@ -35,10 +36,12 @@ class DetectorKind:
     by_points = False
 
     def __init__(self, system: str, presets: Mapping[str, BaseSettings],
-                 defaults: Mapping[str, Any],
+                 defaults: Mapping[str, Any], export: str,
                  predictor: str = 'panoptic_baselines.predictor:Predictor',
                  named: Tuple[str, ...] = ('name', 'backbone')):
         self.presets, self.named = presets, named
+        self.exported = f'panoptic_baselines.inference.exported:{export}'
+        self._stages_of = f'panoptic_baselines.stages:stages_of_{export}'
         self._system, self._defaults, self._predictor = system, defaults, predictor
 
     def get_settings(self, settings: Any) -> Any:
@@ -106,6 +109,15 @@ class DetectorKind:
         return self.make_predictor(net, settings or default_settings(checkpoint)[1], taxonomy,
                                    self.stages, ctx)
 
+    def stages_of(self, net: Any) -> List[Any]:
+        """See ``Kind``."""
+        return load_place(self._stages_of)(net)
+
+    def attributes_of(self, net: Any) -> Dict[str, Any]:
+        """See ``Kind``."""
+        from panoptic_baselines.inference.exported import attributes_of
+        return attributes_of(net)
+
     def measurable(self, predictor: Any) -> PanopticResult:
         """See ``Kind``; average precision is that of the instances before they are merged."""
         return predictor.panoptic(keep_objects=predictor.net.has_instances)
@@ -118,7 +130,7 @@ class DetectorKind:
 
 
 DETECTOR = DetectorKind('panoptic_baselines.panoptic_fpn_system:PanopticFPNSystem', PRESETS,
-                        {'instances': True, 'semantic': True},
+                        {'instances': True, 'semantic': True}, 'panoptic_fpn',
                         named=('name', 'backbone', 'instances', 'semantic'))
 """Panoptic FPN, and either of its branches alone."""
 
@@ -126,14 +138,16 @@ CONDINST = DetectorKind('panoptic_baselines.condinst_system:CondInstSystem', CON
                         {'semantic': False, 'semantic_join': 'sum', 'things': False, 'levels': 5,
                          'bifpn_repeats': 0, 'head_depth': 4, 'share_depth': 0,
                          'mask_channels': 8, 'mask_depth': 3, 'mask_width': 8,
-                         'coordinates': 'relative', 'mask_factor': 2, 'deformable_stages': []})
+                         'coordinates': 'relative', 'mask_factor': 2, 'deformable_stages': []},
+                        'condinst')
 """CondInst, with or without a semantic branch, and whatever else its tables vary."""
 
 DENSE = DetectorKind('panoptic_baselines.dense_detections_system:DenseDetectionsSystem',
-                     DENSE_PRESETS, {'towers': 2, 'levelness': True, 'semantic_stride': 8})
+                     DENSE_PRESETS, {'towers': 2, 'levelness': True, 'semantic_stride': 8},
+                     'dense_detections')
 """Dense detections, with one tower or two, with and without levelness."""
 
 UNIFIED = DetectorKind('panoptic_baselines.unified_system:UnifiedSystem', UNIFIED_PRESETS,
                        {'masks': True, 'affinity': True, 'potential': 'B', 'deformable': True},
-                       'panoptic_baselines.unified_predictor:UnifiedPredictor')
+                       'unified', 'panoptic_baselines.unified_predictor:UnifiedPredictor')
 """The unified network, whichever heads it has."""

@@ -30,6 +30,7 @@ class Affinity(HybridBlock):
         if activation not in ACTIVATIONS:
             raise AdaptisError(f'There is no activation "{activation}" of the affinity: '
                                f'choose one of {list(ACTIVATIONS)}.')
+        self.channels = channels
         with self.name_scope():
             for name in ('phi0', 'phi1'):
                 # What all pixels say is a large sum: begin with about as much as one potential.

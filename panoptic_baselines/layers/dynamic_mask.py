@@ -44,8 +44,8 @@ class DynamicMaskHead(HybridBlock):
         ends = [inputs] + [channels] * (depth - 1) + [1]
         self.shapes: List[Tuple[int, int]] = list(zip(ends[1:], ends))
         self.num_params = sum(out * (source + 1) for out, source in self.shapes)
-        self._in_channels, self._stride = in_channels, stride
-        self._coordinates = coordinates
+        self.in_channels, self._stride = in_channels, stride
+        self.coordinates = coordinates
         with self.name_scope():
             self.upsample = AlignedUpsample(factor)
 
@@ -61,9 +61,9 @@ class DynamicMaskHead(HybridBlock):
                    for part, (out, source) in zip(parts, self.shapes)]
         return weights, [F.expand_dims(part, 2) for part in parts[depth:]]
 
-    def forward(self, features, params, locations, sizes):
+    def forward(self, features, params, locations=None, sizes=None):
         """See above; places are no inputs of a graph that does not look at them."""
-        places = (locations, sizes) if self._coordinates == 'relative' else ()
+        places = (locations, sizes) if self.coordinates == 'relative' else ()
         return super().forward(features, params, *places)
 
     def hybrid_forward(self, F, features, params, *places):
@@ -81,13 +81,13 @@ class DynamicMaskHead(HybridBlock):
         instance is moved into its bias: so it is one large matrix product for all of them.
         """
         grid = self._grid(F, features)
-        if self._coordinates == 'relative':
+        if self.coordinates == 'relative':
             # weight * (location - pixel) / size = -weight / size * pixel + a constant
             scaled = F.broadcast_div(F.slice_axis(weight, axis=2, begin=0, end=2),
                                      F.expand_dims(sizes, 2))
             bias = bias + F.batch_dot(scaled, F.expand_dims(locations, 2))
             weight = (F.concat(-scaled, F.slice_axis(weight, axis=2, begin=2, end=None), dim=2)
-                      if self._in_channels else -scaled)
+                      if self.in_channels else -scaled)
         flat = F.concat(weight, bias, dim=2)
         return F.reshape_like(F.dot(flat.reshape((-3, 0)), grid), flat,
                               lhs_begin=0, lhs_end=1, rhs_begin=0, rhs_end=2)
@@ -95,8 +95,8 @@ class DynamicMaskHead(HybridBlock):
     def _grid(self, F, features):
         """(channels, h * w): x, y, features, ones, as far as they are wanted."""
         one = F.ones_like(F.BlockGrad(F.slice_axis(features, axis=1, begin=0, end=1)))
-        parts = [] if self._coordinates is None else self._pixels(F, one)
-        if self._in_channels:
+        parts = [] if self.coordinates is None else self._pixels(F, one)
+        if self.in_channels:
             parts.append(features)
         return F.concat(*parts, one, dim=1).reshape((-3, -3))
 
@@ -105,7 +105,7 @@ class DynamicMaskHead(HybridBlock):
         found = []
         for axis, shape in ((3, (1, 1, 1, -1)), (2, (1, 1, -1, 1))):
             index = F.contrib.arange_like(one, axis=axis)
-            if self._coordinates == 'relative':
+            if self.coordinates == 'relative':
                 index = index * self._stride + self._stride // 2
             else:
                 half = F.max(index) / 2

@@ -60,10 +60,11 @@ class Potential(HybridBlock):
                                f'{list(VARIANTS)}.')
         self._num_stuff, self._stride = num_stuff, stride
         self._variant, self._damp_masks = variant, damp_masks
+        self.uses_scores, self.uses_masks = variant != 'A', variant != 'boxes'
 
     def __call__(self, probabilities, boxes, classes, scores, masks=None):
         # A graph must not have inputs that it does not use.
-        used = [scores] * (self._variant != 'A') + [masks] * (self._variant != 'boxes')
+        used = [scores] * self.uses_scores + [masks] * self.uses_masks
         return super().__call__(probabilities, boxes, classes, *used)
 
     def hybrid_forward(self, F, probabilities, boxes, classes, *used):

@@ -1,0 +1,178 @@
+"""The same code decides between the graphs of a network and between those it was exported to."""
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from adaptis.deploy.backends import BlockRunner
+from adaptis.deploy.stages import Interface
+from adaptis.errors import AdaptisError
+from adaptis.runtime import mx
+from adaptis.systems import find_kind, load_place
+from adaptis.types import Category, Taxonomy
+from panoptic_baselines.zoo import get_model
+
+TINY = dict(backbone='resnet18', num_things=2, num_stuff=3, fpn_channels=16)
+TWO_STAGE = dict(semantic_channels=32, box_channels=16, mask_channels=8)
+CONDINST = dict(branch_channels=16, semantic_channels=32)
+DENSE = dict(class_channels=8, box_channels=8)
+UNIFIED = dict(TWO_STAGE, affinity_channels=8, deformable=False)
+NETWORKS = {
+    'panoptic_fpn': ('panoptic_fpn', dict(TWO_STAGE), {}),
+    'panoptic_fpn, grouped': ('panoptic_fpn', dict(TWO_STAGE, grouped_fpn=True), {}),
+    'mask_rcnn': ('mask_rcnn', dict(TWO_STAGE), {}),
+    'semantic_fpn': ('semantic_fpn', dict(TWO_STAGE, merge_things=False), {}),
+    'condinst': ('condinst', dict(CONDINST, semantic=True, things=True), {}),
+    'condinst, absolute': ('condinst', dict(CONDINST, coordinates='absolute', levels=3),
+                           {'nms': 'mask'}),
+    'condinst, no features': ('condinst', dict(CONDINST, mask_channels=0), {}),
+    'dense': ('dense_detections', dict(DENSE), {}),
+    'dense, plain': ('dense_detections', dict(DENSE, levelness=False, semantic_stride=4, towers=1),
+                     {'location': 'iou'}),
+    'unified': ('unified', dict(UNIFIED), {}),
+    'unified, A': ('unified', dict(UNIFIED, potential='A', affinity=False), {}),
+    'unified, C': ('unified', dict(UNIFIED, potential='C'), {'merge': 'heuristic'}),
+    'unified, boxes': ('unified', dict(UNIFIED, masks=False), {}),
+}
+TAXONOMY = Taxonomy([Category(i, str(i), i > 3) for i in range(1, 6)])
+SIZES = [(64, 64), (41, 90)]
+
+
+class NumPyRunner(BlockRunner):
+    """Blocks that give NumPy arrays, as ONNX Runtime would."""
+
+    def __init__(self, stages):
+        super().__init__(stages, mx.cpu())
+        self.asked = set()
+
+    def run(self, stage, *arrays):
+        self.asked.add(stage)
+        signatures = self.stages[stage].inputs
+        assert len(arrays) == len(signatures)
+        for array, signature in zip(arrays, signatures):
+            assert isinstance(array, np.ndarray) and array.dtype == signature.dtype
+            assert len(array.shape) == len(signature.shape)
+            assert all(isinstance(there, str) or here == there
+                       for here, there in zip(array.shape, signature.shape)), signature
+        return [output.asnumpy() for output in super().run(stage, *arrays)]
+
+
+@pytest.fixture(scope='module', params=list(NETWORKS))
+def case(request):
+    """A hybridized network, its kind, and its predictor."""
+    name, options, settings = NETWORKS[request.param]
+    mx.random.seed(0)
+    net, kind = get_model(name, **TINY, **options), find_kind(name)
+    net.initialize(mx.init.Normal(0.05))
+    for part, parameter in net._collect_params_with_prefix().items():
+        if part.endswith(('cls_score.bias', 'cls_logits.bias', 'class_logits.bias')):
+            values = np.zeros(parameter.shape)
+            values[:net.num_things] = 2    # so that there are things, not background alone
+            parameter.set_data(mx.nd.array(values))
+    net.hybridize()
+    settings = kind.presets['toy'].replace(
+        short_side=64, max_side=96, score_threshold=0.0, detections_per_image=7,
+        instance_score=0.1, stuff_area_limit=1, **settings)
+    return net, kind, kind.make_predictor(net, settings, TAXONOMY, ())
+
+
+def exported(kind, net, runner, predictor):
+    attributes = kind.attributes_of(net)
+    return load_place(kind.exported)(runner, attributes, predictor.settings, TAXONOMY)
+
+
+def picture(size):
+    return np.random.default_rng(sum(size)).integers(0, 256, (*size, 3)).astype(np.uint8)
+
+
+def same(found, expected):
+    np.testing.assert_array_equal(found.segment_map, expected.segment_map)
+    assert found.segments == expected.segments
+    assert (found.objects is None) == (expected.objects is None)
+    if found.objects is not None:
+        np.testing.assert_array_equal(found.objects.masks, expected.objects.masks)
+        np.testing.assert_array_equal(found.objects.scores, expected.objects.scores)
+
+
+@pytest.mark.parametrize('size', SIZES)
+def test_exported_graphs_give_the_same_bit_for_bit(case, size):
+    net, kind, predictor = case
+    other = exported(kind, net, BlockRunner(kind.stages_of(net), mx.cpu()), predictor)
+    image = picture(size)
+    expected = kind.measurable(predictor.set_image(image))
+    if net.has_instances:
+        assert len(expected.objects.scores)
+    same(kind.measurable(other.set_image(image)), expected)
+
+
+@pytest.mark.parametrize('size', SIZES)
+def test_numpy_arrays_do_as_well(case, size):
+    net, kind, predictor = case
+    runner = NumPyRunner(kind.stages_of(net))
+    other = exported(kind, net, runner, predictor)
+    image = picture(size)
+    expected, found = (kind.measurable(p.set_image(image)) for p in (predictor, other))
+    # Boxes are pooled by another operator: what is at a threshold may change.
+    assert (found.segment_map == expected.segment_map).mean() > 0.99
+    if net.has_instances:
+        np.testing.assert_allclose(found.objects.scores, expected.objects.scores, atol=1e-5)
+    idle = {'giou_masks', 'iou_masks', 'potential', 'probabilities', 'affinity'}
+    assert set(runner.stages) - runner.asked <= idle
+
+
+def test_no_stage_sees_an_empty_batch(case):
+    net, kind, predictor = case
+    runner = NumPyRunner(kind.stages_of(net))
+    other = exported(kind, net, runner, predictor)
+    other.settings = predictor.settings.replace(score_threshold=1.0)
+    assert not [s for s in other.predict(picture((64, 64))).segments if s.isthing] \
+        or not net.has_instances
+
+
+def test_signatures_are_those_of_the_graphs(case):
+    net, kind, _ = case
+    for stage in kind.stages_of(net):
+        inputs = [mx.nd.ones(shape) for shape in stage.example_shapes()]
+        if stage.name.startswith('pool'):   # MXNet's operator trusts them
+            inputs[1][:] = mx.nd.array([0, 1, 2, 3, 4])
+        outputs = stage.block(*inputs)
+        count = len(outputs) if isinstance(outputs, (list, tuple)) else 1
+        assert len(stage.outputs) == count == len(set(stage.outputs)), stage.name
+        symbols = stage.block(*(mx.sym.var(signature.name) for signature in stage.inputs))
+        group = mx.sym.Group(list(symbols)) if isinstance(symbols, (list, tuple)) else symbols
+        assert {s.name for s in stage.inputs} <= set(group.list_arguments()), stage.name
+
+
+def test_attributes_are_plain_data_and_all_needed(case):
+    net, kind, predictor = case
+    attributes = kind.attributes_of(net)
+    assert {'divisor', 'mean', 'num_things', 'num_stuff'} <= set(attributes)
+    for value in attributes.values():
+        assert isinstance(value, (bool, int, float, list))
+    for name in attributes:
+        with pytest.raises(AdaptisError, match=name):
+            rest = {key: value for key, value in attributes.items() if key != name}
+            load_place(kind.exported)(None, rest, predictor.settings, TAXONOMY)
+
+
+def test_a_missing_stage_is_named():
+    kind = find_kind('mask_rcnn')
+    net = get_model('mask_rcnn', **TINY, **TWO_STAGE)
+
+    class Nothing:
+        stages = {'another': Interface((), ())}
+    predictor = load_place(kind.exported)(Nothing(), kind.attributes_of(net),
+                                          kind.presets['toy'], TAXONOMY)
+    with pytest.raises(AdaptisError, match='no stage "encoder"'):
+        predictor.predict(picture((32, 32)))
+
+
+def test_neither_mxnet_nor_anything_but_numpy_and_opencv_is_loaded():
+    code = ('import sys\n'
+            'for name in ("mxnet", "gluoncv", "scipy", "yaml", "PIL", "pycocotools", "onnx"):\n'
+            '    sys.modules[name] = None\n'
+            'import panoptic_baselines.inference.exported, panoptic_baselines.kinds')
+    subprocess.run([sys.executable, '-c', code], check=True)
