@@ -17,7 +17,7 @@ import numpy as np
 
 from adaptis import __version__
 from adaptis.deploy.onnx_tidy import tidy
-from adaptis.deploy.stages import Stage, concrete_shape
+from adaptis.deploy.stages import Stage, concrete_shape, symbol_of
 from adaptis.errors import AdaptisError
 from adaptis.files import atomic_write
 from adaptis.model.graph import node_shapes
@@ -56,7 +56,10 @@ def onnx_model(stage: Stage) -> Any:
     """The ``onnx.ModelProto`` of a stage; see ``to_onnx``."""
     onnx = import_onnx()
     from adaptis.deploy.onnx_writer import OPSET
-    symbol = _symbol(stage)
+    symbol = symbol_of(stage)
+    if len(symbol.list_outputs()) != len(stage.outputs):
+        raise ValueError(f'The stage {stage.name} gives {len(symbol.list_outputs())} arrays and '
+                         f'names {len(stage.outputs)}.')
     with warnings.catch_warnings():   # of names of the onnx package that MXNet should not use
         warnings.simplefilter('ignore', DeprecationWarning)
         nodes, tensors, initializers = _convert(stage, symbol)
@@ -88,16 +91,6 @@ def import_onnx() -> Any:
                            ) from error
     importlib.import_module('adaptis.deploy.onnx_layers')   # and what that imports
     return onnx
-
-
-def _symbol(stage: Stage) -> Any:
-    """The stage's graph, with inputs of its names."""
-    outputs = stage.block(*(mx.sym.var(signature.name) for signature in stage.inputs))
-    symbol = mx.sym.Group(list(outputs)) if isinstance(outputs, (list, tuple)) else outputs
-    if len(symbol.list_outputs()) != len(stage.outputs):
-        raise ValueError(f'The stage {stage.name} gives {len(symbol.list_outputs())} arrays and '
-                         f'names {len(stage.outputs)}.')
-    return symbol
 
 
 def _shapes(stage: Stage, symbol: Any, values: Mapping[str, int]) -> Shapes:
