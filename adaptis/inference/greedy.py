@@ -89,7 +89,7 @@ def proposal_map(encoded: EncodedImage, settings: Settings, ignore: Optional[np.
         prob = prob * sampling_mask.astype(np.float32)
     if settings.proposal_blur > 1:
         prob = cv2.blur(prob, (settings.proposal_blur, settings.proposal_blur))
-    return np.minimum(prob, np.float32(1))  # the blur's sums may round past 1
+    return np.clip(prob, 0, 1)  # the blur's sums may round past either
 
 
 def search_proposals(prob: np.ndarray, settings: Settings, with_colors: bool = False) -> Proposals:

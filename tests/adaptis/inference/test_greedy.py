@@ -213,3 +213,14 @@ def test_flip_averages_mirrored_maps():
 def test_a_network_without_proposals_says_what_to_do():
     with pytest.raises(AdaptisError, match='random'):
         select_masks(DrawnImage(grid_owner()), EASY)
+
+
+@pytest.mark.parametrize('power, blur', [(60, 2), (0, 5), (1e-9, 3)])
+def test_a_blurred_map_still_holds_probabilities(power, blur):
+    """OpenCV's running sums round past 0 and past 1."""
+    rng = np.random.RandomState(0)
+    image = DrawnImage(np.ones((40, 40), int),
+                       proposals=(rng.uniform(0, 1, (40, 40)) ** power).astype(np.float32))
+    prob = proposal_map(image, Settings(proposal_blur=blur, things_threshold=0))
+    assert 0 <= prob.min() and prob.max() <= 1
+    search_proposals(prob, Settings())

@@ -1,0 +1,290 @@
+"""An exported AdaptIS network: what is written, what is refused, and that it gives the same."""
+from __future__ import annotations
+
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+from adaptis.deploy.backends import MXNetRunner, OnnxRunner
+from adaptis.deploy.export import export
+from adaptis.deploy.folder import load_exported, make_runner, read_export
+from adaptis.errors import AdaptisError
+from adaptis.files import read_json
+from adaptis.inference.predictor import Predictor, load_predictor
+from adaptis.inference.settings import Settings
+from adaptis.inference.sidecar import default_settings, find_taxonomy, read_sidecar
+from adaptis.model import get_model
+from adaptis.runtime import mx
+from adaptis.types import TOY_TAXONOMY
+
+LOOSE = Settings(things_threshold=0.1, mask_threshold=0.3, min_area=1, max_candidates=6,
+                 overlap_threshold=1.0, stuff_prob_mult=0.5, batch_size=3)
+RANDOM = LOOSE.replace(sampling='random', num_candidates=3, num_iterations=2)
+NETWORKS = {
+    'toy': ({'name': 'adaptis_toy', 'width': 4}, LOOSE.replace(flip=True)),
+    'toy without proposals': ({'name': 'adaptis_toy', 'width': 4, 'proposals': False,
+                               'coordinates': 'none'}, RANDOM),
+    'pyramid': ({'name': 'adaptis_fpn', 'backbone': 'resnet18'}, LOOSE.replace(flip=True)),
+    'deeplab': ({'name': 'adaptis_deeplab', 'backbone': 'resnet18', 'num_classes': 5,
+                 'num_stuff': 2}, LOOSE),
+}
+SIZES = ((30, 27), (77, 90))
+
+
+def make_predictor(options, settings):
+    """With random weights, and normalised by what it sees of one image, so that maps vary."""
+    mx.random.seed(3)
+    net = get_model(**options)
+    net.initialize(mx.init.Xavier(magnitude=3))
+    net.apply(lambda block: isinstance(block, mx.gluon.nn.BatchNorm)
+              and block._kwargs.update(momentum=0.0))
+    with mx.autograd.record():
+        outputs = net(mx.nd.random.uniform(0, 255, (1, 3, 160, 192)),
+                      mx.nd.random.uniform(0, 159, (1, 9, 2)))
+    mx.autograd.backward(list(outputs))   # only now running statistics are changed
+    for branch in (net.encoder.semantic, net.encoder.proposals, net.point_head.after):
+        last = [] if branch is None else list(branch.collect_params('.*weight').values())[-1:]
+        for weight in last:   # so that probabilities are not all 0 and 1
+            weight.set_data(weight.data() / 10)
+    net.hybridize()
+    return Predictor(net, settings, find_taxonomy({}, net.num_classes, net.num_stuff))
+
+
+def images():
+    rng = np.random.RandomState(0)
+    return [rng.randint(0, 256, (*size, 3)).astype(np.uint8) for size in SIZES]
+
+
+@pytest.fixture(scope='module')
+def toy():
+    return make_predictor(*NETWORKS['toy'])
+
+
+@pytest.fixture(scope='module')
+def folder(toy, tmp_path_factory):
+    return export(toy, tmp_path_factory.mktemp('export') / 'toy', 'mxnet', {'file': 'net.params'})
+
+
+@pytest.fixture
+def copy(folder, tmp_path):
+    return shutil.copytree(folder, tmp_path / 'copy')
+
+
+def change(copy, **values):
+    path = copy / 'export.json'
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_files_of_mxnet_give_the_results_of_the_network_bit_for_bit(name, tmp_path):
+    predictor = make_predictor(*NETWORKS[name])
+    exported = Predictor.from_export(export(predictor, tmp_path / 'net', 'mxnet'))
+    assert exported.settings == predictor.settings
+    assert exported.taxonomy.categories == predictor.taxonomy.categories
+    for image in images():
+        compare(predictor.set_image(image), exported.set_image(image), 0)
+        expected, found = (p.panoptic(keep_masks=True) for p in (predictor, exported))
+        np.testing.assert_array_equal(found.segment_map, expected.segment_map)
+        assert found.segments == expected.segments
+        for number, mask in expected.masks.items():
+            np.testing.assert_array_equal(found.masks[number], mask)
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_onnx_models_give_the_probabilities_of_the_network(name, tmp_path):
+    """Nearly: random weights turn rounding into more than trained ones do."""
+    pytest.importorskip('onnx')
+    pytest.importorskip('onnxruntime')
+    predictor = make_predictor(*NETWORKS[name])
+    written = export(predictor, tmp_path / 'net', 'onnx')
+    assert not list(written.glob('*.params'))
+    exported = Predictor.from_export(written, backend='onnxruntime')
+    for image in images():
+        compare(predictor.set_image(image), exported.set_image(image), 1e-3)
+        assert exported.panoptic().segment_map.shape == image.shape[:2]
+
+
+def compare(predictor, exported, tolerance):
+    """All that a network says of an image."""
+    for maps in ('stuff_prob', 'things_prob', 'proposals_prob'):
+        expected, found = (getattr(p._encoded(), maps) for p in (predictor, exported))
+        assert (expected is None) == (found is None)
+        if expected is not None:
+            assert expected.std() > 5e-4
+            np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
+    for count in (1, 5):
+        points = {'x': np.linspace(0, 26, count), 'y': np.linspace(29, 1, count)}
+        expected, found = (p.mask_at(**points).mask for p in (predictor, exported))
+        assert expected.std() > 5e-4
+        np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
+
+
+def test_the_network_that_ships(tmp_path):
+    pytest.importorskip('onnx')
+    pytest.importorskip('onnxruntime')
+    predictor = load_predictor()
+    blocks = np.random.RandomState(0).randint(0, 256, (7, 9, 3)).astype(np.uint8)
+    image = cv2.resize(blocks, (91, 71))
+    expected = predictor.set_image(image).panoptic()
+    assert len(expected.things) > 5
+    export(predictor, tmp_path)
+    found = Predictor.from_export(tmp_path).set_image(image).panoptic()
+    np.testing.assert_array_equal(found.segment_map, expected.segment_map)
+    assert found.segments == expected.segments
+    found = Predictor.from_export(tmp_path, 'onnxruntime').set_image(image).panoptic()
+    assert (found.segment_map != expected.segment_map).mean() < 1e-3   # ties alone
+    for one, other in zip(found.segments, expected.segments):
+        assert one.category_id == other.category_id
+        assert one.score == pytest.approx(other.score, abs=1e-3)
+    compare(predictor, Predictor.from_export(tmp_path, 'onnxruntime').set_image(image), 1e-4)
+
+
+def test_what_a_folder_tells(toy, folder):
+    manifest = read_json(folder / 'export.json')
+    assert manifest['model'] == {'name': 'adaptis_toy', 'width': 4}
+    assert manifest['inference']['flip'] is True and manifest['inference']['max_candidates'] == 6
+    assert manifest['source'] == {'file': 'net.params'}
+    assert manifest['preprocessing']['colors'] == 'RGB'
+    assert 'inside the graph' in manifest['preprocessing']['normalization']
+    assert [c['name'] for c in manifest['taxonomy']] == ['background', 'object']
+    points = manifest['stages']['points']
+    assert points['inputs'][-1] == {'name': 'points', 'shape': [1, 'N', 2], 'dtype': 'float32'}
+    assert points['outputs'] == [{'name': 'masks', 'example': [3, 1, 96, 128]}]
+    assert set(manifest['files']) == {path.name for path in folder.iterdir()} - {
+        'export.json', 'README.md'}
+    text = (folder / 'README.md').read_text()
+    for wanted in ('from_export', 'net.params', 'inside the', '2 classes', 'points-symbol.json',
+                   '`points` (1, N, 2)', 'at least 16 pixels'):
+        assert wanted in text
+    assert not list(folder.parent.glob('.*'))
+
+
+def test_a_folder_is_a_checkpoint_with_a_sidecar(folder):
+    assert read_sidecar(folder)['model']['name'] == 'adaptis_toy'
+    name, settings = default_settings(folder)
+    assert name == 'of the export' and settings == NETWORKS['toy'][1]
+
+
+def test_a_stage_is_only_read_when_it_is_used(copy):
+    (copy / 'points-symbol.json').write_text('{"nodes": []}')
+    manifest = read_json(copy / 'export.json')
+    manifest['files']['points-symbol.json']['bytes'] = 13
+    change(copy, files=manifest['files'])
+    predictor = Predictor.from_export(copy).set_image(images()[0])
+    with pytest.raises(AdaptisError, match='points-symbol.json or its parameters are not what'):
+        predictor.mask_at(x=1, y=1)
+
+
+def test_an_older_export_is_replaced_and_nothing_else(toy, folder, tmp_path, monkeypatch):
+    target = tmp_path / 'net'
+    target.mkdir()
+    export(toy, target, 'mxnet')   # empty before
+    (target / 'old.onnx').touch()
+    export(toy, target, 'mxnet')
+    assert sorted(p.name for p in target.iterdir()) == sorted(p.name for p in folder.iterdir())
+    monkeypatch.setattr('adaptis.deploy.export.describe_export', lambda manifest: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        export(toy, target, 'mxnet')
+    monkeypatch.undo()
+    assert read_export(target).model['width'] == 4 and [*tmp_path.iterdir()] == [target]
+    (target / 'export.json').unlink()
+    (tmp_path / 'file').touch()
+    for path in (target, tmp_path / 'file'):
+        with pytest.raises(AdaptisError, match='there already and would be overwritten'):
+            export(toy, path, 'mxnet')
+    assert (target / 'features-symbol.json').is_file()
+
+
+def test_what_is_no_export(copy, tmp_path):
+    with pytest.raises(AdaptisError, match='no exported network: it has no export.json'):
+        read_export(tmp_path)
+    with pytest.raises(AdaptisError, match='holds no files for onnxruntime.*--format onnx'):
+        load_exported(copy, 'onnxruntime')
+    with pytest.raises(AdaptisError, match='There is no backend "tensorrt"'):
+        load_exported(copy, 'tensorrt')
+    with pytest.raises(AdaptisError, match='There is no format "tflite"'):
+        export(None, tmp_path / 'new', 'tflite')
+
+
+@pytest.mark.parametrize('values, sentence', [
+    ({'format': 2}, 'is of format 2 and this version reads 1'),
+    ({'model': {'name': 'maskformer'}}, 'export.json: There is no network "maskformer"'),
+    ({'inference': {'novel': 1}}, "export.json: There is no inference setting 'novel'"),
+    ({'taxonomy': [1]}, 'export.json: its "taxonomy" is not a list'),
+    ({'stages': {'features': {}}}, 'its "stages" are not what an export has')])
+def test_a_manifest_that_is_not_understood(copy, values, sentence):
+    change(copy, **values)
+    with pytest.raises(AdaptisError, match=sentence):
+        load_exported(copy)
+
+
+def test_a_folder_that_is_not_whole(copy):
+    path = copy / 'points-0000.params'
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(AdaptisError, match='points-0000.params has .* bytes, not .*copy'):
+        load_exported(copy)
+    path.unlink()
+    with pytest.raises(AdaptisError, match='points-0000.params is missing: copy'):
+        load_exported(copy)
+
+
+def test_the_official_flaws_are_part_of_the_graphs(folder):
+    with pytest.raises(AdaptisError, match='exported with official=False'):
+        load_exported(folder, settings=Settings(official=True))
+    assert load_exported(folder, settings='toy_v2').settings.mask_threshold == 0.5
+
+
+def test_other_classes_than_the_networks_are_refused(folder):
+    with pytest.raises(AdaptisError, match='2 classes'):
+        load_exported(folder, taxonomy=find_taxonomy({}, 5, 2))
+    assert load_exported(folder, taxonomy=TOY_TAXONOMY).taxonomy is TOY_TAXONOMY
+
+
+def test_devices_of_mxnet(folder):
+    exported = read_export(folder)
+    assert make_runner(exported, 'mxnet').device == mx.cpu()
+    runner = make_runner(exported, 'mxnet', 'cpu')
+    assert isinstance(runner, MXNetRunner) and runner.device == mx.cpu()
+
+
+@pytest.mark.parametrize('ctx, device', [
+    (None, 'cpu'), ('cpu', 'cpu'), ('auto', 'cpu'), ('auto', 'gpu:0'), ('gpu', 'gpu:0'),
+    ('gpu:1', 'gpu:1'), (mx.cpu(), 'cpu'), (mx.gpu(1), 'gpu:1')])
+def test_devices_of_onnx_runtime(folder, ctx, device, monkeypatch):
+    runtime = pytest.importorskip('onnxruntime')
+    cuda = ['CUDAExecutionProvider'] * (device != 'cpu')
+    monkeypatch.setattr(runtime, 'get_available_providers', lambda: [*cuda, 'CPUExecutionProvider'])
+    exported = read_export(folder)
+    paths = {name: {'onnx': folder / f'{name}.onnx'} for name in exported.stages}
+    runner = make_runner(exported._replace(paths=paths), 'onnxruntime', ctx)
+    assert isinstance(runner, OnnxRunner) and runner.device == device
+    names = [p if isinstance(p, str) else p[0] for p in runner._providers()]
+    assert names == [*cuda, 'CPUExecutionProvider']
+
+
+@pytest.mark.parametrize('device, sentence', [
+    ('gpu', 'computes on the CPU only: .*onnxruntime-gpu'), ('tpu', 'no device'),
+    ('cpu:0', 'no device'), ('gpu:a', 'no device')])
+def test_devices_that_onnx_runtime_has_not(device, sentence, monkeypatch):
+    runtime = pytest.importorskip('onnxruntime')
+    monkeypatch.setattr(runtime, 'get_available_providers', lambda: ['CPUExecutionProvider'])
+    with pytest.raises(AdaptisError, match=sentence):
+        OnnxRunner({}, {}, device)
+
+
+def test_a_broken_model_and_a_silent_cpu(toy, tmp_path, monkeypatch):
+    pytest.importorskip('onnx')
+    runtime = pytest.importorskip('onnxruntime')
+    written = export(toy, tmp_path / 'net', 'onnx')
+    files = {'proposals': written / 'proposals.onnx'}
+    monkeypatch.setattr(runtime, 'get_available_providers', lambda: ['CUDAExecutionProvider'])
+    runner = OnnxRunner(read_export(written).stages, files, 'gpu')   # which falls back to the CPU
+    if 'CUDAExecutionProvider' not in runtime.capi._pybind_state.get_available_providers():
+        with pytest.raises(AdaptisError, match='no way to compute on gpu:0'):
+            runner.run('proposals', np.zeros((1, 4, 8, 8)))
+    files['proposals'].write_bytes(b'no model')
+    with pytest.raises(AdaptisError, match='proposals.onnx cannot be read by ONNX Runtime'):
+        OnnxRunner(runner.stages, files, 'cpu').run('proposals', np.zeros((1, 4, 8, 8)))
