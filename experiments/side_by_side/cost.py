@@ -71,8 +71,11 @@ def _watched(predictor: Any) -> Iterator[Tuple[Any, str, str]]:
     """Which calls are timed, and to which stage they belong."""
     from adaptis.inference import encoded
     net = predictor.net
-    yield encoded._NetworkImage, 'masks_at', 'objects'
-    yield (net if hasattr(net, 'segment') else net.encoder), 'forward', 'dense'
+    if not hasattr(net, 'segment'):
+        yield encoded._NetworkImage, '__init__', 'dense'
+        yield encoded._NetworkImage, 'masks_at', 'objects'
+        return
+    yield net, 'read', 'dense'
     for name in BOXES + MASKS:
         if hasattr(net, name):
             yield net, name, 'objects'

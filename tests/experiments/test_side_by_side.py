@@ -10,6 +10,7 @@ import pytest
 
 from adaptis.config import load_config, write_config
 from adaptis.errors import AdaptisError
+from adaptis.systems import find_kind
 from adaptis.types import Category, PanopticResult, Sample, Segment, Taxonomy
 from experiments.side_by_side import __main__ as command
 from experiments.side_by_side import cost, pictures, recall, report, run
@@ -130,6 +131,25 @@ def test_calls_within_calls_are_timed_once() -> None:
         assert net.detect() == 4
     assert spent['dense'] == 0 and spent['objects'] > 0
     assert not vars(net)
+
+
+@pytest.mark.parametrize('name, options', [
+    ('adaptis_toy', {'width': 4}),
+    ('condinst_r18', {'fpn_channels': 16, 'branch_channels': 8, 'semantic': True,
+                      'norm_layer': 'BatchNorm'}),
+    ('panoptic_fpn_r18', {'fpn_channels': 16, 'box_channels': 8, 'mask_channels': 8,
+                          'norm_layer': 'BatchNorm'})])
+def test_every_kind_of_predictor_is_timed(name: str, options: Dict[str, Any]) -> None:
+    from adaptis.runtime import mx
+    mx.random.seed(0)
+    kind = find_kind(name)
+    net = kind.build({'name': name, **kind.class_counts(TAXONOMY), **options}, [mx.cpu()])
+    preset = kind.get_settings('coco').replace(short_side=None, max_side=None)
+    predictor = kind.make_predictor(net, preset, TAXONOMY, trained=[])   # of AdaptIS: any points
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    spent = cost._time(predictor, image)
+    assert spent['dense'] > 0 and spent['objects'] > 0 and spent['rest'] > 0
+    assert spent['whole'] == pytest.approx(spent['dense'] + spent['objects'] + spent['rest'])
 
 
 def test_a_system_that_is_done_is_left_alone(tmp_path: Path) -> None:
