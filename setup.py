@@ -21,6 +21,11 @@ CUDA = [
     'nvidia-nccl-cu11==2.21.5',            # libnccl.so.2
 ]
 
+# `adaptis export` writes ONNX models with the first; the second runs them, where nothing else of
+# this project's requirements but NumPy and OpenCV needs to be (onnxruntime-gpu: on NVIDIA GPUs).
+# MXNet's exporter knows onnx up to 1.18.
+ONNX = ['onnx>=1.15,<1.19', 'onnxruntime>=1.17']
+
 setup(
     name='adaptis',
     version=re.search(r"__version__ = '(.+)'", (ROOT / 'adaptis/__init__.py').read_text())[1],
@@ -57,7 +62,8 @@ setup(
         'cpu': ['mxnet==1.9.1 ; python_version < "3.13"'],
         'cu112': ['mxnet-cu112==1.9.1 ; python_version < "3.13"', *CUDA],
         'panopticapi': ['panopticapi @ git+https://github.com/cocodataset/panopticapi.git'],
-        'dev': ['pytest==8.4.2', 'pytest-timeout==2.4.0', 'ruff==0.17.5'],
+        'onnx': ONNX,
+        'dev': ['pytest==8.4.2', 'pytest-timeout==2.4.0', 'ruff==0.17.5', *ONNX],
     },
     entry_points={'console_scripts': ['adaptis = adaptis.cli:main']},
     classifiers=[

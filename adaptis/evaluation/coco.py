@@ -214,7 +214,7 @@ class InstancesWriter(_JsonStream):
     def _add_objects(self, image_id: ImageId, objects: Objects) -> None:
         for mask, score, category in zip(objects.masks, objects.scores, objects.category_ids):
             if mask.any():
-                code = mask_api().encode(np.asfortranarray(mask, np.uint8))
+                code, = encode_segments(mask.astype(np.uint8), [1])
                 self._write({'image_id': image_id, 'category_id': int(category),
                              'segmentation': _rle_json(code), 'score': float(score)})
 
@@ -308,18 +308,25 @@ def encode_segments(segment_map: np.ndarray, ids: Collection[int]) -> list[dict[
         mine = order[slice(*np.searchsorted(owners, [segment_id, segment_id + 1]))]
         edges = np.stack([starts[mine], ends[mine]], axis=1).ravel()
         counts = np.diff(edges, prepend=0, append=pixels.size)  # off, on, off, ...
-        runs.append({'size': [height, width],
-                     'counts': counts if counts[-1] or not mine.size else counts[:-1]})
-    return mask_api().frPyObjects(runs, height, width) if runs else []
+        runs.append({'size': [height, width], 'counts': _compressed(
+            counts if counts[-1] or not mine.size else counts[:-1])})
+    return runs
 
 
-def mask_api() -> Any:
-    """The ``pycocotools.mask`` module; AdaptisError if it is not installed."""
-    try:
-        from pycocotools import mask
-    except ImportError as error:
-        raise AdaptisError('COCO masks need pycocotools: pip install pycocotools.') from error
-    return mask
+def _compressed(counts: np.ndarray) -> bytes:
+    """Lengths of runs as COCO's text: the fourth and later ones as the difference from the last
+    but one, five bits a character, the least first, each but the last of a number marked."""
+    rest = counts.astype(np.int64)
+    rest[3:] -= counts[1:-2]
+    characters, used = [], [np.ones(len(rest), bool)]
+    while used[-1].any():
+        bits = rest & 31
+        rest >>= 5
+        more = rest != np.where(bits & 16, -1, 0)  # else the sign bit says all that is left
+        characters.append(bits + 32 * more + 48)
+        used.append(used[-1] & more)
+    text: np.ndarray = np.stack(characters, axis=1).astype(np.uint8)
+    return text[np.stack(used[:-1], axis=1)].tobytes()
 
 
 def _rle_json(mask: dict[str, Any]) -> dict[str, Any]:

@@ -155,7 +155,7 @@ def test_a_cpu_build_computes_on_the_cpu():
     if mx.runtime.Features().is_enabled('CUDA'):
         pytest.skip('this MXNet is a CUDA build')
     assert runtime.context() == runtime.context('cpu') == [mx.cpu()]
-    with pytest.raises(AdaptisError, match='computes on the CPU only'):
+    with pytest.raises(AdaptisError, match='computes on the CPU only.*--backend onnxruntime'):
         runtime.context('gpu')
 
 
@@ -172,6 +172,19 @@ def test_gpus_that_cannot_run_are_refused(gpus, name):
     gpus((7, 5), (9, 0), (8, 9))
     with pytest.raises(AdaptisError, match=r'0 \(card0\), 1 \(card1, not usable\), 2 \(card2\)'):
         runtime.context(name)
+
+
+def test_a_gpu_that_mxnet_does_not_know_is_left_to_onnx_runtime(gpus):
+    gpus((9, 0))
+    with pytest.raises(AdaptisError) as caught:
+        runtime.context('gpu')
+    for words in ('0 (card0, not usable)', 'capability 9.0 is newer than the CUDA 11.2 code',
+                  'adaptis export', '--backend onnxruntime', 'onnxruntime-gpu'):
+        assert words in str(caught.value)
+    gpus((7, 5), (6, 1), driver=10020)   # which that driver cannot serve, but MXNet knows
+    with pytest.raises(AdaptisError) as caught:
+        runtime.context('gpu')
+    assert 'onnxruntime' not in str(caught.value)
 
 
 def test_an_old_driver_means_the_cpu(gpus):

@@ -13,7 +13,6 @@ from adaptis.evaluation.coco import (
     PanopticFolder,
     PanopticWriter,
     encode_segments,
-    mask_api,
     write_panoptic,
 )
 from adaptis.evaluation.segments import sample_truth
@@ -211,10 +210,15 @@ def test_instances_are_read_by_pycocotools(tmp_path, capsys):
 
 
 def test_runs_of_segments_are_those_of_pycocotools():
+    mask_api = pytest.importorskip('pycocotools.mask')
     rng = np.random.default_rng(0)
-    for shape in ((1, 1), (1, 9), (7, 1), (9, 13)):
-        segment_map = rng.integers(0, 4, shape).astype(np.int32)
-        wanted = [mask_api().encode(np.asfortranarray((segment_map == i).astype(np.uint8)))
+    maps = [rng.integers(0, 4, shape) for shape in ((1, 1), (1, 9), (7, 1), (9, 13))]
+    stripes = np.zeros((1500, 1100), int)   # runs of one pixel and of many thousands
+    stripes[700:, 3] = stripes[::2, 900] = 3
+    stripes[-1, -1] = 1
+    for segment_map in (*maps, stripes, stripes.T):
+        segment_map = segment_map.astype(np.int32)
+        wanted = [mask_api.encode(np.asfortranarray((segment_map == i).astype(np.uint8)))
                   for i in (3, 1, 2, 9)]
         assert encode_segments(segment_map, [3, 1, 2, 9]) == wanted
     assert encode_segments(segment_map, []) == []
