@@ -1,6 +1,7 @@
 """The README of an exported network, for whoever gets only the folder."""
 from __future__ import annotations
 
+import textwrap
 from typing import Any, List, Mapping
 
 _TEXT = """# {name}, exported
@@ -31,8 +32,7 @@ stage, sizes and digests of the files, and where the network comes from.
 
 ## Without it
 
-An image goes in as float32 (1, 3, H, W), RGB, 0 to 255; **mean and deviation are inside the
-graph**. {preprocessing}
+{preprocessing}
 
 Each stage takes its inputs by name from what earlier ones gave. Names in shapes vary from call to
 call; the shapes of outputs are an example. What lies between the stages (which points to
@@ -62,7 +62,8 @@ def describe_export(manifest: Mapping[str, Any]) -> str:
 
 
 def _preprocessing(facts: Mapping[str, Any]) -> str:
-    sentences: List[str] = []
+    sentences = ['An image goes in as float32 (1, 3, H, W), RGB, 0 to 255; **mean and deviation '
+                 'are inside the graph**.']
     if facts['short_side']:
         limit = f', less where the longer one would exceed {facts["max_side"]}'
         sentences.append(f'It is resized so that its shorter side has {facts["short_side"]} '
@@ -74,7 +75,7 @@ def _preprocessing(facts: Mapping[str, Any]) -> str:
     if needs:
         sentences.append(f'Both sides must be {" and ".join(needs)}: it is padded '
                          f'{facts["padding"]}.')
-    return ' '.join(sentences) or 'It may have any size.'
+    return textwrap.fill(' '.join(sentences), 100)
 
 
 def _row(name: str, stage: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from adaptis.cli import main
 from adaptis.files import read_json, write_image
+from adaptis.systems import load_predictor
 
 
 @pytest.fixture(scope='module')
@@ -45,7 +46,10 @@ def test_what_is_written(folder, capsys):
 
 def test_one_format_and_a_folder_that_is_in_the_way(tmp_path, capsys):
     out = tmp_path / 'net'
-    assert main(['export', '--out', str(out), '--format', 'mxnet']) == 0
+    assert main(['export', '--out', str(out), '--format', 'mxnet', '--set', 'official=true']) == 0
+    manifest = read_json(out / 'export.json')
+    assert manifest['model']['official'] and manifest['inference']['official']
+    assert load_predictor(out).settings.official
     said = capsys.readouterr().out
     assert 'Wrote 10 files' in said and f'--export {out}' in said
     assert not list(out.glob('*.onnx'))
