@@ -77,7 +77,7 @@ def onnx_model(stage: Stage) -> Any:
     model = onnx.helper.make_model(
         graph, opset_imports=[onnx.helper.make_opsetid('', OPSET)], ir_version=IR_VERSION,
         producer_name='adaptis', producer_version=__version__)
-    onnx.checker.check_model(model)
+    onnx.checker.check_model(model, full_check=True)
     return model
 
 
@@ -116,8 +116,7 @@ def _convert(stage: Stage, symbol: Any) -> Tuple[List[Any], List[List[Tensor]], 
         node['name'] = f'n{i}_{node["op"]}'
         written = _convert_node(
             stage, node, mx_graph=described, weights={}, proc_nodes=nodes, idx=i,
-            initializer=initializers, outputs_lookup=tensors,
-            ranks=[len(shapes[number][output]) for number, output, *_ in node['inputs']])
+            initializer=initializers, outputs_lookup=tensors, shapes=shapes)
         nodes += written
         tensors.append(_tensors(node['name'], written, len(shapes[i])))
     return nodes, tensors, initializers

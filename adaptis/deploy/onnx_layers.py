@@ -110,6 +110,8 @@ def _argmax(op: Operator) -> str:
 def _dot(op: Operator) -> str:
     """Axes of the left one but its last, then those of the right one, a vector or a matrix."""
     (left, right), (left_rank, right_rank) = op.inputs, op.ranks
+    if left_rank == 2 and right_rank == 1 and op.maker(1).kind == 'ones_like':
+        return _row_sums(op, left, op.maker(0))
     transposed = [op.attribute(f'transpose_{which}', False) for which in 'ab']
     if right_rank > 2 or (transposed[0] and left_rank > 2):
         raise NotImplementedError(f'dot of {left_rank} and {right_rank} dimensions')
@@ -123,9 +125,34 @@ def _dot(op: Operator) -> str:
 
 @converts('batch_dot')
 def _batch_dot(op: Operator) -> str:
-    return op.add('MatMul', *(
-        op.add('Transpose', x, perm=[0, 2, 1]) if op.attribute(f'transpose_{which}', False) else x
-        for x, which in zip(op.inputs, 'ab')))
+    left, right = op.inputs
+    transposed = [bool(op.attribute(f'transpose_{which}', False)) for which in 'ab']
+    if transposed == [False, True] and all(_is_row(op.maker(i)) for i in (0, 1)):
+        rows = op.add('Squeeze', op.add('Mul', left, right), op.constant([1]))
+        return op.add('Unsqueeze', _row_sums(op, rows, op.maker(0)), op.constant([1, 2]))
+    return op.add('MatMul', *(op.add('Transpose', x, perm=[0, 2, 1]) if swapped else x
+                              for x, swapped in zip(op.inputs, transposed)))
+
+
+def _is_row(maker: Operator) -> bool:
+    """Whether an operator makes (M, 1, n)."""
+    return maker.kind == 'expand_dims' and maker.ranks == [2] and maker.attribute('axis') == 1
+
+
+def _row_sums(op: Operator, rows: str, maker: Operator) -> str:
+    """Sums over the last axis, in two steps if the rows were images.
+
+    ONNX Runtime adds up one number after the other, which loses digits of long rows: with one
+    step masks of AdaptIS are off by up to 4e-4.
+    """
+    while maker.kind in ('broadcast_sub', 'square', 'expand_dims'):
+        maker = maker.maker()
+    if maker.kind not in ('Reshape', 'reshape'):
+        return op.add('ReduceSum', rows, op.constant([-1]), keepdims=0)
+    width = op.shape(maker.inputs[0], maker.ranks[0] - 1)
+    rows = op.add('Reshape', rows, op.concat([op.constant([0, -1]), width]))
+    rows = op.add('ReduceSum', rows, op.constant([2]), keepdims=0)
+    return op.add('ReduceSum', rows, op.constant([1]), keepdims=0)
 
 
 # -- layers -------------------------------------------------------------------------------------

@@ -22,20 +22,19 @@ class Operator:
     Attributes
     ----------
     name : of the operator, and of the tensor that it gives
+    kind : what MXNet calls such operators; 'null' are inputs and weights
     inputs : names of the tensors it reads
     ranks : how many dimensions each of these has
     nodes : ONNX nodes written so far
     """
 
     def __init__(self, node: Mapping[str, Any], context: Mapping[str, Any]):
-        self.name = node['name']
-        self.inputs = [context['outputs_lookup'][number][output].name
-                       for number, output, *_ in node['inputs']]
-        self.ranks: List[int] = context['ranks']
+        self.name, self.kind = node['name'], node['op']
+        self._node, self._context = node, context
+        self.inputs = [self._tensor(*source) for source in node['inputs']]
+        self.ranks = [self._rank(*source) for source in node['inputs']]
         self.nodes: List[Any] = []
-        self._operator = node['op']
         self._attributes = node.get('attrs', {})
-        self._initializer = context['initializer']
         self._count = 0
 
     def attribute(self, name: str, default: Any = None) -> Any:
@@ -53,7 +52,11 @@ class Operator:
         for name, values in expected.items():
             value = self.attribute(name)
             if value is not None and value not in values:
-                raise NotImplementedError(f'{self._operator} with {name}={value}')
+                raise NotImplementedError(f'{self.kind} with {name}={value}')
+
+    def maker(self, index: int = 0) -> Operator:
+        """What gives an input: to look at, not to write with."""
+        return Operator(self._context['mx_graph'][self._node['inputs'][index][0]], self._context)
 
     def add(self, kind: str, *inputs: str, **attributes: Any) -> str:
         """Write an ONNX node of one output, and give the name of that."""
@@ -71,7 +74,7 @@ class Operator:
         """A tensor that is known."""
         from onnx import numpy_helper
         name = self._fresh()
-        self._initializer.append(numpy_helper.from_array(np.array(value, dtype), name))
+        self._context['initializer'].append(numpy_helper.from_array(np.array(value, dtype), name))
         return name
 
     def number(self, value: float) -> str:
@@ -102,6 +105,13 @@ class Operator:
         for i, result in enumerate(results if several else [results]):
             self.nodes.append(_identity(result, f'{self.name}{i}' if several else self.name))
         return self.nodes
+
+    def _tensor(self, number: int, output: int, *_: Any) -> str:
+        tensor: str = self._context['outputs_lookup'][number][output].name
+        return tensor
+
+    def _rank(self, number: int, output: int, *_: Any) -> int:
+        return len(self._context['shapes'][number][output])
 
     def _fresh(self) -> str:
         self._count += 1

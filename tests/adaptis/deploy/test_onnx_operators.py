@@ -116,6 +116,9 @@ CASES = {
     'dot of a vector': (lambda F, x, y: F.dot(x, y), MAP, ('c',)),
     'dot of vectors': (lambda F, x, y: F.dot(x, y), VECTOR, VECTOR),
     'dot of the other side': (lambda F, x, y: F.dot(x, y, transpose_a=True), MATRIX, MATRIX),
+    'batch_dot of rows': (lambda F, x: F.batch_dot(
+        F.expand_dims(x, 1), F.expand_dims(x, 1), transpose_b=True), MATRIX),
+    'dot of ones': (lambda F, x, y: F.dot(x, F.ones_like(y)), MATRIX, ('b',)),
     'batch_dot': (lambda F, x, y: F.batch_dot(x, y, transpose_a=True, transpose_b=True),
                   ('a', 'b', 'c'), ('a', 5, 'b')),
     'upsampling': (lambda F, x: F.UpSampling(x, scale=3, sample_type='nearest'), MAP),
@@ -161,6 +164,28 @@ def test_roi_align(tmp_path, options):
     stage = stage_of(lambda F, x, rois: F.contrib.ROIAlign(x, rois, pooled_size=(3, 2), **options),
                      (1, 4, 'b', 'c'), ('a', 5))
     check(stage, tmp_path / 'a.onnx', arrays)
+
+
+def test_statistics_of_maps_lose_no_digits(tmp_path):
+    """Sums of many equal numbers are where errors of one kind add up; these are of 64,000."""
+    def function(F, x):
+        flat = x.reshape((-3, -3))
+        ones = F.ones_like(F.slice_axis(flat, axis=0, begin=0, end=1).reshape((-1,)))
+        rows = F.expand_dims(flat, 1)
+        return [F.dot(flat, ones), F.batch_dot(rows, rows, transpose_b=True),
+                F.dot(F.square(flat), ones)]
+    stage = stage_of(function, ('a', 2, 'h', 'w'), outputs=3)._replace(
+        example={'a': 1, 'h': 4, 'w': 5})
+    path = tmp_path / 'a.onnx'
+    to_onnx(stage, path)
+    x = np.full((1, 2, 320, 200), 0.1, np.float32)
+    session = pytest.importorskip('onnxruntime').InferenceSession(str(path))
+    total, squares, again = session.run(None, {'x0': x})
+    exact = x.astype(np.float64).sum((2, 3)).ravel()
+    assert squares.shape == (2, 1, 1)
+    np.testing.assert_allclose(total, exact, rtol=3e-6)
+    np.testing.assert_allclose(squares.ravel(), 0.1 * exact, rtol=3e-6)
+    np.testing.assert_allclose(again, 0.1 * exact, rtol=3e-6)
 
 
 def test_a_fixed_scale_of_a_norm_is_one(tmp_path):
