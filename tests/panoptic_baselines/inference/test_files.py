@@ -12,7 +12,8 @@ pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')
 
 
-@pytest.mark.parametrize('name', ['panoptic_fpn', 'condinst', 'dense', 'unified'])
+@pytest.mark.parametrize('name', ['panoptic_fpn', *(
+    pytest.param(name, marks=pytest.mark.slow) for name in ('condinst', 'dense', 'unified'))])
 def test_files_do_as_well_as_the_network(name, tmp_path):
     net, kind, predictor = build(name)
     export(predictor, tmp_path / 'export')
