@@ -49,7 +49,7 @@ QUALITY = (
     Column('PQ', _quality('pq', 'All', 'pq')), Column('SQ', _quality('pq', 'All', 'sq')),
     Column('RQ', _quality('pq', 'All', 'rq')), Column('PQ things', _quality('pq', 'Things', 'pq')),
     Column('PQ stuff', _quality('pq', 'Stuff', 'pq')), Column('AP', _quality('ap_by_class', 'ap')),
-    Column('mIoU', _quality('miou', 'miou')))
+    Column('mIoU', lambda r: 100 * r['found']['miou']))
 COST = (
     Column('parameters, M', lambda r: r['cost']['parameters'] / 1e6),
     Column('dense part, G multiply-adds', lambda r: r['cost']['multiply_adds'] / 1e9, '{:.2f}'),
@@ -82,7 +82,7 @@ def by_objects(results: Sequence[Result]) -> List[List[str]]:
 
 def found_by(results: Sequence[Result], what: str) -> List[List[str]]:
     """Percentage of objects that each system finds, by a property of them that was counted."""
-    counts = [r['recall'][what] for r in results]
+    counts = [r['found'][what] for r in results]
     head = [f'{name} ({total:,})' for name, (_, total) in counts[0].items()]
     body = [[TITLES[r['system']], *(f'{100 * hits / total:.1f}' if total else '-'
                                     for hits, total in found.values())]

@@ -12,7 +12,7 @@ from adaptis.config import TrainConfig, load_config
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import provenance, read_json, write_record
 from experiments.process import alone
-from experiments.side_by_side import cost, pictures, recall
+from experiments.side_by_side import cost, found, pictures
 from toy_data import COUNTS, ToySettings, generate
 
 FOLDER = Path(__file__).parent
@@ -64,7 +64,7 @@ def run(system: str, out: Path, results: Path = RESULTS, overrides: Sequence[str
         'system': system, 'config': str(config.relative_to(FOLDER.parents[1])),
         'quality': measured['metrics'], 'checkpoint': measured['settings']['checkpoint'],
         'inference': measured['settings']['inference'], 'training': training(folder),
-        'recall': alone(recall.measure, trained, saved),
+        'found': alone(found.measure, trained, saved),
         'cost': _cost(trained, checkpoint), 'seed': load_config(trained).seed,
         'overrides': list(overrides), **provenance(), 'date': measured['date']})
     return result

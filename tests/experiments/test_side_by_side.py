@@ -13,7 +13,7 @@ from adaptis.errors import AdaptisError
 from adaptis.systems import find_kind
 from adaptis.types import Category, PanopticResult, Sample, Segment, Taxonomy
 from experiments.side_by_side import __main__ as command
-from experiments.side_by_side import cost, pictures, recall, report, run
+from experiments.side_by_side import cost, found, pictures, report, run
 
 TAXONOMY = Taxonomy([Category(1, 'road', False), Category(2, 'car', True)])
 
@@ -21,11 +21,11 @@ TAXONOMY = Taxonomy([Category(1, 'road', False), Category(2, 'car', True)])
 def result(system: str, pq: float, seconds: float) -> Dict[str, Any]:
     parts = {'pq': pq, 'sq': 0.8, 'rq': 0.7}
     return {'system': system, 'config': f'{system}.yaml', 'seed': 0, 'commit': 'abc',
-            'recall': {'covered': {'0% to 2%': [3, 4], 'over 2%': [1, 3]},
-                       'area': {'0 to 64': [0, 0], 'over 64': [4, 7]}},
+            'found': {'miou': 0.5, 'covered': {'0% to 2%': [3, 4], 'over 2%': [1, 3]},
+                      'area': {'0 to 64': [0, 0], 'over 64': [4, 7]}},
             'hardware': {'cpu': 'some', 'cores': 2}, 'date': '2026-01-01T00:00:00',
             'quality': {'pq': {'All': parts, 'Things': parts, 'Stuff': parts},
-                        'miou': {'miou': 0.5}, 'ap': {'ap': 0.25}},
+                        'ap': {'ap': 0.25}},
             'training': {'seconds': 600},
             'cost': {'parameters': 2e6, 'multiply_adds': 3e9, 'seconds': seconds, 'peak_mib': 500,
                      'threads': 1,
@@ -95,14 +95,13 @@ def test_found_objects_by_what_covers_them() -> None:
     truth = np.zeros((10, 20), np.int32)
     truth[:, :6], truth[4:, 3:6], truth[:, 10:14], truth[:2, 16:] = 1, 2, 3, 4
     segments = [Segment(i, 2, True, 1.0, 1) for i in range(1, 5)]
-    found = np.where(truth == 2, 0, truth)
-    rows = list(recall._objects(PanopticResult(truth, segments), {4}, PanopticResult(
-        found, [segments[i] for i in (0, 2, 3)])))
+    rows = list(found._objects(PanopticResult(truth, segments), {4}, PanopticResult(
+        np.where(truth == 2, 0, truth), [segments[i] for i in (0, 2, 3)])))
     assert rows == [(0.3, 42, True), (0.0, 18, False), (0.0, 40, True)]   # a crowd is left out
     covered, areas, hits = map(np.array, zip(*rows))
-    assert recall._binned(covered, hits, recall.COVERED, '{:.0%}') == {
+    assert found._binned(covered, hits, found.COVERED, '{:.0%}') == {
         '0% to 2%': [1, 2], '2% to 15%': [0, 0], '15% to 35%': [1, 1], 'over 35%': [0, 0]}
-    assert recall._binned(areas, hits, (0, 18, 40, 50), '{:.0f}') == {
+    assert found._binned(areas, hits, (0, 18, 40, 50), '{:.0f}') == {
         '0 to 18': [0, 1], '18 to 40': [1, 1], 'over 40': [1, 1]}
 
 
@@ -187,14 +186,14 @@ def test_the_whole_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = run.run('panoptic_fpn', tmp_path / 'runs', tmp_path / 'results', [
         f'data.root={tmp_path / "data"}', 'joint.steps=4', 'joint.optimizer.warmup_steps=1',
         'joint.optimizer.cooldown_steps=1', 'log_every=2', 'validation.every=0'])
-    found = json.loads(path.read_text())
-    assert found['training']['steps'] == {'joint': 4}
-    assert 0 <= found['quality']['pq']['All']['pq'] <= 1
-    stages = found['cost']['stages']
+    result = json.loads(path.read_text())
+    assert result['training']['steps'] == {'joint': 4}
+    assert 0 <= result['quality']['pq']['All']['pq'] <= 1
+    stages = result['cost']['stages']
     assert stages['whole'] > stages['dense'] > 0
-    assert set(found['recall']) == {'covered', 'area'}
+    assert set(result['found']) == {'miou', 'covered', 'area'}
     again = json.loads(run.time_again('panoptic_fpn', tmp_path / 'runs',
                                       tmp_path / 'results').read_text())
     assert {k: v for k, v in again.items() if k != 'cost'} == {
-        k: v for k, v in found.items() if k != 'cost'}
+        k: v for k, v in result.items() if k != 'cost'}
     assert path.with_suffix('.png').is_file()

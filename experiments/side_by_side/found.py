@@ -1,12 +1,18 @@
-"""Which objects are found, by how much other objects cover of their boxes, and by their size."""
+"""What saved results tell: how right their classes are, and which objects are found.
+
+The mean IoU is that of the segments for every system; ``adaptis evaluate`` takes what a semantic
+branch says by itself, which in some knows only one class for all things.
+"""
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict, Iterator, List, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
 import numpy as np
 
 from adaptis.evaluation.coco import PanopticFolder
+from adaptis.evaluation.miou import MeanIoU
+from adaptis.evaluation.overlap import overlap_of
 from adaptis.evaluation.segments import boxes, sample_truth
 from adaptis.ids import compact
 from adaptis.types import PanopticResult
@@ -20,8 +26,9 @@ AREAS = (0, 64, 256, 1024, 2 ** 31)
 Counts = Dict[str, List[int]]
 
 
-def measure(config: Path, saved: Path) -> Dict[str, Counts]:
-    """Objects of the validation images, found and in all, by ``covered`` and by ``area``.
+def measure(config: Path, saved: Path) -> Dict[str, Any]:
+    """``miou`` in [0, 1]; objects of the validation images, found and in all, by how much of their
+    boxes others have ``covered`` and by their ``area``.
 
     ``saved`` is what ``adaptis evaluate --save`` has written.  Found means what panoptic quality
     counts: an object of the same class with an intersection over union above 0.5.  Crowds do not
@@ -29,11 +36,15 @@ def measure(config: Path, saved: Path) -> Dict[str, Counts]:
     """
     dataset, _ = open_config(config)
     predictions = PanopticFolder(saved / 'panoptic.json')
-    covered, areas, hits = (np.array(column) for column in zip(*(
-        row for index in range(len(dataset))
-        for row in _objects(*sample_truth(dataset[index], dataset.taxonomy),
-                            predictions.read(dataset.image_id(index)).result))))
-    return {'covered': _binned(covered, hits, COVERED, '{:.0%}'),
+    semantic, rows = MeanIoU(len(dataset.taxonomy)), []
+    for index in range(len(dataset)):
+        truth, crowd = sample_truth(dataset[index], dataset.taxonomy)
+        found = predictions.read(dataset.image_id(index)).result
+        semantic.add_overlap(overlap_of(truth, found, crowd), dataset.taxonomy)
+        rows += _objects(truth, crowd, found)
+    covered, areas, hits = (np.array(column) for column in zip(*rows))
+    return {'miou': semantic.result()['miou'],
+            'covered': _binned(covered, hits, COVERED, '{:.0%}'),
             'area': _binned(areas, hits, AREAS, '{:.0f}')}
 
 
