@@ -35,7 +35,10 @@ def differences(stage: Stage, path: Union[str, os.PathLike],
     except ImportError as error:
         raise AdaptisError(f'An ONNX model is checked by ONNX Runtime, which cannot be imported '
                            f'({error}): pip install onnxruntime.') from error
-    session = onnxruntime.InferenceSession(os.fspath(path), providers=['CPUExecutionProvider'])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1   # threads that wait for each other are slow on a busy machine
+    session = onnxruntime.InferenceSession(os.fspath(path), options,
+                                           providers=['CPUExecutionProvider'])
     found = session.run(list(stage.outputs), dict(zip((s.name for s in stage.inputs), arrays)))
     expected = stage.block(*map(mx.nd.array, arrays))
     if not isinstance(expected, (list, tuple)):
