@@ -1,6 +1,7 @@
 """The same ONNX graph in fewer nodes: converters see one operator each, and ask the same again."""
 from __future__ import annotations
 
+import hashlib
 from typing import Any, Dict, List, Sequence, Tuple
 
 
@@ -39,12 +40,12 @@ def _once(constants: Sequence[Any], same: Dict[str, str]) -> List[Any]:
 
 
 def _content(message: Any, *names: str) -> bytes:
-    """All of a node or constant but its own names."""
+    """A digest of all of a node or constant but its own names."""
     nameless = type(message)()
     nameless.CopyFrom(message)
     for name in names:
         nameless.ClearField(name)
-    return nameless.SerializeToString(deterministic=True)
+    return hashlib.sha256(nameless.SerializeToString(deterministic=True)).digest()
 
 
 def _needed(nodes: Sequence[Any], outputs: Sequence[str]) -> List[Any]:
