@@ -1,7 +1,7 @@
 """How fast things are here, each against its plain form in the same run.
 
     python -m experiments.benchmark [masks click panoptic training variants cost] [--width 32]
-    python -m experiments.benchmark detector mask_head dense_stages unified
+    python -m experiments.benchmark detector mask_head dense_stages unified forms
 
 The plain form is the way of the official code: nothing hybridized, one candidate
 after another, the mirrored image as a second pass, features repeated for every
@@ -11,7 +11,8 @@ over alternating runs; only the ratios carry over to another machine.  ``cost`` 
 it tells what the networks of the tables need (:mod:`experiments.cost`).  ``detector`` and
 ``mask_head`` are about the other systems (:mod:`experiments.benchmark_detectors`),
 ``dense_stages`` about one of them (:mod:`experiments.benchmark_dense`), and ``unified`` sets one
-beside Panoptic FPN (:mod:`experiments.benchmark_unified`).
+beside Panoptic FPN (:mod:`experiments.benchmark_unified`).  ``forms`` runs all five systems as
+Python, as graphs and as files (:mod:`experiments.benchmark_forms`).
 """
 from __future__ import annotations
 
@@ -28,7 +29,14 @@ import numpy as np
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import provenance
 from adaptis.files import atomic_write
-from experiments import benchmark_dense, benchmark_detectors, benchmark_unified, cost, timing
+from experiments import (
+    benchmark_dense,
+    benchmark_detectors,
+    benchmark_forms,
+    benchmark_unified,
+    cost,
+    timing,
+)
 from experiments.process import alone, peak_mib
 
 CANDIDATES = 30
@@ -111,7 +119,8 @@ def variants(width: int) -> Dict[str, Any]:
 
 MEASURES = {'masks': masks, 'click': click, 'panoptic': panoptic, 'training': training,
             'variants': variants, **benchmark_detectors.MEASURES,
-            'dense_stages': benchmark_dense.dense_stages, 'unified': benchmark_unified.unified}
+            'dense_stages': benchmark_dense.dense_stages, 'unified': benchmark_unified.unified,
+            'forms': benchmark_forms.forms}
 
 
 def main() -> int:
