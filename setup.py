@@ -23,7 +23,7 @@ CUDA = [
 
 # `adaptis export` writes ONNX models with the first; the second runs them, where nothing else of
 # this project's requirements but NumPy and OpenCV needs to be (onnxruntime-gpu: on NVIDIA GPUs).
-# MXNet's exporter knows onnx up to 1.18.
+# Newer onnx needs a newer protobuf than the pinned one; MXNet, which imports both, would not load.
 ONNX = ['onnx>=1.15,<1.19', 'onnxruntime>=1.17']
 
 setup(
