@@ -24,11 +24,11 @@ from adaptis.files import write_image
 from adaptis.inference.predictor import Predictor, load_predictor
 from adaptis.types import TOY_TAXONOMY, Sample
 from experiments.side_by_side import pictures
-from experiments.side_by_side.run import RESULTS
+from experiments.side_by_side.run import FOLDER, RESULTS
 from toy_data import ToySettings, generate
 
 SHOWN = 4
-STREET = RESULTS / 'adaptis.params'
+STREET = FOLDER / 'pretrained' / 'adaptis.params'
 """The AdaptIS of the comparison; the networks of the others are too large to ship."""
 
 

@@ -66,7 +66,8 @@ def run(system: str, out: Path, results: Path = RESULTS, overrides: Sequence[str
         'inference': measured['settings']['inference'], 'training': training(folder),
         'found': alone(found.measure, trained, saved),
         'cost': _cost(trained, checkpoint), 'seed': load_config(trained).seed,
-        'overrides': list(overrides), **provenance(), 'date': measured['date']})
+        'overrides': list(overrides),
+        **{key: measured[key] for key in ('commit', 'versions', 'hardware', 'date')}})
     return result
 
 
@@ -89,7 +90,9 @@ def _cost(config: Path, checkpoint: Path) -> Dict[str, Any]:
 
 
 def training(folder: Path) -> Dict[str, Any]:
-    """Steps, images and seconds of a run, by its log; pauses between stop and resume do not count.
+    """Steps, images, seconds and commits of a run, by its log.
+
+    Pauses between stop and resume do not count.
 
     Raises AdaptisError if there is no log.
     """
@@ -99,13 +102,15 @@ def training(folder: Path) -> Dict[str, Any]:
         lines = (folder / 'log.jsonl').read_text(encoding='utf-8').splitlines()
     except OSError as error:
         raise AdaptisError(f'{folder / "log.jsonl"} cannot be read: {error.strerror}.') from error
-    records = [r for r in map(json.loads, lines) if r['kind'] == 'train']
+    entries = list(map(json.loads, lines))
+    records = [r for r in entries if r['kind'] == 'train']
     latest = {(r['stage'], r['step']): r for r in records}   # a resumed run repeats some
     images = {name: batch[name] * max(s for n, s in latest if n == name)
               for name in {name for name, _ in latest}}
     seconds = sum(config.log_every * batch[name] / r['images_per_second']
                   for (name, _), r in latest.items())
-    return {'seconds': seconds, 'images': sum(images.values()),
+    commits = dict.fromkeys(e.get('commit') for e in entries if e['kind'] == 'start')
+    return {'seconds': seconds, 'images': sum(images.values()), 'commits': list(commits),
             'steps': {name: count // batch[name] for name, count in images.items()}}
 
 

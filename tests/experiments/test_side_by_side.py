@@ -107,11 +107,12 @@ def test_found_objects_by_what_covers_them() -> None:
 
 def test_time_of_a_run_leaves_pauses_out(tmp_path: Path) -> None:
     write_config(load_config(run.FOLDER / 'condinst.yaml'), tmp_path / 'config.yaml')
-    lines = [{'kind': 'start'}] + [
+    lines = [{'kind': 'start', 'commit': 'a'}, {'kind': 'start', 'commit': 'a'}] + [
         {'kind': 'train', 'stage': 'joint', 'step': step, 'images_per_second': rate,
          'time': 100 * step} for step, rate in ((20, 2.0), (40, 4.0), (40, 8.0))]
     (tmp_path / 'log.jsonl').write_text('\n'.join(map(json.dumps, lines)))
-    assert run.training(tmp_path) == {'seconds': 25, 'images': 80, 'steps': {'joint': 40}}
+    assert run.training(tmp_path) == {'seconds': 25, 'images': 80, 'commits': ['a'],
+                                      'steps': {'joint': 40}}
     with pytest.raises(AdaptisError, match='log.jsonl cannot be read'):
         (tmp_path / 'log.jsonl').unlink()
         run.training(tmp_path)
