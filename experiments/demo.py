@@ -99,7 +99,7 @@ def street(out: Path, seed: int) -> None:
         [[sample.image, viz.overlay_panoptic(sample.image, truth, dataset.taxonomy),
           pictures.mark(sample, found, dataset.taxonomy, scale=1)]],
         ('image', 'ground truth', 'AdaptIS'), scale=2))
-    print(f'A street scene by AdaptIS, missed objects outlined in red: {out / "street.png"}. '
+    print(f'A street scene by AdaptIS, missed objects outlined in white: {out / "street.png"}. '
           f'All five systems on such scenes: {RESULTS / "report.html"}.')
 
 

@@ -15,7 +15,7 @@ from adaptis.types import PanopticResult, Sample, Taxonomy
 
 COUNT = 8
 SCALE = 2
-MISSED, FALSE = (255, 30, 30), (255, 225, 0)
+MISSED, FALSE = (255, 255, 255), (255, 225, 0)
 """Outlines of true objects that were not found, and of found ones that are none."""
 
 
