@@ -13,7 +13,7 @@ from adaptis.errors import AdaptisError
 from adaptis.systems import find_kind
 from adaptis.types import Category, PanopticResult, Sample, Segment, Taxonomy
 from experiments.side_by_side import __main__ as command
-from experiments.side_by_side import cost, found, pictures, report, run
+from experiments.side_by_side import cost, found, pictures, report, run, thresholds
 
 TAXONOMY = Taxonomy([Category(1, 'road', False), Category(2, 'car', True)])
 
@@ -193,6 +193,9 @@ def test_the_whole_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stages = result['cost']['stages']
     assert stages['whole'] > stages['dense'] > 0
     assert set(result['found']) == {'miou', 'covered', 'area'}
+    qualities = thresholds.sweep(tmp_path / 'runs' / 'panoptic_fpn', images=1)
+    assert list(qualities)[0] == 'instance_score=0.1' and len(qualities) == 12
+    assert all(0 <= things <= 100 for _, things in qualities.values())
     again = json.loads(run.time_again('panoptic_fpn', tmp_path / 'runs',
                                       tmp_path / 'results').read_text())
     assert {k: v for k, v in again.items() if k != 'cost'} == {
