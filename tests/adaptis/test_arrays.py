@@ -24,4 +24,9 @@ def test_logistic_function_without_scipy():
     single = logistic(values.astype(np.float32))
     assert single.dtype == np.float32
     np.testing.assert_allclose(single, special.expit(values.astype(np.float32)), atol=1.3e-7)
+    usual = np.random.default_rng(0).normal(0, 5, 100_000).astype(np.float32)
+    assert (logistic(usual) != special.expit(usual)).mean() < 1e-3
+    with np.errstate(all='raise', under='ignore'):
+        ends = np.float32([-np.inf, -3e38, -100, 100, 3e38, np.inf])
+        np.testing.assert_array_equal(logistic(ends), [0, 0, 0, 1, 1, 1])
     assert logistic(0.0) == 0.5
