@@ -56,7 +56,7 @@ def atomic_write(path: PathLike) -> Iterator[Path]:
 def atomic_folder(path: PathLike, replaceable: Callable[[Path], bool]) -> Iterator[Path]:
     """Yield a temporary folder beside ``path`` that takes its place if the block succeeds.
 
-    If the block raises, ``path`` is left as it was.  Whatever is at ``path`` already must be an
+    If the block or the exchange fails, ``path`` is left as it was.  Whatever is there must be an
     empty folder, or one that is ``replaceable``, which is removed.
 
     Raises
@@ -73,8 +73,8 @@ def atomic_folder(path: PathLike, replaceable: Callable[[Path], bool]) -> Iterat
         place = Path(tempfile.mkdtemp(dir=path.parent, prefix=f'.{path.name}'))
     except OSError as error:
         raise _cannot_write(path, error) from error
+    new, old = place / 'new', place / 'old'
     try:
-        new, old = place / 'new', place / 'old'
         new.mkdir()
         yield new
         if path.exists():
@@ -83,6 +83,8 @@ def atomic_folder(path: PathLike, replaceable: Callable[[Path], bool]) -> Iterat
     except OSError as error:
         raise _cannot_write(path, error) from error
     finally:
+        if old.exists() and not path.exists():   # its successor could not take its place
+            old.rename(path)
         shutil.rmtree(place, ignore_errors=True)
 
 

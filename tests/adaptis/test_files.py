@@ -145,6 +145,17 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
     assert [p.name for p in target.parent.iterdir()] == ['a.txt']
 
 
+def test_a_folder_is_exchanged_or_stays(tmp_path):
+    target = tmp_path / 'folder'
+    for text in ('first', 'second'):
+        with files.atomic_folder(target, lambda path: True) as new:
+            (new / 'a.txt').write_text(text)
+    with pytest.raises(AdaptisError, match='folder cannot be written: No such file'), \
+            files.atomic_folder(target, lambda path: True) as new:
+        new.rmdir()   # so that nothing can be put in the place of the older one
+    assert (target / 'a.txt').read_text() == 'second' and [*tmp_path.iterdir()] == [target]
+
+
 def test_what_is_in_the_way(tmp_path):
     (tmp_path / 'file').write_text('mine')
     for target in (tmp_path / 'file' / 'a.txt', tmp_path / 'file' / 'below' / 'a.txt'):
