@@ -20,7 +20,8 @@ _OWN_PACKAGES = ('adaptis', 'panoptic_baselines', 'experiments', 'toy_data')
 
 # Faults of the machine, not of the program, that can come from any write or read.
 _MACHINE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT,
-                   errno.EISDIR, errno.ENOTDIR, errno.EMFILE, errno.EIO, errno.ENOMEM)
+                   errno.EISDIR, errno.ENOTDIR, errno.EMFILE, errno.EIO, errno.ENOMEM,
+                   errno.ENAMETOOLONG)
 
 
 def main(argv: Optional[List[str]] = None) -> int:

@@ -50,6 +50,7 @@ class MXNetError(RuntimeError):
     (MXNetError('GPU memory\ncudaMalloc retry failed: out of memory'), 1, 'not enough memory'),
     (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), '/a/b.png'), 1,
      '/a/b.png: No space left on device: free some space.'),
+    (OSError(errno.ENAMETOOLONG, 'File name too long', 'aaa'), 1, 'aaa: File name too long.'),
     (PermissionError(errno.EACCES, 'Permission denied', '/a'), 1, '/a: Permission denied.'),
     (ImportError('libGL.so.1: cannot open shared object file'), 1, 'OpenCV needs libGL.so.1'),
 ])
