@@ -67,7 +67,7 @@ def checkpoint_facts(path: Optional[Path]) -> dict[str, Any]:
     Raises AdaptisError if it cannot be read.
     """
     if is_export(path):
-        return {'file': path.name, 'sha256': sha256(path / MANIFEST)}
+        return {'file': path.absolute().name, 'sha256': sha256(path / MANIFEST)}   # of ., too
     from adaptis.model.zoo import PRETRAINED
     path = PRETRAINED.get(str(path or SHIPPED), path)
     return {'file': path.name, 'sha256': sha256(path)}
@@ -145,7 +145,7 @@ def _check_classes(checkpoint: Optional[Path], taxonomy: Taxonomy, source: Sourc
 def _label(args: argparse.Namespace, source: Source) -> str:
     if args.config is not None:
         return '_'.join([run_name(args.config), *([args.split] if args.split else [])])
-    network = args.checkpoint.stem if args.checkpoint else 'shipped'
+    network = args.checkpoint.absolute().stem if args.checkpoint else 'shipped'
     if args.image:
         return f'{network}_{args.image.stem}'
     return '_'.join([network, *([args.dataset] if args.dataset else []), source.split])

@@ -88,6 +88,14 @@ def test_evaluation_by_both_backends_and_by_the_network_itself(folder, data, tmp
     assert 'backend' not in found['network']['settings']
 
 
+def test_the_folder_in_which_one_is(folder, data, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr('adaptis.commands.evaluate.EVALUATIONS', tmp_path)
+    assert main(['evaluate', '--data', str(data), '--export', '.', '--limit', '1']) == 0
+    record = read_json(tmp_path / 'net_test.json')
+    assert record['settings']['checkpoint']['file'] == 'net'
+
+
 @pytest.mark.parametrize('options, sentence', [
     (['--backend', 'mxnet'], '--backend is of an exported network'),
     (['--export', 'nowhere'], 'nowhere is no exported network')])
