@@ -42,6 +42,13 @@ NumPy code.
 | stage | inputs | outputs, for instance | files |
 | --- | --- | --- | --- |
 {stages}
+{rois}"""
+
+_ROIS = """
+`pool_box` and `pool_mask` pool boxes from one level of the pyramid at a time. A row of `rois` is
+the image's index, which is 0, and x0, y0, x1, y1 in pixels of that level: those of the image
+divided by the level's stride (p2: 4, p3: 8, p4: 16, p5: 32). x1 > x0 and y1 > y0 must hold:
+MXNet's operator ends the whole program otherwise.
 """
 
 _MXNET = """
@@ -58,7 +65,8 @@ def describe_export(manifest: Mapping[str, Any]) -> str:
         name=manifest['model']['name'], things=things, classes=len(manifest['taxonomy']),
         version=manifest['versions']['adaptis'], source=f' from `{checkpoint}`' * bool(checkpoint),
         mxnet=_MXNET * has_mxnet, preprocessing=_preprocessing(manifest['preprocessing']),
-        stages='\n'.join(_row(name, stage) for name, stage in manifest['stages'].items()))
+        stages='\n'.join(_row(name, stage) for name, stage in manifest['stages'].items()),
+        rois=_ROIS * ('pool_box' in manifest['stages']))
 
 
 def _preprocessing(facts: Mapping[str, Any]) -> str:

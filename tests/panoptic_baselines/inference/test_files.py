@@ -17,6 +17,9 @@ pytest.importorskip('onnxruntime')
 def test_files_do_as_well_as_the_network(name, tmp_path):
     net, kind, predictor = build(name)
     export(predictor, tmp_path / 'export')
+    readme = (tmp_path / 'export' / 'README.md').read_text()
+    has_rois = name in ('panoptic_fpn', 'unified')
+    assert ("divided by the level's stride" in readme) == ('`rois` (N, 5)' in readme) == has_rois
     image = picture((41, 90))
     expected = kind.measurable(predictor.set_image(image))
     assert len(expected.objects.scores) and expected.segments
