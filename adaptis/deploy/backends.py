@@ -129,11 +129,12 @@ class OnnxRunner:
         feed = {s.name: np.ascontiguousarray(array, s.dtype) for s, array in zip(inputs, arrays)}
         try:
             found: List[np.ndarray] = self._sessions[stage].run(list(outputs), feed)
-        except Exception as error:
+        except Exception as error:   # its exceptions have no common class
             if 'allocate memory' in str(error):
                 raise AdaptisError('ONNX Runtime lacks memory for this image: segment it in '
                                    'tiles, or use a smaller one.') from error
-            raise
+            raise AdaptisError(f'ONNX Runtime {self._runtime.__version__} cannot compute '
+                               f'{self._files[stage]} ({_first_line(error)}).') from error
         return found
 
     def _checked_device(self, device: str) -> str:
@@ -160,7 +161,7 @@ class OnnxRunner:
         try:
             session = self._runtime.InferenceSession(str(path), options,
                                                      providers=self._providers())
-        except Exception as error:   # its exceptions have no common class
+        except Exception as error:
             raise AdaptisError(f'{path} cannot be read by ONNX Runtime '
                                f'{self._runtime.__version__} ({_first_line(error)}).') from error
         if self.device != 'cpu' and 'CUDAExecutionProvider' not in session.get_providers():

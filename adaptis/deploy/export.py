@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from adaptis import __version__, machine
-from adaptis.deploy.folder import FORMAT, MANIFEST, format_list, is_export
+from adaptis.deploy.folder import FORMAT, MANIFEST, README, format_list, is_replaceable, seal
 from adaptis.deploy.readme import describe_export
 from adaptis.deploy.stages import Stage, symbol_of
 from adaptis.errors import AdaptisError
@@ -26,7 +26,7 @@ def export(predictor: Any, folder: PathLike, formats: str = 'both',
     Parameters
     ----------
     predictor : of any system, whose ``settings`` and ``taxonomy`` are kept
-    folder : to be written; an older export there is replaced
+    folder : to be written; an older export there is replaced, unless other files are in it
     formats : 'mxnet', 'onnx' or 'both'
     source : where the network comes from, as plain data
 
@@ -42,14 +42,15 @@ def export(predictor: Any, folder: PathLike, formats: str = 'both',
              'attributes': kind.attributes_of(net), 'taxonomy': describe(predictor.taxonomy),
              'inference': dataclasses.asdict(predictor.settings)}
     facts['preprocessing'] = _preprocessing(facts['attributes'], predictor.settings)
-    with atomic_folder(folder, is_export) as new:
+    with atomic_folder(folder, is_replaceable) as new:
         facts['stages'] = {stage.name: _write_stage(stage, new, wanted)
                            for stage in kind.stages_of(net)}
         facts['files'] = {path.name: {'bytes': path.stat().st_size, 'sha256': sha256(path)}
                           for path in sorted(new.iterdir())}
+        facts['seal'] = seal(facts)
         facts.update(_origin(source))
         text = json.dumps(facts, indent=1, allow_nan=False)
-        (new / 'README.md').write_text(describe_export(json.loads(text)), encoding='utf-8')
+        (new / README).write_text(describe_export(json.loads(text)), encoding='utf-8')
         (new / MANIFEST).write_text(text + '\n', encoding='utf-8')
     return Path(folder)
 
@@ -60,7 +61,8 @@ def _write_stage(stage: Stage, folder: Path, formats: Sequence[str]) -> Dict[str
     symbol = symbol_of(stage)
     if 'mxnet' in formats:
         files['symbol'] = f'{stage.name}-symbol.json'
-        symbol.save(str(folder / files['symbol']))
+        # Not by MXNet, which overlooks a full disk.
+        (folder / files['symbol']).write_text(symbol.tojson(), encoding='utf-8')
         parameters = _parameters(stage, symbol)
         if parameters:
             files['parameters'] = f'{stage.name}-0000.params'

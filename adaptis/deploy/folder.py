@@ -4,30 +4,35 @@ Loads neither MXNet nor anything else that ONNX Runtime does without.
 """
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import json
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional
 
 from adaptis.deploy.backends import BACKENDS, MXNetRunner, OnnxRunner, Runner
 from adaptis.deploy.stages import Interface, Signature
 from adaptis.errors import AdaptisError
+from adaptis.evaluation.record import sha256
 from adaptis.files import PathLike, read_json
 from adaptis.types import Taxonomy
 
-MANIFEST = 'export.json'
+MANIFEST, README = 'export.json', 'README.md'
 FORMAT = 1
 FORMATS: Dict[str, str] = {'mxnet': 'symbol', 'onnx': 'onnx'}
 """What can be written, and what the manifest calls its graphs."""
 
 _OF_BACKEND = {'mxnet': 'mxnet', 'onnxruntime': 'onnx'}
-_KEYS = ('model', 'attributes', 'taxonomy', 'inference', 'stages', 'files')
+_SEALED = ('model', 'attributes', 'stages', 'files')
+_KEYS = (*_SEALED, 'seal', 'taxonomy', 'inference')
 
 
 class Export(NamedTuple):
     """What a manifest tells.
 
     ``model`` describes the network, ``attributes`` is what its inference needs to know beside its
-    stages, ``inference`` its settings; ``paths`` are the files of each stage by what they are.
+    stages, ``inference`` its settings; ``paths`` are the files of each stage by what they are,
+    ``digests`` of files by their names.
     """
 
     folder: Path
@@ -37,6 +42,7 @@ class Export(NamedTuple):
     inference: Mapping[str, Any]
     stages: Mapping[str, Interface]
     paths: Mapping[str, Mapping[str, Path]]
+    digests: Mapping[str, str]
 
     def holds(self, backend: str) -> bool:
         """Whether it has the files of a backend."""
@@ -47,6 +53,25 @@ class Export(NamedTuple):
 def is_export(path: Any) -> bool:
     """Whether this is the folder of an exported network."""
     return path is not None and (Path(path) / MANIFEST).is_file()
+
+
+def is_replaceable(folder: Path) -> bool:
+    """Whether a folder holds an export and nothing that would be lost with it."""
+    try:
+        manifest = read_json(folder / MANIFEST)
+    except AdaptisError:
+        return False
+    files = manifest.get('files') if isinstance(manifest, dict) else None
+    if not isinstance(files, dict) or 'seal' not in manifest:
+        return False
+    known = {MANIFEST, README, *files}
+    return all(path.name in known and path.is_file() for path in folder.iterdir())
+
+
+def seal(manifest: Mapping[str, Any]) -> str:
+    """Digest of all that has to fit the graphs; categories and settings may be edited."""
+    text = json.dumps([manifest[key] for key in _SEALED], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_export(folder: PathLike) -> Export:
@@ -64,16 +89,20 @@ def read_export(folder: PathLike) -> Export:
     missing = [key for key in _KEYS if key not in manifest]
     if missing:
         raise AdaptisError(f'{where} has no "{missing[0]}": copy the folder again.')
-    _check_files(folder, manifest['files'])
-    try:
-        stages = {name: _interface(stage) for name, stage in manifest['stages'].items()}
-        paths = {name: {what: folder / file for what, file in stage['files'].items()}
-                 for name, stage in manifest['stages'].items()}
-    except (AttributeError, KeyError, TypeError) as error:
-        raise AdaptisError(f'{where}: its "stages" are not what an export has.') from error
+    if manifest['seal'] != seal(manifest):
+        raise AdaptisError(f'{where} was changed where it tells of graphs and files: copy the '
+                           'folder again.')
+    _check_files(folder, manifest)
+    if not isinstance(manifest['inference'], dict):
+        raise AdaptisError(f'{where}: its "inference" are no settings.')
     taxonomy = Taxonomy.parse(manifest['taxonomy'], where)
-    return Export(folder, manifest['model'], manifest['attributes'], taxonomy,
-                  manifest['inference'], stages, paths)
+    stages = manifest['stages']
+    return Export(
+        folder, manifest['model'], manifest['attributes'], taxonomy, manifest['inference'],
+        {name: _interface(stage) for name, stage in stages.items()},
+        {name: {what: folder / file for what, file in stage['files'].items()}
+         for name, stage in stages.items()},
+        {name: facts['sha256'] for name, facts in manifest['files'].items()})
 
 
 def exported_settings(folder: PathLike) -> Any:
@@ -91,7 +120,8 @@ def load_exported(folder: PathLike, backend: Optional[str] = None, ctx: Any = No
     ctx, settings : see ``adaptis.inference.predictor.Predictor.from_export``
     taxonomy : what its classes mean, default what it was exported with
 
-    Raises AdaptisError if the folder is no export, or the backend is missing.
+    Raises AdaptisError if the folder is no export, one of its files is another one, or the backend
+    is missing.
     """
     from adaptis.systems import load_place
     export = read_export(folder)
@@ -101,7 +131,9 @@ def load_exported(folder: PathLike, backend: Optional[str] = None, ctx: Any = No
     if getattr(chosen, 'official', None) != official:
         raise AdaptisError(f'{export.folder} was exported with official={official}, which is part '
                            'of its graphs: use these settings with an export of their own.')
-    runner = make_runner(export, backend or usual_backend(export), ctx)
+    backend = backend or usual_backend(export)
+    runner = make_runner(export, backend, ctx)
+    _check_digests(export, backend)
     return load_place(kind.exported)(runner, export.attributes, chosen, taxonomy or export.taxonomy)
 
 
@@ -151,15 +183,30 @@ def _interface(stage: Mapping[str, Any]) -> Interface:
     return Interface(tuple(inputs), tuple(entry['name'] for entry in stage['outputs']))
 
 
-def _check_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
-    """AdaptisError if a file is missing or cut short."""
+def _check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """AdaptisError if a file is missing or cut short, or lies elsewhere."""
+    files = manifest['files']
+    used = {name for stage in manifest['stages'].values() for name in stage['files'].values()}
+    for name in used - files.keys():
+        raise AdaptisError(f'{folder / MANIFEST} does not list the file {name} of a stage.')
     for name, facts in files.items():
         path = folder / name
+        if path.parent != folder:
+            raise AdaptisError(f'{folder / MANIFEST} lists {name}, which is not in its folder.')
         if not path.is_file():
             raise AdaptisError(f'{path} is missing: copy the folder again.')
         if path.stat().st_size != facts['bytes']:
             raise AdaptisError(f'{path} has {path.stat().st_size} bytes, not {facts["bytes"]}: '
                                'copy the folder again.')
+
+
+def _check_digests(export: Export, backend: str) -> None:
+    """AdaptisError if a file of a backend has other content, be it as long."""
+    for paths in export.paths.values():
+        for what, path in paths.items():
+            mine = (what == 'onnx') == (backend == 'onnxruntime')
+            if mine and sha256(path) != export.digests[path.name]:
+                raise AdaptisError(f'{path} is not what was exported: copy the folder again.')
 
 
 def _device_name(ctx: Any) -> str:

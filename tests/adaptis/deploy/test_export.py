@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 
 import cv2
@@ -10,8 +11,9 @@ import pytest
 
 from adaptis.deploy.backends import MXNetRunner, OnnxRunner
 from adaptis.deploy.export import export
-from adaptis.deploy.folder import load_exported, make_runner, read_export
+from adaptis.deploy.folder import load_exported, make_runner, read_export, seal
 from adaptis.errors import AdaptisError
+from adaptis.evaluation.record import sha256
 from adaptis.files import read_json
 from adaptis.inference.predictor import Predictor, load_predictor
 from adaptis.inference.settings import Settings
@@ -73,9 +75,21 @@ def copy(folder, tmp_path):
     return shutil.copytree(folder, tmp_path / 'copy')
 
 
-def change(copy, **values):
+def change(copy, sealed=False, **values):
+    """Edit a manifest; ``sealed`` as whoever wrote it could."""
     path = copy / 'export.json'
-    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+    manifest = {**json.loads(path.read_text()), **values}
+    if sealed:
+        manifest['seal'] = seal(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+def rewrite(copy, name, text):
+    """Another file in place of one of an export, as whoever wrote it could."""
+    path = copy / name
+    path.write_text(text)
+    files = read_json(copy / 'export.json')['files']
+    change(copy, True, files={**files, name: {'bytes': len(text), 'sha256': sha256(path)}})
 
 
 @pytest.mark.parametrize('name', NETWORKS)
@@ -169,10 +183,7 @@ def test_a_folder_is_a_checkpoint_with_a_sidecar(folder):
 
 
 def test_a_stage_is_only_read_when_it_is_used(copy):
-    (copy / 'points-symbol.json').write_text('{"nodes": []}')
-    manifest = read_json(copy / 'export.json')
-    manifest['files']['points-symbol.json']['bytes'] = 13
-    change(copy, files=manifest['files'])
+    rewrite(copy, 'points-symbol.json', '{"nodes": []}')
     predictor = Predictor.from_export(copy).set_image(images()[0])
     with pytest.raises(AdaptisError, match='points-symbol.json or its parameters are not what'):
         predictor.mask_at(x=1, y=1)
@@ -182,7 +193,7 @@ def test_an_older_export_is_replaced_and_nothing_else(toy, folder, tmp_path, mon
     target = tmp_path / 'net'
     target.mkdir()
     export(toy, target, 'mxnet')   # empty before
-    (target / 'old.onnx').touch()
+    rewrite(target, 'old.onnx', 'of a stage that there was')
     export(toy, target, 'mxnet')
     assert sorted(p.name for p in target.iterdir()) == sorted(p.name for p in folder.iterdir())
     monkeypatch.setattr('adaptis.deploy.export.describe_export', lambda manifest: 1 / 0)
@@ -190,12 +201,14 @@ def test_an_older_export_is_replaced_and_nothing_else(toy, folder, tmp_path, mon
         export(toy, target, 'mxnet')
     monkeypatch.undo()
     assert read_export(target).model['width'] == 4 and [*tmp_path.iterdir()] == [target]
-    (target / 'export.json').unlink()
     (tmp_path / 'file').touch()
-    for path in (target, tmp_path / 'file'):
+    shutil.copytree(target, tmp_path / 'other')
+    (tmp_path / 'other' / 'export.json').write_text('{"files": {}}')   # of another program
+    (target / 'final.params').touch()
+    for path in (target, tmp_path / 'file', tmp_path / 'other'):
         with pytest.raises(AdaptisError, match='there already and would be overwritten'):
             export(toy, path, 'mxnet')
-    assert (target / 'features-symbol.json').is_file()
+    assert (target / 'final.params').is_file() and (target / 'features-symbol.json').is_file()
 
 
 def test_what_is_no_export(copy, tmp_path):
@@ -211,14 +224,35 @@ def test_what_is_no_export(copy, tmp_path):
 
 @pytest.mark.parametrize('values, sentence', [
     ({'format': 2}, 'is of format 2 and this version reads 1'),
-    ({'model': {'name': 'maskformer'}}, 'export.json: There is no network "maskformer"'),
     ({'inference': {'novel': 1}}, "export.json: There is no inference setting 'novel'"),
     ({'taxonomy': [1]}, 'export.json: its "taxonomy" is not a list'),
-    ({'stages': {'features': {}}}, 'its "stages" are not what an export has')])
+    ({'inference': [1]}, 'export.json: its "inference" are no settings'),
+    ({'attributes': {'min_side': 'x'}}, 'changed where it tells of graphs and files'),
+    ({'stages': {'features': {}}}, 'changed where it tells of graphs and files'),
+    ({'files': 7}, 'changed where it tells of graphs and files')])
 def test_a_manifest_that_is_not_understood(copy, values, sentence):
     change(copy, **values)
     with pytest.raises(AdaptisError, match=sentence):
         load_exported(copy)
+
+
+def test_a_system_that_is_not_known(copy):
+    change(copy, True, model={'name': 'maskformer'})
+    with pytest.raises(AdaptisError, match='export.json: There is no network "maskformer"'):
+        load_exported(copy)
+
+
+def test_a_full_disk_leaves_the_older_export(toy, tmp_path):
+    """A limit on the size of files stands in for the disk; the largest symbol is beyond it."""
+    target = export(toy, tmp_path / 'net', 'mxnet')
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(AdaptisError, match='net cannot be written: File too large'):
+            export(toy, target, 'mxnet')
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert read_export(target).model['width'] == 4 and [*tmp_path.iterdir()] == [target]
 
 
 def test_a_folder_that_is_not_whole(copy):
@@ -228,6 +262,26 @@ def test_a_folder_that_is_not_whole(copy):
         load_exported(copy)
     path.unlink()
     with pytest.raises(AdaptisError, match='points-0000.params is missing: copy'):
+        load_exported(copy)
+
+
+@pytest.mark.parametrize('name', ['../net.params', '/etc/hosts', '..', ''])
+def test_files_lie_in_the_folder(copy, name):
+    files = read_json(copy / 'export.json')['files']
+    change(copy, True, files={**files, name: {'bytes': 1, 'sha256': ''}})
+    with pytest.raises(AdaptisError, match='not in its folder|is missing'):
+        load_exported(copy)
+    change(copy, True, files={key: files[key] for key in list(files)[1:]})
+    with pytest.raises(AdaptisError, match='does not list the file features-0000.params'):
+        load_exported(copy)
+
+
+def test_a_file_of_another_export(copy):
+    path = copy / 'features-0000.params'
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1   # as long, and numbers still
+    path.write_bytes(content)
+    with pytest.raises(AdaptisError, match='features-0000.params is not what was exported'):
         load_exported(copy)
 
 
@@ -286,6 +340,8 @@ def test_a_broken_model_and_a_silent_cpu(toy, tmp_path, monkeypatch):
     if 'CUDAExecutionProvider' not in runtime.capi._pybind_state.get_available_providers():
         with pytest.raises(AdaptisError, match='no way to compute on gpu:0'):
             runner.run('proposals', np.zeros((1, 4, 8, 8)))
+    with pytest.raises(AdaptisError, match='cannot compute .*proposals.onnx'):
+        OnnxRunner(runner.stages, files, 'cpu').run('proposals', np.zeros((1, 5, 8, 8)))
     files['proposals'].write_bytes(b'no model')
     with pytest.raises(AdaptisError, match='proposals.onnx cannot be read by ONNX Runtime'):
         OnnxRunner(runner.stages, files, 'cpu').run('proposals', np.zeros((1, 4, 8, 8)))
