@@ -58,7 +58,8 @@ COST = (
     Column('objects', lambda r: 1e3 * r['cost']['stages']['objects'], '{:.0f}'),
     Column('rest', lambda r: 1e3 * r['cost']['stages']['rest'], '{:.0f}'),
     Column('peak, MiB', lambda r: r['cost']['peak_mib'], '{:.0f}'),
-    Column('training, min', lambda r: r['training']['seconds'] / 60, '{:.0f}'))
+    Column('training, min', lambda r: r['training']['seconds'] / 60, '{:.0f}'),
+    Column('undisturbed', lambda r: r['training']['seconds_undisturbed'] / 60, '{:.0f}'))
 
 
 def markdown(results: Sequence[Result]) -> str:
@@ -133,7 +134,8 @@ def plot(results: Sequence[Result], width: int = 640, height: int = 360) -> str:
 
     parts = [_line(*place(0, y), *place(right, y)) + _label(8, place(0, y)[1] + 4, f'{y:g}')
              for y in np.arange(bottom, top + 1, 10)]
-    for x in np.linspace(0, right, 6):
+    step = next(s for s in (10, 20, 50, 100, 200, 500, 1000, 2000, 5000, right) if right / s <= 6)
+    for x in np.arange(0, right, step):
         parts.append(_label(place(x, bottom)[0] - 10, height - margin + 18, f'{x:.0f}'))
     for color, (system, x, y) in zip(COLORS, points):
         at = place(x, y)
@@ -150,7 +152,7 @@ def picture_grid(results: Sequence[Result], folder: Path = RESULTS) -> Optional[
 
     Raises AdaptisError if the scenes are not there.
     """
-    paths = [folder / f'{r["system"]}.png' for r in results]
+    paths = [folder / f'{r["system"]}.jpg' for r in results]
     if not all(path.is_file() for path in paths):
         return None
     columns = [cv2.imread(str(path))[:, :, ::-1] for path in paths]

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
+import numpy as np
+
 from adaptis.config import TrainConfig, load_config
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import provenance, read_json, write_record
@@ -59,7 +61,7 @@ def run(system: str, out: Path, results: Path = RESULTS, overrides: Sequence[str
         _command('evaluate', trained, '--checkpoint', checkpoint, '--save', saved, '--out', record)
     measured = _record(record)
     result.parent.mkdir(parents=True, exist_ok=True)
-    alone(pictures.draw, trained, checkpoint, result.with_suffix('.png'))
+    alone(pictures.draw, trained, checkpoint, result.with_suffix('.jpg'))
     write_record(result, {
         'system': system, 'config': str(config.relative_to(FOLDER.parents[1])),
         'quality': measured['metrics'], 'checkpoint': measured['settings']['checkpoint'],
@@ -92,7 +94,8 @@ def _cost(config: Path, checkpoint: Path) -> Dict[str, Any]:
 def training(folder: Path) -> Dict[str, Any]:
     """Steps, images, seconds and commits of a run, by its log.
 
-    Pauses between stop and resume do not count.
+    Pauses between stop and resume do not count.  ``seconds_undisturbed`` is what the run would have
+    taken at the speed of its fastest tenth of steps, as a machine may have had other work as well.
 
     Raises AdaptisError if there is no log.
     """
@@ -109,8 +112,11 @@ def training(folder: Path) -> Dict[str, Any]:
               for name in {name for name, _ in latest}}
     seconds = sum(config.log_every * batch[name] / r['images_per_second']
                   for (name, _), r in latest.items())
+    speeds = {name: [r['images_per_second'] for (n, _), r in latest.items() if n == name]
+              for name in images}
+    undisturbed = sum(count / np.percentile(speeds[name], 90) for name, count in images.items())
     commits = dict.fromkeys(e.get('commit') for e in entries if e['kind'] == 'start')
-    return {'seconds': seconds, 'images': sum(images.values()), 'commits': list(commits),
+    return {'seconds': seconds, 'seconds_undisturbed': undisturbed, 'images': sum(images.values()), 'commits': list(commits),
             'steps': {name: count // batch[name] for name, count in images.items()}}
 
 

@@ -26,7 +26,7 @@ def result(system: str, pq: float, seconds: float) -> Dict[str, Any]:
             'hardware': {'cpu': 'some', 'cores': 2}, 'date': '2026-01-01T00:00:00',
             'quality': {'pq': {'All': parts, 'Things': parts, 'Stuff': parts},
                         'ap': {'ap': 0.25}},
-            'training': {'seconds': 600},
+            'training': {'seconds': 600, 'seconds_undisturbed': 540},
             'cost': {'parameters': 2e6, 'multiply_adds': 3e9, 'seconds': seconds, 'peak_mib': 500,
                      'threads': 1,
                      'stages': {'dense': 0.1, 'objects': 0.02, 'rest': 0.01},
@@ -41,7 +41,7 @@ def test_tables() -> None:
     assert lines[0].startswith('|  | PQ | SQ | RQ ')
     assert lines[2].startswith('| AdaptIS | 61.0 | 80.0 | 70.0 |')
     assert lines[2].endswith('| - | 50.0 |')          # no AP by class was measured
-    assert '| CondInst | 2.0 | 3.00 | 200 | 100 | 20 | 10 | 500 | 10 |' in lines
+    assert '| CondInst | 2.0 | 3.00 | 200 | 100 | 20 | 10 | 500 | 10 | 9 |' in lines
     assert report.by_objects(RESULTS)[2] == ['CondInst', '100', '200']
     assert report.found_by(RESULTS, 'covered')[:2] == [['', '0% to 2% (4)', 'over 2% (3)'],
                                                        ['AdaptIS', '75.0', '33.3']]
@@ -111,8 +111,9 @@ def test_time_of_a_run_leaves_pauses_out(tmp_path: Path) -> None:
         {'kind': 'train', 'stage': 'joint', 'step': step, 'images_per_second': rate,
          'time': 100 * step} for step, rate in ((20, 2.0), (40, 4.0), (40, 8.0))]
     (tmp_path / 'log.jsonl').write_text('\n'.join(map(json.dumps, lines)))
-    assert run.training(tmp_path) == {'seconds': 25, 'images': 80, 'commits': ['a'],
-                                      'steps': {'joint': 40}}
+    assert run.training(tmp_path) == {
+        'seconds': 25, 'seconds_undisturbed': pytest.approx(80 / 7.4), 'images': 80,
+        'commits': ['a'], 'steps': {'joint': 40}}
     with pytest.raises(AdaptisError, match='log.jsonl cannot be read'):
         (tmp_path / 'log.jsonl').unlink()
         run.training(tmp_path)
@@ -200,4 +201,4 @@ def test_the_whole_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
                                       tmp_path / 'results').read_text())
     assert {k: v for k, v in again.items() if k != 'cost'} == {
         k: v for k, v in result.items() if k != 'cost'}
-    assert path.with_suffix('.png').is_file()
+    assert path.with_suffix('.jpg').is_file()
