@@ -116,7 +116,8 @@ def training(folder: Path) -> Dict[str, Any]:
               for name in images}
     undisturbed = sum(count / np.percentile(speeds[name], 90) for name, count in images.items())
     commits = dict.fromkeys(e.get('commit') for e in entries if e['kind'] == 'start')
-    return {'seconds': seconds, 'seconds_undisturbed': undisturbed, 'images': sum(images.values()), 'commits': list(commits),
+    return {'seconds': seconds, 'seconds_undisturbed': undisturbed,
+            'images': sum(images.values()), 'commits': list(commits),
             'steps': {name: count // batch[name] for name, count in images.items()}}
 
 
