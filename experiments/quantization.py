@@ -53,8 +53,6 @@ FLOAT = {'onnxruntime': 'onnxruntime float32', 'mxnet': 'mxnet float32'}
 EXAMPLES = 32
 """Inputs of a stage that ranges are found from at most: histograms of all layers take memory."""
 
-_PACKAGES = ('onnx', 'onnxruntime', 'ml_dtypes')
-
 Feed = Dict[str, np.ndarray]
 Files = Mapping[str, Path]
 Convert = Callable[[Files, Sequence[Feed]], None]
@@ -85,7 +83,8 @@ def dynamic(files: Files, feeds: Sequence[Feed]) -> None:
                                weight_type=tools.QuantType.QUInt8)   # all that ConvInteger takes
 
 
-def static(files: Files, feeds: Sequence[Feed], ranges: str = 'MinMax', careful: bool = False) -> None:
+def static(files: Files, feeds: Sequence[Feed], ranges: str = 'MinMax',
+           careful: bool = False) -> None:
     """ONNX Runtime's static quantization (QDQ), of convolutions, weights by channel.
 
     AdaIN's dense layers and moments stay in float.
@@ -156,7 +155,7 @@ FORMS: Dict[str, Form] = {
 def run(names: Sequence[str], root: Path, images: int, calibration: int) -> Dict[str, Row]:
     """A row for each form; of one that cannot be made or run, it says why."""
     from adaptis.deploy.export import export
-    from adaptis.inference.predictor import load_predictor
+    from adaptis.inference.predictor import Predictor, load_predictor
     test = open_dataset('toy', root, 'test')
     rows: Dict[str, Row] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -167,7 +166,7 @@ def run(names: Sequence[str], root: Path, images: int, calibration: int) -> Dict
             print(f'quantization: {name}', file=sys.stderr, flush=True)
             try:
                 made = convert(FORMS[name], plain, Path(folder) / str(number), examples.feeds)
-                predictors[name] = _open(FORMS[name], made)
+                predictors[name] = Predictor.from_export(made, FORMS[name].backend)
                 predictors[name].set_image(test[0].image).panoptic()   # loads, and may fail
                 rows[name] = {'MiB': _size(FORMS[name], made)}
             except Exception as error:   # the two tools' have no class in common
@@ -282,7 +281,7 @@ def table(rows: Mapping[str, Row]) -> str:
     heads: List[str] = list(dict.fromkeys(key for row in rows.values() for key in row))
     lines = [['', *heads], *([name, *(_text(row.get(head, '')) for head in heads)]
                              for name, row in rows.items())]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    widths = [max(map(len, column)) for column in zip(*lines)]
     return '\n'.join('  '.join([line[0].ljust(widths[0]),
                                 *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:]))]).rstrip()
                      for line in lines)
@@ -314,14 +313,9 @@ def main() -> int:
     if args.out:
         record = {'images': args.images, 'calibration images': args.calibration, 'results': rows,
                   'conditions': before, **provenance()}
-        record['versions'].update(machine.installed(_PACKAGES))
+        record['versions'].update(machine.installed(('onnx', 'onnxruntime', 'ml_dtypes')))
         write_record(args.out, record)
     return 0
-
-
-def _open(form: Form, folder: Path) -> Any:
-    from adaptis.inference.predictor import Predictor
-    return Predictor.from_export(folder, form.backend)
 
 
 def _scores(result: Mapping[str, Any]) -> Row:
