@@ -3,10 +3,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from adaptis.deploy.onnx_check import differences
 from adaptis.deploy.onnx_export import to_onnx
 from adaptis.deploy.stages import concrete_shape
 from adaptis.runtime import mx
+from tests.adaptis.deploy.onnx_check import differences
 
 IMAGE_SIZE = 64, 96
 """In which boxes and points lie, and beyond."""

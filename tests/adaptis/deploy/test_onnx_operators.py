@@ -6,12 +6,12 @@ import sys
 import numpy as np
 import pytest
 
-from adaptis.deploy.onnx_check import differences
 from adaptis.deploy.onnx_export import onnx_model, to_onnx
 from adaptis.deploy.onnx_shapes import new_dimensions
 from adaptis.deploy.stages import Signature, Stage, concrete_shape
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
+from tests.adaptis.deploy.onnx_check import differences
 
 onnx = pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')

@@ -7,7 +7,6 @@ from typing import Dict, NamedTuple, Sequence, Union
 import numpy as np
 
 from adaptis.deploy.stages import Stage
-from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
 
 
@@ -27,14 +26,9 @@ def differences(stage: Stage, path: Union[str, os.PathLike],
                 arrays: Sequence[np.ndarray]) -> Dict[str, Difference]:
     """How far every output of a model, run by ONNX Runtime on the CPU, is from the stage's own.
 
-    ``arrays`` are inputs of any size that the stage takes.  AdaptisError if ONNX Runtime is not
-    installed.
+    ``arrays`` are inputs of any size that the stage takes.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise AdaptisError(f'An ONNX model is checked by ONNX Runtime, which cannot be imported '
-                           f'({error}): pip install onnxruntime.') from error
+    import onnxruntime   # here, as tests are skipped where it is missing
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1   # threads that wait for each other are slow on a busy machine
     session = onnxruntime.InferenceSession(os.fspath(path), options,
