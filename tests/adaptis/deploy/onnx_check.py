@@ -28,7 +28,7 @@ def differences(stage: Stage, path: Union[str, os.PathLike],
 
     ``arrays`` are inputs of any size that the stage takes.
     """
-    import onnxruntime   # here, as tests are skipped where it is missing
+    import onnxruntime  # here, as tests are skipped where it is missing
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1   # threads that wait for each other are slow on a busy machine
     session = onnxruntime.InferenceSession(os.fspath(path), options,
