@@ -137,10 +137,12 @@ def plot(results: Sequence[Result], width: int = 640, height: int = 360) -> str:
     step = next(s for s in (10, 20, 50, 100, 200, 500, 1000, 2000, 5000, right) if right / s <= 6)
     for x in np.arange(0, right, step):
         parts.append(_label(place(x, bottom)[0] - 10, height - margin + 18, f'{x:.0f}'))
-    for color, (system, x, y) in zip(COLORS, points):
-        at = place(x, y)
-        parts.append(f'<circle cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="7" fill="{color}"/>'
-                     + _label(at[0] + 11, at[1] + 5, TITLES[system]))
+    places = [place(x, y) for _, x, y in points]
+    for color, (system, _, _), (x, y) in zip(COLORS, points, places):
+        crowded = any(0 < right - x < 130 and abs(level - y) < 16 for right, level in places)
+        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="7" fill="{color}"/>'
+                     + _label(x - 11 if crowded else x + 11, y + 5, TITLES[system],
+                              'end' if crowded else 'start'))
     parts.append(_label(left, 18, 'PQ') + _label(width - 250, height - 4,
                                                  'milliseconds of an image, one thread'))
     return (f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="Quality against time">'
@@ -236,8 +238,8 @@ def _line(x1: float, y1: float, x2: float, y2: float) -> str:
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="grid"/>'
 
 
-def _label(x: float, y: float, text: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}">{html.escape(text)}</text>'
+def _label(x: float, y: float, text: str, anchor: str = 'start') -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{html.escape(text)}</text>'
 
 
 def _image(picture: np.ndarray) -> str:
