@@ -39,7 +39,7 @@ setup(
         for name in ('adaptis', 'panoptic_baselines', 'experiments', 'toy_data')]),
     package_data={
         'adaptis': ['pretrained/*.params', 'pretrained/*.json', 'pretrained/*.yaml'],
-        'experiments': ['*.yaml', '*/*.yaml', 'results/*.json'],
+        'experiments': ['*.yaml', '*/*.yaml', '*/*.html', 'results/*.json'],
     },
     python_requires='>=3.9',
     install_requires=[
