@@ -58,10 +58,7 @@ def run(count: int, out: Path, seed: int) -> None:
     """
     print(f'Drawing {count} ToyV1 test images, seed {seed} ...')
     toy = out / f'toy_seed{seed}'
-    try:
-        generate(ToySettings.default('v1', seed=seed), toy, {'test': count})
-    except ValueError as error:  # how toy_data says what a user can mend
-        raise AdaptisError(str(error)) from error
+    _draw('v1', seed, toy, {'test': count})
     samples = ToyDataset(toy, 'test')
     predictor = load_predictor()
     print('Segmenting them with the shipped AdaptIS ...')
@@ -87,10 +84,7 @@ def street(out: Path, seed: int) -> None:
     if not STREET.is_file():   # packages leave it out
         return
     scenes = out / f'street_seed{seed}'
-    try:
-        generate(ToySettings.default('street', seed=seed), scenes, {'val': 1})
-    except ValueError as error:
-        raise AdaptisError(str(error)) from error
+    _draw('street', seed, scenes, {'val': 1})
     dataset = open_dataset('coco', scenes, 'val')
     sample = dataset[0]
     found = load_predictor(STREET).set_image(sample.image).panoptic()
@@ -101,6 +95,13 @@ def street(out: Path, seed: int) -> None:
         ('image', 'ground truth', 'AdaptIS'), scale=2))
     print(f'A street scene by AdaptIS, missed objects outlined in white: {out / "street.png"}. '
           f'All five systems on such scenes: {RESULTS / "report.html"}.')
+
+
+def _draw(version: str, seed: int, folder: Path, counts: Dict[str, int]) -> None:
+    try:
+        generate(ToySettings.default(version, seed=seed), folder, counts)
+    except ValueError as error:  # how toy_data says what a user can mend
+        raise AdaptisError(str(error)) from error
 
 
 def _segment(predictor: Predictor, samples: Sequence[Sample], count: int,

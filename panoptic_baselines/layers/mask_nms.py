@@ -5,6 +5,8 @@ from typing import Callable, Optional
 
 import numpy as np
 
+from panoptic_baselines.layers.nms import greedy
+
 STEP = 256
 """So many masks are looked at together, beside those that remain of the ones before."""
 
@@ -36,20 +38,11 @@ def mask_nms(masks: Callable[[np.ndarray], np.ndarray], scores: np.ndarray, thre
         overlaps = mask_ious(found) > threshold
         if classes is not None:
             overlaps &= classes[rows, None] == classes[rows]
-        alive = _greedy(overlaps)
+        alive = greedy(overlaps)
         keep, kept = rows[alive], found[alive]
         if limit is not None and len(keep) >= limit:
             break
     return keep[:limit]
-
-
-def _greedy(overlaps: np.ndarray) -> np.ndarray:
-    """bool (N,): which ones remain, if the first ones come first."""
-    alive = np.ones(len(overlaps), bool)
-    for i, row in enumerate(overlaps):
-        if alive[i]:
-            alive[i + 1:] &= ~row[i + 1:]
-    return alive
 
 
 def mask_ious(masks: np.ndarray) -> np.ndarray:

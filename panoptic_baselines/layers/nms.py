@@ -58,7 +58,7 @@ def _alive(boxes: np.ndarray, classes: np.ndarray, threshold: float) -> np.ndarr
     alive = np.ones(len(boxes), bool)
     for begin in range(0, len(boxes), STEP):
         some = begin + np.flatnonzero(alive[begin:begin + STEP])
-        alive[some] = _greedy(_overlap(rows[:, some], rows[:, some], threshold))
+        alive[some] = greedy(_overlap(rows[:, some], rows[:, some], threshold))
         some = some[alive[some]]
         later = begin + STEP + np.flatnonzero(alive[begin + STEP:])
         if len(later):
@@ -66,7 +66,8 @@ def _alive(boxes: np.ndarray, classes: np.ndarray, threshold: float) -> np.ndarr
     return alive
 
 
-def _greedy(overlaps: np.ndarray) -> np.ndarray:
+def greedy(overlaps: np.ndarray) -> np.ndarray:
+    """bool (N,): which ones remain, if the first ones come first; ``overlaps`` bool (N, N)."""
     alive = np.ones(len(overlaps), bool)
     for i, row in enumerate(overlaps):
         if alive[i]:
