@@ -12,7 +12,7 @@ import numpy as np
 
 from adaptis.evaluation.coco import PanopticFolder
 from adaptis.evaluation.miou import MeanIoU
-from adaptis.evaluation.overlap import overlap_of
+from adaptis.evaluation.overlap import Overlap, overlap_of
 from adaptis.evaluation.segments import boxes, sample_truth
 from adaptis.ids import compact
 from adaptis.types import PanopticResult
@@ -40,23 +40,23 @@ def measure(config: Path, saved: Path) -> Dict[str, Any]:
     for index in range(len(dataset)):
         truth, crowd = sample_truth(dataset[index], dataset.taxonomy)
         found = predictions.read(dataset.image_id(index)).result
-        semantic.add_overlap(overlap_of(truth, found, crowd), dataset.taxonomy)
-        rows += _objects(truth, crowd, found)
+        overlap = overlap_of(truth, found, crowd)
+        semantic.add_overlap(overlap, dataset.taxonomy)
+        rows += _objects(truth, overlap)
     covered, areas, hits = (np.array(column) for column in zip(*rows))
     return {'miou': semantic.result()['miou'],
             'covered': _binned(covered, hits, COVERED, '{:.0%}'),
             'area': _binned(areas, hits, AREAS, '{:.0f}')}
 
 
-def _objects(truth: PanopticResult, crowd: Sequence[int], found: PanopticResult
-             ) -> Iterator[Tuple[float, int, bool]]:
+def _objects(truth: PanopticResult, overlap: Overlap) -> Iterator[Tuple[float, int, bool]]:
     """Covered share of the box, pixels, and whether it was found, of each object of an image."""
-    missed, _ = errors(truth, found, crowd)
+    missed, _ = errors(overlap)
     positions = compact(truth.segment_map, [s.id for s in truth.segments], 'truth')
     things = np.array([False, *(s.isthing for s in truth.segments)])
     frames = boxes(positions, len(truth.segments))
     for number, (segment, (x, y, width, height)) in enumerate(zip(truth.segments, frames), 1):
-        if segment.isthing and segment.id not in crowd:
+        if segment.isthing and segment.id not in overlap.crowd:
             inside = positions[y:y + height, x:x + width]
             others = things[inside] & (inside != number)
             yield others.mean(), int((inside == number).sum()), segment.id not in missed

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from adaptis import viz
-from adaptis.evaluation.overlap import overlap_of
+from adaptis.evaluation.overlap import Overlap, overlap_of
 from adaptis.evaluation.segments import sample_truth
 from adaptis.files import write_image
 from adaptis.types import PanopticResult, Sample, Taxonomy
@@ -47,7 +47,7 @@ def mark(sample: Sample, found: PanopticResult, taxonomy: Taxonomy,
     is what panoptic quality counts.
     """
     expected, crowd = sample_truth(sample, taxonomy)
-    missed, false = errors(expected, found, crowd)
+    missed, false = errors(overlap_of(expected, found, crowd))
     picture = _enlarge(viz.overlay_panoptic(sample.image, found, taxonomy), scale)
     for ids, segment_map, color in ((missed, expected.segment_map, MISSED),
                                     (false, found.segment_map, FALSE)):
@@ -58,24 +58,22 @@ def mark(sample: Sample, found: PanopticResult, taxonomy: Taxonomy,
     return picture
 
 
-def errors(expected: PanopticResult, found: PanopticResult, crowd: Any
-            ) -> Tuple[List[int], List[int]]:
+def errors(overlap: Overlap) -> Tuple[List[int], List[int]]:
     """Ids of true things that no found one matches, and of found ones that match no true one.
 
     As in panoptic quality, crowds count for nothing, and neither does a found thing most of which
     lies on void or on a crowd.
     """
-    overlap = overlap_of(expected, found, crowd)
     shared = overlap.shared
     union = (overlap.truth_area[:, None] + overlap.found_area[None] - shared[1:, 1:]
              - shared[:1, 1:])
-    same = np.array([[t.category_id == f.category_id for f in found.segments]
-                     for t in expected.segments]).reshape(shared[1:, 1:].shape)
+    same = np.array([[t.category_id == f.category_id for f in overlap.found]
+                     for t in overlap.truth]).reshape(shared[1:, 1:].shape)
     matched = same & ~overlap.is_crowd[:, None] & (2 * shared[1:, 1:] > union)
     idle = shared[0, 1:] + shared[1:, 1:][overlap.is_crowd].sum(axis=0)
-    missed = [t.id for t, hit in zip(expected.segments, matched.any(axis=1))
-              if t.isthing and t.id not in crowd and not hit]
-    false = [f.id for f, hit, lost, area in zip(found.segments, matched.any(axis=0), idle,
+    missed = [t.id for t, hit in zip(overlap.truth, matched.any(axis=1))
+              if t.isthing and t.id not in overlap.crowd and not hit]
+    false = [f.id for f, hit, lost, area in zip(overlap.found, matched.any(axis=0), idle,
                                                 overlap.found_area)
              if f.isthing and not hit and 2 * lost <= area]
     return missed, false

@@ -10,6 +10,7 @@ import pytest
 
 from adaptis.config import load_config, write_config
 from adaptis.errors import AdaptisError
+from adaptis.evaluation.overlap import overlap_of
 from adaptis.systems import find_kind
 from adaptis.types import Category, PanopticResult, Sample, Segment, Taxonomy
 from experiments.side_by_side import __main__ as command
@@ -95,8 +96,10 @@ def test_found_objects_by_what_covers_them() -> None:
     truth = np.zeros((10, 20), np.int32)
     truth[:, :6], truth[4:, 3:6], truth[:, 10:14], truth[:2, 16:] = 1, 2, 3, 4
     segments = [Segment(i, 2, True, 1.0, 1) for i in range(1, 5)]
-    rows = list(found._objects(PanopticResult(truth, segments), {4}, PanopticResult(
-        np.where(truth == 2, 0, truth), [segments[i] for i in (0, 2, 3)])))
+    expected, seen = (PanopticResult(ids, segments) for ids in (
+        truth, np.where(truth == 2, 0, truth)))
+    seen.segments = [segments[i] for i in (0, 2, 3)]
+    rows = list(found._objects(expected, overlap_of(expected, seen, {4})))
     assert rows == [(0.3, 42, True), (0.0, 18, False), (0.0, 40, True)]   # a crowd is left out
     covered, areas, hits = map(np.array, zip(*rows))
     assert found._binned(covered, hits, found.COVERED, '{:.0%}') == {
