@@ -8,7 +8,7 @@ import importlib
 import os
 import sys
 from pathlib import Path
-from typing import List, Optional
+from typing import Optional
 
 from adaptis import __version__
 from adaptis.errors import AdaptisError
@@ -24,7 +24,7 @@ _MACHINE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.
                    errno.ENAMETOOLONG)
 
 
-def main(argv: Optional[List[str]] = None) -> int:
+def main(argv: Optional[list[str]] = None) -> int:
     """Run one subcommand and return its exit status.
 
     0 = done, 1 = a sentence on stderr says what to mend, 2 = wrong usage, 130 = interrupted.
@@ -86,7 +86,7 @@ def _module(name: str) -> str:
     return name.replace('-', '_')
 
 
-def _run(name: str, rest: List[str]) -> int:
+def _run(name: str, rest: list[str]) -> int:
     command = importlib.import_module(f'adaptis.commands.{_module(name)}')
     parser = argparse.ArgumentParser(prog=f'adaptis {name}', description=command.HELP)
     command.add_arguments(parser)
@@ -98,8 +98,8 @@ def _run(name: str, rest: List[str]) -> int:
 def _is_lack_of_memory(error: Exception) -> bool:
     """Whether memory lacks, of the machine or of a device (MXNet tells so in words alone)."""
     words = str(error).lower()
-    return isinstance(error, MemoryError) or type(error).__name__ == 'MXNetError' and any(
-        sign in words for sign in ('out of memory', 'failed to allocate', 'bad_alloc'))
+    return isinstance(error, MemoryError) or (type(error).__name__ == 'MXNetError' and any(
+        sign in words for sign in ('out of memory', 'failed to allocate', 'bad_alloc')))
 
 
 def _import_sentence(error: ImportError) -> str:

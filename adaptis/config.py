@@ -5,9 +5,10 @@ import dataclasses
 import difflib
 import operator
 import typing
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Optional, Union
 
 import yaml
 
@@ -35,14 +36,14 @@ class OptimizerConfig:
     backbone_lr_mult: float = 1.0          # of what ``pretrained_base`` loads
     wd: float = 0.0
     clip_gradient: Optional[float] = None  # element by element, as MXNet does
-    options: Dict[str, Any] = field(default_factory=dict)  # beta1, momentum, ...
+    options: dict[str, Any] = field(default_factory=dict)  # beta1, momentum, ...
     schedule: str = 'cosine'               # cosine, poly, step, constant, cooldown
     final_lr: float = 0.0                  # cosine, poly and cooldown: where they end
     cooldown_steps: int = 0                # cooldown: constant but for so many last steps
     power: float = 0.9                     # poly
-    milestones: List[float] = field(default_factory=list)  # step: shares of the run, e.g. [.7, .9]
-    milestone_epochs: List[float] = field(default_factory=list)  # step: or epochs, e.g. [240, 250]
-    milestone_steps: List[float] = field(default_factory=list)   # step: or steps, e.g. [60000]
+    milestones: list[float] = field(default_factory=list)  # step: shares of the run, e.g. [.7, .9]
+    milestone_epochs: list[float] = field(default_factory=list)  # step: or epochs, e.g. [240, 250]
+    milestone_steps: list[float] = field(default_factory=list)   # step: or steps, e.g. [60000]
     factor: float = 0.1                    # step
     warmup_steps: int = 0                  # linear, from 0
     warmup_factor: Optional[float] = None  # from this share of lr, if not from 0
@@ -62,16 +63,16 @@ class StageConfig:
     min_object_area: int = 1               # pixels
     ignore_object_prob: float = 0.0        # chance of a point to lie on an ignored region
     background_prob: float = 0.0           # chance of a point to lie on no object
-    crop: Optional[Union[int, List[int]]] = None  # learn from random parts: side or [h, w]
-    scale: Optional[List[float]] = None    # rescaled by a random factor of this range before
-    short_side: Optional[Union[int, List[int]]] = None  # rescaled to this shorter side before that
+    crop: Optional[Union[int, list[int]]] = None  # learn from random parts: side or [h, w]
+    scale: Optional[list[float]] = None    # rescaled by a random factor of this range before
+    short_side: Optional[Union[int, list[int]]] = None  # rescaled to this shorter side before that
     max_side: Optional[int] = None         # and to no more than this longer one
     empty_crop_prob: float = 1.0           # chance to keep a part that shows no object
     full_size_steps: int = 0               # but from whole images in the last steps
-    system: Dict[str, Any] = field(default_factory=dict)  # arguments of the system, of its losses
+    system: dict[str, Any] = field(default_factory=dict)  # arguments of the system, of its losses
 
     @property
-    def crop_size(self) -> Optional[Tuple[int, int]]:
+    def crop_size(self) -> Optional[tuple[int, int]]:
         """Height and width of ``crop``."""
         if isinstance(self.crop, list):
             return self.crop[0], self.crop[1]
@@ -102,7 +103,7 @@ class TrainConfig:
     """Everything that ``adaptis train`` needs to know."""
 
     data: DataConfig
-    model: Dict[str, Any]                  # name and arguments of get_model
+    model: dict[str, Any]                  # name and arguments of get_model
     instances: Optional[StageConfig] = None  # AdaptIS
     proposals: Optional[StageConfig] = None
     joint: Optional[StageConfig] = None      # detectors: all at once
@@ -115,16 +116,16 @@ class TrainConfig:
     checkpoint_steps: Optional[int] = None
     evaluation_images: Optional[int] = None  # of data.val_split, when trained; null = all, 0 = none
     validation: ValidationConfig = field(default_factory=ValidationConfig)
-    inference: Dict[str, Any] = field(default_factory=dict)  # preset, and settings that differ
+    inference: dict[str, Any] = field(default_factory=dict)  # preset, and settings that differ
     row: Optional[RowConfig] = None
     checkpoint: Optional[str] = None         # trained parameters to measure, if there are any
 
-    def stages(self) -> List[Tuple[str, StageConfig]]:
+    def stages(self) -> list[tuple[str, StageConfig]]:
         """The stages in order: instances, then proposals (AdaptIS, section 5); or the joint one."""
         every = [(name, getattr(self, name)) for name in ('instances', 'proposals', 'joint')]
         return [(name, stage) for name, stage in every if stage is not None]
 
-    def to_dict(self) -> Dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As plain data, what a checkpoint stores."""
         return dataclasses.asdict(self)
 
@@ -196,7 +197,7 @@ def write_config(config: TrainConfig, path: Path) -> None:
         temporary.write_text(yaml.safe_dump(config.to_dict(), sort_keys=False), encoding='utf-8')
 
 
-def _read(path: Path) -> Dict[str, Any]:
+def _read(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding='utf-8'))
     except OSError as error:
@@ -208,7 +209,7 @@ def _read(path: Path) -> Dict[str, Any]:
     return content
 
 
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Dict[str, Any]:
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
@@ -216,7 +217,7 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Dict[str, Any]:
     return merged
 
 
-def _parse_override(text: str) -> Dict[str, Any]:
+def _parse_override(text: str) -> dict[str, Any]:
     key, equals, value = text.partition('=')
     if not equals or not all(key.split('.')):
         raise AdaptisError(f'--set {text}: write key=value, for instance instances.batch_size=8.')

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Callable, Iterator, List, Optional, Tuple
+from typing import Callable, Optional
 
 from adaptis.machine import (
     CUDA_CODE,
@@ -35,7 +36,7 @@ class Problem:
     fatal: bool = False
 
 
-def problems(machine: Machine) -> List[Problem]:
+def problems(machine: Machine) -> list[Problem]:
     """Everything that the facts alone tell, the gravest first."""
     found = [problem for check in _CHECKS for problem in check(machine)]
     return sorted(found, key=lambda problem: not problem.fatal)
@@ -163,7 +164,7 @@ def _driver(cuda: Cuda) -> Iterator[Problem]:
                       f'AdaptIS computes on the CPU.')
 
 
-_CHECKS: Tuple[Callable[[Machine], Iterator[Problem]], ...] = (
+_CHECKS: tuple[Callable[[Machine], Iterator[Problem]], ...] = (
     _platform, _python, _mxnet, _libraries, _numpy, _opencv, _gluoncv, _gpus, _processor)
 
 
@@ -178,7 +179,7 @@ def _told_by(error: BaseException, module: str) -> Optional[str]:
     name = getattr(error, 'name', None) or ''
     if isinstance(error, ModuleNotFoundError) and name:
         return _no_module(name, module)
-    if 'PyTorch' in text or 'torch' in text and module == 'gluoncv':
+    if 'PyTorch' in text or ('torch' in text and module == 'gluoncv'):
         return gluoncv_beside_torch(f'torch {installed(("torch",)).get("torch", "")}'.strip())
     if 'numpy' in text.lower():
         version = installed(('numpy',)).get('numpy', 'of an unknown version')
@@ -199,7 +200,7 @@ def _no_module(name: str, wanted: str) -> str:
     return f'{wanted} needs {name}, which is not installed: {PIP} install {package}.'
 
 
-def _no_mxnet(python: Tuple[int, ...]) -> str:
+def _no_mxnet(python: tuple[int, ...]) -> str:
     options = '--no-deps ' if python >= (3, 13) else ''
     return f'MXNet is not installed: {PIP} install {options}{MXNET}.'
 
@@ -229,26 +230,26 @@ def _no_driver() -> str:
             f'or compute on the CPU ({PIP} uninstall mxnet-cu112, then {PIP} install {MXNET}).')
 
 
-def _no_code(index: int, name: str, capability: Tuple[int, int]) -> str:
+def _no_code(index: int, name: str, capability: tuple[int, int]) -> str:
     codes = ', '.join(map(_dotted, CUDA_CODE))
     return (f'GPU {index} ({name}, compute capability {_dotted(capability)}) cannot run '
             f'mxnet-cu112 1.9.1, which holds code for {codes} only (Maxwell to Ada): use the CPU, '
             f'another GPU, or ONNX Runtime (`adaptis export`, then --backend onnxruntime).')
 
 
-def _only_headless(installed_now: List[str]) -> str:
+def _only_headless(installed_now: list[str]) -> str:
     return (f'{PIP} uninstall -y {" ".join(installed_now)}, then {PIP} install {OPENCV}')
 
 
-def _numpy_for(python: Tuple[int, int]) -> str:
+def _numpy_for(python: tuple[int, int]) -> str:
     return NUMPY if python < (3, 13) else 'numpy==2.1.3'
 
 
-def _numbers(version: str) -> Tuple[int, ...]:
+def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r'\d+', version)[:2])
 
 
-def _dotted(capability: Tuple[int, int]) -> str:
+def _dotted(capability: tuple[int, int]) -> str:
     return f'{capability[0]}.{capability[1]}'
 
 

@@ -7,8 +7,9 @@ import os
 import shutil
 import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, Callable, NamedTuple, Optional, Union
 
 import cv2
 import numpy as np
@@ -167,7 +168,7 @@ def read_pixels(path: PathLike) -> np.ndarray:
 class ImageHeader(NamedTuple):
     """What the first bytes of an image file tell; ``size`` is height and width."""
 
-    size: Tuple[int, int]
+    size: tuple[int, int]
     channels: int
 
 
@@ -210,7 +211,7 @@ def read_json(path: PathLike, object_hook: Optional[Callable[[dict], Any]] = Non
         raise AdaptisError(f'{path} is no JSON file that can be read: {error}.') from error
 
 
-def list_images(path: PathLike) -> List[Path]:
+def list_images(path: PathLike) -> list[Path]:
     """``[path]`` for a file, the sorted images directly inside for a folder.
 
     Raises AdaptisError if there is nothing of the kind.

@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional
 
 from adaptis.files import PathLike
 from adaptis.inference.settings import PRESETS, Settings, get_settings
@@ -30,11 +31,11 @@ class AdaptISKind:
             return 'toy_v1'
         return _PRESET_BY_CLASSES.get(model.get('num_classes'), 'cityscapes')
 
-    def class_counts(self, taxonomy: Taxonomy) -> Dict[str, int]:
+    def class_counts(self, taxonomy: Taxonomy) -> dict[str, int]:
         """See ``Kind``."""
         return {'num_classes': len(taxonomy), 'num_stuff': taxonomy.num_stuff}
 
-    def meaning(self, model: Mapping[str, Any]) -> Dict[str, Any]:
+    def meaning(self, model: Mapping[str, Any]) -> dict[str, Any]:
         """See ``Kind``."""
         return {'coordinates': 'relative', **model}  # else the default would fit to any network
 
@@ -50,7 +51,7 @@ class AdaptISKind:
         net.initialize(mx.init.Xavier(), ctx=contexts)
         return net
 
-    def system_options(self) -> List[str]:
+    def system_options(self) -> list[str]:
         """See ``Kind``."""
         from adaptis.system import AdaptISSystem
         return [name for name in inspect.signature(AdaptISSystem).parameters
@@ -75,12 +76,12 @@ class AdaptISKind:
         from adaptis.inference.predictor import load_predictor
         return load_predictor(checkpoint, settings, ctx, taxonomy)
 
-    def stages_of(self, net: Any) -> List[Any]:
+    def stages_of(self, net: Any) -> list[Any]:
         """See ``Kind``."""
         from adaptis.model.stages import stages_of
         return stages_of(net)
 
-    def attributes_of(self, net: Any) -> Dict[str, Any]:
+    def attributes_of(self, net: Any) -> dict[str, Any]:
         """See ``Kind``."""
         from adaptis.inference.encoded import attributes_of
         return attributes_of(net)
@@ -89,7 +90,7 @@ class AdaptISKind:
         """See ``Kind``."""
         return predictor.panoptic()
 
-    def measures(self, net: Any) -> Tuple[str, ...]:
+    def measures(self, net: Any) -> tuple[str, ...]:
         """See ``Kind``."""
         return 'pq', 'ap', 'miou'
 

@@ -6,7 +6,8 @@ softmax ones.
 """
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Mapping, Tuple
+from collections.abc import Mapping
+from typing import Any, Callable
 
 import numpy as np
 
@@ -213,12 +214,12 @@ class AdaptiveIoU:
         """Mean over all updates."""
         return self._sum / max(self._count, 1)
 
-    def state(self) -> Dict[str, float]:
+    def state(self) -> dict[str, float]:
         """All that ``load_state`` needs."""
         return {'threshold': self.threshold, 'ema': self.ema, 'sum': self._sum,
                 'count': self._count}
 
-    def load_state(self, state: Dict[str, float]) -> None:
+    def load_state(self, state: dict[str, float]) -> None:
         """Take over what ``state`` gave."""
         self.threshold, self.ema = state['threshold'], state['ema']
         self._sum, self._count = state['sum'], state['count']
@@ -286,16 +287,16 @@ class ProposalsIoULoss:
         return np.where(good, label, 0.0)
 
 
-def _range(values: np.ndarray) -> Tuple[float, float]:
+def _range(values: np.ndarray) -> tuple[float, float]:
     return float(values.min()), float(values.max())
 
 
-INSTANCE_LOSSES: Dict[str, Callable[[], Loss]] = {
+INSTANCE_LOSSES: dict[str, Callable[[], Loss]] = {
     'normalized_focal': lambda: NormalizedFocalLossSigmoid(alpha=0.5, gamma=2),
     'focal': FocalLoss,
     'bce': SigmoidBinaryCrossEntropy,
 }
-SEMANTIC_LOSSES: Dict[str, Callable[[], Loss]] = {
+SEMANTIC_LOSSES: dict[str, Callable[[], Loss]] = {
     'normalized_focal': lambda: NormalizedFocalLossSoftmax(gamma=1),
     'cross_entropy': SoftmaxCrossEntropy,
 }

@@ -15,12 +15,13 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Optional
 
-Capability = Tuple[int, int]
+Capability = tuple[int, int]
 
 _CUDA_BUILDS = (100, 101, 102, 110, 112, 113, 114, 115, 116, 117)
 BUILDS = ('mxnet',) + tuple(f'mxnet-cu{version}' for version in _CUDA_BUILDS)
@@ -37,7 +38,7 @@ LENDABLE = {'libgomp.so.1': 'libgomp-*.so*', 'libquadmath.so.0': 'libquadmath-*.
 
 # Where compute capability is one of these or, within the same major version, above it, the
 # machine code inside mxnet-cu112 1.9.1 runs; the library holds no PTX for anything else.
-CUDA_CODE: Tuple[Capability, ...] = ((5, 0), (6, 0), (7, 0), (8, 0), (8, 6))
+CUDA_CODE: tuple[Capability, ...] = ((5, 0), (6, 0), (7, 0), (8, 0), (8, 6))
 NEWEST_GPU: Capability = (8, 9)   # Ada
 CUDA_DRIVER_NEEDED = 11000   # as cuDriverGetVersion tells it: 1000 * major + 10 * minor
 
@@ -92,10 +93,10 @@ class Cuda:
     driver: Optional[int] = None
     release: str = ''
     status: Optional[int] = None
-    gpus: Tuple[Gpu, ...] = ()
+    gpus: tuple[Gpu, ...] = ()
 
     @property
-    def usable(self) -> Tuple[Gpu, ...]:
+    def usable(self) -> tuple[Gpu, ...]:
         """The GPUs that mxnet-cu112 1.9.1 runs on with this driver."""
         if (self.driver or 0) < CUDA_DRIVER_NEEDED:
             return ()
@@ -109,17 +110,17 @@ class Machine:
     system: str = 'Linux'
     processor: str = 'x86_64'
     libc: str = 'glibc 2.31'
-    python: Tuple[int, int] = (3, 11)
-    packages: Dict[str, str] = field(default_factory=dict)
+    python: tuple[int, int] = (3, 11)
+    packages: dict[str, str] = field(default_factory=dict)
     has_distutils: bool = True
-    missing_libraries: Tuple[str, ...] = ()
+    missing_libraries: tuple[str, ...] = ()
     cpu_name: str = ''
     cores: int = 1
-    cpu_features: Tuple[str, ...] = ()
+    cpu_features: tuple[str, ...] = ()
     cuda: Cuda = Cuda()
 
     @property
-    def builds(self) -> List[str]:
+    def builds(self) -> list[str]:
         """The installed distributions of MXNet, any CUDA build included."""
         return [name for name in BUILDS if name in self.packages]
 
@@ -136,7 +137,7 @@ def inspect() -> Machine:
         cuda=ask_cuda())
 
 
-def installed(names: Sequence[str] = PACKAGES) -> Dict[str, str]:
+def installed(names: Sequence[str] = PACKAGES) -> dict[str, str]:
     """Versions of those of the named distributions that are here."""
     found = {}
     for name in names:
@@ -160,14 +161,14 @@ def ask_cuda() -> Cuda:
     return Cuda(answer['driver'], _driver_release(), answer['status'], gpus)
 
 
-def missing_libraries() -> Tuple[str, ...]:
+def missing_libraries() -> tuple[str, ...]:
     """Those libraries MXNet's wheel wants that neither the system nor MXNet's folder has."""
     folder = package_folder('mxnet')
     return tuple(name for name in LENDABLE
                  if not _loads(name) and not (folder and (folder / name).exists()))
 
 
-def lend_libraries() -> Dict[str, Path]:
+def lend_libraries() -> dict[str, Path]:
     """Link copies that other wheels carry into MXNet's folder; returns library -> copy.
 
     Bare machines and containers lack ``libgomp.so.1`` and ``libquadmath.so.0``, which MXNet's
@@ -194,9 +195,9 @@ def package_folder(name: str) -> Optional[Path]:
     return None
 
 
-def nvidia_libraries() -> Dict[str, str]:
+def nvidia_libraries() -> dict[str, str]:
     """Soname -> path of every CUDA library in an installed ``nvidia-*`` wheel."""
-    found: Dict[str, str] = {}
+    found: dict[str, str] = {}
     for entry in sys.path:
         for path in sorted(glob.glob(os.path.join(entry or '.', 'nvidia', '*', 'lib', 'lib*.so*'))):
             found.setdefault(os.path.basename(path), path)
@@ -213,7 +214,7 @@ def keep_freed_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), 'mallopt', None) if sys.platform == 'linux' else None
     if mallopt is None:
         return False
-    return all([mallopt(name, value) == 1 for name, value in _MALLOPT.values()])
+    return all(mallopt(name, value) == 1 for name, value in _MALLOPT.values())
 
 
 def _answer(program: str) -> Optional[dict]:

@@ -9,7 +9,7 @@ import ctypes
 import importlib
 import importlib.util
 import warnings
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable
 
 from adaptis import machine
 from adaptis.errors import AdaptisError
@@ -33,7 +33,7 @@ def __getattr__(name: str) -> Any:
     return module
 
 
-def context(name: str = 'auto') -> List[Any]:
+def context(name: str = 'auto') -> list[Any]:
     """The devices to compute on, as MXNet contexts.
 
     Parameters
@@ -61,7 +61,7 @@ def context(name: str = 'auto') -> List[Any]:
     return [mx.gpu(i) for i in wanted or usable]
 
 
-def restore_numpy_names(numpy: Any) -> List[str]:
+def restore_numpy_names(numpy: Any) -> list[str]:
     """Give ``numpy`` back the names that MXNet 1.9.1 and GluonCV use and that it no longer has.
 
     NumPy 1.24 removed ``bool``, ``int`` and ``float``, NumPy 2 the others.  Names that are there
@@ -77,7 +77,7 @@ def restore_numpy_names(numpy: Any) -> List[str]:
     return restored
 
 
-def preload_cuda(paths: Dict[str, str], load: Callable[..., Any] = ctypes.CDLL) -> List[str]:
+def preload_cuda(paths: dict[str, str], load: Callable[..., Any] = ctypes.CDLL) -> list[str]:
     """Load the CUDA libraries of the ``nvidia-*-cu11`` wheels, so that MXNet finds them loaded.
 
     ``paths`` maps a library's name to its file; what it lacks is left to the system's loader.
@@ -112,7 +112,7 @@ def _refuse_torch() -> None:
         raise AdaptisError(gluoncv_beside_torch('torch'))
 
 
-def _former_names(np: Any) -> Dict[str, Any]:
+def _former_names(np: Any) -> dict[str, Any]:
     values = {
         'bool': bool, 'int': int, 'float': float,
         'PZERO': 0.0, 'NZERO': -0.0, 'Inf': np.inf, 'PINF': np.inf, 'NINF': -np.inf,
@@ -133,7 +133,7 @@ def _gone(name: str) -> Callable[..., None]:
     return function
 
 
-def _parse_context(name: str) -> List[int]:
+def _parse_context(name: str) -> list[int]:
     """GPU numbers that a context name asks for, [] if it names none."""
     if name in ('auto', 'cpu', 'gpu'):
         return []

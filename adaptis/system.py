@@ -1,7 +1,7 @@
 """AdaptIS as experiments see it: a network, its losses and its predictions."""
 from __future__ import annotations
 
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -54,13 +54,13 @@ class AdaptISSystem:
         self._semantic_weight = semantic_weight
         self._proposal_loss = ProposalsIoULoss(bad_percentile)
         self._iou = self._proposal_loss.iou if stage == 'proposals' else AdaptiveIoU()
-        self._unseen: List[Tuple[Any, Any]] = []
+        self._unseen: list[tuple[Any, Any]] = []
         # The branch is not trained with the rest: left out, it keeps its running statistics too.
         self._encoder = net.encoder.without_proposals()
         for block in (net, self._encoder):
             block.hybridize(hybridize)
 
-    def losses(self, batch: Dict[str, Any]) -> Dict[str, Any]:
+    def losses(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Losses of a batch, to be called inside ``autograd.record``.
 
         ``image`` (B, 3, H, W) RGB 0..255; ``points`` (B, N, 2); ``instances``
@@ -76,7 +76,7 @@ class AdaptISSystem:
                 'semantic': self._semantic_loss(semantic, batch['semantic']).mean()
                 * self._semantic_weight}
 
-    def _learn_proposals(self, batch: Dict[str, Any]) -> Any:
+    def _learn_proposals(self, batch: dict[str, Any]) -> Any:
         net = self.net
         with mx.autograd.pause(train_mode=False):
             instances, _, features = self._masks(batch)
@@ -84,7 +84,7 @@ class AdaptISSystem:
         return self._proposal_loss(_float32(logits), instances, batch['instances'],
                                    len(batch['image'])).mean()
 
-    def _masks(self, batch: Dict[str, Any]) -> Tuple[Any, Any, Any]:
+    def _masks(self, batch: dict[str, Any]) -> tuple[Any, Any, Any]:
         """Instance logits at the images' size, semantic logits and features at the network's."""
         features, query_map, semantic = self._encoder(batch['image'])
         instances = self.net.point_head(features, query_map, batch['points'])
@@ -107,7 +107,7 @@ class AdaptISSystem:
             self._iou.update(probabilities.asnumpy(), labels.asnumpy())
         self._unseen.clear()
 
-    def metrics(self) -> Dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         """Running IoU of the training masks and the threshold it is taken at."""
         self._look()
         return {'iou': self._iou.ema, 'iou_threshold': self._iou.threshold}
@@ -122,12 +122,12 @@ class AdaptISSystem:
         chosen.update({k: v for k, v in everything.items() if k not in branch})
         return chosen
 
-    def state(self) -> Dict[str, float]:
+    def state(self) -> dict[str, float]:
         """The running statistics, for a checkpoint."""
         self._look()
         return self._iou.state()
 
-    def load_state(self, state: Dict[str, float]) -> None:
+    def load_state(self, state: dict[str, float]) -> None:
         """Take over what ``state`` gave."""
         self._unseen.clear()
         self._iou.load_state(state)

@@ -6,13 +6,14 @@ are asked for.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Protocol, Sequence, Tuple
+from typing import Any, Optional, Protocol
 
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike
 
-_KINDS: Dict[str, str] = {
+_KINDS: dict[str, str] = {
     'adaptis': 'adaptis.kind:ADAPTIS',
     'panoptic_fpn': 'panoptic_baselines.kinds:DETECTOR',
     'mask_rcnn': 'panoptic_baselines.kinds:DETECTOR',
@@ -25,7 +26,7 @@ _KINDS: Dict[str, str] = {
 
 _MXNET = 'adaptis.convert.official:convert'
 _PICKLED = 'panoptic_baselines.convert:convert'
-_CONVERTERS: Dict[bytes, str] = {b'\x12\x01': _MXNET, b'\x80': _PICKLED, b'PK': _PICKLED}
+_CONVERTERS: dict[bytes, str] = {b'\x12\x01': _MXNET, b'\x80': _PICKLED, b'PK': _PICKLED}
 """How an official checkpoint begins -> what converts it; PyTorch's are zip archives."""
 
 
@@ -42,10 +43,10 @@ class Kind(Protocol):
         ``(runner, attributes, settings, taxonomy)``; loads neither MXNet nor SciPy
     """
 
-    stages: Tuple[str, ...]
+    stages: tuple[str, ...]
     by_points: bool
     presets: Mapping[str, Any]
-    named: Tuple[str, ...]
+    named: tuple[str, ...]
     exported: str
 
     def get_settings(self, settings: Any) -> Any:
@@ -54,10 +55,10 @@ class Kind(Protocol):
     def usual_preset(self, model: Mapping[str, Any]) -> str:
         """The preset for a network, by its description, that says nothing of its data."""
 
-    def class_counts(self, taxonomy: Any) -> Dict[str, int]:
+    def class_counts(self, taxonomy: Any) -> dict[str, int]:
         """The arguments of a network that say how many classes there are."""
 
-    def meaning(self, model: Mapping[str, Any]) -> Dict[str, Any]:
+    def meaning(self, model: Mapping[str, Any]) -> dict[str, Any]:
         """A description of a network with what its name stands for written out."""
 
     def get_model(self, name: str, **options: Any) -> Any:
@@ -66,7 +67,7 @@ class Kind(Protocol):
     def build(self, options: Mapping[str, Any], contexts: Sequence[Any]) -> Any:
         """A network to be trained, initialised (loads MXNet)."""
 
-    def system_options(self) -> List[str]:
+    def system_options(self) -> list[str]:
         """What ``stage.system`` of a config can hold (loads MXNet)."""
 
     def make_system(self, net: Any, taxonomy: Any, stage: str, **options: Any) -> Any:
@@ -80,10 +81,10 @@ class Kind(Protocol):
                        taxonomy: Any) -> Any:
         """The same with the network of a checkpoint; without ``taxonomy`` that of its sidecar."""
 
-    def stages_of(self, net: Any) -> List[Any]:
+    def stages_of(self, net: Any) -> list[Any]:
         """The graphs of a network (``adaptis.deploy.stages.Stage``; loads MXNet)."""
 
-    def attributes_of(self, net: Any) -> Dict[str, Any]:
+    def attributes_of(self, net: Any) -> dict[str, Any]:
         """What inference needs to know of a network beside its graphs, as JSON has it.
 
         Among it may be ``divisor``, of which both sides of what the network sees are multiples;
@@ -93,7 +94,7 @@ class Kind(Protocol):
     def measurable(self, predictor: Any) -> Any:
         """The ``PanopticResult`` of the chosen image with all that can be measured of it."""
 
-    def measures(self, net: Any) -> Tuple[str, ...]:
+    def measures(self, net: Any) -> tuple[str, ...]:
         """Which of 'pq', 'ap' and 'miou' a network is about, the most important one first."""
 
 
@@ -138,7 +139,7 @@ def load_predictor(checkpoint: Optional[PathLike] = None, settings: Any = None, 
 
 
 def difference(wanted: Mapping[str, Any], found: Mapping[str, Any],
-               keys: Sequence[str]) -> Optional[Tuple[str, Any, Any]]:
+               keys: Sequence[str]) -> Optional[tuple[str, Any, Any]]:
     """The first of ``keys`` in which two described networks differ, and what each says.
 
     Keys that one does not mention do not count.

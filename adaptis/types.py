@@ -1,8 +1,9 @@
 """The few types that every part of the library speaks."""
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Optional
 
 import numpy as np
 
@@ -16,7 +17,7 @@ class Category:
     id: int
     name: str
     isthing: bool
-    color: Tuple[int, int, int] = (128, 128, 128)
+    color: tuple[int, int, int] = (128, 128, 128)
 
 
 class Taxonomy:
@@ -31,7 +32,7 @@ class Taxonomy:
     def __init__(self, categories: Sequence[Category]):
         stuff = [c for c in categories if not c.isthing]
         things = [c for c in categories if c.isthing]
-        self.categories: Tuple[Category, ...] = tuple(stuff + things)
+        self.categories: tuple[Category, ...] = tuple(stuff + things)
         self.num_stuff = len(stuff)
         self.num_things = len(things)
         self._index = {c.id: i for i, c in enumerate(self.categories)}
@@ -89,7 +90,7 @@ class Sample:
     instances: np.ndarray
     classes: Mapping[int, int]
     semantic: np.ndarray
-    ignored: FrozenSet[int] = frozenset()
+    ignored: frozenset[int] = frozenset()
     name: str = ''
 
     def __post_init__(self) -> None:
@@ -133,13 +134,13 @@ class PanopticResult:
     """
 
     segment_map: np.ndarray
-    segments: List[Segment]
-    masks: Optional[Dict[int, np.ndarray]] = field(default=None, repr=False)
+    segments: list[Segment]
+    masks: Optional[dict[int, np.ndarray]] = field(default=None, repr=False)
     semantic: Optional[np.ndarray] = field(default=None, repr=False)
     objects: Optional[Objects] = field(default=None, repr=False)
 
     @property
-    def things(self) -> List[Segment]:
+    def things(self) -> list[Segment]:
         """The segments that are objects."""
         return [s for s in self.segments if s.isthing]
 

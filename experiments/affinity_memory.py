@@ -13,16 +13,16 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable
 
 import numpy as np
 
 from experiments.process import alone, peak_mib
 
-Size = Tuple[int, int]
-Row = Dict[str, float]
+Size = tuple[int, int]
+Row = dict[str, float]
 
-SIZES: Tuple[Size, ...] = ((128, 256), (256, 512), (512, 1024), (800, 1300), (1024, 2048))
+SIZES: tuple[Size, ...] = ((128, 256), (256, 512), (512, 1024), (800, 1300), (1024, 2048))
 FEATURES, STRIDE = 128, 4
 MOST_BYTES = 2 * 2 ** 30
 
@@ -65,7 +65,7 @@ def explicit(head: Any, features: Any, potentials: Any) -> Any:
     return potentials + added.reshape_like(potentials)
 
 
-FORMS: Dict[str, Callable[..., Any]] = {'linear': linear, 'explicit': explicit}
+FORMS: dict[str, Callable[..., Any]] = {'linear': linear, 'explicit': explicit}
 
 
 def main() -> int:
@@ -87,7 +87,7 @@ def main() -> int:
     return 0
 
 
-def _run(form: str, head: Any, inputs: List[Any], training: bool) -> None:
+def _run(form: str, head: Any, inputs: list[Any], training: bool) -> None:
     from adaptis.runtime import mx
     if not training:
         FORMS[form](head, *inputs).wait_to_read()
@@ -109,7 +109,7 @@ def _make_head() -> Any:
     return head
 
 
-def _make_inputs(size: Size, channels: int) -> List[Any]:
+def _make_inputs(size: Size, channels: int) -> list[Any]:
     from adaptis.runtime import mx
     height, width = (-(-side // STRIDE) for side in size)
     return [mx.nd.random.uniform(shape=(1, count, height, width)) for count in (FEATURES, channels)]

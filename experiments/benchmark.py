@@ -22,7 +22,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable
 
 import numpy as np
 
@@ -42,7 +42,7 @@ from experiments.process import alone, peak_mib
 CANDIDATES = 30
 
 
-def masks(width: int) -> Dict[str, Any]:
+def masks(width: int) -> dict[str, Any]:
     """Masks of 30 candidates on 96x96, averaged with the mirrored image (features included)."""
     from adaptis.inference.encoded import NetworkEncoder
     from adaptis.inference.settings import PRESETS
@@ -58,7 +58,7 @@ def masks(width: int) -> Dict[str, Any]:
     return {**timed, 'largest difference of a mask': float(gap)}
 
 
-def click(width: int) -> Dict[str, Any]:
+def click(width: int) -> dict[str, Any]:
     """One click on 1024x1024 once the features are there."""
     from adaptis.inference.predictor import Predictor
     plain, fast = _networks(width)
@@ -73,7 +73,7 @@ def click(width: int) -> Dict[str, Any]:
     return {**timed, 'largest difference of a mask': float(gap)}
 
 
-def panoptic(width: int) -> Dict[str, Any]:
+def panoptic(width: int) -> dict[str, Any]:
     """The whole ``panoptic()`` of the shipped network on toy images; its width, not ``--width``."""
     from adaptis.inference.predictor import Predictor, load_predictor
     from adaptis.model import load_model
@@ -83,7 +83,7 @@ def panoptic(width: int) -> Dict[str, Any]:
     fast = load_predictor()
     plain = Predictor(make_plain(load_model('toy_v1')), fast.settings.replace(batch_size=1))
 
-    def all_of(predictor: Any) -> Callable[[], List[Any]]:
+    def all_of(predictor: Any) -> Callable[[], list[Any]]:
         return lambda: [predictor.set_image(image).panoptic() for image in images]
 
     timed = timing.alternate({'plain': all_of(plain), 'ours': all_of(fast)}, runs=3)
@@ -93,7 +93,7 @@ def panoptic(width: int) -> Dict[str, Any]:
             'pixels that agree': float(np.mean(same))}
 
 
-def training(width: int) -> Dict[str, Any]:
+def training(width: int) -> dict[str, Any]:
     """A training step of 4 images x 12 points on 96x96."""
     plain, ours = _networks(width)
     timed = timing.alternate({'plain': _step(plain), 'ours': _step(ours)}, runs=3)
@@ -101,7 +101,7 @@ def training(width: int) -> Dict[str, Any]:
             'images per second after': 4 / timed['ours']}
 
 
-def variants(width: int) -> Dict[str, Any]:
+def variants(width: int) -> dict[str, Any]:
     """A training step of 4 images x 12 points on 96x96, under other settings of MXNet."""
     threads = str(len(os.sched_getaffinity(0)))
     no_subgraphs = {'OMP_NUM_THREADS': threads, 'MXNET_SUBGRAPH_BACKEND': 'NONE'}
@@ -157,13 +157,13 @@ def main() -> int:
     return 0
 
 
-def _compare(name: str, width: int) -> Dict[str, Any]:
+def _compare(name: str, width: int) -> dict[str, Any]:
     result = alone(_measure, name, width)
     _show(name, result)
     return result
 
 
-def _cost(args: argparse.Namespace) -> Dict[str, Any]:
+def _cost(args: argparse.Namespace) -> dict[str, Any]:
     rows = {}
     for task in cost.tasks(args.network, args.size, args.quick):
         print(f'cost: {task.name}', file=sys.stderr, flush=True)
@@ -172,21 +172,21 @@ def _cost(args: argparse.Namespace) -> Dict[str, Any]:
     return rows
 
 
-def _size(text: str) -> Tuple[int, int]:
+def _size(text: str) -> tuple[int, int]:
     height, _, width = text.partition('x')
     if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
         raise argparse.ArgumentTypeError(f'{text!r} is no HEIGHTxWIDTH')
     return int(height), int(width)
 
 
-def _measure(name: str, width: int) -> Dict[str, Any]:
+def _measure(name: str, width: int) -> dict[str, Any]:
     result = MEASURES[name](width)
     peak = peak_mib()
     ratio = {'ratio': result['plain'] / result['ours']} if 'plain' in result else {}
     return {**result, **ratio, 'peak memory, MiB': round(peak)}
 
 
-def _show(name: str, result: Dict[str, Any]) -> None:
+def _show(name: str, result: dict[str, Any]) -> None:
     print(f'{name}: {MEASURES[name].__doc__.splitlines()[0]}')
     for key, value in result.items():
         text = f'{1e3 * value:.1f} ms' if key in ('plain', 'ours') else f'{value:.4g}'
@@ -214,7 +214,7 @@ def _step(net: Any, hybridize: bool = False) -> Callable[[], Any]:
     return lambda: train_step(system, trainer, batch, [mx.cpu()])
 
 
-def _step_in(environment: Dict[str, str], width: int, plain: bool = False,
+def _step_in(environment: dict[str, str], width: int, plain: bool = False,
              hybridize: bool = False) -> float:
     """Median seconds of a training step in a process with these environment variables."""
     before = dict(os.environ)
@@ -231,7 +231,7 @@ def _time_step(width: int, plain: bool, hybridize: bool) -> float:
     return timing.alternate({'step': _step(net, hybridize)}, runs=3)['step']
 
 
-def _networks(width: int) -> Tuple[Any, Any]:
+def _networks(width: int) -> tuple[Any, Any]:
     """The plain form and ours, with equal weights."""
     from adaptis.model import get_model
     from adaptis.runtime import mx

@@ -1,7 +1,8 @@
 """Where the time of dense detections goes."""
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Sequence
+from collections.abc import Sequence
+from typing import Any, Callable
 
 import numpy as np
 
@@ -18,7 +19,7 @@ DENSE = Port('dense_detections_r50', quiet=['encoder.head.box_offsets'],
 
 
 def dense_stages(width: int, port: Port = DENSE, sizes: Sequence[Size] = SIZES,
-                 **options: Any) -> Dict[str, Any]:
+                 **options: Any) -> dict[str, Any]:
     """Dense detections with ResNet-50 and Cityscapes' classes by stage, for 1, 10, 100 instances.
 
     Hybridized: the graph from the image to all that suppression needs; suppression; the labels of
@@ -27,9 +28,9 @@ def dense_stages(width: int, port: Port = DENSE, sizes: Sequence[Size] = SIZES,
     """
     from adaptis.data.cityscapes import CITYSCAPES_TAXONOMY
     predictor = make_predictor(port, True, options, CITYSCAPES_TAXONOMY)
-    result: Dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for size in sizes:
-        calls: Dict[str, Callable[[], Any]] = {}
+        calls: dict[str, Callable[[], Any]] = {}
         for count in COUNTS:
             calls.update({name.format(size=f'{size[0]}x{size[1]}'): call for name, call
                           in _stages(predictor, make_image(size), count).items()})
@@ -37,7 +38,7 @@ def dense_stages(width: int, port: Port = DENSE, sizes: Sequence[Size] = SIZES,
     return result
 
 
-def _stages(predictor: Any, image: np.ndarray, count: int) -> Dict[str, Callable[[], Any]]:
+def _stages(predictor: Any, image: np.ndarray, count: int) -> dict[str, Callable[[], Any]]:
     """What is timed; AdaptisError if there are fewer than ``count`` instances in the image."""
     from adaptis.runtime import mx
     from panoptic_baselines.dense_detections import full_masks

@@ -5,16 +5,17 @@ Weights are random but for last layers that let a network find as many objects a
 from __future__ import annotations
 
 import math
-from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from collections.abc import Mapping, Sequence
+from typing import Any, Callable, NamedTuple, Optional, Union
 
 import numpy as np
 
 from adaptis.errors import AdaptisError
 from experiments import timing
 
-Size = Tuple[int, int]
+Size = tuple[int, int]
 
-SIZES: Tuple[Size, ...] = ((160, 224), (512, 512))
+SIZES: tuple[Size, ...] = ((160, 224), (512, 512))
 COUNTS = 1, 10, 100
 FORMS = {'imperative': False, 'hybridized': True}
 RUNS = 3
@@ -33,7 +34,7 @@ class Port(NamedTuple):
     biases: Mapping[str, Union[float, Mapping[int, float]]] = {}
 
 
-_TWO_STAGE: Dict[str, Any] = dict(
+_TWO_STAGE: dict[str, Any] = dict(
     quiet=('encoder.rpn.anchor_deltas', 'box_head.cls_score', 'box_head.bbox_pred',
            'mask_head.predictor'),
     biases={'box_head.cls_score': {0: 6.0}, 'mask_head.predictor': 1.0})
@@ -51,7 +52,7 @@ PORTS = (
 
 
 def detector(width: int, ports: Sequence[Port] = PORTS, sizes: Sequence[Size] = SIZES,
-             **options: Any) -> Dict[str, Any]:
+             **options: Any) -> dict[str, Any]:
     """Image to panoptic result of each port with ResNet-50, on 160x224 and on 512x512.
 
     100 detections; two-stage detectors have 1,000 proposals.  The networks take turns, and are
@@ -59,7 +60,7 @@ def detector(width: int, ports: Sequence[Port] = PORTS, sizes: Sequence[Size] = 
     """
     predictors = {(port.name, form): make_predictor(port, hybridize, options)
                   for port in ports for form, hybridize in FORMS.items()}
-    result: Dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for size in sizes:
         image = make_image(size)
         result.update(timing.alternate({
@@ -74,7 +75,7 @@ def detector(width: int, ports: Sequence[Port] = PORTS, sizes: Sequence[Size] = 
 
 
 def mask_head(width: int, port: Port = CONDINST, sizes: Sequence[Size] = SIZES,
-              **options: Any) -> Dict[str, Any]:
+              **options: Any) -> dict[str, Any]:
     """The mask head of CondInst with ResNet-50 for 1, 10 and 100 instances, as a share of it all.
 
     The head turns predicted weights into logits at a quarter of the image's size; masks are the
@@ -82,9 +83,9 @@ def mask_head(width: int, port: Port = CONDINST, sizes: Sequence[Size] = SIZES,
     """
     predictors = {form: make_predictor(port, hybridize, options)
                   for form, hybridize in FORMS.items()}
-    result: Dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for size in sizes:
-        calls: Dict[str, Callable[[], Any]] = {}
+        calls: dict[str, Callable[[], Any]] = {}
         for form, predictor in predictors.items():
             for count in COUNTS:
                 calls.update({f'{count} at {_text(size)}, {form}, {part}, s': call for part, call
@@ -98,7 +99,7 @@ def mask_head(width: int, port: Port = CONDINST, sizes: Sequence[Size] = SIZES,
     return result
 
 
-def _parts(predictor: Any, image: np.ndarray, count: int) -> Dict[str, Callable[[], Any]]:
+def _parts(predictor: Any, image: np.ndarray, count: int) -> dict[str, Callable[[], Any]]:
     """What is timed of an image with ``count`` instances; AdaptisError if there are fewer."""
     from adaptis.runtime import mx
     from panoptic_baselines.condinst import to_instances
@@ -158,5 +159,5 @@ def _text(size: Size) -> str:
     return f'{size[0]}x{size[1]}'
 
 
-MEASURES: Dict[str, Callable[[int], Dict[str, Any]]] = {'detector': detector,
+MEASURES: dict[str, Callable[[int], dict[str, Any]]] = {'detector': detector,
                                                         'mask_head': mask_head}

@@ -6,8 +6,9 @@ detections as they may have, and the AdaptIS that ships, on drawn toy images.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Optional
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from experiments.process import alone, peak_mib
 
 ADAPTIS = 'adaptis (shipped)'
 SYSTEMS = (ADAPTIS, *(port.name for port in PORTS))
-FLAGS: Dict[str, Optional[Dict[str, bool]]] = {
+FLAGS: dict[str, Optional[dict[str, bool]]] = {
     'imperative': None, 'hybridized': {}, 'static': {'static_alloc': True, 'static_shape': True}}
 EXPORTED = ('mxnet', 'onnxruntime')
 FORMS = (*FLAGS, *(f'exported, {backend}' for backend in EXPORTED))
@@ -25,13 +26,13 @@ SIZE = 256, 320
 RUNS = 3
 
 
-def forms(width: int, systems: Sequence[str] = SYSTEMS) -> Dict[str, Any]:
+def forms(width: int, systems: Sequence[str] = SYSTEMS) -> dict[str, Any]:
     """Image to panoptic result in each form, and the most memory that each needs.
 
     The ports see 256x320, AdaptIS 4 toy images of 96x96.  Memory is that of a process that loads
     the network and segments twice.
     """
-    result: Dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for system in systems:
         with tempfile.TemporaryDirectory() as folder:
             alone(_export, system, folder)   # this process stays small while memory is measured
@@ -41,7 +42,7 @@ def forms(width: int, systems: Sequence[str] = SYSTEMS) -> Dict[str, Any]:
     return result
 
 
-def _times(system: str, folder: str) -> Dict[str, Any]:
+def _times(system: str, folder: str) -> dict[str, Any]:
     images = _images(system)
     predictors = {form: _open(system, form, folder) for form in FORMS}
     times = timing.alternate({f'{system}, {form}, s': lambda p=p: [_segment(p, i) for i in images]
@@ -86,7 +87,7 @@ def _port(system: str) -> Port:
     return next(port for port in PORTS if port.name == system)
 
 
-def _images(system: str) -> List[np.ndarray]:
+def _images(system: str) -> list[np.ndarray]:
     if system != ADAPTIS:
         return [make_image(SIZE)]
     from toy_data import ToySettings, render

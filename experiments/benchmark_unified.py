@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Callable, Dict, Mapping, NamedTuple, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Callable, NamedTuple
 
 import numpy as np
 
@@ -49,7 +50,7 @@ CASES: Mapping[str, Case] = {
 
 
 def unified(width: int, cases: Mapping[str, Case] = CASES,
-            sizes: Sequence[Size] = SIZES) -> Dict[str, Any]:
+            sizes: Sequence[Size] = SIZES) -> dict[str, Any]:
     """Panoptic FPN and unified networks with ResNet-50, and their post-processing by itself.
 
     Hybridized, image to panoptic result, for 1, 10 and 100 detections.  Panoptic FPN and 'plain'
@@ -64,7 +65,7 @@ def unified(width: int, cases: Mapping[str, Case] = CASES,
                   for name, case in cases.items()}
     for size in sizes:
         image = make_image(size)
-        calls: Dict[str, Callable[[], PanopticResult]] = {}
+        calls: dict[str, Callable[[], PanopticResult]] = {}
         for count in COUNTS:
             for name, predictor in predictors.items():
                 limited = _limit(predictor, count)
@@ -90,7 +91,7 @@ def _limit(predictor: Any, count: int) -> Any:
 
 
 def _after_the_network(predictor: Any, image: np.ndarray
-                       ) -> Dict[str, Callable[[], PanopticResult]]:
+                       ) -> dict[str, Callable[[], PanopticResult]]:
     """From what a unified network found in an image to the panoptic result."""
     from panoptic_baselines.merge import merge
     from panoptic_baselines.predictor import pad_batch

@@ -18,14 +18,14 @@ import os
 import statistics
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, NamedTuple, Optional
 
 import numpy as np
 
 from experiments.process import peak_mib
 
-Size = Tuple[int, int]
-Row = Dict[str, Any]
+Size = tuple[int, int]
+Row = dict[str, Any]
 
 NETWORKS = ('adaptis_deeplab/resnet50', 'adaptis_deeplab/resnet101',
             'adaptis_deeplab/resnext101_32x4d', 'adaptis_fpn/resnet50')
@@ -43,11 +43,11 @@ class Task(NamedTuple):
 
     name: str
     function: Callable[..., Row]
-    arguments: Tuple[Any, ...]
+    arguments: tuple[Any, ...]
 
 
-def tasks(networks: Optional[List[str]] = None, sizes: Optional[List[Size]] = None,
-          quick: bool = False) -> List[Task]:
+def tasks(networks: Optional[list[str]] = None, sizes: Optional[list[Size]] = None,
+          quick: bool = False) -> list[Task]:
     """All rows.  By default the networks of the published tables and ``panoptic()`` of the first.
 
     With ``quick`` everything is measured once.
@@ -138,9 +138,9 @@ def load() -> float:
     return round(os.getloadavg()[0], 2)
 
 
-def table(rows: Dict[str, Row]) -> str:
+def table(rows: dict[str, Row]) -> str:
     """The rows as text, one column per number."""
-    groups: Dict[Tuple[str, ...], List[List[str]]] = {}
+    groups: dict[tuple[str, ...], list[list[str]]] = {}
     for name, row in rows.items():
         line = [name, *(_text(value) for value in row.values())]
         groups.setdefault(('', *row), []).append(line)
@@ -163,7 +163,7 @@ class _Timer:
     """Seconds of the calls of one thing: by the clock, and of the CPU for this process alone."""
 
     def __init__(self) -> None:
-        self._times: List[Tuple[float, float]] = []
+        self._times: list[tuple[float, float]] = []
 
     def time(self, form: Callable[[], Any]) -> Any:
         began = time.perf_counter(), time.process_time()
@@ -182,7 +182,7 @@ class _Timer:
         return {f'{what}, s': clock, f'{what}, CPU s': cpu, f'{what}, runs': len(self._times)}
 
 
-def _rise(form: Callable[[], Any]) -> Tuple[Any, float]:
+def _rise(form: Callable[[], Any]) -> tuple[Any, float]:
     """What a call returns, and how far memory rose in it (MiB; NaN where Linux forbids to ask)."""
     try:
         Path('/proc/self/clear_refs').write_text('5', encoding='ascii')  # the peak starts anew
@@ -200,7 +200,7 @@ def _status(key: str) -> float:
     return float('nan')
 
 
-def _time_calls(owner: Any, name: str) -> List[float]:
+def _time_calls(owner: Any, name: str) -> list[float]:
     """Let a method note how long each of its calls takes; returns the list of the notes."""
     method, spent = getattr(owner, name), []
 
@@ -248,7 +248,7 @@ def _text(value: Any) -> str:
     return f'{value:.3g}' if isinstance(value, float) and value < 100 else f'{value or 0:.0f}'
 
 
-def _columns(lines: List[List[str]]) -> str:
+def _columns(lines: list[list[str]]) -> str:
     """Rows below each other, words of a heading too."""
     heads = [head.replace(', ', '\n').split('\n') for head in lines[0]]
     deep = max(map(len, heads))

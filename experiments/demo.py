@@ -7,8 +7,9 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -97,7 +98,7 @@ def street(out: Path, seed: int) -> None:
           f'All five systems on such scenes: {RESULTS / "report.html"}.')
 
 
-def _draw(version: str, seed: int, folder: Path, counts: Dict[str, int]) -> None:
+def _draw(version: str, seed: int, folder: Path, counts: dict[str, int]) -> None:
     try:
         generate(ToySettings.default(version, seed=seed), folder, counts)
     except ValueError as error:  # how toy_data says what a user can mend
@@ -105,10 +106,10 @@ def _draw(version: str, seed: int, folder: Path, counts: Dict[str, int]) -> None
 
 
 def _segment(predictor: Predictor, samples: Sequence[Sample], count: int,
-             out: Path) -> Tuple[Dict[str, Any], List[List[np.ndarray]]]:
+             out: Path) -> tuple[dict[str, Any], list[list[np.ndarray]]]:
     """Measures of the first ``count`` samples, and rows of pictures of the first few."""
     evaluator = Evaluator(TOY_TAXONOMY)
-    rows: List[List[np.ndarray]] = []
+    rows: list[list[np.ndarray]] = []
     with PanopticWriter(out / 'panoptic.json', out / 'panoptic', TOY_TAXONOMY) as panoptic, \
             InstancesWriter(out / 'instances.json') as instances:
         for number in range(count):

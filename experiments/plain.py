@@ -1,8 +1,6 @@
 """The plain way of the official code, for benchmarks: same parameters, same results."""
 from __future__ import annotations
 
-from typing import Tuple
-
 from adaptis.model import AdaptIS
 from adaptis.model.layers import AdaIN, HybridBlock, PointConv, nn
 
@@ -10,7 +8,7 @@ from adaptis.model.layers import AdaIN, HybridBlock, PointConv, nn
 class PlainPointConv(PointConv):
     """Repeats the features for every point, joins them to its coordinates, and convolves that."""
 
-    def split(self) -> Tuple[HybridBlock, HybridBlock]:
+    def split(self) -> tuple[HybridBlock, HybridBlock]:
         """Nothing is computed once per image."""
         return nn.HybridSequential(), self
 

@@ -35,8 +35,9 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Callable, NamedTuple, Optional
 
 import numpy as np
 from tqdm import tqdm
@@ -58,10 +59,10 @@ FLOAT = {'onnxruntime': 'onnxruntime float32', 'mxnet': 'mxnet float32'}
 EXAMPLES = 32
 """Inputs of a stage that ranges are found from at most: histograms of all layers take memory."""
 
-Feed = Dict[str, np.ndarray]
+Feed = dict[str, np.ndarray]
 Files = Mapping[str, Path]
 Convert = Callable[[Files, Sequence[Feed]], None]
-Row = Dict[str, Any]
+Row = dict[str, Any]
 
 
 class Form(NamedTuple):
@@ -75,8 +76,8 @@ class Form(NamedTuple):
 class Examples(NamedTuple):
     """Inputs of each stage, and how often an image asks for it."""
 
-    feeds: Dict[str, List[Feed]]
-    calls: Dict[str, float]
+    feeds: dict[str, list[Feed]]
+    calls: dict[str, float]
 
 
 def dynamic(files: Files, feeds: Sequence[Feed]) -> None:
@@ -108,7 +109,7 @@ def static(files: Files, feeds: Sequence[Feed], ranges: str = 'MinMax',
             calibrate_method=tools.CalibrationMethod[ranges])
 
 
-def sensitive(path: Path) -> List[str]:
+def sensitive(path: Path) -> list[str]:
     """Convolutions of a model that see colours or coordinates, or give classes or logits.
 
     They have at most 3 inputs or 2 outputs, and so are a small part of the work.
@@ -141,7 +142,7 @@ def mxnet_bfloat16(files: Files, feeds: Sequence[Feed]) -> None:
 
 _ENCODER = ('features', 'semantics', 'proposals')   # once per image, all but the masks of points
 _percentile = functools.partial(static, ranges='Percentile')
-FORMS: Dict[str, Form] = {
+FORMS: dict[str, Form] = {
     FLOAT['onnxruntime']: Form('onnxruntime'),
     'onnxruntime dynamic': Form('onnxruntime', dynamic),
     'onnxruntime static MinMax': Form('onnxruntime', static),
@@ -157,12 +158,12 @@ FORMS: Dict[str, Form] = {
 }
 
 
-def run(names: Sequence[str], root: Path, images: int, calibration: int) -> Dict[str, Row]:
+def run(names: Sequence[str], root: Path, images: int, calibration: int) -> dict[str, Row]:
     """A row for each form; of one that cannot be made or run, it says why."""
     from adaptis.deploy.export import export
     from adaptis.inference.predictor import Predictor, load_predictor
     test = open_dataset('toy', root, 'test')
-    rows: Dict[str, Row] = {}
+    rows: dict[str, Row] = {}
     with tempfile.TemporaryDirectory() as folder:
         plain = export(load_predictor(), Path(folder) / 'float32')
         examples = calibrate(plain, open_dataset('toy', root, 'train'), calibration)
@@ -193,7 +194,7 @@ def calibrate(folder: Path, dataset: Any, images: int) -> Examples:
     from adaptis.deploy.folder import load_exported
     predictor = load_exported(folder, 'onnxruntime')
     runner = predictor.net.runner
-    found: Dict[str, Dict[Any, List[Feed]]] = defaultdict(lambda: defaultdict(list))
+    found: dict[str, dict[Any, list[Feed]]] = defaultdict(lambda: defaultdict(list))
     plain_run = runner.run
 
     def noted(stage: str, *arrays: Any) -> Any:
@@ -231,11 +232,11 @@ def convert(form: Form, source: Path, target: Path, feeds: Mapping[str, Sequence
     return target
 
 
-def measure(predictors: Mapping[str, Any], dataset: Any, images: int) -> Dict[str, Row]:
+def measure(predictors: Mapping[str, Any], dataset: Any, images: int) -> dict[str, Row]:
     """What predictors find on the first images of a data set, and how long they take."""
     from adaptis.evaluation.run import Evaluator
     evaluators = {name: Evaluator(dataset.taxonomy) for name in predictors}
-    times: Dict[str, List[Any]] = defaultdict(list)
+    times: dict[str, list[Any]] = defaultdict(list)
     order = list(predictors)
     for index in tqdm(range(images), unit='image'):
         sample = dataset[index]
@@ -250,12 +251,12 @@ def measure(predictors: Mapping[str, Any], dataset: Any, images: int) -> Dict[st
             for name in predictors}
 
 
-def same_work(predictors: Mapping[str, Any], examples: Examples) -> Dict[str, Row]:
+def same_work(predictors: Mapping[str, Any], examples: Examples) -> dict[str, Row]:
     """CPU seconds of the stages, given what float32 gives them and as often as it does.
 
     A form that finds worse masks asks for more or fewer of them, which these figures do not see.
     """
-    seconds: Dict[str, Dict[str, List[float]]] = defaultdict(lambda: defaultdict(list))
+    seconds: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for stage, feeds in examples.feeds.items():
         for feed in [feeds[0], *feeds]:
             for name, predictor in predictors.items():
@@ -283,7 +284,7 @@ def judge(rows: Mapping[str, Row]) -> None:
 
 def table(rows: Mapping[str, Row]) -> str:
     """The rows as text."""
-    heads: List[str] = list(dict.fromkeys(key for row in rows.values() for key in row))
+    heads: list[str] = list(dict.fromkeys(key for row in rows.values() for key in row))
     lines = [['', *heads], *([name, *(_text(row.get(head, '')) for head in heads)]
                              for name, row in rows.items())]
     widths = [max(map(len, column)) for column in zip(*lines)]
@@ -344,7 +345,7 @@ def _size(form: Form, folder: Path) -> float:
     return sum(path.stat().st_size for path in paths) / 2 ** 20
 
 
-def _spread(length: int, count: int) -> List[int]:
+def _spread(length: int, count: int) -> list[int]:
     """Indices below ``length``, at most ``count`` and evenly apart."""
     return np.linspace(0, length - 1, min(count, length)).astype(int).tolist()
 

@@ -3,13 +3,13 @@ from __future__ import annotations
 
 import statistics
 import time
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable
 
 
-def alternate(forms: Dict[str, Callable[[], Any]], runs: int = 7) -> Dict[str, float]:
+def alternate(forms: dict[str, Callable[[], Any]], runs: int = 7) -> dict[str, float]:
     """Median seconds of each form, the forms taking turns after one unmeasured round."""
     from adaptis.runtime import mx
-    times: Dict[str, List[float]] = {name: [] for name in forms}
+    times: dict[str, list[float]] = {name: [] for name in forms}
     for turn in range(runs + 1):
         for name, form in forms.items():
             began = time.perf_counter()

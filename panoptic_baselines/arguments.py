@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import math
 import numbers
-from typing import Any, Iterable, Tuple
+from collections.abc import Iterable
+from typing import Any
 
 from adaptis.errors import AdaptisError
 
@@ -25,7 +26,7 @@ def demand_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
         raise AdaptisError(f'{name} is {value!r}: choose one of {list(choices)}.')
 
 
-def demand_numbers(name: str, values: Any, count: int, positive: bool = False) -> Tuple:
+def demand_numbers(name: str, values: Any, count: int, positive: bool = False) -> tuple:
     """``values`` as a tuple; AdaptisError if they are not ``count`` finite numbers."""
     fits = (isinstance(values, (list, tuple)) and len(values) == count
             and all(_is_number(v) for v in values))

@@ -4,8 +4,9 @@ All that does not depend on what the network says is made here, so that the data
 """
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from panoptic_baselines.classes import classes_to_labels, thing_class
 from panoptic_baselines.layers.anchors import STRIDES, pyramid_anchors
 from panoptic_baselines.layers.sampling import AnchorTargets, sample_anchors
 
-Batch = Dict[str, np.ndarray]
+Batch = dict[str, np.ndarray]
 
 IGNORE = -1
 MULTIPLE = 32
@@ -55,11 +56,11 @@ class ObjectTargets:
                 for key in items[0]}
 
     @property
-    def per_object(self) -> Tuple[str, ...]:
+    def per_object(self) -> tuple[str, ...]:
         """Arrays with a row for each object, of which images have different numbers."""
         return 'boxes', 'classes'
 
-    def _item(self, sample: Sample, rng: Any, size: Tuple[int, int]) -> Batch:
+    def _item(self, sample: Sample, rng: Any, size: tuple[int, int]) -> Batch:
         labels = classes_to_labels(sample.semantic.astype(np.int16), self.taxonomy,
                                    self.merge_things)
         item = {'image': _pad(sample.image.transpose(2, 0, 1), size, 0),
@@ -71,11 +72,11 @@ class ObjectTargets:
             item.update(self._extra(item, size, rng))
         return item
 
-    def _extra(self, item: Batch, size: Tuple[int, int], rng: Any) -> Batch:
+    def _extra(self, item: Batch, size: tuple[int, int], rng: Any) -> Batch:
         """More arrays of an image of padded ``size``, made of those that ``item`` has."""
         return {}
 
-    def _objects(self, sample: Sample) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _objects(self, sample: Sample) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Boxes (G, 4), classes (G,) and the map of objects 1, ..., G without the ignored ones."""
         ids = np.unique(sample.instances)
         kept = [int(i) for i in ids if i and i not in sample.ignored and i in sample.classes
@@ -101,10 +102,10 @@ class DetectionTargets(ObjectTargets):
     anchors : how many are sampled in an image
     """
 
-    anchor_sizes: Tuple[float, ...] = (32, 64, 128, 256, 512)
+    anchor_sizes: tuple[float, ...] = (32, 64, 128, 256, 512)
     anchors: int = 256
 
-    def _extra(self, item: Batch, size: Tuple[int, int], rng: Any) -> Batch:
+    def _extra(self, item: Batch, size: tuple[int, int], rng: Any) -> Batch:
         shapes = [(-(-size[0] // stride), -(-size[1] // stride)) for stride in STRIDES]
         anchors = np.concatenate(pyramid_anchors(shapes, self.anchor_sizes))
         return sparse_anchors(sample_anchors(anchors, item['boxes'], rng, self.anchors),
@@ -138,8 +139,8 @@ def _fill(rows: np.ndarray, count: int, value: float) -> np.ndarray:
     return filled
 
 
-def _same_length(arrays: List[np.ndarray], key: str, per_object: Sequence[str]
-                 ) -> List[np.ndarray]:
+def _same_length(arrays: list[np.ndarray], key: str, per_object: Sequence[str]
+                 ) -> list[np.ndarray]:
     """Objects differ in number: at least one row for each, without a class where there is none."""
     if key not in per_object:
         return arrays
@@ -151,7 +152,7 @@ def _padded(length: int) -> int:
     return -(-length // MULTIPLE) * MULTIPLE
 
 
-def _pad(array: np.ndarray, size: Tuple[int, int], value: int) -> np.ndarray:
+def _pad(array: np.ndarray, size: tuple[int, int], value: int) -> np.ndarray:
     """(..., h, w) at the top left of (..., H, W)."""
     padded = np.full((*array.shape[:-2], *size), value, array.dtype)
     padded[..., :array.shape[-2], :array.shape[-1]] = array

@@ -10,16 +10,17 @@ import io
 import pickle
 import re
 import zipfile
+from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, BinaryIO, Callable, Optional
 
 import numpy as np
 
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike
 
-Arrays = Dict[str, np.ndarray]
+Arrays = dict[str, np.ndarray]
 
 # Where trainers keep the parameters: detectron2 and AdelaiDet, Caffe2, PyTorch Lightning, others.
 _CONTAINERS = ('model', 'blobs', 'state_dict', 'model_state_dict')
@@ -147,7 +148,7 @@ class _Dtype(_Inert):
             self.dtype = code.dtype
             return
         if not isinstance(code, str) or not re.fullmatch('[biuf][1248]|bool|[?]', code):
-            raise _Refused(f'arrays of {ascii(str(code)[:40])}')
+            raise _Refused(f'arrays of {str(code)[:40]!a}')
         self.dtype = np.dtype(code)
 
     def __setstate__(self, state: Any) -> None:
@@ -197,7 +198,7 @@ class _Storages:
     """The blocks of numbers of a ``.pth``; ``read`` finds one by its key."""
 
     def __init__(self) -> None:
-        self.wanted: Dict[str, _Storage] = {}
+        self.wanted: dict[str, _Storage] = {}
 
     def request(self, key: str, dtype: np.dtype, length: int) -> _Storage:
         storage = self.wanted.setdefault(key, _Storage(dtype, length))
@@ -207,7 +208,7 @@ class _Storages:
 
 
 class _Storage(_Inert):
-    __slots__ = ('dtype', 'length', 'data')
+    __slots__ = ('data', 'dtype', 'length')
 
     def __init__(self, dtype: np.dtype, length: int):
         self.dtype, self.length = dtype, length
@@ -222,7 +223,7 @@ class _Storage(_Inert):
 class _Tensor(_Inert):
     """A view of a storage, taken when that has been read."""
 
-    __slots__ = ('_storage', '_offset', '_shape', '_strides')
+    __slots__ = ('_offset', '_shape', '_storage', '_strides')
 
     def __init__(self, storage: Any, offset: Any, shape: Any, strides: Any, *_unused: Any):
         if not isinstance(storage, _Storage) or not (
@@ -278,7 +279,7 @@ def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or ['no reason given'])[0][:200].rstrip('.')
 
 
-_STAND_INS: Dict[Tuple[str, str], Callable[..., Any]] = {
+_STAND_INS: dict[tuple[str, str], Callable[..., Any]] = {
     ('numpy', 'ndarray'): lambda: _Array(),
     ('numpy', 'dtype'): _Dtype,
     ('collections', 'OrderedDict'): lambda *items: _Dict(*items),
@@ -338,7 +339,7 @@ def _read_legacy(stream: BinaryIO) -> Any:
         raise pickle.UnpicklingError('numbers in big-endian order')
     storages = _Storages()
     content = _ArrayUnpickler(stream, storages).load()
-    keys: List[Any] = _ArrayUnpickler(stream).load()
+    keys: list[Any] = _ArrayUnpickler(stream).load()
     for key in keys:
         storage = storages.wanted[str(key)]
         length = int.from_bytes(_exactly(stream, 8), 'little')

@@ -18,7 +18,8 @@ changes.  Images here are RGB, and the network turns them round itself.
 """
 from __future__ import annotations
 
-from typing import Any, Mapping, Optional, Sequence, Union
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional, Union
 
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx

@@ -1,8 +1,9 @@
 """Annotated images -> what CondInst learns from, in NumPy alone."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, List, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -42,8 +43,8 @@ class CondInstTargets(ObjectTargets):
     Raises AdaptisError for a ``center`` that does not exist.
     """
 
-    strides: Tuple[int, ...] = (8, 16, 32, 64, 128)
-    sizes: Tuple[float, ...] = (64, 128, 256, 512)
+    strides: tuple[int, ...] = (8, 16, 32, 64, 128)
+    sizes: tuple[float, ...] = (64, 128, 256, 512)
     radius: float = 1.5
     center: str = 'mass'
     mask_stride: int = 4
@@ -53,7 +54,7 @@ class CondInstTargets(ObjectTargets):
         demand_choice('center', self.center, CENTERS)
 
     @property
-    def per_object(self) -> Tuple[str, ...]:
+    def per_object(self) -> tuple[str, ...]:
         """See ``ObjectTargets``."""
         return 'boxes', 'classes', 'masks'
 
@@ -61,7 +62,7 @@ class CondInstTargets(ObjectTargets):
         """The batch of some samples; nothing is drawn."""
         return with_averages(super().__call__(samples, rngs))
 
-    def _extra(self, item: Batch, size: Tuple[int, int], rng: Any) -> Batch:
+    def _extra(self, item: Batch, size: tuple[int, int], rng: Any) -> Batch:
         boxes, classes, instances = (item[key] for key in ('boxes', 'classes', 'instances'))
         centers = mass_centers_of(instances, len(boxes)) if self.center == 'mass' else None
         masks = (every(instances, self.mask_stride)[None]
@@ -71,7 +72,7 @@ class CondInstTargets(ObjectTargets):
                 **self.assign(boxes, classes, centers, size)}
 
     def assign(self, boxes: np.ndarray, classes: np.ndarray, centers: Any,
-               size: Tuple[int, int]) -> Batch:
+               size: tuple[int, int]) -> Batch:
         """What the locations of one image of padded ``size`` learn from its objects."""
         shapes = [(-(-size[0] // stride), -(-size[1] // stride)) for stride in self.strides]
         found = assign(boxes, shapes, self.strides, self.sizes, self.radius, centers)
@@ -91,6 +92,6 @@ def with_averages(batch: Batch) -> Batch:
     """The batch and its ``averages``."""
     if 'labels' not in batch:
         return batch
-    counts: List[float] = [(batch['labels'] >= 0).sum(), batch['centerness'].sum(dtype=np.float64)]
+    counts: list[float] = [(batch['labels'] >= 0).sum(), batch['centerness'].sum(dtype=np.float64)]
     images = len(batch['labels'])
     return {**batch, 'averages': np.tile(np.float32(counts) / images, (images, 1))}

@@ -1,7 +1,8 @@
 """CondInst as experiments see it: a network, its losses and its predictions."""
 from __future__ import annotations
 
-from typing import Any, Dict, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any, Optional
 
 import numpy as np
 
@@ -88,7 +89,7 @@ class CondInstSystem(BaseSystem):
                                sizes=net.sizes[:-1], radius=self._radius, center=self._center,
                                mask_stride=net.mask_stride)
 
-    def losses(self, batch: Dict[str, Any]) -> Dict[str, Any]:
+    def losses(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Weighted losses of a batch (see ``CondInstTargets``), inside ``autograd.record``.
 
         Scalars: 'classes', 'boxes', 'centerness', 'masks', and as far as the network has the
@@ -99,7 +100,7 @@ class CondInstSystem(BaseSystem):
         maps = self.net(paint_padding(batch['image'], batch['sizes'], self.net.mean))
         return self.losses_of(maps, batch)
 
-    def losses_of(self, maps: Any, batch: Dict[str, Any]) -> Dict[str, Any]:
+    def losses_of(self, maps: Any, batch: dict[str, Any]) -> dict[str, Any]:
         """The same of what the network says."""
         losses = dict(zip(('classes', 'boxes', 'centerness'), self._dense(
             *(batch[key] for key in ('labels', 'distances', 'centerness', 'averages')),
@@ -111,7 +112,7 @@ class CondInstSystem(BaseSystem):
             losses['semantic'] = self._semantic(maps.semantic, batch['semantic'])
         return {name: loss * self._weights.get(name, 1) for name, loss in losses.items()}
 
-    def choose(self, maps: Any, batch: Dict[str, Any]) -> np.ndarray:
+    def choose(self, maps: Any, batch: dict[str, Any]) -> np.ndarray:
         """Images and cells (2, P) of the locations whose masks are learnt from."""
         objects = as_numpy(batch['objects'])
         if not self._by_score:
@@ -122,7 +123,7 @@ class CondInstSystem(BaseSystem):
             raise diverged()
         return best_positives(objects, scores, self._limit)
 
-    def mask_loss(self, maps: Any, batch: Dict[str, Any], positives: np.ndarray) -> Any:
+    def mask_loss(self, maps: Any, batch: dict[str, Any], positives: np.ndarray) -> Any:
         """Dice loss of the masks of given locations (2, P), sorted by image."""
         self._positives = positives.shape[1]
         if not self._positives:   # MXNet has no empty arrays: one that does not count
@@ -147,13 +148,13 @@ class CondInstSystem(BaseSystem):
                 _put(places[cells], ctx), _put(sizes[cells], ctx)))
         return mx.nd.concat(*logits, dim=0)
 
-    def _places(self, shapes: Sequence[Any]) -> Tuple[np.ndarray, np.ndarray]:
+    def _places(self, shapes: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
         """Locations (N, 2) of all cells, and the size of interest (N, 1) of their levels."""
         places = [locations(shape, stride) for shape, stride in zip(shapes, self.net.strides)]
         sizes = np.repeat(np.float32(self.net.sizes), [len(p) for p in places])
         return np.concatenate(places), sizes[:, None]
 
-    def metrics(self) -> Dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         """How many masks the last step learnt from."""
         return {'positives': float(self._positives)}
 

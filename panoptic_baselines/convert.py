@@ -7,8 +7,9 @@ business of ``panoptic_baselines.checkpoints``, which runs nothing that they hol
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Optional
 
 import numpy as np
 
@@ -70,7 +71,7 @@ def caffe2_name(official: str) -> Optional[str]:
 
 
 def convert(source: PathLike, target: PathLike, num_stuff: Optional[int] = None
-            ) -> Dict[str, Any]:
+            ) -> dict[str, Any]:
     """Turn an official checkpoint into ``target``, a ``.params`` file with a ``.json`` beside it.
 
     Returns ``{official name: our name}`` under 'mapped', names without a place here (anchors, the
@@ -146,11 +147,11 @@ def _recognise(families: Sequence[Family], arrays: Arrays, source: PathLike) -> 
             return family
     titles = ' or '.join(family.title for family in families)
     raise AdaptisError(f'{source} is no checkpoint of {titles}: none of its {len(arrays)} '
-                       f'parameters, for instance {ascii(next(iter(arrays))[:80])}, has a name of '
+                       f'parameters, for instance {next(iter(arrays))[:80]!a}, has a name of '
                        'theirs.')
 
 
-def _write(ours: Arrays, options: Dict[str, Any], source: Path, target: Path) -> None:
+def _write(ours: Arrays, options: dict[str, Any], source: Path, target: Path) -> None:
     from adaptis.model.zoo import save_model, set_parameters
     from panoptic_baselines.zoo import get_model
     info = {'converted_from': source.name}
@@ -165,12 +166,12 @@ def _write(ours: Arrays, options: Dict[str, Any], source: Path, target: Path) ->
     save_model(net, target, info)
 
 
-def _nd(arrays: Arrays) -> Dict[str, Any]:
+def _nd(arrays: Arrays) -> dict[str, Any]:
     from adaptis.runtime import mx
     return {name: mx.nd.array(array, dtype='float32') for name, array in arrays.items()}
 
 
-def _network(arrays: Mapping[str, np.ndarray]) -> Dict[str, Any]:
+def _network(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Which network the arrays describe, by their names and shapes."""
     instances = 'box_head.cls_score.weight' in arrays
     semantic = 'encoder.semantic_head.predictor.weight' in arrays
@@ -191,19 +192,19 @@ def _network(arrays: Mapping[str, np.ndarray]) -> Dict[str, Any]:
     return options
 
 
-def _classifier(arrays: Mapping[str, np.ndarray]) -> Dict[str, Any]:
+def _classifier(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     from panoptic_baselines.layers.resnet import RECIPES
     name = backbone_name(arrays)
     return {'name': 'backbone', 'backbone': name, 'stride_in_1x1': RECIPES[name].stride_in_1x1}
 
 
-_CLASSIFIERS: List[Family] = [
+_CLASSIFIERS: list[Family] = [
     Family('an ImageNet classifier of Caffe2', caffe2_name, ('stem.conv1.weight',),
            _classifier),
     DLA_CLASSIFIER,
     TORCHVISION,
 ]
-FAMILIES: List[Family] = [
+FAMILIES: list[Family] = [
     Family('Panoptic FPN or Mask R-CNN (detectron2)', detectron2_name,
            ('box_head.cls_score.weight', 'encoder.semantic_head.predictor.weight'), _network),
     CONDINST,

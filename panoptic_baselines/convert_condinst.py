@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, Optional
+from typing import Any, Optional
 
 import numpy as np
 
@@ -84,7 +84,7 @@ def dla_name(official: str) -> Optional[str]:
     return ours and rename(ours, NORM)
 
 
-def condinst_options(arrays: Arrays) -> Dict[str, Any]:
+def condinst_options(arrays: Arrays) -> dict[str, Any]:
     """Name and arguments of the network that the arrays describe, by their names and shapes.
 
     Raises KeyError for a parameter that is missing, and AdaptisError for an unknown backbone.
@@ -101,7 +101,7 @@ def condinst_options(arrays: Arrays) -> Dict[str, Any]:
             **_semantic(below(arrays, 'encoder.semantic_head.'))}
 
 
-def _towers(head: Arrays) -> Dict[str, Any]:
+def _towers(head: Arrays) -> dict[str, Any]:
     depths = {argument: sum(name.startswith(f'{tower}.') and array.ndim == 4
                             for name, array in head.items())
               for argument, tower in (('head_depth', 'cls_tower'), ('share_depth', 'share_tower'))}
@@ -109,7 +109,7 @@ def _towers(head: Arrays) -> Dict[str, Any]:
     return {**depths, **({'head_norm': 'BatchNorm'} if of_levels else {})}
 
 
-def _masks(branch: Arrays, num_params: int) -> Dict[str, Any]:
+def _masks(branch: Arrays, num_params: int) -> dict[str, Any]:
     """Widths of the mask branch, and the mask head by the number of its parameters.
 
     Where several heads have so many, the one most like the official one is taken.
@@ -131,11 +131,11 @@ def _masks(branch: Arrays, num_params: int) -> Dict[str, Any]:
     return {**widths, **dict(zip(('mask_depth', 'mask_width', 'coordinates'), found[0]))}
 
 
-def _backbone(arrays: Arrays) -> Dict[str, Any]:
+def _backbone(arrays: Arrays) -> dict[str, Any]:
     if 'base_layer.weight' in arrays:
         # Detectors of AdelaiDet do not divide images by their deviation.
         return {'backbone': 'dla34', 'norm_layer': 'BatchNorm', 'std': (1.0, 1.0, 1.0)}
-    options: Dict[str, Any] = {'backbone': backbone_name(arrays)}
+    options: dict[str, Any] = {'backbone': backbone_name(arrays)}
     offsets = {name: len(array) for name, array in arrays.items() if name.endswith('offset.bias')}
     if offsets:
         blocks = [tuple(map(int, name[len('res'):].split('.')[:2])) for name in offsets]
@@ -146,12 +146,12 @@ def _backbone(arrays: Arrays) -> Dict[str, Any]:
     return options
 
 
-def _pyramid(arrays: Arrays) -> Dict[str, Any]:
+def _pyramid(arrays: Arrays) -> dict[str, Any]:
     repeats = {name.split('.')[0] for name in arrays if name.startswith('repeat')}
     return {'bifpn_repeats': len(repeats)} if repeats else {}
 
 
-def _semantic(arrays: Arrays) -> Dict[str, Any]:
+def _semantic(arrays: Arrays) -> dict[str, Any]:
     if not arrays:
         return {'semantic': False}
     classes, width = arrays['predictor.weight'].shape[:2]

@@ -1,7 +1,7 @@
 """Official checkpoints of dense detections (TRI-ML/realtime_panoptic); ResNets of torchvision."""
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Optional
 
 import numpy as np
 
@@ -21,7 +21,7 @@ _STD = 58.395, 57.12, 57.375
 _COCO_THINGS, _COCO_STUFF = 80, 53
 
 # torchvision's ResNet; here a norm is a child of the convolution before it.
-_BACKBONE: List[Tuple[str, str]] = [
+_BACKBONE: list[tuple[str, str]] = [
     (r'conv1[.](weight)', r'stem.conv1.\1'),
     (rf'bn1[.]({_NORM})', r'stem.conv1.norm.\1'),
     *((rf'layer{i}[.](\d+)[.]{theirs}', rf'res{i + 1}.\1.{ours}')
@@ -31,7 +31,7 @@ _BACKBONE: List[Tuple[str, str]] = [
           (r'downsample[.]0[.](weight)', r'shortcut.\2'),
           (rf'downsample[.]1[.]({_NORM})', r'shortcut.norm.\2'))),
 ]
-_RULES: List[Tuple[str, str]] = [
+_RULES: list[tuple[str, str]] = [
     *((rf'backbone[.]body[.]{theirs}', rf'encoder.backbone.{ours}') for theirs, ours in _BACKBONE),
     # The second index is that of later versions of torchvision.
     *((rf'backbone[.]fpn[.]{theirs}_blocks[.]{i}(?:[.]0)?[.]({_CONV})',
@@ -47,7 +47,7 @@ _RULES: List[Tuple[str, str]] = [
                            ('levelness', 'levelness'))),
     (r'panoptic_head[.]scales[.](\d)[.](scale)', r'encoder.head.scales.\1.\2'),
 ]
-_FIELDS: List[Tuple[str, str]] = [
+_FIELDS: list[tuple[str, str]] = [
     (r'(.*_tower[.]\d+)[.]norm[.]weight', r'\1.gamma'),
     (r'(.*_tower[.]\d+)[.]norm[.]bias', r'\1.beta'),
     (r'(.*[.]norm)[.]weight', r'\1.gamma'),
@@ -68,7 +68,7 @@ def torchvision_name(official: str) -> Optional[str]:
     return ours and rename(ours, _FIELDS)
 
 
-def dense_options(arrays: Arrays) -> Dict[str, Any]:
+def dense_options(arrays: Arrays) -> dict[str, Any]:
     """Which network the arrays describe, by their names and shapes; KeyError if it lacks some."""
     head = below(arrays, 'encoder.head.')
     num_things = len(head['class_logits.bias'])
@@ -87,7 +87,7 @@ def _stuff_first(name: str, array: np.ndarray) -> np.ndarray:
     return array
 
 
-def _classifier_options(arrays: Arrays) -> Dict[str, Any]:
+def _classifier_options(arrays: Arrays) -> dict[str, Any]:
     name = backbone_name(arrays)
     if not name.startswith('resnet'):
         raise AdaptisError(f'Of torchvision only ResNets can be read, and this is {name}.')

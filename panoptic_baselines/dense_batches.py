@@ -1,8 +1,9 @@
 """Annotated images -> what dense detections learn from, in NumPy alone."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -46,7 +47,7 @@ class DenseTargets(ObjectTargets):
     Raises AdaptisError for a ``supervision`` that does not exist.
     """
 
-    sizes: Tuple[float, ...] = SIZES
+    sizes: tuple[float, ...] = SIZES
     supervision: str = 'masks'
 
     def __post_init__(self) -> None:
@@ -58,7 +59,7 @@ class DenseTargets(ObjectTargets):
         """The batch of some samples; nothing is drawn."""
         return with_averages(super().__call__(samples, rngs))
 
-    def _extra(self, item: Batch, size: Tuple[int, int], rng: Any) -> Batch:
+    def _extra(self, item: Batch, size: tuple[int, int], rng: Any) -> Batch:
         boxes = inclusive(item['boxes'])
         owners = (owners_by_box(boxes) if self.supervision == 'boxes'
                   else owners_by_mask(item['instances']))
@@ -73,5 +74,5 @@ class DenseTargets(ObjectTargets):
                 'pixels': pixels.objects.astype(np.int32)}
 
 
-def _shape(size: Tuple[int, int], stride: int) -> Tuple[int, int]:
+def _shape(size: tuple[int, int], stride: int) -> tuple[int, int]:
     return -(-size[0] // stride), -(-size[1] // stride)

@@ -15,7 +15,8 @@ them round itself: ``stem.conv1`` has the official order of channels, BGR.
 """
 from __future__ import annotations
 
-from typing import Any, Mapping, Optional, Sequence, Union
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional, Union
 
 from adaptis.runtime import mx
 from panoptic_baselines.arguments import demand_choice, demand_counts, demand_numbers

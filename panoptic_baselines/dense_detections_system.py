@@ -1,7 +1,8 @@
 """Dense detections as experiments see them: a network, its losses and its predictions."""
 from __future__ import annotations
 
-from typing import Any, Dict, List, NamedTuple, Sequence
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -99,7 +100,7 @@ class DenseDetectionsSystem(BaseSystem):
         return DenseTargets(self.taxonomy, self.net.merge_things, sizes=self._sizes,
                             supervision=self._supervision)
 
-    def losses(self, batch: Dict[str, Any]) -> Dict[str, Any]:
+    def losses(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Weighted losses of a batch (see ``DenseTargets``), inside ``autograd.record``.
 
         Scalars: 'classes', 'boxes', 'centerness', 'semantic', and as far as they are asked for
@@ -114,7 +115,7 @@ class DenseDetectionsSystem(BaseSystem):
         return {**self.losses_of(dense.maps, batch),
                 'masks': self.mask_loss(dense, batch, self.choose(dense.maps, batch))}
 
-    def losses_of(self, maps: Any, batch: Dict[str, Any]) -> Dict[str, Any]:
+    def losses_of(self, maps: Any, batch: dict[str, Any]) -> dict[str, Any]:
         """The losses of what the network says, without that of the masks."""
         losses = dict(zip(('classes', 'boxes', 'centerness'), self._detections(
             *(batch[key] for key in ('labels', 'distances', 'centerness', 'averages')),
@@ -124,7 +125,7 @@ class DenseDetectionsSystem(BaseSystem):
         losses['semantic'] = self._semantic(maps.semantic, batch['semantic']) * self._weight
         return losses
 
-    def choose(self, maps: Any, batch: Dict[str, Any]) -> List[Queries]:
+    def choose(self, maps: Any, batch: dict[str, Any]) -> list[Queries]:
         """What is detected on objects, image by image; each shall find the object it lies on.
 
         Raises AdaptisError if the network has diverged.
@@ -142,7 +143,7 @@ class DenseDetectionsSystem(BaseSystem):
             chosen.append(Queries(cells[own >= 0], found.locations[own >= 0], own[own >= 0]))
         return chosen
 
-    def mask_loss(self, dense: Any, batch: Dict[str, Any], chosen: Sequence[Queries]) -> Any:
+    def mask_loss(self, dense: Any, batch: dict[str, Any], chosen: Sequence[Queries]) -> Any:
         """Mean over the queries of all images; 0 if there is none."""
         ctx = dense.boxes.context
 
@@ -162,7 +163,7 @@ class DenseDetectionsSystem(BaseSystem):
         self._queries = sum(len(queries.cells) for queries in chosen)
         return mx.nd.add_n(*losses) / mx.nd.maximum(mx.nd.add_n(*counts), 1)
 
-    def metrics(self) -> Dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         """How many detections the last step's mask loss saw."""
         return {'queries': float(self._queries)} if self._has_masks else {}
 

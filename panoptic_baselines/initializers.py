@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, List, Tuple
+from typing import Any
 
 from adaptis.runtime import mx
 
@@ -10,7 +10,7 @@ from adaptis.runtime import mx
 _XAVIER = mx.init.Xavier('uniform', 'in', 3)
 _MSRA = mx.init.Xavier('gaussian', 'out', 2)
 
-RULES: List[Tuple[str, Any]] = [
+RULES: list[tuple[str, Any]] = [
     (r'encoder[.](fpn|squeeze|mask_branch)[.].+|things_head[.].+|box_head[.]fc\d[.]weight',
      _XAVIER),
     (r'encoder[.](rpn|head)[.].+|box_head[.]cls_score[.]weight', mx.init.Normal(0.01)),
@@ -20,7 +20,7 @@ RULES: List[Tuple[str, Any]] = [
 """Name below the network -> initializer of its weights; the first rule that matches counts."""
 
 
-def choose_initializers(net: Any, rules: List[Tuple[str, Any]] = RULES) -> None:
+def choose_initializers(net: Any, rules: list[tuple[str, Any]] = RULES) -> None:
     """Let ``net.initialize()`` draw every ``.weight`` as its rule says; biases become 0 anyway.
 
     A layer that was made with an initializer of its own keeps that.

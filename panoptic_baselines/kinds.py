@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional
 
 from adaptis.files import PathLike
 from adaptis.systems import load_place
@@ -38,7 +39,7 @@ class DetectorKind:
     def __init__(self, system: str, presets: Mapping[str, BaseSettings],
                  defaults: Mapping[str, Any], export: str,
                  predictor: str = 'panoptic_baselines.predictor:Predictor',
-                 named: Tuple[str, ...] = ('name', 'backbone')):
+                 named: tuple[str, ...] = ('name', 'backbone')):
         self.presets, self.named = presets, named
         self.exported = f'panoptic_baselines.inference.exported:{export}'
         self._stages_of = f'panoptic_baselines.stages:stages_of_{export}'
@@ -52,11 +53,11 @@ class DetectorKind:
         """See ``Kind``."""
         return _PRESET_BY_THINGS.get(model.get('num_things'), 'coco')
 
-    def class_counts(self, taxonomy: Taxonomy) -> Dict[str, int]:
+    def class_counts(self, taxonomy: Taxonomy) -> dict[str, int]:
         """See ``Kind``."""
         return {'num_things': taxonomy.num_things, 'num_stuff': taxonomy.num_stuff}
 
-    def meaning(self, model: Mapping[str, Any]) -> Dict[str, Any]:
+    def meaning(self, model: Mapping[str, Any]) -> dict[str, Any]:
         """See ``Kind``."""
         from panoptic_baselines.zoo import MODELS
         network, fixed = MODELS.get(model['name'], (None, {}))
@@ -83,7 +84,7 @@ class DetectorKind:
             load_trained(net, whole)
         return net
 
-    def system_options(self) -> List[str]:
+    def system_options(self) -> list[str]:
         """See ``Kind``."""
         return [name for name in inspect.signature(load_place(self._system)).parameters
                 if name not in ('net', 'taxonomy')]
@@ -109,11 +110,11 @@ class DetectorKind:
         return self.make_predictor(net, settings or default_settings(checkpoint)[1], taxonomy,
                                    self.stages, ctx)
 
-    def stages_of(self, net: Any) -> List[Any]:
+    def stages_of(self, net: Any) -> list[Any]:
         """See ``Kind``."""
         return load_place(self._stages_of)(net)
 
-    def attributes_of(self, net: Any) -> Dict[str, Any]:
+    def attributes_of(self, net: Any) -> dict[str, Any]:
         """See ``Kind``."""
         from panoptic_baselines.inference.exported import attributes_of
         return attributes_of(net)
@@ -122,7 +123,7 @@ class DetectorKind:
         """See ``Kind``; average precision is that of the instances before they are merged."""
         return predictor.panoptic(keep_objects=predictor.net.has_instances)
 
-    def measures(self, net: Any) -> Tuple[str, ...]:
+    def measures(self, net: Any) -> tuple[str, ...]:
         """See ``Kind``."""
         if net.has_instances and net.has_semantic:
             return 'pq', 'ap', 'miou'

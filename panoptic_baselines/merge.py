@@ -5,7 +5,7 @@ Panoptic FPN, CondInst and dense detections share it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import List, Optional, Tuple
+from typing import Optional
 
 import numpy as np
 
@@ -51,7 +51,7 @@ def merge(instances: Optional[Instances], semantic: Optional[np.ndarray], taxono
     Segments count from 1; a stuff segment has the score 1.  Raises AdaptisError if both parts
     are missing or their sizes differ.
     """
-    segments: List[Segment] = []
+    segments: list[Segment] = []
     segment_map = np.zeros(_size(instances, semantic), np.int32)
     if instances is not None:
         _add_things(instances, taxonomy, instance_score, overlap_threshold, segment_map, segments)
@@ -63,7 +63,7 @@ def merge(instances: Optional[Instances], semantic: Optional[np.ndarray], taxono
     return PanopticResult(segment_map, segments, semantic=semantic)
 
 
-def _size(instances: Optional[Instances], semantic: Optional[np.ndarray]) -> Tuple[int, ...]:
+def _size(instances: Optional[Instances], semantic: Optional[np.ndarray]) -> tuple[int, ...]:
     masks = None if instances is None else instances.masks
     sizes = {part.shape[-2:] for part in (masks, semantic) if part is not None}
     if len(sizes) != 1:
@@ -73,7 +73,7 @@ def _size(instances: Optional[Instances], semantic: Optional[np.ndarray]) -> Tup
 
 def _add_things(instances: Instances, taxonomy: Taxonomy, instance_score: float,
                 overlap_threshold: float, segment_map: np.ndarray,
-                segments: List[Segment]) -> None:
+                segments: list[Segment]) -> None:
     categories = [taxonomy.categories[i] for i in thing_index(instances.classes, taxonomy)]
     free = segment_map == 0
     for i in np.argsort(-instances.scores, kind='stable'):
@@ -92,7 +92,7 @@ def _add_things(instances: Instances, taxonomy: Taxonomy, instance_score: float,
 
 
 def _add_stuff(stuff: np.ndarray, taxonomy: Taxonomy, area_limit: int, segment_map: np.ndarray,
-               segments: List[Segment]) -> None:
+               segments: list[Segment]) -> None:
     free = (segment_map == 0) & (stuff >= 0)
     classes = stuff[free]
     areas = np.bincount(classes, minlength=len(taxonomy))

@@ -2,15 +2,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Optional
 
 import numpy as np
 
 from adaptis.errors import AdaptisError
 
 Arrays = Mapping[str, np.ndarray]
-Rules = Sequence[Tuple[str, str]]
+Rules = Sequence[tuple[str, str]]
 
 BACKBONE = 'encoder.backbone.'
 
@@ -48,22 +49,22 @@ class Family:
 
     title: str
     name: Callable[[str], Optional[str]]
-    needs: Tuple[str, ...]
-    options: Callable[[Arrays], Dict[str, Any]]
+    needs: tuple[str, ...]
+    options: Callable[[Arrays], dict[str, Any]]
     change: Callable[[str, np.ndarray], np.ndarray] = lambda name, array: array
 
-    def map(self, names: Sequence[str]) -> Dict[str, str]:
+    def map(self, names: Sequence[str]) -> dict[str, str]:
         """``{official name: our name}`` of those that have one."""
         mapped = {name: self.name(name) for name in names}
         return {name: ours for name, ours in mapped.items() if ours is not None}
 
-    def arrays(self, arrays: Arrays) -> Dict[str, np.ndarray]:
+    def arrays(self, arrays: Arrays) -> dict[str, np.ndarray]:
         """Of an official file's arrays those that have a place, under our names."""
         return {ours: self.change(ours, arrays[official])
                 for official, ours in self.map(list(arrays)).items()}
 
 
-def below(arrays: Arrays, prefix: str) -> Dict[str, np.ndarray]:
+def below(arrays: Arrays, prefix: str) -> dict[str, np.ndarray]:
     """Arrays whose names begin with ``prefix``, without it; KeyErrors have whole names."""
     part = _Part((name[len(prefix):], array) for name, array in arrays.items()
                  if name.startswith(prefix))
@@ -71,7 +72,7 @@ def below(arrays: Arrays, prefix: str) -> Dict[str, np.ndarray]:
     return part
 
 
-class _Part(Dict[str, np.ndarray]):
+class _Part(dict[str, np.ndarray]):
     prefix = ''
 
     def __missing__(self, name: str) -> np.ndarray:

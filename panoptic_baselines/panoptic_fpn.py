@@ -28,7 +28,8 @@ Between the graphs stands NumPy (inference/): proposals from the RPN's outputs, 
 """
 from __future__ import annotations
 
-from typing import Any, Mapping, Optional, Sequence, Union
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional, Union
 
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx

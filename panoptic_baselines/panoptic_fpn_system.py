@@ -1,7 +1,7 @@
 """Panoptic FPN as experiments see it: a network, its losses and its predictions."""
 from __future__ import annotations
 
-from typing import Any, Dict
+from typing import Any
 
 from adaptis.errors import AdaptisError
 from adaptis.types import Taxonomy
@@ -51,7 +51,7 @@ class PanopticFPNSystem(TwoStageSystem):
         """Tell which step the next ``losses`` belong to."""
         self._step = step
 
-    def losses(self, batch: Dict[str, Any]) -> Dict[str, Any]:
+    def losses(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Weighted losses of a batch (see ``DetectionTargets``), inside ``autograd.record``.
 
         Scalars, means over the images: 'rpn_objectness', 'rpn_boxes', 'classes', 'boxes', 'masks'
@@ -68,7 +68,7 @@ class PanopticFPNSystem(TwoStageSystem):
                                   * weights['semantic'])
         return losses
 
-    def _branch_weights(self) -> Dict[str, float]:
+    def _branch_weights(self) -> dict[str, float]:
         if not self._alternates:
             return self._weights
         if self._step is None:

@@ -1,7 +1,8 @@
 """Pictures in, panoptic results out, whichever network is behind it."""
 from __future__ import annotations
 
-from typing import Any, List, Mapping, NamedTuple, Optional, Protocol, Sequence, Tuple, Union
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Optional, Protocol, Union
 
 import numpy as np
 
@@ -59,7 +60,7 @@ class Network(Protocol):
         """AdaptisError if one of them is not finite."""
 
     def segment(self, x: Any, sizes: Sequence[Size], output_sizes: Sequence[Size],
-                settings: Any, min_score: Optional[float] = 0.0) -> List[Segmentation]:
+                settings: Any, min_score: Optional[float] = 0.0) -> list[Segmentation]:
         """Everything in a batch of images.
 
         Parameters
@@ -93,7 +94,7 @@ class Predictor:
         net.check_weights()
         self._ctx = ctx
         self._image: Optional[np.ndarray] = None
-        self._found: Optional[Tuple[BaseSettings, float, Segmentation]] = None
+        self._found: Optional[tuple[BaseSettings, float, Segmentation]] = None
 
     def set_image(self, image: np.ndarray) -> Predictor:
         """Choose the image, ``uint8`` or ``uint16``: RGB, RGBA or grey; returns the predictor.

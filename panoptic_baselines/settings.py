@@ -3,8 +3,9 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Dict, Mapping, Optional, TypeVar, Union
+from typing import Any, Optional, TypeVar, Union
 
 from adaptis.errors import AdaptisError
 
@@ -161,26 +162,26 @@ class UnifiedSettings(Settings):
 
 # The paper's test size for Cityscapes is that of its images (Panoptic FPN, section 4.1); the area
 # limit is the one that others use there, as the paper gives none.
-_CITYSCAPES: Dict[str, Any] = dict(short_side=1024, max_side=2048, stuff_area_limit=2048)
+_CITYSCAPES: dict[str, Any] = dict(short_side=1024, max_side=2048, stuff_area_limit=2048)
 # 96x96 images, upsampled fourfold as the AdaptIS paper did it for Mask R-CNN (table 1).
-_TOY: Dict[str, Any] = dict(short_side=384, max_side=None, stuff_area_limit=0)
+_TOY: dict[str, Any] = dict(short_side=384, max_side=None, stuff_area_limit=0)
 
-PRESETS: Dict[str, BaseSettings] = {
+PRESETS: dict[str, BaseSettings] = {
     'coco': Settings(), 'cityscapes': Settings(**_CITYSCAPES), 'toy': Settings(**_TOY)}
 """Settings of Panoptic FPN by name."""
 
-CONDINST_PRESETS: Dict[str, BaseSettings] = {
+CONDINST_PRESETS: dict[str, BaseSettings] = {
     'coco': CondInstSettings(), 'cityscapes': CondInstSettings(**_CITYSCAPES),
     'toy': CondInstSettings(**_TOY)}
 """Settings of CondInst by name."""
 
-DENSE_PRESETS: Dict[str, BaseSettings] = {
+DENSE_PRESETS: dict[str, BaseSettings] = {
     'coco': DenseSettings(),
     'cityscapes': DenseSettings(**_CITYSCAPES, score_threshold=0.06),
     'toy': DenseSettings(**_TOY)}
 """Settings of dense detections by name."""
 
-UNIFIED_PRESETS: Dict[str, BaseSettings] = {
+UNIFIED_PRESETS: dict[str, BaseSettings] = {
     'coco': UnifiedSettings(),
     'cityscapes': UnifiedSettings(**{**_CITYSCAPES, 'stuff_area_limit': 0}, instance_score=0.5),
     'toy': UnifiedSettings(**_TOY, instance_score=0.5)}

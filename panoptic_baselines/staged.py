@@ -1,7 +1,7 @@
 """What makes the networks of this package run their graphs by name."""
 from __future__ import annotations
 
-from typing import Any, List
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +14,7 @@ WHOLE = 'network'
 class StagedNetwork(mx.gluon.HybridBlock):
     """A network between whose graphs the decisions of ``panoptic_baselines.inference`` stand."""
 
-    def run(self, stage: str, **inputs: Any) -> List[Any]:
+    def run(self, stage: str, **inputs: Any) -> list[Any]:
         """The outputs of a stage; ``inputs`` in the order of the block, None = it has no such.
 
         NumPy arrays among them go to where the network is.

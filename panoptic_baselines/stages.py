@@ -5,7 +5,8 @@ off themselves.  Of the maps of several levels the names end in the level's.
 """
 from __future__ import annotations
 
-from typing import Any, List, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from adaptis.deploy.stages import Signature, Stage
 from adaptis.runtime import mx
@@ -19,7 +20,7 @@ _CLASSES = Signature('classes', ('N',))
 _EXAMPLE = {'H': 128, 'W': 256, 'h': 16, 'w': 24, 'N': 3, 'K': 5}
 
 
-def stages_of_panoptic_fpn(net: Any) -> List[Stage]:
+def stages_of_panoptic_fpn(net: Any) -> list[Stage]:
     """Stages of a ``PanopticFPN``: 'encoder' and those of its instance branch."""
     names = _levels('p', 2, 6)
     if net.has_instances:
@@ -28,7 +29,7 @@ def stages_of_panoptic_fpn(net: Any) -> List[Stage]:
     return [encoder, *_roi_stages(net)]
 
 
-def stages_of_unified(net: Any) -> List[Stage]:
+def stages_of_unified(net: Any) -> list[Stage]:
     """Stages of a ``Unified``, see ``UnifiedInference``."""
     names = [*_levels('p', 2, 6), *_levels('rpn_logits_p', 2, 6), *_levels('rpn_deltas_p', 2, 6),
              'semantic', *['affinity'] * net.has_affinity]
@@ -45,7 +46,7 @@ def stages_of_unified(net: Any) -> List[Stage]:
     return stages
 
 
-def stages_of_condinst(net: Any) -> List[Stage]:
+def stages_of_condinst(net: Any) -> list[Stage]:
     """Stages of a ``CondInst``: 'encoder' and 'mask_head'."""
     last = 2 + len(net.strides)
     names = ['p3', 'mask_features', *(
@@ -60,7 +61,7 @@ def stages_of_condinst(net: Any) -> List[Stage]:
             _stage('mask_head', head, inputs, ['masks'])]
 
 
-def stages_of_dense_detections(net: Any) -> List[Stage]:
+def stages_of_dense_detections(net: Any) -> list[Stage]:
     """Stages of a ``DenseDetections``: all of it, and what makes masks of either kind."""
     names = [*(name for what in ('logits', 'offsets', 'centerness')
                for name in _levels(f'{what}_p', 3, 7)),
@@ -93,9 +94,9 @@ def _potential(potential: Any, channels: int) -> Stage:
     return _stage('potential', block, inputs, ['potentials'])
 
 
-def _roi_stages(net: Any) -> List[Stage]:
+def _roi_stages(net: Any) -> list[Stage]:
     """What looks at boxes, as far as the network has it; RoIs are image (0), x0, y0, x1, y1."""
-    found: List[Stage] = []
+    found: list[Stage] = []
     for what, size, others, outputs in (('box', BOX_SIZE, [], ['logits', 'deltas']),
                                         ('mask', MASK_SIZE, [_CLASSES], ['logits'])):
         head = getattr(net, f'{what}_head')
@@ -109,11 +110,11 @@ def _roi_stages(net: Any) -> List[Stage]:
 
 
 def _stage(name: str, block: Any, inputs: Sequence[Signature], outputs: Sequence[str]) -> Stage:
-    varying: List[Any] = sorted({part for signature in inputs for part in signature.shape
+    varying: list[Any] = sorted({part for signature in inputs for part in signature.shape
                                  if isinstance(part, str)})
     example = {part: _EXAMPLE[part] for part in varying}
     return Stage(name, block, tuple(inputs), tuple(outputs), example)
 
 
-def _levels(name: str, first: int, last: int) -> List[str]:
+def _levels(name: str, first: int, last: int) -> list[str]:
     return [f'{name}{level}' for level in range(first, last + 1)]

@@ -1,7 +1,8 @@
 """What experiments see of each panoptic system, whichever it is."""
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Iterable, Protocol, Sequence, Tuple
+from collections.abc import Iterable, Sequence
+from typing import Any, Callable, Protocol
 
 import numpy as np
 
@@ -18,23 +19,23 @@ class System(Protocol):
 
     net: Any
 
-    def losses(self, batch: Dict[str, Any]) -> Dict[str, Any]:
+    def losses(self, batch: dict[str, Any]) -> dict[str, Any]:
         """One scalar per loss, already weighted: their sum is minimised.
 
         To be called inside ``autograd.record``; ``batch`` holds ``image`` (B, 3, H, W), RGB
         0..255, and what the system's own loader adds.
         """
 
-    def metrics(self) -> Dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         """Numbers worth logging beside the losses."""
 
     def parameters(self) -> Any:
         """The parameters that are trained, as a ``ParameterDict``."""
 
-    def state(self) -> Dict[str, Any]:
+    def state(self) -> dict[str, Any]:
         """What the next step depends on beside parameters and optimizer, as plain data."""
 
-    def load_state(self, state: Dict[str, Any]) -> None:
+    def load_state(self, state: dict[str, Any]) -> None:
         """Take over what ``state`` gave."""
 
     def predict(self, image: np.ndarray) -> PanopticResult:
@@ -47,9 +48,9 @@ class DetectorSystem(System, Protocol):
     ``host_keys`` : arrays of a batch that are looked at outside the graph; they may stay NumPy.
     """
 
-    host_keys: Tuple[str, ...]
+    host_keys: tuple[str, ...]
 
-    def targets(self) -> Callable[[Sequence[Sample], Sequence[Any]], Dict[str, np.ndarray]]:
+    def targets(self) -> Callable[[Sequence[Sample], Sequence[Any]], dict[str, np.ndarray]]:
         """What makes a batch of augmented samples and their random generators.
 
         Picklable and free of MXNet, so that data workers can do it; all arrays have one row per
@@ -72,7 +73,7 @@ class BaseSystem:
     hybridize : train through cached graphs
     """
 
-    host_keys: Tuple[str, ...] = ()
+    host_keys: tuple[str, ...] = ()
     predictor: Any = Predictor
 
     def __init__(self, net: Any, taxonomy: Taxonomy, blocks: Iterable[Any], frozen_stages: int,
@@ -86,7 +87,7 @@ class BaseSystem:
     def begin_step(self, step: int) -> None:
         """Tell which step the next ``losses`` belong to."""
 
-    def metrics(self) -> Dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         """Numbers of the last step worth logging."""
         return {}
 
@@ -100,11 +101,11 @@ class BaseSystem:
                 parameter.wd_mult = 0.0
         return chosen
 
-    def state(self) -> Dict[str, Any]:
+    def state(self) -> dict[str, Any]:
         """Nothing: the next step does not depend on those before."""
         return {}
 
-    def load_state(self, state: Dict[str, Any]) -> None:
+    def load_state(self, state: dict[str, Any]) -> None:
         """Take over what ``state`` gave."""
 
     def predict(self, image: np.ndarray, settings: Any = 'coco') -> PanopticResult:

@@ -1,7 +1,8 @@
 """What a Faster or Mask R-CNN learns from: shared by Panoptic FPN and the unified system."""
 from __future__ import annotations
 
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
@@ -30,10 +31,10 @@ class RoIs(NamedTuple):
     class is -1 if there should be none.
     """
 
-    boxes: List[np.ndarray]
+    boxes: list[np.ndarray]
     classes: np.ndarray
     deltas: np.ndarray
-    mask_boxes: List[np.ndarray]
+    mask_boxes: list[np.ndarray]
     mask_classes: np.ndarray
     masks: np.ndarray
 
@@ -66,8 +67,8 @@ class TwoStageSystem(BaseSystem):
         return DetectionTargets(self.taxonomy, self.net.merge_things, self.net.has_instances,
                                 self.net.anchor_sizes)
 
-    def detector_losses(self, maps: Any, batch: Dict[str, Any],
-                        proposals: Optional[List[Proposals]] = None) -> Dict[str, Any]:
+    def detector_losses(self, maps: Any, batch: dict[str, Any],
+                        proposals: Optional[list[Proposals]] = None) -> dict[str, Any]:
         """'rpn_objectness', 'rpn_boxes', 'classes', 'boxes' and, with a mask head, 'masks'.
 
         Means over the images of a batch (see ``DetectionTargets``).  ``proposals`` are the
@@ -77,19 +78,19 @@ class TwoStageSystem(BaseSystem):
         return dict(zip(LOSSES, (*self._anchor_losses(maps, batch),
                                  *self.roi_losses(maps.features, rois))))
 
-    def _anchor_losses(self, maps: Any, batch: Dict[str, Any]) -> Tuple[Any, Any]:
+    def _anchor_losses(self, maps: Any, batch: dict[str, Any]) -> tuple[Any, Any]:
         logits, deltas = self._take_anchors(batch['anchor_index'], *maps.rpn_logits,
                                             *maps.rpn_deltas)
         return self._rpn_loss(logits, deltas, batch['anchor_labels'], batch['anchor_deltas'])
 
-    def sample(self, maps: Any, batch: Dict[str, Any]) -> RoIs:
+    def sample(self, maps: Any, batch: dict[str, Any]) -> RoIs:
         """Choose RoIs of the network's proposals, without gradient.
 
         Raises AdaptisError if the network has diverged.
         """
         return self.choose(self.propose(maps, batch), batch)
 
-    def propose(self, maps: Any, batch: Dict[str, Any]) -> List[Proposals]:
+    def propose(self, maps: Any, batch: dict[str, Any]) -> list[Proposals]:
         """As many proposals as training wants; AdaptisError if the network has diverged."""
         sizes = as_numpy(batch['sizes']).astype(int).tolist()
         try:
@@ -97,7 +98,7 @@ class TwoStageSystem(BaseSystem):
         except AdaptisError as error:   # which would blame the checkpoint
             raise diverged() from error
 
-    def choose(self, proposals: Sequence[Proposals], batch: Dict[str, Any]) -> RoIs:
+    def choose(self, proposals: Sequence[Proposals], batch: dict[str, Any]) -> RoIs:
         """Choose RoIs of given proposals."""
         objects, classes = objects_of(batch)
         chosen = [sample_rois(found.boxes, boxes, kinds, self.net.num_things, np.random,
@@ -105,7 +106,7 @@ class TwoStageSystem(BaseSystem):
                   for found, boxes, kinds in zip(proposals, objects, classes)]
         return collect(chosen, objects, as_numpy(batch['instances']), self.net.num_things)
 
-    def roi_losses(self, features: Sequence[Any], rois: RoIs) -> Tuple[Any, ...]:
+    def roi_losses(self, features: Sequence[Any], rois: RoIs) -> tuple[Any, ...]:
         """Losses of classes, boxes and, with a mask head, masks of given RoIs."""
         def put(array: np.ndarray) -> Any:
             return mx.nd.array(array, ctx=features[0].context, dtype='float32')
@@ -118,12 +119,12 @@ class TwoStageSystem(BaseSystem):
         masks = self.net.mask_head(pool_rois(features[:4], rois.mask_boxes, 14), mask_classes)
         return (*losses, self._mask_loss(masks, mask_classes, put(rois.masks)))
 
-    def metrics(self) -> Dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         """Share of the last step's RoIs that lay on objects."""
         return {'foreground': self._foreground} if self.net.has_instances else {}
 
 
-def objects_of(batch: Dict[str, Any]) -> Tuple[List[np.ndarray], List[np.ndarray]]:
+def objects_of(batch: dict[str, Any]) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Boxes (G, 4) and classes int64 (G,) of the objects of each image of a batch."""
     boxes, classes = as_numpy(batch['boxes']), as_numpy(batch['classes'])
     return ([of_image[kinds >= 0] for of_image, kinds in zip(boxes, classes)],

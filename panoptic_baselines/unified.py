@@ -19,7 +19,8 @@ A pixel belongs to the channel with the highest logit, in training and at infere
 """
 from __future__ import annotations
 
-from typing import Any, Mapping, Optional, Sequence, Union
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional, Union
 
 from adaptis.errors import AdaptisError
 from panoptic_baselines.arguments import demand_choice, demand_counts, demand_numbers

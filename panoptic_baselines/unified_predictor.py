@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, List, NamedTuple, Optional, Union
+from typing import Any, NamedTuple, Optional, Union
 
 import numpy as np
 
@@ -128,7 +128,7 @@ def to_result(winners: np.ndarray, detections: Detections, taxonomy: Taxonomy,
     classes = [*thing_index(detections.classes, taxonomy), *range(taxonomy.num_stuff)]
     areas = np.bincount(winners.ravel(), minlength=len(classes))
     ids = np.zeros(len(classes), np.int32)
-    segments: List[Segment] = []
+    segments: list[Segment] = []
     for channel in np.flatnonzero(areas):
         is_thing = bool(channel < things)
         if not is_thing and areas[channel] < stuff_area_limit:

@@ -5,7 +5,8 @@ for the detections that the network itself makes, by the pixels that each of the
 """
 from __future__ import annotations
 
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
@@ -91,7 +92,7 @@ class UnifiedSystem(TwoStageSystem):
                          hybridize, rois=rois, foreground=foreground,
                          mask_loss=MASK_LOSSES[mask_loss]())
 
-    def losses(self, batch: Dict[str, Any]) -> Dict[str, Any]:
+    def losses(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Weighted losses of a batch (see ``DetectionTargets``), inside ``autograd.record``.
 
         Scalars: 'rpn_objectness', 'rpn_boxes', 'classes', 'boxes' and, with a mask head, 'masks',
@@ -108,8 +109,8 @@ class UnifiedSystem(TwoStageSystem):
                               * self._weights['panoptic'])
         return losses
 
-    def channels(self, maps: Any, batch: Dict[str, Any],
-                 proposals: Sequence[Proposals]) -> List[Channels]:
+    def channels(self, maps: Any, batch: dict[str, Any],
+                 proposals: Sequence[Proposals]) -> list[Channels]:
         """What gets a channel in each image, without gradient."""
         objects = list(zip(*objects_of(batch)))
         if not self._predicts:
@@ -118,8 +119,8 @@ class UnifiedSystem(TwoStageSystem):
         return [match(found, rois.boxes, *of_image)
                 for found, rois, of_image in zip(detections, proposals, objects)]
 
-    def detect(self, maps: Any, batch: Dict[str, Any],
-               proposals: Sequence[Proposals]) -> List[Detections]:
+    def detect(self, maps: Any, batch: dict[str, Any],
+               proposals: Sequence[Proposals]) -> list[Detections]:
         """Detections among the proposals of each image; AdaptisError for a diverged network."""
         sizes = as_numpy(batch['sizes']).astype(int).tolist()
         try:
@@ -129,7 +130,7 @@ class UnifiedSystem(TwoStageSystem):
         except AdaptisError as error:   # which would blame the checkpoint
             raise diverged() from error
 
-    def panoptic_loss(self, maps: Any, batch: Dict[str, Any], channels: Sequence[Channels]) -> Any:
+    def panoptic_loss(self, maps: Any, batch: dict[str, Any], channels: Sequence[Channels]) -> Any:
         """Panoptic matching loss (section 3.5): its mean over the labelled pixels of the batch.
 
         Its gradient reaches the scores and the masks of the detections.
@@ -148,8 +149,8 @@ class UnifiedSystem(TwoStageSystem):
                                                 count)
         return total
 
-    def panoptic_targets(self, batch: Dict[str, Any],
-                         channels: Sequence[Channels]) -> List[np.ndarray]:
+    def panoptic_targets(self, batch: dict[str, Any],
+                         channels: Sequence[Channels]) -> list[np.ndarray]:
         """int32 (ceil(H/4), ceil(W/4)) for each image: the channel of each pixel, -1 = ignored."""
         instances, semantic = (shrink(as_numpy(batch[key]), SEMANTIC_STRIDE).astype(np.int32)
                                for key in ('instances', 'semantic'))
@@ -166,13 +167,13 @@ class UnifiedSystem(TwoStageSystem):
                         'matched': float((assigned >= 0).sum() / objects)}
         return targets
 
-    def metrics(self) -> Dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         """See ``TwoStageSystem``; and of the last step, how many detections an image has, and the
         share of the objects that have one."""
         return {**super().metrics(), **self._counts}
 
     def _scores(self, features: Sequence[Any],
-                channels: Sequence[Channels]) -> List[Optional[Any]]:
+                channels: Sequence[Channels]) -> list[Optional[Any]]:
         """(D,) of each image: the probabilities of the detections' classes, with gradient."""
         classes = _classes(channels, features[0].context)
         if classes is None or not self._predicts:
@@ -181,7 +182,7 @@ class UnifiedSystem(TwoStageSystem):
         logits, _ = self.net.box_head(pool_rois(features[:4], rois, BOX_SIZE))
         return _deal(mx.nd.pick(mx.nd.softmax(logits, axis=1), classes, axis=1), channels)
 
-    def _masks(self, features: Sequence[Any], channels: Sequence[Channels]) -> List[Optional[Any]]:
+    def _masks(self, features: Sequence[Any], channels: Sequence[Channels]) -> list[Optional[Any]]:
         """(D, m, m) of each image: the probabilities of the detections' masks, with gradient."""
         classes = _classes(channels, features[0].context)
         if classes is None or not self.net.has_masks:
@@ -205,7 +206,7 @@ def _classes(channels: Sequence[Channels], ctx: Any) -> Optional[Any]:
     return mx.nd.array(classes, ctx, 'float32') if len(classes) else None
 
 
-def _deal(rows: Optional[Any], channels: Sequence[Channels]) -> List[Optional[Any]]:
+def _deal(rows: Optional[Any], channels: Sequence[Channels]) -> list[Optional[Any]]:
     """Rows of all images -> those of each, None where there are none."""
     ends = np.cumsum([0, *(len(found.boxes) for found in channels)])
     return [rows[begin:end] if rows is not None and end > begin else None

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Dict, Tuple
+from typing import Any
 
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike
@@ -13,7 +13,7 @@ from panoptic_baselines.dense_detections import DenseDetections
 from panoptic_baselines.panoptic_fpn import PanopticFPN
 from panoptic_baselines.unified import Unified
 
-_FAMILIES: Dict[str, Tuple[type, Dict[str, Any]]] = {
+_FAMILIES: dict[str, tuple[type, dict[str, Any]]] = {
     'panoptic_fpn': (PanopticFPN, {}),
     'mask_rcnn': (PanopticFPN, {'semantic': False}),
     'semantic_fpn': (PanopticFPN, {'instances': False}),
@@ -24,7 +24,7 @@ _FAMILIES: Dict[str, Tuple[type, Dict[str, Any]]] = {
 _BACKBONES = {'r18': 'resnet18', 'r34': 'resnet34', 'r50': 'resnet50', 'r101': 'resnet101',
               'r152': 'resnet152', 'x101': 'resnext101_32x8d', 'x152': 'resnext152_32x8d'}
 
-MODELS: Dict[str, Tuple[type, Dict[str, Any]]] = {
+MODELS: dict[str, tuple[type, dict[str, Any]]] = {
     **_FAMILIES,
     **{f'{name}_{short}': (network, {**fixed, 'backbone': backbone})
        for name, (network, fixed) in _FAMILIES.items()

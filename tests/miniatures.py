@@ -7,8 +7,9 @@ a crowd; the last image of a split has no object.  All data sets show the same s
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -26,11 +27,11 @@ class Scene(NamedTuple):
 
     image: np.ndarray
     segments: np.ndarray
-    kinds: List[int]
-    crowd: List[bool]
+    kinds: list[int]
+    crowd: list[bool]
 
 
-def make_scene(split: str, index: int, count: int, size: Tuple[int, int] = SIZE) -> Scene:
+def make_scene(split: str, index: int, count: int, size: tuple[int, int] = SIZE) -> Scene:
     """Scene ``index`` of ``count``."""
     rng = np.random.default_rng((SPLITS.index(split), index))
     height, width = size
@@ -51,7 +52,7 @@ def make_scene(split: str, index: int, count: int, size: Tuple[int, int] = SIZE)
 
 
 def write_cityscapes(root: Path, splits: Sequence[str] = SPLITS, images: int = 3,
-                     size: Tuple[int, int] = SIZE) -> None:
+                     size: tuple[int, int] = SIZE) -> None:
     """Cityscapes fine: ``leftImg8bit`` and ``gtFine`` in two cities; the test truth is a dummy."""
     labels = np.array([4, 23, 11, 7, 24, 26])
     for split in splits:
@@ -85,7 +86,7 @@ _VISTAS_KINDS = np.array([6, 4, 2, 1, 3, 5])
 
 
 def write_vistas(root: Path, splits: Sequence[str] = SPLITS, images: int = 3,
-                 size: Tuple[int, int] = SIZE, panoptic: bool = True) -> None:
+                 size: tuple[int, int] = SIZE, panoptic: bool = True) -> None:
     """Mapillary Vistas v1.2 with 7 of its labels; ``panoptic=False`` leaves out those files.
 
     The panoptic files tell of crowds; the PNGs in ``instances`` cannot, so there a crowd is an
@@ -133,7 +134,7 @@ _COCO_KINDS = np.array([0, 187, 197, 149, 1, 3])
 
 
 def write_coco(root: Path, splits: Sequence[str] = SPLITS, images: int = 3,
-               size: Tuple[int, int] = SIZE) -> None:
+               size: tuple[int, int] = SIZE) -> None:
     """COCO panoptic 2017 with 6 of its categories; the test split is test-dev."""
     for split in splits:
         records = []
@@ -153,8 +154,8 @@ def write_coco(root: Path, splits: Sequence[str] = SPLITS, images: int = 3,
 
 
 def write_panoptic(json_path: Path, folder: Path,
-                   records: Sequence[Tuple[Any, str, Scene, np.ndarray]],
-                   categories: List[Dict[str, Any]]) -> None:
+                   records: Sequence[tuple[Any, str, Scene, np.ndarray]],
+                   categories: list[dict[str, Any]]) -> None:
     """COCO panoptic files of (image id, file name, scene, category id of each segment)."""
     annotations = []
     for image_id, name, scene, categories_of in records:
@@ -191,7 +192,7 @@ def edit_json(path: Path, change: Any) -> None:
     write_json(path, content)
 
 
-def _image_json(image_id: Any, name: str, scene: Scene) -> Dict[str, Any]:
+def _image_json(image_id: Any, name: str, scene: Scene) -> dict[str, Any]:
     height, width = scene.segments.shape
     return {'id': image_id, 'file_name': name, 'height': height, 'width': width}
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import List, Tuple, Union
+from typing import Union
 
 import cv2
 import numpy as np
@@ -21,7 +21,7 @@ _LINE = 26
 _SMALL_STRIDE = 130   # the authors' strip of 128x128 pictures has one every 130 columns
 
 PathLike = Union[str, 'os.PathLike[str]']
-Column = Tuple[str, np.ndarray, np.ndarray]
+Column = tuple[str, np.ndarray, np.ndarray]
 
 
 def contact_sheet(samples: PathLike) -> np.ndarray:
@@ -90,7 +90,7 @@ def color_ids(ids: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL)
 
 
-def _v1_columns(folder: Path) -> List[Column]:
+def _v1_columns(folder: Path) -> list[Column]:
     settings = ToySettings.default('v1', height=256, width=256, min_objects=250, max_objects=250)
     image, ids = render(settings, 'train', 0)
     noisy = degrade_by(image, Stream((0,)), REAL_BLUR, REAL_NOISE)
@@ -101,7 +101,7 @@ def _v1_columns(folder: Path) -> List[Column]:
             ('ids', color_ids(_crop(truth)), color_ids(_crop(ids)))]
 
 
-def _v2_columns(folder: Path) -> List[Column]:
+def _v2_columns(folder: Path) -> list[Column]:
     settings = ToySettings.default('v2', height=256, width=256, min_objects=250, max_objects=250)
     image, ids = render(settings, 'train', 0)
     real, truth = _read(folder / '00000_250_rgb.png'), _read(folder / '00000_250_im.png')

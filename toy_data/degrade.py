@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from typing import Tuple, Union
+from typing import Union
 
 import numpy as np
 
@@ -55,7 +55,7 @@ def blur(image: np.ndarray, deviation: int) -> np.ndarray:
 
 
 @cache
-def _kernel(deviation: int) -> Tuple[int, ...]:
+def _kernel(deviation: int) -> tuple[int, ...]:
     """Half a Gaussian kernel in units of 2**-12, from the centre outwards; the whole sums to 1."""
     sigma = deviation / 16
     radius = max(1, math.ceil(3 * sigma))

@@ -1,12 +1,12 @@
 """Which object owns which pixel while later objects cover earlier ones."""
 from __future__ import annotations
 
-from typing import Callable, List, Tuple
+from typing import Callable
 
 import numpy as np
 
 MIN_VISIBLE = 30   # pixels of every object that stay visible
-Window = Tuple[slice, slice]
+Window = tuple[slice, slice]
 
 _TRIES = 40
 
@@ -45,7 +45,7 @@ class IdLayer:
         self.ids[window][mask] = number
         return True
 
-    def relabelled(self, order: List[int]) -> np.ndarray:
+    def relabelled(self, order: list[int]) -> np.ndarray:
         """``ids`` with object k + 1 renamed to ``order[k] + 1``, uint16 (height, width)."""
         table = np.array([0] + [k + 1 for k in order], np.uint16)
         return table[self.ids]

@@ -2,8 +2,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 import cv2
 import numpy as np
@@ -25,35 +26,35 @@ class Layout(NamedTuple):
         folder, split, count, and whether some of them are new
     """
 
-    paths: Callable[[str, int], List[str]]
-    encode: Callable[[np.ndarray, np.ndarray], List[bytes]]
+    paths: Callable[[str, int], list[str]]
+    encode: Callable[[np.ndarray, np.ndarray], list[bytes]]
     finish: Optional[Callable[..., None]] = None
 
 
-def _toy_paths(split: str, index: int) -> List[str]:
+def _toy_paths(split: str, index: int) -> list[str]:
     return [f'{split}/{index:05d}_rgb.png', f'{split}/{index:05d}_im.png']
 
 
-def _encode_toy(image: np.ndarray, ids: np.ndarray) -> List[bytes]:
+def _encode_toy(image: np.ndarray, ids: np.ndarray) -> list[bytes]:
     return [encode_png(image), encode_png(ids)]
 
 
-def _cityscapes_paths(split: str, index: int) -> List[str]:
+def _cityscapes_paths(split: str, index: int) -> list[str]:
     name = f'{split}/{CITY}/{CITY}_{index // 1000:06d}_{index % 1000:06d}'
     return [f'leftImg8bit/{name}_leftImg8bit.png', f'gtFine/{name}_gtFine_instanceIds.png',
             f'gtFine/{name}_gtFine_labelIds.png']
 
 
-def _encode_cityscapes(image: np.ndarray, ids: np.ndarray) -> List[bytes]:
+def _encode_cityscapes(image: np.ndarray, ids: np.ndarray) -> list[bytes]:
     labels = np.where(ids < FIRST_OBJECT, ids, ids // FIRST_OBJECT).astype(np.uint8)
     return [encode_png(image), encode_png(ids), encode_png(labels)]
 
 
-def _coco_paths(split: str, index: int) -> List[str]:
+def _coco_paths(split: str, index: int) -> list[str]:
     return [f'{split}/images/{index:05d}.png', f'{split}/panoptic/{index:05d}.png']
 
 
-def _encode_coco(image: np.ndarray, ids: np.ndarray) -> List[bytes]:
+def _encode_coco(image: np.ndarray, ids: np.ndarray) -> list[bytes]:
     known = np.isin(_labels(ids), [category.id for category in CATEGORIES])
     ids = np.where(known, ids, 0)
     return [encode_png(image),
@@ -81,7 +82,7 @@ def _listed(path: Path) -> int:
         return -1
 
 
-def _coco_entry(folder: Path, split: str, index: int) -> Dict[str, Any]:
+def _coco_entry(folder: Path, split: str, index: int) -> dict[str, Any]:
     image, panoptic = (Path(path) for path in _coco_paths(split, index))
     colors = cv2.imread(str(folder / panoptic))
     if colors is None:
@@ -93,7 +94,7 @@ def _coco_entry(folder: Path, split: str, index: int) -> Dict[str, Any]:
                            'segments_info': [_segment(ids, int(i)) for i in np.unique(ids) if i]}}
 
 
-def _segment(ids: np.ndarray, number: int) -> Dict[str, Any]:
+def _segment(ids: np.ndarray, number: int) -> dict[str, Any]:
     rows, cols = (np.flatnonzero((ids == number).any(axis=axis)) for axis in (1, 0))
     label = int(_labels(np.array(number)))
     crowd = number < FIRST_OBJECT and any(c.id == label and c.isthing for c in CATEGORIES)

@@ -1,7 +1,7 @@
 """The stuff of street scenes: sky, buildings, vegetation, sidewalk and road."""
 from __future__ import annotations
 
-from typing import NamedTuple, Tuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -40,13 +40,13 @@ class Ground(NamedTuple):
         return 16 * self.height * depth // 100
 
 
-def jitter(stream: Stream, color: Tuple[int, int, int], by: int) -> np.ndarray:
+def jitter(stream: Stream, color: tuple[int, int, int], by: int) -> np.ndarray:
     """A colour near ``color``; int32 (3,)."""
     return np.array([c + stream.between(-by, by) for c in color], np.int32)
 
 
 def draw_ground(stream: Stream, ground: Ground, height: int, width: int
-                ) -> Tuple[np.ndarray, np.ndarray]:
+                ) -> tuple[np.ndarray, np.ndarray]:
     """An empty street: int32 (H, W, 3) and its labels, int32 (H, W)."""
     image = np.empty((height, width, 3), np.int32)
     labels = np.full((height, width), SKY, np.int32)
@@ -111,7 +111,7 @@ def _draw_street(stream: Stream, ground: Ground, image: np.ndarray, labels: np.n
     image[dashes] = jitter(stream, _WHITE, 15)
 
 
-def bush(stream: Stream, height: int, width: int) -> Tuple[Window, np.ndarray, np.ndarray]:
+def bush(stream: Stream, height: int, width: int) -> tuple[Window, np.ndarray, np.ndarray]:
     """Something green at either end, in front of everything: window, mask, colour."""
     radius = max(2, height * stream.between(14, 26) // 100)
     left = stream.chance(50)

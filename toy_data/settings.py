@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Dict, Tuple
 
 import numpy as np
 
@@ -18,12 +17,12 @@ MAX_IDS = 65535          # what 16 bits hold beside 0
 MAX_STREET_OBJECTS = FIRST_OBJECT - EXTRAS
 MAX_PIXELS = 100_000_000
 REVISION = {'v1': 1, 'v2': 1, 'street': 1}   # raised whenever the same seed gives other pictures
-DEFAULTS: Dict[str, Dict] = {
+DEFAULTS: dict[str, dict] = {
     'v1': {'height': 96, 'width': 96, 'min_objects': 8, 'max_objects': 22},
     'v2': {'height': 128, 'width': 128, 'min_objects': 12, 'max_objects': 52},
     'street': {'height': 128, 'width': 256, 'min_objects': 6, 'max_objects': 18},
 }
-COUNTS: Dict[str, Dict[str, int]] = {
+COUNTS: dict[str, dict[str, int]] = {
     'v1': {'train': 10_000, 'test': 2_000},
     'v2': {'train': 25_000, 'val': 1_000, 'test': 1_000},
     'street': {'train': 4_000, 'val': 500},
@@ -83,12 +82,12 @@ class ToySettings:
         """The data set as the paper has it (section 6), with ``changes`` to single fields."""
         return cls(**{'version': version, **DEFAULTS.get(version, DEFAULTS['v1']), **changes})
 
-    def as_dict(self) -> Dict:
+    def as_dict(self) -> dict:
         """What the manifest records."""
         return {**asdict(self), 'revision': REVISION[self.version]}
 
 
-def render(settings: ToySettings, split: str, index: int) -> Tuple[np.ndarray, np.ndarray]:
+def render(settings: ToySettings, split: str, index: int) -> tuple[np.ndarray, np.ndarray]:
     """Picture ``index`` of ``split``; depends on nothing but the three arguments.
 
     Validation and test pictures of V1 are blurred and noisy, those of V2 and the training ones of

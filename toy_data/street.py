@@ -8,7 +8,7 @@ observer's car and some litter are void.
 """
 from __future__ import annotations
 
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import NamedTuple, Optional
 
 import numpy as np
 
@@ -35,7 +35,7 @@ class Category(NamedTuple):
     id: int
     name: str
     isthing: bool
-    color: Tuple[int, int, int]
+    color: tuple[int, int, int]
 
 
 CATEGORIES = (
@@ -52,7 +52,7 @@ CATEGORIES = (
 
 
 def render_street(stream: Stream, height: int, width: int, count: int
-                  ) -> Tuple[np.ndarray, np.ndarray]:
+                  ) -> tuple[np.ndarray, np.ndarray]:
     """One sharp picture of at most ``count`` objects; fewer where there is no room for them.
 
     Every object keeps ``layer.MIN_VISIBLE`` pixels and ``MIN_SHARE`` percent of its area.
@@ -85,7 +85,7 @@ class _Scene(NamedTuple):
     stuff: np.ndarray
     ground: Ground
     layer: IdLayer
-    labels: Dict[int, Tuple[int, bool]]
+    labels: dict[int, tuple[int, bool]]
 
     def add(self, window: Window, mask: np.ndarray, label: int, group: bool) -> bool:
         """Let something cover what is there; False if that would hide an object too much."""
@@ -139,7 +139,7 @@ def _add_crowd(stream: Stream, scene: _Scene) -> None:
     x = stream.between(0, 16 * scene.ground.width)
     height, width = scene.stuff.shape
     covered = np.zeros((height, width), bool)
-    painted: List = []
+    painted: list = []
     for _ in range(stream.between(4, 8)):
         tall = unit * stream.between(*BODIES[PERSON].height) // 100
         pose = Pose(PERSON, x, scene.ground.bottom(depth), tall * 40 // 100, tall)
@@ -180,6 +180,6 @@ def _add_ego(stream: Stream, scene: _Scene, height: int, width: int) -> None:
         _blend(scene.image[window], [(mask, jitter(stream, VOID_COLOR, 20))])
 
 
-def _blend(patch: np.ndarray, layers: List[Tuple[np.ndarray, np.ndarray]]) -> None:
+def _blend(patch: np.ndarray, layers: list[tuple[np.ndarray, np.ndarray]]) -> None:
     for mask, color in layers:
         patch[mask] = color

@@ -9,7 +9,6 @@ that lie almost upon one another.  A later object overpaints the earlier ones.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import List, Tuple
 
 import numpy as np
 
@@ -39,14 +38,14 @@ class Capsule:
     direction: int
     border: int
 
-    def reach(self) -> Tuple[int, int]:
+    def reach(self) -> tuple[int, int]:
         """How far it extends from its centre along x and y."""
         half = max(0, self.length - self.thickness) / 2
         return (int(abs(half * COS[self.direction])) + self.thickness // 2,
                 int(abs(half * SIN[self.direction])) + self.thickness // 2)
 
 
-def render_v1(stream: Stream, height: int, width: int, count: int) -> Tuple[np.ndarray, np.ndarray]:
+def render_v1(stream: Stream, height: int, width: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     """One clean picture of ``count`` capsules.
 
     Every object stays visible in part (``layer.MIN_VISIBLE``, ``MIN_SHARE``): one that would
@@ -64,7 +63,7 @@ def render_v1(stream: Stream, height: int, width: int, count: int) -> Tuple[np.n
     """
     image = np.full((height, width, 3), BACKGROUND, np.int32)
     layer = IdLayer(height, width, count, MIN_SHARE)
-    placed: List[Capsule] = []
+    placed: list[Capsule] = []
 
     def attempt(number: int) -> bool:
         capsule = _draw_pose(stream, height, width, placed)
@@ -79,7 +78,7 @@ def render_v1(stream: Stream, height: int, width: int, count: int) -> Tuple[np.n
     return image.astype(np.uint8), layer.relabelled(stream.shuffled(count))
 
 
-def _draw_pose(stream: Stream, height: int, width: int, placed: List[Capsule]) -> Capsule:
+def _draw_pose(stream: Stream, height: int, width: int, placed: list[Capsule]) -> Capsule:
     thickness = 16 * THICKNESS[stream.below(len(THICKNESS))] + stream.below(16)
     length = min(stream.bell(16 * LENGTH[0], 16 * LENGTH[1]), 12 * min(height, width))
     if placed and stream.chance(TWINS):

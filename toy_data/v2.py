@@ -10,8 +10,8 @@ Rods and blobs are drawn alike: a disk of changing radius moved along a path.
 """
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import List, Sequence, Tuple
 
 import numpy as np
 
@@ -47,12 +47,12 @@ class Sweep:
 class Paint:
     """Colours (R, G, B) of fill and border, and opacity in 256ths."""
 
-    fill: Tuple[int, ...]
-    border: Tuple[int, ...]
+    fill: tuple[int, ...]
+    border: tuple[int, ...]
     opacity: int
 
 
-def render_v2(stream: Stream, height: int, width: int, count: int) -> Tuple[np.ndarray, np.ndarray]:
+def render_v2(stream: Stream, height: int, width: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     """One picture of ``count`` rods and blobs.
 
     Every object stays visible in part (``layer.MIN_VISIBLE``, ``MIN_SHARE``): one that would
@@ -71,7 +71,7 @@ def render_v2(stream: Stream, height: int, width: int, count: int) -> Tuple[np.n
     image = _background(stream, height, width)
     mottle = _clouds(stream, height, width, (4, 2))
     layer = IdLayer(height, width, count, MIN_SHARE)
-    placed: List[Tuple[int, int]] = []
+    placed: list[tuple[int, int]] = []
 
     def attempt(number: int) -> bool:
         x, y = _place(stream, height, width, placed)
@@ -123,7 +123,7 @@ def _stretch(grid: np.ndarray, size: int, period: int, shift: int) -> np.ndarray
 
 
 def _place(stream: Stream, height: int, width: int,
-           placed: List[Tuple[int, int]]) -> Tuple[int, int]:
+           placed: list[tuple[int, int]]) -> tuple[int, int]:
     if placed and stream.chance(NEIGHBOURS):
         x, y = placed[stream.below(len(placed))]
         return (_inside(x + stream.bell(-16 * 9, 16 * 9), width),
@@ -166,7 +166,7 @@ def _uneven(stream: Stream, radius: np.ndarray, amount: int) -> np.ndarray:
     return radius + np.array(knots)[(at + 1) // 3] / 16
 
 
-def _path(stream: Stream, length: int, rate: int, kinks: int) -> Tuple[np.ndarray, np.ndarray]:
+def _path(stream: Stream, length: int, rate: int, kinks: int) -> tuple[np.ndarray, np.ndarray]:
     """Points of a curve about (0, 0), ``length`` pixels long.
 
     ``rate`` bounds its curvature, ``kinks`` the sudden turn in between, in 1024ths of a turn.
@@ -197,7 +197,7 @@ def _colours(stream: Stream) -> Paint:
                  else stream.between(170, 228))
 
 
-def _reach(sweep: Sweep) -> Tuple[int, int]:
+def _reach(sweep: Sweep) -> tuple[int, int]:
     return (int(16 * (np.abs(sweep.dx) + sweep.radius).max()) + 1,
             int(16 * (np.abs(sweep.dy) + sweep.radius).max()) + 1)
 

@@ -1,7 +1,7 @@
 """What stands in the street: bodies made of a few boxes and discs."""
 from __future__ import annotations
 
-from typing import Callable, Dict, List, NamedTuple, Tuple
+from typing import Callable, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,7 @@ PAINTS = ((200, 30, 30), (30, 60, 190), (235, 235, 235), (30, 30, 35), (210, 170
           (40, 140, 80), (120, 120, 130), (150, 60, 150), (230, 110, 30), (90, 160, 210))
 GLASS, TYRE, SKIN = (60, 80, 95), (25, 25, 25), (215, 170, 140)
 JITTER = 24
-Layers = List[Tuple[np.ndarray, np.ndarray]]
+Layers = list[tuple[np.ndarray, np.ndarray]]
 
 
 class Pose(NamedTuple):
@@ -35,12 +35,12 @@ class Body(NamedTuple):
     the colours that they have, as keys of ``paint``.
     """
 
-    height: Tuple[int, int]
-    aspect: Tuple[int, int]
-    parts: Callable[[np.ndarray, np.ndarray, float], List[Tuple[np.ndarray, str]]]
+    height: tuple[int, int]
+    aspect: tuple[int, int]
+    parts: Callable[[np.ndarray, np.ndarray, float], list[tuple[np.ndarray, str]]]
 
 
-def paint(body: Body, pose: Pose, size: Tuple[int, int], stream: Stream) -> Tuple[Window, Layers]:
+def paint(body: Body, pose: Pose, size: tuple[int, int], stream: Stream) -> tuple[Window, Layers]:
     """Masks and colours of a body within the window of the picture that it touches."""
     window = window_around(pose.x, pose.bottom - pose.tall // 2, pose.wide // 2 + 16,
                            pose.tall // 2 + 16, *size)
@@ -60,14 +60,14 @@ def _box(u: np.ndarray, v: np.ndarray, left: float, right: float, low: float, hi
     return (u >= left) & (u <= right) & (v >= low) & (v <= high)
 
 
-def _disc(u: np.ndarray, v: np.ndarray, at: Tuple[float, float], radius: float, aspect: float
+def _disc(u: np.ndarray, v: np.ndarray, at: tuple[float, float], radius: float, aspect: float
           ) -> np.ndarray:
     """A circle whose radius is in heights of the body."""
     across, up = (u - at[0]) * aspect, v - at[1]
     return across * across + up * up <= radius * radius
 
 
-def _car(u: np.ndarray, v: np.ndarray, aspect: float) -> List[Tuple[np.ndarray, str]]:
+def _car(u: np.ndarray, v: np.ndarray, aspect: float) -> list[tuple[np.ndarray, str]]:
     roof = (v >= 0.5) & (v <= 1) & (np.abs(u) <= 0.44 - 0.32 * (v - 0.5))
     window = (v >= 0.58) & (v <= 0.9) & (np.abs(u) <= 0.37 - 0.32 * (v - 0.5)) & (np.abs(u) > 0.03)
     return [(_box(u, v, -0.5, 0.5, 0.12, 0.58), 'paint'), (roof, 'paint'), (window, 'glass'),
@@ -75,13 +75,13 @@ def _car(u: np.ndarray, v: np.ndarray, aspect: float) -> List[Tuple[np.ndarray, 
             (_disc(u, v, (0.3, 0.17), 0.17, aspect), 'tyre')]
 
 
-def _person(u: np.ndarray, v: np.ndarray, aspect: float) -> List[Tuple[np.ndarray, str]]:
+def _person(u: np.ndarray, v: np.ndarray, aspect: float) -> list[tuple[np.ndarray, str]]:
     torso = (v >= 0.44) & (v <= 0.82) & (np.abs(u) <= 0.3 + 0.2 * (v - 0.44) / 0.38)
     legs = (v >= 0) & (v <= 0.48) & (np.abs(u) <= 0.34) & (np.abs(u) >= 0.04)
     return [(legs, 'other'), (torso, 'paint'), (_disc(u, v, (0, 0.89), 0.11, aspect), 'skin')]
 
 
-def _bicycle(u: np.ndarray, v: np.ndarray, aspect: float) -> List[Tuple[np.ndarray, str]]:
+def _bicycle(u: np.ndarray, v: np.ndarray, aspect: float) -> list[tuple[np.ndarray, str]]:
     radius = min(0.36, 0.3 * aspect)
     wheels = [_disc(u, v, (side, radius), radius, aspect) for side in (-0.5 + radius / aspect,
                                                                        0.5 - radius / aspect)]
@@ -90,7 +90,7 @@ def _bicycle(u: np.ndarray, v: np.ndarray, aspect: float) -> List[Tuple[np.ndarr
     return [(wheels[0], 'tyre'), (wheels[1], 'tyre'), (frame, 'paint'), (bar, 'paint')]
 
 
-BODIES: Dict[int, Body] = {
+BODIES: dict[int, Body] = {
     24: Body((56, 66), (30, 38), _person),
     26: Body((40, 48), (170, 215), _car),
     33: Body((34, 40), (125, 150), _bicycle),

@@ -5,11 +5,12 @@ import json
 import multiprocessing
 import os
 import signal
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, Iterator, Mapping, Optional, Tuple, Union
+from typing import Any, Callable, Optional, Union
 
 from toy_data.files import write_file
 from toy_data.layouts import LAYOUTS
@@ -59,7 +60,7 @@ def generate(settings: ToySettings, folder: PathLike, counts: Mapping[str, int],
                for split, count in counts.items())
 
 
-def layouts_of(version: str) -> Tuple[str, ...]:
+def layouts_of(version: str) -> tuple[str, ...]:
     """In which layouts a data set can be written, the usual one first."""
     return ('coco', 'cityscapes') if version == 'street' else ('toy',)
 
@@ -76,7 +77,7 @@ def choose_layout(version: str, layout: Optional[str] = None) -> str:
 def _claim(folder: Path, wanted: Mapping[str, Any], counts: Mapping[str, int]) -> None:
     """Refuse a folder that holds anything else, then write or extend its manifest."""
     known = _read_manifest(folder)
-    splits: Dict[str, int] = {}
+    splits: dict[str, int] = {}
     if known is not None and next(folder.rglob('*.png'), None):
         _refuse_other(folder, known['settings'], wanted)
         splits = known['splits']
@@ -94,7 +95,7 @@ def _refuse_other(folder: Path, known: Mapping, wanted: Mapping) -> None:
                              'choose another folder, or delete it first.')
 
 
-def _read_manifest(folder: Path) -> Optional[Dict]:
+def _read_manifest(folder: Path) -> Optional[dict]:
     """The manifest, or None for a folder that is new or empty."""
     try:
         if folder.exists() and not folder.is_dir():

@@ -6,8 +6,9 @@ import functools
 import os
 import pickle
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator, List, NamedTuple, Optional
+from typing import NamedTuple, Optional
 
 from tqdm import tqdm
 
@@ -76,14 +77,14 @@ class Plan(NamedTuple):
 
     dataset: str
     root: Path
-    splits: List[str]
+    splits: list[str]
 
 
 class Chunk(NamedTuple):
     """A few samples for one process; ``dataset`` is a file that holds the pickled reader."""
 
     dataset: Path
-    indices: List[int]
+    indices: list[int]
     headers_only: bool
 
 
@@ -124,7 +125,7 @@ def _counted(count: int, what: str) -> str:
     return f'{count or "no"} {what}{"s" * (count != 1)}'
 
 
-def _examine(dataset: Reader, args: argparse.Namespace) -> Iterator[List[Optional[str]]]:
+def _examine(dataset: Reader, args: argparse.Namespace) -> Iterator[list[Optional[str]]]:
     """What is wrong with each sample, a few samples at a time, in order."""
     # By a file: with every task, the reader of COCO's training images would be sent again.
     with tempfile.TemporaryDirectory() as folder:
@@ -135,7 +136,7 @@ def _examine(dataset: Reader, args: argparse.Namespace) -> Iterator[List[Optiona
         yield from ordered_map(_examine_chunk, chunks, args.processes)
 
 
-def _examine_chunk(chunk: Chunk) -> List[Optional[str]]:
+def _examine_chunk(chunk: Chunk) -> list[Optional[str]]:
     dataset = _load(chunk.dataset)
     return [check.problem(dataset, index, chunk.headers_only) for index in chunk.indices]
 

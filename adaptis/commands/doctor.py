@@ -9,7 +9,7 @@ import platform
 import signal
 import subprocess
 import sys
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
 import adaptis
 from adaptis import doctor, machine
@@ -54,7 +54,7 @@ def try_imports() -> None:
         print(json.dumps({'name': name, **_try(name)}), flush=True)
 
 
-def trial_run() -> List[Dict[str, Any]]:
+def trial_run() -> list[dict[str, Any]]:
     """What `try_imports` prints, run in a process of its own since an import may crash it."""
     try:
         done = subprocess.run([sys.executable, '-c', _TRIAL], capture_output=True, text=True,
@@ -67,13 +67,13 @@ def trial_run() -> List[Dict[str, Any]]:
     return lines
 
 
-def failures(trial: List[Dict[str, Any]]) -> List[Problem]:
+def failures(trial: list[dict[str, Any]]) -> list[Problem]:
     """The problems that the trial met."""
     return [Problem(line['problem'], fatal=line['name'] not in _OPTIONAL)
             for line in trial if line.get('problem')]
 
 
-def report(here: machine.Machine, trial: List[Dict[str, Any]], found: List[Problem]) -> str:
+def report(here: machine.Machine, trial: list[dict[str, Any]], found: list[Problem]) -> str:
     """The text that a person reads."""
     rows = _rows(here, trial)
     lines = [f'{name + ":":<12}{value}' for name, value in rows]
@@ -84,7 +84,7 @@ def report(here: machine.Machine, trial: List[Dict[str, Any]], found: List[Probl
     return '\n'.join(lines)
 
 
-def _rows(here: machine.Machine, trial: List[Dict[str, Any]]) -> List[Tuple[str, str]]:
+def _rows(here: machine.Machine, trial: list[dict[str, Any]]) -> list[tuple[str, str]]:
     packages = ', '.join(f'{name} {version}' for name, version in here.packages.items())
     imported = [line['name'] for line in trial if not line.get('problem')]
     devices = [device for line in trial for device in line.get('devices', ())]
@@ -114,13 +114,13 @@ def _gpu(gpu: machine.Gpu) -> str:
             f'{"has" if gpu.runs else "no"} code in mxnet-cu112')
 
 
-def _json(here: machine.Machine, trial: List[Dict[str, Any]], found: List[Problem]) -> str:
+def _json(here: machine.Machine, trial: list[dict[str, Any]], found: list[Problem]) -> str:
     return json.dumps({'adaptis': adaptis.__version__, 'machine': dataclasses.asdict(here),
                        'trial': trial, 'problems': list(map(dataclasses.asdict, found)),
                        'runs': not any(problem.fatal for problem in found)}, indent=2)
 
 
-def _merge(known: List[Problem], met: List[Problem]) -> List[Problem]:
+def _merge(known: list[Problem], met: list[Problem]) -> list[Problem]:
     """Both without repetition, the fatal ones first."""
     by_sentence = {problem.sentence: problem for problem in known}
     for problem in met:
@@ -128,7 +128,7 @@ def _merge(known: List[Problem], met: List[Problem]) -> List[Problem]:
     return sorted(by_sentence.values(), key=lambda problem: not problem.fatal)
 
 
-def _try(name: str) -> Dict[str, Any]:
+def _try(name: str) -> dict[str, Any]:
     try:
         if name == 'mxnet':
             return {'problem': None, 'devices': _compute()}
@@ -143,7 +143,7 @@ def _try(name: str) -> Dict[str, Any]:
     return {'problem': None}
 
 
-def _compute() -> List[str]:
+def _compute() -> list[str]:
     """Import MXNet and multiply two matrices on each device; returns the devices' names."""
     from adaptis.runtime import context, mx
     devices = context()
@@ -157,7 +157,7 @@ def _compute() -> List[str]:
     return [str(device) for device in devices]
 
 
-def _crash(name: str, done: subprocess.CompletedProcess[str]) -> Dict[str, Any]:
+def _crash(name: str, done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     if done.returncode < 0:
         how = signal.Signals(-done.returncode).name
         hint = (': this processor lacks instructions that it was built with'

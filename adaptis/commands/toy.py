@@ -4,7 +4,7 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import Dict, List, Optional
+from typing import Optional
 
 from tqdm import tqdm
 
@@ -115,11 +115,11 @@ def _write_sheet(args: argparse.Namespace) -> None:
         write_contact_sheet(args.contact_sheet, args.beside)
 
 
-def _generate(args: argparse.Namespace, counts: Dict[str, int]) -> None:
+def _generate(args: argparse.Namespace, counts: dict[str, int]) -> None:
     if args.workers < 1:
         raise AdaptisError(f'--workers {args.workers} makes no sense: give at least 1.')
     settings = _settings(args)
-    bars: Dict[str, tqdm] = {}
+    bars: dict[str, tqdm] = {}
 
     def show(split: str, done: int, total: int) -> None:
         if split not in bars:
@@ -147,8 +147,8 @@ def _settings(args: argparse.Namespace) -> ToySettings:
     return ToySettings.default(args.version, **changes)
 
 
-def _counts(version: str, splits: Optional[List[str]],
-            counts: Optional[List[int]]) -> Dict[str, int]:
+def _counts(version: str, splits: Optional[list[str]],
+            counts: Optional[list[int]]) -> dict[str, int]:
     known = {'val': 1_000, **COUNTS[version]}
     splits = list(dict.fromkeys(splits or COUNTS[version]))
     if counts is None:

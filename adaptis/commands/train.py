@@ -4,7 +4,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Optional
 
 from adaptis.commands.rows import beside_published, check_row, row_of, run_name
 from adaptis.config import StageConfig, TrainConfig, inference_settings, load_config
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _overrides(args: argparse.Namespace) -> List[str]:
+def _overrides(args: argparse.Namespace) -> list[str]:
     extra = list(args.set)
     if args.data is not None:
         extra.append(f'data.root={json.dumps(args.data)}')
@@ -116,7 +116,7 @@ def _prepare(config: TrainConfig, output: Path, args: argparse.Namespace, resume
                world=getattr(kvstore, 'num_workers', 1))
 
 
-def _open_data(config: TrainConfig) -> Tuple[Any, Any]:
+def _open_data(config: TrainConfig) -> tuple[Any, Any]:
     """What to learn from and what to validate on; AdaptisError if anything about them is wrong."""
     from adaptis.data import check
     from adaptis.data.datasets import open_dataset
@@ -134,12 +134,12 @@ def _open_data(config: TrainConfig) -> Tuple[Any, Any]:
     return train, held_out
 
 
-def _enable_half(contexts: List[Any]) -> None:
+def _enable_half(contexts: list[Any]) -> None:
     from adaptis.engine.precision import enable
     print(f'Training steps compute in {enable(contexts)} where MXNet takes it for safe.')
 
 
-def _build_net(kind: Kind, config: TrainConfig, contexts: List[Any], taxonomy: Any,
+def _build_net(kind: Kind, config: TrainConfig, contexts: list[Any], taxonomy: Any,
                resumed: bool) -> Any:
     counts = kind.class_counts(taxonomy)
     arguments = {**counts, **config.model}
@@ -152,7 +152,7 @@ def _build_net(kind: Kind, config: TrainConfig, contexts: List[Any], taxonomy: A
     return kind.build(for_devices(arguments, len(contexts)), contexts)
 
 
-def for_devices(arguments: Dict[str, Any], devices: int) -> Dict[str, Any]:
+def for_devices(arguments: dict[str, Any], devices: int) -> dict[str, Any]:
     """A network's arguments with SyncBatchNorm told of its devices, if there are several.
 
     Of some networks other parts than the backbone have it, too, as ``head_norm`` and the like.

@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 import re
-from typing import Callable, Dict, Iterable, List, Optional, Tuple
+from collections.abc import Iterable
+from typing import Callable, Optional
 
 DEEPEST_UP_LEVEL = 3
 
@@ -32,7 +33,7 @@ def _level(level: str, unit: Optional[str]) -> str:
 
 
 _FIELDS = '(weight|bias|gamma|beta|running_mean|running_var)'
-_Rules = List[Tuple[str, Callable[..., str]]]
+_Rules = list[tuple[str, Callable[..., str]]]
 
 _TOY: _Rules = [
     (r'feature_extractor\.image_bn\.', lambda: 'encoder.backbone.image_norm.'),
@@ -104,7 +105,7 @@ _FPN: _Rules = _RESNET + [
     (r'segmentation_head\.postprocess_block\.', lambda: 'encoder.semantic.classes.'),
 ]
 
-NETWORKS: Dict[str, Tuple[str, _Rules]] = {
+NETWORKS: dict[str, tuple[str, _Rules]] = {
     'adaptis_toy': (r'feature_extractor\.image_bn\.', _TOY),
     'adaptis_deeplab': (r'feature_extractor\.aspp\.', _DEEPLAB),
     'adaptis_fpn': (r'feature_extractor\.head\.block4\.', _FPN),
@@ -135,7 +136,7 @@ def our_name(official: str, network: str = 'adaptis_toy') -> Optional[str]:
 
 
 def map_names(names: Iterable[str], network: str = 'adaptis_toy'
-              ) -> Tuple[Dict[str, str], List[str]]:
+              ) -> tuple[dict[str, str], list[str]]:
     """``{official name: our name}`` and the official names that map to nothing."""
     mapped = {name: our_name(name, network) for name in names}
     unknown = [name for name, ours in mapped.items() if ours is None]

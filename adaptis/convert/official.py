@@ -1,8 +1,9 @@
 """Official AdaptIS checkpoints -> checkpoints of this project."""
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 from adaptis.convert.names import map_names, recognise
 from adaptis.errors import AdaptisError
@@ -15,7 +16,7 @@ DEPTHS = {(2, False): 'resnet18', (6, False): 'resnet34', (6, True): 'resnet50',
 
 
 def convert(source: PathLike, target: PathLike, num_stuff: Optional[int] = None
-            ) -> Dict[str, Any]:
+            ) -> dict[str, Any]:
     """Turn a ``.params`` file of the official MXNet code into a checkpoint of this project.
 
     Which network it is, its backbone, width, classes, coordinates and proposal branch are read
@@ -47,7 +48,7 @@ def convert(source: PathLike, target: PathLike, num_stuff: Optional[int] = None
     return {'network': network, 'mapped': mapped, 'unknown': sorted(unknown)}
 
 
-class _Arrays(Dict[str, Any]):
+class _Arrays(dict[str, Any]):
     """Arrays by our names; AdaptisError for one that is asked for and not there."""
 
     def __init__(self, arrays: Mapping[str, Any], kind: str, source: PathLike):
@@ -59,23 +60,23 @@ class _Arrays(Dict[str, Any]):
                            f"network: it lacks the parameter that becomes '{name}'.")
 
 
-def _toy_options(arrays: _Arrays) -> Dict[str, Any]:
+def _toy_options(arrays: _Arrays) -> dict[str, Any]:
     width = arrays['encoder.backbone.final.1.0.weight'].shape[0]
     return {'width': width, 'num_classes': arrays['encoder.semantic.3.weight'].shape[0],
             **_head_options(arrays, width, 'encoder.proposals.2.weight')}
 
 
-def _deeplab_options(arrays: _Arrays) -> Dict[str, Any]:
+def _deeplab_options(arrays: _Arrays) -> dict[str, Any]:
     return _resnet_options(arrays, arrays['encoder.backbone.join.2.weight'].shape[0],
                            arrays['encoder.semantic.2.weight'].shape[0])
 
 
-def _fpn_options(arrays: _Arrays) -> Dict[str, Any]:
+def _fpn_options(arrays: _Arrays) -> dict[str, Any]:
     return _resnet_options(arrays, arrays['encoder.backbone.lateral.0.0.weight'].shape[0],
                            arrays['encoder.semantic.classes.weight'].shape[0])
 
 
-def _resnet_options(arrays: _Arrays, width: int, classes: int) -> Dict[str, Any]:
+def _resnet_options(arrays: _Arrays, width: int, classes: int) -> dict[str, Any]:
     options = {'backbone': _backbone(arrays), 'num_classes': classes,
                **_head_options(arrays, width, 'encoder.proposals.3.weight')}
     return options if width == 256 else {**options, 'width': width}
@@ -92,8 +93,8 @@ def _backbone(arrays: _Arrays) -> str:
     return DEPTHS[depth]
 
 
-def _head_options(arrays: _Arrays, width: int, proposals: str) -> Dict[str, Any]:
-    options: Dict[str, Any] = {}
+def _head_options(arrays: _Arrays, width: int, proposals: str) -> dict[str, Any]:
+    options: dict[str, Any] = {}
     if arrays['point_head.first.weight'].shape[1:2] == (width,):
         options['coordinates'] = 'none'
     if proposals not in arrays:
@@ -106,7 +107,7 @@ class _Kind(NamedTuple):
     with how many classes the default number of stuff is right."""
 
     name: str
-    options: Callable[[_Arrays], Dict[str, Any]]
+    options: Callable[[_Arrays], dict[str, Any]]
     classes: int
 
 

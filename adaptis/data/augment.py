@@ -4,7 +4,7 @@ from __future__ import annotations
 import dataclasses
 import random
 from dataclasses import dataclass
-from typing import Callable, List, Optional, Tuple
+from typing import Callable, Optional
 
 import cv2
 import numpy as np
@@ -13,7 +13,7 @@ from adaptis.errors import AdaptisError
 from adaptis.types import Sample
 
 Augmentation = Callable[[Sample, int], Sample]
-Span = Tuple[int, int, int]      # along an axis: from, to (exclusive), and how many they become
+Span = tuple[int, int, int]      # along an axis: from, to (exclusive), and how many they become
 TOYS = ('none', 'flip', 'toy_v1', 'toy_v2')
 PHOTOS = ('cityscapes', 'vistas', 'coco')
 NAMES = TOYS + PHOTOS
@@ -34,8 +34,8 @@ class Crop:
         stays within ``max_side``; without ``short_side`` images are only ever made smaller
     """
 
-    size: Tuple[int, int]
-    scale: Tuple[float, float] = (1.0, 1.0)
+    size: tuple[int, int]
+    scale: tuple[float, float] = (1.0, 1.0)
     short_side: Optional[int] = None
     max_side: Optional[int] = None
 
@@ -50,7 +50,7 @@ class Rescale:
     """To which size whole images are brought: a shorter side of ``short_sides``, by chance one of
     them, or less where the longer one would exceed ``max_side``; without any, only smaller."""
 
-    short_sides: Tuple[int, ...] = ()
+    short_sides: tuple[int, ...] = ()
     max_side: Optional[int] = None
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
@@ -97,7 +97,7 @@ def check_augmentation(name: str, crop: Optional[Crop] = None) -> None:
                            f'short_side and max_side, or take one of {", ".join(PHOTOS)}.')
 
 
-def random_crop(sample: Sample, size: Tuple[int, int], rng: np.random.Generator) -> Sample:
+def random_crop(sample: Sample, size: tuple[int, int], rng: np.random.Generator) -> Sample:
     """A random part of a sample that is larger than ``size``; else what there is of it."""
     top, left = (int(rng.integers(max(have - want, 0) + 1))
                  for have, want in zip(sample.image.shape, size))
@@ -107,7 +107,7 @@ def random_crop(sample: Sample, size: Tuple[int, int], rng: np.random.Generator)
                    for key in ('image', 'instances', 'semantic')})
 
 
-def resize_sample(sample: Sample, size: Tuple[int, int]) -> Sample:
+def resize_sample(sample: Sample, size: tuple[int, int]) -> Sample:
     """A sample at another height and width."""
     height, width = sample.image.shape[:2]
     if (height, width) == size:
@@ -123,7 +123,7 @@ def _unchanged(sample: Sample, seed: int) -> Sample:
 
 
 class _Albumentations:
-    def __init__(self, transforms: List):
+    def __init__(self, transforms: list):
         import albumentations
         self._compose = albumentations.Compose(
             transforms, additional_targets={'instances': 'mask', 'semantic': 'mask'})
@@ -141,12 +141,12 @@ class _Albumentations:
         return dataclasses.replace(sample, **arrays)
 
 
-def _geometry() -> List:
+def _geometry() -> list:
     import albumentations as A
     return [A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5), A.Transpose(p=0.5)]
 
 
-def _degradation() -> List:
+def _degradation() -> list:
     import albumentations as A
 
     from toy_data import degrade
@@ -163,7 +163,7 @@ def _degradation() -> List:
     return [Degrade(p=1.0), A.ImageCompression(quality_lower=80, quality_upper=98, p=0.25)]
 
 
-def _photo(crop: Optional[Crop]) -> List:
+def _photo(crop: Optional[Crop]) -> list:
     """The strengths of flip and colours: from memory of the official scripts, not certain."""
     import albumentations as A
     colors = [A.HorizontalFlip(p=0.5),
@@ -188,7 +188,7 @@ def _scaled_crop(crop: Crop) -> object:
         """A random window, rescaled to ``crop.size``, or less where the image ends before."""
 
         @property
-        def targets_as_params(self) -> List[str]:
+        def targets_as_params(self) -> list[str]:
             return ['image']
 
         def get_params_dependent_on_targets(self, params: dict) -> dict:

@@ -2,8 +2,9 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Optional
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from adaptis.data.points import check_strategy, eligible_objects, sample_points
 from adaptis.errors import AdaptisError
 from adaptis.types import Sample
 
-Batch = Dict[str, np.ndarray]
+Batch = dict[str, np.ndarray]
 TRIES = 10  # to find a part of an image that shows an object
 
 
@@ -110,7 +111,7 @@ class BatchSource:
         return self._cache[epoch]
 
     def _draw(self, epoch: int, index: int,
-              crop: Optional[Crop]) -> Tuple[Sample, np.random.Generator]:
+              crop: Optional[Crop]) -> tuple[Sample, np.random.Generator]:
         """An augmented sample, and its generator for what else is drawn for it."""
         rng = np.random.default_rng((*self.seed, epoch, index))
         sample = self._augmented(self.dataset[index], crop, rng)
@@ -148,7 +149,7 @@ def _augmentation(name: str, crop: Optional[Crop]) -> Augmentation:
     return build_augmentation(name, crop)
 
 
-def _collate(items: List[dict]) -> Batch:
+def _collate(items: list[dict]) -> Batch:
     sizes = {item['image'].shape: item['name'] for item in items}
     if len(sizes) > 1:
         (a, name_a), (b, name_b) = list(sizes.items())[:2]

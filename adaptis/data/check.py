@@ -1,7 +1,7 @@
 """Finding files of a data set that are broken or do not belong together, before training does."""
 from __future__ import annotations
 
-from typing import List, NamedTuple, Optional, Tuple
+from typing import NamedTuple, Optional
 
 import numpy as np
 
@@ -74,7 +74,7 @@ def header_problem(dataset: Reader, index: int) -> Optional[str]:
     return _size_problem(sizes)
 
 
-def compare_categories(datasets: List[Reader]) -> Optional[str]:
+def compare_categories(datasets: list[Reader]) -> Optional[str]:
     """A sentence if the splits of a data set do not share their categories."""
     for first, other in zip(datasets, datasets[1:]):
         if other.taxonomy.categories != first.taxonomy.categories:
@@ -84,7 +84,7 @@ def compare_categories(datasets: List[Reader]) -> Optional[str]:
     return None
 
 
-def _size_problem(sizes: List[Tuple[str, Tuple[int, int]]]) -> Optional[str]:
+def _size_problem(sizes: list[tuple[str, tuple[int, int]]]) -> Optional[str]:
     (name, size), *others = sizes
     for other_name, other in others:
         if other != size:

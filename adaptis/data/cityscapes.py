@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Tuple
 
 import numpy as np
 
@@ -106,7 +105,7 @@ class CityscapesDataset(Reader):
 
 
 @functools.lru_cache(maxsize=1)
-def _id_table() -> Tuple[np.ndarray, np.ndarray]:
+def _id_table() -> tuple[np.ndarray, np.ndarray]:
     """For each id of 16 bits: class index, int32, -1 = void; and whether such an id can occur."""
     ids = np.arange(0x10000)
     labels = np.where(ids < FIRST_OBJECT, ids, ids // FIRST_OBJECT)

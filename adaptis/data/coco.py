@@ -13,7 +13,7 @@ The JSON decides which images belong to a split; further files in the folders do
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict, NamedTuple
+from typing import NamedTuple
 
 from adaptis.data.coco_categories import COCO_TAXONOMY
 from adaptis.data.panoptic import PanopticIndex, PanopticReader, missing_files
@@ -90,7 +90,7 @@ def find_layout(root: Path, split: str) -> Layout:
                   root / name if (root / name).is_dir() else pngs, custom=False)
 
 
-def _listed_ids(layout: Layout, split: str) -> Dict[str, ImageId]:
+def _listed_ids(layout: Layout, split: str) -> dict[str, ImageId]:
     """File name -> id of the images that a JSON lists for the split; empty without such a file."""
     if layout.json.is_file():
         index = PanopticIndex(layout.json)

@@ -3,19 +3,19 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Optional
 
 from adaptis.data.reader import Reader
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike
 
-_READERS: Dict[str, Tuple[str, str]] = {  # imported when asked for: workers start faster
+_READERS: dict[str, tuple[str, str]] = {  # imported when asked for: workers start faster
     'toy': ('toy', 'ToyDataset'),
     'cityscapes': ('cityscapes', 'CityscapesDataset'),
     'vistas': ('vistas', 'open_vistas'),
     'coco': ('coco', 'open_coco'),
 }
-_CONTENTS: Dict[str, Tuple[str, str]] = {  # what a person calls it, and what must lie there
+_CONTENTS: dict[str, tuple[str, str]] = {  # what a person calls it, and what must lie there
     'toy': ('The toy data', 'train and test, which "adaptis toy --out FOLDER" draws'),
     'cityscapes': ('Cityscapes', 'leftImg8bit and gtFine, from cityscapes-dataset.com'),
     'vistas': ('Mapillary Vistas', 'config.json, training and validation of version 1.2, or its '

@@ -1,7 +1,7 @@
 """Translating between a data set's own labels and class indices, for whole maps."""
 from __future__ import annotations
 
-from typing import Sequence
+from collections.abc import Sequence
 
 import numpy as np
 

@@ -14,9 +14,9 @@ import multiprocessing
 import signal
 import time
 import traceback
+from collections.abc import Iterator
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
-from typing import Iterator, List, Tuple
 
 from adaptis.data.batches import Batch, BatchSource
 from adaptis.errors import AdaptisError
@@ -39,7 +39,7 @@ class Loader:
         self.source = source
         self.waited = 0.0
         self._patience = patience
-        self._workers: List[_Worker] = []
+        self._workers: list[_Worker] = []
         try:
             for _ in range(workers):
                 self._workers.append(_Worker(source))
@@ -60,7 +60,7 @@ class Loader:
             worker.close()
         self._workers = []
 
-    def steps(self, start: int, stop: int) -> Iterator[Tuple[int, Batch]]:
+    def steps(self, start: int, stop: int) -> Iterator[tuple[int, Batch]]:
         """Yield (step, batch) for start <= step < stop; to be called once.
 
         ``waited`` sums up the seconds in which the caller waited for data.

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from adaptis.types import Category, Sample, Taxonomy
 class _Image(NamedTuple):
     id: ImageId
     file_name: str
-    size: Tuple[int, int]  # height and width, 0 = not stated
+    size: tuple[int, int]  # height and width, 0 = not stated
 
 
 class _Annotation(NamedTuple):
@@ -57,7 +58,7 @@ class PanopticIndex:
             raise AdaptisError(f'{self.json_path} lists the id of a category twice.')
         images = self._list(data, 'images', _Image)
         annotations = self._list(data, 'annotations', _Annotation)
-        self.problems: List[str] = []
+        self.problems: list[str] = []
         usable = self._usable(images, annotations)
         rows = [(image, usable[image.id]) for image in images if image.id in usable]
         self.image_ids = [image.id for image, _ in rows]
@@ -83,7 +84,7 @@ class PanopticIndex:
         return entries
 
     def _usable(self, images: Sequence[_Image],
-                annotations: Sequence[_Annotation]) -> Dict[ImageId, _Annotation]:
+                annotations: Sequence[_Annotation]) -> dict[ImageId, _Annotation]:
         """The annotation of each image; tells of images and annotations without counterpart."""
         known = {c.id for c in self.categories}
         unclaimed = {image.id for image in images}
@@ -132,7 +133,7 @@ class PanopticReader(Reader):
     annotation_channels = 3
 
     def __init__(self, index: PanopticIndex, images: Path, pngs: Path, taxonomy: Taxonomy,
-                 class_of: Dict[int, int], problems: Iterable[str] = (), strict: bool = True):
+                 class_of: dict[int, int], problems: Iterable[str] = (), strict: bool = True):
         need_folder(images)
         need_folder(pngs)
         missing = missing_files(images, index.file_names)
@@ -155,7 +156,7 @@ class PanopticReader(Reader):
         """The id in the JSON."""
         return self._index.image_ids[self._rows[index]]
 
-    def expected_size(self, index: int) -> Optional[Tuple[int, int]]:
+    def expected_size(self, index: int) -> Optional[tuple[int, int]]:
         """Height and width in the JSON, if it states them."""
         height, width = self._index.sizes[self._rows[index]].tolist()
         return (height, width) if height and width else None
@@ -211,7 +212,7 @@ def _reduce(entry: dict, path: Path) -> Any:
     return entry
 
 
-def _rows(segments: List[Tuple[int, int, int]]) -> np.ndarray:
+def _rows(segments: list[tuple[int, int, int]]) -> np.ndarray:
     rows = np.array(segments or np.zeros((0, 3)), np.int64).reshape(-1, 3)
     if (rows != rows.astype(np.int32)).any():  # NumPy 1 would wrap them round without a word
         raise OverflowError('an id of more than 32 bits')
@@ -236,7 +237,7 @@ def _category(entry: dict, path: Path) -> Category:
                            f'{str(entry)[:100]}.') from error
 
 
-def _complaint(segments: np.ndarray, known: Set[int]) -> Optional[str]:
+def _complaint(segments: np.ndarray, known: set[int]) -> Optional[str]:
     """What is wrong with the list of an image's segments, if anything."""
     for segment_id, category_id, _ in segments.tolist():
         if category_id not in known:
@@ -249,7 +250,7 @@ def _complaint(segments: np.ndarray, known: Set[int]) -> Optional[str]:
     return None
 
 
-def missing_files(folder: Path, names: Sequence[str]) -> Set[str]:
+def missing_files(folder: Path, names: Sequence[str]) -> set[str]:
     """Those names that are no files of the folder; each folder is listed once, as that is fast."""
     parents = {Path(name).parent for name in names}
     found = {(parent / p.name).as_posix() for parent in parents if os.path.isdir(folder / parent)

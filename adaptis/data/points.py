@@ -1,7 +1,7 @@
 """Choosing the points that AdaptIS is trained on, and the mask that belongs to each."""
 from __future__ import annotations
 
-from typing import Iterable, Tuple
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -13,7 +13,7 @@ STRATEGIES = ('objects', 'uniform')
 def sample_points(instances: np.ndarray, n: int, rng: np.random.Generator, *,
                   ignored: Iterable[int] = (), min_object_area: int = 1,
                   strategy: str = 'objects', ignore_object_prob: float = 0.0,
-                  background_prob: float = 0.0) -> Tuple[np.ndarray, np.ndarray]:
+                  background_prob: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """Points on objects, and for each the mask of the object it lies on.
 
     What the last two options are for is known from memory of the official code alone, and their
@@ -93,7 +93,7 @@ def _by_pixel(flat: np.ndarray, eligible: np.ndarray, n: int,
 
 
 def _move_some(pixels: np.ndarray, masks: np.ndarray,
-               places: Iterable[Tuple[float, np.ndarray]], rng: np.random.Generator) -> None:
+               places: Iterable[tuple[float, np.ndarray]], rng: np.random.Generator) -> None:
     """Put points, each with the given chance, on pixels that are no object, with empty masks."""
     lots = rng.random(len(pixels))
     low = 0.0
@@ -105,5 +105,5 @@ def _move_some(pixels: np.ndarray, masks: np.ndarray,
             masks[chosen] = 0
 
 
-def _coordinates(pixels: np.ndarray, shape: Tuple[int, ...]) -> np.ndarray:
+def _coordinates(pixels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return np.stack(np.unravel_index(pixels, shape), axis=1).astype(np.float32)

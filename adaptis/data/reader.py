@@ -3,8 +3,9 @@ from __future__ import annotations
 
 import abc
 import functools
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
+from typing import Any, NamedTuple, Optional, Union
 
 import numpy as np
 
@@ -21,7 +22,7 @@ class Files(NamedTuple):
     """Files below one folder, in the order of the data set."""
 
     folder: Path
-    names: List[str]
+    names: list[str]
 
     def path(self, index: int) -> Path:
         """The path of file ``index``."""
@@ -50,7 +51,7 @@ class Reader(abc.ABC):
     def __init__(self, images: Files, annotations: Optional[Files], problems: Sequence[str],
                  strict: bool):
         self.images, self.annotations = images, annotations
-        self.problems: Tuple[str, ...] = tuple(problems)
+        self.problems: tuple[str, ...] = tuple(problems)
         if strict and problems:
             more = f' (1 of {len(problems)} problems: adaptis check-data lists them)'
             raise AdaptisError(problems[0][:-1] + more * (len(problems) > 1) + '.')
@@ -79,7 +80,7 @@ class Reader(abc.ABC):
         ids = [c.id for c in self.taxonomy.categories]
         return LabelMap(ids, max(ids) + 2, void=max(ids) + 1 if 0 in ids else 0)
 
-    def expected_size(self, index: int) -> Optional[Tuple[int, int]]:
+    def expected_size(self, index: int) -> Optional[tuple[int, int]]:
         """Height and width that the annotation states beside its picture, if any."""
         return None
 
@@ -97,7 +98,7 @@ class Pairs(NamedTuple):
 
     images: Files
     annotations: Optional[Files]
-    problems: List[str]
+    problems: list[str]
 
 
 def pair_files(images: Path, image_suffix: str, annotations: Optional[Path],
@@ -124,7 +125,7 @@ def pair_files(images: Path, image_suffix: str, annotations: Optional[Path],
                  problems)
 
 
-def find_keys(folder: Path, suffix: str, nested: bool = False) -> Set[str]:
+def find_keys(folder: Path, suffix: str, nested: bool = False) -> set[str]:
     """What the files of a folder are called before ``suffix``; AdaptisError if it is missing."""
     need_folder(folder)
     return {p.relative_to(folder).as_posix()[:-len(suffix)]

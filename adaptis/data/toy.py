@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import List
 
 import numpy as np
 
@@ -48,7 +47,7 @@ class ToyDataset(Reader):
         super().__init__(*pairs, strict=strict)
 
     @property
-    def names(self) -> List[str]:
+    def names(self) -> list[str]:
         """What the files of each sample are called before their suffix."""
         return [name[:-len(IMAGE_SUFFIX)] for name in self.images.names]
 

@@ -17,7 +17,7 @@ The archive of version 2.0, which contains version 1.2, is also understood: it h
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
@@ -39,7 +39,7 @@ class VistasConfig(NamedTuple):
     """What the config says; ``entries`` are its labels as they stand there."""
 
     path: Path
-    entries: List[Dict[str, Any]]
+    entries: list[dict[str, Any]]
     taxonomy: Taxonomy
     labels: LabelMap
     folder: str  # between a split and its annotations
@@ -151,7 +151,7 @@ def _is_label(entry: Any) -> bool:
                                            kinds.items()) and is_color(entry['color'])
 
 
-def _class_of(index: PanopticIndex, config: VistasConfig) -> Dict[int, int]:
+def _class_of(index: PanopticIndex, config: VistasConfig) -> dict[int, int]:
     """Category id of the panoptic JSON -> class index; what the config leaves out is void."""
     by_name = {name: number for number, label in enumerate(config.entries)
                for name in (label['readable'], label['name'])}

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Protocol, Sequence, Tuple
+from typing import Any, Optional, Protocol
 
 import numpy as np
 
@@ -29,14 +30,14 @@ class Runner(Protocol):
     stages: Mapping[str, Interface]
     device: Any
 
-    def run(self, stage: str, *arrays: Any) -> List[Any]:
+    def run(self, stage: str, *arrays: Any) -> list[Any]:
         """The outputs of a stage, as arrays of the backend's own kind.
 
         ``arrays`` are its inputs in order, NumPy arrays or what another stage gave.
         """
 
 
-def run_named(runner: Runner, stage: str, values: Mapping[str, Any]) -> Dict[str, Any]:
+def run_named(runner: Runner, stage: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """A stage's outputs by name; its inputs are taken from ``values`` by theirs."""
     interface = runner.stages[stage]
     outputs = runner.run(stage, *(values[signature.name] for signature in interface.inputs))
@@ -56,7 +57,7 @@ class BlockRunner:
         self.stages, self.device = interfaces(stages), ctx
         self._blocks = {stage.name: stage.block for stage in stages}
 
-    def run(self, stage: str, *arrays: Any) -> List[Any]:
+    def run(self, stage: str, *arrays: Any) -> list[Any]:
         """See ``Runner``; gives NDArrays."""
         return call_block(self._blocks[stage], arrays, self.device)
 
@@ -72,13 +73,13 @@ class MXNetRunner:
     """
 
     def __init__(self, stages: Mapping[str, Interface],
-                 files: Mapping[str, Tuple[Path, Optional[Path]]], ctx: Any = None):
+                 files: Mapping[str, tuple[Path, Optional[Path]]], ctx: Any = None):
         from adaptis.runtime import mx
         self.stages, self.device = stages, mx.cpu() if ctx is None else ctx
         self._files = files
-        self._blocks: Dict[str, Any] = {}
+        self._blocks: dict[str, Any] = {}
 
-    def run(self, stage: str, *arrays: Any) -> List[Any]:
+    def run(self, stage: str, *arrays: Any) -> list[Any]:
         """See ``Runner``; gives NDArrays."""
         if stage not in self._blocks:
             self._blocks[stage] = self._read(stage)
@@ -119,16 +120,16 @@ class OnnxRunner:
         self._runtime = _onnxruntime()
         self.stages, self.device = stages, self._checked_device(device)
         self._files = files
-        self._sessions: Dict[str, Any] = {}
+        self._sessions: dict[str, Any] = {}
 
-    def run(self, stage: str, *arrays: Any) -> List[np.ndarray]:
+    def run(self, stage: str, *arrays: Any) -> list[np.ndarray]:
         """See ``Runner``; gives NumPy arrays."""
         if stage not in self._sessions:
             self._sessions[stage] = self._read(stage)
         inputs, outputs = self.stages[stage]
         feed = {s.name: np.ascontiguousarray(array, s.dtype) for s, array in zip(inputs, arrays)}
         try:
-            found: List[np.ndarray] = self._sessions[stage].run(list(outputs), feed)
+            found: list[np.ndarray] = self._sessions[stage].run(list(outputs), feed)
         except Exception as error:   # its exceptions have no common class
             if 'allocate memory' in str(error):
                 raise AdaptisError('ONNX Runtime lacks memory for this image: segment it in '
@@ -170,14 +171,14 @@ class OnnxRunner:
                                'such GPU; use cpu.')
         return session
 
-    def _providers(self) -> List[Any]:
+    def _providers(self) -> list[Any]:
         if self.device == 'cpu':
             return ['CPUExecutionProvider']
         number = int(self.device.partition(':')[2])
         return [('CUDAExecutionProvider', {'device_id': number}), 'CPUExecutionProvider']
 
 
-def call_block(block: Any, arrays: Sequence[Any], ctx: Any) -> List[Any]:
+def call_block(block: Any, arrays: Sequence[Any], ctx: Any) -> list[Any]:
     """The outputs of a block as a list; NumPy arrays among its inputs are sent to ``ctx``."""
     from adaptis.runtime import mx
     inputs = [mx.nd.array(a, ctx=ctx, dtype=a.dtype) if isinstance(a, np.ndarray) else a

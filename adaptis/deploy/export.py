@@ -4,8 +4,9 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Optional
 
 from adaptis import __version__, machine
 from adaptis.deploy.folder import FORMAT, MANIFEST, README, format_list, is_replaceable, seal
@@ -55,9 +56,9 @@ def export(predictor: Any, folder: PathLike, formats: str = 'both',
     return Path(folder)
 
 
-def _write_stage(stage: Stage, folder: Path, formats: Sequence[str]) -> Dict[str, Any]:
+def _write_stage(stage: Stage, folder: Path, formats: Sequence[str]) -> dict[str, Any]:
     """Write the files of a stage; returns its entry of the manifest."""
-    files: Dict[str, str] = {}
+    files: dict[str, str] = {}
     symbol = symbol_of(stage)
     if 'mxnet' in formats:
         files['symbol'] = f'{stage.name}-symbol.json'
@@ -77,7 +78,7 @@ def _write_stage(stage: Stage, folder: Path, formats: Sequence[str]) -> Dict[str
             'outputs': outputs, 'example': dict(stage.example), 'files': files}
 
 
-def _parameters(stage: Stage, symbol: Any) -> Dict[str, Any]:
+def _parameters(stage: Stage, symbol: Any) -> dict[str, Any]:
     """A stage's parameters by the names that MXNet's parameter files have for them."""
     parameters = stage.block.collect_params()
     inputs = {signature.name for signature in stage.inputs}
@@ -86,16 +87,16 @@ def _parameters(stage: Stage, symbol: Any) -> Dict[str, Any]:
             for name in names if name not in inputs}
 
 
-def _example_outputs(stage: Stage, symbol: Any) -> List[Tuple[int, ...]]:
+def _example_outputs(stage: Stage, symbol: Any) -> list[tuple[int, ...]]:
     """The outputs' shapes for the stage's example."""
     used = set(symbol.list_arguments())
     known = {signature.name: shape for signature, shape in zip(stage.inputs, stage.example_shapes())
              if signature.name in used}
-    shapes: List[Tuple[int, ...]] = symbol.infer_shape(**known)[1]
+    shapes: list[tuple[int, ...]] = symbol.infer_shape(**known)[1]
     return shapes
 
 
-def _preprocessing(attributes: Mapping[str, Any], settings: Any) -> Dict[str, Any]:
+def _preprocessing(attributes: Mapping[str, Any], settings: Any) -> dict[str, Any]:
     """What an image becomes before the first stage."""
     color = attributes.get('mean')
     return {'layout': 'NCHW', 'batch': 1, 'colors': 'RGB', 'range': [0, 255],
@@ -106,7 +107,7 @@ def _preprocessing(attributes: Mapping[str, Any], settings: Any) -> Dict[str, An
             else f'right and below with RGB {[round(float(c), 3) for c in color]}'}
 
 
-def _origin(source: Optional[Mapping[str, Any]]) -> Dict[str, Any]:
+def _origin(source: Optional[Mapping[str, Any]]) -> dict[str, Any]:
     here = provenance()
     versions = {'adaptis': __version__, **here['versions'],
                 **machine.installed(('onnx', 'onnxruntime'))}

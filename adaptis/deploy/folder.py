@@ -7,8 +7,9 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
 from adaptis.deploy.backends import BACKENDS, MXNetRunner, OnnxRunner, Runner
 from adaptis.deploy.stages import Interface, Signature
@@ -19,7 +20,7 @@ from adaptis.types import Taxonomy
 
 MANIFEST, README = 'export.json', 'README.md'
 FORMAT = 1
-FORMATS: Dict[str, str] = {'mxnet': 'symbol', 'onnx': 'onnx'}
+FORMATS: dict[str, str] = {'mxnet': 'symbol', 'onnx': 'onnx'}
 """What can be written, and what the manifest calls its graphs."""
 
 _OF_BACKEND = {'mxnet': 'mxnet', 'onnxruntime': 'onnx'}
@@ -216,7 +217,7 @@ def _device_name(ctx: Any) -> str:
     return f'gpu:{ctx.device_id}' if ctx.device_type == 'gpu' else 'cpu'
 
 
-def format_list(name: str) -> List[str]:
+def format_list(name: str) -> list[str]:
     """'mxnet', 'onnx' or 'both' as a list; AdaptisError for anything else."""
     if name not in (*FORMATS, 'both'):
         raise AdaptisError(f'There is no format "{name}": choose mxnet, onnx or both.')

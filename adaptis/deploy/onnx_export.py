@@ -11,7 +11,8 @@ import importlib
 import json
 import os
 import warnings
-from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Set, Tuple, Union
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Union
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from adaptis.runtime import mx
 IR_VERSION = 8
 """Of the file format: the one that belongs to the opset, so that older runtimes read it, too."""
 
-Shapes = List[List[Tuple[int, ...]]]
+Shapes = list[list[tuple[int, ...]]]
 
 
 class Tensor(NamedTuple):
@@ -97,15 +98,15 @@ def _shapes(stage: Stage, symbol: Any, values: Mapping[str, int]) -> Shapes:
     return node_shapes(symbol, {s.name: concrete_shape(s, values) for s in stage.inputs})
 
 
-def _convert(stage: Stage, symbol: Any) -> Tuple[List[Any], List[List[Tensor]], List[Any]]:
+def _convert(stage: Stage, symbol: Any) -> tuple[list[Any], list[list[Tensor]], list[Any]]:
     """ONNX nodes, the tensors that every node of the symbol gives, and weights and constants."""
     from onnx import numpy_helper
     described = json.loads(symbol.tojson())['nodes']
     shapes = _shapes(stage, symbol, stage.example)
     parameters = stage.block.collect_params()
-    nodes: List[Any] = []
-    tensors: List[List[Tensor]] = []
-    initializers: List[Any] = []
+    nodes: list[Any] = []
+    tensors: list[list[Tensor]] = []
+    initializers: list[Any] = []
     for i, node in enumerate(described):
         if node['op'] == 'null':
             if node['name'] in parameters:
@@ -122,7 +123,7 @@ def _convert(stage: Stage, symbol: Any) -> Tuple[List[Any], List[List[Tensor]], 
     return nodes, tensors, initializers
 
 
-def _convert_node(stage: Stage, node: Mapping[str, Any], **context: Any) -> List[Any]:
+def _convert_node(stage: Stage, node: Mapping[str, Any], **context: Any) -> list[Any]:
     """The ONNX nodes of one operator."""
     from onnx import NodeProto
 
@@ -136,9 +137,9 @@ def _convert_node(stage: Stage, node: Mapping[str, Any], **context: Any) -> List
     return [part for part in written if isinstance(part, NodeProto)]
 
 
-def _tensors(name: str, written: Sequence[Any], count: int) -> List[Tensor]:
+def _tensors(name: str, written: Sequence[Any], count: int) -> list[Tensor]:
     """The outputs of an operator: MXNet's converters number them, if they are several."""
-    names: Set[str] = {output for node in written for output in node.output}
+    names: set[str] = {output for node in written for output in node.output}
     if name in names:
         return [Tensor(name)]
     return [Tensor(f'{name}{i}') for i in range(count)]
@@ -148,7 +149,7 @@ def _value_of(parameter: Any) -> np.ndarray:
     return parameter.data(parameter.list_ctx()[0]).asnumpy()
 
 
-def _output_shapes(stage: Stage, symbol: Any) -> List[Tuple[Any, ...]]:
+def _output_shapes(stage: Stage, symbol: Any) -> list[tuple[Any, ...]]:
     """Of every output its sizes: numbers, names of the inputs' sizes that they equal, or None.
 
     What varies is what does so when all that may vary becomes twice as large.
@@ -156,7 +157,7 @@ def _output_shapes(stage: Stage, symbol: Any) -> List[Tuple[Any, ...]]:
     heads = [(number, output) for number, output, *_ in json.loads(symbol.tojson())['heads']]
     small, large = stage.example, {name: 2 * size for name, size in stage.example.items()}
     once, twice = _shapes(stage, symbol, small), _shapes(stage, symbol, large)
-    names: Dict[Tuple[int, int], str] = {}
+    names: dict[tuple[int, int], str] = {}
     for name in small:
         names.setdefault((small[name], large[name]), name)
     return [tuple(a if a == b else names.get((a, b)) for a, b in zip(once[n][o], twice[n][o]))

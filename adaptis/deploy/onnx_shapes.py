@@ -8,14 +8,15 @@ No converter looks at a size.
 """
 from __future__ import annotations
 
-from typing import Any, List, Optional, Sequence, Tuple, Union
+from collections.abc import Sequence
+from typing import Any, Optional, Union
 
 import numpy as np
 
 from adaptis.deploy.onnx_writer import Operator, converts
 
 _LAST = np.iinfo(np.int64).max
-Dimension = Union[int, Tuple[int, ...]]
+Dimension = Union[int, tuple[int, ...]]
 """Of a new shape: a size, -1 for what is left over, or axes of the input that it multiplies."""
 
 
@@ -28,9 +29,9 @@ def _reshape(op: Operator) -> str:
     return op.add('Reshape', x, _new_shape(op, new_dimensions(op.attribute('shape'), op.ranks[0])))
 
 
-def new_dimensions(codes: Sequence[int], rank: int) -> List[Dimension]:
+def new_dimensions(codes: Sequence[int], rank: int) -> list[Dimension]:
     """What MXNet's codes of a reshaped array mean: 0, -1, -2, -3, -4 and sizes."""
-    dimensions: List[Dimension] = []
+    dimensions: list[Dimension] = []
     axis, rest = 0, list(codes)
     while rest:
         code = rest.pop(0)
@@ -59,8 +60,8 @@ def _new_shape(op: Operator, dimensions: Sequence[Dimension]) -> str:
     x = op.inputs[0]
     if dimensions.count(-1) > 1:
         raise NotImplementedError(f'Reshape to {op.attribute("shape")}')
-    parts: List[str] = []
-    numbers: List[int] = []
+    parts: list[str] = []
+    numbers: list[int] = []
     for i, dimension in enumerate(dimensions):
         if not isinstance(dimension, tuple) or dimension == (i,):
             numbers.append(0 if isinstance(dimension, tuple) else dimension)   # 0: as it was here
@@ -196,10 +197,7 @@ def _slice_like(op: Operator) -> str:
 @converts('Crop')
 def _crop(op: Operator) -> str:
     x, *like = op.inputs
-    if like:
-        size = op.shape(like[0], 2, 4)
-    else:
-        size = op.constant(op.attribute('h_w'))
+    size = op.shape(like[0], 2, 4) if like else op.constant(op.attribute('h_w'))
     if op.attribute('center_crop', False):
         begin = op.add('Div', op.add('Sub', op.shape(x, 2, 4), size), op.constant(2))
     else:
@@ -208,7 +206,7 @@ def _crop(op: Operator) -> str:
 
 
 @converts('SliceChannel', 'split')
-def _split(op: Operator) -> List[str]:
+def _split(op: Operator) -> list[str]:
     axis, count = op.axis(op.attribute('axis', 1)), op.attribute('num_outputs')
     parts = op.add_many('Split', op.inputs, count, axis=axis)
     if op.attribute('squeeze_axis', False):
@@ -278,7 +276,7 @@ def _zeros_like(op: Operator) -> str:
 
 # -- shared with onnx_layers ---------------------------------------------------------------------
 
-def axes_of(op: Operator) -> Optional[List[int]]:
+def axes_of(op: Operator) -> Optional[list[int]]:
     """Axes counted from the front, None of all."""
     axis = op.attribute('axis')
     if axis is None or axis == ():

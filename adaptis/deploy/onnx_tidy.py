@@ -2,19 +2,20 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Dict, List, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any
 
 
 def tidy(nodes: Sequence[Any], constants: Sequence[Any],
-         outputs: Sequence[str]) -> Tuple[List[Any], List[Any]]:
+         outputs: Sequence[str]) -> tuple[list[Any], list[Any]]:
     """The nodes and constants (weights included) that are needed, each of them once.
 
     ``outputs`` keep their names; other tensors may get those of equal ones.  The nodes are changed.
     """
-    same: Dict[str, str] = {}
+    same: dict[str, str] = {}
     constants = _once(constants, same)
     kept = []
-    seen: Dict[bytes, Any] = {}
+    seen: dict[bytes, Any] = {}
     for node in nodes:
         node.input[:] = [same.get(name, name) for name in node.input]
         if node.output[0] in outputs:
@@ -31,9 +32,9 @@ def tidy(nodes: Sequence[Any], constants: Sequence[Any],
     return kept, [constant for constant in constants if constant.name in read]
 
 
-def _once(constants: Sequence[Any], same: Dict[str, str]) -> List[Any]:
+def _once(constants: Sequence[Any], same: dict[str, str]) -> list[Any]:
     """The constants without equal ones; ``same`` gets the names of those left out."""
-    kept: Dict[bytes, Any] = {}
+    kept: dict[bytes, Any] = {}
     for constant in constants:
         same[constant.name] = kept.setdefault(_content(constant, 'name'), constant).name
     return list(kept.values())
@@ -48,7 +49,7 @@ def _content(message: Any, *names: str) -> bytes:
     return hashlib.sha256(nameless.SerializeToString(deterministic=True)).digest()
 
 
-def _needed(nodes: Sequence[Any], outputs: Sequence[str]) -> List[Any]:
+def _needed(nodes: Sequence[Any], outputs: Sequence[str]) -> list[Any]:
     """Those on which some output depends, in their order."""
     wanted, kept = set(outputs), []
     for node in reversed(nodes):

@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 import ast
-from typing import Any, Callable, List, Mapping, Sequence, Union
+from collections.abc import Mapping, Sequence
+from typing import Any, Callable, Union
 
 import numpy as np
 
@@ -33,7 +34,7 @@ class Operator:
         self._node, self._context = node, context
         self.inputs = [self._tensor(*source) for source in node['inputs']]
         self.ranks = [self._rank(*source) for source in node['inputs']]
-        self.nodes: List[Any] = []
+        self.nodes: list[Any] = []
         self._attributes = node.get('attrs', {})
         self._count = 0
 
@@ -63,7 +64,7 @@ class Operator:
         return self.add_many(kind, inputs, 1, **attributes)[0]
 
     def add_many(self, kind: str, inputs: Sequence[str], outputs: int,
-                 **attributes: Any) -> List[str]:
+                 **attributes: Any) -> list[str]:
         """Write an ONNX node of several outputs."""
         from onnx import helper
         names = [self._fresh() for _ in range(outputs)]
@@ -99,7 +100,7 @@ class Operator:
         """An axis, counted from the front, of the first input or of so many dimensions."""
         return axis % (self.ranks[0] if rank is None else rank)
 
-    def finish(self, results: Results) -> List[Any]:
+    def finish(self, results: Results) -> list[Any]:
         """The nodes, with the outputs called as MXNet's exporter expects it."""
         several = not isinstance(results, str)
         for i, result in enumerate(results if several else [results]):
@@ -121,7 +122,7 @@ class Operator:
 def converts(*operators: str) -> Callable[[Callable[[Operator], Results]], Callable]:
     """Register a converter with MXNet's exporter, for this opset: ``Operator`` -> result names."""
     def decorate(convert: Callable[[Operator], Results]) -> Callable:
-        def adapted(node: Mapping[str, Any], **context: Any) -> List[Any]:
+        def adapted(node: Mapping[str, Any], **context: Any) -> list[Any]:
             operator = Operator(node, context)
             return operator.finish(convert(operator))
         for name in operators:

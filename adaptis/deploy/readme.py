@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 import textwrap
-from typing import Any, List, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 _TEXT = """# {name}, exported
 
@@ -93,5 +94,5 @@ def _row(name: str, stage: Mapping[str, Any]) -> str:
     return f'| {name} | {inputs} | {outputs} | {files} |'
 
 
-def _text(shape: List[Any]) -> str:
+def _text(shape: list[Any]) -> str:
     return ', '.join(str(part) for part in shape)

@@ -1,7 +1,8 @@
 """What a network is made of for export: graphs with a signature, between which NumPy decides."""
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple, Union
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Union
 
 
 class Signature(NamedTuple):
@@ -12,7 +13,7 @@ class Signature(NamedTuple):
     """
 
     name: str
-    shape: Tuple[Union[int, str], ...]
+    shape: tuple[Union[int, str], ...]
     dtype: str = 'float32'
 
 
@@ -26,11 +27,11 @@ class Stage(NamedTuple):
 
     name: str
     block: Any
-    inputs: Tuple[Signature, ...]
-    outputs: Tuple[str, ...]
+    inputs: tuple[Signature, ...]
+    outputs: tuple[str, ...]
     example: Mapping[str, int]
 
-    def example_shapes(self) -> List[Tuple[int, ...]]:
+    def example_shapes(self) -> list[tuple[int, ...]]:
         """The inputs' shapes with the numbers of ``example``."""
         return [concrete_shape(signature, self.example) for signature in self.inputs]
 
@@ -38,11 +39,11 @@ class Stage(NamedTuple):
 class Interface(NamedTuple):
     """What a stage takes and gives, in order: all that its caller has to know."""
 
-    inputs: Tuple[Signature, ...]
-    outputs: Tuple[str, ...]
+    inputs: tuple[Signature, ...]
+    outputs: tuple[str, ...]
 
 
-def interfaces(stages: Sequence[Stage]) -> Dict[str, Interface]:
+def interfaces(stages: Sequence[Stage]) -> dict[str, Interface]:
     """The stages by name, without their blocks."""
     return {stage.name: Interface(stage.inputs, stage.outputs) for stage in stages}
 
@@ -54,6 +55,6 @@ def symbol_of(stage: Stage) -> Any:
     return mx.sym.Group(list(outputs)) if isinstance(outputs, (list, tuple)) else outputs
 
 
-def concrete_shape(signature: Signature, values: Mapping[str, int]) -> Tuple[int, ...]:
+def concrete_shape(signature: Signature, values: Mapping[str, int]) -> tuple[int, ...]:
     """A signature's shape with numbers for its names."""
     return tuple(values[part] if isinstance(part, str) else part for part in signature.shape)

@@ -23,7 +23,7 @@ import shutil
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Optional
 
 import numpy as np
 
@@ -50,11 +50,11 @@ class Checkpoint:
 
     folder: Path
     position: Position
-    system: Dict[str, Any]
-    config: Dict[str, Any]
+    system: dict[str, Any]
+    config: dict[str, Any]
     best: Optional[float] = None
-    metrics: Dict[str, float] = field(default_factory=dict)
-    scaler: Dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    scaler: dict[str, float] = field(default_factory=dict)
 
     @property
     def parameters(self) -> Path:
@@ -69,11 +69,11 @@ class CheckpointFolder:
         self.folder = folder
         self.keep = keep
 
-    def save(self, net: Any, trainer: Any, position: Position, *, system: Dict[str, Any],
-             config: Dict[str, Any], best: Optional[float] = None,
-             metrics: Optional[Dict[str, float]] = None,
-             scaler: Optional[Dict[str, float]] = None,
-             info: Optional[Dict[str, Any]] = None) -> Path:
+    def save(self, net: Any, trainer: Any, position: Position, *, system: dict[str, Any],
+             config: dict[str, Any], best: Optional[float] = None,
+             metrics: Optional[dict[str, float]] = None,
+             scaler: Optional[dict[str, float]] = None,
+             info: Optional[dict[str, Any]] = None) -> Path:
         """Write a checkpoint and remove old ones; AdaptisError if the disk refuses.
 
         ``info`` is kept beside the parameters, for those who use them alone.
@@ -104,7 +104,7 @@ class CheckpointFolder:
         names = self._names()
         return read_checkpoint(self.folder / names[-1]) if names else None
 
-    def _names(self) -> List[str]:
+    def _names(self) -> list[str]:
         if not self.folder.is_dir():
             return []
         return sorted(p.name for p in self.folder.iterdir() if NAME.match(p.name))
@@ -142,7 +142,7 @@ def load_parameters(net: Any, checkpoint: Checkpoint) -> None:
     set_parameters(net, read_arrays(checkpoint.parameters), checkpoint.parameters)
 
 
-def optimizer_arrays(trainer: Any) -> Dict[str, np.ndarray]:
+def optimizer_arrays(trainer: Any) -> dict[str, np.ndarray]:
     """States of a ``gluon.Trainer`` as arrays: 'parameter.slot', in the order of its parameters."""
     arrays = {}
     for index, state in trainer._updaters[0].states.items():
@@ -177,8 +177,8 @@ def load_optimizer(trainer: Any, path: Path) -> None:
         raise AdaptisError(f'{path} belongs to another network or optimizer.')
 
 
-def _fill(folder: Path, net: Any, trainer: Any, state: Dict[str, Any],
-          info: Dict[str, Any]) -> None:
+def _fill(folder: Path, net: Any, trainer: Any, state: dict[str, Any],
+          info: dict[str, Any]) -> None:
     save_model(net, folder / 'net.params',
                {**{k: state[k] for k in ('position', 'metrics')}, **info})
     buffer = io.BytesIO()  # on a full disk NumPy's archive would complain a second time
@@ -190,7 +190,7 @@ def _fill(folder: Path, net: Any, trainer: Any, state: Dict[str, Any],
     _sync_files(folder)
 
 
-def _slots(state: Any) -> List[Any]:
+def _slots(state: Any) -> list[Any]:
     if state is None:
         return []
     return list(state) if isinstance(state, (list, tuple)) else [state]

@@ -4,7 +4,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any, Optional
 
 import numpy as np
 from tqdm import tqdm
@@ -70,7 +70,7 @@ class StageBar:
         """One step more."""
         self._bar.update()
 
-    def show(self, values: Dict[str, float]) -> None:
+    def show(self, values: dict[str, float]) -> None:
         """Numbers to stand behind the bar."""
         self._bar.set_postfix_str(', '.join(f'{k} {v:.4g}' for k, v in values.items()))
 
@@ -87,19 +87,19 @@ class Averages:
     """Means of the values of the last steps."""
 
     def __init__(self) -> None:
-        self._sums: Dict[str, float] = {}
+        self._sums: dict[str, float] = {}
         self._steps = 0
         self._seconds = 0.0
         self._waited_before = 0.0
 
-    def add(self, values: Dict[str, float], seconds: float) -> None:
+    def add(self, values: dict[str, float], seconds: float) -> None:
         """The values of one step, and how long it took with the wait for its data."""
         self._steps += 1
         self._seconds += seconds
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
 
-    def flush(self, images_per_step: int, waited: float) -> Dict[str, float]:
+    def flush(self, images_per_step: int, waited: float) -> dict[str, float]:
         """Means since the last flush, images per second, and the share of time spent waiting.
 
         ``waited`` counts all seconds since the beginning in which data were waited for.

@@ -10,17 +10,18 @@ from __future__ import annotations
 import contextlib
 import importlib
 import types
-from typing import Any, Dict, Iterator, List, Mapping, Tuple
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
 
 # Where an operator is, its name, and the two functions that can be there: plain and mixed.
-_Operator = Tuple[types.ModuleType, str, Any, Any]
-_operators: List[_Operator] = []
+_Operator = tuple[types.ModuleType, str, Any, Any]
+_operators: list[_Operator] = []
 
 
-def enable(contexts: List[Any]) -> str:
+def enable(contexts: list[Any]) -> str:
     """Make mixed precision available, once in a process, before networks; returns the half type.
 
     float16 on GPUs, bfloat16 on the CPU.
@@ -67,7 +68,7 @@ def attach(trainer: Any, state: Mapping[str, float]) -> None:
     scaler._unskipped = int(state.get('unskipped', 0))
 
 
-def scaler_state(trainer: Any) -> Dict[str, float]:
+def scaler_state(trainer: Any) -> dict[str, float]:
     """What ``attach`` needs to go on; nothing without mixed precision.
 
     'updates' are fewer than the steps: those whose gradients overflow are skipped.
@@ -104,7 +105,7 @@ def _amp() -> Any:
     return importlib.import_module(f'{mx.__name__}.contrib.amp')
 
 
-def _operator_modules() -> List[types.ModuleType]:
+def _operator_modules() -> list[types.ModuleType]:
     """The modules that hold MXNet's operators: ``nd`` and ``sym`` and those inside."""
     inside = [value for parent in (mx.nd, mx.sym) for value in vars(parent).values()
               if isinstance(value, types.ModuleType)
@@ -112,7 +113,7 @@ def _operator_modules() -> List[types.ModuleType]:
     return list(dict.fromkeys([mx.nd, mx.sym, *inside]))
 
 
-def _float32_on_cpu(amp: Any) -> List[str]:
+def _float32_on_cpu(amp: Any) -> list[str]:
     """Operators to keep in float32: also those that MXNet lets take whatever comes.
 
     With bfloat16 beside float32 some of those fail (``concat``), against MXNet's list.

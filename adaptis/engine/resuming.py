@@ -1,7 +1,8 @@
 """Going on with a run: from where, and whether the config still asks for the same."""
 from __future__ import annotations
 
-from typing import Any, Iterator, List, Mapping, Sequence, Tuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import yaml
 
@@ -37,13 +38,13 @@ def check_same_run(start: Checkpoint, config: TrainConfig, confirmed: Sequence[s
                            f'confirm each change, as by --set {key}={_yaml(new)}.')
 
 
-def named_keys(overrides: Sequence[str]) -> List[str]:
+def named_keys(overrides: Sequence[str]) -> list[str]:
     """The keys of ``key=value`` texts."""
     return [text.partition('=')[0] for text in overrides]
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any],
-                 where: str = '') -> Iterator[Tuple[str, Any, Any]]:
+                 where: str = '') -> Iterator[tuple[str, Any, Any]]:
     for key in dict.fromkeys((*old, *new)):
         a, b = old.get(key), new.get(key)
         if isinstance(a, dict) and isinstance(b, dict):

@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 import random
-from typing import Any, Dict, List, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -57,13 +58,13 @@ def prepare_gradients(trainer: Any, accumulate: bool) -> None:
 
 
 def train_step(system: Any, trainer: Any, batch: Batch, contexts: Sequence[Any], pieces: int = 1,
-               world: int = 1) -> Dict[str, float]:
+               world: int = 1) -> dict[str, float]:
     """One update with the mean gradient of the whole batch; returns the mean of every loss.
 
     The batch is dealt to the contexts, and on each learnt in ``pieces`` passes one after another.
     """
     shards = [split(shard, pieces) for shard in split(batch, len(contexts))]
-    seen: List[Dict[str, Any]] = []
+    seen: list[dict[str, Any]] = []
     if pieces > 1:
         for parameter in trainer._params:
             if parameter.grad_req != 'null':
@@ -80,13 +81,13 @@ def train_step(system: Any, trainer: Any, batch: Batch, contexts: Sequence[Any],
             for name in seen[0]}
 
 
-def _on_device(part: Batch, context: Any, system: Any) -> Dict[str, Any]:
+def _on_device(part: Batch, context: Any, system: Any) -> dict[str, Any]:
     stays = getattr(system, 'host_keys', ())  # what a detector looks at outside the graph
     return {key: value if key in stays else mx.nd.array(value, ctx=context, dtype='float32')
             for key, value in part.items()}
 
 
-def split(batch: Batch, parts: int) -> List[Batch]:
+def split(batch: Batch, parts: int) -> list[Batch]:
     """Cut every array into equal parts along its first axis (images, or points image by image)."""
     check_split(len(batch['image']), parts)
     pieces = {key: np.split(value, parts) for key, value in batch.items()}

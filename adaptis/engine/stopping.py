@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from typing import Any, Dict
+from typing import Any
 
 from adaptis.engine.distributed import StageStore
 
@@ -21,7 +21,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.status = 0
-        self._handlers: Dict[int, Any] = {}
+        self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -4,9 +4,10 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
+from typing import Any, Callable, Optional
 
 import numpy as np
 
@@ -55,16 +56,16 @@ class Run:
     make_system: Callable[[str, StageConfig], Any]
     dataset: Sequence[Any]
     folder: Path
-    contexts: List[Any]
+    contexts: list[Any]
     kvstore: Any = 'device'
     workers: int = 0
-    validate: Optional[Callable[[], Dict[str, float]]] = None
+    validate: Optional[Callable[[], dict[str, float]]] = None
     picture: Optional[Callable[[str], np.ndarray]] = None
     rank: int = 0
     world: int = 1
     held_out: Optional[Sequence[Any]] = None
 
-    def description(self) -> Dict[str, Any]:
+    def description(self) -> dict[str, Any]:
         """What is kept beside the network's parameters: its config and what its classes mean."""
         return {'config': self.config.to_dict(), 'taxonomy': describe(self.dataset.taxonomy)}
 
@@ -109,7 +110,7 @@ class _StageRun:
         slow_down_backbone(run.net, stage.optimizer.backbone_lr_mult)
         check_split(stage.batch_size, len(run.contexts) * self.pieces)
         self.best: Optional[float] = None
-        self.metrics: Dict[str, float] = {}
+        self.metrics: dict[str, float] = {}
 
     def train(self, log: RunLog, stop: StopRequest, start: Optional[Checkpoint]) -> None:
         """Do the remaining steps and leave a checkpoint."""
@@ -152,7 +153,7 @@ class _StageRun:
         self.best, self.metrics = start.best, start.metrics
         load_optimizer(trainer, start.folder / 'optimizer.npz')
 
-    def _step(self, trainer: Any, step: int, batch: Batch) -> Dict[str, float]:
+    def _step(self, trainer: Any, step: int, batch: Batch) -> dict[str, float]:
         seed_everything(self.run.config.seed, self.index, step)
         trainer.set_learning_rate(self.schedule(step))
         if hasattr(self.system, 'begin_step'):
@@ -189,7 +190,7 @@ class _StageRun:
         return (self._due(config.checkpoint_steps or self.total, done)
                 or time.monotonic() - saved_at > 60 * config.checkpoint_minutes)
 
-    def _report(self, bar: StageBar, done: int, values: Dict[str, float]) -> None:
+    def _report(self, bar: StageBar, done: int, values: dict[str, float]) -> None:
         values.update({k: float(v) for k, v in self.system.metrics().items()})
         values['lr'] = self.schedule(done - 1)
         bar.show(values)
@@ -222,7 +223,7 @@ class _StageRun:
                 metrics=self.metrics, scaler=scaler_state(trainer),
                 info=self.run.description())
 
-    def _description(self, done: int) -> Dict[str, Any]:
+    def _description(self, done: int) -> dict[str, Any]:
         return {'stage': self.name, 'step': done, 'metrics': self.metrics,
                 **self.run.description()}
 

@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any, Optional
 
 import numpy as np
 from tqdm import tqdm
@@ -51,8 +52,8 @@ class PointValidation:
                                    points=config.points, shuffle=False)
         self._context = context
 
-    def __call__(self, net: Any) -> Dict[str, float]:
-        ious: List[float] = []
+    def __call__(self, net: Any) -> dict[str, float]:
+        ious: list[float] = []
         right = counted = 0
         for step in range(len(self._source)):
             batch = self._source.batch(step)
@@ -70,7 +71,7 @@ class PointValidation:
         return {'iou': float(np.mean(ious)), 'semantic_accuracy': right / max(counted, 1)}
 
 
-def _ious(predicted: np.ndarray, target: np.ndarray) -> List[float]:
+def _ious(predicted: np.ndarray, target: np.ndarray) -> list[float]:
     """IoU of every mask, (M, 1, H, W) bool and {1, 0, -1}; masks that are all ignored are left out.
     """
     result = []
@@ -90,7 +91,7 @@ class ResultValidation:
         self._samples = FirstSamples(dataset, config.images)
         self._taxonomy, self._kind, self._settings = dataset.taxonomy, kind, settings
 
-    def __call__(self, net: Any) -> Dict[str, float]:
+    def __call__(self, net: Any) -> dict[str, float]:
         from adaptis.evaluation.run import Evaluator
         predictor = self._kind.make_predictor(net, self._settings, self._taxonomy, ())
         evaluator = Evaluator(self._taxonomy)
@@ -139,7 +140,7 @@ def _fit(picture: np.ndarray) -> np.ndarray:
 
 
 def evaluate_net(net: Any, dataset: Any, config: TrainConfig,
-                 images: Optional[int] = None) -> Tuple[Dict[str, Any], Dict[str, Any]]:
+                 images: Optional[int] = None) -> tuple[dict[str, Any], dict[str, Any]]:
     """All measures on the first ``images`` (None = all) of a data set.
 
     Returns the measures and the settings they were taken with, for ``make_record``.  The points of

@@ -62,7 +62,8 @@ class _JsonStream:
     def __init__(self, json_path: PathLike):
         self._stack = contextlib.ExitStack()
         temporary = self._stack.enter_context(atomic_write(json_path))
-        self._file = self._stack.enter_context(open(temporary, 'w', encoding='utf-8'))
+        self._file = self._stack.enter_context(
+            open(temporary, 'w', encoding='utf-8'))   # noqa: SIM115 (the stack closes it)
         self._entries = 0
 
     def __enter__(self: Stream) -> Stream:

@@ -5,7 +5,7 @@ What is here is put together from parts; the networks that choose them are in ``
 """
 from __future__ import annotations
 
-from typing import Any, Optional, Tuple
+from typing import Any, Optional
 
 from adaptis.errors import AdaptisError
 from adaptis.model.layers import (
@@ -103,7 +103,7 @@ class PointHead(HybridBlock):
             self.adain = adain
             self.after = after
 
-    def split(self) -> Tuple[HybridBlock, PointHead]:
+    def split(self) -> tuple[HybridBlock, PointHead]:
         """Two blocks on the same parameters: what the features need once, and all the rest.
 
         ``share, head = point_head.split()``; then ``head(share(features), query_map, points)``

@@ -4,7 +4,8 @@ from __future__ import annotations
 import os
 import textwrap
 import zipfile
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Callable, NamedTuple, Optional
 
 import numpy as np
 
@@ -22,11 +23,11 @@ class Architecture(NamedTuple):
 
     module: str
     name: str
-    channels: Tuple[int, int, int, int]
+    channels: tuple[int, int, int, int]
 
 
 _NARROW, _WIDE = (64, 128, 256, 512), (256, 512, 1024, 2048)
-BACKBONES: Dict[str, Architecture] = {
+BACKBONES: dict[str, Architecture] = {
     'resnet18': Architecture('resnetv1b', 'resnet18_v1b', _NARROW),
     'resnet34': Architecture('resnetv1b', 'resnet34_v1b', _NARROW),
     'resnet50': Architecture('resnetv1b', 'resnet50_v1s', _WIDE),
@@ -49,7 +50,7 @@ class Trunk(HybridBlock):
     """
 
     def __init__(self, stem: Sequence[HybridBlock], stages: Sequence[HybridBlock],
-                 channels: Tuple[int, ...]):
+                 channels: tuple[int, ...]):
         super().__init__()
         self.channels = channels
         with self.name_scope():
@@ -105,12 +106,12 @@ def _constructor(architecture: Architecture) -> Callable[..., HybridBlock]:
     return getattr(getattr(gluoncv.model_zoo, architecture.module), architecture.name)
 
 
-def _resnet_parts(net: HybridBlock) -> Tuple[List[HybridBlock], List[HybridBlock]]:
+def _resnet_parts(net: HybridBlock) -> tuple[list[HybridBlock], list[HybridBlock]]:
     return ([net.conv1, net.bn1, net.relu, net.maxpool],
             [net.layer1, net.layer2, net.layer3, net.layer4])
 
 
-def _resnext_parts(net: HybridBlock) -> Tuple[List[HybridBlock], List[HybridBlock]]:
+def _resnext_parts(net: HybridBlock) -> tuple[list[HybridBlock], list[HybridBlock]]:
     layers = list(net.features)
     stages = [layer for layer in layers if isinstance(layer, nn.HybridSequential)]
     return layers[:layers.index(stages[0])], stages

@@ -1,7 +1,7 @@
 """AdaptIS with DeepLabV3+ features (Chen et al., ECCV 2018), as on Cityscapes, Vistas and COCO."""
 from __future__ import annotations
 
-from typing import Sequence
+from collections.abc import Sequence
 
 from adaptis.model.backbones import Trunk
 from adaptis.model.layers import (

@@ -5,7 +5,8 @@ for every image size and number of points.
 """
 from __future__ import annotations
 
-from typing import Callable, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Callable, Optional
 
 from adaptis.runtime import mx
 
@@ -201,7 +202,7 @@ class PointConv(HybridBlock):
             self.weight = self.params.get('weight', shape=shape)
             self.bias = self.params.get('bias', shape=(channels,), init='zeros')
 
-    def split(self) -> Tuple[HybridBlock, HybridBlock]:
+    def split(self) -> tuple[HybridBlock, HybridBlock]:
         """The two shares, on the same parameters: ``share(features)``, once per image, and
         ``add(share(features), coordinates, points)``, which equals the whole."""
         return _FeatureShare(self), _CoordinateShare(self)

@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import inspect
 import numbers
-from typing import Any, Dict, Mapping, Optional, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional
 
 from adaptis.errors import AdaptisError
 from adaptis.model.layers import COORDINATES, Norm, nn
@@ -80,7 +81,7 @@ def check_norm_kwargs(layer: str, kwargs: Optional[Mapping[str, Any]]) -> Mappin
     return options
 
 
-def check_options(layer: type, kwargs: Optional[Mapping[str, Any]]) -> Dict[str, Any]:
+def check_options(layer: type, kwargs: Optional[Mapping[str, Any]]) -> dict[str, Any]:
     """The same of any class of normalisation layers."""
     if kwargs is None:
         kwargs = {}

@@ -4,7 +4,8 @@ Sections 4 and 7 of the paper; the official DeepLabV3+ and FPN networks.
 """
 from __future__ import annotations
 
-from typing import Any, Mapping, Optional, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional
 
 from adaptis.model.adaptis import AdaptIS, Encoder, PointHead, make_coordinates
 from adaptis.model.backbones import IMAGENET_MEAN, IMAGENET_STD, Trunk, make_trunk

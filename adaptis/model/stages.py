@@ -1,7 +1,8 @@
 """AdaptIS as stages: features once per image, and what is computed from them."""
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional
 
 from adaptis.deploy.stages import Signature, Stage
 from adaptis.model.adaptis import AdaptIS, Encoder, PointHead
@@ -14,7 +15,7 @@ _EXAMPLE = {'H': 96, 'W': 128}
 _EXAMPLE_POINTS = 3
 
 
-def stages_of(net: AdaptIS) -> List[Stage]:
+def stages_of(net: AdaptIS) -> list[Stage]:
     """The stages of a network, on its parameters, and hybridized as it is by now.
 
     ``features``: image (1, 3, H, W), RGB 0..255 -> ``shared`` (1, C, h, w), which is all that the
@@ -44,7 +45,7 @@ def stages_of(net: AdaptIS) -> List[Stage]:
     return stages
 
 
-def _signatures(shapes: Sequence[Tuple[int, ...]], has_queries: bool) -> List[Signature]:
+def _signatures(shapes: Sequence[tuple[int, ...]], has_queries: bool) -> list[Signature]:
     """What ``features`` gives.  Coarser levels have sizes of their own."""
     names = ['shared', *(['query_map'] if has_queries else []), 'features']
     coarser = len(shapes) - len(names)
@@ -57,7 +58,7 @@ def _signatures(shapes: Sequence[Tuple[int, ...]], has_queries: bool) -> List[Si
 def _stage(name: str, block: HybridBlock, inputs: Sequence[Signature], output: str,
            sizes: Mapping[str, int]) -> Stage:
     parts = sorted({part for s in inputs for part in s.shape if isinstance(part, str)})
-    example: Dict[str, int] = {part: sizes.get(part, _EXAMPLE_POINTS) for part in parts}
+    example: dict[str, int] = {part: sizes.get(part, _EXAMPLE_POINTS) for part in parts}
     return Stage(name, block, tuple(inputs), (output,), example)
 
 

@@ -1,7 +1,8 @@
 """The network of the toy problem (section 6; official toy network)."""
 from __future__ import annotations
 
-from typing import Any, Mapping, Optional, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional
 
 from adaptis.model.adaptis import AdaptIS, Encoder, PointHead, make_coordinates
 from adaptis.model.layers import (

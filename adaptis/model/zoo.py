@@ -3,8 +3,9 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Callable, Dict, Mapping, Optional
+from typing import Any, Callable, Optional
 
 import numpy as np
 
@@ -81,7 +82,7 @@ def write_arrays(path: PathLike, arrays: Mapping[str, Any]) -> None:
             raise OSError('MXNet could not write all of it (is the disk full?)') from error
 
 
-def lasting(description: Mapping[str, Any]) -> Dict[str, Any]:
+def lasting(description: Mapping[str, Any]) -> dict[str, Any]:
     """A network's description without what only training needs, and costs or hinders elsewhere."""
     lasting = {key: 'BatchNorm' if value == 'SyncBatchNorm' else value
                for key, value in description.items()
@@ -118,7 +119,7 @@ def load_network(build: Callable[..., Any], path: Path, ctx: Any = None, **overr
     return net
 
 
-def read_info(path: Path) -> Dict[str, Any]:
+def read_info(path: Path) -> dict[str, Any]:
     """The JSON beside a ``.params`` file; AdaptisError if it is missing or broken."""
     _check_file(path)
     sidecar = path.with_suffix('.json')
@@ -135,7 +136,7 @@ def read_info(path: Path) -> Dict[str, Any]:
     return info
 
 
-def read_arrays(path: PathLike) -> Dict[str, Any]:
+def read_arrays(path: PathLike) -> dict[str, Any]:
     """Named NDArrays of an MXNet parameter file; AdaptisError if it is not one."""
     _check_file(Path(path))
     try:

@@ -12,7 +12,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import List, Optional
+from typing import Optional
 
 from adaptis.config import load_config
 from adaptis.errors import AdaptisError
@@ -27,7 +27,7 @@ from experiments.side_by_side.run import (
 )
 
 
-def main(arguments: Optional[List[str]] = None) -> int:
+def main(arguments: Optional[list[str]] = None) -> int:
     """0 when done, 1 and a sentence if something is wrong, 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(prog='python -m experiments.side_by_side',
                                      description=__doc__,

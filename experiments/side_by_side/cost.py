@@ -3,9 +3,10 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ PER_BIN = 8
 BOXES, MASKS = ('detect', 'propose'), ('mask_logits', 'mask_probabilities', 'panoptic_logits')
 
 
-def measure(config: Path, checkpoint: Path) -> Dict[str, Any]:
+def measure(config: Path, checkpoint: Path) -> dict[str, Any]:
     """The cost of one network on validation images, in a process that does nothing else.
 
     Times are medians in seconds, image to panoptic result.  Stages: ``dense`` is what is computed
@@ -41,9 +42,9 @@ def measure(config: Path, checkpoint: Path) -> Dict[str, Any]:
             'peak_mib': peak_mib()}
 
 
-def _choose(dataset: Any) -> Dict[str, List[int]]:
+def _choose(dataset: Any) -> dict[str, list[int]]:
     """Some images of each number of objects, the first of the split."""
-    chosen: Dict[str, List[int]] = {}
+    chosen: dict[str, list[int]] = {}
     for index in range(len(dataset)):
         sample = dataset[index]
         count = len(set(sample.classes) - set(sample.ignored))
@@ -56,7 +57,7 @@ def _choose(dataset: Any) -> Dict[str, List[int]]:
     return dict(sorted(chosen.items(), key=lambda item: int(item[0].split('-')[0])))
 
 
-def _time(predictor: Any, image: np.ndarray) -> Dict[str, float]:
+def _time(predictor: Any, image: np.ndarray) -> dict[str, float]:
     spent = {'dense': 0.0, 'objects': 0.0}
     with ExitStack() as stack:
         for owner, name, stage in _watched(predictor):
@@ -67,7 +68,7 @@ def _time(predictor: Any, image: np.ndarray) -> Dict[str, float]:
     return {**spent, 'rest': whole - sum(spent.values()), 'whole': whole}
 
 
-def _watched(predictor: Any) -> Iterator[Tuple[Any, str, str]]:
+def _watched(predictor: Any) -> Iterator[tuple[Any, str, str]]:
     """Which calls are timed, and to which stage they belong."""
     from adaptis.inference import encoded
     net = predictor.net
@@ -82,7 +83,7 @@ def _watched(predictor: Any) -> Iterator[Tuple[Any, str, str]]:
 
 
 @contextmanager
-def _watch(owner: Any, name: str, stage: str, spent: Dict[str, float]) -> Iterator[None]:
+def _watch(owner: Any, name: str, stage: str, spent: dict[str, float]) -> Iterator[None]:
     """Add up the seconds of the calls of one method, but of calls within watched calls."""
     from adaptis.runtime import mx
     own = name in vars(owner)
@@ -112,11 +113,11 @@ def _watch(owner: Any, name: str, stage: str, spent: Dict[str, float]) -> Iterat
             delattr(owner, name)
 
 
-def _medians(times: Sequence[Dict[str, float]]) -> Dict[str, float]:
+def _medians(times: Sequence[dict[str, float]]) -> dict[str, float]:
     return {name: statistics.median(t[name] for t in times) for name in times[0]}
 
 
-def _counts(net: Any, image: np.ndarray, settings: Any) -> Dict[str, Any]:
+def _counts(net: Any, image: np.ndarray, settings: Any) -> dict[str, Any]:
     from adaptis.model.graph import multiply_adds, parameter_count, trace
     from panoptic_baselines.layers.resize import target_size
     size = target_size(image.shape[:2], settings.short_side, settings.max_side)

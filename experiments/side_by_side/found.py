@@ -5,8 +5,9 @@ branch says by itself, which in some knows only one class for all things.
 """
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -23,10 +24,10 @@ COVERED = (0.0, 0.02, 0.15, 0.35, 1.0)
 AREAS = (0, 64, 256, 1024, 2 ** 31)
 """Edges of the visible pixels of an object."""
 
-Counts = Dict[str, List[int]]
+Counts = dict[str, list[int]]
 
 
-def measure(config: Path, saved: Path) -> Dict[str, Any]:
+def measure(config: Path, saved: Path) -> dict[str, Any]:
     """``miou`` in [0, 1]; objects of the validation images, found and in all, by how much of their
     boxes others have ``covered`` and by their ``area``.
 
@@ -49,7 +50,7 @@ def measure(config: Path, saved: Path) -> Dict[str, Any]:
             'area': _binned(areas, hits, AREAS, '{:.0f}')}
 
 
-def _objects(truth: PanopticResult, overlap: Overlap) -> Iterator[Tuple[float, int, bool]]:
+def _objects(truth: PanopticResult, overlap: Overlap) -> Iterator[tuple[float, int, bool]]:
     """Covered share of the box, pixels, and whether it was found, of each object of an image."""
     missed, _ = errors(overlap)
     positions = compact(truth.segment_map, [s.id for s in truth.segments], 'truth')

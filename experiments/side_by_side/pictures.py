@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, List, Tuple
+from typing import Any
 
 import cv2
 import numpy as np
@@ -29,7 +29,7 @@ def draw(config: Path, checkpoint: Path, path: Path) -> None:
         for sample in first(dataset)]))
 
 
-def truth(config: Path) -> Tuple[np.ndarray, np.ndarray]:
+def truth(config: Path) -> tuple[np.ndarray, np.ndarray]:
     """The images themselves and their ground truth, one below another as ``draw`` does it."""
     dataset, _ = open_config(config)
     rows = [(_enlarge(sample.image), _enlarge(viz.overlay_panoptic(
@@ -58,7 +58,7 @@ def mark(sample: Sample, found: PanopticResult, taxonomy: Taxonomy,
     return picture
 
 
-def errors(overlap: Overlap) -> Tuple[List[int], List[int]]:
+def errors(overlap: Overlap) -> tuple[list[int], list[int]]:
     """Ids of true things that no found one matches, and of found ones that match no true one.
 
     As in panoptic quality, crowds count for nothing, and neither does a found thing most of which
@@ -79,7 +79,7 @@ def errors(overlap: Overlap) -> Tuple[List[int], List[int]]:
     return missed, false
 
 
-def open_config(config: Path) -> Tuple[Any, Any]:
+def open_config(config: Path) -> tuple[Any, Any]:
     """Validation images and inference settings of a config."""
     from adaptis.config import inference_settings, load_config
     from adaptis.data.datasets import open_dataset
@@ -88,7 +88,7 @@ def open_config(config: Path) -> Tuple[Any, Any]:
     return dataset, inference_settings(wanted)
 
 
-def first(dataset: Any) -> List[Sample]:
+def first(dataset: Any) -> list[Sample]:
     """The samples that are shown."""
     return [dataset[index] for index in range(min(COUNT, len(dataset)))]
 

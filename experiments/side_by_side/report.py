@@ -9,8 +9,9 @@ import base64
 import html
 import string
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Callable, NamedTuple, Optional
 
 import cv2
 import numpy as np
@@ -21,7 +22,7 @@ from adaptis.files import atomic_write
 from experiments.side_by_side import pictures
 from experiments.side_by_side.run import FOLDER, RESULTS, SYSTEMS, load_results
 
-Result = Dict[str, Any]
+Result = dict[str, Any]
 PUBLISHED = FOLDER.parent / 'published.yaml'
 TITLES = {'adaptis': 'AdaptIS', 'panoptic_fpn': 'Panoptic FPN', 'condinst': 'CondInst',
           'dense_detections': 'Dense detections', 'unified': 'Unified'}
@@ -67,21 +68,21 @@ def markdown(results: Sequence[Result]) -> str:
     return '\n\n'.join(_markdown(rows(results, columns)) for columns in (QUALITY, COST)) + '\n'
 
 
-def rows(results: Sequence[Result], columns: Sequence[Column]) -> List[List[str]]:
+def rows(results: Sequence[Result], columns: Sequence[Column]) -> list[list[str]]:
     """A table as text: its head, then a row per system."""
     head = ['', *(column.title for column in columns)]
     return [head, *([TITLES[r['system']], *(_text(column, r) for column in columns)]
                     for r in results)]
 
 
-def by_objects(results: Sequence[Result]) -> List[List[str]]:
+def by_objects(results: Sequence[Result]) -> list[list[str]]:
     """Milliseconds of an image by the number of objects that it shows, as text."""
     bins = list(dict.fromkeys(name for r in results for name in r['cost']['by_objects']))
     columns = [Column(name, lambda r, n=name: _milliseconds(r, n), '{:.0f}') for name in bins]
     return [['objects', *bins], *(row for row in rows(results, columns)[1:])]
 
 
-def found_by(results: Sequence[Result], what: str) -> List[List[str]]:
+def found_by(results: Sequence[Result], what: str) -> list[list[str]]:
     """Percentage of objects that each system finds, by a property of them that was counted."""
     counts = [r['found'][what] for r in results]
     head = [f'{name} ({total:,})' for name, (_, total) in counts[0].items()]
@@ -91,7 +92,7 @@ def found_by(results: Sequence[Result], what: str) -> List[List[str]]:
     return [['', *head], *body]
 
 
-def ranks(results: Sequence[Result], published: Path = PUBLISHED) -> List[List[str]]:
+def ranks(results: Sequence[Result], published: Path = PUBLISHED) -> list[list[str]]:
     """Published panoptic quality with ResNet-50 and what was measured here, each with its rank."""
     measured = {r['system']: _quality('pq', 'All', 'pq')(r) for r in results}
     numbers = {'COCO val, published': _published(published, 'coco'),
@@ -163,7 +164,7 @@ def picture_grid(results: Sequence[Result], folder: Path = RESULTS) -> Optional[
     return np.hstack([_titled(title, column) for title, column in zip(titles, columns)])
 
 
-def main(arguments: Optional[List[str]] = None) -> int:
+def main(arguments: Optional[list[str]] = None) -> int:
     """Write the report; 1 and a sentence if something is wrong."""
     parser = argparse.ArgumentParser(prog='python -m experiments.side_by_side.report',
                                      description=__doc__,
@@ -191,9 +192,9 @@ def main(arguments: Optional[List[str]] = None) -> int:
     return 0
 
 
-def _published(path: Path, dataset: str) -> Dict[str, Optional[float]]:
+def _published(path: Path, dataset: str) -> dict[str, Optional[float]]:
     """PQ of the row of each system whose name is that of a data set and ResNet-50."""
-    found: Dict[str, Optional[float]] = {}
+    found: dict[str, Optional[float]] = {}
     for system, tables in load_tables(path).items():
         for table in tables.values():
             names = [column.name for column in table.columns]

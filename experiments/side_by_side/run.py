@@ -5,8 +5,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Optional
 
 import numpy as np
 
@@ -86,12 +87,12 @@ def time_again(system: str, out: Path, results: Path = RESULTS) -> Path:
     return result
 
 
-def _cost(config: Path, checkpoint: Path) -> Dict[str, Any]:
+def _cost(config: Path, checkpoint: Path) -> dict[str, Any]:
     return {**alone(cost.measure, config, checkpoint),
             'threads': os.environ.get('OMP_NUM_THREADS'), 'commit': provenance()['commit']}
 
 
-def training(folder: Path) -> Dict[str, Any]:
+def training(folder: Path) -> dict[str, Any]:
     """Steps, images, seconds and commits of a run, by its log.
 
     Pauses between stop and resume do not count.  ``seconds_undisturbed`` is what the run would have
@@ -121,14 +122,14 @@ def training(folder: Path) -> Dict[str, Any]:
             'steps': {name: count // batch[name] for name, count in images.items()}}
 
 
-def load_results(folder: Path = RESULTS) -> List[Dict[str, Any]]:
+def load_results(folder: Path = RESULTS) -> list[dict[str, Any]]:
     """Results that are there, in the order of the systems."""
     paths = [folder / f'{system}.json' for system in SYSTEMS]
     return [_record(path) for path in paths if path.is_file()]
 
 
-def _record(path: Path) -> Dict[str, Any]:
-    content: Optional[Dict[str, Any]] = read_json(path)
+def _record(path: Path) -> dict[str, Any]:
+    content: Optional[dict[str, Any]] = read_json(path)
     if not isinstance(content, dict):
         raise AdaptisError(f'{path} is no result: delete it and run the command again.')
     return content

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Optional
 
 from adaptis.config import inference_settings, load_config
 from adaptis.data.datasets import open_dataset
@@ -20,13 +20,13 @@ from adaptis.evaluation.run import Evaluator
 from experiments.side_by_side.run import SYSTEMS
 
 IMAGES = 40
-VALUES: Dict[str, List[float]] = {
+VALUES: dict[str, list[float]] = {
     'proposal_threshold': [0.02, 0.05, 0.1, 0.2, 0.3, 0.4],
     'instance_score': [0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8]}
 """What is tried of the setting that a system has."""
 
 
-def sweep(folder: Path, images: int = IMAGES) -> Dict[str, Any]:
+def sweep(folder: Path, images: int = IMAGES) -> dict[str, Any]:
     """Panoptic quality, all and things, in percent, of a run's final network by the threshold.
 
     Raises AdaptisError if something is missing.
@@ -49,7 +49,7 @@ def sweep(folder: Path, images: int = IMAGES) -> Dict[str, Any]:
             for value, pq in found.items()}
 
 
-def main(arguments: Optional[List[str]] = None) -> int:
+def main(arguments: Optional[list[str]] = None) -> int:
     """Print the qualities; 1 and a sentence if something is wrong."""
     parser = argparse.ArgumentParser(prog='python -m experiments.side_by_side.thresholds',
                                      description=__doc__,

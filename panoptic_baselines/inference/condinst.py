@@ -1,7 +1,8 @@
 """CondInst between its graphs: which locations are objects, and their masks."""
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, List, NamedTuple, Optional, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 import numpy as np
 
@@ -27,10 +28,10 @@ class Maps(NamedTuple):
     with them, else None.  ``semantic`` logits (B, 1 + num_stuff, H/4, W/4) or None.
     """
 
-    logits: List[Any]
-    distances: List[Any]
-    centerness: List[Any]
-    params: List[Any]
+    logits: list[Any]
+    distances: list[Any]
+    centerness: list[Any]
+    params: list[Any]
     mask_features: Any
     things: Optional[Any]
     semantic: Optional[Any]
@@ -50,7 +51,7 @@ class CondInstInference:
         sizes: Sequence[int]
         mask_stride: int
 
-        def run(self, stage: str, **inputs: Any) -> List[Any]: ...
+        def run(self, stage: str, **inputs: Any) -> list[Any]: ...
 
         def read(self, x: Any) -> Maps: ...
 
@@ -62,7 +63,7 @@ class CondInstInference:
         return Maps(*(levels[i * count:(i + 1) * count] for i in range(4)), mask_features, None,
                     semantic)
 
-    def detect(self, maps: Maps, settings: CondInstSettings) -> List[Candidates]:
+    def detect(self, maps: Maps, settings: CondInstSettings) -> list[Candidates]:
         """Detections of every image, in pixels of the network's input; no masks yet."""
         logits = [finite(level, 'class logits') for level in maps.logits]
         distances = [finite(level, 'boxes') * np.float32(stride)
@@ -109,17 +110,17 @@ class CondInstInference:
 
     def segment(self, x: Any, sizes: Sequence[Size], output_sizes: Sequence[Size],
                 settings: CondInstSettings, min_score: Optional[float] = 0.0
-                ) -> List[Segmentation]:
+                ) -> list[Segmentation]:
         """Everything in a batch of images; see ``predictor.Network``."""
         maps = self.read(x)
-        instances: List[Optional[Instances]] = [None] * len(sizes)
+        instances: list[Optional[Instances]] = [None] * len(sizes)
         if min_score is not None:
             for i, found in enumerate(self.detect(maps, settings)):
                 found = found.take(found.scores >= min_score)
                 instances[i] = to_instances(
                     found, self.mask_logits(maps, i, found), self.mask_stride, sizes[i],
                     output_sizes[i], settings.mask_threshold)
-        labels: List[Optional[np.ndarray]] = [None] * len(sizes)
+        labels: list[Optional[np.ndarray]] = [None] * len(sizes)
         if self.has_semantic:
             logits = finite(maps.semantic, 'semantic logits')
             labels = labels_of_batch(logits, SEMANTIC_STRIDE, sizes, output_sizes)

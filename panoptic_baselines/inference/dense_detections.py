@@ -1,7 +1,8 @@
 """Dense detections between their graphs: suppression, and masks of the image's size."""
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, List, NamedTuple, Optional, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 import numpy as np
 
@@ -29,9 +30,9 @@ class Maps(NamedTuple):
     (B, 6, H/4, W/4), the background first, None without.
     """
 
-    logits: List[Any]
-    offsets: List[Any]
-    centerness: List[Any]
+    logits: list[Any]
+    offsets: list[Any]
+    centerness: list[Any]
     semantic: Any
     levelness: Optional[Any]
 
@@ -62,7 +63,7 @@ class DenseDetectionsInference:
     if TYPE_CHECKING:
         semantic_stride: int
 
-        def run(self, stage: str, **inputs: Any) -> List[Any]: ...
+        def run(self, stage: str, **inputs: Any) -> list[Any]: ...
 
     def read(self, x: Any) -> Dense:
         """Everything dense of images (B, 3, H, W)."""
@@ -70,7 +71,7 @@ class DenseDetectionsInference:
         return Dense(to_maps(outputs), boxes, things)
 
     def detect(self, maps: Maps, sizes: Sequence[Size], settings: DenseSettings
-               ) -> List[Candidates]:
+               ) -> list[Candidates]:
         """Detections of every image by descending score, in pixels of the network's input.
 
         ``sizes`` (H, W) without padding, at whose last pixels boxes end.  No masks yet.
@@ -107,10 +108,10 @@ class DenseDetectionsInference:
         return probabilities
 
     def segment(self, x: Any, sizes: Sequence[Size], output_sizes: Sequence[Size],
-                settings: DenseSettings, min_score: Optional[float] = 0.0) -> List[Segmentation]:
+                settings: DenseSettings, min_score: Optional[float] = 0.0) -> list[Segmentation]:
         """Everything in a batch of images; see ``predictor.Network``."""
         dense = self.read(x)
-        instances: List[Optional[Instances]] = [None] * len(sizes)
+        instances: list[Optional[Instances]] = [None] * len(sizes)
         semantic = finite(dense.maps.semantic, 'semantic logits')
         if min_score is not None:
             for i, found in enumerate(self.detect(dense.maps, sizes, settings)):

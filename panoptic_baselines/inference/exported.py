@@ -5,8 +5,9 @@ numbers that an export keeps beside the graphs.
 """
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ class Exported:
     Raises AdaptisError if an attribute is missing.
     """
 
-    attributes: Tuple[str, ...]
+    attributes: tuple[str, ...]
 
     def __init__(self, runner: Any, attributes: Mapping[str, Any]):
         missing = sorted(set(self.attributes) - set(attributes))
@@ -43,12 +44,12 @@ class Exported:
         for name in self.attributes:
             setattr(self, name, attributes[name])
 
-    def run(self, stage: str, **inputs: Any) -> List[Any]:
+    def run(self, stage: str, **inputs: Any) -> list[Any]:
         """The outputs of a stage; of the inputs, those are taken that the stage has."""
         if stage not in self._runner.stages:
             raise AdaptisError(f'The exported network has no stage "{stage}": export it again.')
         arrays = [inputs[signature.name] for signature in self._runner.stages[stage].inputs]
-        outputs: List[Any] = self._runner.run(stage, *(
+        outputs: list[Any] = self._runner.run(stage, *(
             a.astype(np.float32, copy=False) if isinstance(a, np.ndarray) else a for a in arrays))
         return outputs
 
@@ -80,7 +81,7 @@ class ExportedUnified(UnifiedInference, Exported):
     """A ``Unified`` that was exported."""
 
 
-def attributes_of(net: Any) -> Dict[str, Any]:
+def attributes_of(net: Any) -> dict[str, Any]:
     """The numbers of a network, as plain data, that its exported stages need beside them."""
     values = {name: getattr(net, name) for name in net.attributes}
     return {name: list(value) if isinstance(value, tuple) else value

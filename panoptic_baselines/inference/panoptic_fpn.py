@@ -1,7 +1,8 @@
 """Panoptic FPN between its graphs, with either of its branches alone or with both."""
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, List, NamedTuple, Optional, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 import numpy as np
 
@@ -26,9 +27,9 @@ class Maps(NamedTuple):
     ``rpn_deltas`` (B, 4 * A, h, w) per level; ``semantic`` logits (B, num_semantic, H/4, W/4).
     """
 
-    features: List[Any]
-    rpn_logits: List[Any]
-    rpn_deltas: List[Any]
+    features: list[Any]
+    rpn_logits: list[Any]
+    rpn_deltas: list[Any]
     semantic: Optional[Any]
 
 
@@ -53,15 +54,15 @@ class PanopticFPNInference(TwoStage):
                     outputs[2 * NUM_LEVELS:], semantic)
 
     def segment(self, x: Any, sizes: Sequence[Size], output_sizes: Sequence[Size],
-                settings: Settings, min_score: Optional[float] = 0.0) -> List[Segmentation]:
+                settings: Settings, min_score: Optional[float] = 0.0) -> list[Segmentation]:
         """See ``panoptic_baselines.predictor.Network``."""
         maps = self.read(x)
-        instances: List[Optional[Instances]] = [None] * len(sizes)
+        instances: list[Optional[Instances]] = [None] * len(sizes)
         if self.has_instances and min_score is not None:
             found = [keep_sure(d, min_score) for d in self.detect(maps, sizes, settings)]
             instances = [to_instances(*parts, settings.mask_threshold) for parts in zip(
                 found, self.mask_logits(maps, found), sizes, output_sizes)]
-        labels: List[Optional[np.ndarray]] = [None] * len(sizes)
+        labels: list[Optional[np.ndarray]] = [None] * len(sizes)
         if self.has_semantic:
             logits = finite(maps.semantic, 'class logits')
             labels = labels_of_batch(logits, SEMANTIC_STRIDE, sizes, output_sizes)

@@ -1,7 +1,8 @@
 """Faster and Mask R-CNN on a feature pyramid: what Panoptic FPN and the unified network share."""
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, List, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,10 +36,10 @@ class TwoStage:
     anchor_sizes: Sequence[float]
 
     if TYPE_CHECKING:
-        def run(self, stage: str, **inputs: Any) -> List[Any]: ...
+        def run(self, stage: str, **inputs: Any) -> list[Any]: ...
 
     def propose(self, maps: Any, sizes: Sequence[Size], *, per_level: int = 1000,
-                limit: int = 1000, threshold: float = 0.7) -> List[Proposals]:
+                limit: int = 1000, threshold: float = 0.7) -> list[Proposals]:
         """Proposals of every image; ``sizes`` (H, W) without padding, the rest as ``propose``."""
         logits = [finite(level, 'objectness logits') for level in maps.rpn_logits]
         deltas = [as_numpy(level) for level in maps.rpn_deltas]
@@ -47,7 +48,7 @@ class TwoStage:
                         size, per_level=per_level, limit=limit, threshold=threshold)
                 for i, size in enumerate(sizes)]
 
-    def detect(self, maps: Any, sizes: Sequence[Size], settings: Settings) -> List[Detections]:
+    def detect(self, maps: Any, sizes: Sequence[Size], settings: Settings) -> list[Detections]:
         """Detections of every image, in pixels of the network's input; no masks yet."""
         proposals = [found.boxes for found in self.propose(
             maps, sizes, per_level=settings.proposals_per_level, limit=settings.proposals,
@@ -55,7 +56,7 @@ class TwoStage:
         return self.detect_among(maps, proposals, sizes, settings)
 
     def detect_among(self, maps: Any, proposals: Sequence[np.ndarray], sizes: Sequence[Size],
-                     settings: Settings) -> List[Detections]:
+                     settings: Settings) -> list[Detections]:
         """The same from proposals that are known: boxes (R, 4) of every image."""
         if not any(map(len, proposals)):   # MXNet knows no empty batch
             return [NOTHING] * len(sizes)
@@ -68,7 +69,7 @@ class TwoStage:
                 for *outputs, size in zip(np.split(logits, ends), np.split(deltas, ends),
                                           proposals, sizes)]
 
-    def mask_logits(self, maps: Any, detections: Sequence[Detections]) -> List[np.ndarray]:
+    def mask_logits(self, maps: Any, detections: Sequence[Detections]) -> list[np.ndarray]:
         """float32 (N, 28, 28) for the N detections of every image."""
         classes = np.concatenate([found.classes for found in detections])
         if not len(classes):

@@ -1,7 +1,8 @@
 """The unified network between its graphs (Li, Qi, Torr 2020); section numbers are the paper's."""
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, List, NamedTuple, Optional, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from adaptis.arrays import expit
 from adaptis.errors import AdaptisError
@@ -26,9 +27,9 @@ class Maps(NamedTuple):
     ``affinity``, the features Q (B, C, H/4, W/4).
     """
 
-    features: List[Any]
-    rpn_logits: List[Any]
-    rpn_deltas: List[Any]
+    features: list[Any]
+    rpn_logits: list[Any]
+    rpn_deltas: list[Any]
     semantic: Any
     affinity: Optional[Any]
 
@@ -96,7 +97,7 @@ class UnifiedInference(TwoStage):
                         scores=scores, masks=masks)[0]
 
     def segment(self, x: Any, sizes: Sequence[Size], output_sizes: Sequence[Size],
-                settings: UnifiedSettings, min_score: Optional[float] = 0.0) -> List[Found]:
+                settings: UnifiedSettings, min_score: Optional[float] = 0.0) -> list[Found]:
         """See ``panoptic_baselines.predictor.Network``."""
         maps = self.read(x)
         found = [Found(*parts) for parts in zip(finite(maps.semantic, 'class logits'), sizes,

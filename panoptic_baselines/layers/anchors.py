@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import functools
-from typing import List, Sequence, Tuple
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -21,8 +21,8 @@ def cell_anchors(size: float, ratios: Sequence[float] = RATIOS) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=64)
-def grid_anchors(shape: Tuple[int, int], stride: int, size: float,
-                 ratios: Tuple[float, ...] = RATIOS) -> np.ndarray:
+def grid_anchors(shape: tuple[int, int], stride: int, size: float,
+                 ratios: tuple[float, ...] = RATIOS) -> np.ndarray:
     """float32 (h * w * A, 4), read-only: the anchors at (col * stride, row * stride) of a map.
 
     Ordered by row, column and ratio; they are not cut at the image.
@@ -35,8 +35,8 @@ def grid_anchors(shape: Tuple[int, int], stride: int, size: float,
     return anchors
 
 
-def pyramid_anchors(shapes: Sequence[Tuple[int, int]], sizes: Sequence[float],
-                    strides: Sequence[int] = STRIDES) -> List[np.ndarray]:
+def pyramid_anchors(shapes: Sequence[tuple[int, int]], sizes: Sequence[float],
+                    strides: Sequence[int] = STRIDES) -> list[np.ndarray]:
     """Anchors of every level of a pyramid with maps of ``shapes`` (h, w)."""
     return [grid_anchors(tuple(shape), stride, size)
             for shape, stride, size in zip(shapes, strides, sizes)]

@@ -1,7 +1,8 @@
 """Bidirectional feature pyramid (Tan et al., EfficientDet, 2020) as CondInst uses it."""
 from __future__ import annotations
 
-from typing import Any, List, Mapping, Optional, Sequence, Tuple, Union
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional, Union
 
 from adaptis.runtime import mx
 from panoptic_baselines.layers.norm import ConvNorm, make_norm
@@ -109,12 +110,12 @@ class Lateral(nn.Conv2D):
         return self.norm(super().hybrid_forward(F, x, weight, bias))
 
 
-def plan(levels: int) -> List[Tuple[str, int, List[int]]]:
+def plan(levels: int) -> list[tuple[str, int, list[int]]]:
     """(name, level, numbers of its inputs) of each node; numbers go on from the ``levels`` inputs.
 
     A node is called 'f2_2_6_9' if it is of level 2 and has the inputs 2, 6 and 9.
     """
-    nodes: List[Tuple[int, List[int]]] = []
+    nodes: list[tuple[int, list[int]]] = []
     last = list(range(levels))
     for level in reversed(range(levels - 1)):
         nodes.append((level, [level, last[level + 1]]))

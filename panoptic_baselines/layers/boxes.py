@@ -2,18 +2,17 @@
 from __future__ import annotations
 
 import math
-from typing import Tuple
 
 import numpy as np
 
 MAX_LOG_SCALE = math.log(1000.0 / 16)
 """A decoded box is no more than e to this times as long as the one it started from."""
 
-Size = Tuple[int, int]
+Size = tuple[int, int]
 
 
 def encode(boxes: np.ndarray, targets: np.ndarray,
-           weights: Tuple[float, ...] = (1, 1, 1, 1)) -> np.ndarray:
+           weights: tuple[float, ...] = (1, 1, 1, 1)) -> np.ndarray:
     """Deltas (N, 4) that turn ``boxes`` into ``targets``: shifts by the size, log of the scale."""
     center, size = _center_size(boxes)
     target_center, target_size = _center_size(targets)
@@ -22,7 +21,7 @@ def encode(boxes: np.ndarray, targets: np.ndarray,
 
 
 def decode(deltas: np.ndarray, boxes: np.ndarray,
-           weights: Tuple[float, ...] = (1, 1, 1, 1)) -> np.ndarray:
+           weights: tuple[float, ...] = (1, 1, 1, 1)) -> np.ndarray:
     """Boxes that deltas (N, 4 * K) make of ``boxes`` (N, 4) -> (N, 4 * K), one per class.
 
     Sizes grow by at most ``MAX_LOG_SCALE``; nothing else is limited.
@@ -80,6 +79,6 @@ def _overlap(low: np.ndarray, high: np.ndarray, other_low: np.ndarray,
     return np.maximum(length, 0, out=length)
 
 
-def _center_size(boxes: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+def _center_size(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     size = boxes[:, 2:] - boxes[:, :2]
     return boxes[:, :2] + np.float32(0.5) * size, size

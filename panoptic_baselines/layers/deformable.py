@@ -5,7 +5,8 @@ pixel outside of the image, unlike the official implementations.
 """
 from __future__ import annotations
 
-from typing import Any, Mapping, Optional, Union
+from collections.abc import Mapping
+from typing import Any, Optional, Union
 
 from adaptis.runtime import mx
 from panoptic_baselines.layers.norm import ConvNorm

@@ -6,7 +6,8 @@ here end at the middle of their last pixel: (x0, y0, last column, last row).
 """
 from __future__ import annotations
 
-from typing import Callable, NamedTuple, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Callable, NamedTuple
 
 import numpy as np
 
@@ -81,14 +82,14 @@ def assign_owned(owners: Owners, boxes: np.ndarray, shapes: Sequence[Shape],
 
 
 def _of_level(owners: Owners, boxes: np.ndarray, points: np.ndarray, low: float,
-              high: float) -> Tuple[np.ndarray, np.ndarray]:
+              high: float) -> tuple[np.ndarray, np.ndarray]:
     objects, distances = _owned(owners, boxes, points)
     furthest = distances.max(axis=1)
     objects = np.where((furthest >= low) & (furthest <= high), objects, -1)
     return objects, distances * (objects >= 0)[:, None]
 
 
-def _owned(owners: Owners, boxes: np.ndarray, points: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+def _owned(owners: Owners, boxes: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Objects (N,), and distances (N, 4) from the points to the sides of their boxes."""
     if not len(boxes):
         return np.full(len(points), -1), np.zeros((len(points), 4), np.float32)

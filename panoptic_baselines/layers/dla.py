@@ -4,7 +4,9 @@ GluonCV's cannot have frozen norms, nor synchronised ones everywhere.
 """
 from __future__ import annotations
 
-from typing import Any, List, Mapping, Optional, Union
+import itertools
+from collections.abc import Mapping
+from typing import Any, Optional, Union
 
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
@@ -56,12 +58,12 @@ class DLA34(HybridBlock):
                  [self.level4], [self.level5]]
         if type(stages) is not int or not 0 <= stages <= len(parts):
             raise AdaptisError(f'DLA-34 has 5 stages; {stages} of them cannot be frozen.')
-        for part in sum(parts[:stages], []):
+        for part in itertools.chain.from_iterable(parts[:stages]):
             part.collect_params().setattr('grad_req', 'null')
 
     def hybrid_forward(self, F, x):
         x = self.level1(self.level0(self.base_layer(x)))
-        features: List[Any] = []
+        features: list[Any] = []
         for level in (self.level2, self.level3, self.level4, self.level5):
             x = level(x)
             features.append(x)

@@ -1,8 +1,6 @@
 """The mask head of CondInst: a tiny network per instance, whose weights are predicted (2.3)."""
 from __future__ import annotations
 
-from typing import List, Tuple
-
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
 from panoptic_baselines.layers.aligned import AlignedUpsample
@@ -42,7 +40,7 @@ class DynamicMaskHead(HybridBlock):
             raise AdaptisError('A mask head needs features, coordinates or both.')
         inputs = in_channels + (2 if coordinates else 0)
         ends = [inputs] + [channels] * (depth - 1) + [1]
-        self.shapes: List[Tuple[int, int]] = list(zip(ends[1:], ends))
+        self.shapes: list[tuple[int, int]] = list(zip(ends[1:], ends))
         self.num_params = sum(out * (source + 1) for out, source in self.shapes)
         self.in_channels, self._stride = in_channels, stride
         self.coordinates = coordinates

@@ -5,7 +5,8 @@ to the left, upper, right and lower side of the box.
 """
 from __future__ import annotations
 
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import NamedTuple, Optional
 
 import numpy as np
 
@@ -56,7 +57,7 @@ def find_candidates(logits: Sequence[np.ndarray], offsets: Sequence[np.ndarray],
         for the class probability alone; the score is the product in any case
     root : the score is the square root of the product
     """
-    found: List[Candidates] = []
+    found: list[Candidates] = []
     for level, (logit, offset, center, stride) in enumerate(
             zip(logits, offsets, centerness, strides)):
         cells, classes, scores = _likely(logit, expit(center).ravel(), threshold, weigh_first)
@@ -88,7 +89,7 @@ def best_scores(scores: np.ndarray, order: np.ndarray, limit: Optional[int]) -> 
 
 
 def _likely(logits: np.ndarray, centerness: np.ndarray, threshold: float,
-            weigh_first: bool) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+            weigh_first: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Cells, classes and scores above the threshold of logits (K, h, w), by cell, then class."""
     flat = logits.reshape(len(logits), -1)
     # A product is no higher than either factor: so most classes are never turned into one.

@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Mapping, Optional, Union
+from collections.abc import Mapping
+from typing import Any, Optional, Union
 
 from adaptis.runtime import mx
 from panoptic_baselines.layers.norm import make_norm
@@ -62,7 +63,7 @@ class FCOSHead(HybridBlock):
                     self.cls_logits(classes), F.relu(scale(self.bbox_pred(boxes))),
                     self.ctrness(boxes), self.controller(boxes))):
                 found.append(y)
-        return sum(outputs, [])
+        return [y for found in outputs for y in found]
 
 
 class Tower(nn.HybridSequential):

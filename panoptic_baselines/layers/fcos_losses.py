@@ -4,7 +4,7 @@ Every function takes ``F`` first and works on arrays and on symbols alike.
 """
 from __future__ import annotations
 
-from typing import Any, Tuple
+from typing import Any
 
 from panoptic_baselines.layers.losses import binary_cross_entropy
 
@@ -20,7 +20,7 @@ def sigmoid_focal(F: Any, logits: Any, targets: Any, alpha: float = 0.25) -> Any
 
 
 def intersection_over_union(F: Any, predicted: Any, target: Any,
-                            smooth: float = 1.0) -> Tuple[Any, Any]:
+                            smooth: float = 1.0) -> tuple[Any, Any]:
     """IoU and generalised IoU (...) of boxes around one point, given by distances (..., 4).
 
     Distances are left, top, right, bottom and not negative.  ``smooth`` is added to intersection

@@ -1,11 +1,12 @@
 """What every location of an FCOS head has to say, in NumPy alone so that data workers can do it."""
 from __future__ import annotations
 
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import NamedTuple, Optional
 
 import numpy as np
 
-Shape = Tuple[int, int]
+Shape = tuple[int, int]
 
 
 class Assignment(NamedTuple):
@@ -25,7 +26,7 @@ def locations(shape: Shape, stride: int) -> np.ndarray:
     return np.stack([np.tile(x, len(y)), np.repeat(y, len(x))], axis=1)
 
 
-def size_ranges(sizes: Sequence[float]) -> List[Tuple[float, float]]:
+def size_ranges(sizes: Sequence[float]) -> list[tuple[float, float]]:
     """Least and largest distance to a side that each level answers for; one more than ``sizes``."""
     return list(zip([-1, *sizes], [*sizes, np.inf]))
 
@@ -57,8 +58,8 @@ def assign(boxes: np.ndarray, shapes: Sequence[Shape], strides: Sequence[int],
     return Assignment(*(np.concatenate(parts) for parts in zip(*found)))
 
 
-def _assign_level(points: np.ndarray, boxes: np.ndarray, limits: Tuple[float, float],
-                  regions: np.ndarray, order: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+def _assign_level(points: np.ndarray, boxes: np.ndarray, limits: tuple[float, float],
+                  regions: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Objects and distances of a level; of several objects the last one in ``order`` stays."""
     x, y = points.T
     left, top, right, bottom = regions[order].T[:, :, None]

@@ -1,7 +1,8 @@
 """Feature pyramid network (Lin et al. 2017)."""
 from __future__ import annotations
 
-from typing import Optional, Sequence
+from collections.abc import Sequence
+from typing import Optional
 
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx

@@ -1,13 +1,14 @@
 """From coarse mask probabilities of a whole image to masks of its pixels, as CondInst does it."""
 from __future__ import annotations
 
-from typing import List, NamedTuple, Sequence, Tuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from panoptic_baselines.layers.upsample import bilinear
 
-Size = Tuple[int, int]
+Size = tuple[int, int]
 
 STEP = 64   # pixels of an axis in one matrix product
 
@@ -60,7 +61,7 @@ def weights(source: int, stride: int, cut: int, target: int) -> np.ndarray:
     return (bilinear(cut, target) @ first).astype(np.float32)
 
 
-def _blocks(matrix: np.ndarray, step: int) -> List[Block]:
+def _blocks(matrix: np.ndarray, step: int) -> list[Block]:
     blocks = []
     for begin in range(0, len(matrix), step):
         part = matrix[begin:begin + step]
@@ -71,7 +72,7 @@ def _blocks(matrix: np.ndarray, step: int) -> List[Block]:
     return blocks
 
 
-def _reached(blocks: Sequence[Block], above: np.ndarray) -> List[Block]:
+def _reached(blocks: Sequence[Block], above: np.ndarray) -> list[Block]:
     """From the first to the last of the blocks that see something."""
     seen = [i for i, block in enumerate(blocks) if above[block.low:block.high].any()]
     return list(blocks[seen[0]:seen[-1] + 1]) if seen else []

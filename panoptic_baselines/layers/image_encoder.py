@@ -1,7 +1,7 @@
 """What the dense parts of all networks begin with."""
 from __future__ import annotations
 
-from typing import Sequence
+from collections.abc import Sequence
 
 from adaptis.runtime import mx
 

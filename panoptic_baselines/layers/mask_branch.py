@@ -1,7 +1,8 @@
 """The branches of CondInst that look at whole images: mask features, and auxiliary semantics."""
 from __future__ import annotations
 
-from typing import Any, Mapping, Optional, Union
+from collections.abc import Mapping
+from typing import Any, Optional, Union
 
 from adaptis.runtime import mx
 from panoptic_baselines.layers.aligned import AlignedUpsample

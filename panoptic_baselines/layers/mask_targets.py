@@ -1,7 +1,7 @@
 """What the mask head has to draw: ground-truth masks cut to boxes and resized."""
 from __future__ import annotations
 
-from typing import List, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from pycocotools import mask as coco
@@ -46,7 +46,7 @@ def _align(instances: np.ndarray, id_: int, box: np.ndarray, size: int) -> np.nd
     return rows @ part.astype(np.float64) @ cols.T
 
 
-def _weights(low: float, high: float, length: int, size: int) -> List:
+def _weights(low: float, high: float, length: int, size: int) -> list:
     """Matrix (size, n): what each of n pixels from ``first`` on adds to each bin; and ``first``."""
     low, extent = float(low) - 0.5, float(high) - float(low)
     samples = int(np.ceil(extent / size))

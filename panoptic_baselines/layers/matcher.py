@@ -1,7 +1,7 @@
 """Which ground-truth box each anchor or proposal answers for (Faster R-CNN, section 3.1.2)."""
 from __future__ import annotations
 
-from typing import Optional, Tuple
+from typing import Optional
 
 import numpy as np
 
@@ -9,7 +9,7 @@ IGNORED, NEGATIVE, POSITIVE = -1, 0, 1
 
 
 def match(iou: np.ndarray, positive: float, negative: Optional[float] = None,
-          keep_best: bool = False) -> Tuple[np.ndarray, np.ndarray]:
+          keep_best: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Match N boxes to G ground-truth boxes.
 
     Parameters

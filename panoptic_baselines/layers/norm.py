@@ -1,7 +1,8 @@
 """Normalisation layers, and the convolution that carries one."""
 from __future__ import annotations
 
-from typing import Any, Mapping, Optional, Union
+from collections.abc import Mapping
+from typing import Any, Optional, Union
 
 from adaptis.errors import AdaptisError
 from adaptis.model.options import check_options

@@ -1,11 +1,9 @@
 """From mask logits in boxes to masks of the image."""
 from __future__ import annotations
 
-from typing import Tuple
-
 import numpy as np
 
-Size = Tuple[int, int]
+Size = tuple[int, int]
 
 
 def paste_masks(masks: np.ndarray, boxes: np.ndarray, size: Size,
@@ -23,14 +21,14 @@ def paste_masks(masks: np.ndarray, boxes: np.ndarray, size: Size,
     return result
 
 
-def _resample(mask: np.ndarray, box: np.ndarray, size: Size) -> Tuple[np.ndarray, Tuple]:
+def _resample(mask: np.ndarray, box: np.ndarray, size: Size) -> tuple[np.ndarray, tuple]:
     """Values of the pixels that the mask reaches, and which these are."""
     y, rows = _axis(box[1], box[3], size[0], mask.shape[0])
     x, columns = _axis(box[0], box[2], size[1], mask.shape[1])
     return y @ mask @ x.T, (rows, columns)
 
 
-def _axis(low: float, high: float, size: int, cells: int) -> Tuple[np.ndarray, slice]:
+def _axis(low: float, high: float, size: int, cells: int) -> tuple[np.ndarray, slice]:
     """Weights (n, cells) of a mask's cells in the n pixels of an axis that they reach."""
     cell = max(high - low, np.finfo(np.float32).tiny) / cells
     begin = int(np.clip(np.floor(low - cell / 2), 0, size))

@@ -1,7 +1,8 @@
 """From the outputs of detector heads to a few boxes: the imperative seam of Mask R-CNN."""
 from __future__ import annotations
 
-from typing import NamedTuple, Sequence, Tuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -118,7 +119,7 @@ def top(scores: np.ndarray, count: int) -> np.ndarray:
 
 
 def _likely(probabilities: np.ndarray,
-            threshold: float) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+            threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows, classes and scores above the threshold; the background is no class."""
     rows, classes = np.nonzero(probabilities[:, :-1] > threshold)
     return rows, classes, probabilities[rows, classes]

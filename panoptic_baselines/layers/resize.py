@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import math
-from typing import Optional, Tuple
+from typing import Optional
 
 import numpy as np
 
@@ -11,7 +11,7 @@ try:
 except ImportError:   # where exported networks run, which need no more than NumPy and OpenCV
     Image = None   # type: ignore[assignment]
 
-Size = Tuple[int, int]
+Size = tuple[int, int]
 
 _BITS = 22   # of the weights, behind the point
 
@@ -75,7 +75,7 @@ def _resample_axis(image: np.ndarray, target: int, axis: int) -> np.ndarray:
     return np.clip(total >> _BITS, 0, 255).astype(np.uint8)
 
 
-def _taps(source: int, target: int) -> Tuple[np.ndarray, np.ndarray]:
+def _taps(source: int, target: int) -> tuple[np.ndarray, np.ndarray]:
     """(target,) the first of the pixels that each new one is made of, and the weights of it and
     of its successors, int32 (taps, target): a triangle over the new pixel's neighbourhood."""
     scale = source / target

@@ -6,7 +6,8 @@ the published detectors start from do not fit them.
 from __future__ import annotations
 
 import functools
-from typing import Any, Callable, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from collections.abc import Mapping, Sequence
+from typing import Any, Callable, NamedTuple, Optional, Union
 
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
@@ -27,13 +28,13 @@ class Recipe(NamedTuple):
     ResNet, and not the 3x3 one, as in the ResNets of today.
     """
 
-    blocks: Tuple[int, int, int, int]
+    blocks: tuple[int, int, int, int]
     bottleneck: bool = True
     groups: int = 1
     width: int = 64
     stride_in_1x1: bool = True
-    mean: Tuple[float, float, float] = IMAGENET_MEAN
-    std: Tuple[float, float, float] = (1.0, 1.0, 1.0)
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
 RECIPES = {
@@ -99,7 +100,7 @@ class ResNet(HybridBlock):
                 source = self.channels[i]
 
     @property
-    def stages(self) -> List[HybridBlock]:
+    def stages(self) -> list[HybridBlock]:
         """Stem and the four stages."""
         return [self.stem, self.res2, self.res3, self.res4, self.res5]
 

@@ -7,7 +7,8 @@ GPUs the operator does it.
 """
 from __future__ import annotations
 
-from typing import Any, List, NamedTuple, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -61,7 +62,7 @@ class SparsePooling(mx.autograd.Function):
     strides : of the levels
     """
 
-    def __init__(self, rois: np.ndarray, levels: np.ndarray, size: Tuple[int, int],
+    def __init__(self, rois: np.ndarray, levels: np.ndarray, size: tuple[int, int],
                  strides: Sequence[int]):
         super().__init__()
         self._arguments = rois, levels, size, strides
@@ -88,8 +89,8 @@ class SparsePooling(mx.autograd.Function):
         return tuple(gradients)
 
 
-def pooling_matrix(shapes: Sequence[Tuple[int, ...]], rois: np.ndarray, levels: np.ndarray,
-                   size: Tuple[int, int], strides: Sequence[int]) -> sparse.csr_matrix:
+def pooling_matrix(shapes: Sequence[tuple[int, ...]], rois: np.ndarray, levels: np.ndarray,
+                   size: tuple[int, int], strides: Sequence[int]) -> sparse.csr_matrix:
     """The sparse matrix (R * rows * columns, all pixels) of RoIAlign with an adaptive grid.
 
     Pixels are ordered by level (``shapes`` (B, C, h, w)), image, row and column.
@@ -142,7 +143,7 @@ def _axis_weights(low: np.ndarray, high: np.ndarray, bins: int, sizes: np.ndarra
 
 
 def _outer(y: AxisWeights, y_pixel: np.ndarray, x: AxisWeights, count: int,
-           size: Tuple[int, int]) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+           size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Data, indices and row starts of the matrix whose weights are products of both axes'."""
     rows, columns = size
     in_y = np.repeat(np.diff(y.begin).reshape(count, rows, 1), columns, axis=2).ravel()
@@ -174,7 +175,7 @@ def _pool_by_operator(features: Sequence[Any], rois: np.ndarray, levels: np.ndar
     """By ``contrib.ROIAlign``, level by level; it must not see a box without width or height."""
     ctx = features[0].context
     rois, flat = without_flat(rois)
-    parts: List[Any] = []
+    parts: list[Any] = []
     for level, (feature, stride) in enumerate(zip(features, strides)):
         chosen = rois[levels == level]
         if len(chosen):

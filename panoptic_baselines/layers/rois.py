@@ -1,7 +1,8 @@
 """Which level a box pools from, and pooling level by level, without MXNet."""
 from __future__ import annotations
 
-from typing import Any, Callable, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any, Callable, Optional
 
 import numpy as np
 
@@ -19,7 +20,7 @@ def roi_levels(boxes: np.ndarray) -> np.ndarray:
     return np.clip(np.floor(level), FINEST, COARSEST).astype(np.int64) - FINEST
 
 
-def rois_of(boxes: Sequence[np.ndarray]) -> Tuple[np.ndarray, np.ndarray]:
+def rois_of(boxes: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Boxes (N, 4) of every image -> float32 (R, 5), image, x0, y0, x1, y1, of all; their levels
     (R,)."""
     image = np.repeat(np.arange(len(boxes)), [len(b) for b in boxes])
@@ -28,7 +29,7 @@ def rois_of(boxes: Sequence[np.ndarray]) -> Tuple[np.ndarray, np.ndarray]:
     return rois, roi_levels(everything)
 
 
-def without_flat(rois: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+def without_flat(rois: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """RoIs (R, 5) for operators that must not see a box without width or height: another one in
     its place, and bool (R,) which these are.  Their features are 0."""
     flat = (rois[:, 3:] <= rois[:, 1:3]).any(axis=1)

@@ -1,7 +1,7 @@
 """Which anchors and proposals a training step looks at."""
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Tuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from panoptic_baselines.layers.matcher import IGNORED, NEGATIVE, POSITIVE, match
 
 
 def balance(positives: np.ndarray, negatives: np.ndarray, count: int, share: float,
-            rng: Any) -> Tuple[np.ndarray, np.ndarray]:
+            rng: Any) -> tuple[np.ndarray, np.ndarray]:
     """At most ``count`` of the given indices, of them at most ``share`` positive ones.
 
     ``rng`` has ``permutation``: a NumPy generator or ``numpy.random`` itself.
@@ -31,7 +31,7 @@ class AnchorTargets(NamedTuple):
 
 
 def label_anchors(anchors: np.ndarray, gt_boxes: np.ndarray, positive: float = 0.7,
-                  negative: float = 0.3) -> Tuple[np.ndarray, np.ndarray]:
+                  negative: float = 0.3) -> tuple[np.ndarray, np.ndarray]:
     """Labels (A,) of all anchors (A, 4), before sampling, and their boxes (A, 4)."""
     index, labels = match(pairwise_iou(gt_boxes, anchors), positive, negative, keep_best=True)
     boxes = gt_boxes[index] if len(gt_boxes) else np.zeros_like(anchors)

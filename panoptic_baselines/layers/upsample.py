@@ -1,7 +1,7 @@
 """From coarse class logits to a label for every pixel of an image."""
 from __future__ import annotations
 
-from typing import Iterator, List, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -26,7 +26,7 @@ def upsampled_labels(logits: np.ndarray, stride: int, image_size: Size,
 
 
 def labels_of_batch(logits: np.ndarray, stride: int, image_sizes: Sequence[Size],
-                    output_sizes: Sequence[Size]) -> List[np.ndarray]:
+                    output_sizes: Sequence[Size]) -> list[np.ndarray]:
     """``upsampled_labels`` of every image; ``logits`` (B, C, h, w)."""
     return [upsampled_labels(image, stride, *sizes)
             for image, *sizes in zip(logits, image_sizes, output_sizes)]

@@ -172,7 +172,7 @@ def test_here_it_says_what_the_tests_show():
                           capture_output=True, text=True, timeout=120)
     told = json.loads(done.stdout)
     assert done.returncode == 0 and told['runs'], told['problems']
-    assert [line for line in told['trial'] if line['name'] == 'mxnet'][0]['devices']
+    assert next(line for line in told['trial'] if line['name'] == 'mxnet')['devices']
 
 
 @pytest.fixture(scope='module')

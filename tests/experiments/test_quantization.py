@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ STATIC = 'onnxruntime static careful'
 SETTINGS = ToySettings.default('v1', height=48, width=48, min_objects=2, max_objects=4)
 
 
-def row(pq: float, share: float) -> Dict[str, Any]:
+def row(pq: float, share: float) -> dict[str, Any]:
     return {'PQ': pq, f'time to {ONNX}': share, f'time to {MXNET}': share / 2}
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from experiments.side_by_side import cost, found, pictures, report, run, thresho
 TAXONOMY = Taxonomy([Category(1, 'road', False), Category(2, 'car', True)])
 
 
-def result(system: str, pq: float, seconds: float) -> Dict[str, Any]:
+def result(system: str, pq: float, seconds: float) -> dict[str, Any]:
     parts = {'pq': pq, 'sq': 0.8, 'rq': 0.7}
     return {'system': system, 'config': f'{system}.yaml', 'seed': 0, 'commit': 'abc',
             'found': {'miou': 0.5, 'covered': {'0% to 2%': [3, 4], 'over 2%': [1, 3]},
@@ -143,7 +143,7 @@ def test_calls_within_calls_are_timed_once() -> None:
                       'norm_layer': 'BatchNorm'}),
     ('panoptic_fpn_r18', {'fpn_channels': 16, 'box_channels': 8, 'mask_channels': 8,
                           'norm_layer': 'BatchNorm'})])
-def test_every_kind_of_predictor_is_timed(name: str, options: Dict[str, Any]) -> None:
+def test_every_kind_of_predictor_is_timed(name: str, options: dict[str, Any]) -> None:
     from adaptis.runtime import mx
     mx.random.seed(0)
     kind = find_kind(name)
@@ -198,7 +198,7 @@ def test_the_whole_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert stages['whole'] > stages['dense'] > 0
     assert set(result['found']) == {'miou', 'covered', 'area'}
     qualities = thresholds.sweep(tmp_path / 'runs' / 'panoptic_fpn', images=1)
-    assert list(qualities)[0] == 'instance_score=0.1' and len(qualities) == 12
+    assert next(iter(qualities)) == 'instance_score=0.1' and len(qualities) == 12
     assert all(0 <= things <= 100 for _, things in qualities.values())
     again = json.loads(run.time_again('panoptic_fpn', tmp_path / 'runs',
                                       tmp_path / 'results').read_text())

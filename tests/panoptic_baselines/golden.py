@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Dict, NamedTuple, Tuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,13 +15,13 @@ LEVELS = range(2, 7)
 class Case(NamedTuple):
     """Arrays and numbers of a case, and its image in RGB."""
 
-    arrays: Dict[str, np.ndarray]
-    info: Dict[str, Any]
+    arrays: dict[str, np.ndarray]
+    info: dict[str, Any]
 
     def image(self, key: str = 'image') -> np.ndarray:
         return np.ascontiguousarray(self.arrays[key][..., ::-1])
 
-    def size(self, key: str) -> Tuple[int, int]:
+    def size(self, key: str) -> tuple[int, int]:
         return tuple(self.info[key])
 
     def nd(self, key: str) -> Any:
@@ -33,7 +33,7 @@ def load_case(kit: Path, name: str) -> Case:
     return Case(dict(np.load(kit / f'{name}.npz')), json.loads(info))
 
 
-def unpack(bits: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
+def unpack(bits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """bool (N, H, W) of packed masks."""
     pixels = np.unpackbits(bits, axis=1)[:, :size[0] * size[1]]
     return pixels.reshape(-1, *size).astype(bool)

@@ -6,7 +6,8 @@ import io
 import pickle
 import zipfile
 import zlib
-from typing import Any, Dict, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 # What torch.save 2.13 writes, in today's format and in that of 1.5, for {'iteration': 3, 'model':
 # OrderedDict(w=arange(6.).reshape(2, 3).t(), half=arange(3, 6) in half precision, n=7,
@@ -87,7 +88,7 @@ def tensor(key: str, length: int, shape: Sequence[int], strides: Sequence[int], 
                 tuple(shape), tuple(strides), False, call(name('collections', 'OrderedDict')))
 
 
-def torch_file(content: Any, storages: Dict[str, bytes],
+def torch_file(content: Any, storages: dict[str, bytes],
                compression: int = zipfile.ZIP_STORED) -> bytes:
     """A ``.pth`` file whose pickle is ``content``."""
     stream = io.BytesIO()

@@ -5,7 +5,7 @@ import dataclasses
 import functools
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable
 
 import numpy as np
 
@@ -23,11 +23,11 @@ from adaptis.systems import find_kind
 
 EXPERIMENTS = ROOT / 'experiments'
 SIZE = (32, 64)
-Losses = Dict[str, float]
-Learnt = Tuple[Any, List[Losses]]
+Losses = dict[str, float]
+Learnt = tuple[Any, list[Losses]]
 
 
-def some_loss(config: TrainConfig, net: Any, losses: List[Losses]) -> None:
+def some_loss(config: TrainConfig, net: Any, losses: list[Losses]) -> None:
     """Every step learns something."""
     assert all(any(value > 0 for value in found.values()) for found in losses)
 
@@ -47,22 +47,22 @@ class Paper:
     """
 
     name: str
-    small: Dict[str, Any]
-    defaults: Dict[str, Any] = field(default_factory=dict)
-    system: Dict[str, Any] = field(default_factory=dict)
-    check: Callable[[TrainConfig, Any, List[Losses]], None] = some_loss
+    small: dict[str, Any]
+    defaults: dict[str, Any] = field(default_factory=dict)
+    system: dict[str, Any] = field(default_factory=dict)
+    check: Callable[[TrainConfig, Any, list[Losses]], None] = some_loss
 
     @property
-    def configs(self) -> List[Path]:
+    def configs(self) -> list[Path]:
         """One for each row."""
         return sorted((EXPERIMENTS / self.name).glob('*.yaml'))
 
     @property
-    def tables(self) -> Dict[str, Table]:
+    def tables(self) -> dict[str, Table]:
         """The published ones by their ids."""
         return _papers()[self.name]
 
-    def model(self, config: TrainConfig) -> Dict[str, Any]:
+    def model(self, config: TrainConfig) -> dict[str, Any]:
         """That of a config on ResNet-18 and narrow, but for what the row studies."""
         model = whole(config)
         model['name'] = model['name'].rsplit('_', 1)[0] + '_r18'
@@ -79,17 +79,17 @@ class Paper:
 
 
 @functools.cache
-def _papers() -> Dict[str, Dict[str, Table]]:
+def _papers() -> dict[str, dict[str, Table]]:
     return load_tables(EXPERIMENTS / PUBLISHED)
 
 
-def whole(config: TrainConfig) -> Dict[str, Any]:
+def whole(config: TrainConfig) -> dict[str, Any]:
     """The model of a config, without files to start from."""
     return {k: v for k, v in config.model.items() if k not in ('pretrained_base', 'pretrained')}
 
 
-def learn(config: TrainConfig, dataset: Any, model: Dict[str, Any],
-          system: Dict[str, Any]) -> Learnt:
+def learn(config: TrainConfig, dataset: Any, model: dict[str, Any],
+          system: dict[str, Any]) -> Learnt:
     """The system after two steps of one image by a config, and the losses of both.
 
     ``model`` replaces that of the config, ``system`` some options of its system.

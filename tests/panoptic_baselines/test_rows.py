@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable
 from unittest import mock
 
 import numpy as np
@@ -24,7 +24,7 @@ from tests.panoptic_baselines.rows import EXPERIMENTS, SIZE, Learnt, Losses, Pap
 ALL = 5  # stages of a backbone, whose training takes longest; other tests have it
 
 
-def check_panoptic_fpn(config: TrainConfig, net: Any, losses: List[Losses]) -> None:
+def check_panoptic_fpn(config: TrainConfig, net: Any, losses: list[Losses]) -> None:
     """Each branch learns in its turn, if the network has it and its weight is not 0."""
     assert net.has_instances == ('semantic_fpn' not in config.model['name'])
     assert net.has_semantic == ('mask_rcnn' not in config.model['name'])
@@ -38,7 +38,7 @@ def check_panoptic_fpn(config: TrainConfig, net: Any, losses: List[Losses]) -> N
             assert learnt == (there and turn and options[key] > 0)
 
 
-def check_condinst(config: TrainConfig, net: Any, losses: List[Losses]) -> None:
+def check_condinst(config: TrainConfig, net: Any, losses: list[Losses]) -> None:
     """Everything that the network has is learnt."""
     wanted = {'classes', 'boxes', 'centerness', 'masks'}
     wanted |= {branch for branch in ('things', 'semantic') if config.model.get(branch)}
@@ -47,7 +47,7 @@ def check_condinst(config: TrainConfig, net: Any, losses: List[Losses]) -> None:
         assert all(found[name] > 0 for name in wanted)
 
 
-def check_dense(config: TrainConfig, net: Any, losses: List[Losses]) -> None:
+def check_dense(config: TrainConfig, net: Any, losses: list[Losses]) -> None:
     """Everything that is asked for is learnt; masks, once something is detected."""
     wanted = {'classes', 'boxes', 'centerness', 'semantic'}
     wanted |= {'levelness'} if config.model.get('levelness', True) else set()
@@ -57,7 +57,7 @@ def check_dense(config: TrainConfig, net: Any, losses: List[Losses]) -> None:
         assert found['classes'] > 0 and found['semantic'] > 0
 
 
-def check_unified(config: TrainConfig, net: Any, losses: List[Losses]) -> None:
+def check_unified(config: TrainConfig, net: Any, losses: list[Losses]) -> None:
     """The network is the model that is asked for, and all that it has is learnt."""
     model = config.model
     assert net.has_masks == model['masks'] and (net.affinity is not None) == model['affinity']
@@ -92,7 +92,7 @@ TABLES = [pytest.param(paper, table, id=f'{paper.name}-{table}')
 
 
 @pytest.fixture(scope='module')
-def datasets(tmp_path_factory: pytest.TempPathFactory) -> Dict[str, Any]:
+def datasets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Miniatures by name."""
     folder = tmp_path_factory.mktemp('data')
     write_coco(folder / 'coco', splits=('train',), size=SIZE, images=2)
@@ -101,12 +101,12 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> Dict[str, Any]:
 
 
 @pytest.fixture(scope='module')
-def learnt(datasets: Dict[str, Any]) -> Callable[[Paper, TrainConfig], Learnt]:
+def learnt(datasets: dict[str, Any]) -> Callable[[Paper, TrainConfig], Learnt]:
     """``learn`` with small networks, once for configs that come to the same.
 
     The backbone has but one block in a stage.
     """
-    known: Dict[str, Learnt] = {}
+    known: dict[str, Learnt] = {}
     short = RECIPES['resnet18']._replace(blocks=(1, 1, 1, 1))
 
     def look_up(paper: Paper, config: TrainConfig) -> Learnt:
@@ -134,7 +134,7 @@ def test_two_steps_on_a_miniature(paper: Paper, path: Path,
 @pytest.mark.slow
 @pytest.mark.parametrize('paper, path', ROWS)
 def test_two_steps_of_the_whole_network(paper: Paper, path: Path,
-                                        datasets: Dict[str, Any]) -> None:
+                                        datasets: dict[str, Any]) -> None:
     config = load_config(path)
     _, losses = learn(config, datasets[config.data.dataset], whole(config), paper.system)
     assert all(np.isfinite(value) for found in losses for value in found.values())

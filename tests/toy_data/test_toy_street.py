@@ -55,7 +55,7 @@ def test_every_object_is_counted_and_visible(scenes):
 
 def test_classes_crowds_and_void_all_occur(scenes):
     seen = np.unique(np.concatenate([np.unique(ids) for _, ids in scenes]))
-    assert STUFF <= set(seen) and THINGS == set(seen[seen >= FIRST_OBJECT] // FIRST_OBJECT)
+    assert set(seen) >= STUFF and set(seen[seen >= FIRST_OBJECT] // FIRST_OBJECT) == THINGS
     assert 24 in seen          # a group of persons
     assert {1, 4} <= set(seen)   # the observer's car and litter, which are void
     for _, ids in scenes:

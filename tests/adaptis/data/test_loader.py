@@ -56,9 +56,9 @@ def test_leaving_early_ends_the_workers() -> None:
     (Dying(8), r'A data worker died \(exit status -9\)'),
 ])
 def test_a_worker_that_fails_is_an_error_not_a_hang(dataset: MadeUp, words: str) -> None:
-    with Loader(source(dataset), 1, patience=30) as loader:
-        with pytest.raises(AdaptisError, match=words):
-            list(loader.steps(0, 8))
+    with Loader(source(dataset), 1, patience=30) as loader, \
+            pytest.raises(AdaptisError, match=words):
+        list(loader.steps(0, 8))
 
 
 def test_a_killed_worker_is_noticed() -> None:
@@ -71,9 +71,9 @@ def test_a_killed_worker_is_noticed() -> None:
 
 
 def test_a_worker_that_never_answers_is_given_up() -> None:
-    with Loader(source(Hanging(8)), 1, patience=0.5) as loader:
-        with pytest.raises(AdaptisError, match='gave no batch for'):
-            next(loader.steps(0, 1))
+    with Loader(source(Hanging(8)), 1, patience=0.5) as loader, \
+            pytest.raises(AdaptisError, match='gave no batch for'):
+        next(loader.steps(0, 1))
 
 
 def test_workers_leave_when_their_parent_is_killed_and_never_import_mxnet() -> None:

@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 import os
-from typing import Dict, NamedTuple, Sequence, Union
+from collections.abc import Sequence
+from typing import NamedTuple, Union
 
 import numpy as np
 
@@ -23,7 +24,7 @@ class Difference(NamedTuple):
 
 
 def differences(stage: Stage, path: Union[str, os.PathLike],
-                arrays: Sequence[np.ndarray]) -> Dict[str, Difference]:
+                arrays: Sequence[np.ndarray]) -> dict[str, Difference]:
     """How far every output of a model, run by ONNX Runtime on the CPU, is from the stage's own.
 
     ``arrays`` are inputs of any size that the stage takes.

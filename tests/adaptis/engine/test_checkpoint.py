@@ -4,8 +4,9 @@ from __future__ import annotations
 import json
 import pickle
 import resource
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
 import numpy as np
 import pytest

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Dict, List
 
 import numpy as np
 from toy_setup import write_samples
@@ -37,20 +36,20 @@ def test_two_workers_equal_one_with_the_joint_batch(tmp_path: Path) -> None:
         np.testing.assert_allclose(first[name], alone[name], rtol=1e-4, atol=1e-6)
 
 
-def _worker(environment: Dict[str, str], data: Path, output: Path, batch_size: int,
+def _worker(environment: dict[str, str], data: Path, output: Path, batch_size: int,
             kvstore: str) -> subprocess.Popen:
     command = [sys.executable, str(HERE / 'dist_worker.py'), str(data), str(output),
                str(batch_size), kvstore]
     return subprocess.Popen(command, env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True)
 
 
-def _role(environment: Dict[str, str], role: str) -> subprocess.Popen:
+def _role(environment: dict[str, str], role: str) -> subprocess.Popen:
     # MXNet serves inside its import when it finds one of these roles.
     return subprocess.Popen([sys.executable, '-c', 'from adaptis.runtime import mx'],
                             env={**environment, 'DMLC_ROLE': role}, cwd=ROOT)
 
 
-def _finish(workers: List[subprocess.Popen], helpers: List[subprocess.Popen]) -> None:
+def _finish(workers: list[subprocess.Popen], helpers: list[subprocess.Popen]) -> None:
     try:
         for worker in workers:
             _, complaint = worker.communicate(timeout=100)

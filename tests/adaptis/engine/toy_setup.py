@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any
 
 import cv2
 import numpy as np
@@ -61,7 +61,7 @@ class TinySystem:
     def parameters(self) -> Any:
         return self.net.head.collect_params() if self.prefix else self.net.collect_params()
 
-    def losses(self, batch: Dict[str, Any]) -> Dict[str, Any]:
+    def losses(self, batch: dict[str, Any]) -> dict[str, Any]:
         instances, semantic = self.net(batch['image'], batch['points'])
         bce = mx.gluon.loss.SigmoidBinaryCrossEntropyLoss()
         ce = mx.gluon.loss.SoftmaxCrossEntropyLoss(axis=1)
@@ -71,13 +71,13 @@ class TinySystem:
             result['semantic'] = ce(semantic, batch['semantic']).mean()
         return result
 
-    def metrics(self) -> Dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         return {'iou': self.threshold}
 
-    def state(self) -> Dict[str, float]:
+    def state(self) -> dict[str, float]:
         return {'threshold': self.threshold}
 
-    def load_state(self, state: Dict[str, float]) -> None:
+    def load_state(self, state: dict[str, float]) -> None:
         self.threshold = state['threshold']
 
 

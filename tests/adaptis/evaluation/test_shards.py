@@ -73,7 +73,7 @@ def test_any_split_in_any_order_is_exactly_the_whole(triples, whole, tmp_path, c
 def test_the_shards_of_a_data_set_are_its_images():
     shards = [Shard.parse(f'{k}/4') for k in (1, 2, 3, 4)]
     parts = [list(s.indices(10)) for s in shards]
-    assert sorted(sum(parts, [])) == list(range(10))
+    assert sorted(i for part in parts for i in part) == list(range(10))
     assert {len(p) for p in parts} == {2, 3}
     assert str(shards[1]) == '2/4'
 

@@ -222,5 +222,5 @@ def test_a_blurred_map_still_holds_probabilities(power, blur):
     image = DrawnImage(np.ones((40, 40), int),
                        proposals=(rng.uniform(0, 1, (40, 40)) ** power).astype(np.float32))
     prob = proposal_map(image, Settings(proposal_blur=blur, things_threshold=0))
-    assert 0 <= prob.min() and prob.max() <= 1
+    assert prob.min() >= 0 and prob.max() <= 1
     search_proposals(prob, Settings())

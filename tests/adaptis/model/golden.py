@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any
 
 from adaptis.convert.names import map_names
 from adaptis.model import get_model
@@ -11,7 +11,7 @@ from adaptis.model.zoo import set_parameters
 from adaptis.runtime import mx
 
 
-def official_arrays(parity_root: Path, folder: str) -> Dict[str, Any]:
+def official_arrays(parity_root: Path, folder: str) -> dict[str, Any]:
     """What the official checkpoint of a golden case would hold, by official name."""
     spec = importlib.util.spec_from_file_location('golden_weights', parity_root / 'weights.py')
     weights = importlib.util.module_from_spec(spec)

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +13,7 @@ LEVELS = range(3, 8)
 STRIDES = tuple(2 ** level for level in LEVELS)
 
 
-class Data(Dict[str, np.ndarray]):
+class Data(dict[str, np.ndarray]):
     """The arrays of a file."""
 
     @classmethod
@@ -24,18 +24,18 @@ class Data(Dict[str, np.ndarray]):
     def nd(self, key: str) -> Any:
         return mx.nd.array(self[key])
 
-    def size(self, key: str) -> Tuple[int, int]:
+    def size(self, key: str) -> tuple[int, int]:
         return tuple(self[key].tolist())
 
     def image(self) -> np.ndarray:
         """RGB."""
         return np.ascontiguousarray(self['image_bgr'][..., ::-1])
 
-    def levels(self, key: str, image: int = 0) -> List[np.ndarray]:
+    def levels(self, key: str, image: int = 0) -> list[np.ndarray]:
         """Of each level the array whose name ``key`` makes."""
         return [self[key.format(level)][image] for level in LEVELS]
 
-    def dense(self) -> Tuple[List[np.ndarray], List[np.ndarray], List[np.ndarray]]:
+    def dense(self) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
         """Class logits, distances in pixels, centerness logits of a whole-network case."""
         distances = [x * stride for x, stride in zip(self.levels('reg_p{}'), STRIDES)]
         return self.levels('cls_logits_p{}'), distances, self.levels('ctr_p{}')

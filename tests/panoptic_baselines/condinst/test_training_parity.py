@@ -191,7 +191,7 @@ def test_the_losses_of_a_step(step, trained):
 
 
 def test_what_is_trained_and_decays(step, trained):
-    case, info = step
+    _, info = step
     assert set(trained[1]) == set(info['grad_norm_names'])
     assert not set(info['frozen']) & set(trained[1])
     assert {name for name, p in trained[1].items() if p.wd_mult == 0} == set(

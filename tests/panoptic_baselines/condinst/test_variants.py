@@ -119,14 +119,14 @@ def test_steps_of_training(variant):
 
 
 def test_predictions(variant):
-    options, net = variant
+    _, net = variant
     net.hybridize()
     predictor = Predictor(net, TAXONOMY, SETTINGS)
     for size in ((40, 60), (1, 9)):
         result = predictor.predict(picture(*size))
         assert result.segment_map.shape == size
         found = predictor.set_image(picture(*size)).instances()
-        assert 0 < len(found) and found.masks.shape[1:] == size
+        assert len(found) > 0 and found.masks.shape[1:] == size
 
 
 def test_masks_may_suppress_each_other():

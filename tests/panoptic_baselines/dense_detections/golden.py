@@ -1,7 +1,7 @@
 """Reading the golden data of the official dense detections, and comparing with it."""
 from __future__ import annotations
 
-from typing import Any, Dict
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +13,7 @@ LEVELS = [f'P{level}' for level in range(3, 8)]
 CITYSCAPES = Taxonomy([Category(i, f'class {i}', i >= 11) for i in range(19)])
 
 
-class Arrays(Dict[str, np.ndarray]):
+class Arrays(dict[str, np.ndarray]):
     """The arrays of a file."""
 
     def nd(self, key: str) -> Any:

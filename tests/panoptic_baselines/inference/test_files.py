@@ -15,7 +15,7 @@ pytest.importorskip('onnxruntime')
 @pytest.mark.parametrize('name', ['panoptic_fpn', *(
     pytest.param(name, marks=pytest.mark.slow) for name in ('condinst', 'dense', 'unified'))])
 def test_files_do_as_well_as_the_network(name, tmp_path):
-    net, kind, predictor = build(name)
+    _, kind, predictor = build(name)
     export(predictor, tmp_path / 'export')
     readme = (tmp_path / 'export' / 'README.md').read_text()
     has_rois = name in ('panoptic_fpn', 'unified')

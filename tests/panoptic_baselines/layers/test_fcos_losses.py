@@ -79,7 +79,7 @@ def test_dice(golden):
 def test_far_logits_stay_finite():
     logits = mx.nd.array([-1e4, -100, 100, 1e4])
     for target in (0, 1):
-        value, grad = gradient(logits, lambda x: sigmoid_focal(  # noqa: B023
+        value, grad = gradient(logits, lambda x: sigmoid_focal(
             F, x, F.full(4, target)))   # noqa: B023
         assert np.isfinite(value).all() and np.isfinite(grad).all()
         np.testing.assert_allclose(value[2 * (1 - target):][:2], np.abs(

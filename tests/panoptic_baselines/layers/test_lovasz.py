@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Callable, Tuple
+from typing import Any, Callable
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ VOID = 255
 
 
 def evaluate(loss: Callable, inputs: np.ndarray, *targets: np.ndarray,
-             dtype: str = 'float64') -> Tuple[float, np.ndarray]:
+             dtype: str = 'float64') -> tuple[float, np.ndarray]:
     """Value and gradient."""
     array = mx.nd.array(inputs, dtype=dtype)
     array.attach_grad()

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Dict
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,13 +21,13 @@ SCENES = ('simple', 'class_differs', 'duplicate', 'threshold', 'permutation_vs_g
 
 
 @pytest.fixture(scope='module')
-def scenes(unified_kit: Any) -> Dict[str, Any]:
+def scenes(unified_kit: Any) -> dict[str, Any]:
     """By name."""
     return {s['name']: s for s in json.loads((unified_kit / 'matching.json').read_text())}
 
 
 @pytest.mark.parametrize('name', SCENES)
-def test_scenes(scenes: Dict[str, Any], name: str) -> None:
+def test_scenes(scenes: dict[str, Any], name: str) -> None:
     scene = scenes[name]
     case = [np.array(scene[key]) for key in ('det_boxes', 'det_classes', 'gt_boxes', 'gt_classes')]
     iou = same_class_iou(*case)
@@ -42,7 +42,7 @@ def test_scenes(scenes: Dict[str, Any], name: str) -> None:
     assert iou[rows, matched].sum() == pytest.approx(scene['total_iou'], rel=1e-6)
 
 
-def test_every_scene_is_looked_at(scenes: Dict[str, Any]) -> None:
+def test_every_scene_is_looked_at(scenes: dict[str, Any]) -> None:
     assert set(scenes) == set(SCENES)
 
 

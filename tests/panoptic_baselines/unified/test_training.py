@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, Dict, Tuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ SMALL = dict(TINY, anchor_sizes=(8, 16, 32, 64, 128))
 STUFF = TAXONOMY.num_stuff
 
 
-def make_net(options: Tuple) -> Unified:
+def make_net(options: tuple) -> Unified:
     mx.random.seed(0)
     np.random.seed(0)
     net = Unified(**{**SMALL, **dict(options)})
@@ -33,14 +33,14 @@ def make_net(options: Tuple) -> Unified:
 shared_net = functools.lru_cache(maxsize=None)(make_net)   # to be left as it is
 
 
-def make_system(net_options: Tuple = (), fresh: bool = False, **options: Any) -> UnifiedSystem:
+def make_system(net_options: tuple = (), fresh: bool = False, **options: Any) -> UnifiedSystem:
     """``net_options`` in pairs; ``fresh`` for tests that change the network."""
     net = (make_net if fresh else shared_net)(tuple(net_options))
     return UnifiedSystem(net, TAXONOMY, **{'rois': 32, 'frozen_stages': 3, **options})
 
 
 def scene(height: int = 64, width: int = 64,
-          objects: Tuple = ((8, 6, 40, 34, 0), (30, 38, 60, 62, 1))) -> Sample:
+          objects: tuple = ((8, 6, 40, 34, 0), (30, 38, 60, 62, 1))) -> Sample:
     semantic = np.zeros((height, width), np.int32)
     semantic[height // 2:] = 1
     instances = np.zeros((height, width), np.int32)
@@ -52,13 +52,13 @@ def scene(height: int = 64, width: int = 64,
     return Sample(colours.astype(np.uint8)[semantic], instances, classes, semantic)
 
 
-def make_batch(system: UnifiedSystem, *samples: Sample) -> Dict[str, Any]:
+def make_batch(system: UnifiedSystem, *samples: Sample) -> dict[str, Any]:
     rngs = [np.random.default_rng(i) for i in range(len(samples))]
     return {key: value if key in system.host_keys else mx.nd.array(value, dtype='float32')
             for key, value in system.targets()(samples, rngs).items()}
 
 
-def learn(system: UnifiedSystem, batch: Dict[str, Any], only: str = '') -> Tuple[Dict, Dict]:
+def learn(system: UnifiedSystem, batch: dict[str, Any], only: str = '') -> tuple[dict, dict]:
     """Losses and gradients by name; ``only`` of one loss."""
     np.random.seed(0)
     for parameter in system.parameters().values():
@@ -72,7 +72,7 @@ def learn(system: UnifiedSystem, batch: Dict[str, Any], only: str = '') -> Tuple
             {names[k]: p.grad().asnumpy() for k, p in system.parameters().items()})
 
 
-def evaluate(system: UnifiedSystem, batch: Dict[str, Any]) -> Dict[str, float]:
+def evaluate(system: UnifiedSystem, batch: dict[str, Any]) -> dict[str, float]:
     """Losses alone."""
     np.random.seed(0)
     with mx.autograd.train_mode():
@@ -80,11 +80,11 @@ def evaluate(system: UnifiedSystem, batch: Dict[str, Any]) -> Dict[str, float]:
 
 
 @pytest.fixture(scope='module')
-def batch() -> Dict[str, Any]:
+def batch() -> dict[str, Any]:
     return make_batch(make_system(), scene(), scene(50, 40, ((5, 5, 45, 36, 0),)))
 
 
-def test_every_loss_reaches_every_parameter_and_a_graph_gives_the_same(batch: Dict) -> None:
+def test_every_loss_reaches_every_parameter_and_a_graph_gives_the_same(batch: dict) -> None:
     system = make_system()
     losses, gradients = learn(system, batch)
     assert set(losses) == DETECTOR | {'semantic', 'panoptic'}
@@ -100,7 +100,7 @@ def test_every_loss_reaches_every_parameter_and_a_graph_gives_the_same(batch: Di
 
 
 @pytest.mark.parametrize('detections', ['predicted', 'ground_truth'])
-def test_the_panoptic_loss_reaches_the_detector(batch: Dict, detections: str) -> None:
+def test_the_panoptic_loss_reaches_the_detector(batch: dict, detections: str) -> None:
     """Through scores and masks (appendix A.4); the score of the ground truth is 1."""
     _, gradients = learn(make_system(detections=detections), batch, 'panoptic')
     assert gradients['mask_head.predictor.weight'].any()
@@ -112,7 +112,7 @@ def test_the_panoptic_loss_reaches_the_detector(batch: Dict, detections: str) ->
     assert not gradients['encoder.rpn.conv.weight'].any()
 
 
-def test_scores_with_gradient_are_those_of_the_detections(batch: Dict) -> None:
+def test_scores_with_gradient_are_those_of_the_detections(batch: dict) -> None:
     system = make_system()
     maps = system.net(batch['image'])
     proposals = system.propose(maps, batch)
@@ -124,7 +124,7 @@ def test_scores_with_gradient_are_those_of_the_detections(batch: Dict) -> None:
         order = [np.flatnonzero((each.boxes == b).all(axis=1) & (each.classes == c))[0]
                  for b, c in zip(kept.boxes, kept.classes)]
         np.testing.assert_allclose(score.asnumpy(), each.scores[order], rtol=1e-5)
-        assert mask.shape == (len(kept.boxes), 28, 28) and 0 < mask.asnumpy().min()
+        assert mask.shape == (len(kept.boxes), 28, 28) and mask.asnumpy().min() > 0
 
 
 def test_duplicates_go_and_strays_stay() -> None:
@@ -155,7 +155,7 @@ def test_pixels_of_a_batch() -> None:
     assert system.metrics()['matched'] == pytest.approx(2 / 3)
 
 
-def test_the_panoptic_loss_is_a_mean_over_the_labelled_pixels_of_all_images(batch: Dict) -> None:
+def test_the_panoptic_loss_is_a_mean_over_the_labelled_pixels_of_all_images(batch: dict) -> None:
     system = make_system()
     maps, none = system.net(batch['image']), np.zeros((0, 4), np.float32)
     channels = [Channels(none, np.zeros(0, int), np.zeros(0, int))] * 2
@@ -176,7 +176,7 @@ def test_the_panoptic_loss_is_a_mean_over_the_labelled_pixels_of_all_images(batc
     ({'potential': 'C', 'damp_masks': False}, {'detections': 'ground_truth'}),
     ({'deformable': True, 'squeeze': False},
      {'semantic_loss': 'lovasz', 'mask_loss': 'cross_entropy'})])
-def test_variants(batch: Dict, net_options: Dict, options: Dict) -> None:
+def test_variants(batch: dict, net_options: dict, options: dict) -> None:
     system = make_system(tuple(net_options.items()), **options)
     losses, gradients = learn(system, batch)
     expected = DETECTOR | {'semantic', 'panoptic'}
@@ -185,7 +185,7 @@ def test_variants(batch: Dict, net_options: Dict, options: Dict) -> None:
     assert all(np.isfinite(g).all() and g.any() for g in gradients.values())
 
 
-def test_weights_and_losses(batch: Dict) -> None:
+def test_weights_and_losses(batch: dict) -> None:
     plain = evaluate(make_system(), batch)   # COCO
     city = evaluate(make_system(detection_weight=0.25, semantic_weight=1, panoptic_weight=1), batch)
     for name, loss in plain.items():
@@ -213,7 +213,7 @@ def test_it_learns_by_the_steps_of_the_engine() -> None:
         assert history[-1][name] < share * history[0][name], name
 
 
-def test_no_detection_at_all(batch: Dict) -> None:
+def test_no_detection_at_all(batch: dict) -> None:
     system = make_system(fresh=True)
     system.net.box_head.cls_score.bias.data()[-1] = 100   # everything is background
     losses, gradients = learn(system, batch)
@@ -253,7 +253,7 @@ def test_ground_truth_without_stuff(semantic_loss: str) -> None:
 
 
 @pytest.mark.parametrize('where', ['encoder.rpn.objectness_logits.bias', 'box_head.cls_score.bias'])
-def test_a_network_that_diverged_says_so(batch: Dict, where: str) -> None:
+def test_a_network_that_diverged_says_so(batch: dict, where: str) -> None:
     system = make_system(fresh=True)
     system.net._collect_params_with_prefix()[where].data()[:] = np.inf
     with pytest.raises(AdaptisError, match='lower the learning rate'):
@@ -265,7 +265,7 @@ def test_a_network_that_diverged_says_so(batch: Dict, where: str) -> None:
     ({'mask_loss': ['lovasz']}, 'mask_loss'), ({'panoptic_weight': -1}, 'panoptic_weight'),
     ({'foreground': 2}, 'from 0 to 1'), ({'rois': 0}, 'rois is 0'),
     ({'frozen_stages': 6}, '5 stages')])
-def test_choices_that_make_no_sense(options: Dict, message: str) -> None:
+def test_choices_that_make_no_sense(options: dict, message: str) -> None:
     with pytest.raises(AdaptisError, match=message):
         make_system(**options)
 

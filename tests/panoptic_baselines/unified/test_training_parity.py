@@ -1,7 +1,7 @@
 """From detections to the panoptic loss and its gradients, against double precision."""
 from __future__ import annotations
 
-from typing import Any, Dict
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,12 +18,12 @@ TAXONOMY = Taxonomy([Category(i, str(i), i > STUFF) for i in range(1, 6)])
 
 
 @pytest.fixture(scope='module')
-def pipeline(unified_kit: Any) -> Dict[str, np.ndarray]:
+def pipeline(unified_kit: Any) -> dict[str, np.ndarray]:
     return dict(np.load(unified_kit / 'pipeline.npz'))
 
 
 @pytest.fixture(scope='module')
-def system(pipeline: Dict[str, np.ndarray]) -> UnifiedSystem:
+def system(pipeline: dict[str, np.ndarray]) -> UnifiedSystem:
     net = make_network(masks=False, num_stuff=STUFF, num_things=2,
                        affinity_channels=pipeline['Q'].shape[1])
     for i, phi in enumerate((net.affinity.phi0, net.affinity.phi1)):
@@ -32,7 +32,7 @@ def system(pipeline: Dict[str, np.ndarray]) -> UnifiedSystem:
     return UnifiedSystem(net, TAXONOMY, hybridize=True)
 
 
-def make_batch(case: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:
+def make_batch(case: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The ground truth at the size of the image, with the batch's own numbers."""
     semantic = np.where(case['gt_ids'] > 0, 0, case['stuff'])
     semantic = np.where(case['void'], -1, semantic)
@@ -42,7 +42,7 @@ def make_batch(case: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:
             'classes': case['gt_classes'][None] - STUFF}
 
 
-def test_the_loss_and_its_gradients(pipeline: Dict[str, np.ndarray], system: UnifiedSystem,
+def test_the_loss_and_its_gradients(pipeline: dict[str, np.ndarray], system: UnifiedSystem,
                                     monkeypatch: pytest.MonkeyPatch) -> None:
     height, width = pipeline['V'].shape[1:]
     semantic = mx.nd.array(np.log(pipeline['V'])[None])
@@ -71,7 +71,7 @@ def test_the_loss_and_its_gradients(pipeline: Dict[str, np.ndarray], system: Uni
                                atol=1e-5 * np.abs(of_scores).max())
 
 
-def _by_score(case: Dict[str, np.ndarray], boxes: np.ndarray, classes: np.ndarray) -> np.ndarray:
+def _by_score(case: dict[str, np.ndarray], boxes: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Gradient of scores, by hand from that of the potentials: psi = s V inside the box."""
     y, x = (np.arange(length) * 4 + 2 for length in case['V'].shape[1:])
     gradients = []

@@ -5,7 +5,7 @@ backbone's.  Potentials, affinity, matching, losses and the panoptic result are 
 """
 from __future__ import annotations
 
-from typing import Any, Dict, List, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -134,7 +134,7 @@ class Model:
             loss.backward()
             trainer.step(1)
 
-    def _batch(self, system: UnifiedSystem, scenes: List[Scene]) -> Dict[str, Any]:
+    def _batch(self, system: UnifiedSystem, scenes: list[Scene]) -> dict[str, Any]:
         rngs = [np.random.default_rng(0)] * len(scenes)
         batch = ObjectTargets(TAXONOMY, merge_things=False)([s.sample for s in scenes], rngs)
         return {key: value if key in system.host_keys else mx.nd.array(value, dtype='float32')
@@ -145,7 +145,7 @@ class Model:
         semantic, affinity = self.eyes(image)
         return Maps([semantic], [], [], semantic, affinity)
 
-    def quality(self, head: bool) -> Dict[str, float]:
+    def quality(self, head: bool) -> dict[str, float]:
         """PQ in scenes never seen; without the head potentials decide."""
         measure, rng = PanopticQuality(TAXONOMY), np.random.default_rng(10 ** 6)
         for sample, found in (make_scene(rng) for _ in range(SCENES)):

@@ -156,7 +156,7 @@ def test_what_each_option_adds():
     assert net.encoder.squeeze.fc1.weight.shape == (32, 512)
     assert net.encoder.semantic_head.predictor.weight.shape == (5, 128, 1, 1)
     assert net.encoder.affinity_head.predictor.weight.shape == (8, 128, 1, 1)
-    assert all('resnet' in name for name in net.backbone_params().keys())
+    assert all('resnet' in name for name in net.backbone_params())
 
 
 @pytest.mark.parametrize('options, match', [
