@@ -14,6 +14,7 @@ import yaml
 
 from adaptis.errors import AdaptisError
 from adaptis.files import atomic_write
+from adaptis.registry import find_family
 
 
 @dataclass(frozen=True)
@@ -178,19 +179,6 @@ def stored_config(content: Mapping[str, Any], where: str) -> TrainConfig:
     return _build(TrainConfig, {**content, 'data': data}, where, '')
 
 
-def inference_settings(config: TrainConfig) -> Any:
-    """The ``Settings`` of ``config.inference``.
-
-    Without a preset there, the one named as the augmentation, or as the data set.
-    Raises AdaptisError for a preset or setting that does not exist.
-    """
-    from adaptis.systems import find_kind
-    kind, changes = find_kind(config.model['name']), dict(config.inference)
-    names = (config.data.augmentation, config.data.dataset)
-    usual = next((n for n in names if n in kind.presets), None) or kind.usual_preset({})
-    return kind.get_settings(str(changes.pop('preset', usual))).replace(**changes)
-
-
 def write_config(config: TrainConfig, path: Path) -> None:
     """Write a config so that ``load_config`` reads it."""
     with atomic_write(path) as temporary:
@@ -306,24 +294,23 @@ def _check(config: TrainConfig, path: str) -> None:
 
 
 def _check_stages(config: TrainConfig, path: str) -> None:
-    from adaptis.systems import find_kind
     name = config.model['name']
     try:
-        kind = find_kind(name)
+        family = find_family(name)
     except AdaptisError as error:
         raise AdaptisError(f'{path}: {error}') from error
-    if config.precision == 'amp' and not kind.by_points:
+    if config.precision == 'amp' and not family.uses_points:
         raise AdaptisError(f'{path}: {name} is not trained in half precision: set precision to '
                            'float32.')
-    if getattr(config, kind.stages[0]) is None:
-        raise AdaptisError(f'{path}: the key {kind.stages[0]} is missing.')
+    if getattr(config, family.stages[0]) is None:
+        raise AdaptisError(f'{path}: the key {family.stages[0]} is missing.')
     for key, stage in config.stages():
-        if key not in kind.stages:
+        if key not in family.stages:
             raise AdaptisError(f'{path}: {name} has no stage {key}; it is trained by '
-                               f'{" and ".join(kind.stages)}.')
-        if kind.by_points and stage.points is None:
+                               f'{" and ".join(family.stages)}.')
+        if family.uses_points and stage.points is None:
             raise AdaptisError(f'{path}: the key {key}.points is missing.')
-        if not kind.by_points and stage.points is not None:
+        if not family.uses_points and stage.points is not None:
             raise AdaptisError(f'{path}: {name} does not learn from points: leave {key}.points '
                                'out.')
         _check_stage(stage, f'{path}: {key}')

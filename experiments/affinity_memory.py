@@ -102,7 +102,7 @@ def _run(form: str, head: Any, inputs: list[Any], training: bool) -> None:
 
 def _make_head() -> Any:
     from adaptis.runtime import mx
-    from panoptic_baselines.layers.affinity import Affinity
+    from panoptic_baselines.unified.affinity import Affinity
     head = Affinity(FEATURES)
     head.initialize(mx.init.Normal(0.1))
     head.hybridize()

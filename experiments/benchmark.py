@@ -75,7 +75,8 @@ def click(width: int) -> dict[str, Any]:
 
 def panoptic(width: int) -> dict[str, Any]:
     """The whole ``panoptic()`` of the shipped network on toy images; its width, not ``--width``."""
-    from adaptis.inference.predictor import Predictor, load_predictor
+    from adaptis.inference.predictor import Predictor
+    from adaptis.loading import load_predictor
     from adaptis.model import load_model
     from experiments.plain import make_plain
     from toy_data import ToySettings, render

@@ -41,7 +41,7 @@ def dense_stages(width: int, port: Port = DENSE, sizes: Sequence[Size] = SIZES,
 def _stages(predictor: Any, image: np.ndarray, count: int) -> dict[str, Callable[[], Any]]:
     """What is timed; AdaptisError if there are fewer than ``count`` instances in the image."""
     from adaptis.runtime import mx
-    from panoptic_baselines.dense_detections import full_masks
+    from panoptic_baselines.dense_detections.network import full_masks
     from panoptic_baselines.layers.upsample import upsampled_labels
     from panoptic_baselines.merge import Instances, merge
     net, size = predictor.net, image.shape[:2]

@@ -102,7 +102,7 @@ def mask_head(width: int, port: Port = CONDINST, sizes: Sequence[Size] = SIZES,
 def _parts(predictor: Any, image: np.ndarray, count: int) -> dict[str, Callable[[], Any]]:
     """What is timed of an image with ``count`` instances; AdaptisError if there are fewer."""
     from adaptis.runtime import mx
-    from panoptic_baselines.condinst import to_instances
+    from panoptic_baselines.condinst.network import to_instances
     net, size = predictor.net, image.shape[:2]
     settings = predictor.settings.replace(detections_per_image=count)
     whole = type(predictor)(net, predictor.taxonomy, settings)
@@ -127,13 +127,13 @@ def make_predictor(port: Port, hybridize: bool, options: Optional[Mapping[str, A
     ``taxonomy`` : default COCO's
     """
     from adaptis.data.coco_categories import COCO_TAXONOMY
+    from adaptis.registry import find_family
     from adaptis.runtime import mx
-    from adaptis.systems import find_kind
     mx.random.seed(0)
     np.random.seed(0)
-    kind, taxonomy = find_kind(port.name), taxonomy or COCO_TAXONOMY
-    net = kind.build({'name': port.name, **kind.class_counts(taxonomy), **(options or {})},
-                     [mx.cpu()])
+    family, taxonomy = find_family(port.name), taxonomy or COCO_TAXONOMY
+    net = family.build({'name': port.name, **family.class_counts(taxonomy), **(options or {})},
+                       [mx.cpu()])
     parameters = net._collect_params_with_prefix()
     for layer in port.quiet:
         weight = parameters[f'{layer}.weight']
@@ -146,8 +146,8 @@ def make_predictor(port: Port, hybridize: bool, options: Optional[Mapping[str, A
             numbers[channel] = value
         bias.set_data(mx.nd.array(numbers))
     net.hybridize(hybridize)
-    settings = kind.get_settings('coco').replace(short_side=None, max_side=None)
-    return kind.make_predictor(net, settings, taxonomy, kind.stages)
+    settings = family.get_settings('coco').replace(short_side=None, max_side=None)
+    return family.make_predictor(net, settings, taxonomy, family.stages)
 
 
 def make_image(size: Size) -> np.ndarray:

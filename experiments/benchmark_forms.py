@@ -79,7 +79,7 @@ def _open(system: str, form: str, folder: str) -> Any:
 
 
 def _shipped() -> Any:
-    from adaptis.inference.predictor import load_predictor
+    from adaptis.loading import load_predictor
     return load_predictor()
 
 

@@ -95,7 +95,7 @@ def _after_the_network(predictor: Any, image: np.ndarray
     """From what a unified network found in an image to the panoptic result."""
     from panoptic_baselines.merge import merge
     from panoptic_baselines.predictor import pad_batch
-    from panoptic_baselines.unified_predictor import to_result
+    from panoptic_baselines.unified.predictor import to_result
     net, size, taxonomy = predictor.net, image.shape[:2], predictor.taxonomy
     found = net.segment(pad_batch([image], net.mean), [size], [size], predictor.settings)[0]
 

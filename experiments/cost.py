@@ -68,9 +68,9 @@ def measure(network: str, size: Size, hybridized: bool, runs: int) -> Row:
     """Cost of the features and of a point of one network at one size."""
     from adaptis.inference.encoded import NetworkEncoder
     from adaptis.inference.memory import features_bytes, footprint
-    from adaptis.inference.settings import Settings
+    from adaptis.inference.settings import AdaptISSettings
     net = make_network(network, hybridized)
-    encode = NetworkEncoder(net, Settings(batch_size=4, max_pixels=10 ** 9))
+    encode = NetworkEncoder(net, AdaptISSettings(batch_size=4, max_pixels=10 ** 9))
     image, points = _image(size), _points(size)
     encode(_image((128, 128))).masks_at(points[:1] % 128)  # loads libraries, builds graphs
     features, point = _Timer(), _Timer()
@@ -93,12 +93,12 @@ def panoptic(network: str, size: Size, flip: bool) -> Row:
     from adaptis.inference.encoded import NetworkEncoder
     from adaptis.inference.merge import to_panoptic
     from adaptis.inference.panoptic import segment
-    from adaptis.inference.settings import Settings
+    from adaptis.inference.settings import AdaptISSettings
     net = make_network(network, hybridized=True)
     spacing = min(size[0] // GRID, size[1] // GRID)
-    settings = Settings(max_candidates=GRID ** 2, cut_radius=spacing // 2 - 1, min_area=1,
+    settings = AdaptISSettings(max_candidates=GRID ** 2, cut_radius=spacing // 2 - 1, min_area=1,
                         mask_threshold=0.0, things_threshold=0.0, overlap_threshold=1.0, flip=flip,
-                        stuff_prob_mult=0.0, max_pixels=10 ** 9)
+                               stuff_prob_mult=0.0, max_pixels=10 ** 9)
     encode = NetworkEncoder(net, settings)
     began, cpu_began = time.perf_counter(), time.process_time()
     encoded = encode(_image(size))

@@ -22,7 +22,8 @@ from adaptis.evaluation.report import format_metrics
 from adaptis.evaluation.run import Evaluator
 from adaptis.evaluation.segments import sample_truth
 from adaptis.files import write_image
-from adaptis.inference.predictor import Predictor, load_predictor
+from adaptis.inference.predictor import Predictor
+from adaptis.loading import load_predictor
 from adaptis.types import TOY_TAXONOMY, Sample
 from experiments.side_by_side import pictures
 from experiments.side_by_side.run import FOLDER, RESULTS

@@ -161,7 +161,8 @@ FORMS: dict[str, Form] = {
 def run(names: Sequence[str], root: Path, images: int, calibration: int) -> dict[str, Row]:
     """A row for each form; of one that cannot be made or run, it says why."""
     from adaptis.deploy.export import export
-    from adaptis.inference.predictor import Predictor, load_predictor
+    from adaptis.inference.predictor import Predictor
+    from adaptis.loading import load_predictor
     test = open_dataset('toy', root, 'test')
     rows: dict[str, Row] = {}
     with tempfile.TemporaryDirectory() as folder:

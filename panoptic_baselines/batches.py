@@ -12,8 +12,8 @@ import numpy as np
 
 from adaptis.types import Sample, Taxonomy
 from panoptic_baselines.classes import classes_to_labels, thing_class
-from panoptic_baselines.layers.anchors import STRIDES, pyramid_anchors
-from panoptic_baselines.layers.sampling import AnchorTargets, sample_anchors
+from panoptic_baselines.rcnn.anchors import STRIDES, pyramid_anchors
+from panoptic_baselines.rcnn.sampling import AnchorTargets, sample_anchors
 
 Batch = dict[str, np.ndarray]
 

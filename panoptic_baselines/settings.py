@@ -12,7 +12,7 @@ from adaptis.errors import AdaptisError
 Self = TypeVar('Self', bound='BaseSettings')
 
 
-def _one_of(*choices: str) -> Any:
+def one_of(*choices: str) -> Any:
     """A text field whose first choice is the default."""
     return field(default=choices[0], metadata={'choices': choices})
 
@@ -88,108 +88,15 @@ class BaseSettings:
             raise AdaptisError(f'{name} is {getattr(self, name)!r} but must be {what}.')
 
 
-@dataclass(frozen=True)
-class Settings(BaseSettings):
-    """Settings of Panoptic FPN and of Mask R-CNN.
-
-    Attributes
-    ----------
-    proposals_per_level, proposals : boxes that enter and leave the proposals' suppression
-    proposal_nms : proposals of a level suppress each other above this IoU
-    """
-
-    proposals_per_level: int = 1000
-    proposals: int = 1000
-    proposal_nms: float = 0.7
-
-
-@dataclass(frozen=True)
-class CondInstSettings(BaseSettings):
-    """Settings of CondInst; the thresholds of the panoptic result are section 2.5's.
-
-    Attributes
-    ----------
-    score_threshold : of class times centre-ness probability, before the root is taken of it
-    candidates_per_level : so many of the best ones enter the suppression
-    nms : whether the IoU of boxes or of masks decides which detections suppress each other
-    """
-
-    nms_threshold: float = 0.6
-    instance_score: float = 0.45
-    overlap_threshold: float = 0.4
-    candidates_per_level: int = 1000
-    nms: str = _one_of('box', 'mask')
-
-
-@dataclass(frozen=True)
-class DenseSettings(BaseSettings):
-    """Settings of dense detections; what the paper has otherwise is said.
-
-    Attributes
-    ----------
-    score_threshold : of the class probability alone
-    candidates_per_level : so many of the best ones enter the suppression
-    agnostic_nms_threshold : afterwards, detections of whatever class suppress each other above
-        this IoU (official code; the paper has one suppression)
-    mask_threshold : sigma of equation 7 (0.4 of the official code; appendix A has 0.3)
-    location : how the location probability of equation 6 is measured: by the smoothed generalised
-        IoU of the official code, or by the IoU of the paper
-    """
-
-    nms_threshold: float = 0.6
-    mask_threshold: float = 0.4
-    candidates_per_level: int = 1000
-    agnostic_nms_threshold: float = 0.97
-    location: str = _one_of('giou', 'iou')
-
-
-@dataclass(frozen=True)
-class UnifiedSettings(Settings):
-    """Settings of the unified network.
-
-    Attributes
-    ----------
-    instance_score : only detections with more get a channel (appendix B)
-    merge : 'unified' takes the likeliest channel of each pixel; 'heuristic' is Panoptic FPN's way
-        with the same network (models C1 and D1 of table 1)
-    stuff_area_limit : smaller segments of stuff become void (appendix C); 0 = none do
-    """
-
-    instance_score: float = 0.75
-    stuff_area_limit: int = 0
-    merge: str = _one_of('unified', 'heuristic')
-
-
 # The paper's test size for Cityscapes is that of its images (Panoptic FPN, section 4.1); the area
 # limit is the one that others use there, as the paper gives none.
-_CITYSCAPES: dict[str, Any] = dict(short_side=1024, max_side=2048, stuff_area_limit=2048)
+CITYSCAPES: dict[str, Any] = dict(short_side=1024, max_side=2048, stuff_area_limit=2048)
 # 96x96 images, upsampled fourfold as the AdaptIS paper did it for Mask R-CNN (table 1).
-_TOY: dict[str, Any] = dict(short_side=384, max_side=None, stuff_area_limit=0)
-
-PRESETS: dict[str, BaseSettings] = {
-    'coco': Settings(), 'cityscapes': Settings(**_CITYSCAPES), 'toy': Settings(**_TOY)}
-"""Settings of Panoptic FPN by name."""
-
-CONDINST_PRESETS: dict[str, BaseSettings] = {
-    'coco': CondInstSettings(), 'cityscapes': CondInstSettings(**_CITYSCAPES),
-    'toy': CondInstSettings(**_TOY)}
-"""Settings of CondInst by name."""
-
-DENSE_PRESETS: dict[str, BaseSettings] = {
-    'coco': DenseSettings(),
-    'cityscapes': DenseSettings(**_CITYSCAPES, score_threshold=0.06),
-    'toy': DenseSettings(**_TOY)}
-"""Settings of dense detections by name."""
-
-UNIFIED_PRESETS: dict[str, BaseSettings] = {
-    'coco': UnifiedSettings(),
-    'cityscapes': UnifiedSettings(**{**_CITYSCAPES, 'stuff_area_limit': 0}, instance_score=0.5),
-    'toy': UnifiedSettings(**_TOY, instance_score=0.5)}
-"""Settings of the unified network by name."""
+TOY: dict[str, Any] = dict(short_side=384, max_side=None, stuff_area_limit=0)
 
 
 def get_settings(settings: Union[str, BaseSettings],
-                 presets: Mapping[str, BaseSettings] = PRESETS) -> Any:
+                 presets: Mapping[str, BaseSettings]) -> Any:
     """Settings as they are, or a preset by name.
 
     Raises AdaptisError if there is none, or if they are those of another system.

@@ -8,10 +8,10 @@ from typing import Any
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike
 from adaptis.model.zoo import load_network, make_network, read_arrays, set_parameters
-from panoptic_baselines.condinst import CondInst
-from panoptic_baselines.dense_detections import DenseDetections
-from panoptic_baselines.panoptic_fpn import PanopticFPN
-from panoptic_baselines.unified import Unified
+from panoptic_baselines.condinst.network import CondInst
+from panoptic_baselines.dense_detections.network import DenseDetections
+from panoptic_baselines.panoptic_fpn.network import PanopticFPN
+from panoptic_baselines.unified.network import Unified
 
 _FAMILIES: dict[str, tuple[type, dict[str, Any]]] = {
     'panoptic_fpn': (PanopticFPN, {}),

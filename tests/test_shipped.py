@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from adaptis.evaluation.run import Evaluator
-from adaptis.inference.predictor import load_predictor
+from adaptis.loading import load_predictor
 from adaptis.model.zoo import PRETRAINED, load_model, read_info
 from adaptis.types import TOY_TAXONOMY, Sample
 from toy_data import ToySettings, render

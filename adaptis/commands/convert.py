@@ -5,7 +5,7 @@ import argparse
 from pathlib import Path
 
 from adaptis.errors import AdaptisError
-from adaptis.systems import find_converter
+from adaptis.registry import find_converter
 
 HELP = """Convert an official checkpoint: a .params file of AdaptIS (toy, DeepLab or FPN network), a
 .pkl or .pth file of detectron2 (Panoptic FPN, Mask R-CNN), AdelaiDet (CondInst) or

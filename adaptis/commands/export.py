@@ -7,7 +7,7 @@ from pathlib import Path
 from adaptis.commands.options import add_network_options, add_set_option, chosen_settings
 from adaptis.commands.options import changes as read_changes
 from adaptis.errors import AdaptisError
-from adaptis.systems import load_predictor
+from adaptis.loading import load_predictor
 
 HELP = """Write a trained network as graphs, for MXNet and as ONNX, with settings, categories and a
 README: a folder that "adaptis predict" and "adaptis evaluate" take with --export, on a machine
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='folder to write; an older export there is replaced')
     parser.add_argument('--format', choices=('mxnet', 'onnx', 'both'), default='both',
                         help='graphs of MXNet, ONNX models (needs the package onnx), or both '
-                             '(default)')
+                        '(default)')
     add_set_option(parser)
 
 

@@ -14,7 +14,7 @@ from adaptis.data.datasets import open_dataset
 from adaptis.evaluation.parallel import ordered_map
 from adaptis.evaluation.run import Evaluator
 from adaptis.files import read_ids, read_image
-from adaptis.systems import kind_of, load_predictor
+from adaptis.loading import family_of, load_predictor
 from adaptis.types import TOY_TAXONOMY, PanopticResult, Sample
 
 PICTURE = 'picture'
@@ -124,9 +124,9 @@ def _segment(task: tuple[Job, int]) -> Outcome:
     dataset = open_source(job.source)
     sample = dataset[index] if has_truth(dataset) else None
     image = dataset.image(index) if sample is None else sample.image
-    kind, predictor = _kind(job.checkpoint), _predictor(job)
+    family, predictor = _family(job.checkpoint), _predictor(job)
     start = time.perf_counter()
-    result = kind.measurable(predictor.set_image(image))
+    result = family.evaluation_result(predictor.set_image(image))
     seconds = time.perf_counter() - start
     measured = None
     if sample is not None:
@@ -145,4 +145,4 @@ def _predictor(job: Job) -> Any:
                           job.backend)
 
 
-_kind = functools.lru_cache(maxsize=1)(kind_of)
+_family = functools.lru_cache(maxsize=1)(family_of)

@@ -10,8 +10,7 @@ from adaptis.deploy.backends import BACKENDS
 from adaptis.deploy.folder import is_export, read_export
 from adaptis.errors import AdaptisError
 from adaptis.inference.settings import SAMPLING
-from adaptis.inference.sidecar import default_settings
-from adaptis.systems import kind_of
+from adaptis.loading import default_settings, family_of
 
 
 def add_network_options(group: Any, exported: bool = True) -> None:
@@ -30,7 +29,7 @@ def add_network_options(group: Any, exported: bool = True) -> None:
         group.add_argument('--ctx', default='auto', help='auto, cpu, gpu or gpu:0 (default: auto)')
     group.add_argument('--preset', metavar='NAME',
                        help='thresholds, e.g. toy_v1, cityscapes, vistas or coco (default: what '
-                            'the checkpoint was trained for)')
+                       'the checkpoint was trained for)')
     group.add_argument('--sampling', choices=SAMPLING,
                        help="of AdaptIS: where candidate points come from (default: the preset's)")
     group.add_argument('--flip', action='store_true', default=None,
@@ -48,7 +47,7 @@ def chosen_settings(args: argparse.Namespace, default: Optional[tuple[str, Any]]
     asked = {'sampling': args.sampling, 'flip': args.flip}
     changes.update({name: value for name, value in asked.items() if value is not None})
     if args.preset:
-        name, settings = args.preset, kind_of(checkpoint).get_settings(args.preset)
+        name, settings = args.preset, family_of(checkpoint).get_settings(args.preset)
     else:
         name, settings = default or default_settings(checkpoint)
     return name, settings.replace(**changes)

@@ -16,8 +16,8 @@ from adaptis.commands.options import add_network_options, check_backend, chosen_
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.coco import InstancesWriter, PanopticWriter
 from adaptis.files import list_images, read_image, write_image
+from adaptis.loading import check_network, load_predictor
 from adaptis.progress import progress, say
-from adaptis.systems import check_network, load_predictor
 
 HELP = """Segment an image or every image of a folder.  Writes, into the output folder,
 overlay/*.png (for the eye), panoptic.json with panoptic/*.png (COCO panoptic format) and

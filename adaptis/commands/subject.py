@@ -10,13 +10,14 @@ from adaptis.commands.measure import PICTURE, Job, Source, open_source
 from adaptis.commands.options import changes as read_changes
 from adaptis.commands.options import check_backend, chosen_settings
 from adaptis.commands.rows import check_row, row_of, run_name
-from adaptis.config import TrainConfig, inference_settings, load_config
+from adaptis.config import TrainConfig, load_config
 from adaptis.deploy.folder import MANIFEST, is_export, read_export, usual_backend
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import sha256
 from adaptis.inference.settings import SHIPPED
 from adaptis.inference.sidecar import find_taxonomy, read_sidecar
-from adaptis.systems import difference, find_kind, kind_of
+from adaptis.loading import family_of, inference_settings
+from adaptis.registry import find_family, find_mismatch
 from adaptis.types import Taxonomy
 
 RUNS = Path('runs')
@@ -118,13 +119,15 @@ def _check_network(config: TrainConfig, checkpoint: Optional[Path], path: Path) 
     found = read_sidecar(checkpoint).get('model')
     name = config.model['name']
     if checkpoint and checkpoint.is_file() and found is None and (
-            kind_of(checkpoint) is not find_kind(name)):
+            family_of(checkpoint) is not find_family(name)):
         raise AdaptisError(f'{checkpoint.with_suffix(".json")} must lie beside {checkpoint} and '
                            f'say which network that is, as {path} is about {name}.')
-    keys = *_OF_A_NETWORK, *find_kind(name).meaning({'name': name})   # and what has a default
-    differs = isinstance(found, dict) and 'name' in found and difference(config.model, found, keys)
-    if differs:
-        key, asked, there = differs
+    defaults = find_family(name).expand_options({'name': name})
+    keys = (*_OF_A_NETWORK, *defaults)
+    mismatch = (isinstance(found, dict) and 'name' in found
+                and find_mismatch(config.model, found, keys))
+    if mismatch:
+        key, asked, there = mismatch
         raise AdaptisError(f'{checkpoint} holds a network with {key} {there}, but {path} is about '
                            f'one with {asked}.')
 

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any, Callable, Optional
 
 from adaptis.commands.rows import beside_published, check_row, row_of, run_name
-from adaptis.config import StageConfig, TrainConfig, inference_settings, load_config
+from adaptis.config import StageConfig, TrainConfig, load_config
 from adaptis.errors import AdaptisError
+from adaptis.loading import inference_settings
 from adaptis.machine import keep_freed_memory
-from adaptis.systems import Kind, find_kind
+from adaptis.registry import ModelFamily, find_family
 
 HELP = 'Train a network from a config; Ctrl-C stops it, --resume goes on.'
 
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--ctx', default='auto', help='auto, cpu, gpu or gpu:0,1 (default: auto)')
     parser.add_argument('--kvstore', default='device',
                         help='how gradients are added up: device, local, nccl, dist_sync or '
-                             'dist_device_sync (default: device)')
+                        'dist_device_sync (default: device)')
     parser.add_argument('--data', help='folder of the data set, instead of data.root')
     parser.add_argument('--workers', type=int, help='data processes, instead of workers')
     parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE',
@@ -92,7 +93,7 @@ def _prepare(config: TrainConfig, output: Path, args: argparse.Namespace, resume
     from adaptis.engine.trainer import Run
     from adaptis.engine.validation import PointValidation, Preview, ResultValidation
     from adaptis.runtime import context
-    kind, settings = find_kind(config.model['name']), inference_settings(config)
+    family, settings = find_family(config.model['name']), inference_settings(config)
     train, held_out = _open_data(config)
     contexts = context(args.ctx)
     if contexts[0].device_type == 'cpu':
@@ -101,14 +102,15 @@ def _prepare(config: TrainConfig, output: Path, args: argparse.Namespace, resume
     if config.precision == 'amp':
         _enable_half(contexts)
     seed_everything(config.seed, 0, 0)
-    net = _build_net(kind, config, contexts, train.taxonomy, resumed)
-    if not kind.by_points:
-        kind.make_predictor(net, settings, train.taxonomy, kind.stages)   # its mistakes, told now
+    net = _build_net(family, config, contexts, train.taxonomy, resumed)
+    if not family.uses_points:
+        # A mistake in the settings is reported now and not after the training.
+        family.make_predictor(net, settings, train.taxonomy, family.stages)
     validation = (PointValidation(held_out, config.validation, contexts[0], settings)
-                  if kind.by_points else
-                  ResultValidation(held_out, config.validation, kind, settings))
-    preview = Preview(held_out, settings, kind=kind)
-    make_system = _system_maker(kind, net, config, train.taxonomy)
+                  if family.uses_points else
+                  ResultValidation(held_out, config.validation, family, settings))
+    preview = Preview(held_out, settings, family=family)
+    make_system = _system_maker(family, net, config, train.taxonomy)
     return Run(config=config, net=net, make_system=make_system, dataset=train,
                held_out=held_out, folder=output, contexts=contexts, kvstore=kvstore,
                workers=config.workers, validate=lambda: validation(net),
@@ -139,9 +141,9 @@ def _enable_half(contexts: list[Any]) -> None:
     print(f'Training steps compute in {enable(contexts)} where MXNet takes it for safe.')
 
 
-def _build_net(kind: Kind, config: TrainConfig, contexts: list[Any], taxonomy: Any,
+def _build_net(family: ModelFamily, config: TrainConfig, contexts: list[Any], taxonomy: Any,
                resumed: bool) -> Any:
-    counts = kind.class_counts(taxonomy)
+    counts = family.class_counts(taxonomy)
     arguments = {**counts, **config.model}
     if any(arguments[name] != count for name, count in counts.items()):
         raise AdaptisError(f'The data set has {len(taxonomy)} classes, {taxonomy.num_stuff} of '
@@ -149,7 +151,7 @@ def _build_net(kind: Kind, config: TrainConfig, contexts: list[Any], taxonomy: A
     if resumed:
         for key in ('pretrained_base', 'pretrained'):
             arguments.pop(key, None)  # a checkpoint replaces those weights
-    return kind.build(for_devices(arguments, len(contexts)), contexts)
+    return family.build(for_devices(arguments, len(contexts)), contexts)
 
 
 def for_devices(arguments: dict[str, Any], devices: int) -> dict[str, Any]:
@@ -169,12 +171,12 @@ def for_devices(arguments: dict[str, Any], devices: int) -> dict[str, Any]:
     return {**arguments, **dict.fromkeys(synchronised, 'BatchNorm'), 'norm_kwargs': options}
 
 
-def _system_maker(kind: Kind, net: Any, config: TrainConfig,
+def _system_maker(family: ModelFamily, net: Any, config: TrainConfig,
                   taxonomy: Any) -> Callable[[str, StageConfig], Any]:
     def make(name: str, stage: StageConfig) -> Any:
-        return kind.make_system(net, taxonomy, name, **stage.system)
+        return family.make_system(net, taxonomy, name, **stage.system)
 
-    known = kind.system_options()
+    known = family.system_options()
     for name, stage in config.stages():
         unknown = sorted(set(stage.system) - set(known))
         if unknown:

@@ -17,7 +17,7 @@ from adaptis.evaluation.record import provenance, sha256
 from adaptis.files import PathLike, atomic_folder
 from adaptis.inference.sidecar import describe
 from adaptis.model.zoo import lasting, write_arrays
-from adaptis.systems import find_kind
+from adaptis.registry import find_family
 
 
 def export(predictor: Any, folder: PathLike, formats: str = 'both',
@@ -38,14 +38,14 @@ def export(predictor: Any, folder: PathLike, formats: str = 'both',
     net = predictor.net
     if not hasattr(net, 'description'):
         raise AdaptisError('Only a network that get_model or load_model made can be exported.')
-    kind = find_kind(net.description['name'])
+    family = find_family(net.description['name'])
     facts = {'format': FORMAT, 'model': lasting(net.description),
-             'attributes': kind.attributes_of(net), 'taxonomy': describe(predictor.taxonomy),
+             'attributes': family.export_attributes(net), 'taxonomy': describe(predictor.taxonomy),
              'inference': dataclasses.asdict(predictor.settings)}
     facts['preprocessing'] = _preprocessing(facts['attributes'], predictor.settings)
     with atomic_folder(folder, is_replaceable) as new:
         facts['stages'] = {stage.name: _write_stage(stage, new, wanted)
-                           for stage in kind.stages_of(net)}
+                           for stage in family.export_stages(net)}
         facts['files'] = {path.name: {'bytes': path.stat().st_size, 'sha256': sha256(path)}
                           for path in sorted(new.iterdir())}
         facts['seal'] = seal(facts)

@@ -16,6 +16,7 @@ from adaptis.deploy.stages import Interface, Signature
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import sha256
 from adaptis.files import PathLike, read_json
+from adaptis.registry import find_family, import_object
 from adaptis.types import Taxonomy
 
 MANIFEST, README = 'export.json', 'README.md'
@@ -124,10 +125,9 @@ def load_exported(folder: PathLike, backend: Optional[str] = None, ctx: Any = No
     Raises AdaptisError if the folder is no export, one of its files is another one, or the backend
     is missing.
     """
-    from adaptis.systems import load_place
     export = read_export(folder)
-    kind = _kind(export)
-    chosen = _settings(export) if settings is None else kind.get_settings(settings)
+    family = _family(export)
+    chosen = _settings(export) if settings is None else family.get_settings(settings)
     official = export.inference.get('official')
     if getattr(chosen, 'official', None) != official:
         raise AdaptisError(f'{export.folder} was exported with official={official}, which is part '
@@ -135,7 +135,8 @@ def load_exported(folder: PathLike, backend: Optional[str] = None, ctx: Any = No
     backend = backend or usual_backend(export)
     runner = make_runner(export, backend, ctx)
     _check_digests(export, backend)
-    return load_place(kind.exported)(runner, export.attributes, chosen, taxonomy or export.taxonomy)
+    make_predictor = import_object(family.exported_predictor)
+    return make_predictor(runner, export.attributes, chosen, taxonomy or export.taxonomy)
 
 
 def make_runner(export: Export, backend: str, ctx: Any = None) -> Runner:
@@ -162,16 +163,15 @@ def usual_backend(export: Export) -> str:
     return 'mxnet' if installed and export.holds('mxnet') else 'onnxruntime'
 
 
-def _kind(export: Export) -> Any:
-    from adaptis.systems import find_kind
+def _family(export: Export) -> Any:
     try:
-        return find_kind(export.model.get('name'))
+        return find_family(export.model.get('name'))
     except AdaptisError as error:
         raise AdaptisError(f'{export.folder / MANIFEST}: {error}') from error
 
 
 def _settings(export: Export) -> Any:
-    preset = next(iter(_kind(export).presets.values()))   # of the right class
+    preset = next(iter(_family(export).presets.values()))   # of the right class
     try:
         return preset.replace(**export.inference)
     except AdaptisError as error:

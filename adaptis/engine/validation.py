@@ -8,14 +8,15 @@ from typing import Any, Optional
 import numpy as np
 from tqdm import tqdm
 
-from adaptis.config import TrainConfig, ValidationConfig, inference_settings
+from adaptis.config import TrainConfig, ValidationConfig
 from adaptis.data.augment import resize_sample
 from adaptis.data.batches import BatchSource
 from adaptis.errors import AdaptisError
 from adaptis.inference.rescale import network_size, resize
-from adaptis.inference.settings import Settings
+from adaptis.inference.settings import AdaptISSettings
+from adaptis.loading import inference_settings
+from adaptis.registry import ModelFamily, find_family
 from adaptis.runtime import mx
-from adaptis.systems import Kind, find_kind
 from adaptis.types import Sample
 
 PICTURE_SIDE = 512
@@ -24,7 +25,8 @@ PICTURE_SIDE = 512
 class FirstSamples:
     """The first ``count`` samples of a data set; with ``settings``, at the size a network sees."""
 
-    def __init__(self, dataset: Sequence[Sample], count: int, settings: Optional[Settings] = None):
+    def __init__(self, dataset: Sequence[Sample], count: int,
+                 settings: Optional[AdaptISSettings] = None):
         self._dataset = dataset
         self._count = min(count, len(dataset))
         self._settings = settings
@@ -47,7 +49,7 @@ class PointValidation:
     """
 
     def __init__(self, dataset: Sequence[Sample], config: ValidationConfig, context: Any,
-                 settings: Optional[Settings] = None):
+                 settings: Optional[AdaptISSettings] = None):
         self._source = BatchSource(FirstSamples(dataset, config.images, settings), batch_size=1,
                                    points=config.points, shuffle=False)
         self._context = context
@@ -87,22 +89,22 @@ class ResultValidation:
     """Call it with a network that knows no points to get those of 'pq', 'ap' and 'miou' that it is
     about, in [0, 1]."""
 
-    def __init__(self, dataset: Any, config: ValidationConfig, kind: Kind, settings: Any):
+    def __init__(self, dataset: Any, config: ValidationConfig, family: ModelFamily, settings: Any):
         self._samples = FirstSamples(dataset, config.images)
-        self._taxonomy, self._kind, self._settings = dataset.taxonomy, kind, settings
+        self._taxonomy, self._family, self._settings = dataset.taxonomy, family, settings
 
     def __call__(self, net: Any) -> dict[str, float]:
         from adaptis.evaluation.run import Evaluator
-        predictor = self._kind.make_predictor(net, self._settings, self._taxonomy, ())
+        predictor = self._family.make_predictor(net, self._settings, self._taxonomy, ())
         evaluator = Evaluator(self._taxonomy)
         for index in range(len(self._samples)):
             sample = self._samples[index]
             evaluator.add_sample(index, sample,
-                                 self._kind.measurable(predictor.set_image(sample.image)))
+                                 self._family.evaluation_result(predictor.set_image(sample.image)))
         result = evaluator.result()
         every = {'pq': result['pq']['All']['pq'], 'ap': result['ap']['ap'],
                  'miou': result['miou']['miou']}
-        return {name: every[name] for name in self._kind.measures(net)
+        return {name: every[name] for name in self._family.metrics(net)
                 if not np.isnan(every[name])}
 
 
@@ -112,14 +114,15 @@ class Preview:
     Rows of image, proposals (once they are trained), found objects and true ones.
     """
 
-    def __init__(self, dataset: Any, settings: Any, images: int = 3, kind: Optional[Kind] = None):
+    def __init__(self, dataset: Any, settings: Any, images: int = 3,
+                 family: Optional[ModelFamily] = None):
         self._samples = [dataset[i] for i in range(min(images, len(dataset)))]
         self._settings, self._taxonomy = settings, dataset.taxonomy
-        self._kind = kind or find_kind('adaptis')
+        self._family = family or find_family('adaptis')
 
     def __call__(self, net: Any, stage: str) -> np.ndarray:
         from adaptis.viz import contact_sheet, result_row
-        predictor = self._kind.make_predictor(net, self._settings, self._taxonomy, [stage])
+        predictor = self._family.make_predictor(net, self._settings, self._taxonomy, [stage])
         rows = []
         for sample in self._samples:
             result = predictor.set_image(sample.image).panoptic()
@@ -149,13 +152,14 @@ def evaluate_net(net: Any, dataset: Any, config: TrainConfig,
     from adaptis.evaluation.run import Evaluator
     samples = FirstSamples(dataset, images or len(dataset))
     net.hybridize()  # the shape-free graph is faster for inference
-    kind = find_kind(config.model['name'])
-    predictor = kind.make_predictor(net, inference_settings(config), dataset.taxonomy,
-                                    [name for name, _ in config.stages()])
+    family = find_family(config.model['name'])
+    predictor = family.make_predictor(net, inference_settings(config), dataset.taxonomy,
+                                      [name for name, _ in config.stages()])
     evaluator = Evaluator(dataset.taxonomy, cityscapes=config.data.dataset == 'cityscapes')
     for index in tqdm(range(len(samples)), desc='evaluation', unit='image'):
         sample = samples[index]
-        evaluator.add_sample(index, sample, kind.measurable(predictor.set_image(sample.image)))
+        result = family.evaluation_result(predictor.set_image(sample.image))
+        evaluator.add_sample(index, sample, result)
     settings = {'dataset': config.data.dataset, 'data': config.data.root,
                 'split': config.data.val_split, 'limit': images,
                 'inference': dataclasses.asdict(predictor.settings)}

@@ -1,5 +1,5 @@
 """From a trained network and an image to objects."""
-from adaptis.inference.predictor import Clicked, Predictor, load_predictor, predict
-from adaptis.inference.settings import PRESETS, Settings
+from adaptis.inference.predictor import ClickResult, Predictor
+from adaptis.inference.settings import PRESETS, AdaptISSettings
 
-__all__ = ['PRESETS', 'Clicked', 'Predictor', 'Settings', 'load_predictor', 'predict']
+__all__ = ['PRESETS', 'AdaptISSettings', 'ClickResult', 'Predictor']

@@ -30,14 +30,14 @@ from adaptis.inference.memory import (
     memory_of,
     points_at_once,
 )
-from adaptis.inference.settings import Settings
+from adaptis.inference.settings import AdaptISSettings
 from adaptis.inference.upsample import upsample
 
 MIN_SIDE = 16
 """A smaller image is continued to this size: the network halves what it sees four times."""
 
 
-class StagedNetwork(NamedTuple):
+class InferenceNetwork(NamedTuple):
     """A network as inference sees it.
 
     ``runner`` of its stages; ``min_side`` pixels that both sides of an image must have; ``needs``
@@ -51,20 +51,20 @@ class StagedNetwork(NamedTuple):
     needs: Optional[Footprint] = None
 
     @classmethod
-    def of(cls, net: Any, ctx: Any = None) -> StagedNetwork:
+    def of(cls, net: Any, ctx: Any = None) -> InferenceNetwork:
         """Of an ``AdaptIS`` network; AdaptisError if a weight is not finite."""
         refuse_broken(net)
-        return cls.described(NetworkRunner(net, ctx), attributes_of(net))
+        return cls.described(NetworkRunner(net, ctx), export_attributes(net))
 
     @classmethod
-    def described(cls, runner: Runner, attributes: Mapping[str, Any]) -> StagedNetwork:
-        """Of what runs its stages and what ``attributes_of`` tells of it."""
+    def described(cls, runner: Runner, attributes: Mapping[str, Any]) -> InferenceNetwork:
+        """Of what runs its stages and what ``export_attributes`` tells of it."""
         needs = attributes['footprint']
         return cls(runner, attributes['num_classes'], attributes['num_stuff'],
                    attributes['min_side'], None if needs is None else Footprint(**needs))
 
 
-def attributes_of(net: Any) -> dict[str, Any]:
+def export_attributes(net: Any) -> dict[str, Any]:
     """What inference needs to know of an ``AdaptIS`` network beside its stages, as plain data."""
     needs = footprint(net)
     return {'num_classes': net.num_classes, 'num_stuff': net.num_stuff,
@@ -77,13 +77,13 @@ class NetworkEncoder:
 
     Parameters
     ----------
-    net : an ``AdaptIS`` network, or a :class:`StagedNetwork`
+    net : an ``AdaptIS`` network, or a :class:`InferenceNetwork`
     settings : ``flip``, ``batch_size``, ``memory_mib``, ``max_pixels`` and ``official`` matter here
     ctx : where to compute; default where the network's parameters are
     """
 
-    def __init__(self, net: Any, settings: Settings, ctx: Any = None):
-        self._net = net if isinstance(net, StagedNetwork) else StagedNetwork.of(net, ctx)
+    def __init__(self, net: Any, settings: AdaptISSettings, ctx: Any = None):
+        self._net = net if isinstance(net, InferenceNetwork) else InferenceNetwork.of(net, ctx)
         self._settings = settings
 
     def __call__(self, image: np.ndarray) -> EncodedImage:
@@ -122,7 +122,7 @@ class NetworkEncoder:
 class _NetworkImage(EncodedImage):
     """One pass of the network over an image, whose first ``size`` rows and columns count."""
 
-    def __init__(self, net: StagedNetwork, image: np.ndarray, size: tuple[int, int],
+    def __init__(self, net: InferenceNetwork, image: np.ndarray, size: tuple[int, int],
                  batch_size: int):
         self._runner, self._batch_size = net.runner, batch_size
         self._full, self._size = image.shape[2:], size
@@ -175,10 +175,10 @@ class NetworkRunner:
         return self._blocks().run(stage, *arrays)
 
     def _blocks(self) -> BlockRunner:
-        from adaptis.model.stages import stages_of  # loads MXNet
+        from adaptis.model.stages import export_stages  # loads MXNet
         how = self._net.encoder._active, list(self._net.encoder._flags)
         if self._made is None or self._made[0] != how:
-            self._made = how, BlockRunner(stages_of(self._net), self.device)
+            self._made = how, BlockRunner(export_stages(self._net), self.device)
         return self._made[1]
 
 

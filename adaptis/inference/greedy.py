@@ -19,7 +19,7 @@ from adaptis.errors import AdaptisError
 from adaptis.inference.encoded_image import EncodedImage
 from adaptis.inference.memory import keep_mask
 from adaptis.inference.proposals import Proposals, find_proposals
-from adaptis.inference.settings import Settings
+from adaptis.inference.settings import AdaptISSettings
 
 Draw = Callable[[int, int], list[int]]
 Accept = Callable[[np.ndarray], None]
@@ -54,7 +54,8 @@ def seeded_draw(seed: int) -> Draw:
     return lambda left, n: generator.sample(range(left), n)
 
 
-def select_masks(encoded: EncodedImage, settings: Settings, ignore: Optional[np.ndarray] = None,
+def select_masks(encoded: EncodedImage, settings: AdaptISSettings,
+                 ignore: Optional[np.ndarray] = None,
                  sampling_mask: Optional[np.ndarray] = None, draw: Optional[Draw] = None,
                  accept: Optional[Accept] = None) -> Selection:
     """Run the greedy algorithm on one image or tile.
@@ -79,7 +80,8 @@ def select_masks(encoded: EncodedImage, settings: Settings, ignore: Optional[np.
     return _select_proposals(encoded, settings, ignore, sampling_mask, accept)
 
 
-def proposal_map(encoded: EncodedImage, settings: Settings, ignore: Optional[np.ndarray] = None,
+def proposal_map(encoded: EncodedImage, settings: AdaptISSettings,
+                 ignore: Optional[np.ndarray] = None,
                  sampling_mask: Optional[np.ndarray] = None) -> np.ndarray:
     """The proposal probabilities, float32 (H, W), as the search for maxima sees them."""
     if encoded.proposals_prob is None:
@@ -92,13 +94,15 @@ def proposal_map(encoded: EncodedImage, settings: Settings, ignore: Optional[np.
     return np.clip(prob, 0, 1)  # the blur's sums may round past either
 
 
-def search_proposals(prob: np.ndarray, settings: Settings, with_colors: bool = False) -> Proposals:
+def search_proposals(prob: np.ndarray, settings: AdaptISSettings,
+                     with_colors: bool = False) -> Proposals:
     """The maxima of :func:`proposal_map` under these settings."""
     return find_proposals(prob, settings.proposal_threshold, settings.proposal_climb,
                           settings.proposal_step, with_colors)
 
 
-def _select_proposals(encoded: EncodedImage, settings: Settings, ignore: Optional[np.ndarray],
+def _select_proposals(encoded: EncodedImage, settings: AdaptISSettings,
+                      ignore: Optional[np.ndarray],
                       sampling_mask: Optional[np.ndarray],
                       accept: Optional[Accept]) -> Selection:
     occupied = _never_free(encoded, ignore, sampling_mask)
@@ -116,7 +120,7 @@ def _select_proposals(encoded: EncodedImage, settings: Settings, ignore: Optiona
 class _LookAhead:
     """Evaluates candidates a batch ahead of the decision about them."""
 
-    def __init__(self, encoded: EncodedImage, points: np.ndarray, settings: Settings):
+    def __init__(self, encoded: EncodedImage, points: np.ndarray, settings: AdaptISSettings):
         self._encoded, self._points = encoded, points
         self._size = settings.batch_limit(encoded.size)
         self._masks: dict[int, np.ndarray] = {}
@@ -153,7 +157,7 @@ class _LookAhead:
 
 
 def _take_if_free(mask: np.ndarray, row: int, col: int, occupied: np.ndarray,
-                  settings: Settings, selection: Selection) -> None:
+                  settings: AdaptISSettings, selection: Selection) -> None:
     """Append the mask and occupy its pixels, unless it is tiny or largely covered."""
     mask = _cut(mask, row, col, settings)
     inside = mask > settings.mask_threshold
@@ -166,7 +170,7 @@ def _take_if_free(mask: np.ndarray, row: int, col: int, occupied: np.ndarray,
     occupied |= inside
 
 
-def _select_random(encoded: EncodedImage, settings: Settings, ignore: Optional[np.ndarray],
+def _select_random(encoded: EncodedImage, settings: AdaptISSettings, ignore: Optional[np.ndarray],
                    sampling_mask: Optional[np.ndarray], draw: Draw,
                    accept: Optional[Accept]) -> Selection:
     free = _is_thing(encoded, settings, ignore) & ~_never_free(encoded, ignore, sampling_mask)
@@ -188,7 +192,7 @@ def _select_random(encoded: EncodedImage, settings: Settings, ignore: Optional[n
     return selection
 
 
-def _has_enough_free(inside: np.ndarray, free: np.ndarray, settings: Settings) -> bool:
+def _has_enough_free(inside: np.ndarray, free: np.ndarray, settings: AdaptISSettings) -> bool:
     area = np.count_nonzero(inside)
     if area == 0:
         return settings.official  # there 0 / 0 < threshold is false, and so it is not refused
@@ -200,7 +204,7 @@ def _confidence(mask: np.ndarray, threshold: float) -> float:
     return float(inside.mean()) if inside.size else 0.0
 
 
-def _is_thing(encoded: EncodedImage, settings: Settings,
+def _is_thing(encoded: EncodedImage, settings: AdaptISSettings,
               ignore: Optional[np.ndarray]) -> np.ndarray:
     """bool (H, W): where some thing class is likely enough to look for an object."""
     prob = encoded.things_prob.max(axis=0)
@@ -220,7 +224,7 @@ def _never_free(encoded: EncodedImage, ignore: Optional[np.ndarray],
     return never
 
 
-def _cut(mask: np.ndarray, row: int, col: int, settings: Settings) -> np.ndarray:
+def _cut(mask: np.ndarray, row: int, col: int, settings: AdaptISSettings) -> np.ndarray:
     """The mask inside the square around its point, 0 elsewhere."""
     radius = settings.cut_radius
     if radius <= 0:

@@ -10,7 +10,7 @@ import numpy as np
 from adaptis.errors import AdaptisError
 from adaptis.inference.memory import keep_mask
 from adaptis.inference.rescale import Resized, resize
-from adaptis.inference.settings import Settings
+from adaptis.inference.settings import AdaptISSettings
 from adaptis.types import PanopticResult, Segment, Taxonomy
 
 
@@ -48,7 +48,7 @@ class Merger:
     keep_masks : whether the result has the masks
     """
 
-    def __init__(self, stuff_prob: np.ndarray, things_prob: np.ndarray, settings: Settings,
+    def __init__(self, stuff_prob: np.ndarray, things_prob: np.ndarray, settings: AdaptISSettings,
                  size: Optional[tuple[int, int]] = None, keep_masks: bool = True):
         self._things_prob, self._settings = things_prob, settings
         self._size = size or things_prob.shape[1:]
@@ -86,7 +86,7 @@ class Merger:
 
 
 def merge(masks: Iterable[np.ndarray], stuff_prob: np.ndarray, things_prob: np.ndarray,
-          settings: Settings, ignore: Optional[np.ndarray] = None) -> Merged:
+          settings: AdaptISSettings, ignore: Optional[np.ndarray] = None) -> Merged:
     """All masks at once: see :class:`Merger`."""
     merger = Merger(stuff_prob, things_prob, settings)
     for mask in masks:
@@ -128,7 +128,7 @@ def to_panoptic(merged: Merged, stuff_prob: np.ndarray, taxonomy: Taxonomy,
     return PanopticResult(segment_map, segments, soft, merged.classes)
 
 
-def _thing_class(mask: np.ndarray, things_prob: np.ndarray, settings: Settings) -> int:
+def _thing_class(mask: np.ndarray, things_prob: np.ndarray, settings: AdaptISSettings) -> int:
     """The thing class with the highest mean probability inside the mask."""
     inside = (mask > settings.mask_threshold).view(np.uint8)
     if inside.any():

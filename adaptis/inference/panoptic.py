@@ -9,7 +9,7 @@ from adaptis.inference.encoded_image import EncodedImage
 from adaptis.inference.greedy import Draw, seeded_draw, select_masks
 from adaptis.inference.merge import Merged, Merger
 from adaptis.inference.rescale import resize
-from adaptis.inference.settings import Settings
+from adaptis.inference.settings import AdaptISSettings
 from adaptis.inference.tiling import Stitcher, Tile, split
 
 Encode = Callable[[np.ndarray], EncodedImage]
@@ -25,7 +25,7 @@ class Segmentation(NamedTuple):
     wasted: int
 
 
-def segment(encoded: EncodedImage, settings: Settings, ignore: Optional[np.ndarray] = None,
+def segment(encoded: EncodedImage, settings: AdaptISSettings, ignore: Optional[np.ndarray] = None,
             draw: Optional[Draw] = None, *, size: Optional[tuple[int, int]] = None,
             keep_masks: bool = True) -> Segmentation:
     """Segment an image that is encoded as a whole.
@@ -44,7 +44,7 @@ def segment(encoded: EncodedImage, settings: Settings, ignore: Optional[np.ndarr
                         selection.queried, selection.wasted)
 
 
-def segment_tiles(encode: Encode, image: np.ndarray, settings: Settings,
+def segment_tiles(encode: Encode, image: np.ndarray, settings: AdaptISSettings,
                   ignore: Optional[np.ndarray] = None, draw: Optional[Draw] = None, *,
                   size: Optional[tuple[int, int]] = None,
                   keep_masks: bool = True) -> Segmentation:

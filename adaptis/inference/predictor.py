@@ -7,21 +7,22 @@ from typing import Any, NamedTuple, Optional, Union
 import cv2
 import numpy as np
 
+from adaptis.deploy.folder import load_exported
 from adaptis.errors import AdaptisError
-from adaptis.files import MAX_PIXELS, PathLike, read_image
-from adaptis.inference.encoded import NetworkEncoder, StagedNetwork
+from adaptis.files import MAX_PIXELS, PathLike
+from adaptis.inference.encoded import InferenceNetwork, NetworkEncoder
 from adaptis.inference.encoded_image import EncodedImage
 from adaptis.inference.greedy import proposal_map
 from adaptis.inference.merge import to_panoptic
 from adaptis.inference.panoptic import Segmentation, segment, segment_tiles
 from adaptis.inference.rescale import Resized, move_points, network_size, resize
-from adaptis.inference.settings import SHIPPED, Settings, get_settings
+from adaptis.inference.settings import AdaptISSettings, get_settings
 from adaptis.types import TOY_TAXONOMY, PanopticResult, Taxonomy
 
 Number = Union[float, Sequence[float], np.ndarray]
 
 
-class Clicked(NamedTuple):
+class ClickResult(NamedTuple):
     """Masks of clicked points.
 
     ``mask`` float32 (H, W) for one point, (N, H, W) for a batch: probabilities.
@@ -38,7 +39,8 @@ class Predictor:
 
     Parameters
     ----------
-    net : an ``AdaptIS`` network, or a ``StagedNetwork``; it is used as it is, and hybridized it is
+    net : an ``AdaptIS`` network, or a ``InferenceNetwork``; it is used as it is,
+    and hybridized it is
         faster
     settings : thresholds, or the name of a preset
     taxonomy : what the network's classes mean
@@ -48,7 +50,7 @@ class Predictor:
     Raises AdaptisError if network and taxonomy do not fit, or a weight is not finite.
     """
 
-    def __init__(self, net: Any, settings: Union[str, Settings] = 'toy_v1',
+    def __init__(self, net: Any, settings: Union[str, AdaptISSettings] = 'toy_v1',
                  taxonomy: Taxonomy = TOY_TAXONOMY, ctx: Any = None,
                  flip: Optional[bool] = None):
         if net.num_classes != len(taxonomy) or net.num_stuff != taxonomy.num_stuff:
@@ -79,7 +81,6 @@ class Predictor:
 
         Raises AdaptisError if the folder is no export, or the backend is missing.
         """
-        from adaptis.deploy.folder import load_exported
         return load_exported(folder, backend, ctx, settings)
 
     def set_image(self, image: np.ndarray) -> Predictor:
@@ -102,7 +103,7 @@ class Predictor:
         self._image, self._size = scaled, rgb.shape[:2]
         return self
 
-    def mask_at(self, *, x: Number, y: Number) -> Clicked:
+    def mask_at(self, *, x: Number, y: Number) -> ClickResult:
         """The object at a pixel (``x`` to the right, ``y`` down), or at each of N pixels.
 
         Raises AdaptisError if a point is outside the image or there is no image yet.
@@ -113,8 +114,8 @@ class Predictor:
             masks = np.stack([*Resized(masks, self._size)])
         scores = np.array([self._confidence(mask) for mask in masks], np.float32)
         if np.ndim(x) == 0 and np.ndim(y) == 0:
-            return Clicked(masks[0], float(scores[0]))
-        return Clicked(masks, scores)
+            return ClickResult(masks[0], float(scores[0]))
+        return ClickResult(masks, scores)
 
     def panoptic(self, ignore: Optional[np.ndarray] = None,
                  keep_masks: bool = False) -> PanopticResult:
@@ -193,39 +194,10 @@ class Predictor:
         return float(inside.mean()) if inside.size else 0.0
 
 
-def predict(image: Union[PathLike, np.ndarray], checkpoint: Optional[PathLike] = None,
-            settings: Union[str, Settings, None] = None) -> PanopticResult:
-    """Segment one picture (a path or an array); for several, make a :class:`Predictor` once.
-
-    ``checkpoint`` is by default the one that ships.  Raises AdaptisError if either is no good.
-    """
-    pixels = image if isinstance(image, np.ndarray) else read_image(image)
-    return load_predictor(checkpoint, settings).set_image(pixels).panoptic()
-
-
-def load_predictor(checkpoint: Optional[PathLike] = None,
-                   settings: Union[str, Settings, None] = None,
-                   ctx: Any = None, taxonomy: Optional[Taxonomy] = None) -> Predictor:
-    """A :class:`Predictor` with the network of a checkpoint, by default the one that ships.
-
-    ``settings`` and ``taxonomy`` are by default those that the checkpoint's ``.json`` names
-    (:mod:`adaptis.inference.sidecar`).  With ``settings.official`` the network, too, has the
-    official code's flaws.
-    """
-    from adaptis.inference.sidecar import default_settings, find_taxonomy, read_sidecar
-    from adaptis.model import load_model  # loads MXNet
-    settings = get_settings(settings or default_settings(checkpoint)[1])
-    net = load_model(checkpoint or SHIPPED, ctx=ctx, official=settings.official)
-    net.hybridize()
-    taxonomy = taxonomy or find_taxonomy(read_sidecar(checkpoint), net.num_classes, net.num_stuff,
-                                         str(checkpoint))
-    return Predictor(net, settings, taxonomy, ctx=ctx)
-
-
-def make_exported(runner: Any, attributes: Mapping[str, Any], settings: Settings,
+def make_exported(runner: Any, attributes: Mapping[str, Any], settings: AdaptISSettings,
                   taxonomy: Taxonomy) -> Predictor:
-    """See ``adaptis.systems.Kind.exported``."""
-    return Predictor(StagedNetwork.described(runner, attributes), settings, taxonomy)
+    """Return the predictor of an exported network, see ``ModelFamily.exported_predictor``."""
+    return Predictor(InferenceNetwork.described(runner, attributes), settings, taxonomy)
 
 
 def as_rgb(image: np.ndarray) -> np.ndarray:

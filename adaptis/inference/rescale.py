@@ -14,10 +14,10 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from adaptis.inference.settings import Settings
+from adaptis.inference.settings import AdaptISSettings
 
 
-def network_size(size: tuple[int, int], settings: Settings) -> tuple[int, int]:
+def network_size(size: tuple[int, int], settings: AdaptISSettings) -> tuple[int, int]:
     """(H, W) of what the network sees of an image of (H, W); its shape is kept."""
     scale = 1.0 if settings.short_side is None else settings.short_side / min(size)
     if settings.max_side is not None:

@@ -1,7 +1,7 @@
 """Every threshold of the greedy algorithm, named, with a preset per data set.
 
 The official notebooks and samplers call them otherwise; ``OFFICIAL_NAMES`` and
-:meth:`Settings.from_official` translate.
+:meth:`AdaptISSettings.from_official` translate.
 """
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ OFFICIAL_NAMES = {
 
 
 @dataclass(frozen=True)
-class Settings:
+class AdaptISSettings:
     """Settings of the panoptic algorithm (official name in brackets).
 
     Raises AdaptisError, naming the setting, for a value that makes no sense.
@@ -166,7 +166,7 @@ class Settings:
         """``batch_size`` for an image or tile of (H, W)."""
         return max(1, min(self.batch_size, BATCH_PIXELS // (size[0] * size[1])))
 
-    def replace(self, **changes: Any) -> Settings:
+    def replace(self, **changes: Any) -> AdaptISSettings:
         """A copy with some settings changed; AdaptisError for a name that does not exist."""
         known = {f.name for f in fields(self)}
         unknown = sorted(set(changes) - known)
@@ -176,7 +176,7 @@ class Settings:
         return replace(self, **changes)
 
     @classmethod
-    def from_official(cls, params: dict[str, Any], **changes: Any) -> Settings:
+    def from_official(cls, params: dict[str, Any], **changes: Any) -> AdaptISSettings:
         """Settings from the keyword arguments of the official ``get_panoptic_segmentation``.
 
         ``changes`` are settings of this project.  Raises AdaptisError for an unknown name.
@@ -220,31 +220,31 @@ def _by_area(limit: Optional[int], usual: int, size: tuple[int, int]) -> int:
 _PHOTO = dict(mask_threshold=0.40, overlap_threshold=0.4, things_threshold=0.5,
               proposal_threshold=0.35, proposal_blur=5, max_candidates=500, flip=True)
 
-PRESETS: dict[str, Settings] = {
-    'toy_v1': Settings(),
+PRESETS: dict[str, AdaptISSettings] = {
+    'toy_v1': AdaptISSettings(),
     # For the network that ships: after its short training it is less sure of its proposals.
     # Chosen on 80 further images (adaptis toy --version v1 --split val --count 80 --seed 5).
-    'toy_v1_cpu': Settings(proposal_threshold=0.01),
-    'toy_v2': Settings(mask_threshold=0.5, things_threshold=0.4),
+    'toy_v1_cpu': AdaptISSettings(proposal_threshold=0.01),
+    'toy_v2': AdaptISSettings(mask_threshold=0.5, things_threshold=0.4),
     # Masks 0.40, proposals 0.35 and the mirrored image are the official models' settings.  All
     # else, sizes included, is chosen here: what they used is not known for certain.
-    'cityscapes': Settings(**_PHOTO),
-    'vistas': Settings(**_PHOTO, max_side=2048),  # as Cityscapes; originals have up to 22 MP
-    'coco': Settings(**{**_PHOTO, 'max_candidates': 200}, short_side=640, max_side=1066),
+    'cityscapes': AdaptISSettings(**_PHOTO),
+    'vistas': AdaptISSettings(**_PHOTO, max_side=2048),  # as Cityscapes; originals have up to 22 MP
+    'coco': AdaptISSettings(**{**_PHOTO, 'max_candidates': 200}, short_side=640, max_side=1066),
 }
 """Settings by name.  Random points use the same ones with ``sampling='random'``."""
 
 
-def get_settings(settings: Union[str, Settings]) -> Settings:
+def get_settings(settings: Union[str, AdaptISSettings]) -> AdaptISSettings:
     """Settings as they are, or a preset by name.
 
     Raises AdaptisError if there is none, or if they are those of another system.
     """
-    if isinstance(settings, Settings):
+    if isinstance(settings, AdaptISSettings):
         return settings
     if not isinstance(settings, str):
         raise AdaptisError(f'{type(settings).__name__} are not for this network, which takes '
-                           f'{Settings.__name__} of AdaptIS: does the file beside the checkpoint '
+                           f'{AdaptISSettings.__name__}: does the file beside the checkpoint '
                            'say which network it is?')
     if settings not in PRESETS:
         raise AdaptisError(f'There is no preset {settings!r}; there are {", ".join(PRESETS)}.')

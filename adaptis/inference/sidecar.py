@@ -11,10 +11,9 @@ from typing import Any, Optional
 
 from adaptis.data.cityscapes import CITYSCAPES_TAXONOMY
 from adaptis.data.coco_categories import COCO_TAXONOMY
-from adaptis.deploy.folder import MANIFEST, exported_settings, is_export
+from adaptis.deploy.folder import MANIFEST, is_export
 from adaptis.files import PathLike
-from adaptis.inference.settings import PRESETS, SHIPPED
-from adaptis.systems import kind_of
+from adaptis.inference.settings import SHIPPED
 from adaptis.types import TOY_TAXONOMY, Category, Taxonomy
 
 KNOWN = {(len(t), t.num_stuff): t for t in (TOY_TAXONOMY, CITYSCAPES_TAXONOMY, COCO_TAXONOMY)}
@@ -40,26 +39,6 @@ def read_sidecar(checkpoint: Optional[PathLike]) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}  # whoever loads the parameters says what is wrong
     return content if isinstance(content, dict) else {}
-
-
-def default_settings(checkpoint: Optional[PathLike]) -> tuple[str, Any]:
-    """The settings of its kind of network to use a checkpoint with, and what they are called.
-
-    Those it was exported with, or of the config it was trained by; else a preset for its data set.
-    """
-    if checkpoint is None or str(checkpoint) == SHIPPED:
-        return 'toy_v1_cpu', PRESETS['toy_v1_cpu']
-    if is_export(checkpoint):
-        return 'of the export', exported_settings(checkpoint)
-    info = read_sidecar(checkpoint)
-    where = str(Path(checkpoint).with_suffix('.json'))
-    if isinstance(info.get('config'), dict):
-        from adaptis.config import inference_settings, stored_config  # needs PyYAML
-        return 'of its config', inference_settings(stored_config(info['config'], where))
-    kind, preset, model = kind_of(checkpoint), info.get('dataset'), info.get('model')
-    if preset not in kind.presets:
-        preset = kind.usual_preset(model if isinstance(model, dict) else {})
-    return preset, kind.presets[preset]
 
 
 def find_taxonomy(info: dict[str, Any], num_classes: int, num_stuff: int,

@@ -15,7 +15,7 @@ _EXAMPLE = {'H': 96, 'W': 128}
 _EXAMPLE_POINTS = 3
 
 
-def stages_of(net: AdaptIS) -> list[Stage]:
+def export_stages(net: AdaptIS) -> list[Stage]:
     """The stages of a network, on its parameters, and hybridized as it is by now.
 
     ``features``: image (1, 3, H, W), RGB 0..255 -> ``shared`` (1, C, h, w), which is all that the

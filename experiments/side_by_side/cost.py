@@ -26,7 +26,7 @@ def measure(config: Path, checkpoint: Path) -> dict[str, Any]:
     once per image, ``objects`` the boxes and masks of objects, ``rest`` what remains (resizing,
     merging).
     """
-    from adaptis.systems import load_predictor
+    from adaptis.loading import load_predictor
     dataset, settings = open_config(config)
     predictor = load_predictor(checkpoint, settings, None, dataset.taxonomy)
     chosen = _choose(dataset)

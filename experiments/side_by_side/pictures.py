@@ -21,7 +21,7 @@ MISSED, FALSE = (255, 255, 255), (255, 225, 0)
 
 def draw(config: Path, checkpoint: Path, path: Path) -> None:
     """Write the first validation images as a system segments them, one below another."""
-    from adaptis.systems import load_predictor
+    from adaptis.loading import load_predictor
     dataset, settings = open_config(config)
     predictor = load_predictor(checkpoint, settings, None, dataset.taxonomy)
     write_image(path, np.vstack([
@@ -34,7 +34,7 @@ def truth(config: Path) -> tuple[np.ndarray, np.ndarray]:
     dataset, _ = open_config(config)
     rows = [(_enlarge(sample.image), _enlarge(viz.overlay_panoptic(
         sample.image, sample_truth(sample, dataset.taxonomy)[0], dataset.taxonomy)))
-        for sample in first(dataset)]
+            for sample in first(dataset)]
     images, truths = zip(*rows)
     return np.vstack(images), np.vstack(truths)
 
@@ -81,8 +81,9 @@ def errors(overlap: Overlap) -> tuple[list[int], list[int]]:
 
 def open_config(config: Path) -> tuple[Any, Any]:
     """Validation images and inference settings of a config."""
-    from adaptis.config import inference_settings, load_config
+    from adaptis.config import load_config
     from adaptis.data.datasets import open_dataset
+    from adaptis.loading import inference_settings
     wanted = load_config(config)
     dataset = open_dataset(wanted.data.dataset, wanted.data.root, wanted.data.val_split)
     return dataset, inference_settings(wanted)

@@ -13,10 +13,11 @@ import sys
 from pathlib import Path
 from typing import Any, Optional
 
-from adaptis.config import inference_settings, load_config
+from adaptis.config import load_config
 from adaptis.data.datasets import open_dataset
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.run import Evaluator
+from adaptis.loading import inference_settings
 from experiments.side_by_side.run import SYSTEMS
 
 IMAGES = 40
@@ -31,7 +32,7 @@ def sweep(folder: Path, images: int = IMAGES) -> dict[str, Any]:
 
     Raises AdaptisError if something is missing.
     """
-    from adaptis.systems import load_predictor
+    from adaptis.loading import load_predictor
     config = load_config(folder / 'config.yaml')
     settings = inference_settings(config)
     name = next(name for name in VALUES if hasattr(settings, name))

@@ -1,1 +1,1 @@
-"""What the ports share: backbones, feature pyramids, anchors, boxes, RoI and semantic layers."""
+"""What the ports share and has no system in it: backbones, pyramids, norms, boxes, resizing."""

@@ -7,6 +7,9 @@ import numpy as np
 
 from panoptic_baselines.layers.boxes import Size
 
+SEMANTIC_STRIDE = 4
+"""Of the logits of a semantic branch on a pyramid (Panoptic FPN, section 3.2)."""
+
 STRIP_VALUES = 2 ** 16
 """So many values are interpolated at a time: they stay in a processor's cache."""
 

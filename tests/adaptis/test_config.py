@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from adaptis.config import inference_settings, load_config, stored_config, write_config
+from adaptis.config import load_config, stored_config, write_config
 from adaptis.errors import AdaptisError
 from adaptis.inference.settings import PRESETS
+from adaptis.loading import inference_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = sorted(p for p in (ROOT / 'experiments').glob('toy_v*.yaml'))

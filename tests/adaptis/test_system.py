@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from adaptis.errors import AdaptisError
-from adaptis.inference.settings import Settings
+from adaptis.inference.settings import AdaptISSettings
 from adaptis.model import get_model
 from adaptis.runtime import mx
 from adaptis.system import AdaptISSystem
@@ -131,7 +131,7 @@ def test_instance_losses_wait_for_no_device(net, monkeypatch):
 
 def test_prediction(net):
     image = np.random.default_rng(0).integers(0, 256, (16, 20, 3)).astype(np.uint8)
-    settings = Settings(sampling='random', num_iterations=2)
+    settings = AdaptISSettings(sampling='random', num_iterations=2)
     result = AdaptISSystem(net).predict(image, settings=settings)
     assert result.segment_map.shape == (16, 20)
 

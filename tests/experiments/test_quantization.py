@@ -10,7 +10,7 @@ import pytest
 
 from adaptis.deploy.export import export
 from adaptis.deploy.folder import load_exported
-from adaptis.inference.predictor import load_predictor
+from adaptis.loading import load_predictor
 from experiments import quantization as q
 from toy_data import ToySettings, generate, render
 

@@ -11,7 +11,7 @@ import pytest
 from adaptis.config import load_config, write_config
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.overlap import overlap_of
-from adaptis.systems import find_kind
+from adaptis.registry import find_family
 from adaptis.types import Category, PanopticResult, Sample, Segment, Taxonomy
 from experiments.side_by_side import __main__ as command
 from experiments.side_by_side import cost, found, pictures, report, run, thresholds
@@ -146,10 +146,10 @@ def test_calls_within_calls_are_timed_once() -> None:
 def test_every_kind_of_predictor_is_timed(name: str, options: dict[str, Any]) -> None:
     from adaptis.runtime import mx
     mx.random.seed(0)
-    kind = find_kind(name)
-    net = kind.build({'name': name, **kind.class_counts(TAXONOMY), **options}, [mx.cpu()])
-    preset = kind.get_settings('coco').replace(short_side=None, max_side=None)
-    predictor = kind.make_predictor(net, preset, TAXONOMY, trained=[])   # of AdaptIS: any points
+    family = find_family(name)
+    net = family.build({'name': name, **family.class_counts(TAXONOMY), **options}, [mx.cpu()])
+    preset = family.get_settings('coco').replace(short_side=None, max_side=None)
+    predictor = family.make_predictor(net, preset, TAXONOMY, trained=[])   # of AdaptIS: any points
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
     spent = cost._time(predictor, image)
     assert spent['dense'] > 0 and spent['objects'] > 0 and spent['rest'] > 0

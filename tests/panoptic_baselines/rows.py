@@ -18,8 +18,8 @@ from adaptis.engine.schedules import build_schedule
 from adaptis.engine.steps import make_trainer, train_step
 from adaptis.evaluation.record import ROOT
 from adaptis.evaluation.tables import Table, load_tables
+from adaptis.registry import find_family
 from adaptis.runtime import mx
-from adaptis.systems import find_kind
 
 EXPERIMENTS = ROOT / 'experiments'
 SIZE = (32, 64)
@@ -94,16 +94,17 @@ def learn(config: TrainConfig, dataset: Any, model: dict[str, Any],
 
     ``model`` replaces that of the config, ``system`` some options of its system.
     """
-    kind, stage = find_kind(config.model['name']), config.joint
+    family, stage = find_family(config.model['name']), config.joint
     np.random.seed(0)
     mx.random.seed(0)
-    net = kind.build(for_devices({**kind.class_counts(dataset.taxonomy), **model}, 1), [mx.cpu()])
+    net = family.build(for_devices({**family.class_counts(dataset.taxonomy), **model}, 1),
+                       [mx.cpu()])
     for name, parameter in net.encoder.backbone._collect_params_with_prefix().items():
         if name.endswith('norm.gamma'):   # or random weights let features grow with every block
             parameter.set_data(parameter.data() / 2)
     options = {**stage.system, **system, 'hybridize': False}
-    assert set(options) <= set(kind.system_options())
-    learner = kind.make_system(net, dataset.taxonomy, 'joint', **options)
+    assert set(options) <= set(family.system_options())
+    learner = family.make_system(net, dataset.taxonomy, 'joint', **options)
     crop = Crop(SIZE, tuple(stage.scale)) if stage.crop else None
     source = BatchSource(dataset, 1, None, augmentation=config.data.augmentation, crop=crop,
                          crop_until=2, targets=learner.targets())

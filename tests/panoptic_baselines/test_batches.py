@@ -9,8 +9,8 @@ import numpy as np
 
 from adaptis.types import Category, Sample, Taxonomy
 from panoptic_baselines.batches import DetectionTargets, boxes_of
-from panoptic_baselines.layers.anchors import pyramid_anchors
 from panoptic_baselines.layers.boxes import decode, pairwise_iou
+from panoptic_baselines.rcnn.anchors import pyramid_anchors
 
 TAXONOMY = Taxonomy([Category(1, 'sky', False), Category(2, 'road', False),
                      Category(3, 'car', True), Category(4, 'man', True)])

@@ -19,7 +19,7 @@ from adaptis.files import write_image
 from adaptis.runtime import mx
 from panoptic_baselines.batches import DetectionTargets
 from tests.miniatures import write_cityscapes, write_coco
-from tests.panoptic_baselines.test_convert import arrays_of, write
+from tests.panoptic_baselines.convert.test_official import arrays_of, write
 
 CONFIG = '''
 data: {{root: coco, dataset: coco, augmentation: flip, val_split: val}}

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from adaptis.runtime import mx
-from panoptic_baselines.panoptic_fpn import PanopticFPN
+from panoptic_baselines.panoptic_fpn.network import PanopticFPN
 
 
 @pytest.fixture(scope='module')

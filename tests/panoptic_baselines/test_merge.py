@@ -10,7 +10,10 @@ from adaptis.types import Category, Taxonomy
 from panoptic_baselines.classes import labels_to_classes
 from panoptic_baselines.merge import Instances, merge
 from tests.panoptic_baselines.golden import unpack
-from tests.panoptic_baselines.test_inference_parity import expected_segments, merge_options
+from tests.panoptic_baselines.panoptic_fpn.test_inference_parity import (
+    expected_segments,
+    merge_options,
+)
 
 SMALL = Taxonomy([Category(7, 'car', True), Category(3, 'road', False), Category(5, 'sky', False),
                   Category(9, 'dog', True)])   # classes: road, sky, car, dog

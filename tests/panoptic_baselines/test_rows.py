@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from adaptis.cli import main
-from adaptis.config import TrainConfig, inference_settings, load_config
+from adaptis.config import TrainConfig, load_config
 from adaptis.data.datasets import open_dataset
 from adaptis.engine.schedules import build_schedule
+from adaptis.loading import inference_settings
 from panoptic_baselines.layers.resnet import RECIPES
 from panoptic_baselines.zoo import MODELS
 from tests.miniatures import write_cityscapes, write_coco

@@ -3,16 +3,11 @@ from __future__ import annotations
 import pytest
 
 from adaptis.errors import AdaptisError
-from panoptic_baselines.settings import (
-    CONDINST_PRESETS,
-    DENSE_PRESETS,
-    PRESETS,
-    UNIFIED_PRESETS,
-    CondInstSettings,
-    Settings,
-    UnifiedSettings,
-    get_settings,
-)
+from panoptic_baselines.condinst.settings import CONDINST_PRESETS, CondInstSettings
+from panoptic_baselines.dense_detections.settings import DENSE_DETECTIONS_PRESETS
+from panoptic_baselines.panoptic_fpn.settings import PANOPTIC_FPN_PRESETS, PanopticFPNSettings
+from panoptic_baselines.settings import get_settings
+from panoptic_baselines.unified.settings import UNIFIED_PRESETS, UnifiedSettings
 
 
 @pytest.mark.parametrize('name, value', [
@@ -23,37 +18,39 @@ from panoptic_baselines.settings import (
     ('short_side', 0), ('max_side', -5)])
 def test_values_that_make_no_sense(name, value):
     with pytest.raises(AdaptisError, match=f'^{name} is {value!r}.*must be'):
-        Settings(**{name: value})
+        PanopticFPNSettings(**{name: value})
 
 
 @pytest.mark.parametrize('values', [
     dict(score_threshold=0, instance_score=1), dict(short_side=None, max_side=None),
     dict(stuff_area_limit=0, detections_per_image=1, overlap_threshold=1.0)])
 def test_values_at_the_border(values):
-    settings = Settings().replace(**values)
+    settings = PanopticFPNSettings().replace(**values)
     assert all(getattr(settings, name) == value for name, value in values.items())
 
 
 def test_unknown_names():
     with pytest.raises(AdaptisError, match="'score'.*score_threshold"):
-        Settings().replace(score=1)
+        PanopticFPNSettings().replace(score=1)
     with pytest.raises(AdaptisError, match="'voc'.*coco"):
-        get_settings('voc')
+        get_settings('voc', PANOPTIC_FPN_PRESETS)
     with pytest.raises(AdaptisError, match='no preset 5'):
-        get_settings(5)
+        get_settings(5, PANOPTIC_FPN_PRESETS)
 
 
 def test_presets():
-    assert get_settings('coco') == Settings() and get_settings(PRESETS['toy']) is PRESETS['toy']
+    presets = PANOPTIC_FPN_PRESETS
+    assert get_settings('coco', presets) == PanopticFPNSettings()
+    assert get_settings(presets['toy'], presets) is presets['toy']
 
 
-@pytest.mark.parametrize('presets', [CONDINST_PRESETS, DENSE_PRESETS, UNIFIED_PRESETS])
+@pytest.mark.parametrize('presets', [CONDINST_PRESETS, DENSE_DETECTIONS_PRESETS, UNIFIED_PRESETS])
 def test_every_system_has_presets_of_its_own(presets):
-    assert set(presets) == set(PRESETS)
+    assert set(presets) == set(PANOPTIC_FPN_PRESETS)
     assert get_settings('toy', presets) is presets['toy']
     assert presets['cityscapes'].short_side == 1024
-    with pytest.raises(AdaptisError, match='^Settings are not for this network'):
-        get_settings(PRESETS['coco'], presets)
+    with pytest.raises(AdaptisError, match='^PanopticFPNSettings are not for this network'):
+        get_settings(PANOPTIC_FPN_PRESETS['coco'], presets)
 
 
 def test_choices():

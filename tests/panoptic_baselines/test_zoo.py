@@ -7,8 +7,8 @@ import pytest
 
 from adaptis.errors import AdaptisError
 from adaptis.model import save_model
+from adaptis.registry import find_family
 from adaptis.runtime import mx
-from adaptis.systems import find_kind
 from panoptic_baselines.zoo import MODELS, get_model, load_model
 
 TINY = dict(num_things=2, num_stuff=3, fpn_channels=8, semantic_channels=32, box_channels=8,
@@ -62,9 +62,9 @@ def test_training_starts_from_a_network_of_other_classes(tmp_path):
     trained = get_model('panoptic_fpn_r18', **TINY)
     trained.initialize()
     save_model(trained, tmp_path / 'net.params')
-    kind, options = find_kind('mask_rcnn'), {**TINY, 'num_things': 3, 'num_stuff': 1}
-    net = kind.build({'name': 'mask_rcnn_r18', **options,
-                      'pretrained': str(tmp_path / 'net.params')}, [mx.cpu()])
+    family, options = find_family('mask_rcnn'), {**TINY, 'num_things': 3, 'num_stuff': 1}
+    net = family.build({'name': 'mask_rcnn_r18', **options,
+                        'pretrained': str(tmp_path / 'net.params')}, [mx.cpu()])
     assert 'pretrained' not in net.description
     there = trained._collect_params_with_prefix()
     fresh = {name for name, p in net._collect_params_with_prefix().items()
@@ -77,8 +77,8 @@ def test_training_starts_from_a_network_of_other_classes(tmp_path):
 @pytest.mark.parametrize('key', ['pretrained_base', 'pretrained'])
 def test_nor_from_what_is_no_file(key):
     with pytest.raises(AdaptisError, match=f'{key} is True but must be the file'):
-        find_kind('panoptic_fpn').build({'name': 'panoptic_fpn_r18', **TINY, key: True},
-                                        [mx.cpu()])
+        find_family('panoptic_fpn').build({'name': 'panoptic_fpn_r18', **TINY, key: True},
+                                          [mx.cpu()])
 
 
 @pytest.mark.parametrize('changes', [{'fpn_channels': 16}, {'box_channels': 16},
@@ -88,5 +88,5 @@ def test_nor_does_it_from_one_of_another_width(changes, tmp_path):
     trained.initialize()
     save_model(trained, tmp_path / 'net.params')
     with pytest.raises(AdaptisError, match='net.params belongs to another network'):
-        find_kind('panoptic_fpn').build({'name': 'panoptic_fpn_r18', **TINY, **changes,
-                                         'pretrained': str(tmp_path / 'net.params')}, [mx.cpu()])
+        find_family('panoptic_fpn').build({'name': 'panoptic_fpn_r18', **TINY, **changes,
+                                           'pretrained': str(tmp_path / 'net.params')}, [mx.cpu()])

@@ -8,7 +8,7 @@ import pytest
 
 from adaptis.cli import main
 from adaptis.files import read_json, write_image
-from adaptis.systems import load_predictor
+from adaptis.loading import load_predictor
 
 
 @pytest.fixture(scope='module')

@@ -7,12 +7,13 @@ import pytest
 from adaptis import cli
 from adaptis.commands import rows
 from adaptis.commands.rows import published_row, run_name
-from adaptis.config import inference_settings, load_config
+from adaptis.config import load_config
 from adaptis.data.coco_categories import COCO_TAXONOMY
 from adaptis.data.datasets import DATASETS
 from adaptis.evaluation.record import ROOT
 from adaptis.evaluation.tables import load_tables
-from adaptis.systems import find_kind
+from adaptis.loading import inference_settings
+from adaptis.registry import find_family
 
 CONFIGS = sorted((ROOT / 'experiments').rglob('*.yaml'))
 CONFIGS.remove(ROOT / 'experiments' / rows.PUBLISHED)
@@ -30,7 +31,7 @@ def test_every_config_names_a_network_settings_and_a_row_that_exist(path):
     inference_settings(config)
     rows.check_row(config, path)
     assert config.data.dataset in DATASETS
-    kind = find_kind(config.model['name'])
+    kind = find_family(config.model['name'])
     counts = kind.class_counts(COCO_TAXONOMY)
     options = {k: v for k, v in config.model.items() if k not in ('pretrained_base', 'pretrained')}
     net = kind.get_model(**{**counts, **options})

@@ -15,15 +15,16 @@ from adaptis.deploy.folder import load_exported, make_runner, read_export, seal
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import sha256
 from adaptis.files import read_json
-from adaptis.inference.predictor import Predictor, load_predictor
-from adaptis.inference.settings import Settings
-from adaptis.inference.sidecar import default_settings, find_taxonomy, read_sidecar
+from adaptis.inference.predictor import Predictor
+from adaptis.inference.settings import AdaptISSettings
+from adaptis.inference.sidecar import find_taxonomy, read_sidecar
+from adaptis.loading import default_settings, load_predictor
 from adaptis.model import get_model
 from adaptis.runtime import mx
 from adaptis.types import TOY_TAXONOMY
 
-LOOSE = Settings(things_threshold=0.1, mask_threshold=0.3, min_area=1, max_candidates=6,
-                 overlap_threshold=1.0, stuff_prob_mult=0.5, batch_size=3)
+LOOSE = AdaptISSettings(things_threshold=0.1, mask_threshold=0.3, min_area=1, max_candidates=6,
+                        overlap_threshold=1.0, stuff_prob_mult=0.5, batch_size=3)
 RANDOM = LOOSE.replace(sampling='random', num_candidates=3, num_iterations=2)
 NETWORKS = {
     'toy': ({'name': 'adaptis_toy', 'width': 4}, LOOSE.replace(flip=True)),
@@ -287,7 +288,7 @@ def test_a_file_of_another_export(copy):
 
 def test_the_official_flaws_are_part_of_the_graphs(folder):
     with pytest.raises(AdaptisError, match='exported with official=False'):
-        load_exported(folder, settings=Settings(official=True))
+        load_exported(folder, settings=AdaptISSettings(official=True))
     assert load_exported(folder, settings='toy_v2').settings.mask_threshold == 0.5
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from adaptis.model.deeplab import DeepLabAdaptIS
 from adaptis.model.fpn import FPNAdaptIS
-from adaptis.model.stages import stages_of
+from adaptis.model.stages import export_stages
 from adaptis.model.unet import ToyAdaptIS
 from tests.adaptis.deploy.onnx_cases import assert_all_equal, initialized
 
@@ -20,7 +20,7 @@ slow = pytest.mark.slow
     dict(coordinates='none')])
 def test_the_toy_network(tmp_path, options):
     net = initialized(ToyAdaptIS(width=4, **options))
-    assert_all_equal(stages_of(net), tmp_path, (33, 47), (17, 64))
+    assert_all_equal(export_stages(net), tmp_path, (33, 47), (17, 64))
 
 
 @pytest.mark.parametrize('network, backbone, sizes', [
@@ -29,4 +29,4 @@ def test_the_toy_network(tmp_path, options):
     pytest.param(FPNAdaptIS, 'resnet50', [(200, 193)], marks=slow)])
 def test_the_networks_on_backbones(tmp_path, network, backbone, sizes):
     net = initialized(network(width=8, backbone=backbone, num_classes=5, num_stuff=2))
-    assert_all_equal(stages_of(net), tmp_path, *sizes)
+    assert_all_equal(export_stages(net), tmp_path, *sizes)

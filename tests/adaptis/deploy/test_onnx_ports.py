@@ -5,13 +5,13 @@ import pytest
 
 from adaptis.deploy.stages import Signature, Stage
 from panoptic_baselines import stages
-from panoptic_baselines.condinst import CondInst
-from panoptic_baselines.dense_detections import DenseDetections
-from panoptic_baselines.layers.affinity import ACTIVATIONS, Affinity
-from panoptic_baselines.layers.dynamic_mask import DynamicMaskHead
-from panoptic_baselines.layers.potential import Potential
-from panoptic_baselines.panoptic_fpn import PanopticFPN
-from panoptic_baselines.unified import Unified
+from panoptic_baselines.condinst.mask_head import DynamicMaskHead
+from panoptic_baselines.condinst.network import CondInst
+from panoptic_baselines.dense_detections.network import DenseDetections
+from panoptic_baselines.panoptic_fpn.network import PanopticFPN
+from panoptic_baselines.unified.affinity import ACTIVATIONS, Affinity
+from panoptic_baselines.unified.network import Unified
+from panoptic_baselines.unified.potential import Potential
 from tests.adaptis.deploy.onnx_cases import assert_all_equal, assert_equal, initialized
 
 pytest.importorskip('onnx')
@@ -33,7 +33,7 @@ def slow(**options):
     slow(instances=False, merge_things=False)])
 def test_panoptic_fpn(tmp_path, options):
     net = initialized(PanopticFPN(**{**TWO_STAGE, **options}))
-    assert_all_equal(stages.stages_of_panoptic_fpn(net), tmp_path, (96, 64), (32, 128))
+    assert_all_equal(stages.export_stages(net), tmp_path, (96, 64), (32, 128))
 
 
 @pytest.mark.parametrize('options', [
@@ -43,7 +43,7 @@ def test_panoptic_fpn(tmp_path, options):
     slow(deformable_stages=(3,), modulated=False)])
 def test_condinst(tmp_path, options):
     net = initialized(CondInst(**{**CONDINST, **options}))
-    assert_all_equal(stages.stages_of_condinst(net), tmp_path, (96, 64), (32, 128))
+    assert_all_equal(stages.export_stages(net), tmp_path, (96, 64), (32, 128))
 
 
 @pytest.mark.parametrize('options', [
@@ -51,7 +51,7 @@ def test_condinst(tmp_path, options):
     slow(towers=1, levelness=False, semantic_stride=4)])
 def test_dense_detections(tmp_path, options):
     net = initialized(DenseDetections(**{**DENSE, **options}))
-    assert_all_equal(stages.stages_of_dense_detections(net), tmp_path, (75, 133), (96, 64))
+    assert_all_equal(stages.export_stages(net), tmp_path, (75, 133), (96, 64))
 
 
 @pytest.mark.parametrize('options', [
@@ -59,7 +59,7 @@ def test_dense_detections(tmp_path, options):
     slow(deformable=False, squeeze=False, potential='A')])
 def test_unified(tmp_path, options):
     net = initialized(Unified(**{**TWO_STAGE, **options}))
-    assert_all_equal(stages.stages_of_unified(net), tmp_path, (96, 64), (32, 128))
+    assert_all_equal(stages.export_stages(net), tmp_path, (96, 64), (32, 128))
 
 
 @pytest.mark.parametrize('options', [

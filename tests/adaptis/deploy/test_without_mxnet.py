@@ -14,7 +14,7 @@ import pytest
 
 from adaptis.deploy.export import export
 from adaptis.files import write_image
-from adaptis.inference.predictor import load_predictor
+from adaptis.loading import load_predictor
 
 ROOT = Path(__file__).resolve().parents[3]
 SOURCE = ('adaptis', 'panoptic_baselines', 'experiments', 'toy_data', 'setup.py', 'README.md',

@@ -11,7 +11,7 @@ import pytest
 from adaptis.cli import main
 from adaptis.engine import trainer
 from adaptis.engine.steps import train_step
-from adaptis.inference.predictor import load_predictor
+from adaptis.loading import load_predictor
 from adaptis.runtime import mx
 from tests.miniatures import write_cityscapes, write_coco, write_vistas
 

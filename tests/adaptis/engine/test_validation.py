@@ -12,7 +12,7 @@ from adaptis.config import ValidationConfig
 from adaptis.data.toy import ToyDataset
 from adaptis.engine.validation import FirstSamples, PointValidation, _ious
 from adaptis.errors import AdaptisError
-from adaptis.inference.settings import Settings
+from adaptis.inference.settings import AdaptISSettings
 from adaptis.runtime import mx
 
 
@@ -55,14 +55,15 @@ def test_images_without_objects_cannot_validate(tmp_path: Path) -> None:
 
 def test_samples_can_be_seen_at_the_size_that_the_network_sees(tmp_path: Path) -> None:
     dataset = ToyDataset(write_samples(tmp_path / 'test', 1), 'test')
-    seen = FirstSamples(dataset, 1, Settings(short_side=40))[0]
+    seen = FirstSamples(dataset, 1, AdaptISSettings(short_side=40))[0]
     assert seen.image.shape == (40, 40, 3)
     assert seen.instances.shape == seen.semantic.shape == (40, 40)
     assert set(np.unique(seen.instances)) == {0, 1, 2}
     np.testing.assert_array_equal(seen.semantic, seen.instances > 0)
     share = [(s.instances > 0).mean() for s in (seen, dataset[0])]
     assert share[0] == pytest.approx(share[1], abs=0.02)
-    np.testing.assert_array_equal(FirstSamples(dataset, 1, Settings())[0].image, dataset[0].image)
+    np.testing.assert_array_equal(FirstSamples(dataset, 1, AdaptISSettings())[0].image,
+                                  dataset[0].image)
 
 
 def test_the_first_samples_are_at_most_what_there_is() -> None:

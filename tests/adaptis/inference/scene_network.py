@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from adaptis.inference.encoded_image import EncodedImage, FlipAveraged
-from adaptis.inference.settings import Settings
+from adaptis.inference.settings import AdaptISSettings
 
 NOT_PARAMETERS = ('scene', 'use_ignore_mask', 'use_sampling_mask', 'seed', 'gains', 'function')
 
@@ -24,12 +24,12 @@ class Case:
         self.sampling = self.scene['sampling_mask'] if self.params['use_sampling_mask'] else None
         self.calls, self.crops = [], []
 
-    def settings(self, **changes) -> Settings:
+    def settings(self, **changes) -> AdaptISSettings:
         official = {k: v for k, v in self.params.items() if k not in NOT_PARAMETERS}
-        return Settings.from_official(official, seed=self.params['seed'] or 0,
-                                      **{'official': True, **changes})
+        return AdaptISSettings.from_official(official, seed=self.params['seed'] or 0,
+                                             **{'official': True, **changes})
 
-    def encoder(self, settings: Settings):
+    def encoder(self, settings: AdaptISSettings):
         """Encodes tiles of the scene's image, whose pixels tell where they are."""
         def encode(image):
             (y, x), (h, w) = image[0, 0, :2], image.shape[:2]

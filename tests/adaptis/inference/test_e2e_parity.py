@@ -8,7 +8,7 @@ import pytest
 
 from adaptis.inference.greedy import search_proposals
 from adaptis.inference.predictor import Predictor
-from adaptis.inference.settings import Settings
+from adaptis.inference.settings import AdaptISSettings
 from tests.adaptis.model.golden import official_net
 
 WIDTHS = {'toy_w8': 8, 'toy': 32}
@@ -36,8 +36,8 @@ def networks(parity_root):
 @pytest.mark.parametrize('network, case', CASES)
 def test_equals_the_official_run(parity, networks, network, case):
     expected = np.load(parity / network / f'e2e_{case}.npz')
-    settings = Settings.from_official(json.loads(str(expected['params'])), official=True,
-                                      seed=SEED)
+    settings = AdaptISSettings.from_official(json.loads(str(expected['params'])), official=True,
+                                             seed=SEED)
     predictor = Predictor(networks(network), settings).set_image(expected['image'])
     merged = predictor.segmentation().merged
     assert len(merged.masks) == len(expected['masks'])
@@ -60,7 +60,7 @@ def test_probabilities_of_the_prediction_wrapper(parity, networks, network, size
     case = np.load(parity / network / f'case_{size}.npz')
     net, points = networks(network), case['points'][case['flip_points']]
     for flip, suffix in ((False, ''), (True, '_flip')):
-        settings = Settings(flip=flip, official=True)
+        settings = AdaptISSettings(flip=flip, official=True)
         predictor = Predictor(net, settings).set_image(case['image'])
         encoded = predictor._encoded()
         np.testing.assert_allclose(encoded.proposals_prob, case[f'proposals_prob{suffix}'],
@@ -78,7 +78,7 @@ def test_by_default_the_mirrored_point_is_the_right_pixel(networks):
     x, y = 15.5, 12.0  # on the axis
     skew = {}
     for official in (False, True):
-        settings = Settings(flip=True, official=official)
+        settings = AdaptISSettings(flip=True, official=official)
         mask = Predictor(networks('toy_w8'), settings).set_image(image).mask_at(x=x, y=y).mask
         skew[official] = np.abs(mask - mask[:, ::-1]).max()
     assert skew[False] < 1e-4 < skew[True]

@@ -6,8 +6,8 @@ import pytest
 
 from adaptis.deploy.stages import Interface, Signature
 from adaptis.errors import AdaptisError
-from adaptis.inference.encoded import NetworkEncoder, NetworkRunner, StagedNetwork
-from adaptis.inference.settings import Settings
+from adaptis.inference.encoded import InferenceNetwork, NetworkEncoder, NetworkRunner
+from adaptis.inference.settings import AdaptISSettings
 from adaptis.model import get_model
 
 RNG = np.random.RandomState(0)
@@ -41,11 +41,11 @@ class Quarter:
                 'semantics': [exponents / exponents.sum(axis=1, keepdims=True)]}[stage]
 
 
-PLAIN = Settings()
+PLAIN = AdaptISSettings()
 
 
 def encode(image, settings=PLAIN, **options):
-    return NetworkEncoder(StagedNetwork(Quarter(**options), num_classes=3, num_stuff=2),
+    return NetworkEncoder(InferenceNetwork(Quarter(**options), num_classes=3, num_stuff=2),
                           settings)(image)
 
 
@@ -66,7 +66,7 @@ def sigmoid(x):
 
 def test_order_of_resizing_and_nonlinearities():
     size = (33, 41)
-    encoded = encode(np.zeros((*size, 3), np.uint8), Settings(batch_size=2))
+    encoded = encode(np.zeros((*size, 3), np.uint8), AdaptISSettings(batch_size=2))
     exponents = np.exp(SEMANTIC[0])
     classes = resize(exponents / exponents.sum(axis=0), size)
     np.testing.assert_allclose(encoded.stuff_prob, classes[:2], atol=1e-5)
@@ -83,7 +83,7 @@ def test_order_of_resizing_and_nonlinearities():
 def test_a_network_without_proposals():
     image = np.zeros((20, 20, 3), np.uint8)
     assert encode(image, proposals=False).proposals_prob is None
-    assert encode(image, Settings(flip=True), proposals=False).proposals_prob is None
+    assert encode(image, AdaptISSettings(flip=True), proposals=False).proposals_prob is None
 
 
 def test_probabilities_that_are_not_numbers_are_reported():

@@ -9,7 +9,7 @@ from adaptis.inference import memory
 from adaptis.inference.encoded_image import FlipAveraged
 from adaptis.inference.greedy import proposal_map, search_proposals, select_masks
 from adaptis.inference.panoptic import segment_tiles
-from adaptis.inference.settings import Settings
+from adaptis.inference.settings import AdaptISSettings
 
 CASES = ('prop', 'prop_flip_cut', 'prop_maxiters', 'prop_big_flip', 'prop_ignore', 'prop_crop',
          'prop_crop_flip_ignore', 'prop_crop_rows', 'prop_none', 'random', 'random_flip_cut',
@@ -76,7 +76,7 @@ def bumpy(owner: np.ndarray, cell: int = 8) -> np.ndarray:
             - 0.004 * owner).clip(0.11, 1).astype(np.float32)
 
 
-EASY = Settings(proposal_blur=0, things_threshold=0.05)
+EASY = AdaptISSettings(proposal_blur=0, things_threshold=0.05)
 
 
 def test_batches_change_the_cost_but_not_the_masks():
@@ -221,6 +221,6 @@ def test_a_blurred_map_still_holds_probabilities(power, blur):
     rng = np.random.RandomState(0)
     image = DrawnImage(np.ones((40, 40), int),
                        proposals=(rng.uniform(0, 1, (40, 40)) ** power).astype(np.float32))
-    prob = proposal_map(image, Settings(proposal_blur=blur, things_threshold=0))
+    prob = proposal_map(image, AdaptISSettings(proposal_blur=blur, things_threshold=0))
     assert prob.min() >= 0 and prob.max() <= 1
-    search_proposals(prob, Settings())
+    search_proposals(prob, AdaptISSettings())

@@ -9,7 +9,7 @@ from adaptis.inference import memory
 from adaptis.inference.encoded import NetworkEncoder, NetworkRunner
 from adaptis.inference.memory import footprint, points_at_once
 from adaptis.inference.predictor import Predictor
-from adaptis.inference.settings import Settings
+from adaptis.inference.settings import AdaptISSettings
 from adaptis.model import get_model
 from adaptis.runtime import mx
 
@@ -38,7 +38,7 @@ def masks_and_batches(net, monkeypatch, **settings):
         return run(self, stage, *arrays)
 
     monkeypatch.setattr(NetworkRunner, 'run', counting_run)
-    masks = NetworkEncoder(net, Settings(**settings))(IMAGE).masks_at(POINTS)
+    masks = NetworkEncoder(net, AdaptISSettings(**settings))(IMAGE).masks_at(POINTS)
     monkeypatch.undo()
     return masks, batches
 
@@ -62,10 +62,10 @@ def test_the_budget_bounds_batches_from_above_only(net, monkeypatch):
 
 
 def test_a_point_that_does_not_fit_into_the_budget(net):
-    encoder = NetworkEncoder(net, Settings(memory_mib=2))
+    encoder = NetworkEncoder(net, AdaptISSettings(memory_mib=2))
     with pytest.raises(AdaptisError, match='96x96 pixels takes about 3 MiB.*memory_mib.*--tile'):
         encoder(IMAGE)
-    tiled = Settings(memory_mib=2, tile=(48, 48), max_candidates=2)
+    tiled = AdaptISSettings(memory_mib=2, tile=(48, 48), max_candidates=2)
     assert Predictor(net, tiled).set_image(IMAGE).panoptic().segment_map.shape == (SIDE, SIDE)
 
 
@@ -73,7 +73,7 @@ def test_features_that_do_not_fit_into_memory(net, monkeypatch):
     needs = footprint(net)
     enough = needs.weights + (needs.features + 2 * 4) * SIDE ** 2
     for flip, bytes_ in ((False, enough), (True, enough + (needs.kept + 2 * 2 * 4) * SIDE ** 2)):
-        encoder = NetworkEncoder(net, Settings(flip=flip))
+        encoder = NetworkEncoder(net, AdaptISSettings(flip=flip))
         monkeypatch.setattr('adaptis.inference.encoded.memory_of', lambda ctx, b=bytes_: b + 1)
         encoder(IMAGE)
         monkeypatch.setattr('adaptis.inference.encoded.memory_of', lambda ctx, b=bytes_: b - 1e3)
@@ -82,7 +82,7 @@ def test_features_that_do_not_fit_into_memory(net, monkeypatch):
 
 
 def test_more_clicks_than_masks_fit_into_memory(net, monkeypatch):
-    encoded = NetworkEncoder(net, Settings())(IMAGE)
+    encoded = NetworkEncoder(net, AdaptISSettings())(IMAGE)
     monkeypatch.setattr(memory, 'physical_memory', lambda: 2.0 * 4 * 8 * SIDE ** 2)
     assert len(encoded.masks_at(POINTS[:8])) == 8
     with pytest.raises(AdaptisError, match='9 objects on 96x96'):
@@ -90,7 +90,7 @@ def test_more_clicks_than_masks_fit_into_memory(net, monkeypatch):
 
 
 def test_averaging_drops_the_maps_of_both_passes(net):
-    both = NetworkEncoder(net, Settings(flip=True))(IMAGE)
+    both = NetworkEncoder(net, AdaptISSettings(flip=True))(IMAGE)
     for image in (both._plain, both._mirrored):
         assert not hasattr(image, 'things_prob') and image.proposals_prob is None
     assert both.masks_at(POINTS[:1]).shape == (1, SIDE, SIDE)

@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 
 from adaptis.errors import AdaptisError
-from adaptis.inference.predictor import Predictor, as_rgb, load_predictor, predict
-from adaptis.inference.settings import Settings
+from adaptis.inference.predictor import Predictor, as_rgb
+from adaptis.inference.settings import AdaptISSettings
+from adaptis.loading import load_predictor, predict
 from adaptis.model import get_model, save_model
 from adaptis.runtime import mx
 from adaptis.types import Category, Taxonomy
 
-LOOSE = Settings(things_threshold=0.1, mask_threshold=0.1, min_area=1, max_candidates=6,
-                 overlap_threshold=1.0, stuff_prob_mult=0.0)
+LOOSE = AdaptISSettings(things_threshold=0.1, mask_threshold=0.1, min_area=1, max_candidates=6,
+                        overlap_threshold=1.0, stuff_prob_mult=0.0)
 
 
 @pytest.fixture(scope='module')
@@ -189,7 +190,7 @@ def test_prediction_from_a_checkpoint_file(net, image, tmp_path):
     expected = Predictor(net).set_image(image).panoptic()
     result = predict(image, tmp_path / 'net.params')
     np.testing.assert_array_equal(result.segment_map, expected.segment_map)
-    official = load_predictor(tmp_path / 'net.params', Settings(official=True))
+    official = load_predictor(tmp_path / 'net.params', AdaptISSettings(official=True))
     assert official.set_image(image).panoptic().segment_map.shape == image.shape[:2]
 
 

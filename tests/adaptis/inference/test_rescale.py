@@ -7,7 +7,7 @@ from adaptis.errors import AdaptisError
 from adaptis.inference.encoded_image import EncodedImage
 from adaptis.inference.predictor import Predictor
 from adaptis.inference.rescale import Resized, move_points, network_size, resize
-from adaptis.inference.settings import Settings
+from adaptis.inference.settings import AdaptISSettings
 from adaptis.model import get_model
 from adaptis.runtime import mx
 from adaptis.types import Category, Taxonomy
@@ -26,7 +26,7 @@ TAXONOMY = Taxonomy([Category(1, 'sky', False), Category(2, 'grass', False),
     ((1, 600), {'max_side': 6}, (1, 6)),
 ])
 def test_size_for_the_network(size, settings, expected):
-    assert network_size(size, Settings(**settings)) == expected
+    assert network_size(size, AdaptISSettings(**settings)) == expected
 
 
 def test_points_stay_on_their_pixels():
@@ -83,7 +83,7 @@ def predictor(monkeypatch):
     def make(**settings):
         net = get_model('adaptis_toy', width=2, num_classes=4, num_stuff=2)
         net.initialize()
-        predictor = Predictor(net, Settings(proposal_blur=0, **settings), TAXONOMY)
+        predictor = Predictor(net, AdaptISSettings(proposal_blur=0, **settings), TAXONOMY)
         monkeypatch.setattr(predictor, '_encode', Scene)
         # The stand-in reads colours, which averaging would mix.
         monkeypatch.setattr('adaptis.inference.predictor.resize', nearest_for_images)
@@ -147,8 +147,9 @@ def test_a_network_sees_the_smaller_image_and_its_results_are_the_images_size():
     mx.random.seed(3)
     net = get_model('adaptis_toy', width=2)
     net.initialize(mx.init.Xavier(magnitude=4))
-    settings = Settings(things_threshold=0.1, mask_threshold=0.1, min_area=1, max_candidates=3,
-                        short_side=32, flip=True)
+    settings = AdaptISSettings(things_threshold=0.1, mask_threshold=0.1, min_area=1,
+                               max_candidates=3,
+                               short_side=32, flip=True)
     image = np.random.RandomState(0).randint(0, 256, (64, 77, 3)).astype(np.uint8)
     predictor = Predictor(net, settings).set_image(image)
     assert predictor.segmentation().things_prob.shape == (1, 32, 38)
@@ -159,4 +160,4 @@ def test_a_long_strip_is_not_blown_up():
     net = get_model('adaptis_toy', width=2)
     net.initialize()
     with pytest.raises(AdaptisError, match='set max_side'):
-        Predictor(net, Settings(short_side=800)).set_image(np.zeros((1, 2000, 3), np.uint8))
+        Predictor(net, AdaptISSettings(short_side=800)).set_image(np.zeros((1, 2000, 3), np.uint8))

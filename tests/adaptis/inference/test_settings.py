@@ -7,29 +7,30 @@ import numpy as np
 import pytest
 
 from adaptis.errors import AdaptisError
-from adaptis.inference.settings import OFFICIAL_NAMES, PRESETS, Settings, get_settings
+from adaptis.inference.settings import OFFICIAL_NAMES, PRESETS, AdaptISSettings, get_settings
 
 
 def test_every_setting_is_documented_and_every_official_name_exists():
-    names = {f.name for f in dataclasses.fields(Settings)}
+    names = {f.name for f in dataclasses.fields(AdaptISSettings)}
     assert set(OFFICIAL_NAMES.values()) <= names
     for name in names:
-        assert f'\n{name} : ' in inspect.getdoc(Settings)
+        assert f'\n{name} : ' in inspect.getdoc(AdaptISSettings)
 
 
 def test_official_parameters_are_translated():
-    settings = Settings.from_official({'thresh1': 0.45, 'crop_size': [80, 96], 'use_flip': True},
-                                      official=True)
-    assert settings == Settings(mask_threshold=0.45, tile=(80, 96), flip=True, official=True)
-    assert Settings.from_official({'crop_size': 72}).tile == (72, 72)
+    settings = AdaptISSettings.from_official({'thresh1': 0.45, 'crop_size': [80, 96],
+                                              'use_flip': True},
+                                             official=True)
+    assert settings == AdaptISSettings(mask_threshold=0.45, tile=(80, 96), flip=True, official=True)
+    assert AdaptISSettings.from_official({'crop_size': 72}).tile == (72, 72)
     with pytest.raises(AdaptisError, match='fl_blurr'):
-        Settings.from_official({'fl_blurr': 2})
+        AdaptISSettings.from_official({'fl_blurr': 2})
 
 
 def test_presets():
     assert get_settings('cityscapes').mask_threshold == 0.40
     assert get_settings('cityscapes').proposal_threshold == 0.35
-    assert get_settings(Settings()) == PRESETS['toy_v1']
+    assert get_settings(AdaptISSettings()) == PRESETS['toy_v1']
     with pytest.raises(AdaptisError, match='toy_v3.*toy_v1'):
         get_settings('toy_v3')
     with pytest.raises(AdaptisError, match='object are not for this network'):
@@ -37,13 +38,13 @@ def test_presets():
 
 
 def test_limits_grow_with_the_image_unless_given():
-    assert Settings().candidate_limit((96, 96)) == 100
-    assert Settings().candidate_limit((1, 1)) == 100
-    assert Settings().candidate_limit((256, 256)) == 711
-    assert Settings().iteration_limit((192, 96)) == 80
-    assert Settings(batch_size=4).batch_limit((256, 256)) == 4
-    assert Settings(batch_size=4).batch_limit((1024, 1024)) == 1
-    assert Settings(max_candidates=7).candidate_limit((256, 256)) == 7
+    assert AdaptISSettings().candidate_limit((96, 96)) == 100
+    assert AdaptISSettings().candidate_limit((1, 1)) == 100
+    assert AdaptISSettings().candidate_limit((256, 256)) == 711
+    assert AdaptISSettings().iteration_limit((192, 96)) == 80
+    assert AdaptISSettings(batch_size=4).batch_limit((256, 256)) == 4
+    assert AdaptISSettings(batch_size=4).batch_limit((1024, 1024)) == 1
+    assert AdaptISSettings(max_candidates=7).candidate_limit((256, 256)) == 7
 
 
 @pytest.mark.parametrize('wrong', [
@@ -57,14 +58,15 @@ def test_limits_grow_with_the_image_unless_given():
     {'short_side': 0}, {'max_side': 12.5}])
 def test_nonsense_is_refused_by_name(wrong):
     with pytest.raises(AdaptisError, match=next(iter(wrong))):
-        Settings(**wrong)
+        AdaptISSettings(**wrong)
 
 
 def test_numbers_of_numpy_are_numbers():
-    settings = Settings(mask_threshold=np.float32(0.5), min_area=np.int64(3), tile=np.int32(8))
+    settings = AdaptISSettings(mask_threshold=np.float32(0.5), min_area=np.int64(3),
+                               tile=np.int32(8))
     assert settings.tile == (8, 8) and settings.min_area == 3
 
 
 def test_an_unknown_setting_is_named():
     with pytest.raises(AdaptisError, match="'treshold'"):
-        Settings().replace(treshold=0.5)
+        AdaptISSettings().replace(treshold=0.5)

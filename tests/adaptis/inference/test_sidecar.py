@@ -9,7 +9,8 @@ from adaptis.data.cityscapes import CITYSCAPES_TAXONOMY
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import ROOT
 from adaptis.inference.settings import PRESETS
-from adaptis.inference.sidecar import default_settings, describe, find_taxonomy, read_sidecar
+from adaptis.inference.sidecar import describe, find_taxonomy, read_sidecar
+from adaptis.loading import default_settings
 from adaptis.types import TOY_TAXONOMY
 
 

@@ -7,7 +7,7 @@ from scene_network import DrawnImage
 from adaptis.errors import AdaptisError
 from adaptis.inference import memory
 from adaptis.inference.panoptic import segment_tiles
-from adaptis.inference.settings import Settings
+from adaptis.inference.settings import AdaptISSettings
 from adaptis.inference.tiling import Stitcher, Tile, split, split_axis
 
 
@@ -100,8 +100,8 @@ def test_tiles_give_what_the_whole_image_gives():
         return DrawnImage(here, [here == k for k in range(1, here.max() + 1)],
                           proposals[y:y + h, x:x + w])
 
-    whole = segment_tiles(encode, image, Settings(proposal_blur=0))
-    tiled = segment_tiles(encode, image, Settings(proposal_blur=0, tile=(25, 30)))
+    whole = segment_tiles(encode, image, AdaptISSettings(proposal_blur=0))
+    tiled = segment_tiles(encode, image, AdaptISSettings(proposal_blur=0, tile=(25, 30)))
     assert len(tiled.merged.masks) == 16
     np.testing.assert_allclose(tiled.things_prob, whole.things_prob)
     pairs = np.unique(np.stack([whole.merged.instances, tiled.merged.instances]).reshape(2, -1),

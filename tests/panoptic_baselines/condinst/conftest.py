@@ -8,8 +8,8 @@ import pytest
 
 from adaptis.model.zoo import set_parameters
 from adaptis.runtime import mx
-from panoptic_baselines.condinst import CondInst
-from panoptic_baselines.convert_condinst import condinst_name
+from panoptic_baselines.condinst.convert import condinst_name
+from panoptic_baselines.condinst.network import CondInst
 from panoptic_baselines.layers.resnet import RECIPES
 from tests.panoptic_baselines.condinst.golden import Data
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from adaptis.runtime import mx
-from panoptic_baselines.layers.fcos import Candidates
+from panoptic_baselines.fcos.decode import Candidates
 
 LEVELS = range(3, 8)
 STRIDES = tuple(2 ** level for level in LEVELS)

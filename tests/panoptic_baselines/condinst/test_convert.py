@@ -9,12 +9,12 @@ import pytest
 
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
-from panoptic_baselines.condinst import CondInst
-from panoptic_baselines.convert import convert, load_backbone
-from panoptic_baselines.convert_condinst import CONDINST, condinst_name, condinst_options
+from panoptic_baselines.condinst.convert import CONDINST, condinst_name, condinst_options
+from panoptic_baselines.condinst.network import CondInst
+from panoptic_baselines.convert.official import convert, load_backbone
 from panoptic_baselines.layers.dla import DLA34
 from panoptic_baselines.zoo import load_model
-from tests.panoptic_baselines.pickles import tensor, torch_file
+from tests.panoptic_baselines.convert.pickles import tensor, torch_file
 
 SMALL = dict(backbone='resnet18', num_things=3, fpn_channels=32, branch_channels=16)
 USELESS = {'mask_head._iter': np.float32([7]), 'pixel_mean': np.zeros((3, 1, 1), np.float32),

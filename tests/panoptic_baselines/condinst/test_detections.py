@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from panoptic_baselines.layers.fcos import find_candidates, locations, select
+from panoptic_baselines.fcos.decode import find_candidates, locations, select
 from panoptic_baselines.layers.nms import nms
 from tests.panoptic_baselines.condinst.golden import LEVELS, STRIDES, close, same_candidates
 

@@ -6,11 +6,11 @@ import pytest
 from scipy.special import expit, logit
 
 from adaptis.runtime import mx
-from panoptic_baselines.condinst import Maps, to_instances
-from panoptic_baselines.layers.fcos import Candidates
-from panoptic_baselines.layers.full_masks import weights
+from panoptic_baselines.condinst.full_masks import weights
+from panoptic_baselines.condinst.network import Maps, to_instances
+from panoptic_baselines.condinst.settings import CondInstSettings
+from panoptic_baselines.fcos.decode import Candidates
 from panoptic_baselines.predictor import pad_batch
-from panoptic_baselines.settings import CondInstSettings
 from tests.panoptic_baselines.condinst.golden import LEVELS, close, same_candidates
 from tests.panoptic_baselines.golden import unpack
 

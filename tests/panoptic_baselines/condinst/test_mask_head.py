@@ -6,8 +6,8 @@ import pytest
 
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
-from panoptic_baselines.layers.aligned import AlignedUpsample
-from panoptic_baselines.layers.dynamic_mask import DynamicMaskHead
+from panoptic_baselines.condinst.aligned import AlignedUpsample
+from panoptic_baselines.condinst.mask_head import DynamicMaskHead
 from tests.panoptic_baselines.condinst.golden import close
 
 BOTH = pytest.mark.parametrize('hybrid', [False, True], ids=['imperative', 'hybridized'])

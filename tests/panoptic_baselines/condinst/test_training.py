@@ -11,9 +11,9 @@ from adaptis.engine.steps import prepare_gradients, seed_everything, train_step
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
 from adaptis.types import Category, Sample, Taxonomy
-from panoptic_baselines.condinst import CondInst
-from panoptic_baselines.condinst_system import CondInstSystem
-from panoptic_baselines.settings import CondInstSettings
+from panoptic_baselines.condinst.network import CondInst
+from panoptic_baselines.condinst.settings import CondInstSettings
+from panoptic_baselines.condinst.training import CondInstSystem
 
 TAXONOMY = Taxonomy([Category(1, 'sky', False), Category(2, 'ground', False),
                      Category(3, 'disc', True), Category(4, 'bar', True)])

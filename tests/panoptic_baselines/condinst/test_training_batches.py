@@ -13,7 +13,7 @@ from adaptis.config import OptimizerConfig
 from adaptis.engine.schedules import build_schedule
 from adaptis.errors import AdaptisError
 from adaptis.types import Category, Sample, Taxonomy
-from panoptic_baselines.condinst_batches import CondInstTargets, every
+from panoptic_baselines.condinst.targets import CondInstTargets, every
 
 TAXONOMY = Taxonomy([Category(1, 'sky', False), Category(2, 'road', False),
                      Category(3, 'car', True), Category(4, 'man', True)])
@@ -117,7 +117,7 @@ def test_an_unknown_center():
 
 
 def test_data_workers_do_not_import_mxnet():
-    code = ('import sys, panoptic_baselines.condinst_batches\n'
+    code = ('import sys, panoptic_baselines.condinst.targets\n'
             'assert not {"mxnet", "gluoncv"} & set(sys.modules)')
     subprocess.run([sys.executable, '-c', code], check=True)
     assert pickle.loads(pickle.dumps(CondInstTargets(TAXONOMY))).radius == 1.5

@@ -8,11 +8,11 @@ import pytest
 
 from adaptis.runtime import mx
 from adaptis.types import TOY_TAXONOMY
-from panoptic_baselines.condinst import CondInst, Maps
-from panoptic_baselines.condinst_batches import CondInstTargets, every, with_averages
-from panoptic_baselines.condinst_system import CondInstSystem
-from panoptic_baselines.convert_condinst import condinst_name
-from panoptic_baselines.layers.fcos_targets import mass_centers
+from panoptic_baselines.condinst.convert import condinst_name
+from panoptic_baselines.condinst.network import CondInst, Maps
+from panoptic_baselines.condinst.targets import CondInstTargets, every
+from panoptic_baselines.condinst.training import CondInstSystem
+from panoptic_baselines.fcos.targets import mass_centers, with_averages
 from tests.panoptic_baselines.condinst.golden import Data, close
 
 LOSSES = {'loss_fcos_cls': 'classes', 'loss_fcos_loc': 'boxes', 'loss_fcos_ctr': 'centerness',

@@ -12,15 +12,15 @@ from adaptis.commands.train import for_devices
 from adaptis.config import load_config
 from adaptis.errors import AdaptisError
 from adaptis.model.zoo import save_model
+from adaptis.registry import find_mismatch
 from adaptis.runtime import mx
-from adaptis.systems import difference
 from adaptis.types import Category, Sample, Taxonomy
-from panoptic_baselines.condinst import CondInst
-from panoptic_baselines.condinst_system import CondInstSystem
-from panoptic_baselines.kinds import CONDINST
-from panoptic_baselines.layers.mask_nms import mask_ious
+from panoptic_baselines.condinst.mask_nms import mask_ious
+from panoptic_baselines.condinst.network import CondInst
+from panoptic_baselines.condinst.settings import CondInstSettings
+from panoptic_baselines.condinst.training import CondInstSystem
+from panoptic_baselines.families import CONDINST
 from panoptic_baselines.predictor import Predictor
-from panoptic_baselines.settings import CondInstSettings
 from panoptic_baselines.zoo import get_model, load_model
 
 TAXONOMY = Taxonomy([Category(i, str(i), i > 3) for i in range(1, 7)])
@@ -179,7 +179,7 @@ def test_a_network_is_known_from_those_of_other_rows():
     """By what its config or its checkpoint says, or, as they may be silent, by the defaults."""
     default = {k: p.default for k, p in inspect.signature(CondInst).parameters.items()}
     default['deformable_stages'] = list(default['deformable_stages'])
-    known = CONDINST.meaning({'name': 'condinst'})
+    known = CONDINST.expand_options({'name': 'condinst'})
     assert known == {**{key: default[key] for key in known if key != 'name'}, 'name': 'CondInst'}
 
     folder = Path(__file__).parents[3] / 'experiments' / 'condinst'
@@ -190,7 +190,7 @@ def test_a_network_is_known_from_those_of_other_rows():
     for (one, a), (other, b) in itertools.combinations(models.items(), 2):
         same = {**default, **a, 'name': 0} == {**default, **b, 'name': 0}
         same = same and a['name'] == b['name']
-        assert (difference(a, b, [*known, 'backbone']) is None) == same, (one, other)
+        assert (find_mismatch(a, b, [*known, 'backbone']) is None) == same, (one, other)
 
 
 def norms(block):

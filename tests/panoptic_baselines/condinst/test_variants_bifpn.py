@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 
 from adaptis.runtime import mx
-from panoptic_baselines.convert_condinst import CONDINST, condinst_options
+from panoptic_baselines.condinst.convert import CONDINST, condinst_options
 from panoptic_baselines.predictor import pad_batch
 from tests.panoptic_baselines.condinst.golden import LEVELS, Data, close
 

@@ -6,8 +6,8 @@ import pytest
 
 from adaptis.model.zoo import set_parameters
 from adaptis.runtime import mx
-from panoptic_baselines.convert_dense import dense_name
-from panoptic_baselines.dense_detections import DenseDetections
+from panoptic_baselines.dense_detections.convert import dense_name
+from panoptic_baselines.dense_detections.network import DenseDetections
 from tests.panoptic_baselines.dense_detections.golden import Arrays
 
 

@@ -9,17 +9,17 @@ import pytest
 
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
-from panoptic_baselines.convert import convert, load_backbone
-from panoptic_baselines.convert_dense import (
+from panoptic_baselines.convert.official import convert, load_backbone
+from panoptic_baselines.dense_detections.convert import (
     DENSE,
     TORCHVISION,
     dense_name,
     torchvision_name,
 )
-from panoptic_baselines.dense_detections import DenseDetections
-from panoptic_baselines.panoptic_fpn import PanopticFPN
+from panoptic_baselines.dense_detections.network import DenseDetections
+from panoptic_baselines.panoptic_fpn.network import PanopticFPN
 from panoptic_baselines.zoo import load_model
-from tests.panoptic_baselines.pickles import tensor, torch_file
+from tests.panoptic_baselines.convert.pickles import tensor, torch_file
 
 SMALL = dict(backbone='resnet18', num_things=2, num_stuff=3, fpn_channels=16, class_channels=8,
              box_channels=16)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from adaptis.runtime import mx
-from panoptic_baselines.dense_detections import (
+from panoptic_baselines.dense_detections.network import (
     STRIDES,
     Dense,
     Maps,
@@ -13,15 +13,15 @@ from panoptic_baselines.dense_detections import (
     full_masks,
     select,
 )
+from panoptic_baselines.dense_detections.settings import DENSE_DETECTIONS_PRESETS
+from panoptic_baselines.fcos.decode import Candidates, decode, find_candidates, locations
 from panoptic_baselines.layers.boxes import clip
-from panoptic_baselines.layers.fcos import Candidates, decode, find_candidates, locations
 from panoptic_baselines.layers.upsample import upsampled_labels
 from panoptic_baselines.merge import Instances, merge
 from panoptic_baselines.predictor import Predictor
-from panoptic_baselines.settings import DENSE_PRESETS
 from tests.panoptic_baselines.dense_detections.golden import CITYSCAPES, LEVELS, close
 
-SETTINGS = DENSE_PRESETS['cityscapes'].replace(short_side=None, max_side=None)
+SETTINGS = DENSE_DETECTIONS_PRESETS['cityscapes'].replace(short_side=None, max_side=None)
 
 
 def official_maps(case):
@@ -39,7 +39,7 @@ def candidates(boxes, scores, classes):
 def level_candidates(case, level, stride, per_level=1000):
     return find_candidates(*([case[f'{key}_{level}']] for key in (
         'box_cls_logits', 'box_offsets', 'centerness_logits')), [stride],
-        threshold=0.06, per_level=per_level, weigh_first=False, root=False)
+                           threshold=0.06, per_level=per_level, weigh_first=False, root=False)
 
 
 def sorted_alike(found, size, boxes, scores, labels):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from adaptis.runtime import mx
-from panoptic_baselines.convert_dense import dense_name
-from panoptic_baselines.dense_detections import to_maps
+from panoptic_baselines.dense_detections.convert import dense_name
+from panoptic_baselines.dense_detections.network import to_maps
 from panoptic_baselines.layers.norm import FrozenBatchNorm
 from panoptic_baselines.predictor import pad_batch
 from tests.panoptic_baselines.dense_detections.golden import LEVELS, close

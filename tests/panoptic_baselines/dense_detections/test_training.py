@@ -8,16 +8,17 @@ from adaptis.engine.steps import split, train_step
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
 from adaptis.types import Category, Sample, Taxonomy
-from panoptic_baselines.dense_detections import DenseDetections
-from panoptic_baselines.dense_detections_system import DenseDetectionsSystem
-from panoptic_baselines.settings import DenseSettings
+from panoptic_baselines.dense_detections.network import DenseDetections
+from panoptic_baselines.dense_detections.settings import DenseDetectionsSettings
+from panoptic_baselines.dense_detections.training import DenseDetectionsSystem
 
 TAXONOMY = Taxonomy([Category(1, 'sky', False), Category(2, 'ground', False),
                      Category(3, 'disc', True), Category(4, 'bar', True)])
 SMALL = dict(backbone='resnet18', num_things=2, num_stuff=2, fpn_channels=32, class_channels=16,
              box_channels=32)
 DENSE = {'classes', 'boxes', 'centerness', 'levelness', 'semantic'}
-SETTINGS = DenseSettings(short_side=None, max_side=None, stuff_area_limit=1, instance_score=0.3)
+SETTINGS = DenseDetectionsSettings(short_side=None, max_side=None, stuff_area_limit=1,
+                                   instance_score=0.3)
 WEAK = dict(supervision='boxes', mask_loss=False)
 nd = mx.nd
 

@@ -10,7 +10,7 @@ import pytest
 
 from adaptis.errors import AdaptisError
 from adaptis.types import Category, Sample, Taxonomy
-from panoptic_baselines.dense_batches import DenseTargets
+from panoptic_baselines.dense_detections.targets import DenseTargets
 
 TAXONOMY = Taxonomy([Category(1, 'sky', False), Category(2, 'road', False),
                      Category(3, 'car', True), Category(4, 'man', True)])
@@ -113,7 +113,7 @@ def test_one_huge_object_and_images_of_odd_sizes():
 
 
 def test_workers_pickle_it_and_do_not_import_mxnet():
-    code = ('import sys, panoptic_baselines.dense_batches\n'
+    code = ('import sys, panoptic_baselines.dense_detections.targets\n'
             'assert not {"mxnet", "gluoncv"} & set(sys.modules)')
     subprocess.run([sys.executable, '-c', code], check=True)
     assert pickle.loads(pickle.dumps(DenseTargets(TAXONOMY))).supervision == 'masks'

@@ -6,10 +6,10 @@ import pytest
 
 from adaptis.runtime import mx
 from adaptis.types import Category, Sample, Taxonomy
-from panoptic_baselines.dense_detections import Dense, DenseDetections, Maps
-from panoptic_baselines.dense_detections_system import DenseDetectionsSystem, Queries
-from panoptic_baselines.layers.dense_boxes import dense_boxes
-from panoptic_baselines.layers.fcos_targets import locations
+from panoptic_baselines.dense_detections.boxes import dense_boxes
+from panoptic_baselines.dense_detections.network import Dense, DenseDetections, Maps
+from panoptic_baselines.dense_detections.training import DenseDetectionsSystem, Queries
+from panoptic_baselines.fcos.targets import locations
 
 LEVELS = [f'P{level}' for level in range(3, 8)]
 CITYSCAPES = Taxonomy([Category(i + 1, f'class {i}', i >= 11) for i in range(19)])

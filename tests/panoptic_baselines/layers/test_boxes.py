@@ -3,7 +3,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from panoptic_baselines.layers.anchors import cell_anchors, grid_anchors
 from panoptic_baselines.layers.boxes import (
     MAX_LOG_SCALE,
     area,
@@ -14,6 +13,7 @@ from panoptic_baselines.layers.boxes import (
     pairwise_iou,
     scale,
 )
+from panoptic_baselines.rcnn.anchors import cell_anchors, grid_anchors
 
 WEIGHTS = {'rpn': (1, 1, 1, 1), 'box': (10, 10, 5, 5)}
 

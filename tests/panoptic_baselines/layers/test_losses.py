@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from adaptis.runtime import mx
-from panoptic_baselines.layers.anchors import pyramid_anchors
 from panoptic_baselines.layers.boxes import encode
 from panoptic_baselines.layers.losses import BoxLoss, MaskLoss, RPNLoss, SemanticLoss
-from panoptic_baselines.layers.sampling import anchor_targets, label_anchors
+from panoptic_baselines.rcnn.anchors import pyramid_anchors
+from panoptic_baselines.rcnn.sampling import anchor_targets, label_anchors
 
 
 def run(loss, inputs, *targets):

@@ -7,9 +7,9 @@ import pytest
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
 from panoptic_baselines.layers.fpn import FPN
-from panoptic_baselines.layers.rcnn import MaskHead, SplitDeconv
 from panoptic_baselines.layers.resnet import RECIPES, ResNet, get_recipe
 from panoptic_baselines.layers.semantic import SemanticHead
+from panoptic_baselines.rcnn.heads import MaskHead, SplitDeconv
 
 
 def parameter_count(block):

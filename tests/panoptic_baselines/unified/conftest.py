@@ -9,9 +9,9 @@ import pytest
 
 from adaptis.runtime import mx
 from adaptis.types import Category, Taxonomy
-from panoptic_baselines.settings import UnifiedSettings
-from panoptic_baselines.unified import Unified
-from panoptic_baselines.unified_predictor import UnifiedPredictor
+from panoptic_baselines.unified.network import Unified
+from panoptic_baselines.unified.predictor import UnifiedPredictor
+from panoptic_baselines.unified.settings import UnifiedSettings
 
 TINY = dict(backbone='resnet18', num_things=2, num_stuff=3, fpn_channels=16, semantic_channels=32,
             affinity_channels=8, box_channels=16, mask_channels=8, deformable=False)

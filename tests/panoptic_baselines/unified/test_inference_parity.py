@@ -6,10 +6,10 @@ import pytest
 
 from adaptis.runtime import mx
 from adaptis.types import Category, Taxonomy
-from panoptic_baselines.layers.proposals import Detections
-from panoptic_baselines.settings import UnifiedSettings
-from panoptic_baselines.unified import Maps
-from panoptic_baselines.unified_predictor import Channels, Found, to_result
+from panoptic_baselines.rcnn.proposals import Detections
+from panoptic_baselines.unified.network import Maps
+from panoptic_baselines.unified.predictor import Channels, Found, to_result
+from panoptic_baselines.unified.settings import UnifiedSettings
 from tests.panoptic_baselines.unified.conftest import make_network
 
 

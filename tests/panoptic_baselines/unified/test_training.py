@@ -11,10 +11,10 @@ from adaptis.engine.steps import prepare_gradients, seed_everything, train_step
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
 from adaptis.types import Sample
-from panoptic_baselines.layers.proposals import Detections
-from panoptic_baselines.settings import UnifiedSettings
-from panoptic_baselines.unified import Unified
-from panoptic_baselines.unified_system import Channels, UnifiedSystem, match
+from panoptic_baselines.rcnn.proposals import Detections
+from panoptic_baselines.unified.network import Unified
+from panoptic_baselines.unified.settings import UnifiedSettings
+from panoptic_baselines.unified.training import Channels, UnifiedSystem, match
 from tests.panoptic_baselines.unified.conftest import TAXONOMY, TINY
 
 DETECTOR = {'rpn_objectness', 'rpn_boxes', 'classes', 'boxes', 'masks'}

@@ -8,9 +8,9 @@ import pytest
 
 from adaptis.runtime import mx
 from adaptis.types import Category, Taxonomy
-from panoptic_baselines.layers.proposals import Detections
-from panoptic_baselines.unified import Maps
-from panoptic_baselines.unified_system import UnifiedSystem, match
+from panoptic_baselines.rcnn.proposals import Detections
+from panoptic_baselines.unified.network import Maps
+from panoptic_baselines.unified.training import UnifiedSystem, match
 from tests.panoptic_baselines.unified.conftest import make_network
 
 STUFF = 3

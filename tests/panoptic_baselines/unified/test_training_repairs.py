@@ -15,10 +15,10 @@ from adaptis.runtime import mx
 from adaptis.types import Category, Sample, Taxonomy
 from panoptic_baselines.batches import ObjectTargets
 from panoptic_baselines.layers.losses import SemanticLoss
-from panoptic_baselines.layers.proposals import Detections
-from panoptic_baselines.unified import Maps, Unified
-from panoptic_baselines.unified_predictor import Channels, Found, to_result
-from panoptic_baselines.unified_system import UnifiedSystem, match
+from panoptic_baselines.rcnn.proposals import Detections
+from panoptic_baselines.unified.network import Maps, Unified
+from panoptic_baselines.unified.predictor import Channels, Found, to_result
+from panoptic_baselines.unified.training import UnifiedSystem, match
 from tests.panoptic_baselines.unified.conftest import TINY
 
 nn = mx.gluon.nn

@@ -1,0 +1,104 @@
+"""AdaptIS as the commands see it (``adaptis.registry.ModelFamily``)."""
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional
+
+from adaptis.files import PathLike
+from adaptis.inference.predictor import Predictor
+from adaptis.inference.settings import PRESETS, SHIPPED, AdaptISSettings, get_settings
+from adaptis.inference.sidecar import find_taxonomy, read_sidecar
+from adaptis.types import PanopticResult, Taxonomy
+
+_PRESET_BY_CLASSES = {65: 'vistas', 133: 'coco'}
+
+
+class AdaptISFamily:
+    """Networks that find an object by a point of it."""
+
+    stages = ('instances', 'proposals')
+    uses_points = True
+    presets = PRESETS
+    name_options = ('name', 'backbone')
+    exported_predictor = 'adaptis.inference.predictor:make_exported'
+
+    def get_settings(self, settings: Any) -> AdaptISSettings:
+        """See ``ModelFamily``."""
+        return get_settings(settings)
+
+    def default_preset(self, model: Mapping[str, Any]) -> str:
+        """See ``ModelFamily``."""
+        if model.get('name', 'adaptis_toy') == 'adaptis_toy':
+            return 'toy_v1'
+        return _PRESET_BY_CLASSES.get(model.get('num_classes'), 'cityscapes')
+
+    def class_counts(self, taxonomy: Taxonomy) -> dict[str, int]:
+        """See ``ModelFamily``."""
+        return {'num_classes': len(taxonomy), 'num_stuff': taxonomy.num_stuff}
+
+    def expand_options(self, model: Mapping[str, Any]) -> dict[str, Any]:
+        """See ``ModelFamily``."""
+        return {'coordinates': 'relative', **model}  # else the default would fit to any network
+
+    def get_model(self, name: str, **options: Any) -> Any:
+        """See ``ModelFamily``."""
+        from adaptis.model import get_model
+        return get_model(name, **options)
+
+    def build(self, options: Mapping[str, Any], contexts: Sequence[Any]) -> Any:
+        """See ``ModelFamily``."""
+        from adaptis.runtime import mx
+        net = self.get_model(**options)
+        net.initialize(mx.init.Xavier(), ctx=contexts)
+        return net
+
+    def system_options(self) -> list[str]:
+        """See ``ModelFamily``."""
+        from adaptis.system import AdaptISSystem
+        return [name for name in inspect.signature(AdaptISSystem).parameters
+                if name not in ('net', 'stage')]
+
+    def make_system(self, net: Any, taxonomy: Taxonomy, stage: str, **options: Any) -> Any:
+        """See ``ModelFamily``."""
+        from adaptis.system import AdaptISSystem
+        return AdaptISSystem(net, stage=stage, **options)
+
+    def make_predictor(self, net: Any, settings: AdaptISSettings, taxonomy: Taxonomy,
+                       trained: Sequence[str], ctx: Any = None) -> Any:
+        """See ``ModelFamily``; points are random while the proposals are not trained."""
+        if 'proposals' not in trained:
+            settings = settings.replace(sampling='random')
+        return Predictor(net, settings, taxonomy, ctx)
+
+    def load_predictor(self, checkpoint: Optional[PathLike], settings: Any, ctx: Any,
+                       taxonomy: Optional[Taxonomy]) -> Predictor:
+        """See ``ModelFamily``; ``settings.official`` gives the network the official flaws."""
+        from adaptis.model import load_model  # loads MXNet
+        settings = get_settings(settings)
+        net = load_model(checkpoint or SHIPPED, ctx=ctx, official=settings.official)
+        net.hybridize()
+        taxonomy = taxonomy or find_taxonomy(read_sidecar(checkpoint), net.num_classes,
+                                             net.num_stuff, str(checkpoint))
+        return Predictor(net, settings, taxonomy, ctx=ctx)
+
+    def export_stages(self, net: Any) -> list[Any]:
+        """See ``ModelFamily``."""
+        from adaptis.model.stages import export_stages
+        return export_stages(net)
+
+    def export_attributes(self, net: Any) -> dict[str, Any]:
+        """See ``ModelFamily``."""
+        from adaptis.inference.encoded import export_attributes
+        return export_attributes(net)
+
+    def evaluation_result(self, predictor: Any) -> PanopticResult:
+        """See ``ModelFamily``."""
+        return predictor.panoptic()
+
+    def metrics(self, net: Any) -> tuple[str, ...]:
+        """See ``ModelFamily``."""
+        return 'pq', 'ap', 'miou'
+
+
+ADAPTIS = AdaptISFamily()

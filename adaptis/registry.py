@@ -1,0 +1,150 @@
+"""The panoptic systems by the names of their networks.  This module imports none of them.
+
+The ports live in a package above this one.  They are named here as text and imported only when
+something of them is needed.
+"""
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Optional, Protocol
+
+from adaptis.errors import AdaptisError
+from adaptis.files import PathLike
+
+_FAMILIES: dict[str, str] = {
+    'adaptis': 'adaptis.family:ADAPTIS',
+    'panoptic_fpn': 'panoptic_baselines.families:PANOPTIC_FPN',
+    'mask_rcnn': 'panoptic_baselines.families:PANOPTIC_FPN',
+    'semantic_fpn': 'panoptic_baselines.families:PANOPTIC_FPN',
+    'condinst': 'panoptic_baselines.families:CONDINST',
+    'dense_detections': 'panoptic_baselines.families:DENSE_DETECTIONS',
+    'unified': 'panoptic_baselines.families:UNIFIED',
+}
+"""What a network's name is or begins with (``mask_rcnn``, ``mask_rcnn_r50``) -> its family."""
+
+_MXNET = 'adaptis.convert.official:convert'
+_PICKLED = 'panoptic_baselines.convert.official:convert'
+_CONVERTERS: dict[bytes, str] = {b'\x12\x01': _MXNET, b'\x80': _PICKLED, b'PK': _PICKLED}
+"""How an official checkpoint begins -> what converts it; PyTorch's are zip archives."""
+
+
+class ModelFamily(Protocol):
+    """Networks that are trained and used in one way.  A method loads MXNet only if it says so.
+
+    Attributes
+    ----------
+    stages : keys of a config that can hold a stage of training; the first one is required
+    uses_points : whether it learns from points, so that each stage needs their number
+    presets : inference settings by name
+    name_options : options that a network's name can stand for
+    exported_predictor : 'module:function' that makes a predictor of exported stages:
+        ``(runner, attributes, settings, taxonomy)``; loads neither MXNet nor SciPy
+    """
+
+    stages: tuple[str, ...]
+    uses_points: bool
+    presets: Mapping[str, Any]
+    name_options: tuple[str, ...]
+    exported_predictor: str
+
+    def get_settings(self, settings: Any) -> Any:
+        """Return settings as they are, or a preset by name; AdaptisError if there is none."""
+
+    def default_preset(self, model: Mapping[str, Any]) -> str:
+        """Return the preset for a network, by its description, if nothing names its data set."""
+
+    def class_counts(self, taxonomy: Any) -> dict[str, int]:
+        """Return the options of a network that say how many classes it has."""
+
+    def expand_options(self, model: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a network's description with the options that its name stands for."""
+
+    def get_model(self, name: str, **options: Any) -> Any:
+        """Return a network by name, not yet initialised (loads MXNet)."""
+
+    def build(self, options: Mapping[str, Any], contexts: Sequence[Any]) -> Any:
+        """Return an initialised network for training (loads MXNet)."""
+
+    def system_options(self) -> list[str]:
+        """Return the keys that ``stage.system`` of a config can hold (loads MXNet)."""
+
+    def make_system(self, net: Any, taxonomy: Any, stage: str, **options: Any) -> Any:
+        """Return the losses of a stage: a ``System``, see ``panoptic_baselines.system``."""
+
+    def make_predictor(self, net: Any, settings: Any, taxonomy: Any, trained: Sequence[str],
+                       ctx: Any = None) -> Any:
+        """Return a predictor: ``set_image(image).panoptic()``.
+
+        ``trained`` are the stages that the network has behind it.
+        """
+
+    def load_predictor(self, checkpoint: Optional[PathLike], settings: Any, ctx: Any,
+                       taxonomy: Any) -> Any:
+        """Return a predictor with the network of a checkpoint.
+
+        Without ``taxonomy``, the classes mean what the checkpoint's sidecar says.
+        """
+
+    def export_stages(self, net: Any) -> list[Any]:
+        """Return the graphs of a network (``adaptis.deploy.stages.Stage``; loads MXNet)."""
+
+    def export_attributes(self, net: Any) -> dict[str, Any]:
+        """Return what inference needs to know of a network beside its graphs, as JSON data.
+
+        This may include ``divisor``, which divides both sides of what the network sees; ``mean``,
+        the RGB colour of the padding (without it the border is repeated); and ``min_side``.
+        """
+
+    def evaluation_result(self, predictor: Any) -> Any:
+        """Return the ``PanopticResult`` of the current image with all that can be measured."""
+
+    def metrics(self, net: Any) -> tuple[str, ...]:
+        """Return which of 'pq', 'ap' and 'miou' apply to a network, the main one first."""
+
+
+def find_family(name: Any) -> ModelFamily:
+    """Return the family of the network called ``name``; AdaptisError if there is none."""
+    for begin, path in _FAMILIES.items():
+        if isinstance(name, str) and (name == begin or name.startswith(f'{begin}_')):
+            return import_object(path)
+    raise AdaptisError(f'There is no network "{name}": names begin with '
+                       f'{", ".join(sorted(_FAMILIES))}.')
+
+
+def find_mismatch(wanted: Mapping[str, Any], found: Mapping[str, Any],
+                  keys: Sequence[str]) -> Optional[tuple[str, Any, Any]]:
+    """Compare the descriptions of two networks.
+
+    Returns the first of ``keys`` in which they differ, with both values; None if there is none.
+    A key that either of them does not mention does not count.
+    """
+    wanted, found = (find_family(model.get('name')).expand_options(model)
+                     for model in (wanted, found))
+    for key in keys:
+        if key in wanted and key in found and wanted[key] != found[key]:
+            return key, wanted[key], found[key]
+    return None
+
+
+def find_converter(source: PathLike) -> Any:
+    """Return ``convert(source, target, num_stuff)`` for an official checkpoint.
+
+    The first bytes of the file decide, else its suffix.
+    """
+    try:
+        with open(source, 'rb') as stream:
+            begin = stream.read(2)
+    except OSError:
+        begin = b''  # whoever reads the file reports what is wrong
+    for magic, path in _CONVERTERS.items():
+        if begin.startswith(magic):
+            return import_object(path)
+    return import_object(_PICKLED if Path(source).suffix in ('.pkl', '.pth', '.pt') else _MXNET)
+
+
+def import_object(path: str) -> Any:
+    """Import and return what 'module:attribute' names."""
+    module, _, attribute = path.partition(':')
+    return getattr(importlib.import_module(module), attribute)

@@ -1,0 +1,88 @@
+"""Annotated images -> what CondInst learns from, in NumPy alone."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from adaptis.types import Sample
+from panoptic_baselines.arguments import demand_choice
+from panoptic_baselines.batches import Batch, ObjectTargets
+from panoptic_baselines.fcos.targets import assign, centerness, mass_centers_of, with_averages
+
+CENTERS = ('mass', 'box')
+
+
+@dataclass(frozen=True)
+class CondInstTargets(ObjectTargets):
+    """Batches for FCOS with dynamic masks, which hold besides, for the N locations of all levels:
+
+    objects         int32 (B, N): row in ``boxes`` of the object a location belongs to, -1 = none
+    labels          int16 (B, N): its class, -1 = background
+    distances       float32 (B, N, 4): left, top, right, bottom to its sides, in strides
+    centerness      float32 (B, N): 0 on the background
+    masks           uint8 (B, G, H / s, W / s): every s-th pixel of each object, s = mask_stride
+    things          int16 (B, H / 8, W / 8): class of the object at every eighth pixel, -1 = none
+    averages        float32 (B, 2): locations with an object and their summed centerness, as means
+                    over the whole batch: they stay the same for any part of it
+
+    Without an object ``boxes``, ``classes`` and ``masks`` hold one that nothing belongs to.
+
+    Attributes
+    ----------
+    strides : of the levels of the pyramid
+    sizes : distances where one level hands over to the next, one less than levels
+    radius : see ``assign``
+    center : which center of an object its locations lie around: that of its pixels' 'mass', or
+        that of its 'box'
+    mask_stride : of the predicted masks
+    things_stride : of the auxiliary semantic logits
+
+    Raises AdaptisError for a ``center`` that does not exist.
+    """
+
+    strides: tuple[int, ...] = (8, 16, 32, 64, 128)
+    sizes: tuple[float, ...] = (64, 128, 256, 512)
+    radius: float = 1.5
+    center: str = 'mass'
+    mask_stride: int = 4
+    things_stride: int = 8
+
+    def __post_init__(self) -> None:
+        demand_choice('center', self.center, CENTERS)
+
+    @property
+    def per_object(self) -> tuple[str, ...]:
+        """See ``ObjectTargets``."""
+        return 'boxes', 'classes', 'masks'
+
+    def __call__(self, samples: Sequence[Sample], rngs: Sequence[Any]) -> Batch:
+        """The batch of some samples; nothing is drawn."""
+        return with_averages(super().__call__(samples, rngs))
+
+    def _extra(self, item: Batch, size: tuple[int, int], rng: Any) -> Batch:
+        boxes, classes, instances = (item[key] for key in ('boxes', 'classes', 'instances'))
+        centers = mass_centers_of(instances, len(boxes)) if self.center == 'mass' else None
+        masks = (every(instances, self.mask_stride)[None]
+                 == np.arange(1, 1 + len(boxes))[:, None, None])
+        things = np.append(classes, -1)[every(instances, self.things_stride) - 1]
+        return {'masks': masks.astype(np.uint8), 'things': things.astype(np.int16),
+                **self.assign(boxes, classes, centers, size)}
+
+    def assign(self, boxes: np.ndarray, classes: np.ndarray, centers: Any,
+               size: tuple[int, int]) -> Batch:
+        """What the locations of one image of padded ``size`` learn from its objects."""
+        shapes = [(-(-size[0] // stride), -(-size[1] // stride)) for stride in self.strides]
+        found = assign(boxes, shapes, self.strides, self.sizes, self.radius, centers)
+        stride = np.repeat(np.float32(self.strides), [h * w for h, w in shapes])
+        return {'objects': found.objects.astype(np.int32),
+                'labels': np.append(classes, -1)[found.objects].astype(np.int16),
+                'distances': found.distances / stride[:, None],
+                'centerness': centerness(found.distances)}
+
+
+def every(array: np.ndarray, stride: int) -> np.ndarray:
+    """Every ``stride``-th entry along the last two axes, from the middle of the first cell on."""
+    return array[..., stride // 2::stride, stride // 2::stride]

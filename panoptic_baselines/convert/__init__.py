@@ -1,0 +1,1 @@
+"""Readers of official checkpoints.  Nothing in a file is ever run."""

@@ -1,0 +1,169 @@
+"""What dense detections learn at every location (Hou et al. 2020, section 4.1), in NumPy alone.
+
+A location belongs to the object whose mask it lies on, and not, as in FCOS, to one whose box it
+is in; with boxes alone (section 5.6) the smallest box around it stands in for the mask.  Boxes
+here end at the middle of their last pixel: (x0, y0, last column, last row).
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Callable, NamedTuple
+
+import numpy as np
+
+from adaptis.errors import AdaptisError
+from adaptis.types import Sample
+from panoptic_baselines.batches import Batch, ObjectTargets
+from panoptic_baselines.fcos.targets import (
+    Assignment,
+    Shape,
+    centerness,
+    locations,
+    to_sides,
+    with_averages,
+)
+
+STRIDES = (8, 16, 32, 64, 128)
+SIZES = (64, 128, 256, 512)
+"""m_1, ..., m_4 of equation 9, those of FCOS; m_0 is 0 and m_5 infinite."""
+LEVELNESS_STRIDE = 4
+SUPERVISION = ('masks', 'boxes')
+
+Owners = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class DenseTargets(ObjectTargets):
+    """Batches for dense detections, which hold besides, for the N locations of all levels:
+
+    objects         int32 (B, N): row in ``boxes`` of the object a location belongs to, -1 = none
+    labels          int16 (B, N): its class, -1 = background
+    distances       float32 (B, N, 4): left, top, right, bottom to its sides, in pixels
+    centerness      float32 (B, N): 0 on the background
+    averages        float32 (B, 2): see ``CondInstTargets``
+    levelness       int8 (B, H / 4, W / 4): level that finds the object there, from 1; 0 = none
+    pixels          int32 (B, H / 4 * W / 4): row of the object there, -1 = none
+
+    Attributes
+    ----------
+    sizes : distances where one level hands over to the next, one less than levels
+    supervision : 'masks' (section 4.1), or 'boxes': with them, and the semantic labels, alone
+        (section 5.6); ``pixels`` are then those of the smallest box
+
+    Raises AdaptisError for a ``supervision`` that does not exist.
+    """
+
+    sizes: tuple[float, ...] = SIZES
+    supervision: str = 'masks'
+
+    def __post_init__(self) -> None:
+        if self.supervision not in SUPERVISION:
+            raise AdaptisError(f'There is no supervision "{self.supervision}": choose one of '
+                               f'{list(SUPERVISION)}.')
+
+    def __call__(self, samples: Sequence[Sample], rngs: Sequence[Any]) -> Batch:
+        """The batch of some samples; nothing is drawn."""
+        return with_averages(super().__call__(samples, rngs))
+
+    def _extra(self, item: Batch, size: tuple[int, int], rng: Any) -> Batch:
+        boxes = inclusive(item['boxes'])
+        owners = (owners_by_box(boxes) if self.supervision == 'boxes'
+                  else owners_by_mask(item['instances']))
+        shapes = [_shape(size, stride) for stride in STRIDES]
+        found = assign_owned(owners, boxes, shapes, sizes=self.sizes)
+        grid = _shape(size, LEVELNESS_STRIDE)
+        pixels = find_pixels(owners, boxes, grid, self.sizes)
+        return {'objects': found.objects.astype(np.int32),
+                'labels': np.append(item['classes'], -1)[found.objects].astype(np.int16),
+                'distances': found.distances, 'centerness': centerness(found.distances),
+                'levelness': pixels.levels.reshape(grid).astype(np.int8),
+                'pixels': pixels.objects.astype(np.int32)}
+
+
+class Pixels(NamedTuple):
+    """Of every fourth pixel, (h * w,): ``objects`` int64, -1 = none, and ``levels`` int64, the
+    level that finds the object from there, counted from 1; 0 = none."""
+
+    objects: np.ndarray
+    levels: np.ndarray
+
+
+def inclusive(boxes: np.ndarray) -> np.ndarray:
+    """Boxes (G, 4) that end behind their last pixel -> that end in its middle."""
+    return boxes - np.float32([0, 0, 1, 1])
+
+
+def owners_by_mask(instances: np.ndarray) -> Owners:
+    """Points (N, 2) -> the object on whose mask each lies, -1 = none or outside of the image.
+
+    ``instances`` (H, W) is 0 or an object's index plus 1.
+    """
+    height, width = instances.shape
+
+    def find(points: np.ndarray) -> np.ndarray:
+        x, y = points.T.astype(np.int64)
+        inside = (x < width) & (y < height)
+        found = instances[np.minimum(y, height - 1), np.minimum(x, width - 1)].astype(np.int64)
+        return np.where(inside, found - 1, -1)
+    return find
+
+
+def owners_by_box(boxes: np.ndarray) -> Owners:
+    """Points (N, 2) -> the smallest of the boxes (G, 4) around each, -1 = none (appendix C)."""
+    width, height = (boxes[:, 2:] - boxes[:, :2]).T
+    falling = np.argsort(-(width * height), kind='stable')
+
+    def find(points: np.ndarray) -> np.ndarray:
+        x, y = np.ascontiguousarray(points.T)
+        owners = np.full(len(points), -1)
+        for index in falling:   # so that the smallest comes last and stays
+            left, top, right, bottom = boxes[index]
+            owners[(x >= left) & (x <= right) & (y >= top) & (y <= bottom)] = index
+        return owners
+    return find
+
+
+def assign_owned(owners: Owners, boxes: np.ndarray, shapes: Sequence[Shape],
+                 strides: Sequence[int] = STRIDES, sizes: Sequence[float] = SIZES) -> Assignment:
+    """The object of every location of a pyramid (equations 8 and 9).
+
+    Parameters
+    ----------
+    owners : of points, see above
+    boxes : (G, 4), of the objects, see the module
+    shapes, strides : of the levels
+    sizes : where one level ends and the next begins; a location whose largest distance is just
+        that belongs to its object on both
+    """
+    found = [_of_level(owners, boxes, locations(shape, stride), low, high)
+             for shape, stride, low, high in zip(shapes, strides, (0, *sizes), (*sizes, np.inf))]
+    return Assignment(*(np.concatenate(parts) for parts in zip(*found)))
+
+
+def _of_level(owners: Owners, boxes: np.ndarray, points: np.ndarray, low: float,
+              high: float) -> tuple[np.ndarray, np.ndarray]:
+    objects, distances = _owned(owners, boxes, points)
+    furthest = distances.max(axis=1)
+    objects = np.where((furthest >= low) & (furthest <= high), objects, -1)
+    return objects, distances * (objects >= 0)[:, None]
+
+
+def _owned(owners: Owners, boxes: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Objects (N,), and distances (N, 4) from the points to the sides of their boxes."""
+    if not len(boxes):
+        return np.full(len(points), -1), np.zeros((len(points), 4), np.float32)
+    objects = owners(points)
+    return objects, to_sides(points, boxes[objects]) * (objects >= 0)[:, None]
+
+
+def find_pixels(owners: Owners, boxes: np.ndarray, shape: Shape,
+                sizes: Sequence[float] = SIZES) -> Pixels:
+    """Targets of the levelness (section 4.2), on a grid (h, w) at stride 4; the finer of two."""
+    objects, distances = _owned(owners, boxes, locations(shape, LEVELNESS_STRIDE))
+    levels = np.searchsorted(np.asarray(sizes), distances.max(axis=1)) + 1
+    return Pixels(objects, np.where(objects >= 0, levels, 0))
+
+
+def _shape(size: tuple[int, int], stride: int) -> tuple[int, int]:
+    return -(-size[0] // stride), -(-size[1] // stride)

@@ -1,0 +1,63 @@
+"""Networks that were exported; each system's ``inference.py`` makes a predictor of its own.
+
+A network is a runner of its stages (``adaptis.deploy.backends``) and its ``attributes``, the
+numbers that an export keeps beside the graphs.
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from adaptis.errors import AdaptisError
+
+
+class Exported:
+    """A network whose stages are files; a subclass knows what to do with their outputs.
+
+    Parameters
+    ----------
+    runner : of the stages
+    attributes : what ``export_attributes`` gave
+
+    Raises AdaptisError if an attribute is missing.
+    """
+
+    attributes: tuple[str, ...]
+
+    def __init__(self, runner: Any, attributes: Mapping[str, Any]):
+        missing = sorted(set(self.attributes) - set(attributes))
+        if missing:
+            raise AdaptisError(f'The exported network does not say its {missing[0]}: export it '
+                               'again.')
+        self._runner = runner
+        for name in self.attributes:
+            setattr(self, name, attributes[name])
+
+    def run(self, stage: str, **inputs: Any) -> list[Any]:
+        """The outputs of a stage; of the inputs, those are taken that the stage has."""
+        if stage not in self._runner.stages:
+            raise AdaptisError(f'The exported network has no stage "{stage}": export it again.')
+        arrays = [inputs[signature.name] for signature in self._runner.stages[stage].inputs]
+        outputs: list[Any] = self._runner.run(stage, *(
+            a.astype(np.float32, copy=False) if isinstance(a, np.ndarray) else a for a in arrays))
+        return outputs
+
+    def read(self, x: Any) -> Any:
+        """Everything dense of an image (1, 3, H, W)."""
+        return self.to_maps(self.run('encoder', image=x))   # type: ignore[attr-defined]
+
+    def place(self, images: np.ndarray, ctx: Any = None) -> np.ndarray:
+        """The images: the runner sends them to where it computes."""
+        return images
+
+    def check_weights(self) -> None:
+        """Nothing: those of a broken network are not exported, and outputs are looked at."""
+
+
+def export_attributes(net: Any) -> dict[str, Any]:
+    """The numbers of a network, as plain data, that its exported stages need beside them."""
+    values = {name: getattr(net, name) for name in net.attributes}
+    return {name: list(value) if isinstance(value, tuple) else value
+            for name, value in values.items()}

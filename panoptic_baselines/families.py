@@ -1,0 +1,158 @@
+"""The ports as the commands see them (``adaptis.registry.ModelFamily``).
+
+MXNet is loaded only when a network is needed.
+"""
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional
+
+from adaptis.files import PathLike
+from adaptis.registry import import_object
+from adaptis.types import PanopticResult, Taxonomy
+from panoptic_baselines.condinst.settings import CONDINST_PRESETS
+from panoptic_baselines.dense_detections.settings import DENSE_DETECTIONS_PRESETS
+from panoptic_baselines.panoptic_fpn.settings import PANOPTIC_FPN_PRESETS
+from panoptic_baselines.settings import BaseSettings, get_settings
+from panoptic_baselines.unified.settings import UNIFIED_PRESETS
+
+_PRESET_BY_THINGS = {1: 'toy', 8: 'cityscapes'}
+
+
+class DetectorFamily:
+    """A system of this package.
+
+    Parameters
+    ----------
+    system : 'module:class' of its losses
+    presets : its settings by name
+    defaults : arguments of its network which, not mentioned, mean these
+    room : its folder, whose ``stages`` and ``inference`` export it
+    predictor : 'module:class' of what segments images with it
+    name_options : see ``ModelFamily``
+    """
+
+    stages = ('joint',)
+    uses_points = False
+
+    def __init__(self, system: str, presets: Mapping[str, BaseSettings],
+                 defaults: Mapping[str, Any], room: str,
+                 predictor: str = 'panoptic_baselines.predictor:Predictor',
+                 name_options: tuple[str, ...] = ('name', 'backbone')):
+        self.presets, self.name_options = presets, name_options
+        self.exported_predictor = f'panoptic_baselines.{room}.inference:make_exported'
+        self._stages = f'panoptic_baselines.{room}.stages:export_stages'
+        self._system, self._defaults, self._predictor = system, defaults, predictor
+
+    def get_settings(self, settings: Any) -> Any:
+        """See ``ModelFamily``."""
+        return get_settings(settings, self.presets)
+
+    def default_preset(self, model: Mapping[str, Any]) -> str:
+        """See ``ModelFamily``."""
+        return _PRESET_BY_THINGS.get(model.get('num_things'), 'coco')
+
+    def class_counts(self, taxonomy: Taxonomy) -> dict[str, int]:
+        """See ``ModelFamily``."""
+        return {'num_things': taxonomy.num_things, 'num_stuff': taxonomy.num_stuff}
+
+    def expand_options(self, model: Mapping[str, Any]) -> dict[str, Any]:
+        """See ``ModelFamily``."""
+        from panoptic_baselines.zoo import MODELS
+        network, fixed = MODELS.get(model['name'], (None, {}))
+        name = network.__name__ if network else model['name']
+        return {**self._defaults, **fixed, **model, 'name': name}
+
+    def get_model(self, name: str, **options: Any) -> Any:
+        """See ``ModelFamily``."""
+        from panoptic_baselines.zoo import get_model
+        return get_model(name, **options)
+
+    def build(self, options: Mapping[str, Any], contexts: Sequence[Any]) -> Any:
+        """See ``ModelFamily``.
+
+        ``pretrained_base`` is the file of a backbone, ``pretrained`` that of a whole network,
+        perhaps of other classes.
+        """
+        from panoptic_baselines.convert.official import load_backbone
+        from panoptic_baselines.zoo import load_trained
+        options = dict(options)
+        backbone, whole = options.pop('pretrained_base', None), options.pop('pretrained', None)
+        net = self.get_model(**options)
+        net.initialize(ctx=contexts)
+        if backbone:
+            load_backbone(net, backbone)
+        if whole:
+            load_trained(net, whole)
+        return net
+
+    def system_options(self) -> list[str]:
+        """See ``ModelFamily``."""
+        return [name for name in inspect.signature(import_object(self._system)).parameters
+                if name not in ('net', 'taxonomy')]
+
+    def make_system(self, net: Any, taxonomy: Taxonomy, stage: str, **options: Any) -> Any:
+        """See ``ModelFamily``."""
+        return import_object(self._system)(net, taxonomy, **options)
+
+    def make_predictor(self, net: Any, settings: BaseSettings, taxonomy: Taxonomy,
+                       trained: Sequence[str], ctx: Any = None) -> Any:
+        """See ``ModelFamily``."""
+        return import_object(self._predictor)(net, taxonomy, settings, ctx)
+
+    def load_predictor(self, checkpoint: PathLike, settings: Any, ctx: Any,
+                       taxonomy: Optional[Taxonomy]) -> Any:
+        """See ``ModelFamily``."""
+        from adaptis.inference.sidecar import find_taxonomy, read_sidecar
+        from panoptic_baselines.zoo import load_model
+        net = load_model(checkpoint, ctx=ctx)
+        net.hybridize()
+        taxonomy = taxonomy or find_taxonomy(read_sidecar(checkpoint), net.num_things
+                                             + net.num_stuff, net.num_stuff, str(checkpoint))
+        return self.make_predictor(net, settings, taxonomy,
+                                   self.stages, ctx)
+
+    def export_stages(self, net: Any) -> list[Any]:
+        """See ``ModelFamily``."""
+        return import_object(self._stages)(net)
+
+    def export_attributes(self, net: Any) -> dict[str, Any]:
+        """See ``ModelFamily``."""
+        from panoptic_baselines.exported import export_attributes
+        return export_attributes(net)
+
+    def evaluation_result(self, predictor: Any) -> PanopticResult:
+        """See ``ModelFamily``; AP is measured on the instances before they are merged."""
+        return predictor.panoptic(keep_objects=predictor.net.has_instances)
+
+    def metrics(self, net: Any) -> tuple[str, ...]:
+        """See ``ModelFamily``."""
+        if net.has_instances and net.has_semantic:
+            return 'pq', 'ap', 'miou'
+        return ('ap',) if net.has_instances else ('miou',)
+
+
+PANOPTIC_FPN = DetectorFamily(
+    'panoptic_baselines.panoptic_fpn.training:PanopticFPNSystem', PANOPTIC_FPN_PRESETS,
+    {'instances': True, 'semantic': True}, 'panoptic_fpn',
+    name_options=('name', 'backbone', 'instances', 'semantic'))
+"""Panoptic FPN, and either of its branches alone."""
+
+CONDINST = DetectorFamily(
+    'panoptic_baselines.condinst.training:CondInstSystem', CONDINST_PRESETS,
+    {'semantic': False, 'semantic_join': 'sum', 'things': False, 'levels': 5, 'bifpn_repeats': 0,
+     'head_depth': 4, 'share_depth': 0, 'mask_channels': 8, 'mask_depth': 3, 'mask_width': 8,
+     'coordinates': 'relative', 'mask_factor': 2, 'deformable_stages': []}, 'condinst')
+"""CondInst, with or without a semantic branch, and whatever else its tables vary."""
+
+DENSE_DETECTIONS = DetectorFamily(
+    'panoptic_baselines.dense_detections.training:DenseDetectionsSystem', DENSE_DETECTIONS_PRESETS,
+    {'towers': 2, 'levelness': True, 'semantic_stride': 8}, 'dense_detections')
+"""Dense detections, with one tower or two, with and without levelness."""
+
+UNIFIED = DetectorFamily(
+    'panoptic_baselines.unified.training:UnifiedSystem', UNIFIED_PRESETS,
+    {'masks': True, 'affinity': True, 'potential': 'B', 'deformable': True}, 'unified',
+    predictor='panoptic_baselines.unified.predictor:UnifiedPredictor')
+"""The unified network, whichever heads it has."""

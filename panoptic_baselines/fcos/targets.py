@@ -1,0 +1,131 @@
+"""What every location of an FCOS head has to say, in NumPy alone so that data workers can do it."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Optional
+
+import numpy as np
+
+from panoptic_baselines.batches import Batch
+
+Shape = tuple[int, int]
+
+
+class Assignment(NamedTuple):
+    """The object that each of N locations belongs to, all levels one after another.
+
+    ``objects`` int64 (N,), -1 = background; ``distances`` float32 (N, 4), left, top, right and
+    bottom from the location to the sides of its object's box in pixels, 0 on the background.
+    """
+
+    objects: np.ndarray
+    distances: np.ndarray
+
+
+def locations(shape: Shape, stride: int) -> np.ndarray:
+    """float32 (h * w, 2): (x, y) in pixels of every cell of a level of shape (h, w), x fastest."""
+    y, x = (np.arange(count, dtype=np.float32) * stride + stride // 2 for count in shape)
+    return np.stack([np.tile(x, len(y)), np.repeat(y, len(x))], axis=1)
+
+
+def size_ranges(sizes: Sequence[float]) -> list[tuple[float, float]]:
+    """Least and largest distance to a side that each level answers for; one more than ``sizes``."""
+    return list(zip([-1, *sizes], [*sizes, np.inf]))
+
+
+def assign(boxes: np.ndarray, shapes: Sequence[Shape], strides: Sequence[int],
+           sizes: Sequence[float], radius: float = 1.5,
+           centers: Optional[np.ndarray] = None) -> Assignment:
+    """Give every location of a pyramid at most one of the objects (FCOS; CondInst for the centers).
+
+    Parameters
+    ----------
+    boxes : (G, 4) in pixels
+    shapes, strides : of the levels
+    sizes : where the range of one level ends and that of the next begins; both hold it, so that
+        an object may be found on two levels
+    radius : a location lies less than so many strides from the object's center, in x and in y,
+        and inside its box; 0 = anywhere inside the box
+    centers : (G, 2), (x, y); without them those of the boxes
+
+    Where several objects fit, the one whose box has the smallest area is taken.
+    """
+    boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
+    if centers is None:
+        centers = (boxes[:, :2] + boxes[:, 2:]) / 2
+    order = np.argsort(_areas(boxes), kind='stable')[::-1]   # of equal ones the first comes last
+    found = [_assign_level(locations(shape, stride), boxes, limits,
+                           _regions(boxes, centers, stride * radius), order)
+             for shape, stride, limits in zip(shapes, strides, size_ranges(sizes))]
+    return Assignment(*(np.concatenate(parts) for parts in zip(*found)))
+
+
+def _assign_level(points: np.ndarray, boxes: np.ndarray, limits: tuple[float, float],
+                  regions: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Objects and distances of a level; of several objects the last one in ``order`` stays."""
+    x, y = points.T
+    left, top, right, bottom = regions[order].T[:, :, None]
+    rows, cells = np.nonzero((x > left) & (x < right) & (y > top) & (y < bottom))
+    which = order[rows]
+    distances = to_sides(points[cells], boxes[which])
+    furthest = distances.max(axis=1, initial=0)
+    fits = (furthest >= limits[0]) & (furthest <= limits[1])
+    objects, own = np.full(len(points), -1), np.zeros((len(points), 4), np.float32)
+    objects[cells[fits]] = which[fits]
+    own[cells[fits]] = distances[fits]
+    return objects, own
+
+
+def to_sides(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Distances (..., 4) of points (..., 2) to the left, upper, right and lower side of boxes."""
+    return np.concatenate([points - boxes[..., :2], boxes[..., 2:] - points], axis=-1)
+
+
+def centerness(distances: np.ndarray) -> np.ndarray:
+    """float32 (N,): 1 in the middle of a box, 0 at its sides (FCOS, equation 3); (N, 4) distances.
+
+    0 where a side has no length.
+    """
+    pairs = np.asarray(distances, np.float32).reshape(-1, 2, 2)   # left and top, right and bottom
+    low, high = pairs.min(axis=1), pairs.max(axis=1)
+    ratio = np.divide(low, high, out=np.zeros_like(low), where=high > 0)
+    return np.sqrt(np.maximum(ratio.prod(axis=1), 0))
+
+
+def mass_centers(masks: np.ndarray) -> np.ndarray:
+    """float32 (G, 2): mean column and row of masks (G, H, W); 0 for an empty one."""
+    masks = np.asarray(masks, bool)
+    sums = [masks.sum(axis=axis, dtype=np.float64) @ np.arange(masks.shape[3 - axis])
+            for axis in (1, 2)]
+    count = np.maximum(masks.sum(axis=(1, 2)), 1)
+    return (np.stack(sums, axis=1) / count[:, None]).astype(np.float32)
+
+
+def mass_centers_of(instances: np.ndarray, count: int) -> np.ndarray:
+    """float32 (count, 2): the same of objects 1, ..., ``count`` of an id map (H, W)."""
+    rows, columns = np.nonzero(instances)
+    ids = instances[rows, columns]
+    sums = [np.bincount(ids, along, count + 1)[1:count + 1] for along in (columns, rows)]
+    pixels = np.maximum(np.bincount(ids, minlength=count + 1)[1:count + 1], 1)
+    return (np.stack(sums, axis=1) / pixels[:, None]).astype(np.float32)
+
+
+def _regions(boxes: np.ndarray, centers: np.ndarray, reach: float) -> np.ndarray:
+    """The part of every box that is near its center."""
+    if not reach:
+        return boxes
+    return np.concatenate([np.maximum(centers - np.float32(reach), boxes[:, :2]),
+                           np.minimum(centers + np.float32(reach), boxes[:, 2:])], axis=1)
+
+
+def _areas(boxes: np.ndarray) -> np.ndarray:
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+
+
+def with_averages(batch: Batch) -> Batch:
+    """The batch and its ``averages``."""
+    if 'labels' not in batch:
+        return batch
+    counts: list[float] = [(batch['labels'] >= 0).sum(), batch['centerness'].sum(dtype=np.float64)]
+    images = len(batch['labels'])
+    return {**batch, 'averages': np.tile(np.float32(counts) / images, (images, 1))}

@@ -1,0 +1,155 @@
+"""Unifying Training and Inference for Panoptic Segmentation (Li, Qi, Torr 2020).
+
+There is no official code; section numbers are the paper's.  The network ``Unified`` has graphs
+that are hybridized once for every size, and between them, in NumPy, the detector's decisions::
+
+    encoder                  everything dense, one graph
+      backbone               ResNet: stem.conv1, res2 ... res5 (layers/resnet.py)
+      squeeze                squeeze-and-excitation of res5's features: fc1, fc2
+      fpn                    lateral2 ... lateral5, output2 ... output5 (layers/fpn.py)
+      rpn                    conv, objectness_logits, anchor_deltas (layers/rcnn.py)
+      semantic_head          conv1, conv2, predictor (layers/decoder.py)
+      affinity_head          the same: what tells which pixels are alike
+    box_head, mask_head      see Panoptic FPN
+    probabilities            softmax of the semantic logits
+    potential                detections and classes -> channels (layers/potential.py)
+    affinity                 phi0, phi1: channels -> logits (layers/affinity.py)
+
+A pixel belongs to the channel with the highest logit, in training and at inference.
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional, Union
+
+from adaptis.errors import AdaptisError
+from panoptic_baselines.arguments import demand_choice, demand_counts, demand_numbers
+from panoptic_baselines.base_network import BaseNetwork
+from panoptic_baselines.initializers import choose_initializers
+from panoptic_baselines.layers.fpn import FPN
+from panoptic_baselines.layers.image_encoder import ImageEncoder
+from panoptic_baselines.layers.resnet import ResNet, get_recipe
+from panoptic_baselines.layers.upsample import SEMANTIC_STRIDE
+from panoptic_baselines.rcnn.heads import BoxHead, MaskHead, RPNHead
+from panoptic_baselines.rcnn.inference import NUM_LEVELS
+from panoptic_baselines.unified.affinity import Affinity
+from panoptic_baselines.unified.decoder import Decoder
+from panoptic_baselines.unified.inference import Maps, UnifiedInference
+from panoptic_baselines.unified.potential import ClassProbabilities, Potential
+from panoptic_baselines.unified.squeeze import SqueezeExcitation
+
+
+class Unified(UnifiedInference, BaseNetwork):
+    """The network.  Models A and B of table 1 have no masks, C and D do; B and D have affinity.
+
+    Parameters
+    ----------
+    backbone : see ``PanopticFPN``
+    num_things, num_stuff : classes of the two kinds; the semantic branch has all, stuff first
+    masks : whether there is a mask head
+    affinity : whether there is the dense instance affinity head (section 3.4.2)
+    potential : how masks, classes and scores make potentials: 'A', 'B' (Cityscapes), 'C' (COCO)
+        or 'boxes', for which masks do not matter; without a mask head they all mean the last one,
+        but 'A', which makes no sense then
+    damp_masks : whether in 'C' the score multiplies the mask, too (equation 2 can be read either
+        way)
+    squeeze : whether there is squeeze-and-excitation before the pyramid (section 3.1)
+    deformable : whether the convolutions of the semantic and the affinity branch are
+    fpn_channels, box_channels, mask_channels : widths
+    semantic_channels : width of the semantic and the affinity branch
+    affinity_channels : of the features Q
+    activation : of the affinity, after phi0 and phi1
+    anchor_sizes : side of the square anchor of each of p2, ..., p6, in pixels
+    mean, std : of the image, RGB; by default those of the backbone's ImageNet weights
+    norm_layer, norm_kwargs : of the backbone
+
+    Images are (B, 3, H, W), RGB, 0..255, H and W multiples of 32; padding has the colour ``mean``.
+    Raises AdaptisError for an argument that makes no sense.
+    """
+
+    def __init__(self, *, backbone: str = 'resnet50', num_things: int = 80, num_stuff: int = 53,
+                 masks: bool = True, affinity: bool = True, potential: str = 'B',
+                 damp_masks: bool = True, squeeze: bool = True, deformable: bool = True,
+                 fpn_channels: int = 256, semantic_channels: int = 128,
+                 affinity_channels: int = 128, activation: str = 'relu',
+                 box_channels: int = 1024, mask_channels: int = 256,
+                 anchor_sizes: Sequence[float] = (32, 64, 128, 256, 512),
+                 mean: Optional[Sequence[float]] = None, std: Optional[Sequence[float]] = None,
+                 norm_layer: Union[str, type] = 'FrozenBatchNorm',
+                 norm_kwargs: Optional[Mapping[str, Any]] = None):
+        super().__init__()
+        recipe = get_recipe(backbone)
+        demand_counts(num_things=num_things, num_stuff=num_stuff, fpn_channels=fpn_channels,
+                      semantic_channels=semantic_channels, affinity_channels=affinity_channels,
+                      box_channels=box_channels, mask_channels=mask_channels)
+        for name, value in (('masks', masks), ('affinity', affinity), ('damp_masks', damp_masks),
+                            ('squeeze', squeeze), ('deformable', deformable)):
+            demand_choice(name, value, (False, True))
+        if potential == 'A' and not masks:
+            raise AdaptisError('The potential "A" needs masks, but the network has none.')
+        self.num_things, self.num_stuff = num_things, num_stuff
+        self.mean = demand_numbers('mean', recipe.mean if mean is None else mean, 3)
+        self.std = demand_numbers('std', recipe.std if std is None else std, 3, positive=True)
+        self.anchor_sizes = demand_numbers('anchor_sizes', anchor_sizes, NUM_LEVELS, positive=True)
+        self.roi_channels = fpn_channels
+        with self.name_scope():
+            self.probabilities = ClassProbabilities()
+            self.potential = Potential(num_stuff, potential, damp_masks, SEMANTIC_STRIDE)
+            if not masks:
+                self.potential = Potential(num_stuff, 'boxes', stride=SEMANTIC_STRIDE)
+            self.affinity = Affinity(affinity_channels, activation) if affinity else None
+            self.encoder = Encoder(
+                ResNet(recipe, norm_layer, norm_kwargs), fpn_channels, squeeze,
+                Decoder(fpn_channels, num_stuff + num_things, semantic_channels, deformable),
+                Decoder(fpn_channels, affinity_channels, semantic_channels, deformable)
+                if affinity else None, self.mean, self.std)
+            self.box_head = BoxHead(fpn_channels, num_things, box_channels)
+            self.mask_head = MaskHead(fpn_channels, num_things, mask_channels) if masks else None
+        choose_initializers(self)
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether there is a mask head."""
+        return self.mask_head is not None
+
+    @property
+    def has_affinity(self) -> bool:
+        """Whether there is the dense instance affinity head."""
+        return self.affinity is not None
+
+    def backbone_params(self) -> Any:
+        """The part that starts from ImageNet."""
+        return self.encoder.backbone.collect_params()
+
+    def forward(self, x: Any) -> Maps:
+        """Everything dense of images (B, 3, H, W)."""
+        return self.to_maps(self.encoder(x))
+
+
+class Encoder(ImageEncoder):
+    """The dense part of a network as one graph.
+
+    Images -> flat list: p2, ..., p6, five RPN logits and five RPN deltas, semantic logits, and
+    affinity features unless there is no such branch.
+    """
+
+    def __init__(self, backbone: ResNet, channels: int, squeeze: bool, semantic_head: Decoder,
+                 affinity_head: Optional[Decoder], mean: Sequence[float], std: Sequence[float]):
+        super().__init__(mean, std)
+        with self.name_scope():
+            self.backbone = backbone
+            self.squeeze = SqueezeExcitation(backbone.channels[-1]) if squeeze else None
+            self.fpn = FPN(channels, backbone.channels)
+            self.rpn = RPNHead(channels)
+            self.semantic_head = semantic_head
+            self.affinity_head = affinity_head
+
+    def hybrid_forward(self, F, x):
+        *features, top = self.backbone(self.normalize(F, x))
+        if self.squeeze is not None:
+            top = self.squeeze(top)
+        features = self.fpn(*features, top)
+        outputs = [*features, *self.rpn(*features), self.semantic_head(*features[:4])]
+        if self.affinity_head is not None:
+            outputs.append(self.affinity_head(*features[:4]))
+        return outputs

@@ -1,0 +1,31 @@
+"""Every threshold of inference of the unified network, named, with a preset for each data set."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from panoptic_baselines.rcnn.settings import TwoStageSettings
+from panoptic_baselines.settings import CITYSCAPES, TOY, BaseSettings, one_of
+
+
+@dataclass(frozen=True)
+class UnifiedSettings(TwoStageSettings):
+    """AdaptISSettings of the unified network.
+
+    Attributes
+    ----------
+    instance_score : only detections with more get a channel (appendix B)
+    merge : 'unified' takes the likeliest channel of each pixel; 'heuristic' is Panoptic FPN's way
+        with the same network (models C1 and D1 of table 1)
+    stuff_area_limit : smaller segments of stuff become void (appendix C); 0 = none do
+    """
+
+    instance_score: float = 0.75
+    stuff_area_limit: int = 0
+    merge: str = one_of('unified', 'heuristic')
+
+
+UNIFIED_PRESETS: dict[str, BaseSettings] = {
+    'coco': UnifiedSettings(),
+    'cityscapes': UnifiedSettings(**{**CITYSCAPES, 'stuff_area_limit': 0}, instance_score=0.5),
+    'toy': UnifiedSettings(**TOY, instance_score=0.5)}
+"""AdaptISSettings of the unified network by name."""
