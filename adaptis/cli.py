@@ -13,8 +13,8 @@ from typing import Optional
 from adaptis import __version__
 from adaptis.errors import AdaptisError
 
-COMMANDS = ('doctor', 'toy', 'train', 'evaluate', 'predict', 'export', 'table', 'convert',
-            'check-data')
+COMMANDS = ('doctor', 'models', 'toy', 'train', 'evaluate', 'predict', 'export', 'table',
+            'convert', 'check-data')
 _INTERRUPTED = 130   # as shells say: 128 + SIGINT
 _OWN_PACKAGES = ('adaptis', 'panoptic_baselines', 'experiments', 'toy_data')
 

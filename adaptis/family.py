@@ -17,6 +17,11 @@ _PRESET_BY_CLASSES = {65: 'vistas', 133: 'coco'}
 class AdaptISFamily:
     """Networks that find an object by a point of it."""
 
+    paper = 'Sofiiuk et al., AdaptIS: Adaptive Instance Selection Network, 2019'
+    models = {'adaptis_toy': 'adaptis.model.unet:ToyAdaptIS',
+              'adaptis_deeplab': 'adaptis.model.deeplab:DeepLabAdaptIS',
+              'adaptis_fpn': 'adaptis.model.fpn:FPNAdaptIS'}
+    weights = {'adaptis_toy': 'toy_v1'}
     stages = ('instances', 'proposals')
     uses_points = True
     presets = PRESETS
@@ -45,6 +50,11 @@ class AdaptISFamily:
         """See ``ModelFamily``."""
         from adaptis.model import get_model
         return get_model(name, **options)
+
+    def load_model(self, checkpoint: PathLike, ctx: Any = None) -> Any:
+        """See ``ModelFamily``."""
+        from adaptis.model import load_model  # loads MXNet
+        return load_model(checkpoint, ctx)
 
     def build(self, options: Mapping[str, Any], contexts: Sequence[Any]) -> Any:
         """See ``ModelFamily``."""

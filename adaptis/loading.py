@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Optional, Union
 
@@ -12,7 +13,7 @@ from adaptis.errors import AdaptisError
 from adaptis.files import PathLike, read_image
 from adaptis.inference.settings import PRESETS, SHIPPED
 from adaptis.inference.sidecar import read_sidecar
-from adaptis.registry import ModelFamily, find_family, find_mismatch
+from adaptis.registry import ModelFamily, families, find_family, find_mismatch
 from adaptis.types import PanopticResult, Taxonomy
 
 
@@ -51,6 +52,45 @@ def predict(image: Union[PathLike, np.ndarray], checkpoint: Optional[PathLike] =
     """
     pixels = image if isinstance(image, np.ndarray) else read_image(image)
     return load_predictor(checkpoint, settings).set_image(pixels).panoptic()
+
+
+def list_models(pattern: str = '*', pretrained: bool = False) -> list[str]:
+    """Return the names of the networks of all systems, without loading MXNet.
+
+    ``pattern`` may hold wildcards, as in ``'condinst*'``; ``pretrained`` keeps only those that
+    ship with weights.
+    """
+    return sorted(name for family in families()
+                  for name in (family.weights if pretrained else family.models)
+                  if fnmatchcase(name, pattern))
+
+
+def get_model(name: str, pretrained: Union[bool, PathLike] = False, ctx: Any = None,
+              **options: Any) -> Any:
+    """Return a network of any system by name (loads MXNet).
+
+    Parameters
+    ----------
+    name : one of :func:`list_models`
+    pretrained : False = not yet initialised; True = with the weights that ship with the package;
+        or the path of a checkpoint
+    ctx : where to put the weights; by default the current context of MXNet
+    options : of the network's constructor; a checkpoint brings its own
+
+    Raises AdaptisError if there is no such network, option or checkpoint.
+    """
+    family = find_family(name)
+    if pretrained is False:
+        return family.get_model(name, **options)
+    if options:
+        raise AdaptisError(f'A pretrained {name} brings its own options: leave out '
+                           f'{", ".join(sorted(options))}.')
+    if pretrained is True and name not in family.weights:
+        raise AdaptisError(f'No weights of {name} ship with this package: give the path of a '
+                           'checkpoint as pretrained.')
+    checkpoint = family.weights[name] if pretrained is True else pretrained
+    check_network(name, checkpoint)
+    return family.load_model(checkpoint, ctx)
 
 
 def family_of(checkpoint: Optional[PathLike]) -> ModelFamily:

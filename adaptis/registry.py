@@ -35,6 +35,9 @@ class ModelFamily(Protocol):
 
     Attributes
     ----------
+    paper : authors, title and year
+    models : every name of a network -> its class as 'module:class', which documents the options
+    weights : name of a network -> name of the weights that ship with the package
     stages : keys of a config that can hold a stage of training; the first one is required
     uses_points : whether it learns from points, so that each stage needs their number
     presets : inference settings by name
@@ -43,6 +46,9 @@ class ModelFamily(Protocol):
         ``(runner, attributes, settings, taxonomy)``; loads neither MXNet nor SciPy
     """
 
+    paper: str
+    models: Mapping[str, str]
+    weights: Mapping[str, str]
     stages: tuple[str, ...]
     uses_points: bool
     presets: Mapping[str, Any]
@@ -63,6 +69,9 @@ class ModelFamily(Protocol):
 
     def get_model(self, name: str, **options: Any) -> Any:
         """Return a network by name, not yet initialised (loads MXNet)."""
+
+    def load_model(self, checkpoint: PathLike, ctx: Any = None) -> Any:
+        """Return the network of a checkpoint (loads MXNet)."""
 
     def build(self, options: Mapping[str, Any], contexts: Sequence[Any]) -> Any:
         """Return an initialised network for training (loads MXNet)."""
@@ -111,6 +120,11 @@ def find_family(name: Any) -> ModelFamily:
             return import_object(path)
     raise AdaptisError(f'There is no network "{name}": names begin with '
                        f'{", ".join(sorted(_FAMILIES))}.')
+
+
+def families() -> list[ModelFamily]:
+    """Return the family of each system, AdaptIS first."""
+    return [import_object(path) for path in dict.fromkeys(_FAMILIES.values())]
 
 
 def find_mismatch(wanted: Mapping[str, Any], found: Mapping[str, Any],

@@ -13,6 +13,7 @@ from adaptis.registry import import_object
 from adaptis.types import PanopticResult, Taxonomy
 from panoptic_baselines.condinst.settings import CONDINST_PRESETS
 from panoptic_baselines.dense_detections.settings import DENSE_DETECTIONS_PRESETS
+from panoptic_baselines.models import MODELS
 from panoptic_baselines.panoptic_fpn.settings import PANOPTIC_FPN_PRESETS
 from panoptic_baselines.settings import BaseSettings, get_settings
 from panoptic_baselines.unified.settings import UNIFIED_PRESETS
@@ -25,6 +26,7 @@ class DetectorFamily:
 
     Parameters
     ----------
+    paper : authors, title, year
     system : 'module:class' of its losses
     presets : its settings by name
     defaults : arguments of its network which, not mentioned, mean these
@@ -35,8 +37,9 @@ class DetectorFamily:
 
     stages = ('joint',)
     uses_points = False
+    weights: Mapping[str, str] = {}
 
-    def __init__(self, system: str, presets: Mapping[str, BaseSettings],
+    def __init__(self, paper: str, system: str, presets: Mapping[str, BaseSettings],
                  defaults: Mapping[str, Any], room: str,
                  predictor: str = 'panoptic_baselines.predictor:Predictor',
                  name_options: tuple[str, ...] = ('name', 'backbone')):
@@ -44,6 +47,9 @@ class DetectorFamily:
         self.exported_predictor = f'panoptic_baselines.{room}.inference:make_exported'
         self._stages = f'panoptic_baselines.{room}.stages:export_stages'
         self._system, self._defaults, self._predictor = system, defaults, predictor
+        self.paper = paper
+        self.models = {name: network for name, (network, _) in MODELS.items()
+                       if network.startswith(f'panoptic_baselines.{room}.')}
 
     def get_settings(self, settings: Any) -> Any:
         """See ``ModelFamily``."""
@@ -59,15 +65,18 @@ class DetectorFamily:
 
     def expand_options(self, model: Mapping[str, Any]) -> dict[str, Any]:
         """See ``ModelFamily``."""
-        from panoptic_baselines.zoo import MODELS
-        network, fixed = MODELS.get(model['name'], (None, {}))
-        name = network.__name__ if network else model['name']
-        return {**self._defaults, **fixed, **model, 'name': name}
+        network, fixed = MODELS.get(model['name'], (model['name'], {}))
+        return {**self._defaults, **fixed, **model, 'name': network.rpartition(':')[2]}
 
     def get_model(self, name: str, **options: Any) -> Any:
         """See ``ModelFamily``."""
         from panoptic_baselines.zoo import get_model
         return get_model(name, **options)
+
+    def load_model(self, checkpoint: PathLike, ctx: Any = None) -> Any:
+        """See ``ModelFamily``."""
+        from panoptic_baselines.zoo import load_model  # loads MXNet
+        return load_model(checkpoint, ctx)
 
     def build(self, options: Mapping[str, Any], contexts: Sequence[Any]) -> Any:
         """See ``ModelFamily``.
@@ -134,12 +143,14 @@ class DetectorFamily:
 
 
 PANOPTIC_FPN = DetectorFamily(
+    'Kirillov et al., Panoptic Feature Pyramid Networks, 2019',
     'panoptic_baselines.panoptic_fpn.training:PanopticFPNSystem', PANOPTIC_FPN_PRESETS,
     {'instances': True, 'semantic': True}, 'panoptic_fpn',
     name_options=('name', 'backbone', 'instances', 'semantic'))
 """Panoptic FPN, and either of its branches alone."""
 
 CONDINST = DetectorFamily(
+    'Tian et al., Instance and Panoptic Segmentation Using Conditional Convolutions, 2021',
     'panoptic_baselines.condinst.training:CondInstSystem', CONDINST_PRESETS,
     {'semantic': False, 'semantic_join': 'sum', 'things': False, 'levels': 5, 'bifpn_repeats': 0,
      'head_depth': 4, 'share_depth': 0, 'mask_channels': 8, 'mask_depth': 3, 'mask_width': 8,
@@ -147,11 +158,13 @@ CONDINST = DetectorFamily(
 """CondInst, with or without a semantic branch, and whatever else its tables vary."""
 
 DENSE_DETECTIONS = DetectorFamily(
+    'Hou et al., Real-Time Panoptic Segmentation from Dense Detections, 2020',
     'panoptic_baselines.dense_detections.training:DenseDetectionsSystem', DENSE_DETECTIONS_PRESETS,
     {'towers': 2, 'levelness': True, 'semantic_stride': 8}, 'dense_detections')
 """Dense detections, with one tower or two, with and without levelness."""
 
 UNIFIED = DetectorFamily(
+    'Li, Qi and Torr, Unifying Training and Inference for Panoptic Segmentation, 2020',
     'panoptic_baselines.unified.training:UnifiedSystem', UNIFIED_PRESETS,
     {'masks': True, 'affinity': True, 'potential': 'B', 'deformable': True}, 'unified',
     predictor='panoptic_baselines.unified.predictor:UnifiedPredictor')

@@ -8,30 +8,8 @@ from typing import Any
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike
 from adaptis.model.zoo import load_network, make_network, read_arrays, set_parameters
-from panoptic_baselines.condinst.network import CondInst
-from panoptic_baselines.dense_detections.network import DenseDetections
-from panoptic_baselines.panoptic_fpn.network import PanopticFPN
-from panoptic_baselines.unified.network import Unified
-
-_FAMILIES: dict[str, tuple[type, dict[str, Any]]] = {
-    'panoptic_fpn': (PanopticFPN, {}),
-    'mask_rcnn': (PanopticFPN, {'semantic': False}),
-    'semantic_fpn': (PanopticFPN, {'instances': False}),
-    'condinst': (CondInst, {}),
-    'dense_detections': (DenseDetections, {}),
-    'unified': (Unified, {}),
-}
-_BACKBONES = {'r18': 'resnet18', 'r34': 'resnet34', 'r50': 'resnet50', 'r101': 'resnet101',
-              'r152': 'resnet152', 'x101': 'resnext101_32x8d', 'x152': 'resnext152_32x8d'}
-
-MODELS: dict[str, tuple[type, dict[str, Any]]] = {
-    **_FAMILIES,
-    **{f'{name}_{short}': (network, {**fixed, 'backbone': backbone})
-       for name, (network, fixed) in _FAMILIES.items()
-       for short, backbone in _BACKBONES.items()},
-    'condinst_dla34': (CondInst, {'backbone': 'dla34'}),
-}
-"""Name -> network and the arguments that the name stands for."""
+from adaptis.registry import import_object
+from panoptic_baselines.models import MODELS
 
 
 def get_model(name: str, **kwargs: Any) -> Any:
@@ -48,7 +26,7 @@ def get_model(name: str, **kwargs: Any) -> Any:
     if not isinstance(name, str) or name not in MODELS:
         raise AdaptisError(f'There is no network "{name}": choose one of {sorted(MODELS)}.')
     network, fixed = MODELS[name]
-    return make_network(name, network, fixed, kwargs)
+    return make_network(name, import_object(network), fixed, kwargs)
 
 
 def load_model(path: PathLike, ctx: Any = None) -> Any:

@@ -21,7 +21,7 @@ def export_stages(net: Any) -> list[Stage]:
         make_stage('probabilities', net.probabilities, [Signature('logits', (1, channels, 'h',
                                                                              'w'))],
                    ['probabilities']),
-        _potential(net.potential, channels)]
+        potential_stage(net.potential, channels)]
     if net.has_affinity:
         stages.append(make_stage('affinity', net.affinity, [
             Signature('features', (1, net.affinity.channels, 'h', 'w')),
@@ -40,7 +40,8 @@ class MaskPotential(mx.gluon.HybridBlock):
         return self.potential(probabilities, boxes, classes, None, masks)
 
 
-def _potential(potential: Any, channels: int) -> Stage:
+def potential_stage(potential: Any, channels: int) -> Stage:
+    """The stage of a ``Potential``, with the inputs that its variant looks at."""
     inputs = [Signature('probabilities', (1, channels, 'h', 'w')), BOXES, CLASSES]
     if potential.uses_scores:
         inputs.append(Signature('scores', ('N',)))

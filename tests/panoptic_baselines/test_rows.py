@@ -18,7 +18,7 @@ from adaptis.data.datasets import open_dataset
 from adaptis.engine.schedules import build_schedule
 from adaptis.loading import inference_settings
 from panoptic_baselines.layers.resnet import RECIPES
-from panoptic_baselines.zoo import MODELS
+from panoptic_baselines.models import MODELS
 from tests.miniatures import write_cityscapes, write_coco
 from tests.panoptic_baselines.rows import EXPERIMENTS, SIZE, Learnt, Losses, Paper, learn, whole
 
