@@ -23,8 +23,8 @@ HEAD = """# Tables of the five papers
 `python -m experiments.tables` writes this page from `experiments/published/` and
 `experiments/results/`; `adaptis table` prints one table, with your own runs beside it.
 
-- **Bold** rows are networks of the paper itself. The last column names the config in `experiments/`
-  that reproduces a row; "measured here" is what a run of this project gave.
+- Where a table compares, **bold** rows are networks of the paper itself. The last column names the
+  config in `experiments/` of a row; "measured here" is what a run of this project gave.
 - Numbers are percentages where the column does not say otherwise, rows are in the order of the
   paper, and "-" is a dash that it prints.
 - "(?)" marks a number that is not to be relied on, "?" one that cannot be read or was not measured.

@@ -58,7 +58,10 @@ def format_row(table: Table, row_id: str, records: Records,
 
 
 def format_markdown(table: Table, records: Records) -> str:
-    """The table in Markdown, without a heading: networks of the paper itself in bold."""
+    """The table in Markdown, without a heading.
+
+    Networks of the paper itself are in bold if the table compares them with others.
+    """
     lines = [line for row in table.rows for line in _lines(table, row, records)]
     body = [_markdown_cells(line, table) for line in lines]
     head = ['', *table.facts, *(c.name for c in table.columns), '']
@@ -131,8 +134,18 @@ def _measured(run: Mapping[str, Any], table: Table, row: Row) -> Line:
         values.append(text if path else '')
     commit = f'commit {str(run["commit"])[:8]}' if run.get('commit') else ''
     facts = [str(run.get('label') or run.get('file')), 'reduced' if run.get('reduced') else '',
-             _images(run), str(run.get('date') or '')[:10], commit]
+             *_inference(run), _images(run), str(run.get('date') or '')[:10], commit]
     return Line(row, 'measured', values, ', '.join(f for f in facts if f))
+
+
+def _inference(run: Mapping[str, Any]) -> list[str]:
+    """What a run's result depends on and tables tell apart: how points are chosen, and the flip."""
+    settings = run.get('settings')
+    used = settings.get('inference') if isinstance(settings, Mapping) else None
+    if not isinstance(used, Mapping):
+        return []
+    points = {'random': 'random points', 'proposals': 'point proposals'}
+    return [points.get(str(used.get('sampling')), ''), 'flip' if used.get('flip') is True else '']
 
 
 def _images(run: Mapping[str, Any]) -> str:
@@ -141,7 +154,9 @@ def _images(run: Mapping[str, Any]) -> str:
 
 
 def _remark(row: Row) -> str:
-    network = f'the network of {row.same[1]} in table {row.same[0]}' if row.same else ''
+    network = ''
+    if row.same and row.category is None:   # the rows of all classes would say the same
+        network = f'the network of {row.same[1]} in table {row.same[0]}'
     return '; '.join(part for part in (row.note, network) if part)
 
 
@@ -194,7 +209,8 @@ def _markdown_cells(line: Line, table: Table) -> list[str]:
             name, facts = '', [''] * len(facts)
         name = f'{name}, measured here'.lstrip(', ')
     else:
-        name = f'**{name}**' if row.ours else name
+        others = any(not r.ours and r.source != OWN for r in table.rows)
+        name = f'**{name}**' if row.ours and others else name
         if row.config:
             remark = '; '.join(part for part in (remark, f'`{row.config}`') if part)
     return [name, *facts, *map(_escaped, line.values), remark]

@@ -112,7 +112,7 @@ def test_results_of_the_same_network_count_in_another_table(small):
     table = load(small, '2')
     runs = [record('a', pq={'per_class': {'7': {'pq': .25}}}), record('b')]
     assert find_runs(table, table.rows[0], runs) == runs[:1]
-    assert '25.0' in format_table(table, runs) and 'a in table 1' in format_table(table, runs)
+    assert '25.0' in format_table(table, runs)
     assert idle(table, []) == []
 
 
@@ -126,7 +126,7 @@ def test_markdown(small):
     assert lines[4].startswith('| measured here |  | 50.0 | ? | ? |  | first, 3 images, ')
     assert lines[7].startswith('| C, measured here |  | 25.0 | ')
     assert lines[-2:] == ['- one note', '- (?) found of Other\\*: the page is torn.']
-    assert format_markdown(load(small, '2'), []).splitlines()[0] == '|  | PQ |  |'
+    assert format_markdown(load(small, '2'), []).splitlines()[::2] == ['|  | PQ |', '| car | 1.0 |']
 
 
 def test_csv(small):
