@@ -95,7 +95,7 @@ def test_published_is_printed_beside_measured(city, capsys):
     assert 'Table 2 of adaptis: Panoptic' in shown
     published, measured = [line for line in shown.splitlines()
                            if 'published  ' in line or 'measured  ' in line]
-    assert '59.0' in published and 'mine, reduced, 2 images' in measured
+    assert '59.0' in published and 'mine, reduced, point proposals, 2 images' in measured
     record = city.record()
     assert (record['paper'], record['table'], record['row']) == ('adaptis', '2', 'r50')
     assert record['reduced'] and record['metrics']['images'] == 2
