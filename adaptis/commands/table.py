@@ -50,7 +50,8 @@ def run(args: argparse.Namespace) -> int:
     else:
         paper, name = (['adaptis'] + args.table)[-2:]
         table, records = find_table(tables, paper, name), _records(args.results)
-        print(_one(table, records, args.format, published.parent))
+        folder = published.resolve() if published.is_dir() else published.resolve().parent
+        print(_one(table, records, args.format, folder.parent))
     return 0
 
 
