@@ -91,7 +91,7 @@ class ValidationConfig:
 
 @dataclass(frozen=True)
 class RowConfig:
-    """The row of a published table that a config measures, by its names in ``published.yaml``."""
+    """The row of a published table that a config measures, as ``experiments/published`` has it."""
 
     table: str
     row: str

@@ -4,7 +4,7 @@ One JSON file per run in ``experiments/results``::
 
     format      1
     paper, table, row
-                which row of which published table it measures (``experiments/published.yaml``)
+                which row of which published table it measures (``experiments/published``)
     label       what the run is called, for example the name of its config
     metrics     nested numbers in [0, 1] as ``Evaluator.result`` gives them; null = not defined
     settings    everything the result depends on: data, split, limit, checkpoint, thresholds

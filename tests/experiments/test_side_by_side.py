@@ -53,7 +53,7 @@ def test_ranks_among_those_that_are_known() -> None:
     table = {row[0]: row for row in report.ranks(RESULTS)}
     assert table['CondInst'][3] == '65.5 (1 of 2)' and table['AdaptIS'][3] == '61.0 (2 of 2)'
     assert table['Unified'][3] == '-'
-    assert table['Panoptic FPN'][2].startswith('57.7 (')   # published.yaml, Cityscapes
+    assert table['Panoptic FPN'][2].startswith('57.7 (')   # table 3a, Cityscapes
 
 
 def test_the_page_needs_nothing_else(tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def test_two_steps_of_the_whole_network(paper: Paper, path: Path,
 @pytest.mark.parametrize('paper', PAPERS, ids=lambda paper: paper.name)
 def test_every_row_has_a_config_and_every_config_its_row(paper: Paper) -> None:
     rows = {(table.id, row.id): EXPERIMENTS / row.config
-            for table in paper.tables.values() for row in table.rows}
+            for table in paper.tables.values() for row in table.rows if row.config}
     assert sorted(rows.values()) == paper.configs
     for (table, row), path in rows.items():
         config = load_config(path)
@@ -216,7 +216,8 @@ def test_the_tables_are_printed(paper: Paper, table: str, capsys: pytest.Capture
                                 tmp_path: Path) -> None:
     assert main(['table', paper.name, table, '--results', str(tmp_path)]) == 0
     shown = capsys.readouterr().out
-    assert shown.count('no run yet: adaptis ') == len(paper.tables[table].rows)
+    assert shown.count('no run yet: adaptis ') == sum(
+        row.config is not None for row in paper.tables[table].rows)
     if (paper.name, table) == ('unified', '1'):   # one training and two inferences
         assert shown.count('no run yet: adaptis train') == 2
         assert ('cityscapes_c1.yaml, once there is runs/unified_cityscapes_c2/final.params'

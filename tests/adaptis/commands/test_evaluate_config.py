@@ -92,10 +92,10 @@ def test_published_is_printed_beside_measured(city, capsys):
     city.write(row={'table': '2', 'row': 'r50'})
     assert city.evaluate('--limit', '2') == 0
     shown = capsys.readouterr().out
-    assert 'Table 2 of adaptis: Cityscapes val' in shown
+    assert 'Table 2 of adaptis: Panoptic' in shown
     published, measured = [line for line in shown.splitlines()
                            if 'published  ' in line or 'measured  ' in line]
-    assert '59.0' in published and 'mine, reduced, 2 images' in measured
+    assert '59.0' in published and 'mine, reduced, point proposals, 2 images' in measured
     record = city.record()
     assert (record['paper'], record['table'], record['row']) == ('adaptis', '2', 'r50')
     assert record['reduced'] and record['metrics']['images'] == 2
@@ -178,23 +178,23 @@ def test_without_a_config(city, whole):
 
 
 def test_a_split_without_ground_truth(city, capsys):
-    city.write(row={'table': '6', 'row': 'cityscapes'},
+    city.write(row={'table': '4', 'row': 'x101'},
                data={**city.data, 'val_split': 'test'})
     assert city.evaluate() == 1
     said = capsys.readouterr().err
     assert 'has no ground truth here' in said and '--save DIR' in said
     assert city.evaluate('--save', 'submission', '--label', 'submitted') == 0
     shown = capsys.readouterr().out
-    assert 'cityscapes-dataset.com' in shown and 'Test servers' in shown
+    assert 'cityscapes-dataset.com' in shown and 'Vistas test-dev' in shown
     assert 'no run yet: the server measures it' in shown
     assert any(Path('submission').rglob('*.png'))
     assert not Path('evaluations/submitted.json').exists()
 
 
 def test_another_split_is_not_the_row_of_the_config(city, capsys):
-    city.write(row={'table': '6', 'row': 'cityscapes'}, data={**city.data, 'val_split': 'test'})
+    city.write(row={'table': '4', 'row': 'x101'}, data={**city.data, 'val_split': 'test'})
     assert city.evaluate('--split', 'val', '--limit', '1') == 0
-    assert 'Table 6' not in capsys.readouterr().out
+    assert 'Table 4' not in capsys.readouterr().out
     assert city.record('evaluations/mine_val.json')['table'] is None
 
 
