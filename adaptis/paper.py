@@ -1,9 +1,9 @@
-"""AdaptIS in one file: from a picture to its panoptic map, in the order of the paper.
+"""AdaptIS in one file: from a picture to its panoptic map, in the paper's order.
 
 Sofiiuk, Barinova, Konushin, *AdaptIS: Adaptive Instance Selection Network*, ICCV 2019.
 
 Read it from top to bottom.  `panoptic` is the whole algorithm, and what it calls follows in the
-order of the paper.  The network is that of the toy problem (section 6), with the weights that ship.
+paper's order.  The network is that of the toy problem (section 6), with the weights that ship.
 The paper gives no numbers of layers and few constants: those marked "official code" are the ones
 of the authors' programs.  Nothing here is done for speed, and points are computed one by one.
 
@@ -131,7 +131,29 @@ def instance_mask(features: Array, point: Point, weights: Weights) -> np.ndarray
     return nd.sigmoid(0.2 * x - 1.7)[0, 0].asnumpy()     # 0.2 and 1.7: official code
 
 
-# Section 5: semantic branch and point proposal branch
+# Section 4: from points to objects
+
+
+def select_masks(proposals: list[Point], features: Array, weights: Weights, mask_threshold: float,
+                 overlap_threshold: float, min_area: int) -> list[np.ndarray]:
+    """The greedy choice: soft masks C_i of objects, float32 (H, W), in order of acceptance."""
+    accepted = []
+    segmented = np.zeros(features.shape[2:], bool)                    # S of the paper
+    for point in proposals:
+        if segmented[point]:
+            continue
+        mask = instance_mask(features, point, weights)
+        inside = mask > mask_threshold                                # M_i = C_i > T
+        area = np.count_nonzero(inside)
+        if area < max(min_area, 1):                                   # official code: 10 pixels
+            continue
+        if np.count_nonzero(inside & segmented) / area < overlap_threshold:
+            accepted.append(mask)
+            segmented |= inside
+    return accepted
+
+
+# Section 5: panoptic segmentation
 
 
 def semantic_branch(features: Array, w: Weights) -> tuple[np.ndarray, np.ndarray]:
@@ -164,10 +186,11 @@ def search_area(scores: np.ndarray, things: np.ndarray, things_threshold: float,
 
 def find_proposals(scores: np.ndarray, threshold: float, climb: float,
                    step: float) -> list[Point]:
-    """Local maxima of the scores by breadth-first search, the best first; section 5.
+    """Local maxima of the scores by breadth-first search, the best first.
 
-    In detail as the official code: a level falls from 0.99, and each pixel on or above it that no
-    neighbour exceeds is a proposal, unless a flood from an earlier one has reached it.
+    In detail as the official code: a level falls from 0.99.  Each pixel on or above it is a
+    proposal if no neighbour exceeds it, none is below the threshold, and no flood from an earlier
+    proposal has reached it.
     """
     least, climb, step = np.array([threshold, climb, step], np.float32)
     proposals, reached = [], np.zeros(scores.shape, bool)
@@ -196,34 +219,13 @@ def flood(scores: np.ndarray, reached: np.ndarray, start: Point, climb: float) -
         queue.extend((top + down, left + right) for down, right in np.argwhere(walkable))
 
 
-# Section 4: from points to a map of objects
-
-
-def select_masks(proposals: list[Point], features: Array, weights: Weights, mask_threshold: float,
-                 overlap_threshold: float, min_area: int) -> list[np.ndarray]:
-    """The greedy choice of section 4: soft masks C_i, float32 (H, W), in order of acceptance."""
-    accepted = []
-    segmented = np.zeros(features.shape[2:], bool)                    # S of the paper
-    for point in proposals:
-        if segmented[point]:
-            continue
-        mask = instance_mask(features, point, weights)
-        inside = mask > mask_threshold                                # M_i = C_i > T
-        area = np.count_nonzero(inside)
-        if area < max(min_area, 1):                                   # official code: 10 pixels
-            continue
-        if np.count_nonzero(inside & segmented) / area < overlap_threshold:
-            accepted.append(mask)
-            segmented |= inside
-    return accepted
-
-
 def merge(masks: list[np.ndarray], stuff: np.ndarray, things: np.ndarray,
           mask_threshold: float) -> tuple[np.ndarray, dict[int, int]]:
-    """Every pixel to its surest mask (section 4), and a class to every mask (section 5).
+    """Each pixel to its surest mask (the last step of section 4), and a class to each mask.
 
-    "No object" competes as a mask of 1 - the probability of things, and a mask is of the thing
-    class with the largest mean probability in it (the paper: of any class); official code.
+    Official code: "no object" takes part as a mask of 1 - the probability of things, and the class
+    is the likeliest of the things, on average over the mask.  The paper knows no such mask, and
+    takes the likeliest of all labels.
     """
     owner = np.argmax([1 - things.sum(axis=0), *masks], axis=0)
     regions = [(owner == number, NUM_STUFF + things[:, mask > mask_threshold].mean(axis=1).argmax())
@@ -281,7 +283,7 @@ def dense(vector: Array, w: Weights) -> Array:
 
 
 def part(weights: Weights, name: str) -> Weights:
-    """The weights of one part of the network, without its name in front of theirs."""
+    """The weights of one part of the network; the names are those of `adaptis.model.unet`."""
     return {key[len(name) + 1:]: value for key, value in weights.items()
             if key.startswith(f'{name}.')}
 
