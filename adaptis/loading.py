@@ -35,8 +35,8 @@ def load_predictor(checkpoint: Optional[PathLike] = None, settings: Any = None, 
     if is_export(checkpoint):
         return load_exported(checkpoint, backend, ctx, settings, taxonomy)
     if isinstance(ctx, str):
-        from adaptis.runtime import context  # loads MXNet
-        ctx = context(ctx)[0]
+        from adaptis.runtime import get_contexts  # loads MXNet
+        ctx = get_contexts(ctx)[0]
     if settings is None:
         settings = default_settings(checkpoint)[1]
     return family_of(checkpoint).load_predictor(checkpoint, settings, ctx, taxonomy)
@@ -73,9 +73,9 @@ def default_settings(checkpoint: Optional[PathLike]) -> tuple[str, Any]:
         return 'of the export', exported_settings(checkpoint)
     info = read_sidecar(checkpoint)
     if isinstance(info.get('config'), dict):
-        from adaptis.config import stored_config  # needs PyYAML, which an export does without
+        from adaptis.config import config_from_dict  # needs PyYAML, which an export does without
         where = str(Path(checkpoint).with_suffix('.json'))
-        return 'of its config', inference_settings(stored_config(info['config'], where))
+        return 'of its config', inference_settings(config_from_dict(info['config'], where))
     family, preset = family_of(checkpoint), info.get('dataset')
     if preset not in family.presets:
         preset = family.default_preset(_described(checkpoint))

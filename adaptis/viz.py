@@ -90,7 +90,7 @@ def overlay_mask(image: np.ndarray, mask: np.ndarray, x: Optional[float] = None,
     return tinted
 
 
-def heat(prob: np.ndarray) -> np.ndarray:
+def heat_map(prob: np.ndarray) -> np.ndarray:
     """A probability map (H, W) as colours from dark blue (0) to yellow (1)."""
     grey = (np.clip(np.nan_to_num(prob), 0, 1) * 255 + 0.5).astype(np.uint8)
     return cv2.cvtColor(cv2.applyColorMap(grey, cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB)
@@ -131,7 +131,7 @@ def result_row(image: np.ndarray, result: PanopticResult, proposals: Optional[np
     """One row of a contact sheet: image, proposal map, found objects, true ones (id mask)."""
     row = [image]
     if proposals is not None:
-        row.append(heat(proposals))
+        row.append(heat_map(proposals))
     row.append(overlay_panoptic(image, result, taxonomy))
     if truth is not None:
         row.append(overlay_instances(image, truth))

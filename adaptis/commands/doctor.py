@@ -36,11 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the report; 0 if the library runs here, else 1."""
     if args.fix:
-        for name, copy in machine.lend_libraries().items():
+        for name, copy in machine.link_bundled_libraries().items():
             print(f'Linked {name} to {copy}.', file=sys.stderr)
     here = machine.inspect()
     trial = trial_run()
-    found = _merge(doctor.problems(here), failures(trial))
+    found = _merge(doctor.find_problems(here), failures(trial))
     print(_json(here, trial, found) if args.json else report(here, trial, found))
     return int(any(problem.fatal for problem in found))
 
@@ -111,7 +111,7 @@ def _driver(cuda: machine.Cuda) -> str:
 
 def _gpu(gpu: machine.Gpu) -> str:
     return (f'{gpu.index}: {gpu.name}, compute capability {gpu.capability[0]}.{gpu.capability[1]}, '
-            f'{"has" if gpu.runs else "no"} code in mxnet-cu112')
+            f'{"has" if gpu.supported else "no"} code in mxnet-cu112')
 
 
 def _json(here: machine.Machine, trial: list[dict[str, Any]], found: list[Problem]) -> str:
@@ -139,14 +139,14 @@ def _try(name: str) -> dict[str, Any]:
     except AdaptisError as error:
         return {'problem': str(error)}
     except Exception as error:   # a trial: whatever goes wrong is what the report is about
-        return {'problem': doctor.explain(name, error)}
+        return {'problem': doctor.explain_import_error(name, error)}
     return {'problem': None}
 
 
 def _compute() -> list[str]:
     """Import MXNet and multiply two matrices on each device; returns the devices' names."""
-    from adaptis.runtime import context, mx
-    devices = context()
+    from adaptis.runtime import get_contexts, mx
+    devices = get_contexts()
     try:
         for device in devices:
             mx.nd.dot(mx.nd.ones((8, 8), device), mx.nd.ones((8, 8), device)).asnumpy()

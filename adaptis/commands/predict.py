@@ -17,7 +17,7 @@ from adaptis.errors import AdaptisError
 from adaptis.evaluation.coco import InstancesWriter, PanopticWriter
 from adaptis.files import list_images, read_image, write_image
 from adaptis.loading import check_network, load_predictor
-from adaptis.progress import progress, say
+from adaptis.progress import progress_bar, write_line
 
 HELP = """Segment an image or every image of a folder.  Writes, into the output folder,
 overlay/*.png (for the eye), panoptic.json with panoptic/*.png (COCO panoptic format) and
@@ -87,7 +87,7 @@ def _clicks(predictor: Any, paths: Sequence[Path], args: argparse.Namespace) -> 
         failed += outcome.failed
         if not outcome.failed:
             for number, (x, y) in enumerate(args.click):
-                say(f'{path.name} at x={x:g}, y={y:g}: confidence {confidences[number]:.3f}')
+                write_line(f'{path.name} at x={x:g}, y={y:g}: confidence {confidences[number]:.3f}')
                 target = args.out / 'clicks' / f'{name}_{number + 1}'
                 write_image(f'{target}_overlay.png', viz.overlay_mask(image, masks[number], x, y))
                 write_image(f'{target}_mask.png', (masks[number] * 255 + 0.5).astype(np.uint8))
@@ -107,11 +107,11 @@ def _reported(path: Path) -> Iterator[_Outcome]:
     except AdaptisError as error:
         outcome.failed = True
         sentence = str(error) if str(path) in str(error) else f'{path}: {error}'
-        say(sentence, sys.stderr)
+        write_line(sentence, sys.stderr)
 
 
 def _named(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
     """Paths with a name for their results, the stem if no other image has it; shows progress."""
     stems = Counter(path.stem for path in paths)
-    for path in progress(paths, 'image'):
+    for path in progress_bar(paths, 'image'):
         yield path, path.stem if stems[path.stem] == 1 else path.name

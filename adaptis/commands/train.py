@@ -92,10 +92,10 @@ def _prepare(config: TrainConfig, output: Path, args: argparse.Namespace, resume
     from adaptis.engine.steps import seed_everything
     from adaptis.engine.trainer import Run
     from adaptis.engine.validation import PointValidation, Preview, ResultValidation
-    from adaptis.runtime import context
+    from adaptis.runtime import get_contexts
     family, settings = find_family(config.model['name']), inference_settings(config)
     train, held_out = _open_data(config)
-    contexts = context(args.ctx)
+    contexts = get_contexts(args.ctx)
     if contexts[0].device_type == 'cpu':
         keep_freed_memory()
     kvstore = open_store(args.kvstore)

@@ -18,7 +18,7 @@ import numpy as np
 from adaptis.data.reader import Files, ImageId, Reader, is_color, need_folder
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike, read_json
-from adaptis.ids import MAX_ID, compact, read_panoptic_png
+from adaptis.ids import MAX_ID, read_panoptic_png, relabel_ids
 from adaptis.types import Category, Sample, Taxonomy
 
 
@@ -164,7 +164,7 @@ class PanopticReader(Reader):
     def _annotate(self, index: int, image: np.ndarray) -> Sample:
         path = self.annotations.path(index)
         segments = self._index.segments(self._rows[index])
-        places = compact(read_panoptic_png(path), segments[:, 0], str(path))
+        places = relabel_ids(read_panoptic_png(path), segments[:, 0], str(path))
         self._check(index, image, places, segments[:, 0])
         crowd = segments[:, 2] > 0
         classes = np.array([self._class_of.get(c, -1) for c in segments[:, 1].tolist()], np.int32)

@@ -97,7 +97,7 @@ def read_export(folder: PathLike) -> Export:
     _check_files(folder, manifest)
     if not isinstance(manifest['inference'], dict):
         raise AdaptisError(f'{where}: its "inference" are no settings.')
-    taxonomy = Taxonomy.parse(manifest['taxonomy'], where)
+    taxonomy = Taxonomy.from_list(manifest['taxonomy'], where)
     stages = manifest['stages']
     return Export(
         folder, manifest['model'], manifest['attributes'], taxonomy, manifest['inference'],
@@ -150,8 +150,8 @@ def make_runner(export: Export, backend: str, ctx: Any = None) -> Runner:
         files = {name: paths['onnx'] for name, paths in export.paths.items()}
         return OnnxRunner(export.stages, files, _device_name(ctx))
     if isinstance(ctx, str):
-        from adaptis.runtime import context
-        ctx = context(ctx)[0]
+        from adaptis.runtime import get_contexts
+        ctx = get_contexts(ctx)[0]
     pairs = {name: (paths['symbol'], paths.get('parameters'))
              for name, paths in export.paths.items()}
     return MXNetRunner(export.stages, pairs, ctx)

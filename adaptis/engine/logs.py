@@ -74,7 +74,7 @@ class StageBar:
         """Numbers to stand behind the bar."""
         self._bar.set_postfix_str(', '.join(f'{k} {v:.4g}' for k, v in values.items()))
 
-    def say(self, text: str) -> None:
+    def write_line(self, text: str) -> None:
         """A line above the bar."""
         self._bar.write(text)
 

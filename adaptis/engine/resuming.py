@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from adaptis.config import TrainConfig, stored_config
+from adaptis.config import TrainConfig, config_from_dict
 from adaptis.engine.checkpoint import Checkpoint
 from adaptis.errors import AdaptisError
 
@@ -24,7 +24,7 @@ def check_same_run(start: Checkpoint, config: TrainConfig, confirmed: Sequence[s
 
     Raises AdaptisError naming what differs.
     """
-    stored = stored_config(start.config, str(start.folder)).to_dict()
+    stored = config_from_dict(start.config, str(start.folder)).to_dict()
     changes = [(key, old, new) for key, old, new in _differences(stored, config.to_dict())
                if not _below(key, _FREE)]
     if any(_below(key, ['model']) for key, *_ in changes):

@@ -201,7 +201,7 @@ class _StageRun:
             return
         self.metrics = self.run.validate()
         self.log.write('validation', self.index, self.name, done, **self.metrics)
-        bar.say(f'{self.name} {done}: ' + ', '.join(
+        bar.write_line(f'{self.name} {done}: ' + ', '.join(
             f'{k} {v:.4f}' for k, v in self.metrics.items()))
         score = next(iter(self.metrics.values()), None)
         if score is not None and (self.best is None or score >= self.best):

@@ -18,7 +18,7 @@ import numpy as np
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.segments import boxes, segment_areas
 from adaptis.files import PathLike, atomic_write, read_json, write_image
-from adaptis.ids import compact, ids_to_rgb, read_panoptic_png
+from adaptis.ids import ids_to_rgb, read_panoptic_png, relabel_ids
 from adaptis.types import Category, Objects, PanopticResult, Segment, Taxonomy
 
 ImageId = Union[int, str]
@@ -337,7 +337,7 @@ def _rle_json(mask: dict[str, Any]) -> dict[str, Any]:
 def _segment_infos(result: PanopticResult, crowd: Collection[int], taxonomy: Optional[Taxonomy],
                    what: str) -> list[dict[str, Any]]:
     ids = [s.id for s in result.segments]
-    positions = compact(result.segment_map, ids, what)
+    positions = relabel_ids(result.segment_map, ids, what)
     areas = np.bincount(positions.ravel(), minlength=len(ids) + 1)[1:]
     infos = []
     for segment, area, box in zip(result.segments, areas, boxes(positions, len(ids))):

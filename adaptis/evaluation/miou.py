@@ -9,7 +9,7 @@ import numpy as np
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.overlap import Overlap
 from adaptis.evaluation.shards import shaped
-from adaptis.ids import compact
+from adaptis.ids import relabel_ids
 from adaptis.types import PanopticResult, Segment, Taxonomy
 
 
@@ -78,7 +78,7 @@ class MeanIoU:
 
 def semantic_map(result: PanopticResult, taxonomy: Taxonomy) -> np.ndarray:
     """Class index of each pixel of a panoptic result: int32 (H, W), -1 where there is none."""
-    positions = compact(result.segment_map, [s.id for s in result.segments], 'The result')
+    positions = relabel_ids(result.segment_map, [s.id for s in result.segments], 'The result')
     return classes_of(result.segments, taxonomy)[positions]
 
 

@@ -8,7 +8,7 @@ from typing import Optional
 import numpy as np
 
 from adaptis.errors import AdaptisError
-from adaptis.ids import compact
+from adaptis.ids import relabel_ids
 from adaptis.types import Objects, PanopticResult, Segment
 
 
@@ -68,8 +68,8 @@ def overlap_of(truth: PanopticResult, found: PanopticResult, crowd: Collection[i
     if rows_of.shape != columns_of.shape:
         raise AdaptisError(f'{name}: the ground truth is {rows_of.shape[0]}x{rows_of.shape[1]} but '
                            f'the prediction is {columns_of.shape[0]}x{columns_of.shape[1]}.')
-    rows = compact(rows_of, [s.id for s in truth.segments], f'{name} (ground truth)')
-    columns = compact(columns_of, [s.id for s in found.segments], f'{name} (prediction)')
+    rows = relabel_ids(rows_of, [s.id for s in truth.segments], f'{name} (ground truth)')
+    columns = relabel_ids(columns_of, [s.id for s in found.segments], f'{name} (prediction)')
     shape = len(truth.segments) + 1, len(found.segments) + 1
     size = shape[0] * shape[1]
     if size >= 2 ** 31:
@@ -90,7 +90,7 @@ def overlap_of_objects(truth: PanopticResult, found: Objects, crowd: Collection[
         raise AdaptisError(f'{name}: the ground truth is {truth.segment_map.shape[0]}x'
                            f'{truth.segment_map.shape[1]} but the found objects are '
                            f'{found.masks.shape[1]}x{found.masks.shape[2]}.')
-    rows = compact(truth.segment_map, [s.id for s in truth.segments], f'{name} (ground truth)')
+    rows = relabel_ids(truth.segment_map, [s.id for s in truth.segments], f'{name} (ground truth)')
     height = len(truth.segments) + 1
     shared = np.zeros((height, len(found.masks) + 1), np.int64)
     for column, mask in enumerate(found.masks, start=1):

@@ -6,20 +6,20 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from adaptis.errors import AdaptisError
-from adaptis.ids import compact, present_ids
+from adaptis.ids import present_ids, relabel_ids
 from adaptis.types import PanopticResult, Sample, Segment, Taxonomy
 
 
 def segment_areas(segment_map: np.ndarray, ids: Sequence[int], what: str) -> dict[int, int]:
     """Segment id -> its pixels; AdaptisError if the map holds an id that is not in ``ids``."""
-    counts = np.bincount(compact(segment_map, ids, what).ravel(), minlength=len(ids) + 1)
+    counts = np.bincount(relabel_ids(segment_map, ids, what).ravel(), minlength=len(ids) + 1)
     return dict(zip(ids, counts[1:].tolist()))
 
 
 def boxes(positions: np.ndarray, count: int) -> np.ndarray:
     """Tight boxes of ``count`` segments: int (count, 4) as x, y, width, height.
 
-    ``positions`` is what :func:`compact` returns; a segment without pixels gets (0, 0, 0, 0).
+    ``positions`` is what :func:`relabel_ids` returns; a segment without pixels gets (0, 0, 0, 0).
     """
     height, width = positions.shape
     top, tall = _extent(positions, np.arange(height)[:, None], height, count)

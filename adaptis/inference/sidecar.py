@@ -48,7 +48,7 @@ def find_taxonomy(info: dict[str, Any], num_classes: int, num_stuff: int,
     Raises AdaptisError if the sidecar's list is none.
     """
     if 'taxonomy' in info:
-        return Taxonomy.parse(info['taxonomy'], where)
+        return Taxonomy.from_list(info['taxonomy'], where)
     if (num_classes, num_stuff) in KNOWN:
         return KNOWN[num_classes, num_stuff]
     return _nameless(num_classes, num_stuff)

@@ -15,7 +15,7 @@ from adaptis.evaluation.coco import PanopticFolder
 from adaptis.evaluation.miou import MeanIoU
 from adaptis.evaluation.overlap import Overlap, overlap_of
 from adaptis.evaluation.segments import boxes, sample_truth
-from adaptis.ids import compact
+from adaptis.ids import relabel_ids
 from adaptis.types import PanopticResult
 from experiments.side_by_side.pictures import errors, open_config
 
@@ -53,7 +53,7 @@ def measure(config: Path, saved: Path) -> dict[str, Any]:
 def _objects(truth: PanopticResult, overlap: Overlap) -> Iterator[tuple[float, int, bool]]:
     """Covered share of the box, pixels, and whether it was found, of each object of an image."""
     missed, _ = errors(overlap)
-    positions = compact(truth.segment_map, [s.id for s in truth.segments], 'truth')
+    positions = relabel_ids(truth.segment_map, [s.id for s in truth.segments], 'truth')
     things = np.array([False, *(s.isthing for s in truth.segments)])
     frames = boxes(positions, len(truth.segments))
     for number, (segment, (x, y, width, height)) in enumerate(zip(truth.segments, frames), 1):

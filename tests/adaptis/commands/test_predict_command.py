@@ -84,7 +84,7 @@ def test_a_click_outside_some_images(checkpoint, folder, tmp_path, capsys):
 
 @pytest.mark.parametrize('wrong, message', [
     (['nowhere'], 'nowhere'), (['--checkpoint', 'nowhere.params'], 'nowhere.params'),
-    (['--tile', '0', '5'], 'tile'), (['--ctx', 'abacus'], '"abacus" is no device')])
+    (['--tile', '0', '5'], 'tile'), (['--ctx', 'abacus'], '"abacus" is not a device')])
 def test_wrong_arguments(checkpoint, folder, tmp_path, capsys, wrong, message):
     arguments = [str(folder), '--out', str(tmp_path / 'out'), '--checkpoint', checkpoint, *wrong]
     if not wrong[0].startswith('-'):
@@ -151,7 +151,7 @@ def test_an_out_that_is_a_file(checkpoint, folder, tmp_path, capsys, click):
     assert main(['predict', str(folder), '--checkpoint', checkpoint, '--out',
                  str(tmp_path / 'file'), *click]) == 1
     said = capsys.readouterr().err
-    assert 'a file is in the place of its folder' in said and 'Traceback' not in said
+    assert 'there is a file where its folder should be' in said and 'Traceback' not in said
     assert (tmp_path / 'file').read_text() == 'mine'
 
 

@@ -180,7 +180,7 @@ def test_what_is_wrong_with_the_json_is_told_when_it_is_opened(root: Path, chang
 
 
 @pytest.mark.parametrize('change, words', [
-    (segment('id', 5), '1009.png holds segment 131334 in its picture, but not in its list'),
+    (segment('id', 5), '1009.png holds segment 131334 in its map, but not in its list'),
     (lambda data: data['annotations'][0]['segments_info'].append({'id': 5, 'category_id': 1}),
      '1009.png has no pixel of segment 5, which .*json lists'),
     (lambda data: data['images'][0].update(width=127), 'is 96x128 but .*json says 96x127'),
@@ -194,8 +194,8 @@ def test_where_json_and_picture_disagree_is_told_when_it_is_read(root: Path, cha
 
 
 @pytest.mark.parametrize('picture, words', [
-    (np.zeros((96, 128), np.uint8), '1009.png is no panoptic PNG: .* has 1 of 8 bits'),
-    (np.zeros((96, 128, 3), np.uint16), '1009.png is no panoptic PNG: .* has 3 of 16 bits'),
+    (np.zeros((96, 128), np.uint8), '1009.png is not a panoptic PNG: .* has 1 of 8 bits'),
+    (np.zeros((96, 128, 3), np.uint16), '1009.png is not a panoptic PNG: .* has 3 of 16 bits'),
     (np.zeros((95, 128, 3), np.uint8), '1009.png is 95x128 but .*1009.jpg is 96x128'),
 ])
 def test_another_picture_in_place_of_the_annotation_is_named(root: Path, picture: np.ndarray,

@@ -98,7 +98,8 @@ def test_one_picture(data, perfect, capsys):
     (['--data', 'toy', '--row', '1', 'nobody'], 'no row nobody'),
     (['--gt', 'x.json', '--pred', 'y.json'], 'x.json cannot be read'),
     (['--data', 'toy', '--out', 'toy'], 'toy is a folder'),
-    (['--data', 'toy', '--save', 'toy/test/00000_im.png'], 'a file is in the place of its folder'),
+    (['--data', 'toy', '--save', 'toy/test/00000_im.png'],
+     'there is a file where its folder should be'),
     (['--image', 'toy/test/00000_rgb.png', '--ids', 'toy/test/00000_rgb.png'], '3 channels'),
     (['--image', 'absent.png', '--ids', 'toy/test/00000_im.png'], 'absent.png cannot be read'),
 ])
