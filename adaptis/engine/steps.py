@@ -58,7 +58,7 @@ def prepare_gradients(trainer: Any, accumulate: bool) -> None:
 
 
 def train_step(system: Any, trainer: Any, batch: Batch, contexts: Sequence[Any], pieces: int = 1,
-               world: int = 1) -> dict[str, float]:
+               world_size: int = 1) -> dict[str, float]:
     """One update with the mean gradient of the whole batch; returns the mean of every loss.
 
     The batch is dealt to the contexts, and on each learnt in ``pieces`` passes one after another.
@@ -76,7 +76,7 @@ def train_step(system: Any, trainer: Any, batch: Batch, contexts: Sequence[Any],
             totals = [scaled(sum(each.values()), trainer) for each in losses]
         mx.autograd.backward(totals)
         seen += losses
-    trainer.step(len(seen) * world)
+    trainer.step(len(seen) * world_size)
     return {name: sum(float(losses[name].mean().asscalar()) for losses in seen) / len(seen)
             for name in seen[0]}
 

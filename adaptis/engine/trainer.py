@@ -62,7 +62,7 @@ class Run:
     validate: Optional[Callable[[], dict[str, float]]] = None
     picture: Optional[Callable[[str], np.ndarray]] = None
     rank: int = 0
-    world: int = 1
+    world_size: int = 1
     held_out: Optional[Sequence[Any]] = None
 
     def description(self) -> dict[str, Any]:
@@ -99,7 +99,7 @@ class _StageRun:
             augmentation=run.config.data.augmentation, strategy=stage.sampling,
             min_object_area=stage.min_object_area, crop=_crop(stage),
             empty_crop_prob=stage.empty_crop_prob, ignore_object_prob=stage.ignore_object_prob,
-            background_prob=stage.background_prob, rank=run.rank, world=run.world,
+            background_prob=stage.background_prob, rank=run.rank, world_size=run.world_size,
             rescale=_rescale(stage))
         self.total = stage.steps or stage.epochs * len(source)
         self.source = replace(source, crop_until=self.total - stage.full_size_steps)
@@ -159,7 +159,7 @@ class _StageRun:
         if hasattr(self.system, 'begin_step'):
             self.system.begin_step(step)
         losses = train_step(self.system, trainer, batch, self.run.contexts, self.pieces,
-                            self.run.world)
+                            self.run.world_size)
         for name, value in losses.items():
             if not math.isfinite(value):
                 raise AdaptisError(
@@ -171,8 +171,8 @@ class _StageRun:
         """Whatever is due after this step: numbers, validation, pictures."""
         config = self.run.config
         if self._due(config.log_every, done):
-            images = self.stage.batch_size * self.run.world
-            self._report(bar, done, averages.flush(images, loader.waited))
+            images = self.stage.batch_size * self.run.world_size
+            self._report(bar, done, averages.flush(images, loader.wait_seconds))
         if self._due(config.validation.every, done):
             self._validate(bar, done)
         if self._due(config.pictures_every, done):

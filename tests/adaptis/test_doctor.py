@@ -163,7 +163,7 @@ def test_a_crash_during_the_trial_names_the_culprit(monkeypatch):
                         'print(\'{"name": "numpy", "problem": null}\', flush=True)\n'
                         'os.kill(os.getpid(), signal.SIGILL)')
     problem, = command.failures(command.trial_run())
-    assert problem.fatal and 'Importing cv2 ends the process (SIGILL): this processor lacks' \
+    assert problem.fatal and 'Importing cv2 ends the process (SIGILL): it uses instructions' \
         in problem.sentence
 
 
@@ -186,7 +186,7 @@ def empty_python(tmp_path_factory) -> Path:
 @pytest.mark.parametrize('arguments, status, text', [
     (['doctor'], 1, 'MXNet is not installed'),
     (['doctor'], 1, 'NumPy is not installed'),
-    (['--help'], 0, 'Tell what is installed'),
+    (['--help'], 0, 'Report what is installed'),
     (['--version'], 0, 'adaptis 0.'),
     (['predict', 'x.png'], 1, 'which is not installed: python -m pip install'),
 ])

@@ -218,7 +218,8 @@ def test_submissions_of_shards_are_put_together(city, capsys):
     assert cli.main(['evaluate', '--merge', *parts, '--save', 'joined']) == 1
     assert cli.main(['evaluate', '--merge', 'at_once', '--save', 'again']) == 1
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith('adaptis')]
-    assert all(m in t for m, t in zip(('1/3', 'exists already', 'no folder of a shard'), told))
+    wanted = '1/3', 'exists already', 'is not the folder of a shard'
+    assert all(words in line for words, line in zip(wanted, told))
 
 
 def test_a_shard_that_was_stopped_is_not_joined_but_saved_again(city, capsys):
@@ -249,9 +250,9 @@ def test_wrong_shards(city, capsys, shard):
 
 
 @pytest.mark.parametrize('arguments, message', [
-    (['--data', 'nowhere'], 'Cityscapes is not at nowhere: that folder is expected to hold left'),
+    (['--data', 'nowhere'], 'Cityscapes is not at nowhere: that folder is expected to contain'),
     (['--checkpoint', 'absent.params'], 'absent.params cannot be read'),
-    (['--dataset', 'coco'], 'a config names its data set itself'),
+    (['--dataset', 'coco'], 'which names its data set itself'),
     (['--split', 'dev'], 'no split "dev"'),
     (['--merge', 'x.npz'], 'Say what to measure'),
     (['--row', '2', 'r51'], 'has no row r51'),
