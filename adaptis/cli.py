@@ -1,4 +1,4 @@
-"""The ``adaptis`` command: run a subcommand, and report errors that a user can fix in one sentence.
+"""The ``adaptis`` command: run a subcommand, and report errors that a user can fix in a sentence.
 """
 from __future__ import annotations
 
@@ -97,8 +97,7 @@ def _run(name: str, rest: list[str]) -> int:
 
 
 def _is_lack_of_memory(error: Exception) -> bool:
-    """Return whether the machine or a device is out of memory (MXNet says so only in its message).
-    """
+    """Return whether the machine or a device is out of memory (only MXNet's message says so)."""
     words = str(error).lower()
     return isinstance(error, MemoryError) or (type(error).__name__ == 'MXNetError' and any(
         sign in words for sign in ('out of memory', 'failed to allocate', 'bad_alloc')))

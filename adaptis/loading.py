@@ -10,7 +10,7 @@ import numpy as np
 from adaptis.deploy.folder import exported_settings, is_export, load_exported
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike, read_image
-from adaptis.inference.settings import PRESETS, SHIPPED
+from adaptis.inference.settings import DEFAULT_CHECKPOINT, PRESETS
 from adaptis.inference.sidecar import read_sidecar
 from adaptis.registry import ModelFamily, find_family, find_mismatch
 from adaptis.types import PanopticResult, Taxonomy
@@ -67,7 +67,7 @@ def default_settings(checkpoint: Optional[PathLike]) -> tuple[str, Any]:
 
     An export has its own; a trained network those of its config; else a preset for the data set.
     """
-    if checkpoint is None or str(checkpoint) == SHIPPED:
+    if checkpoint is None or str(checkpoint) == DEFAULT_CHECKPOINT:
         return 'toy_v1_cpu', PRESETS['toy_v1_cpu']
     if is_export(checkpoint):
         return 'of the export', exported_settings(checkpoint)

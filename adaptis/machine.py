@@ -162,8 +162,7 @@ def query_cuda() -> Cuda:
 
 
 def missing_libraries() -> tuple[str, ...]:
-    """Return the libraries that MXNet's wheel needs and neither the system nor MXNet's folder has.
-    """
+    """Return the libraries that MXNet's wheel needs and that are not installed anywhere."""
     folder = package_folder('mxnet')
     return tuple(name for name in BUNDLED_LIBRARIES
                  if not _loads(name) and not (folder and (folder / name).exists()))

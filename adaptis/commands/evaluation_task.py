@@ -13,7 +13,7 @@ from adaptis.config import TrainConfig, load_config
 from adaptis.deploy.folder import MANIFEST, is_export, read_export, usual_backend
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import sha256
-from adaptis.inference.settings import SHIPPED
+from adaptis.inference.settings import DEFAULT_CHECKPOINT
 from adaptis.inference.sidecar import find_taxonomy, read_sidecar
 from adaptis.loading import family_of, inference_settings
 from adaptis.registry import find_family, find_mismatch
@@ -78,7 +78,7 @@ def checkpoint_facts(path: Optional[Path]) -> dict[str, Any]:
         # An absolute path, because "." has no name.
         return {'file': path.absolute().name, 'sha256': sha256(path / MANIFEST)}
     from adaptis.model.zoo import PRETRAINED  # loads MXNet
-    path = PRETRAINED.get(str(path or SHIPPED), path)
+    path = PRETRAINED.get(str(path or DEFAULT_CHECKPOINT), path)
     return {'file': path.name, 'sha256': sha256(path)}
 
 
@@ -93,8 +93,7 @@ def _source(args: argparse.Namespace, config: Optional[TrainConfig]) -> ImageSou
 
 
 def _checkpoint(args: argparse.Namespace, config: Optional[TrainConfig]) -> Optional[Path]:
-    """Return the file of the arguments, else that of the config, else what ``adaptis train`` wrote.
-    """
+    """Return the file of the arguments, else of the config, else what ``adaptis train`` wrote."""
     if args.checkpoint is not None or config is None:
         return args.checkpoint
     trained = RUNS / run_name(args.config) / 'final.params'

@@ -1,5 +1,4 @@
-"""``adaptis export``: write a trained network as files that run without the code of the networks.
-"""
+"""``adaptis export``: write a trained network as files that run without its code."""
 from __future__ import annotations
 
 import argparse

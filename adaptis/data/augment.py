@@ -211,8 +211,7 @@ def _scaled_crop(crop: Crop) -> object:
 
 
 def _window(have: int, want: int, factor: float) -> Span:
-    """Return a random window of an axis of ``have`` pixels that has about ``want`` when rescaled.
-    """
+    """Return a random window of an axis of ``have`` pixels, about ``want`` when rescaled."""
     size = max(round(want / factor), 1)
     if size >= have:
         return 0, have, min(max(round(have * factor), 1), want)

@@ -112,8 +112,7 @@ class BatchSource:
 
     def _draw(self, epoch: int, index: int,
               crop: Optional[Crop]) -> tuple[Sample, np.random.Generator]:
-        """Return an augmented sample, and the generator for everything else that is drawn for it.
-        """
+        """Return an augmented sample, and its random generator for everything else."""
         rng = np.random.default_rng((*self.seed, epoch, index))
         sample = self._augmented(self.dataset[index], crop, rng)
         return sample if self.rescale is None or crop else self.rescale(sample, rng), rng

@@ -91,8 +91,7 @@ def find_layout(root: Path, split: str) -> Layout:
 
 
 def _listed_ids(layout: Layout, split: str) -> dict[str, ImageId]:
-    """Return file name -> id of the images that a JSON lists for the split; empty without a JSON.
-    """
+    """Return file name -> id of the images that a JSON lists for the split, if there is one."""
     if layout.json.is_file():
         index = PanopticIndex(layout.json)
         return dict(zip(index.file_names, index.image_ids))

@@ -85,8 +85,7 @@ class PanopticIndex:
 
     def _usable(self, images: Sequence[_Image],
                 annotations: Sequence[_Annotation]) -> dict[ImageId, _Annotation]:
-        """Return the annotation of each image; record images and annotations without counterpart.
-        """
+        """Return the annotation of each image; record those without counterpart."""
         known = {c.id for c in self.categories}
         unclaimed = {image.id for image in images}
         if len(unclaimed) < len(images):
@@ -252,8 +251,7 @@ def _complaint(segments: np.ndarray, known: set[int]) -> Optional[str]:
 
 
 def missing_files(folder: Path, names: Sequence[str]) -> set[str]:
-    """Return the names that are not files of the folder; each folder is listed once, which is fast.
-    """
+    """Return the names that are not files of the folder; each folder is listed only once."""
     parents = {Path(name).parent for name in names}
     found = {(parent / p.name).as_posix() for parent in parents if os.path.isdir(folder / parent)
              for p in (folder / parent).iterdir()}

@@ -82,8 +82,7 @@ class Reader(abc.ABC):
         return LabelMap(ids, max(ids) + 2, void=max(ids) + 1 if 0 in ids else 0)
 
     def expected_size(self, index: int) -> Optional[tuple[int, int]]:
-        """Return the height and width that the annotation gives beside its PNG; None without them.
-        """
+        """Return the height and width that the annotation gives; None if it does not."""
         return None
 
     @abc.abstractmethod
@@ -128,8 +127,7 @@ def pair_files(images: Path, image_suffix: str, annotations: Optional[Path],
 
 
 def find_keys(folder: Path, suffix: str, nested: bool = False) -> set[str]:
-    """Return the parts of a folder's file names before ``suffix``; AdaptisError if it is missing.
-    """
+    """Return the file names in a folder without ``suffix``; AdaptisError if it is missing."""
     check_folder(folder)
     return {p.relative_to(folder).as_posix()[:-len(suffix)]
             for p in folder.glob(('*/*' if nested else '*') + suffix) if p.name[0] != '.'}

@@ -15,8 +15,8 @@ from adaptis.deploy.stages import Stage, symbol_of
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import provenance, sha256
 from adaptis.files import PathLike, atomic_folder
-from adaptis.inference.sidecar import describe
-from adaptis.model.zoo import lasting, write_arrays
+from adaptis.inference.sidecar import taxonomy_to_list
+from adaptis.model.zoo import strip_training_options, write_arrays
 from adaptis.registry import find_family
 
 
@@ -39,8 +39,9 @@ def export(predictor: Any, folder: PathLike, formats: str = 'both',
     if not hasattr(net, 'description'):
         raise AdaptisError('Only a network that get_model or load_model made can be exported.')
     family = find_family(net.description['name'])
-    facts = {'format': FORMAT, 'model': lasting(net.description),
-             'attributes': family.export_attributes(net), 'taxonomy': describe(predictor.taxonomy),
+    facts = {'format': FORMAT, 'model': strip_training_options(net.description),
+             'attributes': family.export_attributes(net),
+             'taxonomy': taxonomy_to_list(predictor.taxonomy),
              'inference': dataclasses.asdict(predictor.settings)}
     facts['preprocessing'] = _preprocessing(facts['attributes'], predictor.settings)
     with atomic_folder(folder, is_replaceable) as new:

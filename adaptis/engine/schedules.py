@@ -11,7 +11,7 @@ from typing import Callable
 from adaptis.config import OptimizerConfig
 from adaptis.errors import AdaptisError
 
-KNOWN = ('cosine', 'poly', 'step', 'constant', 'cooldown')
+SCHEDULES = ('cosine', 'poly', 'step', 'constant', 'cooldown')
 
 
 def build_schedule(config: OptimizerConfig, steps: int,
@@ -28,9 +28,9 @@ def build_schedule(config: OptimizerConfig, steps: int,
     Raises AdaptisError for an unknown schedule, a warm-up or cool-down longer than the run, or
     an epoch beyond its end.
     """
-    if config.schedule not in KNOWN:
+    if config.schedule not in SCHEDULES:
         raise AdaptisError(f'There is no learning rate schedule "{config.schedule}"; '
-                           f'known: {", ".join(KNOWN)}.')
+                           f'known: {", ".join(SCHEDULES)}.')
     if config.warmup_steps + config.cooldown_steps >= steps:
         raise AdaptisError(f'{config.warmup_steps} warmup_steps and {config.cooldown_steps} '
                            f'cooldown_steps do not fit into {steps} steps.')

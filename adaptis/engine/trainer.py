@@ -33,7 +33,7 @@ from adaptis.engine.stopping import Stopped, StopRequest, agree
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import provenance
 from adaptis.files import write_image
-from adaptis.inference.sidecar import describe
+from adaptis.inference.sidecar import taxonomy_to_list
 from adaptis.model import save_model
 
 
@@ -67,7 +67,8 @@ class Run:
 
     def description(self) -> dict[str, Any]:
         """What is kept beside the network's parameters: its config and what its classes mean."""
-        return {'config': self.config.to_dict(), 'taxonomy': describe(self.dataset.taxonomy)}
+        return {'config': self.config.to_dict(),
+                'taxonomy': taxonomy_to_list(self.dataset.taxonomy)}
 
     @property
     def checkpoints(self) -> CheckpointFolder:

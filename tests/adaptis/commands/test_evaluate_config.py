@@ -9,7 +9,7 @@ import yaml
 
 from adaptis import cli
 from adaptis.evaluation.record import ROOT
-from adaptis.inference.sidecar import describe
+from adaptis.inference.sidecar import taxonomy_to_list
 from adaptis.model import get_model, save_model
 from adaptis.runtime import mx
 from tests.miniatures import write_cityscapes, write_coco, write_vistas
@@ -313,7 +313,7 @@ def test_a_network_whose_classes_mean_something_else(places, monkeypatch, tmp_pa
     place, other = places('coco'), places('vistas')
     place.write()
     monkeypatch.chdir(tmp_path)
-    taxonomy = describe(open_dataset('vistas', other.root, 'val').taxonomy)
+    taxonomy = taxonomy_to_list(open_dataset('vistas', other.root, 'val').taxonomy)
     Path('net.json').write_text(json.dumps({'model': place.model, 'taxonomy': taxonomy}))
     assert place.evaluate('--checkpoint', 'net.params') == 1
     said = capsys.readouterr().err
@@ -354,7 +354,7 @@ def test_predictions_have_the_classes_of_their_checkpoint(places, monkeypatch, t
     dataset = open_dataset('vistas', place.root, 'val')
     path = tmp_path / 'net.params'
     save_model(load_model(place.checkpoint), path, {'dataset': 'vistas',
-                                                    'taxonomy': describe(dataset.taxonomy)})
+                                                    'taxonomy': taxonomy_to_list(dataset.taxonomy)})
     image = str(dataset.images.path(0))
     assert cli.main(['predict', image, '--checkpoint', str(path), '--out',
                      str(tmp_path / 'out')]) == 0

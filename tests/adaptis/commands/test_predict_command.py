@@ -135,14 +135,14 @@ def test_an_image_too_large_for_one_piece(checkpoint, tmp_path, capsys):
     for more in ([], ['--click', '1', '1'], ['--click', '1', '1', '--tile', '64', '64']):
         assert main(['predict', str(tmp_path / 'a.png'), '--checkpoint', checkpoint,
                      '--out', str(tmp_path / 'out'), *more]) == 1
-        assert '1025x4096, too large to be seen as a whole' in capsys.readouterr().err
+        assert '1025x4096, too large to process as a whole' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('x', ['nan', 'inf', '1e400', '-1', '24'])
 def test_clicks_that_are_nowhere(checkpoint, folder, tmp_path, capsys, x):
     assert main(['predict', str(folder / 'a.png'), '--checkpoint', checkpoint,
                  '--out', str(tmp_path / 'out'), '--click', x, '1']) == 1
-    assert 'outside the image: x goes from 0 to 23' in capsys.readouterr().err
+    assert 'outside the image: x must be from 0 to 23' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('click', [[], ['--click', '1', '1']])
