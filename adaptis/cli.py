@@ -1,5 +1,4 @@
-"""The ``adaptis`` command: run a subcommand, and report errors that a user can fix in a sentence.
-"""
+"""The ``adaptis`` command: run a subcommand, and report errors that a user can fix briefly."""
 from __future__ import annotations
 
 import argparse

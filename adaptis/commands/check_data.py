@@ -17,7 +17,7 @@ from adaptis.data import check
 from adaptis.data.datasets import DATASETS, SPLITS, missing_root_message, open_dataset
 from adaptis.data.reader import Reader
 from adaptis.errors import AdaptisError
-from adaptis.evaluation.parallel import ordered_map
+from adaptis.evaluation.parallel import parallel_map
 
 HELP = """Check a data set before training: every file must exist, be readable, and match its
 annotation. Each mistake is one sentence, and the exit status is 1 if there is any."""
@@ -133,7 +133,7 @@ def _examine(dataset: Reader, args: argparse.Namespace) -> Iterator[list[Optiona
         path.write_bytes(pickle.dumps(dataset))
         chunks = (Chunk(path, list(range(i, min(i + _SAMPLES_AT_A_TIME, len(dataset)))), args.fast)
                   for i in range(0, len(dataset), _SAMPLES_AT_A_TIME))
-        yield from ordered_map(_examine_chunk, chunks, args.processes)
+        yield from parallel_map(_examine_chunk, chunks, args.processes)
 
 
 def _examine_chunk(chunk: Chunk) -> list[Optional[str]]:

@@ -10,7 +10,7 @@ from adaptis.commands.measure import SINGLE_IMAGE, ImageSource, InferenceJob, ca
 from adaptis.commands.options import check_backend, parse_changes, resolve_settings
 from adaptis.commands.rows import check_row, row_of, run_name
 from adaptis.config import TrainConfig, load_config
-from adaptis.deploy.folder import MANIFEST, is_export, read_export, usual_backend
+from adaptis.deploy.folder import MANIFEST, default_backend, is_export, read_export
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import sha256
 from adaptis.inference.settings import DEFAULT_CHECKPOINT
@@ -110,7 +110,7 @@ def _backend(checkpoint: Optional[Path], asked: Optional[str]) -> Optional[str]:
     """Return what runs an exported network; None for a checkpoint."""
     if not is_export(checkpoint):
         return None
-    return asked or usual_backend(read_export(checkpoint))
+    return asked or default_backend(read_export(checkpoint))
 
 
 def _settings(args: argparse.Namespace, config: Optional[TrainConfig],

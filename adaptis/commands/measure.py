@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from adaptis.data.datasets import open_dataset
-from adaptis.evaluation.parallel import ordered_map
+from adaptis.evaluation.parallel import parallel_map
 from adaptis.evaluation.run import Evaluator
 from adaptis.files import read_ids, read_image
 from adaptis.loading import family_of, load_predictor
@@ -103,7 +103,7 @@ def evaluate_images(job: InferenceJob, indices: Sequence[int], processes: int,
     dataset = cached_dataset(job.source)
     evaluator = _evaluator(job.source)
     seconds = 0.0
-    outcomes = ordered_map(_segment, ((job, i) for i in indices), processes)
+    outcomes = parallel_map(_segment, ((job, i) for i in indices), processes)
     progress = tqdm(outcomes, total=len(indices), unit='image', disable=len(indices) < 2)
     for outcome, index in zip(progress, indices):  # in this order, so that the bar ends at 100 %
         if outcome.measured is not None:

@@ -74,7 +74,7 @@ class PointValidation:
 
 
 def _ious(predicted: np.ndarray, target: np.ndarray) -> list[float]:
-    """Return the IoU of (M, 1, H, W) bool masks with {1, 0, -1}, but not of masks that are all -1.
+    """Return the IoU of (M, 1, H, W) bool masks with {1, 0, -1}, except of masks that are all -1.
     """
     result = []
     for mask, truth in zip(predicted, target):

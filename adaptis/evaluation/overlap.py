@@ -1,4 +1,4 @@
-"""How the segments of a truth and of a result overlap: all that the measures need of an image."""
+"""The overlaps between true and found segments, which all measures of an image need."""
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
@@ -22,8 +22,8 @@ class Overlap:
         share, in the order of the lists; row 0 and column 0 are void
     truth, found : the segments
     crowd : ids of true segments that are crowds
-    positions : int32 (H, W), the column of each pixel; None where found segments may overlap
-    true_areas : int64 (G,), where the rows of ``shared`` do not add up to them
+    positions : int32 (H, W), the column of each pixel; None if found segments may overlap
+    true_areas : int64 (G,), if the sums of the rows of ``shared`` differ from them
     """
 
     shared: np.ndarray
@@ -49,15 +49,15 @@ class Overlap:
         return np.array([s.id in self.crowd for s in self.truth], dtype=bool)
 
 
-def overlap_of(truth: PanopticResult, found: PanopticResult, crowd: Collection[int] = (),
+def compute_overlap(truth: PanopticResult, found: PanopticResult, crowd: Collection[int] = (),
                name: str = 'The image') -> Overlap:
-    """Count what two segmentations of one image share.
+    """Count the pixels that two segmentations of one image share.
 
     Parameters
     ----------
-    truth, found : areas are taken from the maps, not from the lists
+    truth, found : areas are computed from the maps, not taken from the lists
     crowd : ids of true segments that are crowds
-    name : what error messages call the image
+    name : name of the image in error messages
 
     Raises
     ------
@@ -80,9 +80,9 @@ def overlap_of(truth: PanopticResult, found: PanopticResult, crowd: Collection[i
     return Overlap(shared, truth.segments, found.segments, crowd, columns)
 
 
-def overlap_of_objects(truth: PanopticResult, found: Objects, crowd: Collection[int] = (),
+def compute_object_overlap(truth: PanopticResult, found: Objects, crowd: Collection[int] = (),
                        name: str = 'The image') -> Overlap:
-    """The same for found objects that may overlap each other.
+    """Do the same for found objects that may overlap each other.
 
     Raises AdaptisError if the sizes differ, or the true map holds an id that is not listed.
     """

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Optional
 import numpy as np
 
 from adaptis.arrays import as_numpy, expit
-from adaptis.deploy.backends import BlockRunner, Runner, run_named
+from adaptis.deploy.backends import BlockRunner, Runner, run_stage
 from adaptis.deploy.stages import Interface
 from adaptis.errors import AdaptisError
 from adaptis.inference.encoded_image import EncodedImage, FlipAveraged
@@ -130,12 +130,12 @@ class _NetworkImage(EncodedImage):
                  batch_size: int):
         self._runner, self._batch_size = net.runner, batch_size
         self._full, self._size = image.shape[2:], size
-        maps = run_named(net.runner, 'features', {'image': image})
-        prob = run_named(net.runner, 'semantics', maps)['classes']
+        maps = run_stage(net.runner, 'features', {'image': image})
+        prob = run_stage(net.runner, 'semantics', maps)['classes']
         prob = self._enlarge(_finite(as_numpy(prob)[0], 'class probabilities'))
         self.stuff_prob, self.things_prob = prob[:net.num_stuff], prob[net.num_stuff:]
         if 'proposals' in net.runner.stages:  # missing if the network has no proposal branch
-            logits = run_named(net.runner, 'proposals', maps)['logits']
+            logits = run_stage(net.runner, 'proposals', maps)['logits']
             logits = _finite(as_numpy(logits)[0, 0], 'proposals')
             self.proposals_prob = expit(self._enlarge(logits)) ** 2
         asked = [signature.name for signature in net.runner.stages['points'].inputs]
@@ -147,7 +147,7 @@ class _NetworkImage(EncodedImage):
         masks = np.empty((len(points), *self._size), np.float32)
         for start in range(0, len(points), self._batch_size):
             part = np.s_[start:start + self._batch_size]
-            found = run_named(self._runner, 'points', {**self._maps, 'points': points[None, part]})
+            found = run_stage(self._runner, 'points', {**self._maps, 'points': points[None, part]})
             prob = as_numpy(found['masks'])[:, 0]
             for mask, larger in zip(_finite(prob, 'masks'), masks[part]):
                 larger[:] = self._enlarge(mask)

@@ -13,7 +13,7 @@ import numpy as np
 
 from adaptis.evaluation.coco import PanopticFolder
 from adaptis.evaluation.miou import MeanIoU
-from adaptis.evaluation.overlap import Overlap, overlap_of
+from adaptis.evaluation.overlap import Overlap, compute_overlap
 from adaptis.evaluation.segments import boxes, sample_truth
 from adaptis.ids import relabel_ids
 from adaptis.types import PanopticResult
@@ -41,7 +41,7 @@ def measure(config: Path, saved: Path) -> dict[str, Any]:
     for index in range(len(dataset)):
         truth, crowd = sample_truth(dataset[index], dataset.taxonomy)
         found = predictions.read(dataset.image_id(index)).result
-        overlap = overlap_of(truth, found, crowd)
+        overlap = compute_overlap(truth, found, crowd)
         semantic.add_overlap(overlap, dataset.taxonomy)
         rows += _objects(truth, overlap)
     covered, areas, hits = (np.array(column) for column in zip(*rows))

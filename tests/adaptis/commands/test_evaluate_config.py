@@ -117,7 +117,7 @@ def test_merged_shards_are_exactly_the_whole(city, whole, capsys):
     assert city.evaluate('--shard', '2/3') == 0  # started again, it has nothing to do
     shown = capsys.readouterr().out
     assert shown.count('Wrote evaluations/mine-') == 3
-    assert 'mine-2-of-3.npz holds shard 2/3 already' in shown
+    assert 'mine-2-of-3.npz already holds shard 2/3' in shown
     files = [f'evaluations/mine-{k}-of-3.npz' for k in (3, 1, 2)]
     assert cli.main(['evaluate', '--merge', *files, '--out', 'merged.json']) == 0
     merged = city.record('merged.json')

@@ -98,7 +98,7 @@ def test_the_folder_in_which_one_is(folder, data, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('options, sentence', [
     (['--backend', 'mxnet'], '--backend needs an exported network'),
-    (['--export', 'nowhere'], 'nowhere is no exported network')])
+    (['--export', 'nowhere'], 'nowhere is not an exported network')])
 def test_wrong_options(data, tmp_path, options, sentence, capsys):
     picture = str(data / 'test' / '00000_rgb.png')
     assert main(['predict', picture, '--out', str(tmp_path), *options]) == 1

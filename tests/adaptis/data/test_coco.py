@@ -170,7 +170,7 @@ def segment(key: str, value: Any) -> Callable[[dict], None]:
     (lambda data: data['categories'][0].update(color=[1, 2]), 'has a category that is not of'),
     (lambda data: data['categories'].append(data['categories'][0]), '2017.json lists the id of a '),
     (lambda data: data.pop('images'), 'has no list "images"'),
-    (lambda data: data.update(annotations=[{'id': 1}]), 'has no list "annotations" as a COCO'),
+    (lambda data: data.update(annotations=[{'id': 1}]), 'has no list "annotations", which a COCO'),
 ])
 def test_what_is_wrong_with_the_json_is_told_when_it_is_opened(root: Path, change: Callable,
                                                                words: str) -> None:
@@ -234,5 +234,5 @@ def test_a_json_of_detections_is_named(root: Path) -> None:
     (root / JSON).write_text(json.dumps({
         'images': [], 'categories': [{'id': 1, 'name': 'a', 'isthing': 1}],
         'annotations': [{'id': 1, 'image_id': 2, 'category_id': 1, 'segmentation': []}]}))
-    with pytest.raises(AdaptisError, match='has no list "annotations" as a COCO panoptic file'):
+    with pytest.raises(AdaptisError, match='has no list "annotations", which a COCO panoptic file'):
         open_dataset('coco', root, 'val')
