@@ -179,7 +179,7 @@ def read_header(path: PathLike) -> ImageHeader:
 
     Raises AdaptisError for a file that is missing, empty, or not an image.
     """
-    from PIL import Image
+    from PIL import Image  # loads Pillow, which exported networks do without
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', Image.DecompressionBombWarning)  # nothing is decoded

@@ -45,7 +45,7 @@ class IdLayer:
         self.ids[window][mask] = number
         return True
 
-    def relabelled(self, order: list[int]) -> np.ndarray:
+    def relabel(self, order: list[int]) -> np.ndarray:
         """``ids`` with object k + 1 renamed to ``order[k] + 1``, uint16 (height, width)."""
         table = np.array([0] + [k + 1 for k in order], np.uint16)
         return table[self.ids]

@@ -75,7 +75,7 @@ def render_v1(stream: Stream, height: int, width: int, count: int) -> tuple[np.n
         return True
 
     place_all(count, height, width, attempt)
-    return image.astype(np.uint8), layer.relabelled(stream.shuffled(count))
+    return image.astype(np.uint8), layer.relabel(stream.shuffled(count))
 
 
 def _draw_pose(stream: Stream, height: int, width: int, placed: list[Capsule]) -> Capsule:

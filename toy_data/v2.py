@@ -85,7 +85,7 @@ def render_v2(stream: Stream, height: int, width: int, count: int) -> tuple[np.n
 
     place_all(count, height, width, attempt)
     image = np.clip(blur(image, BLUR), 0, 255).astype(np.uint8)
-    return image, layer.relabelled(stream.shuffled(count))
+    return image, layer.relabel(stream.shuffled(count))
 
 
 def _background(stream: Stream, height: int, width: int) -> np.ndarray:

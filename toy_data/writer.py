@@ -39,7 +39,7 @@ def generate(settings: ToySettings, folder: PathLike, counts: Mapping[str, int],
     progress
         Called as ``progress(split, done, total)`` now and then.
     layout
-        One of ``layouts_of(settings.version)``, by default the first.
+        One of ``available_layouts(settings.version)``, by default the first.
 
     Returns the number of images written (not those kept).
 
@@ -60,14 +60,14 @@ def generate(settings: ToySettings, folder: PathLike, counts: Mapping[str, int],
                for split, count in counts.items())
 
 
-def layouts_of(version: str) -> tuple[str, ...]:
+def available_layouts(version: str) -> tuple[str, ...]:
     """In which layouts a data set can be written, the usual one first."""
     return ('coco', 'cityscapes') if version == 'street' else ('toy',)
 
 
 def choose_layout(version: str, layout: Optional[str] = None) -> str:
     """``layout``, or the usual one; ValueError if the data set is not written so."""
-    known = layouts_of(version)
+    known = available_layouts(version)
     if layout not in (None, *known):
         raise ValueError(f'{version} is not written in the layout {layout!r}, but in '
                          f'{" or ".join(known)}.')

@@ -10,7 +10,7 @@ from adaptis.commands.rows import beside_published, check_row, row_of, run_name
 from adaptis.config import StageConfig, TrainConfig, load_config
 from adaptis.data import check
 from adaptis.data.datasets import open_dataset
-from adaptis.engine.logs import drop_after
+from adaptis.engine.logs import truncate_log
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import make_record, write_record
 from adaptis.evaluation.report import format_metrics
@@ -83,18 +83,18 @@ def _find_start(output: Path, config: TrainConfig, args: argparse.Namespace) -> 
     if not args.resume:
         return None
     from adaptis.engine.checkpoint import CheckpointFolder  # loads MXNet
-    from adaptis.engine.resuming import check_same_run, named_keys  # loads MXNet
+    from adaptis.engine.resuming import check_same_run, override_keys  # loads MXNet
     start = CheckpointFolder(output / 'checkpoints').latest()
     if start is None:
         print(f'{output} holds no checkpoint yet: starting from the beginning.')
     else:
-        check_same_run(start, config, named_keys(_overrides(args)))
+        check_same_run(start, config, override_keys(_overrides(args)))
     return start
 
 
 def _prepare(config: TrainConfig, output: Path, args: argparse.Namespace, resumed: bool) -> Any:
     # These load MXNet.
-    from adaptis.engine.distributed import open_store
+    from adaptis.engine.distributed import create_kvstore
     from adaptis.engine.steps import seed_everything
     from adaptis.engine.trainer import Run
     from adaptis.engine.validation import PointValidation, Preview, ResultValidation
@@ -104,7 +104,7 @@ def _prepare(config: TrainConfig, output: Path, args: argparse.Namespace, resume
     contexts = get_contexts(args.ctx)
     if contexts[0].device_type == 'cpu':
         keep_freed_memory()
-    kvstore = open_store(args.kvstore)
+    kvstore = create_kvstore(args.kvstore)
     if config.precision == 'amp':
         _enable_half(contexts)
     seed_everything(config.seed, 0, 0)
@@ -141,8 +141,9 @@ def _open_data(config: TrainConfig) -> tuple[Any, Any]:
 
 
 def _enable_half(contexts: list[Any]) -> None:
-    from adaptis.engine.precision import enable  # loads MXNet
-    print(f'Training steps compute in {enable(contexts)} where MXNet considers it safe.')
+    from adaptis.engine.precision import enable_mixed_precision  # loads MXNet
+    half = enable_mixed_precision(contexts)
+    print(f'Training steps compute in {half} where MXNet considers it safe.')
 
 
 def _build_net(family: ModelFamily, config: TrainConfig, contexts: list[Any], taxonomy: Any,
@@ -195,12 +196,12 @@ def _resume(job: Any, start: Any) -> None:
     from adaptis.engine.checkpoint import load_parameters  # loads MXNet
     load_parameters(job.net, start)
     if job.rank == 0:
-        drop_after(job.folder, start.position.index, start.position.step)
+        truncate_log(job.folder, start.position.index, start.position.step)
 
 
 def _finish(job: Any) -> None:
     """Write the network, measure it on the held-out images, and print where the files are."""
-    from adaptis.engine.validation import evaluate_net  # loads MXNet
+    from adaptis.engine.validation import evaluate_network  # loads MXNet
     from adaptis.model import save_model  # loads MXNet
     path = job.folder / 'final.params'
     save_model(job.net, path, job.description())
@@ -208,7 +209,7 @@ def _finish(job: Any) -> None:
     count = job.config.evaluation_images
     if count == 0:
         return
-    metrics, settings = evaluate_net(job.net, job.held_out, job.config, count)
+    metrics, settings = evaluate_network(job.net, job.held_out, job.config, count)
     record = make_record(metrics, settings, label=job.folder.resolve().name,
                          **row_of(job.config, count))
     write_record(job.folder / 'evaluation.json', record)

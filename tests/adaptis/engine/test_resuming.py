@@ -9,7 +9,7 @@ import pytest
 
 from adaptis.config import TrainConfig, load_config
 from adaptis.engine.checkpoint import Checkpoint, Position
-from adaptis.engine.resuming import check_same_run, named_keys
+from adaptis.engine.resuming import check_same_run, override_keys
 from adaptis.errors import AdaptisError
 
 CONFIG = '''
@@ -50,7 +50,7 @@ def test_other_changes_are_named_and_can_be_confirmed(path: Path, changes: list,
     start, config = checkpoint(load_config(path)), load_config(path, changes)
     with pytest.raises(AdaptisError, match='runs/x was trained with .*' + words):
         check_same_run(start, config)
-    check_same_run(start, config, named_keys(changes))
+    check_same_run(start, config, override_keys(changes))
 
 
 def test_a_change_that_was_not_confirmed_is_named_alone(path: Path) -> None:

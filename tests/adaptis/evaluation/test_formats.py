@@ -67,7 +67,7 @@ def test_cityscapes_takes_the_labels_of_the_semantic_branch(tmp_path):
     with open_writer('cityscapes', tmp_path, CITY) as writer:
         writer.add(0, FILE, picture)
         picture.semantic = picture.semantic[:1]
-        with pytest.raises(AdaptisError, match='semantic map and the segments have different sizes'):
+        with pytest.raises(AdaptisError, match='semantic map and the segments have'):
             writer.add(1, FILE.replace('294', '295'), picture)
     labels = read_ids(tmp_path / 'semantic' / f'{NAME}_labelIds.png')
     assert labels.tolist() == [[7, 23, 24, 26], [0, 7, 7, 7]]
