@@ -162,7 +162,7 @@ def test_more_images_later_and_another_layout(tmp_path: Path) -> None:
     assert generate(SETTINGS, tmp_path, {'val': 3}) == 0 and listing.read_bytes() == whole
     with pytest.raises(ValueError, match='layout = coco, not cityscapes'):
         generate(SETTINGS, tmp_path, {'val': 3}, layout='cityscapes')
-    with pytest.raises(ValueError, match="not written in the layout 'toy'"):
+    with pytest.raises(ValueError, match="cannot be written in the layout 'toy'"):
         generate(SETTINGS, tmp_path / 'b', {'val': 3}, layout='toy')
 
 
