@@ -14,7 +14,7 @@ import numpy as np
 from adaptis.evaluation.coco import PanopticFolder
 from adaptis.evaluation.miou import MeanIoU
 from adaptis.evaluation.overlap import Overlap, compute_overlap
-from adaptis.evaluation.segments import boxes, sample_truth
+from adaptis.evaluation.segments import sample_truth, segment_boxes
 from adaptis.ids import relabel_ids
 from adaptis.types import PanopticResult
 from experiments.side_by_side.pictures import errors, open_config
@@ -55,7 +55,7 @@ def _objects(truth: PanopticResult, overlap: Overlap) -> Iterator[tuple[float, i
     missed, _ = errors(overlap)
     positions = relabel_ids(truth.segment_map, [s.id for s in truth.segments], 'truth')
     things = np.array([False, *(s.isthing for s in truth.segments)])
-    frames = boxes(positions, len(truth.segments))
+    frames = segment_boxes(positions, len(truth.segments))
     for number, (segment, (x, y, width, height)) in enumerate(zip(truth.segments, frames), 1):
         if segment.isthing and segment.id not in overlap.crowd:
             inside = positions[y:y + height, x:x + width]

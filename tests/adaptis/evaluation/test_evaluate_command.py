@@ -10,7 +10,7 @@ import pytest
 from evaluation_cases import TAXONOMY, result, row
 
 from adaptis import cli
-from adaptis.commands import measure, subject
+from adaptis.commands import evaluation_task, measure
 from adaptis.evaluation.coco import PanopticFolder, write_panoptic
 from adaptis.evaluation.record import ROOT, sha256
 from adaptis.evaluation.segments import sample_truth
@@ -49,7 +49,7 @@ class PerfectPredictor:
 def perfect(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(measure, '_predictor', lambda job: PerfectPredictor())
-    monkeypatch.setattr(subject, 'checkpoint_facts', lambda path: {'file': path.name})
+    monkeypatch.setattr(evaluation_task, 'checkpoint_facts', lambda path: {'file': path.name})
     return ['evaluate', '--checkpoint', 'net.params']
 
 
