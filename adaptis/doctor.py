@@ -47,12 +47,12 @@ def explain_import_error(module: str, error: BaseException) -> str:
 
     The message of the error comes first, then the problems that are known on this machine.
     """
-    told = _told_by(error, module)
-    if told:
-        return told
-    grave = [problem.sentence for problem in find_problems(inspect()) if problem.fatal]
-    if grave:
-        return grave[0]
+    explanation = _explain_message(error, module)
+    if explanation:
+        return explanation
+    fatal = [problem.sentence for problem in find_problems(inspect()) if problem.fatal]
+    if fatal:
+        return fatal[0]
     reason = ' '.join(str(error).split())[:300]
     return (f'{module} is installed but cannot be imported ({type(error).__name__}: {reason}): '
             f'install the versions of requirements.txt into a new environment.')
@@ -170,7 +170,7 @@ _CHECKS: tuple[Callable[[Machine], Iterator[Problem]], ...] = (
 
 # -- sentences ----------------------------------------------------------------------------------
 
-def _told_by(error: BaseException, module: str) -> Optional[str]:
+def _explain_message(error: BaseException, module: str) -> Optional[str]:
     """Explain what the import error itself shows; None if it is not a known one."""
     text = str(error)
     library = re.search(r'(lib[\w+.-]+?\.so[.\d]*): cannot open shared object', text)

@@ -71,10 +71,10 @@ def atomic_folder(path: PathLike, replaceable: Callable[[Path], bool]) -> Iterat
                            'folder.')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        place = Path(tempfile.mkdtemp(dir=path.parent, prefix=f'.{path.name}'))
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f'.{path.name}'))
     except OSError as error:
         raise _cannot_write(path, error) from error
-    new, old = place / 'new', place / 'old'
+    new, old = temporary / 'new', temporary / 'old'
     try:
         new.mkdir()
         yield new
@@ -86,7 +86,7 @@ def atomic_folder(path: PathLike, replaceable: Callable[[Path], bool]) -> Iterat
     finally:
         if old.exists() and not path.exists():   # the new folder could not be moved here
             old.rename(path)
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_image(path: PathLike, image: np.ndarray) -> None:

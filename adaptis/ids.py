@@ -46,9 +46,9 @@ def relabel_ids(segment_map: np.ndarray, ids: Sequence[int], what: str) -> np.nd
     table[order] = np.arange(1, order.size + 1)
     # Clipping sends negative ids to entry 0 and large ones to the last entry; both hold 0.
     positions = np.take(table, segment_map, mode='clip')
-    strangers = (positions == 0) & (segment_map != 0)
-    if strangers.any():
-        raise AdaptisError(f'{what} holds segment {int(segment_map[strangers][0])} in its map, '
+    unlisted = (positions == 0) & (segment_map != 0)
+    if unlisted.any():
+        raise AdaptisError(f'{what} holds segment {int(segment_map[unlisted][0])} in its map, '
                            'but not in its list of segments.')
     return positions
 

@@ -175,15 +175,15 @@ def link_bundled_libraries() -> dict[str, Path]:
     wheel does not include them.  The loader looks for them beside ``libmxnet.so`` first.
     """
     folder = package_folder('mxnet')
-    lent = {}
+    linked = {}
     for name in missing_libraries() if folder else ():
         copies = sorted(folder.parent.glob(f'*.libs/{BUNDLED_LIBRARIES[name]}'))
         if copies:
             with contextlib.suppress(FileNotFoundError):   # there may be a dangling link
                 (folder / name).unlink()
             (folder / name).symlink_to(Path('..') / copies[-1].relative_to(folder.parent))
-            lent[name] = copies[-1]
-    return lent
+            linked[name] = copies[-1]
+    return linked
 
 
 def package_folder(name: str) -> Optional[Path]:

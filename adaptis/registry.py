@@ -27,7 +27,7 @@ _FAMILIES: dict[str, str] = {
 _MXNET = 'adaptis.convert.official:convert'
 _PICKLED = 'panoptic_baselines.convert.official:convert'
 _CONVERTERS: dict[bytes, str] = {b'\x12\x01': _MXNET, b'\x80': _PICKLED, b'PK': _PICKLED}
-"""How an official checkpoint begins -> what converts it; PyTorch's are zip archives."""
+"""First bytes of an official checkpoint -> its converter; PyTorch's are zip archives."""
 
 
 class ModelFamily(Protocol):

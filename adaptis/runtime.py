@@ -139,9 +139,10 @@ def _parse_context(name: str) -> list[int]:
     """Return the GPU numbers in the name of a context, [] if it names none."""
     if name in ('auto', 'cpu', 'gpu'):
         return []
-    kind, _, numbers = name.partition(':')
+    device_type, _, numbers = name.partition(':')
     parts = numbers.split(',')
-    if kind != 'gpu' or not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
+    valid = all(part.isdecimal() for part in parts) and len(set(parts)) == len(parts)
+    if device_type != 'gpu' or not valid:
         raise AdaptisError(f'"{name}" is not a device: use auto, cpu, gpu, or gpu:0,1 for some '
                            'GPUs.')
     return [int(part) for part in parts]

@@ -48,9 +48,9 @@ def run(args: argparse.Namespace) -> int:
     Raises AdaptisError if there is one.
     """
     plan = _plan(args)
-    absent = missing_root_message(plan.dataset, plan.root)
-    if absent:
-        raise AdaptisError(absent)
+    message = missing_root_message(plan.dataset, plan.root)
+    if message:
+        raise AdaptisError(message)
     found = 0
     datasets = []
     for split in plan.splits:
@@ -106,11 +106,11 @@ def _check_split(dataset: Reader, split: str, args: argparse.Namespace) -> int:
     """Print the first mistakes of a split; return how many there are."""
     found = list(dataset.problems)
     with tqdm(total=len(dataset), desc=split, unit='image') as bar:
-        for complaints in _examine(dataset, args):
-            found += filter(None, complaints)
-            bar.update(len(complaints))
-    for complaint in found[:args.show]:
-        print(complaint)
+        for problems in _examine(dataset, args):
+            found += filter(None, problems)
+            bar.update(len(problems))
+    for problem in found[:args.show]:
+        print(problem)
     if len(found) > args.show:
         print(f'... and {len(found) - args.show} more.')
     count = check.count_files(dataset)

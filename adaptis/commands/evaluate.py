@@ -147,11 +147,11 @@ def _measure(task: EvaluationTask, shard: Shard,
     if args.save is None:
         return evaluate_images(task.job, indices, args.processes)
     name = task.job.source.dataset
-    kind = args.format or (name if name in FORMATS else 'coco')
+    format_name = args.format or (name if name in FORMATS else 'coco')
     folder = shard_folder(args.save, shard)
     if shard != WHOLE:  # the name of the folder is ours, so nothing else lies there
         clear_unfinished(folder)
-    with open_writer(kind, folder, dataset.taxonomy) as writer:
+    with open_writer(format_name, folder, dataset.taxonomy) as writer:
         return evaluate_images(task.job, indices, args.processes, writer)
 
 

@@ -49,14 +49,14 @@ def join_folders(folders: Sequence[Path], target: Path) -> int:
     count = 0
     for folder in folders:
         for path in sorted(p for p in folder.rglob('*') if p.is_file() and p.name[0] != '.'):
-            place = target / path.relative_to(folder)
+            destination = target / path.relative_to(folder)
             if path.suffix == '.json':
-                documents[place] = _joined(documents.get(place), read_json(path), path)
+                documents[destination] = _joined(documents.get(destination), read_json(path), path)
             else:
-                _copy(path, place)
+                _copy(path, destination)
                 count += 1
-    for place, content in documents.items():  # last, because they mark a complete result
-        with atomic_write(place) as temporary:
+    for destination, content in documents.items():  # last, because they mark a complete result
+        with atomic_write(destination) as temporary:
             temporary.write_text(json.dumps(content), encoding='utf-8')
     return count + len(documents)
 
@@ -72,8 +72,8 @@ def _joined(before: Any, content: Any, path: Path) -> Any:
     raise AdaptisError(f'{path} does not match that of the other shards: save them again.')
 
 
-def _copy(path: Path, place: Path) -> None:
-    if place.exists():
-        raise AdaptisError(f'{place} exists already: choose another folder, or delete it.')
-    with atomic_write(place) as temporary:
+def _copy(path: Path, destination: Path) -> None:
+    if destination.exists():
+        raise AdaptisError(f'{destination} exists already: choose another folder, or delete it.')
+    with atomic_write(destination) as temporary:
         shutil.copyfile(path, temporary)

@@ -27,12 +27,12 @@ def quick_check(dataset: Reader) -> None:
 
     Raises AdaptisError naming the file.
     """
-    complaint = next(iter(dataset.problems), None)
+    problem = next(iter(dataset.problems), None)
     spread = np.linspace(0, len(dataset) - 1, min(len(dataset), QUICK_SAMPLES)).astype(int)
     for index in spread.tolist():
-        complaint = complaint or find_header_problem(dataset, index)
-    if complaint:
-        raise AdaptisError(f'{complaint[:-1]} (adaptis check-data looks at all files).')
+        problem = problem or find_header_problem(dataset, index)
+    if problem:
+        raise AdaptisError(f'{problem[:-1]} (adaptis check-data looks at all files).')
 
 
 def count_files(dataset: Reader) -> Count:

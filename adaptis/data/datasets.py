@@ -46,9 +46,9 @@ def open_dataset(name: str, root: PathLike, split: str, annotations: bool = True
     AdaptisError
         For another name or split, a missing or empty folder, or files without a counterpart.
     """
-    complaint = missing_root_message(name, root)
-    if complaint:
-        raise AdaptisError(complaint)
+    message = missing_root_message(name, root)
+    if message:
+        raise AdaptisError(message)
     if split not in SPLITS:
         raise AdaptisError(f'There is no split "{split}": choose from {", ".join(SPLITS)}.')
     module, reader = _READERS[name]

@@ -113,11 +113,11 @@ class _Worker:
             # The pipe comes first: a worker may have answered before it ended.
             if not self._pipe.poll():
                 raise EOFError
-            batch, complaint = self._pipe.recv()
+            batch, message = self._pipe.recv()
         except (EOFError, OSError) as error:
             raise self._died() from error
-        if complaint:
-            raise AdaptisError(complaint)
+        if message:
+            raise AdaptisError(message)
         return batch
 
     def close(self) -> None:

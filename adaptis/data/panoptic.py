@@ -94,14 +94,14 @@ class PanopticIndex:
             self._tell('lists no image')
         usable = {}
         for annotation in annotations:
-            complaint = _complaint(annotation.segments, known)
+            problem = _find_problem(annotation.segments, known)
             if annotation.image_id in usable:
                 self._tell(f'annotates image {annotation.image_id} twice')
             elif annotation.image_id not in unclaimed:
                 self._tell(f'annotates image {annotation.image_id} ({annotation.file_name}), '
                            'which is not among its images')
-            elif complaint:
-                self._tell(f'{complaint} in {annotation.file_name}')
+            elif problem:
+                self._tell(f'{problem} in {annotation.file_name}')
             else:
                 usable[annotation.image_id] = annotation
             unclaimed.discard(annotation.image_id)
@@ -164,29 +164,29 @@ class PanopticReader(Reader):
     def _annotate(self, index: int, image: np.ndarray) -> Sample:
         path = self.annotations.path(index)
         segments = self._index.segments(self._rows[index])
-        places = relabel_ids(read_panoptic_png(path), segments[:, 0], str(path))
-        self._check(index, image, places, segments[:, 0])
+        positions = relabel_ids(read_panoptic_png(path), segments[:, 0], str(path))
+        self._check(index, image, positions, segments[:, 0])
         crowd = segments[:, 2] > 0
         classes = np.array([self._class_of.get(c, -1) for c in segments[:, 1].tolist()], np.int32)
         things = classes >= self.taxonomy.num_stuff
         classes[crowd & ~things] = -1
         numbers = np.arange(1, len(segments) + 1, dtype=np.int32) * things
-        return Sample(image=image, instances=np.r_[np.int32(0), numbers][places],
-                      semantic=np.r_[np.int32(-1), classes][places],
+        return Sample(image=image, instances=np.r_[np.int32(0), numbers][positions],
+                      semantic=np.r_[np.int32(-1), classes][positions],
                       classes={int(n): int(c) for n, c in zip(numbers, classes) if n},
                       ignored=frozenset(numbers[things & crowd].tolist()),
                       name=str(self.images.path(index)))
 
-    def _check(self, index: int, image: np.ndarray, places: np.ndarray, ids: np.ndarray) -> None:
+    def _check(self, index: int, image: np.ndarray, positions: np.ndarray, ids: np.ndarray) -> None:
         """Raise AdaptisError if the PNG and the JSON disagree."""
         path, size = self.annotations.path(index), self.expected_size(index)
         if size not in (None, image.shape[:2]):
             raise AdaptisError(f'{self.images.path(index)} is {image.shape[0]}x{image.shape[1]} '
                                f'but {self._index.json_path} says {size[0]}x{size[1]}.')
-        if places.shape != image.shape[:2]:
-            raise AdaptisError(f'{path} is {places.shape[0]}x{places.shape[1]} but '
+        if positions.shape != image.shape[:2]:
+            raise AdaptisError(f'{path} is {positions.shape[0]}x{positions.shape[1]} but '
                                f'{self.images.path(index)} is {image.shape[0]}x{image.shape[1]}.')
-        seen = np.bincount(places.ravel(), minlength=len(ids) + 1)[1:]
+        seen = np.bincount(positions.ravel(), minlength=len(ids) + 1)[1:]
         if not seen.all():
             raise AdaptisError(f'{path} has no pixel of segment {ids[seen == 0][0]}, which '
                                f'{self._index.json_path} lists.')
@@ -237,7 +237,7 @@ def _category(entry: dict, path: Path) -> Category:
                            f'{str(entry)[:100]}.') from error
 
 
-def _complaint(segments: np.ndarray, known: set[int]) -> Optional[str]:
+def _find_problem(segments: np.ndarray, known: set[int]) -> Optional[str]:
     """Return what is wrong with the list of an image's segments; None if it is correct."""
     for segment_id, category_id, _ in segments.tolist():
         if category_id not in known:

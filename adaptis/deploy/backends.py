@@ -140,17 +140,17 @@ class OnnxRunner:
 
     def _checked_device(self, device: str) -> str:
         """Return 'cpu', 'gpu:0' and so on."""
-        kind, _, number = device.partition(':')
-        if kind not in ('auto', 'cpu', 'gpu') or (number and not (kind == 'gpu'
+        device_type, _, number = device.partition(':')
+        if device_type not in ('auto', 'cpu', 'gpu') or (number and not (device_type == 'gpu'
                                                                   and number.isdecimal())):
             raise AdaptisError(f'"{device}" is not a device of ONNX Runtime: use auto, cpu, gpu or '
                                'gpu:0.')
         has_cuda = 'CUDAExecutionProvider' in self._runtime.get_available_providers()
-        if kind == 'gpu' and not has_cuda:
+        if device_type == 'gpu' and not has_cuda:
             raise AdaptisError(f'The device "{device}" cannot be used, because the installed ONNX '
                                'Runtime computes on the CPU only: python -m pip uninstall '
                                'onnxruntime, then python -m pip install onnxruntime-gpu.')
-        return f'gpu:{int(number or 0)}' if kind != 'cpu' and has_cuda else 'cpu'
+        return f'gpu:{int(number or 0)}' if device_type != 'cpu' and has_cuda else 'cpu'
 
     def _read(self, stage: str) -> Any:
         options = self._runtime.SessionOptions()

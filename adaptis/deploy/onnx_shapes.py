@@ -107,8 +107,8 @@ def _squeeze(op: Operator) -> str:
 @register_converter('stack')
 def _stack(op: Operator) -> str:
     axis = op.axis(op.attribute('axis', 0), op.ranks[0] + 1)
-    place = op.constant([axis])
-    return op.add('Concat', *(op.add('Unsqueeze', x, place) for x in op.inputs), axis=axis)
+    axes = op.constant([axis])
+    return op.add('Concat', *(op.add('Unsqueeze', x, axes) for x in op.inputs), axis=axis)
 
 
 @register_converter('broadcast_like')

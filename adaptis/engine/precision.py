@@ -30,11 +30,11 @@ def enable_mixed_precision(contexts: list[Any]) -> str:
     """
     amp, modules = _amp(), _operator_modules()
     plain = {module: dict(vars(module)) for module in modules}
-    kind = 'float16' if contexts[0].device_type == 'gpu' else 'bfloat16'
-    if kind == 'float16':
-        amp.init(kind)
+    dtype = 'float16' if contexts[0].device_type == 'gpu' else 'bfloat16'
+    if dtype == 'float16':
+        amp.init(dtype)
     else:
-        amp.init(kind, fp32_ops=_float32_on_cpu(amp))
+        amp.init(dtype, fp32_ops=_float32_on_cpu(amp))
     _operators.extend((module, name, plain[module][name], value) for module in modules
                       for name, value in vars(module).items()
                       if plain[module].get(name, value) is not value)
@@ -42,9 +42,9 @@ def enable_mixed_precision(contexts: list[Any]) -> str:
         with half_precision():
             _try_out(contexts[0])
     except mx.MXNetError as error:
-        raise AdaptisError(f'{contexts[0]} cannot compute in {kind} ({_first_line(error)}): set '
+        raise AdaptisError(f'{contexts[0]} cannot compute in {dtype} ({_first_line(error)}): set '
                            'precision to float32.') from error
-    return kind
+    return dtype
 
 
 @contextlib.contextmanager

@@ -47,7 +47,7 @@ class AveragePrecision:
     """
 
     def __init__(self, class_agnostic: bool = True, max_detections: Optional[int] = None):
-        _coco_judge()  # reports a missing pycocotools now and not after hours
+        _make_cocoeval()  # reports a missing pycocotools now and not after hours
         self.class_agnostic = class_agnostic
         self.max_detections = max_detections
         self.detections = Detections()
@@ -172,8 +172,8 @@ def _matches(iou: np.ndarray, excused: np.ndarray) -> tuple[np.ndarray, np.ndarr
         options.setdefault(p, []).append((not excused[g], iou[p, g], g))
     for step, threshold in enumerate(THRESHOLDS):
         taken: set[int] = set()
-        for p, those in options.items():
-            free = [o for o in those if o[1] >= threshold and not (o[0] and o[2] in taken)]
+        for p, candidates in options.items():
+            free = [o for o in candidates if o[1] >= threshold and not (o[0] and o[2] in taken)]
             if free:
                 countable, _, g = max(free)
                 (right if countable else on_crowd)[step, p] = True
@@ -186,18 +186,18 @@ def _precision(records: np.ndarray, categories: Sequence[int],
     """Return precision at 101 recalls: (thresholds, recalls, categories), -1 = category absent."""
     if not categories:
         return np.full((len(THRESHOLDS), 1, 1), -1.0)
-    judge = _coco_judge()
-    judge.params.imgIds, judge.params.catIds = [0], list(categories)
-    judge.params.iouThrs = np.array(THRESHOLDS)
-    judge.params.areaRng, judge.params.areaRngLbl = [[0, np.inf]], ['all']
-    judge.params.maxDets = [max(1, len(records))]
+    evaluator = _make_cocoeval()
+    evaluator.params.imgIds, evaluator.params.catIds = [0], list(categories)
+    evaluator.params.iouThrs = np.array(THRESHOLDS)
+    evaluator.params.areaRng, evaluator.params.areaRngLbl = [[0, np.inf]], ['all']
+    evaluator.params.maxDets = [max(1, len(records))]
     # COCOeval concatenates the images anyway, so all of them can be one.
-    judge.evalImgs = [_as_one_image(records[records['category'] == c], objects.get(c, 0))
+    evaluator.evalImgs = [_as_one_image(records[records['category'] == c], objects.get(c, 0))
                       for c in categories]
-    judge._paramsEval = judge.params
+    evaluator._paramsEval = evaluator.params
     with contextlib.redirect_stdout(io.StringIO()):
-        judge.accumulate()
-    return judge.eval['precision'][:, :, :, 0, 0]
+        evaluator.accumulate()
+    return evaluator.eval['precision'][:, :, :, 0, 0]
 
 
 def _as_one_image(records: np.ndarray, objects: int) -> dict[str, Any]:
@@ -208,7 +208,7 @@ def _as_one_image(records: np.ndarray, objects: int) -> dict[str, Any]:
             'gtIgnore': np.zeros(objects)}
 
 
-def _coco_judge() -> Any:
+def _make_cocoeval() -> Any:
     """Return an empty COCOeval; AdaptisError if pycocotools is not installed."""
     try:
         from pycocotools.cocoeval import COCOeval  # optional

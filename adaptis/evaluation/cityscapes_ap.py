@@ -43,11 +43,11 @@ class CityscapesAP:
         match = shared / (area[:, None] + overlap.truth_area[true] - shared)
         match = match > THRESHOLDS[:, None, None]  # (thresholds, P, G)
         # A group that is small counts twice there, too.
-        pardon = overlap.shared[0, 1:][found] + shared @ (group.astype(int) + small)
+        excused_area = overlap.shared[0, 1:][found] + shared @ (group.astype(int) + small)
         countable = ~group & ~small
         right = _first(match, np.argsort(-scores, kind='stable'))[:, :, countable].any(axis=2)
         again = match[:, :, countable].any(axis=2) & ~right  # the object was already found
-        excused = (match.any(axis=2) | (pardon / area > THRESHOLDS[:, None])) & ~again
+        excused = (match.any(axis=2) | (excused_area / area > THRESHOLDS[:, None])) & ~again
         records = np.empty(len(found), dtype=DETECTION_DTYPE)
         records['score'], records['category'] = scores, category
         records['right'], records['excused'] = pack(right), pack(excused & ~right)

@@ -92,11 +92,11 @@ class Evaluator:
         if semantic is None and result.semantic is None:
             self.semantic.add_overlap(overlap, self.taxonomy)
         else:
-            right = semantic_map(truth, self.taxonomy) if semantic is None else semantic
-            said = result.semantic
-            if said is None:
-                said = segment_classes(overlap.found, self.taxonomy)[overlap.positions]
-            self.semantic.add(right, said, name)
+            expected = semantic_map(truth, self.taxonomy) if semantic is None else semantic
+            predicted = result.semantic
+            if predicted is None:
+                predicted = segment_classes(overlap.found, self.taxonomy)[overlap.positions]
+            self.semantic.add(expected, predicted, name)
         found = overlap if result.objects is None else compute_object_overlap(
             truth, result.objects, crowd, name)
         for precision in self.precisions.values():
@@ -108,9 +108,9 @@ class Evaluator:
 
         Raises AdaptisError if it belongs to another run, or has an image in common with this one.
         """
-        differs = self._difference(other)
-        if differs:
-            raise AdaptisError(f'Two different evaluations cannot be merged: {differs}.')
+        difference = self._difference(other)
+        if difference:
+            raise AdaptisError(f'Two different evaluations cannot be merged: {difference}.')
         self.precisions['ap'].detections.check_new(other.precisions['ap'].detections)
         self.quality.merge(other.quality)
         self.semantic.merge(other.semantic)
@@ -143,9 +143,10 @@ class Evaluator:
         loaded = [cls._load(path) for path in paths]
         whole = loaded[0][0]
         for path, (part, _) in zip(paths[1:], loaded[1:]):
-            differs = whole._difference(part)
-            if differs:
-                raise AdaptisError(f'{paths[0]} and {path} are not of one evaluation: {differs}.')
+            difference = whole._difference(part)
+            if difference:
+                raise AdaptisError(f'{paths[0]} and {path} are not of one evaluation: '
+                                   f'{difference}.')
         check_complete([str(p) for p in paths], [shard for _, shard in loaded])
         for part, _ in loaded[1:]:
             whole.merge(part)

@@ -179,11 +179,11 @@ def _select_random(encoded: EncodedImage, settings: AdaptISSettings, ignore: Opt
     free = _is_thing(encoded, settings, ignore) & ~_never_free(encoded, ignore, sampling_mask)
     selection = Selection(accept=accept)
     for _ in range(settings.iteration_limit(encoded.size)):
-        places = np.flatnonzero(free)
-        if not len(places):
+        free_pixels = np.flatnonzero(free)
+        if not len(free_pixels):
             break
-        chosen = draw(len(places), min(settings.num_candidates, len(places)))
-        rows, cols = np.divmod(places[chosen], free.shape[1])
+        chosen = draw(len(free_pixels), min(settings.num_candidates, len(free_pixels)))
+        rows, cols = np.divmod(free_pixels[chosen], free.shape[1])
         masks = encoded.masks_at(np.stack([rows, cols], axis=1).astype(np.float32))
         selection.queried += len(masks)
         best = int(np.argmax([_confidence(mask, settings.confident_prob) for mask in masks]))

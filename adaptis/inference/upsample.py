@@ -51,9 +51,9 @@ class _Rows(NamedTuple):
 def _rows(length: int, new_length: int) -> _Rows:
     """Compute the rows in float32 throughout, as MXNet does."""
     step = np.float32(length - 1) / np.float32(max(new_length - 1, 1))
-    place = np.arange(new_length, dtype=np.float32) * step
-    before = place.astype(np.int32)
-    return _Rows(before, np.minimum(before + 1, length - 1), place - before.astype(np.float32))
+    position = np.arange(new_length, dtype=np.float32) * step
+    before = position.astype(np.int32)
+    return _Rows(before, np.minimum(before + 1, length - 1), position - before.astype(np.float32))
 
 
 def _lengthen(values: np.ndarray, rows: int) -> np.ndarray:
