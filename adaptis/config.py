@@ -67,7 +67,7 @@ class StageConfig:
     crop: Optional[Union[int, list[int]]] = None  # random crops: side or [h, w]
     scale: Optional[list[float]] = None    # random factor [low, high], applied before the crop
     short_side: Optional[Union[int, list[int]]] = None  # shorter side, applied before ``scale``
-    max_side: Optional[int] = None         # upper limit of the longer side, with ``short_side``
+    max_side: Optional[int] = None         # upper limit of the longer side
     empty_crop_prob: float = 1.0           # probability of keeping a crop without an object
     full_size_steps: int = 0               # the last steps train on whole images
     system: dict[str, Any] = field(default_factory=dict)  # arguments of the system (its losses)

@@ -207,9 +207,9 @@ def nvidia_libraries() -> dict[str, str]:
 def keep_freed_memory() -> bool:
     """Let this process reuse the memory of large arrays instead of returning it at once.
 
-    By default glibc maps every array above 32 MiB anew, and a training step on a CPU spends a third
-    of its time on the pages of these maps.  The setting costs some memory and cannot be undone.
-    Returns whether the C library supports it; other C libraries are not changed.
+    By default glibc maps memory for every array above 32 MiB, and a training step spends a third
+    of its time on a CPU on the pages of these maps.  The setting costs some memory and cannot be
+    undone. Returns whether the C library supports it; other C libraries are not changed.
     """
     mallopt = getattr(ctypes.CDLL(None), 'mallopt', None) if sys.platform == 'linux' else None
     if mallopt is None:

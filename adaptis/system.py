@@ -95,7 +95,7 @@ class AdaptISSystem:
         """Update the running IoU with these masks once the device has computed them.
 
         To wait for them now would keep the other devices from starting, and a device whose
-        SyncBatchNorm waits for the others would wait for ever.  So the masks are read when their
+        SyncBatchNorm waits for the others would wait forever.  So the masks are read when their
         device is used again.
         """
         if any(seen.context == instances.context for seen, _ in self._unseen):

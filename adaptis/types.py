@@ -12,7 +12,7 @@ from adaptis.errors import AdaptisError
 
 @dataclass(frozen=True)
 class Category:
-    """A category in the COCO sense."""
+    """A category as in COCO: a class of stuff or of things."""
 
     id: int
     name: str

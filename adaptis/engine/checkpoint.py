@@ -37,7 +37,7 @@ NAME = re.compile(r'(\d+)-([a-z]+)-(\d{8})$')
 
 @dataclass
 class Position:
-    """The progress of a run: ``step`` steps of the stage with number ``index`` are done."""
+    """The progress of a run: ``step`` steps are done of stage number ``index``, named ``stage``."""
 
     index: int
     stage: str

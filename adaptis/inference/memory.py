@@ -1,4 +1,4 @@
-"""Memory that inference needs: an error message beforehand instead of a killed process."""
+"""Estimates of the memory of inference, for an error message instead of a killed process."""
 from __future__ import annotations
 
 import contextlib

@@ -30,7 +30,7 @@ from adaptis.model.options import (
 )
 
 PROPOSALS_DROPOUT = 0.35
-"""Dropout of the proposal branch after its first unit, where the official names have a gap."""
+"""Dropout of the proposal branch after its first unit, as in the official code."""
 
 
 class ResNetAdaptIS(AdaptIS):
@@ -40,7 +40,8 @@ class ResNetAdaptIS(AdaptIS):
     ----------
     backbone : a name in ``adaptis.model.backbones.BACKBONES``
     pretrained_base : start from ImageNet weights, which GluonCV downloads once
-    width : channels of the features; the widths of the heads are fractions of it; 256 in the paper
+    width : channels of the features; the widths of the heads are fractions of it; the official
+        networks have 256
     num_classes, num_stuff : classes of the semantic branch, stuff first (Cityscapes: 19, 11)
     coordinates : 'relative' (Relative CoordConv), 'absolute' (CoordConv) or 'none'
     radius : extent of the relative coordinates, in image pixels
