@@ -322,7 +322,7 @@ def test_devices_of_onnx_runtime(folder, ctx, device, monkeypatch):
 
 @pytest.mark.parametrize('device, sentence', [
     ('gpu', 'computes on the CPU only: .*onnxruntime-gpu'), ('tpu', 'not a device'),
-    ('cpu:0', 'not a device'), ('gpu:a', 'no device')])
+    ('cpu:0', 'not a device'), ('gpu:a', 'not a device')])
 def test_devices_that_onnx_runtime_has_not(device, sentence, monkeypatch):
     runtime = pytest.importorskip('onnxruntime')
     monkeypatch.setattr(runtime, 'get_available_providers', lambda: ['CPUExecutionProvider'])

@@ -124,8 +124,8 @@ def test_images_that_cityscapes_cannot_know(tmp_path, name, message):
 
 @pytest.mark.parametrize('format, taxonomy, message', [
     ('kitti', CITY, 'no format "kitti": choose from coco, cityscapes, vistas'),
-    ('cityscapes', TAXONOMY, r'Category 9 \(grass, stuff\) is no label'),
-    ('cityscapes', Taxonomy([Category(26, 'car', False)]), r'\(car, stuff\) is no label'),
+    ('cityscapes', TAXONOMY, r'Category 9 \(grass, stuff\) is not a label'),
+    ('cityscapes', Taxonomy([Category(26, 'car', False)]), r'\(car, stuff\) is not a label'),
 ])
 def test_what_a_format_cannot_hold(tmp_path, format, taxonomy, message):
     with pytest.raises(AdaptisError, match=message):
