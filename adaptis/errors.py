@@ -1,9 +1,9 @@
-"""The one exception that means "the user can fix this"."""
+"""The exception for errors that a user can fix."""
 
 
 class AdaptisError(Exception):
-    """Something a user can cause and mend.
+    """An error that a user can cause and fix.
 
-    The message is one sentence: what was wrong, where, and what to do.  The
-    command line prints it without a traceback and exits with status 1.
+    The message is one sentence: what is wrong, where, and what to do.  The command line prints it
+    without a traceback and exits with status 1.
     """

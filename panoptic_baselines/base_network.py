@@ -40,5 +40,5 @@ class BaseNetwork(mx.gluon.HybridBlock):
 
     def check_weights(self) -> None:
         """AdaptisError if one of them is not finite."""
-        from adaptis.inference.encoded import refuse_broken
-        refuse_broken(self)
+        from adaptis.inference.encoded import check_finite_weights
+        check_finite_weights(self)

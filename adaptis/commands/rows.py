@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from adaptis.config import TrainConfig, load_config
-from adaptis.data.datasets import missing
+from adaptis.data.datasets import missing_root_message
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import ROOT
 from adaptis.evaluation.table_formats import format_row
@@ -96,7 +96,7 @@ def remarks(paths: Collection[Path]) -> list[str]:
     sentences = []
     for path in paths:
         data = load_config(path).data
-        sentences.append(missing(data.dataset, data.root))
+        sentences.append(missing_root_message(data.dataset, data.root))
     example = next(iter(paths))
     evaluate = _submission(example) or f'adaptis evaluate {_shown(example)}'
     sentences.append(f'With a checkpoint: {evaluate} --checkpoint FILE.params')

@@ -1,4 +1,4 @@
-"""Augmentation: albumentations where it has the transform, seeded sample by sample."""
+"""Augmentation, mostly by albumentations, with a seed for each sample."""
 from __future__ import annotations
 
 import dataclasses
@@ -11,6 +11,7 @@ import numpy as np
 
 from adaptis.errors import AdaptisError
 from adaptis.types import Sample
+from toy_data import degrade
 
 Augmentation = Callable[[Sample, int], Sample]
 Span = tuple[int, int, int]      # along an axis: from, to (exclusive), and how many they become
@@ -24,14 +25,14 @@ MEAN_COLOR = (124, 116, 104)     # of ImageNet, so that a network sees about 0
 
 @dataclass(frozen=True)
 class Crop:
-    """What part of an image to learn from.
+    """A random crop of an image.
 
     Attributes
     ----------
     size : height and width of the result
-    scale : the image is rescaled by a random factor of this range before
-    short_side, max_side : and, before that, to this shorter side, or as far as the longer side
-        stays within ``max_side``; without ``short_side`` images are only ever made smaller
+    scale : range of a random factor by which the image is rescaled before the crop
+    short_side, max_side : before that, the shorter side is resized to ``short_side``, or less so
+        that the longer side stays within ``max_side``; without ``short_side`` images only shrink
     """
 
     size: tuple[int, int]
@@ -40,21 +41,24 @@ class Crop:
     max_side: Optional[int] = None
 
     def base_factor(self, height: int, width: int) -> float:
-        """By how much an image is rescaled before chance has its say."""
+        """Return the factor by which an image is rescaled before the random ``scale``."""
         factor = self.short_side / min(height, width) if self.short_side else 1.0
         return min(factor, self.max_side / max(height, width)) if self.max_side else factor
 
 
 @dataclass(frozen=True)
 class Rescale:
-    """To which size whole images are brought: a shorter side of ``short_sides``, by chance one of
-    them, or less where the longer one would exceed ``max_side``; without any, only smaller."""
+    """Resize whole images to a shorter side that is chosen at random from ``short_sides``.
+
+    The side is less where the longer one would exceed ``max_side``.  Without ``short_sides`` images
+    only shrink.
+    """
 
     short_sides: tuple[int, ...] = ()
     max_side: Optional[int] = None
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """A sample at that size."""
+        """Return the sample at that size."""
         size = sample.image.shape[:2]
         side = int(rng.choice(self.short_sides)) if self.short_sides else min(size)
         factor = side / min(size)
@@ -64,19 +68,19 @@ class Rescale:
 
 
 def build_augmentation(name: str, crop: Optional[Crop] = None) -> Augmentation:
-    """The augmentation of a data set, as ``augment(sample, seed) -> sample``.
+    """Return the augmentation of a data set, as ``augment(sample, seed) -> sample``.
 
-    'toy_v1': both flips, transposition (a toy scene has no up), and the blur and noise that the
-    test images were stored with, of random strength, and now and then JPEG compression (the
-    authors' pictures are JPEGs).  'toy_v2': the same without blur and noise.
+    'toy_v1': both flips, transposition (a toy scene has no up), blur and noise of random strength
+    like those of the stored test images, and sometimes JPEG compression (the authors' images are
+    JPEGs).  'toy_v2': the same without blur and noise.
     'cityscapes', 'vistas', 'coco': a random ``crop`` of the rescaled image, horizontal flip,
-    brightness, contrast and a shift of the channels; they differ in what ``crop`` asks for alone.
-    'flip': horizontal flip alone.  'none': nothing.
+    brightness, contrast and a shift of the channels; they differ only in the ``crop``.
+    'flip': only the horizontal flip.  'none': no change.
 
-    Where a photo is smaller than its crop, ``MEAN_COLOR`` and, in both maps, ``UNKNOWN`` surround
-    it.  Only photos are cropped here, for the others see ``random_crop``.
+    If a photo is smaller than its crop, it is padded with ``MEAN_COLOR`` and, in both maps, with
+    ``UNKNOWN``.  This function crops only photos; for the others see ``random_crop``.
 
-    Raises AdaptisError for another name, or if images that are no photos were to be rescaled.
+    Raises AdaptisError for another name, or if a toy augmentation should rescale.
     """
     check_augmentation(name, crop)
     if name == 'none':
@@ -89,7 +93,7 @@ def build_augmentation(name: str, crop: Optional[Crop] = None) -> Augmentation:
 
 
 def check_augmentation(name: str, crop: Optional[Crop] = None) -> None:
-    """Raise AdaptisError if there is no augmentation of this name, or it does not rescale."""
+    """Raise AdaptisError if no augmentation has this name, or if it does not rescale images."""
     if name not in NAMES:
         raise AdaptisError(f'There is no augmentation "{name}"; known: {", ".join(NAMES)}.')
     if name in TOYS and crop is not None and crop != Crop(crop.size):
@@ -98,7 +102,7 @@ def check_augmentation(name: str, crop: Optional[Crop] = None) -> None:
 
 
 def random_crop(sample: Sample, size: tuple[int, int], rng: np.random.Generator) -> Sample:
-    """A random part of a sample that is larger than ``size``; else what there is of it."""
+    """Return a random crop of a sample; a side shorter than ``size`` is kept whole."""
     top, left = (int(rng.integers(max(have - want, 0) + 1))
                  for have, want in zip(sample.image.shape, size))
     window = slice(top, top + size[0]), slice(left, left + size[1])
@@ -108,7 +112,7 @@ def random_crop(sample: Sample, size: tuple[int, int], rng: np.random.Generator)
 
 
 def resize_sample(sample: Sample, size: tuple[int, int]) -> Sample:
-    """A sample at another height and width."""
+    """Return a sample at another height and width."""
     height, width = sample.image.shape[:2]
     if (height, width) == size:
         return sample
@@ -124,7 +128,7 @@ def _unchanged(sample: Sample, seed: int) -> Sample:
 
 class _Albumentations:
     def __init__(self, transforms: list):
-        import albumentations
+        import albumentations  # slow to load
         self._compose = albumentations.Compose(
             transforms, additional_targets={'instances': 'mask', 'semantic': 'mask'})
 
@@ -142,14 +146,12 @@ class _Albumentations:
 
 
 def _geometry() -> list:
-    import albumentations as A
+    import albumentations as A  # slow to load
     return [A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5), A.Transpose(p=0.5)]
 
 
 def _degradation() -> list:
-    import albumentations as A
-
-    from toy_data import degrade
+    import albumentations as A  # slow to load
 
     class Degrade(A.ImageOnlyTransform):
         """The blur and noise of the toy generator, of random strength."""
@@ -165,7 +167,7 @@ def _degradation() -> list:
 
 def _photo(crop: Optional[Crop]) -> list:
     """The strengths of flip and colours: from memory of the official scripts, not certain."""
-    import albumentations as A
+    import albumentations as A  # slow to load
     colors = [A.HorizontalFlip(p=0.5),
               A.RandomBrightnessContrast(brightness_limit=0.25, contrast_limit=(-0.15, 0.4),
                                          p=0.75),
@@ -178,11 +180,11 @@ def _photo(crop: Optional[Crop]) -> list:
 
 
 def _scaled_crop(crop: Crop) -> object:
-    """What ``RandomScale`` and ``RandomCrop`` do, but for pixels that the crop leaves out.
+    """Return a ``RandomScale`` and ``RandomCrop`` that do not compute the pixels outside the crop.
 
     Albumentations' own ``RandomSizedCrop`` would do if all images had one size.
     """
-    import albumentations as A
+    import albumentations as A  # slow to load
 
     class ScaledCrop(A.DualTransform):
         """A random window, rescaled to ``crop.size``, or less where the image ends before."""
@@ -209,7 +211,7 @@ def _scaled_crop(crop: Crop) -> object:
 
 
 def _window(have: int, want: int, factor: float) -> Span:
-    """A random window of an axis of ``have`` pixels, of about ``want`` when it is rescaled."""
+    """Return a random window of an axis of ``have`` pixels, about ``want`` when rescaled."""
     size = max(round(want / factor), 1)
     if size >= have:
         return 0, have, min(max(round(have * factor), 1), want)
@@ -230,6 +232,6 @@ def _resize_ids(ids: np.ndarray, rows: Span, cols: Span) -> np.ndarray:
 
 
 def _nearest(first: int, last: int, count: int) -> np.ndarray:
-    """The pixels in which the centres of ``count`` new ones lie."""
+    """Return the pixels in which the centres of ``count`` new ones lie."""
     centers = (np.arange(count) + 0.5) * ((last - first) / count)
     return first + np.minimum(centers.astype(np.intp), last - first - 1)

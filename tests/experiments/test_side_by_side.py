@@ -10,7 +10,7 @@ import pytest
 
 from adaptis.config import load_config, write_config
 from adaptis.errors import AdaptisError
-from adaptis.evaluation.overlap import overlap_of
+from adaptis.evaluation.overlap import compute_overlap
 from adaptis.registry import find_family
 from adaptis.types import Category, PanopticResult, Sample, Segment, Taxonomy
 from experiments.side_by_side import __main__ as command
@@ -99,7 +99,7 @@ def test_found_objects_by_what_covers_them() -> None:
     expected, seen = (PanopticResult(ids, segments) for ids in (
         truth, np.where(truth == 2, 0, truth)))
     seen.segments = [segments[i] for i in (0, 2, 3)]
-    rows = list(found._objects(expected, overlap_of(expected, seen, {4})))
+    rows = list(found._objects(expected, compute_overlap(expected, seen, {4})))
     assert rows == [(0.3, 42, True), (0.0, 18, False), (0.0, 40, True)]   # a crowd is left out
     covered, areas, hits = map(np.array, zip(*rows))
     assert found._binned(covered, hits, found.COVERED, '{:.0%}') == {

@@ -151,7 +151,7 @@ def test_predicting(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture) 
     assert predict('--model', 'panoptic_fpn_r50') == 1
     assert 'give a trained network with --checkpoint' in capsys.readouterr().err
     assert predict(*checkpoint, '--click', '1', '1') == 1
-    assert 'the only one that --click can ask' in capsys.readouterr().err
+    assert 'but --click works only' in capsys.readouterr().err
     assert predict(*checkpoint, '--flip') == 1
     assert "no inference setting 'flip'" in capsys.readouterr().err
 

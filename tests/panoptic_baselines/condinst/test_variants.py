@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adaptis.commands.train import for_devices
+from adaptis.commands.train import set_norm_devices
 from adaptis.config import load_config
 from adaptis.errors import AdaptisError
 from adaptis.model.zoo import save_model
@@ -152,16 +152,16 @@ def test_synchronised_norms_know_the_devices():
     options = dict(SMALL, levels=3, share_depth=1, things=True, bifpn_repeats=1,
                    norm_layer='FrozenBatchNorm', fpn_norm='SyncBatchNorm',
                    head_norm='SyncBatchNorm', branch_norm='SyncBatchNorm')
-    net = CondInst(**for_devices(options, 3))
+    net = CondInst(**set_norm_devices(options, 3))
 
     assert norms(net.encoder.backbone) == {('FrozenBatchNorm', None)}
     for part in (net.encoder.fpn, net.encoder.head, net.encoder.mask_branch, net.things_head):
         assert norms(part) == {('SyncBatchNorm', 3)}
     options.update(norm_layer='SyncBatchNorm', norm_kwargs={'momentum': 0.95})
-    net = CondInst(**for_devices(options, 2))
+    net = CondInst(**set_norm_devices(options, 2))
     assert norms(net) == {('SyncBatchNorm', 2)}
     assert net.encoder.backbone.stem.conv1.norm._kwargs['momentum'] == 0.95
-    assert norms(CondInst(**for_devices(options, 1))) == {('BatchNorm', None)}
+    assert norms(CondInst(**set_norm_devices(options, 1))) == {('BatchNorm', None)}
 
 
 @pytest.mark.filterwarnings('ignore:Caution using SyncBatchNorm')

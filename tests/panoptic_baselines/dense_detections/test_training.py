@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from adaptis.engine.steps import split, train_step
+from adaptis.engine.steps import split_batch, train_step
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
 from adaptis.types import Category, Sample, Taxonomy
@@ -119,7 +119,7 @@ def test_parts_of_a_batch_weigh_what_they_do_in_the_whole(net):
     system = make_system(net, mask_loss=False)
     batch = system.targets()([scene(), scene(objects=((0, 0, 20, 20, 2),))], [None] * 2)
     whole, _ = learn(system, device(system, batch))
-    parts = [learn(system, device(system, part))[0] for part in split(batch, 2)]
+    parts = [learn(system, device(system, part))[0] for part in split_batch(batch, 2)]
     for name, value in whole.items():
         assert np.mean([part[name] for part in parts]) == pytest.approx(value, rel=1e-5), name
 

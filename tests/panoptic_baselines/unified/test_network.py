@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from adaptis.commands.subject import _check_network
+from adaptis.commands.evaluation_task import _check_network
 from adaptis.errors import AdaptisError
 from adaptis.model import save_model
 from adaptis.registry import find_family
