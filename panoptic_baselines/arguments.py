@@ -8,25 +8,25 @@ from typing import Any
 
 from adaptis.errors import AdaptisError
 
-MOST = 10 ** 6
+MAX_COUNT = 10 ** 6
 
 
-def demand_counts(**values: Any) -> None:
-    """AdaptisError, with its name, for a value that is no whole number from 1 to ``MOST``."""
+def check_counts(**values: Any) -> None:
+    """AdaptisError, with its name, for a value that is no whole number from 1 to ``MAX_COUNT``."""
     for name, value in values.items():
         if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
             raise AdaptisError(f'{name} is {value!r} but must be a whole number, at least 1.')
-        if value > MOST:
-            raise AdaptisError(f'{name} is {value}, but more than {MOST:,} make no sense.')
+        if value > MAX_COUNT:
+            raise AdaptisError(f'{name} is {value}, but more than {MAX_COUNT:,} make no sense.')
 
 
-def demand_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
+def check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
     """AdaptisError unless ``value`` is one of ``choices``; a truth value is no number."""
     if not any(type(value) is type(choice) and value == choice for choice in choices):
         raise AdaptisError(f'{name} is {value!r}: choose one of {list(choices)}.')
 
 
-def demand_numbers(name: str, values: Any, count: int, positive: bool = False) -> tuple:
+def check_numbers(name: str, values: Any, count: int, positive: bool = False) -> tuple:
     """``values`` as a tuple; AdaptisError if they are not ``count`` finite numbers."""
     fits = (isinstance(values, (list, tuple)) and len(values) == count
             and all(_is_number(v) for v in values))
@@ -36,7 +36,7 @@ def demand_numbers(name: str, values: Any, count: int, positive: bool = False) -
     return tuple(values)
 
 
-def demand_number(name: str, value: Any, least: float, most: float = math.inf) -> None:
+def check_number(name: str, value: Any, least: float, most: float = math.inf) -> None:
     """AdaptisError unless ``value`` is a finite number in a range."""
     if not _is_number(value) or not least <= value <= most:
         limits = f', at least {least:g}' if most == math.inf else f' from {least:g} to {most:g}'

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from adaptis.inference.encoded import refuse_broken
 from adaptis.runtime import mx
 
-WHOLE = 'network'
+WHOLE_NETWORK = 'network'
 """The stage that is a network itself; the others are its children."""
 
 
@@ -21,12 +22,12 @@ class BaseNetwork(mx.gluon.HybridBlock):
         """
         arrays = [a for a in inputs.values() if isinstance(a, mx.nd.NDArray)]
         ctx = arrays[0].context if arrays else self.device()
-        outputs = (self if stage == WHOLE else getattr(self, stage))(*(
+        outputs = (self if stage == WHOLE_NETWORK else getattr(self, stage))(*(
             a if a is None or isinstance(a, mx.nd.NDArray) else mx.nd.array(a, ctx, 'float32')
             for a in inputs.values()))
         return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
 
-    def read(self, x: Any) -> Any:
+    def encode(self, x: Any) -> Any:
         """Everything dense of images (B, 3, H, W)."""
         return self(x)
 
@@ -34,11 +35,14 @@ class BaseNetwork(mx.gluon.HybridBlock):
         """Where the parameters are, the first place of several."""
         return next(iter(self.collect_params().values())).list_ctx()[0]
 
-    def place(self, images: np.ndarray, ctx: Any = None) -> Any:
+    def to_device(self, images: np.ndarray, ctx: Any = None) -> Any:
         """A batch as an NDArray; ``ctx`` None = where the parameters are."""
         return mx.nd.array(images, self.device() if ctx is None else ctx)
 
+    def backbone_params(self) -> Any:
+        """Return the parameters of the backbone, which training starts from ImageNet."""
+        return self.encoder.backbone.collect_params()
+
     def check_weights(self) -> None:
         """AdaptisError if one of them is not finite."""
-        from adaptis.inference.encoded import refuse_broken
         refuse_broken(self)

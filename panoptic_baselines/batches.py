@@ -11,13 +11,11 @@ from typing import Any
 import numpy as np
 
 from adaptis.types import Sample, Taxonomy
-from panoptic_baselines.classes import classes_to_labels, thing_class
-from panoptic_baselines.rcnn.anchors import STRIDES, pyramid_anchors
-from panoptic_baselines.rcnn.sampling import AnchorTargets, sample_anchors
+from panoptic_baselines.classes import class_index_to_semantic, class_index_to_thing
 
 Batch = dict[str, np.ndarray]
 
-IGNORE = -1
+IGNORED = -1
 MULTIPLE = 32
 
 
@@ -35,7 +33,7 @@ class ObjectTargets:
     classes         int64 (B, G), from 0 for the first thing; -1 = no object
     instances       int32 (B, H, W), object g as g + 1, else 0
 
-    Subclasses add what their losses need of the annotation, by ``_extra``.
+    Subclasses add what their losses need of the annotation, by ``_extra_targets``.
 
     Attributes
     ----------
@@ -52,27 +50,27 @@ class ObjectTargets:
         """The batch of some samples; ``rngs`` are their NumPy generators."""
         height, width = (_padded(max(s.image.shape[i] for s in samples)) for i in (0, 1))
         items = [self._item(sample, rng, (height, width)) for sample, rng in zip(samples, rngs)]
-        return {key: np.stack(_same_length([item[key] for item in items], key, self.per_object))
+        return {key: np.stack(_same_length([item[key] for item in items], key, self.object_keys))
                 for key in items[0]}
 
     @property
-    def per_object(self) -> tuple[str, ...]:
+    def object_keys(self) -> tuple[str, ...]:
         """Arrays with a row for each object, of which images have different numbers."""
         return 'boxes', 'classes'
 
     def _item(self, sample: Sample, rng: Any, size: tuple[int, int]) -> Batch:
-        labels = classes_to_labels(sample.semantic.astype(np.int16), self.taxonomy,
-                                   self.merge_things)
+        labels = class_index_to_semantic(sample.semantic.astype(np.int16), self.taxonomy,
+                                         self.merge_things)
         item = {'image': _pad(sample.image.transpose(2, 0, 1), size, 0),
                 'sizes': np.array(sample.image.shape[:2], np.float32),
-                'semantic': _pad(labels, size, IGNORE)}
+                'semantic': _pad(labels, size, IGNORED)}
         if self.instances:
             boxes, classes, instances = self._objects(sample)
             item.update(boxes=boxes, classes=classes, instances=_pad(instances, size, 0))
-            item.update(self._extra(item, size, rng))
+            item.update(self._extra_targets(item, size, rng))
         return item
 
-    def _extra(self, item: Batch, size: tuple[int, int], rng: Any) -> Batch:
+    def _extra_targets(self, item: Batch, size: tuple[int, int], rng: Any) -> Batch:
         """More arrays of an image of padded ``size``, made of those that ``item`` has."""
         return {}
 
@@ -84,35 +82,11 @@ class ObjectTargets:
         table = np.zeros(len(ids), np.int32)
         table[np.searchsorted(ids, kept)] = np.arange(len(kept)) + 1
         instances = table[np.searchsorted(ids, sample.instances)]
-        classes = thing_class([sample.classes[i] for i in kept], self.taxonomy).astype(np.int64)
-        return boxes_of(instances, len(kept)), classes, instances
+        classes = class_index_to_thing([sample.classes[i] for i in kept], self.taxonomy)
+        return boxes_from_id_map(instances, len(kept)), classes.astype(np.int64), instances
 
 
-@dataclass(frozen=True)
-class DetectionTargets(ObjectTargets):
-    """Batches for a region proposal network, which hold besides:
-
-    anchor_index    int64 (B, anchors): the sampled anchors, of all levels one after another
-    anchor_labels   float32 (B, anchors): 1, 0 or -1 = fewer were found
-    anchor_deltas   float32 (B, anchors, 4): from the positive ones to their objects
-
-    Attributes
-    ----------
-    anchor_sizes : of the network
-    anchors : how many are sampled in an image
-    """
-
-    anchor_sizes: tuple[float, ...] = (32, 64, 128, 256, 512)
-    anchors: int = 256
-
-    def _extra(self, item: Batch, size: tuple[int, int], rng: Any) -> Batch:
-        shapes = [(-(-size[0] // stride), -(-size[1] // stride)) for stride in STRIDES]
-        anchors = np.concatenate(pyramid_anchors(shapes, self.anchor_sizes))
-        return sparse_anchors(sample_anchors(anchors, item['boxes'], rng, self.anchors),
-                              self.anchors)
-
-
-def boxes_of(instances: np.ndarray, count: int) -> np.ndarray:
+def boxes_from_id_map(instances: np.ndarray, count: int) -> np.ndarray:
     """float32 (count, 4): the boxes around objects 1, ..., ``count`` of an id map; all present."""
     boxes = np.empty((count, 4), np.float32)
     for axis, column in ((1, 0), (0, 1)):
@@ -125,27 +99,24 @@ def boxes_of(instances: np.ndarray, count: int) -> np.ndarray:
     return boxes
 
 
-def sparse_anchors(targets: AnchorTargets, count: int) -> Batch:
-    """The sampled anchors of an image alone, filled up to ``count``."""
-    index = np.flatnonzero(targets.labels >= 0)
-    return {'anchor_index': _fill(index, count, 0),
-            'anchor_labels': _fill(targets.labels[index], count, IGNORE),
-            'anchor_deltas': _fill(targets.deltas[index], count, 0)}
+def level_shapes(size: tuple[int, int], strides: Sequence[int]) -> list[tuple[int, int]]:
+    """Return the (h, w) of the maps of an image of padded ``size`` (H, W), one per stride."""
+    return [(-(-size[0] // stride), -(-size[1] // stride)) for stride in strides]
 
 
-def _fill(rows: np.ndarray, count: int, value: float) -> np.ndarray:
+def pad_rows(rows: np.ndarray, count: int, value: float) -> np.ndarray:
     filled = np.full((count, *rows.shape[1:]), value, rows.dtype)
     filled[:len(rows)] = rows
     return filled
 
 
-def _same_length(arrays: list[np.ndarray], key: str, per_object: Sequence[str]
+def _same_length(arrays: list[np.ndarray], key: str, object_keys: Sequence[str]
                  ) -> list[np.ndarray]:
     """Objects differ in number: at least one row for each, without a class where there is none."""
-    if key not in per_object:
+    if key not in object_keys:
         return arrays
     count = max([1, *map(len, arrays)])
-    return [_fill(a, count, IGNORE if key == 'classes' else 0) for a in arrays]
+    return [pad_rows(a, count, IGNORED if key == 'classes' else 0) for a in arrays]
 
 
 def _padded(length: int) -> int:

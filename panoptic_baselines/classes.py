@@ -14,22 +14,23 @@ from adaptis.types import Taxonomy
 IGNORED = -1
 
 
-def thing_index(thing: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
+def thing_to_class_index(thing: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
     """Class indices of the taxonomy for a detector's classes."""
     return np.asarray(thing) + taxonomy.num_stuff
 
 
-def thing_class(index: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
+def class_index_to_thing(index: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
     """A detector's classes for class indices of things."""
     return np.asarray(index) - taxonomy.num_stuff
 
 
-def labels_to_classes(labels: np.ndarray, merge_things: bool) -> np.ndarray:
+def semantic_to_class_index(labels: np.ndarray, merge_things: bool) -> np.ndarray:
     """Labels of a semantic branch -> class indices, -1 where it sees some thing."""
     return labels - 1 if merge_things else labels
 
 
-def classes_to_labels(classes: np.ndarray, taxonomy: Taxonomy, merge_things: bool) -> np.ndarray:
+def class_index_to_semantic(classes: np.ndarray, taxonomy: Taxonomy,
+                            merge_things: bool) -> np.ndarray:
     """Class indices, -1 = ignored -> labels for the training of a semantic branch, -1 = ignored."""
     if not merge_things:
         return classes

@@ -13,7 +13,7 @@ import numpy as np
 from adaptis.errors import AdaptisError
 
 
-class Exported:
+class ExportedNetwork:
     """A network whose stages are files; a subclass knows what to do with their outputs.
 
     Parameters
@@ -44,11 +44,11 @@ class Exported:
             a.astype(np.float32, copy=False) if isinstance(a, np.ndarray) else a for a in arrays))
         return outputs
 
-    def read(self, x: Any) -> Any:
+    def encode(self, x: Any) -> Any:
         """Everything dense of an image (1, 3, H, W)."""
         return self.to_maps(self.run('encoder', image=x))   # type: ignore[attr-defined]
 
-    def place(self, images: np.ndarray, ctx: Any = None) -> np.ndarray:
+    def to_device(self, images: np.ndarray, ctx: Any = None) -> np.ndarray:
         """The images: the runner sends them to where it computes."""
         return images
 

@@ -9,10 +9,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 from adaptis.files import PathLike
+from adaptis.inference.sidecar import find_taxonomy, read_sidecar
 from adaptis.registry import import_object
 from adaptis.types import PanopticResult, Taxonomy
 from panoptic_baselines.condinst.settings import CONDINST_PRESETS
+from panoptic_baselines.convert.official import load_backbone
 from panoptic_baselines.dense_detections.settings import DENSE_DETECTIONS_PRESETS
+from panoptic_baselines.exported import export_attributes
 from panoptic_baselines.panoptic_fpn.settings import PANOPTIC_FPN_PRESETS
 from panoptic_baselines.settings import BaseSettings, get_settings
 from panoptic_baselines.unified.settings import UNIFIED_PRESETS
@@ -59,14 +62,14 @@ class DetectorFamily:
 
     def expand_options(self, model: Mapping[str, Any]) -> dict[str, Any]:
         """See ``ModelFamily``."""
-        from panoptic_baselines.zoo import MODELS
+        from panoptic_baselines.zoo import MODELS  # loads MXNet
         network, fixed = MODELS.get(model['name'], (None, {}))
         name = network.__name__ if network else model['name']
         return {**self._defaults, **fixed, **model, 'name': name}
 
     def get_model(self, name: str, **options: Any) -> Any:
         """See ``ModelFamily``."""
-        from panoptic_baselines.zoo import get_model
+        from panoptic_baselines.zoo import get_model  # loads MXNet
         return get_model(name, **options)
 
     def build(self, options: Mapping[str, Any], contexts: Sequence[Any]) -> Any:
@@ -75,8 +78,7 @@ class DetectorFamily:
         ``pretrained_base`` is the file of a backbone, ``pretrained`` that of a whole network,
         perhaps of other classes.
         """
-        from panoptic_baselines.convert.official import load_backbone
-        from panoptic_baselines.zoo import load_trained
+        from panoptic_baselines.zoo import load_pretrained  # loads MXNet
         options = dict(options)
         backbone, whole = options.pop('pretrained_base', None), options.pop('pretrained', None)
         net = self.get_model(**options)
@@ -84,7 +86,7 @@ class DetectorFamily:
         if backbone:
             load_backbone(net, backbone)
         if whole:
-            load_trained(net, whole)
+            load_pretrained(net, whole)
         return net
 
     def system_options(self) -> list[str]:
@@ -104,8 +106,7 @@ class DetectorFamily:
     def load_predictor(self, checkpoint: PathLike, settings: Any, ctx: Any,
                        taxonomy: Optional[Taxonomy]) -> Any:
         """See ``ModelFamily``."""
-        from adaptis.inference.sidecar import find_taxonomy, read_sidecar
-        from panoptic_baselines.zoo import load_model
+        from panoptic_baselines.zoo import load_model  # loads MXNet
         net = load_model(checkpoint, ctx=ctx)
         net.hybridize()
         taxonomy = taxonomy or find_taxonomy(read_sidecar(checkpoint), net.num_things
@@ -119,7 +120,6 @@ class DetectorFamily:
 
     def export_attributes(self, net: Any) -> dict[str, Any]:
         """See ``ModelFamily``."""
-        from panoptic_baselines.exported import export_attributes
         return export_attributes(net)
 
     def evaluation_result(self, predictor: Any) -> PanopticResult:

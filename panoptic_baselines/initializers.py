@@ -20,7 +20,7 @@ RULES: list[tuple[str, Any]] = [
 """Name below the network -> initializer of its weights; the first rule that matches counts."""
 
 
-def choose_initializers(net: Any, rules: list[tuple[str, Any]] = RULES) -> None:
+def set_initializers(net: Any, rules: list[tuple[str, Any]] = RULES) -> None:
     """Let ``net.initialize()`` draw every ``.weight`` as its rule says; biases become 0 anyway.
 
     A layer that was made with an initializer of its own keeps that.

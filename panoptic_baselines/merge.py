@@ -11,7 +11,7 @@ import numpy as np
 
 from adaptis.errors import AdaptisError
 from adaptis.types import PanopticResult, Segment, Taxonomy
-from panoptic_baselines.classes import thing_index
+from panoptic_baselines.classes import thing_to_class_index
 
 
 @dataclass
@@ -74,7 +74,7 @@ def _size(instances: Optional[Instances], semantic: Optional[np.ndarray]) -> tup
 def _add_things(instances: Instances, taxonomy: Taxonomy, instance_score: float,
                 overlap_threshold: float, segment_map: np.ndarray,
                 segments: list[Segment]) -> None:
-    categories = [taxonomy.categories[i] for i in thing_index(instances.classes, taxonomy)]
+    categories = [taxonomy.categories[i] for i in thing_to_class_index(instances.classes, taxonomy)]
     free = segment_map == 0
     for i in np.argsort(-instances.scores, kind='stable'):
         score = float(instances.scores[i])

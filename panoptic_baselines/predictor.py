@@ -10,7 +10,7 @@ from adaptis.arrays import as_numpy
 from adaptis.errors import AdaptisError
 from adaptis.inference.predictor import as_rgb
 from adaptis.types import Objects, PanopticResult, Taxonomy
-from panoptic_baselines.classes import labels_to_classes, thing_index
+from panoptic_baselines.classes import semantic_to_class_index, thing_to_class_index
 from panoptic_baselines.layers.boxes import Size
 from panoptic_baselines.layers.resize import resize_image, target_size
 from panoptic_baselines.merge import Instances, merge
@@ -53,7 +53,7 @@ class Network(Protocol):
     mean: Sequence[float]
     divisor: int
 
-    def place(self, images: np.ndarray, ctx: Any = None) -> Any:
+    def to_device(self, images: np.ndarray, ctx: Any = None) -> Any:
         """A batch of images (B, 3, H, W) where the network takes it from; ``ctx`` None = there."""
 
     def check_weights(self) -> None:
@@ -94,14 +94,14 @@ class Predictor:
         net.check_weights()
         self._ctx = ctx
         self._image: Optional[np.ndarray] = None
-        self._found: Optional[tuple[BaseSettings, float, Segmentation]] = None
+        self._segmentation: Optional[tuple[BaseSettings, float, Segmentation]] = None
 
     def set_image(self, image: np.ndarray) -> Predictor:
         """Choose the image, ``uint8`` or ``uint16``: RGB, RGBA or grey; returns the predictor.
 
         Raises AdaptisError for anything else.
         """
-        self._image = self._found = None
+        self._image = self._segmentation = None
         self._image = as_rgb(image)
         return self
 
@@ -144,15 +144,17 @@ class Predictor:
         """Instances of at least ``min_score`` and the rest, computed once."""
         if self._image is None:
             raise AdaptisError('There is no image yet: call set_image first.')
-        if self._found is None or self._found[0] != self.settings or self._found[1] > min_score:
-            self._found = self.settings, min_score, self._look(self._image, min_score)
-        return self._found[2]
+        known = self._segmentation
+        if known is None or known[0] != self.settings or known[1] > min_score:
+            known = self.settings, min_score, self._run_network(self._image, min_score)
+            self._segmentation = known
+        return known[2]
 
-    def _look(self, image: np.ndarray, min_score: float) -> Segmentation:
+    def _run_network(self, image: np.ndarray, min_score: float) -> Segmentation:
         size = image.shape[:2]
         image = resize_image(image, target_size(
             size, self.settings.short_side, self.settings.max_side))
-        batch = self.net.place(pad_images([image], self.net.mean, self.net.divisor), self._ctx)
+        batch = self.net.to_device(pad_images([image], self.net.mean, self.net.divisor), self._ctx)
         return self.net.segment(batch, [image.shape[:2]], [size], self.settings,
                                 None if min_score == NO_INSTANCES else min_score)[0]
 
@@ -167,20 +169,20 @@ class Predictor:
     def _classes(self, found: Segmentation) -> Optional[np.ndarray]:
         if found.labels is None:
             return None
-        return labels_to_classes(found.labels, self.net.merge_things)
+        return semantic_to_class_index(found.labels, self.net.merge_things)
 
 
 def to_objects(instances: Instances, taxonomy: Taxonomy) -> Objects:
     """Instances with the category ids of a taxonomy in place of their classes."""
     ids = np.array([category.id for category in taxonomy.categories])
     return Objects(instances.masks, instances.scores,
-                   ids[thing_index(instances.classes, taxonomy)])
+                   ids[thing_to_class_index(instances.classes, taxonomy)])
 
 
 def pad_batch(images: Sequence[np.ndarray], color: Sequence[float], ctx: Any = None,
               divisor: int = 32) -> Any:
     """``pad_images`` as an NDArray."""
-    from adaptis.runtime import mx
+    from adaptis.runtime import mx  # loads MXNet
     return mx.nd.array(pad_images(images, color, divisor), ctx=ctx)
 
 
@@ -210,7 +212,7 @@ def _check_classes(net: Any, taxonomy: Taxonomy) -> None:
                            f'{taxonomy.num_things} and {taxonomy.num_stuff}.')
 
 
-def finite(array: Any, what: str) -> np.ndarray:
+def check_finite(array: Any, what: str) -> np.ndarray:
     """An output of a network as NumPy; AdaptisError if it is not finite."""
     values = as_numpy(array)
     if not np.isfinite(values).all():

@@ -9,7 +9,7 @@ import numpy as np
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
 from adaptis.types import PanopticResult, Sample, Taxonomy
-from panoptic_baselines.arguments import demand_choice
+from panoptic_baselines.arguments import check_choice
 from panoptic_baselines.optimizer import TorchSGD  # noqa: F401  (registers 'torchsgd')
 from panoptic_baselines.predictor import Predictor
 
@@ -78,7 +78,7 @@ class BaseSystem:
 
     def __init__(self, net: Any, taxonomy: Taxonomy, blocks: Iterable[Any], frozen_stages: int,
                  hybridize: bool):
-        demand_choice('hybridize', hybridize, (True, False))
+        check_choice('hybridize', hybridize, (True, False))
         self.net, self.taxonomy = net, taxonomy
         net.encoder.backbone.freeze(frozen_stages)
         for block in (net, *blocks):
@@ -116,7 +116,7 @@ class BaseSystem:
         return self.predictor(self.net, self.taxonomy, settings).predict(image)
 
 
-def paint_padding(image: Any, sizes: Any, colour: Sequence[float]) -> Any:
+def fill_padding(image: Any, sizes: Any, colour: Sequence[float]) -> Any:
     """Images (B, 3, H, W) whose pixels beyond ``sizes`` (B, 2) have the given colour."""
     rows, columns = (mx.nd.broadcast_lesser(
         mx.nd.contrib.arange_like(image, axis=axis).reshape((1, -1)),
@@ -127,12 +127,7 @@ def paint_padding(image: Any, sizes: Any, colour: Sequence[float]) -> Any:
                        mx.nd.broadcast_like(colour, image))
 
 
-def diverged() -> AdaptisError:
+def divergence_error() -> AdaptisError:
     """The error of a network whose outputs are not finite while it learns."""
     return AdaptisError('The outputs of the network became infinite: lower the learning rate; '
                         'the checkpoints written before are untouched.')
-
-
-def as_numpy(array: Any) -> np.ndarray:
-    """An array of a batch, wherever it is, as NumPy."""
-    return array if isinstance(array, np.ndarray) else array.asnumpy()

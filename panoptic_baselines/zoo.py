@@ -59,7 +59,7 @@ def load_model(path: PathLike, ctx: Any = None) -> Any:
     return load_network(get_model, Path(path), ctx)
 
 
-def load_trained(net: Any, path: PathLike) -> None:
+def load_pretrained(net: Any, path: PathLike) -> None:
     """Start an initialised network from a trained one whose classes may be others.
 
     Layers that have an output for every class stay as they are if their number differs; the file

@@ -10,7 +10,7 @@ from panoptic_baselines.layers.upsample import bilinear
 
 Size = tuple[int, int]
 
-STEP = 64   # pixels of an axis in one matrix product
+CHUNK_SIZE = 64   # pixels of an axis in one matrix product
 
 
 class Block(NamedTuple):
@@ -34,7 +34,7 @@ def full_masks(probabilities: np.ndarray, stride: int, image_size: Size, output_
         to ``image_size`` (H, W), then resized bilinearly to ``output_size``, in one step
     """
     rows, columns = (
-        _blocks(weights(*sizes), STEP) for sizes in zip(
+        _blocks(resize_weights(*sizes), CHUNK_SIZE) for sizes in zip(
             probabilities.shape[1:], (stride, stride), image_size, output_size))
     result = np.zeros((len(probabilities), *output_size), bool)
     wide: np.ndarray = np.empty((probabilities.shape[1], output_size[1]), np.float32)
@@ -54,7 +54,7 @@ def full_masks(probabilities: np.ndarray, stride: int, image_size: Size, output_
     return result
 
 
-def weights(source: int, stride: int, cut: int, target: int) -> np.ndarray:
+def resize_weights(source: int, stride: int, cut: int, target: int) -> np.ndarray:
     """Both interpolations of one axis as one matrix (target, source)."""
     at = np.clip((np.arange(cut) - stride // 2) / stride, 0, source - 1)
     first = np.maximum(1 - np.abs(at[:, None] - np.arange(source)), 0)

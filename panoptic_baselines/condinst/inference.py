@@ -11,12 +11,12 @@ from adaptis.types import Taxonomy
 from panoptic_baselines.condinst.full_masks import full_masks
 from panoptic_baselines.condinst.mask_nms import mask_nms
 from panoptic_baselines.condinst.settings import CONDINST_PRESETS, CondInstSettings
-from panoptic_baselines.exported import Exported
-from panoptic_baselines.fcos.decode import Candidates, find_candidates, select
+from panoptic_baselines.exported import ExportedNetwork
+from panoptic_baselines.fcos.decode import Candidates, find_candidates, select_detections
 from panoptic_baselines.layers.boxes import Size, clip, nonempty, scale
 from panoptic_baselines.layers.upsample import SEMANTIC_STRIDE, labels_of_batch
 from panoptic_baselines.merge import Instances
-from panoptic_baselines.predictor import Predictor, Segmentation, finite
+from panoptic_baselines.predictor import Predictor, Segmentation, check_finite
 
 
 class Maps(NamedTuple):
@@ -54,7 +54,7 @@ class CondInstInference:
 
         def run(self, stage: str, **inputs: Any) -> list[Any]: ...
 
-        def read(self, x: Any) -> Maps: ...
+        def encode(self, x: Any) -> Maps: ...
 
     def to_maps(self, outputs: Sequence[Any]) -> Maps:
         """The outputs of the encoder by name; the first, p3, helps training alone."""
@@ -66,10 +66,10 @@ class CondInstInference:
 
     def detect(self, maps: Maps, settings: CondInstSettings) -> list[Candidates]:
         """Detections of every image, in pixels of the network's input; no masks yet."""
-        logits = [finite(level, 'class logits') for level in maps.logits]
-        distances = [finite(level, 'boxes') * np.float32(stride)
+        logits = [check_finite(level, 'class logits') for level in maps.logits]
+        distances = [check_finite(level, 'boxes') * np.float32(stride)
                      for level, stride in zip(maps.distances, self.strides)]
-        centerness = [finite(level, 'centerness logits') for level in maps.centerness]
+        centerness = [check_finite(level, 'centerness logits') for level in maps.centerness]
         candidates = [find_candidates(
             *([level[i] for level in part] for part in (logits, distances, centerness)),
             self.strides, threshold=settings.score_threshold,
@@ -77,7 +77,7 @@ class CondInstInference:
         if settings.nms == 'mask':
             return [self._select_by_masks(maps, i, found, settings)
                     for i, found in enumerate(candidates)]
-        return [select(found, settings.nms_threshold, settings.detections_per_image)
+        return [select_detections(found, settings.nms_threshold, settings.detections_per_image)
                 for found in candidates]
 
     def _select_by_masks(self, maps: Maps, image: int, found: Candidates,
@@ -98,7 +98,7 @@ class CondInstInference:
         logits, = self.run('mask_head', features=features,
                            params=self.params_at(maps, image, found), locations=found.locations,
                            sizes=np.float32(self.sizes)[found.levels][:, None])
-        return finite(logits, 'mask logits')
+        return check_finite(logits, 'mask logits')
 
     def params_at(self, maps: Maps, image: int, found: Candidates) -> np.ndarray:
         """float32 (N, num_params): what the mask head needs for N detections of an image."""
@@ -113,7 +113,7 @@ class CondInstInference:
                 settings: CondInstSettings, min_score: Optional[float] = 0.0
                 ) -> list[Segmentation]:
         """Everything in a batch of images; see ``predictor.Network``."""
-        maps = self.read(x)
+        maps = self.encode(x)
         instances: list[Optional[Instances]] = [None] * len(sizes)
         if min_score is not None:
             for i, found in enumerate(self.detect(maps, settings)):
@@ -123,12 +123,12 @@ class CondInstInference:
                     output_sizes[i], settings.mask_threshold)
         labels: list[Optional[np.ndarray]] = [None] * len(sizes)
         if self.has_semantic:
-            logits = finite(maps.semantic, 'semantic logits')
+            logits = check_finite(maps.semantic, 'semantic logits')
             labels = labels_of_batch(logits, SEMANTIC_STRIDE, sizes, output_sizes)
         return [Segmentation(*parts) for parts in zip(instances, labels)]
 
 
-class ExportedCondInst(CondInstInference, Exported):
+class ExportedCondInst(CondInstInference, ExportedNetwork):
     """A ``CondInst`` that was exported."""
 
 

@@ -5,21 +5,15 @@ row and column: N in all.
 """
 from __future__ import annotations
 
-from typing import Any
-
 from adaptis.runtime import mx
+from panoptic_baselines.fcos.gather import flatten_levels
 from panoptic_baselines.fcos.losses import box_loss, dice, sigmoid_focal
 from panoptic_baselines.layers.losses import binary_cross_entropy
 
 HybridBlock = mx.gluon.HybridBlock
 
 
-def cells_of(F: Any, maps: Any) -> Any:
-    """(B, N, C) of maps (B, C, h, w)."""
-    return F.transpose(F.concat(*[F.reshape(x, (0, 0, -1)) for x in maps], dim=2), (0, 2, 1))
-
-
-class DenseLoss(HybridBlock):
+class DetectionLoss(HybridBlock):
     """Classes, boxes and centerness of all locations: three scalars.
 
     L maps of class logits (B, K, h, w), L of distances in strides (B, 4, h, w), L of centerness
@@ -39,7 +33,7 @@ class DenseLoss(HybridBlock):
 
     def hybrid_forward(self, F, labels, distances, centerness, averages, *maps):
         levels = len(maps) // 3
-        logits, boxes, centers = (cells_of(F, maps[i * levels:][:levels]) for i in range(3))
+        logits, boxes, centers = (flatten_levels(F, maps[i * levels:][:levels]) for i in range(3))
         averages = F.sum(averages, axis=0)   # means over images, times images: exact in any part
         count = F.maximum(F.slice_axis(averages, axis=0, begin=0, end=1), 1)
         weight = F.maximum(F.slice_axis(averages, axis=0, begin=1, end=2), 1e-6)
@@ -51,20 +45,13 @@ class DenseLoss(HybridBlock):
                      for total, by in zip(sums, (count, weight, count)))
 
 
-class Confidence(HybridBlock):
+class LocationScores(HybridBlock):
     """(B, N): the highest class probability times the centerness of every cell, from logits."""
 
     def hybrid_forward(self, F, *maps):
         levels = len(maps) // 2
-        classes, centers = (cells_of(F, part) for part in (maps[:levels], maps[levels:]))
+        classes, centers = (flatten_levels(F, part) for part in (maps[:levels], maps[levels:]))
         return F.sigmoid(F.max(classes, axis=2)) * F.sigmoid(F.reshape(centers, (0, -1)))
-
-
-class TakeCells(HybridBlock):
-    """(P, C): some cells of L maps (B, C, h, w); (2, P) has their images and their numbers."""
-
-    def hybrid_forward(self, F, index, *maps):
-        return F.gather_nd(cells_of(F, maps), index)
 
 
 class DynamicMaskLoss(HybridBlock):

@@ -6,7 +6,7 @@ from typing import Any, Optional, Union
 
 from adaptis.runtime import mx
 from panoptic_baselines.condinst.aligned import AlignedUpsample
-from panoptic_baselines.fcos.head import RARE
+from panoptic_baselines.fcos.head import PRIOR_BIAS
 from panoptic_baselines.layers.norm import ConvNorm
 
 nn = mx.gluon.nn
@@ -70,7 +70,7 @@ class ThingsHead(HybridBlock):
                               ConvNorm(channels, channels, **norm))
             self.logits = nn.Conv2D(num_classes, 1, in_channels=channels,
                                     weight_initializer=_PLAIN,
-                                    bias_initializer=mx.init.Constant(RARE))
+                                    bias_initializer=mx.init.Constant(PRIOR_BIAS))
 
     def hybrid_forward(self, F, x):
         return self.logits(self.seg_head(x))

@@ -5,9 +5,9 @@ from typing import Callable, Optional
 
 import numpy as np
 
-from panoptic_baselines.layers.nms import greedy
+from panoptic_baselines.layers.nms import greedy_nms
 
-STEP = 256
+CHUNK_SIZE = 256
 """So many masks are looked at together, beside those that remain of the ones before."""
 
 STRIP_VALUES = 2 ** 22
@@ -23,7 +23,7 @@ def mask_nms(masks: Callable[[np.ndarray], np.ndarray], scores: np.ndarray, thre
 
     Parameters
     ----------
-    masks : makes bool (n, H, W) of n indices; asked for ``STEP`` of the best at a time, and no
+    masks : makes bool (n, H, W) of n indices; asked for ``CHUNK_SIZE`` of the best at a time, and no
         more than that and ``limit`` are kept in memory
     scores : (N,)
     classes : (N,); None = all the same
@@ -31,14 +31,14 @@ def mask_nms(masks: Callable[[np.ndarray], np.ndarray], scores: np.ndarray, thre
     """
     order = np.argsort(-scores, kind='stable')
     keep, kept = order[:0], None
-    for begin in range(0, len(order), STEP):
-        rows = order[begin:begin + STEP]
+    for begin in range(0, len(order), CHUNK_SIZE):
+        rows = order[begin:begin + CHUNK_SIZE]
         found = masks(rows) if kept is None else np.concatenate([kept, masks(rows)])
         rows = np.concatenate([keep, rows])
         overlaps = mask_ious(found) > threshold
         if classes is not None:
             overlaps &= classes[rows, None] == classes[rows]
-        alive = greedy(overlaps)
+        alive = greedy_nms(overlaps)
         keep, kept = rows[alive], found[alive]
         if limit is not None and len(keep) >= limit:
             break

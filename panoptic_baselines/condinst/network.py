@@ -23,7 +23,7 @@ from typing import Any, Optional, Union
 
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
-from panoptic_baselines.arguments import demand_choice, demand_counts, demand_numbers
+from panoptic_baselines.arguments import check_choice, check_counts, check_numbers
 from panoptic_baselines.base_network import BaseNetwork
 from panoptic_baselines.condinst.inference import (  # noqa: F401  (to_instances is part of it)
     CondInstInference,
@@ -32,13 +32,14 @@ from panoptic_baselines.condinst.inference import (  # noqa: F401  (to_instances
 )
 from panoptic_baselines.condinst.mask_branch import MaskBranch, ThingsHead
 from panoptic_baselines.condinst.mask_head import DynamicMaskHead
+from panoptic_baselines.condinst.semantic_head import PlainSemanticHead
 from panoptic_baselines.fcos.head import FCOSHead
-from panoptic_baselines.initializers import choose_initializers
+from panoptic_baselines.initializers import set_initializers
 from panoptic_baselines.layers.backbones import make_backbone
 from panoptic_baselines.layers.bifpn import BiFPN
 from panoptic_baselines.layers.fpn import FPN
 from panoptic_baselines.layers.image_encoder import ImageEncoder
-from panoptic_baselines.layers.semantic import PlainSemanticHead, SemanticHead
+from panoptic_baselines.layers.semantic import SemanticHead
 
 HybridBlock = mx.gluon.HybridBlock
 
@@ -106,19 +107,19 @@ class CondInst(CondInstInference, BaseNetwork):
         net = make_backbone(backbone, **norm(norm_layer, **others),
                             deformable_stages=deformable_stages,
                             deformable_interval=deformable_interval, modulated=modulated)
-        demand_counts(num_things=num_things, num_stuff=num_stuff, fpn_channels=fpn_channels,
-                      branch_channels=branch_channels, mask_depth=mask_depth,
-                      mask_width=mask_width, semantic_channels=semantic_channels)
-        demand_counts(**{name: value for name, value in (
+        check_counts(num_things=num_things, num_stuff=num_stuff, fpn_channels=fpn_channels,
+                     branch_channels=branch_channels, mask_depth=mask_depth,
+                     mask_width=mask_width, semantic_channels=semantic_channels)
+        check_counts(**{name: value for name, value in (
             ('mask_channels', mask_channels), ('bifpn_repeats', bifpn_repeats),
             ('head_depth', head_depth), ('share_depth', share_depth)) if value != 0})
-        demand_choice('levels', levels, (3, 5))
-        demand_choice('mask_factor', mask_factor, (1, 2, 4))
-        demand_choice('semantic', semantic, (False, True))
-        demand_choice('things', things, (False, True))
+        check_choice('levels', levels, (3, 5))
+        check_choice('mask_factor', mask_factor, (1, 2, 4))
+        check_choice('semantic', semantic, (False, True))
+        check_choice('things', things, (False, True))
         self.num_things, self.num_stuff = num_things, num_stuff
-        self.mean = demand_numbers('mean', net.mean if mean is None else mean, 3)
-        self.std = demand_numbers('std', net.std if std is None else std, 3, positive=True)
+        self.mean = check_numbers('mean', net.mean if mean is None else mean, 3)
+        self.std = check_numbers('std', net.std if std is None else std, 3, positive=True)
         self.strides, self.sizes = STRIDES[:levels], SIZES[:levels]
         self.mask_stride = STRIDES[0] // mask_factor
         with self.name_scope():
@@ -135,16 +136,12 @@ class CondInst(CondInstInference, BaseNetwork):
                 if semantic else None, self.mean, self.std)
             self.things_head = ThingsHead(num_things, fpn_channels, branch_channels,
                                           **norm(branch_norm)) if things else None
-        choose_initializers(self)
+        set_initializers(self)
 
     @property
     def has_semantic(self) -> bool:
         """Whether there is a semantic branch."""
         return self.encoder.semantic_head is not None
-
-    def backbone_params(self) -> Any:
-        """The part that starts from ImageNet."""
-        return self.encoder.backbone.collect_params()
 
     def forward(self, x: Any) -> Maps:
         """Everything dense of images (B, 3, H, W)."""

@@ -8,9 +8,15 @@ from typing import Any
 import numpy as np
 
 from adaptis.types import Sample
-from panoptic_baselines.arguments import demand_choice
-from panoptic_baselines.batches import Batch, ObjectTargets
-from panoptic_baselines.fcos.targets import assign, centerness, mass_centers_of, with_averages
+from panoptic_baselines.arguments import check_choice
+from panoptic_baselines.batches import Batch, ObjectTargets, level_shapes
+from panoptic_baselines.fcos.targets import (
+    assign_locations,
+    centerness,
+    mass_centers_from_id_map,
+    with_averages,
+)
+from panoptic_baselines.layers.resize import subsample
 
 CENTERS = ('mass', 'box')
 
@@ -51,10 +57,10 @@ class CondInstTargets(ObjectTargets):
     things_stride: int = 8
 
     def __post_init__(self) -> None:
-        demand_choice('center', self.center, CENTERS)
+        check_choice('center', self.center, CENTERS)
 
     @property
-    def per_object(self) -> tuple[str, ...]:
+    def object_keys(self) -> tuple[str, ...]:
         """See ``ObjectTargets``."""
         return 'boxes', 'classes', 'masks'
 
@@ -62,27 +68,22 @@ class CondInstTargets(ObjectTargets):
         """The batch of some samples; nothing is drawn."""
         return with_averages(super().__call__(samples, rngs))
 
-    def _extra(self, item: Batch, size: tuple[int, int], rng: Any) -> Batch:
+    def _extra_targets(self, item: Batch, size: tuple[int, int], rng: Any) -> Batch:
         boxes, classes, instances = (item[key] for key in ('boxes', 'classes', 'instances'))
-        centers = mass_centers_of(instances, len(boxes)) if self.center == 'mass' else None
-        masks = (every(instances, self.mask_stride)[None]
+        centers = mass_centers_from_id_map(instances, len(boxes)) if self.center == 'mass' else None
+        masks = (subsample(instances, self.mask_stride)[None]
                  == np.arange(1, 1 + len(boxes))[:, None, None])
-        things = np.append(classes, -1)[every(instances, self.things_stride) - 1]
+        things = np.append(classes, -1)[subsample(instances, self.things_stride) - 1]
         return {'masks': masks.astype(np.uint8), 'things': things.astype(np.int16),
                 **self.assign(boxes, classes, centers, size)}
 
     def assign(self, boxes: np.ndarray, classes: np.ndarray, centers: Any,
                size: tuple[int, int]) -> Batch:
         """What the locations of one image of padded ``size`` learn from its objects."""
-        shapes = [(-(-size[0] // stride), -(-size[1] // stride)) for stride in self.strides]
-        found = assign(boxes, shapes, self.strides, self.sizes, self.radius, centers)
+        shapes = level_shapes(size, self.strides)
+        found = assign_locations(boxes, shapes, self.strides, self.sizes, self.radius, centers)
         stride = np.repeat(np.float32(self.strides), [h * w for h, w in shapes])
         return {'objects': found.objects.astype(np.int32),
                 'labels': np.append(classes, -1)[found.objects].astype(np.int16),
                 'distances': found.distances / stride[:, None],
                 'centerness': centerness(found.distances)}
-
-
-def every(array: np.ndarray, stride: int) -> np.ndarray:
-    """Every ``stride``-th entry along the last two axes, from the middle of the first cell on."""
-    return array[..., stride // 2::stride, stride // 2::stride]

@@ -6,26 +6,26 @@ from typing import Any, Optional
 
 import numpy as np
 
+from adaptis.arrays import as_numpy
 from adaptis.runtime import mx
 from adaptis.types import Taxonomy
-from panoptic_baselines.arguments import demand_choice, demand_counts, demand_number
+from panoptic_baselines.arguments import check_choice, check_counts, check_number
 from panoptic_baselines.condinst.losses import (
-    Confidence,
-    DenseLoss,
+    DetectionLoss,
     DynamicMaskLoss,
-    TakeCells,
+    LocationScores,
     ThingsLoss,
 )
 from panoptic_baselines.condinst.positives import best_positives, random_positives
 from panoptic_baselines.condinst.targets import CENTERS, CondInstTargets
+from panoptic_baselines.fcos.gather import GatherLocations
 from panoptic_baselines.fcos.losses import BOX_LOSSES
 from panoptic_baselines.fcos.targets import locations
 from panoptic_baselines.layers.losses import SemanticLoss
 from panoptic_baselines.system import (
     BaseSystem,
-    as_numpy,
-    diverged,
-    paint_padding,
+    divergence_error,
+    fill_padding,
 )
 
 LIMITS = {'random': 500, 'score': 64}
@@ -63,21 +63,21 @@ class CondInstSystem(BaseSystem):
                  limit: Optional[int] = None, box_loss: str = 'giou', center: str = 'mass',
                  radius: float = 1.5, mask_weight: float = 1.0, things_weight: float = 1.0,
                  semantic_weight: float = 0.5, frozen_stages: int = 2, hybridize: bool = False):
-        demand_choice('positives', positives, LIMITS)
-        demand_choice('box_loss', box_loss, BOX_LOSSES)
-        demand_choice('center', center, CENTERS)
+        check_choice('positives', positives, LIMITS)
+        check_choice('box_loss', box_loss, BOX_LOSSES)
+        check_choice('center', center, CENTERS)
         limit = LIMITS[positives] if limit is None else limit
-        demand_counts(limit=limit)
+        check_counts(limit=limit)
         for name, value in (('radius', radius), ('mask_weight', mask_weight),
                             ('things_weight', things_weight),
                             ('semantic_weight', semantic_weight)):
-            demand_number(name, value, 0)
+            check_number(name, value, 0)
         self._weights = {'masks': mask_weight, 'things': things_weight, 'semantic': semantic_weight}
         self._by_score, self._limit = positives == 'score', limit
         self._center, self._radius = center, radius
-        self._dense, self._masks = DenseLoss(net.num_things, box_loss), DynamicMaskLoss()
+        self._dense, self._masks = DetectionLoss(net.num_things, box_loss), DynamicMaskLoss()
         self._things, self._semantic = ThingsLoss(net.num_things), SemanticLoss()
-        self._confidence, self._take = Confidence(), TakeCells()
+        self._confidence, self._take = LocationScores(), GatherLocations()
         self._positives = 0
         super().__init__(net, taxonomy, (self._dense, self._masks, self._things, self._semantic,
                                          self._confidence, self._take), frozen_stages, hybridize)
@@ -97,22 +97,22 @@ class CondInstSystem(BaseSystem):
 
         Raises AdaptisError if positives are chosen by score and the network has diverged.
         """
-        maps = self.net(paint_padding(batch['image'], batch['sizes'], self.net.mean))
-        return self.losses_of(maps, batch)
+        maps = self.net(fill_padding(batch['image'], batch['sizes'], self.net.mean))
+        return self.losses_from_maps(maps, batch)
 
-    def losses_of(self, maps: Any, batch: dict[str, Any]) -> dict[str, Any]:
+    def losses_from_maps(self, maps: Any, batch: dict[str, Any]) -> dict[str, Any]:
         """The same of what the network says."""
         losses = dict(zip(('classes', 'boxes', 'centerness'), self._dense(
             *(batch[key] for key in ('labels', 'distances', 'centerness', 'averages')),
             *maps.logits, *maps.distances, *maps.centerness)))
-        losses['masks'] = self.mask_loss(maps, batch, self.choose(maps, batch))
+        losses['masks'] = self.mask_loss(maps, batch, self.select_positives(maps, batch))
         if maps.things is not None:
             losses['things'] = self._things(maps.things, batch['things'])
         if maps.semantic is not None:
             losses['semantic'] = self._semantic(maps.semantic, batch['semantic'])
         return {name: loss * self._weights.get(name, 1) for name, loss in losses.items()}
 
-    def choose(self, maps: Any, batch: dict[str, Any]) -> np.ndarray:
+    def select_positives(self, maps: Any, batch: dict[str, Any]) -> np.ndarray:
         """Images and cells (2, P) of the locations whose masks are learnt from."""
         objects = as_numpy(batch['objects'])
         if not self._by_score:
@@ -120,7 +120,7 @@ class CondInstSystem(BaseSystem):
         with mx.autograd.pause():
             scores = self._confidence(*maps.logits, *maps.centerness).asnumpy()
         if not np.isfinite(scores).all():
-            raise diverged()
+            raise divergence_error()
         return best_positives(objects, scores, self._limit)
 
     def mask_loss(self, maps: Any, batch: dict[str, Any], positives: np.ndarray) -> Any:

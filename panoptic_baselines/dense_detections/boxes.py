@@ -11,23 +11,23 @@ from panoptic_baselines.dense_detections.masks import GRID_STRIDE
 
 HybridBlock = mx.gluon.HybridBlock
 
-LOCATIONS = ('giou', 'iou')
+LOCATION_MEASURES = ('giou', 'iou')
 
 
-def dense_boxes(F, offsets, levelness):
+def dense_boxes(F, distances, levelness):
     """The box of every pixel, from the level that is likeliest there (equation 14).
 
     Parameters
     ----------
-    offsets : of L levels (B, 4, h, w), to left, top, right, bottom in pixels
+    distances : of L levels (B, 4, h, w), to left, top, right, bottom in pixels
     levelness : (B, L, H, W), the higher the likelier
 
     Returns (B, 4, H, W): x0, y0, x1, y1 around the pixel, not cut to the image.
     """
-    chosen = F.transpose(F.one_hot(F.argmax(levelness, axis=1), len(offsets)), (0, 3, 1, 2))
-    offsets = F.stack(*(resize_like(F, x, levelness) for x in offsets), axis=1)
-    offsets = F.sum(F.broadcast_mul(offsets, F.expand_dims(chosen, 2)), axis=1)
-    left_top, right_bottom = F.split(offsets, num_outputs=2, axis=1)
+    chosen = F.transpose(F.one_hot(F.argmax(levelness, axis=1), len(distances)), (0, 3, 1, 2))
+    distances = F.stack(*(resize_like(F, x, levelness) for x in distances), axis=1)
+    distances = F.sum(F.broadcast_mul(distances, F.expand_dims(chosen, 2)), axis=1)
+    left_top, right_bottom = F.split(distances, num_outputs=2, axis=1)
     place = _locations(F, levelness)
     return F.concat(F.broadcast_sub(place, left_top), F.broadcast_add(right_bottom, place), dim=1)
 
@@ -79,9 +79,9 @@ class MaskBuilder(HybridBlock):
 
     def __init__(self, kind: str = 'giou'):
         super().__init__()
-        if kind not in LOCATIONS:
+        if kind not in LOCATION_MEASURES:
             raise AdaptisError(f'There is no location probability {kind!r}: choose one of '
-                               f'{LOCATIONS}.')
+                               f'{LOCATION_MEASURES}.')
         self._kind = kind
 
     def hybrid_forward(self, F, boxes, things, queries, classes):

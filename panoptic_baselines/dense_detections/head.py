@@ -6,7 +6,7 @@ import math
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
 from panoptic_baselines.dense_detections.interpolate import PyramidConv, resize_like
-from panoptic_baselines.fcos.head import RARE, Scale, Tower
+from panoptic_baselines.fcos.head import PRIOR_BIAS, Scale, Tower
 
 nn = mx.gluon.nn
 HybridBlock = mx.gluon.HybridBlock
@@ -43,7 +43,7 @@ class DenseHead(HybridBlock):
             self.box_tower = _tower(box_channels, in_channels)
             # The official code has this bias at the semantic logits, which no focal loss trains.
             self.class_logits = nn.Conv2D(num_things, 3, padding=1, in_channels=class_channels,
-                                          bias_initializer=mx.init.Constant(RARE))
+                                          bias_initializer=mx.init.Constant(PRIOR_BIAS))
             self.box_offsets = nn.Conv2D(4, 3, padding=1, in_channels=box_channels)
             self.centerness = nn.Conv2D(1, 3, padding=1, in_channels=box_channels)
             self.scales = nn.HybridSequential()
@@ -57,19 +57,19 @@ class DenseHead(HybridBlock):
         boxes = [self.box_tower(x) for x in features]
         return ([self.class_tower(x) for x in features] if self.class_tower else boxes), boxes
 
-    def offsets(self, F, raw):
+    def distances(self, F, raw):
         """What ``box_offsets`` gives of every level -> distances to the sides in pixels."""
         return [F.exp(F.minimum(scale(x), math.log(MAX_OFFSET)))
                 for scale, x in zip(self.scales, raw)]
 
     def hybrid_forward(self, F, *features):
         classes, boxes = self.towers(*features)
-        grid = grid_like(F, features[0])
+        grid = levelness_grid(F, features[0])
         like = features[0] if self._semantic_stride == 8 else grid
         joint = [x if i == 0 and like is not grid else resize_like(F, x, like)
                  for i, x in enumerate(classes)]
         outputs = [*(self.class_logits(x) for x in classes),
-                   *self.offsets(F, [self.box_offsets(x) for x in boxes]),
+                   *self.distances(F, [self.box_offsets(x) for x in boxes]),
                    *(self.centerness(x) for x in boxes),
                    self.semantic(F.concat(*joint, dim=1))]
         if self.levelness is not None:
@@ -77,7 +77,7 @@ class DenseHead(HybridBlock):
         return outputs
 
 
-def grid_like(F, p3):
+def levelness_grid(F, p3):
     """(B, 1, 2 * h, 2 * w): zeros of the size of the levelness grid."""
     one = F.BlockGrad(F.slice_axis(p3, axis=1, begin=0, end=1)) * 0
     return F.UpSampling(one, scale=2, sample_type='nearest')

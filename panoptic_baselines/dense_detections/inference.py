@@ -13,13 +13,13 @@ from panoptic_baselines.dense_detections.settings import (
     DENSE_DETECTIONS_PRESETS,
     DenseDetectionsSettings,
 )
-from panoptic_baselines.exported import Exported
-from panoptic_baselines.fcos.decode import Candidates, best_scores, find_candidates
+from panoptic_baselines.exported import ExportedNetwork
+from panoptic_baselines.fcos.decode import Candidates, find_candidates, keep_top_scores
 from panoptic_baselines.layers.boxes import Size, clip, scale
 from panoptic_baselines.layers.nms import nms
 from panoptic_baselines.layers.upsample import labels_of_batch
 from panoptic_baselines.merge import Instances
-from panoptic_baselines.predictor import Predictor, Segmentation, finite
+from panoptic_baselines.predictor import Predictor, Segmentation, check_finite
 
 STRIDES = 8, 16, 32, 64, 128
 MASK_VALUES = 2 ** 20
@@ -29,20 +29,20 @@ MASK_VALUES = 2 ** 20
 class Maps(NamedTuple):
     """What the network learns to predict, for a batch.
 
-    ``logits`` (B, num_things, h, w), ``offsets`` (B, 4, h, w) to the left, upper, right and lower
+    ``logits`` (B, num_things, h, w), ``distances`` (B, 4, h, w) to the left, upper, right and lower
     side in pixels, ``centerness`` logits (B, 1, h, w), each for p3, ..., p7; ``semantic`` logits
     (B, num_stuff + num_things, H/8, W/8), or half that stride; ``levelness`` logits
     (B, 6, H/4, W/4), the background first, None without.
     """
 
     logits: list[Any]
-    offsets: list[Any]
+    distances: list[Any]
     centerness: list[Any]
     semantic: Any
     levelness: Optional[Any]
 
 
-class Dense(NamedTuple):
+class DenseOutputs(NamedTuple):
     """Everything that the graph makes of a batch.
 
     ``maps`` ; ``boxes`` (B, 4, H/4, W/4) of every pixel, ``things`` (B, num_things, H/4, W/4),
@@ -70,10 +70,10 @@ class DenseDetectionsInference:
 
         def run(self, stage: str, **inputs: Any) -> list[Any]: ...
 
-    def read(self, x: Any) -> Dense:
+    def encode(self, x: Any) -> DenseOutputs:
         """Everything dense of images (B, 3, H, W)."""
         *outputs, boxes, things = self.run('network', image=x)
-        return Dense(to_maps(outputs), boxes, things)
+        return DenseOutputs(to_maps(outputs), boxes, things)
 
     def detect(self, maps: Maps, sizes: Sequence[Size], settings: DenseDetectionsSettings
                ) -> list[Candidates]:
@@ -81,10 +81,10 @@ class DenseDetectionsInference:
 
         ``sizes`` (H, W) without padding, at whose last pixels boxes end.  No masks yet.
         """
-        levels = [[finite(level, what) for level in part] for part, what in zip(
+        levels = [[check_finite(level, what) for level in part] for part, what in zip(
             maps[:3], ('class logits', 'boxes', 'centerness logits'))]
         if maps.levelness is not None:
-            finite(maps.levelness, 'levelness logits')
+            check_finite(maps.levelness, 'levelness logits')
         return [self._detect([[level[i] for level in part] for part in levels], size, settings)
                 for i, size in enumerate(sizes)]
 
@@ -92,11 +92,11 @@ class DenseDetectionsInference:
                 settings: DenseDetectionsSettings) -> Candidates:
         found = find_candidates(
             *levels, STRIDES, threshold=settings.score_threshold,
-            per_level=settings.candidates_per_level, weigh_first=False, root=False)
+            per_level=settings.candidates_per_level, thresh_with_ctr=False, sqrt_scores=False)
         found = found._replace(boxes=clip(found.boxes, (size[0] - 1, size[1] - 1)))
-        return select(found, settings)
+        return select_detections(found, settings)
 
-    def mask_probabilities(self, dense: Dense, image: int, found: Candidates,
+    def mask_probabilities(self, dense: DenseOutputs, image: int, found: Candidates,
                            kind: str = 'giou') -> np.ndarray:
         """float32 (N, h, w) on the levelness grid, for N detections of one image of the batch.
 
@@ -116,9 +116,9 @@ class DenseDetectionsInference:
                 settings: DenseDetectionsSettings,
                 min_score: Optional[float] = 0.0) -> list[Segmentation]:
         """Everything in a batch of images; see ``predictor.Network``."""
-        dense = self.read(x)
+        dense = self.encode(x)
         instances: list[Optional[Instances]] = [None] * len(sizes)
-        semantic = finite(dense.maps.semantic, 'semantic logits')
+        semantic = check_finite(dense.maps.semantic, 'semantic logits')
         if min_score is not None:
             for i, found in enumerate(self.detect(dense.maps, sizes, settings)):
                 found = found.take(found.scores >= min_score)
@@ -131,7 +131,7 @@ class DenseDetectionsInference:
         return [Segmentation(*parts) for parts in zip(instances, labels)]
 
 
-class ExportedDenseDetections(DenseDetectionsInference, Exported):
+class ExportedDenseDetections(DenseDetectionsInference, ExportedNetwork):
     """A ``DenseDetections`` that was exported."""
 
 
@@ -148,7 +148,7 @@ def to_maps(outputs: Sequence[Any]) -> Maps:
     return Maps(*(list(outputs[i * count:(i + 1) * count]) for i in range(3)), semantic, levelness)
 
 
-def select(candidates: Candidates, settings: DenseDetectionsSettings) -> Candidates:
+def select_detections(candidates: Candidates, settings: DenseDetectionsSettings) -> Candidates:
     """Candidates by descending score after suppression in every class, then among all.
 
     Kept is what scores no less than the last one that may be kept.
@@ -160,7 +160,7 @@ def select(candidates: Candidates, settings: DenseDetectionsSettings) -> Candida
         found = _suppress(candidates.take(order[:count]), settings)
         if count >= len(order) or (len(found.scores) >= limit and found.scores[limit - 1]
                                    > candidates.scores[order[count]]):
-            return found.take(best_scores(found.scores, np.arange(len(found.scores)), limit))
+            return found.take(keep_top_scores(found.scores, np.arange(len(found.scores)), limit))
         count *= 2
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 from typing import Any
 
 from adaptis.runtime import mx
-from panoptic_baselines.condinst.losses import cells_of
 from panoptic_baselines.dense_detections.boxes import location_probability
+from panoptic_baselines.fcos.gather import flatten_levels
 from panoptic_baselines.fcos.losses import box_loss, sigmoid_focal
 from panoptic_baselines.layers.losses import binary_cross_entropy
 from panoptic_baselines.layers.semantic import Upsample
@@ -21,7 +21,7 @@ class DetectionLoss(HybridBlock):
     """Classes, boxes and centerness of every location (equations 11 and 12).
 
     For labels (B, N), distances (B, N, 4), centerness (B, N) and averages (B, 2) see
-    ``DenseTargets``; then come L levels of class logits (B, C, h, w), of distances (B, 4, h, w) in
+    ``DenseDetectionsTargets``; then come L levels of class logits (B, C, h, w), of distances (B, 4, h, w) in
     pixels and of centerness logits (B, 1, h, w) -> three scalars: focal loss summed over classes;
     -ln IoU and cross entropy, both by the number of locations on objects in the batch.
 
@@ -39,7 +39,8 @@ class DetectionLoss(HybridBlock):
 
     def hybrid_forward(self, F, labels, distances, centerness, averages, *maps):
         levels = len(maps) // 3
-        logits, predicted, center = (cells_of(F, maps[i * levels:][:levels]) for i in range(3))
+        logits, predicted, center = (flatten_levels(F, maps[i * levels:][:levels])
+                                     for i in range(3))
         foreground = labels >= 0
         count = F.maximum(F.sum(F.slice_axis(averages, axis=1, begin=0, end=1)), 1)
         focal = F.sum(sigmoid_focal(F, logits, F.one_hot(labels, self._num_classes)))
@@ -128,12 +129,12 @@ class QueryMaskLoss(HybridBlock):
         size = F.sum(masks, axis=1)
         counted = (objects >= 0) * (size > 0)
         errors = F.sum(found * (1 - 2 * masks), axis=1) + size   # E_FP + E_FN
-        beta = overlaps(F, queries, object_boxes)
+        beta = paired_iou(F, queries, object_boxes)
         beta = F.BlockGrad(beta) if self._detach else beta
         return beta * errors / F.maximum(size, 1) * counted, counted
 
 
-def overlaps(F: Any, boxes: Any, others: Any) -> Any:
+def paired_iou(F: Any, boxes: Any, others: Any) -> Any:
     """IoU (Q,) of box and box of (Q, 4) and (Q, 4); 0 for two empty ones."""
     def corner(sides: Any, which: int) -> Any:
         return F.slice_axis(sides, axis=1, begin=2 * which, end=2 * which + 2)

@@ -20,16 +20,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Optional, Union
 
 from adaptis.runtime import mx
-from panoptic_baselines.arguments import demand_choice, demand_counts, demand_numbers
+from panoptic_baselines.arguments import check_choice, check_counts, check_numbers
 from panoptic_baselines.base_network import BaseNetwork
 from panoptic_baselines.dense_detections.boxes import MaskBuilder, dense_boxes
-from panoptic_baselines.dense_detections.head import DenseHead, grid_like
+from panoptic_baselines.dense_detections.head import DenseHead, levelness_grid
 from panoptic_baselines.dense_detections.inference import (  # noqa: F401  (all are part of it)
     STRIDES,
-    Dense,
     DenseDetectionsInference,
+    DenseOutputs,
     Maps,
-    select,
+    select_detections,
     to_maps,
 )
 from panoptic_baselines.dense_detections.interpolate import resize_like
@@ -38,7 +38,7 @@ from panoptic_baselines.dense_detections.masks import (  # noqa: F401
     full_map,
     full_masks,
 )
-from panoptic_baselines.initializers import choose_initializers
+from panoptic_baselines.initializers import set_initializers
 from panoptic_baselines.layers.fpn import FPN
 from panoptic_baselines.layers.image_encoder import ImageEncoder
 from panoptic_baselines.layers.resnet import ResNet, get_recipe
@@ -49,7 +49,7 @@ MEAN = 122.7717, 115.9465, 102.9801
 
 
 class DenseDetections(DenseDetectionsInference, BaseNetwork):
-    """The network.  ``net(x)`` gives a flat list, ``net.read(x)`` the same as ``Dense``.
+    """The network.  ``net(x)`` gives a flat list, ``net.encode(x)`` the same as ``DenseOutputs``.
 
     Parameters
     ----------
@@ -75,18 +75,18 @@ class DenseDetections(DenseDetectionsInference, BaseNetwork):
                  norm_kwargs: Optional[Mapping[str, Any]] = None):
         super().__init__()
         recipe = get_recipe(backbone)._replace(stride_in_1x1=False)
-        demand_counts(num_things=num_things, num_stuff=num_stuff, fpn_channels=fpn_channels,
-                      class_channels=class_channels, box_channels=box_channels)
-        demand_choice('towers', towers, (1, 2))
-        demand_choice('levelness', levelness, (False, True))
-        demand_choice('semantic_stride', semantic_stride, (4, 8))
+        check_counts(num_things=num_things, num_stuff=num_stuff, fpn_channels=fpn_channels,
+                     class_channels=class_channels, box_channels=box_channels)
+        check_choice('towers', towers, (1, 2))
+        check_choice('levelness', levelness, (False, True))
+        check_choice('semantic_stride', semantic_stride, (4, 8))
         if norm_layer == 'FrozenBatchNorm' and isinstance(norm_kwargs or {}, Mapping):
             norm_kwargs = {'epsilon': 0.0, **(norm_kwargs or {})}
         self.num_things, self.num_stuff = num_things, num_stuff
         self.num_semantic = num_stuff + num_things
         self.semantic_stride = semantic_stride
-        self.mean = demand_numbers('mean', mean, 3)
-        self.std = demand_numbers('std', std, 3, positive=True)
+        self.mean = check_numbers('mean', mean, 3)
+        self.std = check_numbers('std', std, 3, positive=True)
         with self.name_scope():
             self.encoder = Encoder(
                 ResNet(recipe, norm_layer, norm_kwargs), fpn_channels,
@@ -94,16 +94,12 @@ class DenseDetections(DenseDetectionsInference, BaseNetwork):
                           box_channels, towers == 2, levelness, semantic_stride),
                 self.mean, self.std)
             self.giou_masks, self.iou_masks = MaskBuilder('giou'), MaskBuilder('iou')
-        choose_initializers(self)
+        set_initializers(self)
 
     @property
     def has_levelness(self) -> bool:
         """Whether there is such a prediction."""
         return self.encoder.head.levelness is not None
-
-    def backbone_params(self) -> Any:
-        """The part that starts from ImageNet."""
-        return self.encoder.backbone.collect_params()
 
     def maps(self, x: Any) -> Maps:
         """What training needs of images (B, 3, H, W)."""
@@ -112,7 +108,7 @@ class DenseDetections(DenseDetectionsInference, BaseNetwork):
     def hybrid_forward(self, F, x):
         outputs = self.encoder(x)
         maps = to_maps(outputs)
-        grid = grid_like(F, maps.logits[0])
+        grid = levelness_grid(F, maps.logits[0])
         if maps.levelness is None:
             levels = F.concat(*(resize_like(F, F.max(x, axis=1, keepdims=True), grid)
                                 for x in maps.logits), dim=1)
@@ -122,7 +118,7 @@ class DenseDetections(DenseDetectionsInference, BaseNetwork):
         if self.semantic_stride != GRID_STRIDE:
             semantic = resize_like(F, semantic, grid)
         things = F.slice_axis(F.softmax(semantic, axis=1), axis=1, begin=self.num_stuff, end=None)
-        return [*outputs, dense_boxes(F, maps.offsets, levels), things]
+        return [*outputs, dense_boxes(F, maps.distances, levels), things]
 
 
 class Encoder(ImageEncoder):

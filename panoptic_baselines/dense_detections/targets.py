@@ -14,13 +14,13 @@ import numpy as np
 
 from adaptis.errors import AdaptisError
 from adaptis.types import Sample
-from panoptic_baselines.batches import Batch, ObjectTargets
+from panoptic_baselines.batches import Batch, ObjectTargets, level_shapes
 from panoptic_baselines.fcos.targets import (
     Assignment,
     Shape,
+    boxes_to_distances,
     centerness,
     locations,
-    to_sides,
     with_averages,
 )
 
@@ -30,11 +30,11 @@ SIZES = (64, 128, 256, 512)
 LEVELNESS_STRIDE = 4
 SUPERVISION = ('masks', 'boxes')
 
-Owners = Callable[[np.ndarray], np.ndarray]
+ObjectLookup = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
-class DenseTargets(ObjectTargets):
+class DenseDetectionsTargets(ObjectTargets):
     """Batches for dense detections, which hold besides, for the N locations of all levels:
 
     objects         int32 (B, N): row in ``boxes`` of the object a location belongs to, -1 = none
@@ -66,14 +66,14 @@ class DenseTargets(ObjectTargets):
         """The batch of some samples; nothing is drawn."""
         return with_averages(super().__call__(samples, rngs))
 
-    def _extra(self, item: Batch, size: tuple[int, int], rng: Any) -> Batch:
-        boxes = inclusive(item['boxes'])
-        owners = (owners_by_box(boxes) if self.supervision == 'boxes'
-                  else owners_by_mask(item['instances']))
-        shapes = [_shape(size, stride) for stride in STRIDES]
-        found = assign_owned(owners, boxes, shapes, sizes=self.sizes)
-        grid = _shape(size, LEVELNESS_STRIDE)
-        pixels = find_pixels(owners, boxes, grid, self.sizes)
+    def _extra_targets(self, item: Batch, size: tuple[int, int], rng: Any) -> Batch:
+        boxes = to_inclusive(item['boxes'])
+        lookup = (lookup_by_box(boxes) if self.supervision == 'boxes'
+                  else lookup_by_mask(item['instances']))
+        shapes = level_shapes(size, STRIDES)
+        found = assign_locations(lookup, boxes, shapes, sizes=self.sizes)
+        grid, = level_shapes(size, [LEVELNESS_STRIDE])
+        pixels = levelness_targets(lookup, boxes, grid, self.sizes)
         return {'objects': found.objects.astype(np.int32),
                 'labels': np.append(item['classes'], -1)[found.objects].astype(np.int16),
                 'distances': found.distances, 'centerness': centerness(found.distances),
@@ -81,7 +81,7 @@ class DenseTargets(ObjectTargets):
                 'pixels': pixels.objects.astype(np.int32)}
 
 
-class Pixels(NamedTuple):
+class LevelnessTargets(NamedTuple):
     """Of every fourth pixel, (h * w,): ``objects`` int64, -1 = none, and ``levels`` int64, the
     level that finds the object from there, counted from 1; 0 = none."""
 
@@ -89,12 +89,12 @@ class Pixels(NamedTuple):
     levels: np.ndarray
 
 
-def inclusive(boxes: np.ndarray) -> np.ndarray:
+def to_inclusive(boxes: np.ndarray) -> np.ndarray:
     """Boxes (G, 4) that end behind their last pixel -> that end in its middle."""
     return boxes - np.float32([0, 0, 1, 1])
 
 
-def owners_by_mask(instances: np.ndarray) -> Owners:
+def lookup_by_mask(instances: np.ndarray) -> ObjectLookup:
     """Points (N, 2) -> the object on whose mask each lies, -1 = none or outside of the image.
 
     ``instances`` (H, W) is 0 or an object's index plus 1.
@@ -109,7 +109,7 @@ def owners_by_mask(instances: np.ndarray) -> Owners:
     return find
 
 
-def owners_by_box(boxes: np.ndarray) -> Owners:
+def lookup_by_box(boxes: np.ndarray) -> ObjectLookup:
     """Points (N, 2) -> the smallest of the boxes (G, 4) around each, -1 = none (appendix C)."""
     width, height = (boxes[:, 2:] - boxes[:, :2]).T
     falling = np.argsort(-(width * height), kind='stable')
@@ -124,8 +124,9 @@ def owners_by_box(boxes: np.ndarray) -> Owners:
     return find
 
 
-def assign_owned(owners: Owners, boxes: np.ndarray, shapes: Sequence[Shape],
-                 strides: Sequence[int] = STRIDES, sizes: Sequence[float] = SIZES) -> Assignment:
+def assign_locations(lookup: ObjectLookup, boxes: np.ndarray, shapes: Sequence[Shape],
+                     strides: Sequence[int] = STRIDES,
+                     sizes: Sequence[float] = SIZES) -> Assignment:
     """The object of every location of a pyramid (equations 8 and 9).
 
     Parameters
@@ -136,34 +137,31 @@ def assign_owned(owners: Owners, boxes: np.ndarray, shapes: Sequence[Shape],
     sizes : where one level ends and the next begins; a location whose largest distance is just
         that belongs to its object on both
     """
-    found = [_of_level(owners, boxes, locations(shape, stride), low, high)
+    found = [_of_level(lookup, boxes, locations(shape, stride), low, high)
              for shape, stride, low, high in zip(shapes, strides, (0, *sizes), (*sizes, np.inf))]
     return Assignment(*(np.concatenate(parts) for parts in zip(*found)))
 
 
-def _of_level(owners: Owners, boxes: np.ndarray, points: np.ndarray, low: float,
+def _of_level(lookup: ObjectLookup, boxes: np.ndarray, points: np.ndarray, low: float,
               high: float) -> tuple[np.ndarray, np.ndarray]:
-    objects, distances = _owned(owners, boxes, points)
+    objects, distances = _objects_at(lookup, boxes, points)
     furthest = distances.max(axis=1)
     objects = np.where((furthest >= low) & (furthest <= high), objects, -1)
     return objects, distances * (objects >= 0)[:, None]
 
 
-def _owned(owners: Owners, boxes: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _objects_at(lookup: ObjectLookup, boxes: np.ndarray,
+                points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Objects (N,), and distances (N, 4) from the points to the sides of their boxes."""
     if not len(boxes):
         return np.full(len(points), -1), np.zeros((len(points), 4), np.float32)
-    objects = owners(points)
-    return objects, to_sides(points, boxes[objects]) * (objects >= 0)[:, None]
+    objects = lookup(points)
+    return objects, boxes_to_distances(points, boxes[objects]) * (objects >= 0)[:, None]
 
 
-def find_pixels(owners: Owners, boxes: np.ndarray, shape: Shape,
-                sizes: Sequence[float] = SIZES) -> Pixels:
+def levelness_targets(lookup: ObjectLookup, boxes: np.ndarray, shape: Shape,
+                      sizes: Sequence[float] = SIZES) -> LevelnessTargets:
     """Targets of the levelness (section 4.2), on a grid (h, w) at stride 4; the finer of two."""
-    objects, distances = _owned(owners, boxes, locations(shape, LEVELNESS_STRIDE))
+    objects, distances = _objects_at(lookup, boxes, locations(shape, LEVELNESS_STRIDE))
     levels = np.searchsorted(np.asarray(sizes), distances.max(axis=1)) + 1
-    return Pixels(objects, np.where(objects >= 0, levels, 0))
-
-
-def _shape(size: tuple[int, int], stride: int) -> tuple[int, int]:
-    return -(-size[0] // stride), -(-size[1] // stride)
+    return LevelnessTargets(objects, np.where(objects >= 0, levels, 0))

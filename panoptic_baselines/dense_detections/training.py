@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from adaptis.arrays import as_numpy
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
 from adaptis.types import Taxonomy
-from panoptic_baselines.arguments import demand_choice, demand_counts, demand_number, demand_numbers
-from panoptic_baselines.condinst.losses import TakeCells
-from panoptic_baselines.dense_detections.boxes import LOCATIONS
+from panoptic_baselines.arguments import check_choice, check_counts, check_number, check_numbers
+from panoptic_baselines.dense_detections.boxes import LOCATION_MEASURES
 from panoptic_baselines.dense_detections.losses import (
     NORMALIZERS,
     BootstrappedLoss,
@@ -20,12 +20,17 @@ from panoptic_baselines.dense_detections.losses import (
     QueryMaskLoss,
 )
 from panoptic_baselines.dense_detections.settings import DenseDetectionsSettings
-from panoptic_baselines.dense_detections.targets import SIZES, SUPERVISION, DenseTargets, inclusive
+from panoptic_baselines.dense_detections.targets import (
+    SIZES,
+    SUPERVISION,
+    DenseDetectionsTargets,
+    to_inclusive,
+)
+from panoptic_baselines.fcos.gather import GatherLocations
 from panoptic_baselines.system import (
     BaseSystem,
-    as_numpy,
-    diverged,
-    paint_padding,
+    divergence_error,
+    fill_padding,
 )
 
 BOX_LOSSES = {'iou': 0.0, 'smooth_iou': 1.0}
@@ -73,14 +78,14 @@ class DenseDetectionsSystem(BaseSystem):
                  focal_normalizer: str = 'locations', sizes: Sequence[float] = SIZES,
                  overlap: str = 'iou', queries: int = 100, frozen_stages: int = 2,
                  hybridize: bool = False):
-        demand_choice('supervision', supervision, SUPERVISION)
-        demand_choice('mask_loss', mask_loss, (True, False))
-        demand_choice('box_loss', box_loss, list(BOX_LOSSES))
-        demand_choice('focal_normalizer', focal_normalizer, NORMALIZERS)
-        demand_choice('overlap', overlap, LOCATIONS)
-        demand_number('semantic_weight', semantic_weight, 0)
-        demand_counts(queries=queries)
-        _demand_sizes(sizes)
+        check_choice('supervision', supervision, SUPERVISION)
+        check_choice('mask_loss', mask_loss, (True, False))
+        check_choice('box_loss', box_loss, list(BOX_LOSSES))
+        check_choice('focal_normalizer', focal_normalizer, NORMALIZERS)
+        check_choice('overlap', overlap, LOCATION_MEASURES)
+        check_number('semantic_weight', semantic_weight, 0)
+        check_counts(queries=queries)
+        _check_sizes(sizes)
         if mask_loss and supervision == 'boxes':
             raise AdaptisError('Boxes alone do not say what the mask_loss would learn: set it to '
                                'false where supervision is boxes.')
@@ -89,42 +94,42 @@ class DenseDetectionsSystem(BaseSystem):
         self._settings = DenseDetectionsSettings(detections_per_image=queries)
         self._detections = DetectionLoss(net.num_things, BOX_LOSSES[box_loss], focal_normalizer)
         self._levelness, self._semantic = LevelnessLoss(), BootstrappedLoss(net.semantic_stride)
-        self._masks, self._take = QueryMaskLoss(overlap), TakeCells()
+        self._masks, self._take = QueryMaskLoss(overlap), GatherLocations()
         self._queries = 0
         super().__init__(net, taxonomy, (self._detections, self._levelness, self._semantic,
                                          self._masks, self._take), frozen_stages, hybridize)
 
-    def targets(self) -> DenseTargets:
+    def targets(self) -> DenseDetectionsTargets:
         """What makes batches for ``losses`` of samples; picklable."""
-        return DenseTargets(self.taxonomy, self.net.merge_things, sizes=self._sizes,
-                            supervision=self._supervision)
+        return DenseDetectionsTargets(self.taxonomy, self.net.merge_things, sizes=self._sizes,
+                                      supervision=self._supervision)
 
     def losses(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Weighted losses of a batch (see ``DenseTargets``), inside ``autograd.record``.
+        """Weighted losses of a batch (see ``DenseDetectionsTargets``), inside ``autograd.record``.
 
         Scalars: 'classes', 'boxes', 'centerness', 'semantic', and as far as they are asked for
         'levelness' and 'masks'.
 
         Raises AdaptisError if masks are learnt and the network has diverged.
         """
-        image = paint_padding(batch['image'], batch['sizes'], self.net.mean)
+        image = fill_padding(batch['image'], batch['sizes'], self.net.mean)
         if not self._has_masks:
-            return self.losses_of(self.net.maps(image), batch)
-        dense = self.net.read(image)
-        return {**self.losses_of(dense.maps, batch),
-                'masks': self.mask_loss(dense, batch, self.choose(dense.maps, batch))}
+            return self.losses_from_maps(self.net.maps(image), batch)
+        dense = self.net.encode(image)
+        return {**self.losses_from_maps(dense.maps, batch),
+                'masks': self.mask_loss(dense, batch, self.select_queries(dense.maps, batch))}
 
-    def losses_of(self, maps: Any, batch: dict[str, Any]) -> dict[str, Any]:
+    def losses_from_maps(self, maps: Any, batch: dict[str, Any]) -> dict[str, Any]:
         """The losses of what the network says, without that of the masks."""
         losses = dict(zip(('classes', 'boxes', 'centerness'), self._detections(
             *(batch[key] for key in ('labels', 'distances', 'centerness', 'averages')),
-            *maps.logits, *maps.offsets, *maps.centerness)))
+            *maps.logits, *maps.distances, *maps.centerness)))
         if maps.levelness is not None:
             losses['levelness'] = self._levelness(maps.levelness, batch['levelness'])
         losses['semantic'] = self._semantic(maps.semantic, batch['semantic']) * self._weight
         return losses
 
-    def choose(self, maps: Any, batch: dict[str, Any]) -> list[Queries]:
+    def select_queries(self, maps: Any, batch: dict[str, Any]) -> list[Queries]:
         """What is detected on objects, image by image; each shall find the object it lies on.
 
         Raises AdaptisError if the network has diverged.
@@ -133,7 +138,7 @@ class DenseDetectionsSystem(BaseSystem):
         try:
             detections = self.net.detect(maps, sizes.tolist(), self._settings)
         except AdaptisError as error:   # which would blame the checkpoint
-            raise diverged() from error
+            raise divergence_error() from error
         begins = np.cumsum([0, *(x.shape[2] * x.shape[3] for x in maps.logits)])
         chosen = []
         for found, owners in zip(detections, objects):
@@ -151,11 +156,12 @@ class DenseDetectionsSystem(BaseSystem):
         losses, counts = [mx.nd.zeros((1,), ctx)], [mx.nd.zeros((1,), ctx)]
         for image, (queries, boxes) in enumerate(zip(chosen, as_numpy(batch['boxes']))):
             if len(queries.cells):   # MXNet knows no empty arrays
-                index = np.stack([np.full(len(queries.cells), image), queries.cells])
+                index = put(np.stack([np.full(len(queries.cells), image), queries.cells]))
+                distances = self._take(index, *dense.maps.distances)
                 loss, counted = self._masks(
                     dense.boxes[image],
-                    around(put(queries.places), self._take(put(index), *dense.maps.offsets)),
-                    put(queries.objects), put(inclusive(boxes[queries.objects])),
+                    distances_to_boxes(put(queries.places), distances),
+                    put(queries.objects), put(to_inclusive(boxes[queries.objects])),
                     batch['pixels'][image])
                 losses.append(loss.sum())
                 counts.append(counted.sum())
@@ -167,13 +173,13 @@ class DenseDetectionsSystem(BaseSystem):
         return {'queries': float(self._queries)} if self._has_masks else {}
 
 
-def around(places: Any, offsets: Any) -> Any:
-    """Boxes (Q, 4) around places (Q, 2), by the distances (Q, 4) to their sides."""
-    near, far = mx.nd.split(offsets, num_outputs=2, axis=1)
-    return mx.nd.concat(places - near, places + far, dim=1)
+def distances_to_boxes(points: Any, distances: Any) -> Any:
+    """Return boxes (Q, 4) by the distances (Q, 4) from points (Q, 2) to their sides."""
+    near, far = mx.nd.split(distances, num_outputs=2, axis=1)
+    return mx.nd.concat(points - near, points + far, dim=1)
 
 
-def _demand_sizes(sizes: Any) -> None:
-    demand_numbers('sizes', sizes, len(SIZES), positive=True)
+def _check_sizes(sizes: Any) -> None:
+    check_numbers('sizes', sizes, len(SIZES), positive=True)
     if sorted(set(sizes)) != list(sizes):
         raise AdaptisError(f'sizes is {sizes!r} but must be rising numbers.')

@@ -13,7 +13,7 @@ import numpy as np
 from adaptis.arrays import expit
 from panoptic_baselines.fcos.targets import locations
 from panoptic_baselines.layers.nms import nms
-from panoptic_baselines.rcnn.proposals import top
+from panoptic_baselines.layers.topk import topk
 
 
 class Candidates(NamedTuple):
@@ -36,52 +36,52 @@ class Candidates(NamedTuple):
         return Candidates(*(part[rows] for part in self))
 
 
-def decode(offsets: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Boxes (M, 4) that lie ``offsets`` (M, 4), left, top, right, bottom, around points (M, 2)."""
-    return np.concatenate([points - offsets[:, :2], points + offsets[:, 2:]], axis=1)
+def distances_to_boxes(points: np.ndarray, distances: np.ndarray) -> np.ndarray:
+    """Return boxes (M, 4) by the distances (M, 4) from points (M, 2) to their sides."""
+    return np.concatenate([points - distances[:, :2], points + distances[:, 2:]], axis=1)
 
 
-def find_candidates(logits: Sequence[np.ndarray], offsets: Sequence[np.ndarray],
+def find_candidates(logits: Sequence[np.ndarray], distances: Sequence[np.ndarray],
                     centerness: Sequence[np.ndarray], strides: Sequence[int], *,
                     threshold: float = 0.05, per_level: int = 1000,
-                    weigh_first: bool = True, root: bool = True) -> Candidates:
+                    thresh_with_ctr: bool = True, sqrt_scores: bool = True) -> Candidates:
     """What the heads find in one image, level by level, then by location, then by class.
 
     Parameters
     ----------
-    logits, offsets, centerness : of each level (K, h, w), (4, h, w) in pixels, (1, h, w) logits
+    logits, distances, centerness : of each level (K, h, w), (4, h, w) in pixels, (1, h, w) logits
     strides : of the levels
     threshold : a candidate needs a higher probability
     per_level : the best so many of each level are kept
-    weigh_first : the threshold holds for the product of class probability and centerness, not
+    thresh_with_ctr : the threshold holds for the product of class probability and centerness, not
         for the class probability alone; the score is the product in any case
-    root : the score is the square root of the product
+    sqrt_scores : the score is the square root of the product
     """
     found: list[Candidates] = []
-    for level, (logit, offset, center, stride) in enumerate(
-            zip(logits, offsets, centerness, strides)):
-        cells, classes, scores = _likely(logit, expit(center).ravel(), threshold, weigh_first)
+    for level, (logit, distance, center, stride) in enumerate(
+            zip(logits, distances, centerness, strides)):
+        cells, classes, scores = _likely(logit, expit(center).ravel(), threshold, thresh_with_ctr)
         if len(scores) > per_level:
-            best = np.sort(top(scores, per_level))
+            best = np.sort(topk(scores, per_level))
             cells, classes, scores = cells[best], classes[best], scores[best]
         points = locations(logit.shape[1:], stride)[cells]
-        boxes = decode(offset.reshape(4, -1)[:, cells].T, points)
-        found.append(Candidates(boxes, np.sqrt(scores) if root else scores, classes, points,
+        boxes = distances_to_boxes(points, distance.reshape(4, -1)[:, cells].T)
+        found.append(Candidates(boxes, np.sqrt(scores) if sqrt_scores else scores, classes, points,
                                 np.full(len(cells), level), cells))
     return Candidates(*(np.concatenate(parts) for parts in zip(*found)))
 
 
-def select(candidates: Candidates, nms_threshold: float = 0.6,
-           limit: Optional[int] = 100) -> Candidates:
+def select_detections(candidates: Candidates, nms_threshold: float = 0.6,
+                      limit: Optional[int] = 100) -> Candidates:
     """Candidates by descending score after suppression inside every class.
 
     Kept is what scores no less than the ``limit``-th, which may be more than ``limit`` of them.
     """
     keep = nms(candidates.boxes, candidates.scores, nms_threshold, candidates.classes)
-    return candidates.take(best_scores(candidates.scores, keep, limit))
+    return candidates.take(keep_top_scores(candidates.scores, keep, limit))
 
 
-def best_scores(scores: np.ndarray, order: np.ndarray, limit: Optional[int]) -> np.ndarray:
+def keep_top_scores(scores: np.ndarray, order: np.ndarray, limit: Optional[int]) -> np.ndarray:
     """Rows ``order``, by descending score, as far as they equal the ``limit``-th at least."""
     if limit is None or len(order) <= limit:
         return order
@@ -89,7 +89,7 @@ def best_scores(scores: np.ndarray, order: np.ndarray, limit: Optional[int]) -> 
 
 
 def _likely(logits: np.ndarray, centerness: np.ndarray, threshold: float,
-            weigh_first: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            thresh_with_ctr: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Cells, classes and scores above the threshold of logits (K, h, w), by cell, then class."""
     flat = logits.reshape(len(logits), -1)
     # A product is no higher than either factor: so most classes are never turned into one.
@@ -100,5 +100,5 @@ def _likely(logits: np.ndarray, centerness: np.ndarray, threshold: float,
     classes, cells = classes[order], cells[order]
     likely = expit(flat[classes, cells])
     scores = likely * centerness[cells]
-    keep = (scores if weigh_first else likely) > threshold
+    keep = (scores if thresh_with_ctr else likely) > threshold
     return cells[keep], classes[keep], scores[keep]

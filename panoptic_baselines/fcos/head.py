@@ -11,7 +11,7 @@ from panoptic_baselines.layers.norm import make_norm
 nn = mx.gluon.nn
 HybridBlock = mx.gluon.HybridBlock
 
-RARE = -math.log(99)
+PRIOR_BIAS = -math.log(99)
 """Bias at which a logit means a probability of 0.01, where a focal loss starts (RetinaNet, 4.1)."""
 
 
@@ -28,7 +28,7 @@ class FCOSHead(HybridBlock):
     depth : of the two towers ``cls_tower`` and ``bbox_tower``
     share_depth : of ``share_tower``, before both
     norm_layer, norm_kwargs : of the towers: 'GroupNorm', or a batch normalisation, of which each
-        level has its own, as ``LevelTower`` does it
+        level has its own, as ``PerLevelNormTower`` does it
     """
 
     def __init__(self, num_classes: int, num_params: int, in_channels: int, levels: int = 5,
@@ -41,12 +41,12 @@ class FCOSHead(HybridBlock):
             if norm_layer == 'GroupNorm':
                 return Tower(in_channels, in_channels, depth, math.gcd(32, in_channels),
                              norm_kwargs=norm_kwargs)
-            return LevelTower(in_channels, depth, levels, norm_layer, norm_kwargs)
+            return PerLevelNormTower(in_channels, depth, levels, norm_layer, norm_kwargs)
         conv = dict(kernel_size=3, padding=1, in_channels=in_channels)
         with self.name_scope():
             self.share_tower, self.cls_tower, self.bbox_tower = (
                 tower(share_depth), tower(depth), tower(depth))
-            self.cls_logits = nn.Conv2D(num_classes, bias_initializer=mx.init.Constant(RARE),
+            self.cls_logits = nn.Conv2D(num_classes, bias_initializer=mx.init.Constant(PRIOR_BIAS),
                                         **conv)
             self.bbox_pred = nn.Conv2D(4, **conv)
             self.ctrness = nn.Conv2D(1, **conv)
@@ -93,7 +93,7 @@ class Tower(nn.HybridSequential):
                 in_channels = channels
 
 
-class LevelTower(nn.HybridSequential):
+class PerLevelNormTower(nn.HybridSequential):
     """``depth`` times 3x3 convolution with bias, batch normalisation, ReLU; (B, C, h, w).
 
     Members 0, 3, 6, ... are convolutions, shared by the levels; 1, 4, 7, ... are sequences of one

@@ -33,9 +33,9 @@ def size_ranges(sizes: Sequence[float]) -> list[tuple[float, float]]:
     return list(zip([-1, *sizes], [*sizes, np.inf]))
 
 
-def assign(boxes: np.ndarray, shapes: Sequence[Shape], strides: Sequence[int],
-           sizes: Sequence[float], radius: float = 1.5,
-           centers: Optional[np.ndarray] = None) -> Assignment:
+def assign_locations(boxes: np.ndarray, shapes: Sequence[Shape], strides: Sequence[int],
+                     sizes: Sequence[float], radius: float = 1.5,
+                     centers: Optional[np.ndarray] = None) -> Assignment:
     """Give every location of a pyramid at most one of the objects (FCOS; CondInst for the centers).
 
     Parameters
@@ -67,7 +67,7 @@ def _assign_level(points: np.ndarray, boxes: np.ndarray, limits: tuple[float, fl
     left, top, right, bottom = regions[order].T[:, :, None]
     rows, cells = np.nonzero((x > left) & (x < right) & (y > top) & (y < bottom))
     which = order[rows]
-    distances = to_sides(points[cells], boxes[which])
+    distances = boxes_to_distances(points[cells], boxes[which])
     furthest = distances.max(axis=1, initial=0)
     fits = (furthest >= limits[0]) & (furthest <= limits[1])
     objects, own = np.full(len(points), -1), np.zeros((len(points), 4), np.float32)
@@ -76,7 +76,7 @@ def _assign_level(points: np.ndarray, boxes: np.ndarray, limits: tuple[float, fl
     return objects, own
 
 
-def to_sides(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+def boxes_to_distances(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """Distances (..., 4) of points (..., 2) to the left, upper, right and lower side of boxes."""
     return np.concatenate([points - boxes[..., :2], boxes[..., 2:] - points], axis=-1)
 
@@ -101,7 +101,7 @@ def mass_centers(masks: np.ndarray) -> np.ndarray:
     return (np.stack(sums, axis=1) / count[:, None]).astype(np.float32)
 
 
-def mass_centers_of(instances: np.ndarray, count: int) -> np.ndarray:
+def mass_centers_from_id_map(instances: np.ndarray, count: int) -> np.ndarray:
     """float32 (count, 2): the same of objects 1, ..., ``count`` of an id map (H, W)."""
     rows, columns = np.nonzero(instances)
     ids = instances[rows, columns]

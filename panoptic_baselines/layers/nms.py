@@ -5,9 +5,9 @@ from typing import Optional
 
 import numpy as np
 
-STEP = 64
+CHUNK_SIZE = 64
 """So many boxes are looked at together: first each other, then all that come after them."""
-TOGETHER = 1024
+MAX_JOINT_BOXES = 1024
 """So many boxes of all classes are compared at once; of more, those of one class after another."""
 
 
@@ -41,7 +41,7 @@ def _remaining(boxes: np.ndarray, threshold: float, classes: Optional[np.ndarray
     if classes is None:
         return order[_alive(boxes, np.zeros(len(order)), threshold)]
     classes = classes[order]
-    if len(order) <= TOGETHER:
+    if len(order) <= MAX_JOINT_BOXES:
         return order[_alive(boxes, classes, threshold)]
     alive = np.zeros(len(order), bool)
     for kind in np.unique(classes):
@@ -56,17 +56,17 @@ def _alive(boxes: np.ndarray, classes: np.ndarray, threshold: float) -> np.ndarr
     areas = np.where((width < 0) | (height < 0), np.float32(0), width * height)
     rows = np.stack([*boxes.T, areas, classes.astype(np.float32)])
     alive = np.ones(len(boxes), bool)
-    for begin in range(0, len(boxes), STEP):
-        some = begin + np.flatnonzero(alive[begin:begin + STEP])
-        alive[some] = greedy(_overlap(rows[:, some], rows[:, some], threshold))
+    for begin in range(0, len(boxes), CHUNK_SIZE):
+        some = begin + np.flatnonzero(alive[begin:begin + CHUNK_SIZE])
+        alive[some] = greedy_nms(_overlap(rows[:, some], rows[:, some], threshold))
         some = some[alive[some]]
-        later = begin + STEP + np.flatnonzero(alive[begin + STEP:])
+        later = begin + CHUNK_SIZE + np.flatnonzero(alive[begin + CHUNK_SIZE:])
         if len(later):
             alive[later] = ~_overlap(rows[:, some], rows[:, later], threshold).any(axis=0)
     return alive
 
 
-def greedy(overlaps: np.ndarray) -> np.ndarray:
+def greedy_nms(overlaps: np.ndarray) -> np.ndarray:
     """bool (N,): which ones remain, if the first ones come first; ``overlaps`` bool (N, N)."""
     alive = np.ones(len(overlaps), bool)
     for i, row in enumerate(overlaps):

@@ -7,7 +7,7 @@ from typing import Any, Optional, Union
 from adaptis.errors import AdaptisError
 from adaptis.model.options import check_options
 from adaptis.runtime import mx
-from panoptic_baselines.arguments import demand_counts
+from panoptic_baselines.arguments import check_counts
 
 nn = mx.gluon.nn
 HybridBlock = mx.gluon.HybridBlock
@@ -44,7 +44,7 @@ class GroupNorm(HybridBlock):
 
     def __init__(self, in_channels: int, num_groups: int = 32, epsilon: float = 1e-5):
         super().__init__()
-        demand_counts(num_groups=num_groups)
+        check_counts(num_groups=num_groups)
         if in_channels % num_groups:
             raise AdaptisError(f'{in_channels} channels cannot be cut into {num_groups} equal '
                                'groups.')

@@ -52,6 +52,14 @@ def resize_labels(labels: np.ndarray, size: Size) -> np.ndarray:
     return _resize(labels.astype(np.int32), size, Image.NEAREST).astype(labels.dtype)
 
 
+def subsample(array: np.ndarray, stride: int) -> np.ndarray:
+    """Return (..., H / stride, W / stride): the entry at the middle of each cell of (..., H, W).
+
+    With an even stride, that is the one right of and below the middle.
+    """
+    return array[..., stride // 2::stride, stride // 2::stride]
+
+
 def resample(image: np.ndarray, size: Size) -> np.ndarray:
     """What the bilinear filter of Pillow 11 makes of uint8 (H, W, C), bit for bit: first along the
     rows.  Newer ones begin with the columns where these lose more, so the last bit may differ."""

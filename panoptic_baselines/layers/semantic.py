@@ -80,28 +80,6 @@ class SemanticHead(HybridBlock):
                               else maps[0] + maps[1] + maps[2] + maps[3])
 
 
-class PlainSemanticHead(HybridBlock):
-    """p2, ..., p5 (B, C, h, w) -> logits (B, num_classes, h, w) at the stride of p2.
-
-    As CondInst's paper has it (section 2.5): the coarser levels are upsampled, all are
-    concatenated, and a 1x1 convolution follows.  Computed is what equals it and takes a fraction
-    of the time: a share ``p2`` to ``p5`` of that convolution for each level, upsampled and summed.
-    """
-
-    def __init__(self, in_channels: int, num_classes: int):
-        super().__init__()
-        with self.name_scope():
-            for i in range(4):
-                setattr(self, f'p{i + 2}', nn.Conv2D(num_classes, 1, use_bias=not i,
-                                                     in_channels=in_channels))
-                if i:
-                    setattr(self, f'upsample{i + 2}', Upsample(2 ** i, num_classes))
-
-    def hybrid_forward(self, F, p2, p3, p4, p5):
-        return (self.p2(p2) + self.upsample3(self.p3(p3)) + self.upsample4(self.p4(p4))
-                + self.upsample5(self.p5(p5)))
-
-
 def _tower(steps: int, in_channels: int, channels: int, num_groups: int) -> HybridBlock:
     tower = nn.HybridSequential()
     for _ in range(max(1, steps)):

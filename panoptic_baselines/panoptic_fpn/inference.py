@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 import numpy as np
 
 from adaptis.types import Taxonomy
-from panoptic_baselines.exported import Exported
+from panoptic_baselines.exported import ExportedNetwork
 from panoptic_baselines.layers.boxes import Size
 from panoptic_baselines.layers.upsample import SEMANTIC_STRIDE, labels_of_batch
 from panoptic_baselines.merge import Instances
 from panoptic_baselines.panoptic_fpn.settings import PANOPTIC_FPN_PRESETS, PanopticFPNSettings
-from panoptic_baselines.predictor import Predictor, Segmentation, finite
+from panoptic_baselines.predictor import Predictor, Segmentation, check_finite
 from panoptic_baselines.rcnn.inference import (
     NUM_LEVELS,
-    TwoStage,
-    keep_sure,
+    TwoStageInference,
+    filter_by_score,
     to_instances,
 )
 
@@ -34,7 +34,7 @@ class Maps(NamedTuple):
     semantic: Optional[Any]
 
 
-class PanopticFPNInference(TwoStage):
+class PanopticFPNInference(TwoStageInference):
     """What ``PanopticFPN`` does with the outputs of its stages; the first one is 'encoder'."""
 
     presets, divisor = PANOPTIC_FPN_PRESETS, 32
@@ -45,7 +45,7 @@ class PanopticFPNInference(TwoStage):
         has_instances: bool
         has_semantic: bool
 
-        def read(self, x: Any) -> Maps: ...
+        def encode(self, x: Any) -> Maps: ...
 
     def to_maps(self, outputs: Sequence[Any]) -> Maps:
         """The outputs of the encoder by name."""
@@ -58,20 +58,20 @@ class PanopticFPNInference(TwoStage):
                 settings: PanopticFPNSettings,
                 min_score: Optional[float] = 0.0) -> list[Segmentation]:
         """See ``panoptic_baselines.predictor.Network``."""
-        maps = self.read(x)
+        maps = self.encode(x)
         instances: list[Optional[Instances]] = [None] * len(sizes)
         if self.has_instances and min_score is not None:
-            found = [keep_sure(d, min_score) for d in self.detect(maps, sizes, settings)]
+            found = [filter_by_score(d, min_score) for d in self.detect(maps, sizes, settings)]
             instances = [to_instances(*parts, settings.mask_threshold) for parts in zip(
                 found, self.mask_logits(maps, found), sizes, output_sizes)]
         labels: list[Optional[np.ndarray]] = [None] * len(sizes)
         if self.has_semantic:
-            logits = finite(maps.semantic, 'class logits')
+            logits = check_finite(maps.semantic, 'class logits')
             labels = labels_of_batch(logits, SEMANTIC_STRIDE, sizes, output_sizes)
         return [Segmentation(*parts) for parts in zip(instances, labels)]
 
 
-class ExportedPanopticFPN(PanopticFPNInference, Exported):
+class ExportedPanopticFPN(PanopticFPNInference, ExportedNetwork):
     """A ``PanopticFPN`` that was exported."""
 
 

@@ -33,9 +33,9 @@ from typing import Any, Optional, Union
 
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
-from panoptic_baselines.arguments import demand_counts, demand_numbers
+from panoptic_baselines.arguments import check_counts, check_numbers
 from panoptic_baselines.base_network import BaseNetwork
-from panoptic_baselines.initializers import choose_initializers
+from panoptic_baselines.initializers import set_initializers
 from panoptic_baselines.layers.fpn import FPN
 from panoptic_baselines.layers.image_encoder import ImageEncoder
 from panoptic_baselines.layers.resnet import ResNet, get_recipe
@@ -83,18 +83,18 @@ class PanopticFPN(PanopticFPNInference, BaseNetwork):
         recipe = get_recipe(backbone)
         if not instances and not semantic:
             raise AdaptisError('A network needs instances, semantic or both.')
-        demand_counts(num_things=num_things, num_stuff=num_stuff, fpn_channels=fpn_channels,
-                      semantic_channels=semantic_channels, box_channels=box_channels,
-                      mask_channels=mask_channels)
+        check_counts(num_things=num_things, num_stuff=num_stuff, fpn_channels=fpn_channels,
+                     semantic_channels=semantic_channels, box_channels=box_channels,
+                     mask_channels=mask_channels)
         if grouped_fpn and fpn_channels % 2:
             raise AdaptisError(f'fpn_channels is {fpn_channels} but must be even to be shared out '
                                'among two branches.')
-        demand_numbers('anchor_sizes', anchor_sizes, NUM_LEVELS, positive=True)
+        check_numbers('anchor_sizes', anchor_sizes, NUM_LEVELS, positive=True)
         self.num_things, self.num_stuff = num_things, num_stuff
         self.merge_things = merge_things
         self.num_semantic = num_stuff + (1 if merge_things else num_things)
-        self.mean = demand_numbers('mean', recipe.mean if mean is None else mean, 3)
-        self.std = demand_numbers('std', recipe.std if std is None else std, 3, positive=True)
+        self.mean = check_numbers('mean', recipe.mean if mean is None else mean, 3)
+        self.std = check_numbers('std', recipe.std if std is None else std, 3, positive=True)
         self.anchor_sizes = tuple(anchor_sizes)
         self.roi_channels = width = fpn_channels // 2 if grouped_fpn else fpn_channels
         with self.name_scope():
@@ -105,7 +105,7 @@ class PanopticFPN(PanopticFPNInference, BaseNetwork):
                 if semantic else None, self.mean, self.std)
             self.box_head = BoxHead(width, num_things, box_channels) if instances else None
             self.mask_head = MaskHead(width, num_things, mask_channels) if instances else None
-        choose_initializers(self)
+        set_initializers(self)
 
     @property
     def has_instances(self) -> bool:
@@ -116,10 +116,6 @@ class PanopticFPN(PanopticFPNInference, BaseNetwork):
     def has_semantic(self) -> bool:
         """Whether there is a semantic branch."""
         return self.encoder.semantic_head is not None
-
-    def backbone_params(self) -> Any:
-        """The part that starts from ImageNet."""
-        return self.encoder.backbone.collect_params()
 
     def forward(self, x: Any) -> Maps:
         """Everything dense of images (B, 3, H, W)."""

@@ -5,10 +5,10 @@ from typing import Any
 
 from adaptis.errors import AdaptisError
 from adaptis.types import Taxonomy
-from panoptic_baselines.arguments import demand_number
+from panoptic_baselines.arguments import check_number
 from panoptic_baselines.layers.losses import SemanticLoss
 from panoptic_baselines.rcnn.training import TwoStageSystem
-from panoptic_baselines.system import paint_padding
+from panoptic_baselines.system import fill_padding
 
 UPDATES = ('combined', 'alternate')
 
@@ -39,8 +39,8 @@ class PanopticFPNSystem(TwoStageSystem):
         if updates == 'alternate' and not (net.has_instances and net.has_semantic):
             raise AdaptisError('Updates can alternate between two branches only, '
                                'and the network has one.')
-        demand_number('instance_weight', instance_weight, 0)
-        demand_number('semantic_weight', semantic_weight, 0)
+        check_number('instance_weight', instance_weight, 0)
+        check_number('semantic_weight', semantic_weight, 0)
         self._weights = {'instances': instance_weight, 'semantic': semantic_weight}
         self._alternates, self._step = updates == 'alternate', None
         self._semantic_loss = SemanticLoss()
@@ -58,7 +58,7 @@ class PanopticFPNSystem(TwoStageSystem):
         and 'semantic', as far as the network has the branches.  What is sampled is drawn from
         ``numpy.random``.
         """
-        maps = self.net(paint_padding(batch['image'], batch['sizes'], self.net.mean))
+        maps = self.net(fill_padding(batch['image'], batch['sizes'], self.net.mean))
         weights, losses = self._branch_weights(), {}
         if self.net.has_instances:
             losses = {name: loss * weights['instances']

@@ -9,7 +9,7 @@ import numpy as np
 from adaptis.arrays import as_numpy, expit
 from panoptic_baselines.layers.boxes import Size, clip, nonempty, scale
 from panoptic_baselines.merge import Instances
-from panoptic_baselines.predictor import finite
+from panoptic_baselines.predictor import check_finite
 from panoptic_baselines.rcnn.anchors import pyramid_anchors
 from panoptic_baselines.rcnn.paste import paste_masks
 from panoptic_baselines.rcnn.proposals import Detections, Proposals, detect, propose
@@ -18,12 +18,12 @@ from panoptic_baselines.rcnn.settings import TwoStageSettings
 
 NUM_LEVELS = 5
 BOX_SIZE, MASK_SIZE = 7, 14
-POOLS = {'pool_box': BOX_SIZE, 'pool_mask': MASK_SIZE}
-NOTHING = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32),
-                     np.zeros(0, np.int64), np.zeros(0, np.int64))
+POOL_SIZES = {'pool_box': BOX_SIZE, 'pool_mask': MASK_SIZE}
+NO_DETECTIONS = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32),
+                           np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
-class TwoStage:
+class TwoStageInference:
     """A network with a Faster R-CNN, and perhaps its masks.
 
     A subclass has ``anchor_sizes`` (of p2, ..., p6), runs the stages 'box_head' and, if it has
@@ -40,7 +40,7 @@ class TwoStage:
     def propose(self, maps: Any, sizes: Sequence[Size], *, per_level: int = 1000,
                 limit: int = 1000, threshold: float = 0.7) -> list[Proposals]:
         """Proposals of every image; ``sizes`` (H, W) without padding, the rest as ``propose``."""
-        logits = [finite(level, 'objectness logits') for level in maps.rpn_logits]
+        logits = [check_finite(level, 'objectness logits') for level in maps.rpn_logits]
         deltas = [as_numpy(level) for level in maps.rpn_deltas]
         anchors = pyramid_anchors([level.shape[2:] for level in logits], self.anchor_sizes)
         return [propose([level[i] for level in logits], [level[i] for level in deltas], anchors,
@@ -53,15 +53,15 @@ class TwoStage:
         proposals = [found.boxes for found in self.propose(
             maps, sizes, per_level=settings.proposals_per_level, limit=settings.proposals,
             threshold=settings.proposal_nms)]
-        return self.detect_among(maps, proposals, sizes, settings)
+        return self.detect_in_proposals(maps, proposals, sizes, settings)
 
-    def detect_among(self, maps: Any, proposals: Sequence[np.ndarray], sizes: Sequence[Size],
-                     settings: TwoStageSettings) -> list[Detections]:
+    def detect_in_proposals(self, maps: Any, proposals: Sequence[np.ndarray], sizes: Sequence[Size],
+                            settings: TwoStageSettings) -> list[Detections]:
         """The same from proposals that are known: boxes (R, 4) of every image."""
         if not any(map(len, proposals)):   # MXNet knows no empty batch
-            return [NOTHING] * len(sizes)
+            return [NO_DETECTIONS] * len(sizes)
         logits, deltas = self.run('box_head', pooled=self._pool('pool_box', maps, proposals))
-        logits, deltas = finite(logits, 'class logits of boxes'), as_numpy(deltas)
+        logits, deltas = check_finite(logits, 'class logits of boxes'), as_numpy(deltas)
         ends = np.cumsum([len(boxes) for boxes in proposals])[:-1]
         return [detect(*outputs, size, score_threshold=settings.score_threshold,
                        nms_threshold=settings.nms_threshold,
@@ -86,10 +86,10 @@ class TwoStage:
             return pool_by_level(features, boxes, lambda level, rois: self.run(
                 stage, features=level, rois=rois)[0])
         from panoptic_baselines.rcnn.roi_align import pool_rois  # loads MXNet and SciPy
-        return pool_rois(features, boxes, POOLS[stage])
+        return pool_rois(features, boxes, POOL_SIZES[stage])
 
 
-def keep_sure(found: Detections, min_score: float) -> Detections:
+def filter_by_score(found: Detections, min_score: float) -> Detections:
     """Detections of at least ``min_score``."""
     return Detections(*(part[found.scores >= min_score] for part in found))
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from panoptic_baselines.layers.boxes import Size, clip, decode, nonempty
 from panoptic_baselines.layers.nms import nms
+from panoptic_baselines.layers.topk import topk
 
 BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 """Of the deltas of the box head; those of the RPN are not weighted."""
@@ -45,7 +46,7 @@ def propose(logits: Sequence[np.ndarray], deltas: Sequence[np.ndarray],
     candidates = []
     for logit, delta, anchor in zip(logits, deltas, anchors):
         score = logit.transpose(1, 2, 0).ravel()
-        best = top(score, per_level)
+        best = topk(score, per_level)
         cell, kind = best // len(logit), best % len(logit)
         delta = delta.reshape(len(logit), 4, -1)[kind, :, cell]
         candidates.append((decode(delta, anchor[best]), score[best]))
@@ -105,17 +106,6 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     """Probabilities over the last axis."""
     exponent = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return exponent / exponent.sum(axis=-1, keepdims=True)
-
-
-def top(scores: np.ndarray, count: int) -> np.ndarray:
-    """Indices of the ``count`` highest scores, descending, the first of equals; NaN is highest."""
-    falling = -np.where(np.isnan(scores), np.inf, scores)
-    if len(falling) <= count:
-        return np.argsort(falling, kind='stable')
-    last = np.partition(falling, count - 1)[count - 1]
-    better = np.flatnonzero(falling < last)
-    best = np.concatenate([better, np.flatnonzero(falling == last)[:count - len(better)]])
-    return best[np.argsort(falling[best], kind='stable')]
 
 
 def _likely(probabilities: np.ndarray,

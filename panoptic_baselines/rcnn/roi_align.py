@@ -17,9 +17,9 @@ from scipy import sparse
 from adaptis.runtime import mx
 from panoptic_baselines.rcnn.rois import (  # noqa: F401  (roi_levels is part of it)
     STRIDES,
+    boxes_to_rois,
+    replace_empty_boxes,
     roi_levels,
-    rois_of,
-    without_flat,
 )
 
 
@@ -30,7 +30,7 @@ def pool_rois(features: Sequence[Any], boxes: Sequence[np.ndarray], size: int,
     ``features`` are p2, ..., p5 (B, C, h, w), ``boxes`` one float32 (N, 4) in image pixels for
     each image; R counts them all.  Differentiable in the features.
     """
-    rois, levels = rois_of(boxes)
+    rois, levels = boxes_to_rois(boxes)
     if features[0].context.device_type == 'gpu' and len(rois):
         return _pool_by_operator(features, rois, levels, size, strides)
     return SparsePooling(rois, levels, (size, size), strides)(*features)
@@ -174,7 +174,7 @@ def _pool_by_operator(features: Sequence[Any], rois: np.ndarray, levels: np.ndar
                       strides: Sequence[int]) -> Any:
     """By ``contrib.ROIAlign``, level by level; it must not see a box without width or height."""
     ctx = features[0].context
-    rois, flat = without_flat(rois)
+    rois, flat = replace_empty_boxes(rois)
     parts: list[Any] = []
     for level, (feature, stride) in enumerate(zip(features, strides)):
         chosen = rois[levels == level]

@@ -20,7 +20,7 @@ def roi_levels(boxes: np.ndarray) -> np.ndarray:
     return np.clip(np.floor(level), FINEST, COARSEST).astype(np.int64) - FINEST
 
 
-def rois_of(boxes: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def boxes_to_rois(boxes: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Boxes (N, 4) of every image -> float32 (R, 5), image, x0, y0, x1, y1, of all; their levels
     (R,)."""
     image = np.repeat(np.arange(len(boxes)), [len(b) for b in boxes])
@@ -29,7 +29,7 @@ def rois_of(boxes: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return rois, roi_levels(everything)
 
 
-def without_flat(rois: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def replace_empty_boxes(rois: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """RoIs (R, 5) for operators that must not see a box without width or height: another one in
     its place, and bool (R,) which these are.  Their features are 0."""
     flat = (rois[:, 3:] <= rois[:, 1:3]).any(axis=1)
@@ -46,8 +46,8 @@ def pool_by_level(features: Sequence[Any], boxes: Sequence[np.ndarray],
     boxes : float32 (N, 4) in image pixels for each image; R >= 1 counts them all
     align : RoIAlign of one level: its features, and RoIs (N, 5) in pixels of that level
     """
-    rois, levels = rois_of(boxes)
-    rois, flat = without_flat(rois)
+    rois, levels = boxes_to_rois(boxes)
+    rois, flat = replace_empty_boxes(rois)
     pooled: Optional[np.ndarray] = None
     for level in np.unique(levels):
         rows = np.flatnonzero(levels == level)

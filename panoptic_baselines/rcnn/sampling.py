@@ -9,8 +9,8 @@ from panoptic_baselines.layers.boxes import encode, pairwise_iou
 from panoptic_baselines.rcnn.matcher import IGNORED, NEGATIVE, POSITIVE, match
 
 
-def balance(positives: np.ndarray, negatives: np.ndarray, count: int, share: float,
-            rng: Any) -> tuple[np.ndarray, np.ndarray]:
+def sample_balanced(positives: np.ndarray, negatives: np.ndarray, count: int, share: float,
+                    rng: Any) -> tuple[np.ndarray, np.ndarray]:
     """At most ``count`` of the given indices, of them at most ``share`` positive ones.
 
     ``rng`` has ``permutation``: a NumPy generator or ``numpy.random`` itself.
@@ -42,8 +42,8 @@ def sample_anchors(anchors: np.ndarray, gt_boxes: np.ndarray, rng: Any, count: i
                    share: float = 0.5) -> AnchorTargets:
     """Targets of the anchors (A, 4) of an image for ``RPNLoss``: ``count`` of them, the rest -1."""
     labels, boxes = label_anchors(anchors, gt_boxes)
-    chosen = balance(np.flatnonzero(labels == POSITIVE), np.flatnonzero(labels == NEGATIVE),
-                     count, share, rng)
+    chosen = sample_balanced(np.flatnonzero(labels == POSITIVE), np.flatnonzero(labels == NEGATIVE),
+                             count, share, rng)
     return anchor_targets(anchors, chosen[0], chosen[1], boxes[chosen[0]])
 
 
@@ -80,8 +80,8 @@ def sample_rois(proposals: np.ndarray, gt_boxes: np.ndarray, gt_classes: np.ndar
     """
     boxes = np.concatenate([proposals, gt_boxes]).astype(np.float32)
     index, labels = match(pairwise_iou(gt_boxes, boxes), positive)
-    some, others = balance(np.flatnonzero(labels == POSITIVE), np.flatnonzero(labels == NEGATIVE),
-                           count, share, rng)
+    some, others = sample_balanced(np.flatnonzero(labels == POSITIVE),
+                                   np.flatnonzero(labels == NEGATIVE), count, share, rng)
     chosen = np.concatenate([some, others])
     classes = np.full(len(chosen), num_classes, np.int64)
     classes[:len(some)] = gt_classes[index[some]]

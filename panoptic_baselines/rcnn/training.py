@@ -6,18 +6,19 @@ from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
+from adaptis.arrays import as_numpy
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
 from adaptis.types import Taxonomy
-from panoptic_baselines.arguments import demand_counts, demand_number
-from panoptic_baselines.batches import DetectionTargets
+from panoptic_baselines.arguments import check_counts, check_number
 from panoptic_baselines.layers.boxes import encode
-from panoptic_baselines.layers.losses import BoxLoss, MaskLoss, RPNLoss, TakeAnchors
+from panoptic_baselines.rcnn.losses import BoxLoss, GatherAnchors, MaskLoss, RPNLoss
 from panoptic_baselines.rcnn.mask_targets import bitmap_targets
 from panoptic_baselines.rcnn.proposals import BOX_WEIGHTS, Proposals
 from panoptic_baselines.rcnn.roi_align import pool_rois
 from panoptic_baselines.rcnn.sampling import RoITargets, sample_rois
-from panoptic_baselines.system import BaseSystem, as_numpy, diverged
+from panoptic_baselines.rcnn.targets import DetectionTargets
+from panoptic_baselines.system import BaseSystem, divergence_error
 
 LOSSES = ('rpn_objectness', 'rpn_boxes', 'classes', 'boxes', 'masks')
 PROPOSALS_PER_LEVEL = 2000   # before suppression; at test time 1000
@@ -40,7 +41,7 @@ class RoIs(NamedTuple):
 
 
 class TwoStageSystem(BaseSystem):
-    """A system whose network is a ``TwoStage``; ``losses`` are its own.
+    """A system whose network is a ``TwoStageInference``; ``losses`` are its own.
 
     Parameters
     ----------
@@ -53,10 +54,10 @@ class TwoStageSystem(BaseSystem):
 
     def __init__(self, net: Any, taxonomy: Taxonomy, blocks: Iterable[Any], frozen_stages: int,
                  hybridize: bool, *, rois: int, foreground: float, mask_loss: Any = None):
-        demand_counts(rois=rois)
-        demand_number('foreground', foreground, 0, 1)
+        check_counts(rois=rois)
+        check_number('foreground', foreground, 0, 1)
         self._rois = dict(count=rois, share=foreground)
-        self._take_anchors, self._rpn_loss = TakeAnchors(), RPNLoss()
+        self._take_anchors, self._rpn_loss = GatherAnchors(), RPNLoss()
         self._box_loss, self._mask_loss = BoxLoss(net.num_things), mask_loss or MaskLoss()
         self._foreground = 0.0
         super().__init__(net, taxonomy, (self._take_anchors, self._rpn_loss, self._box_loss,
@@ -74,7 +75,7 @@ class TwoStageSystem(BaseSystem):
         Means over the images of a batch (see ``DetectionTargets``).  ``proposals`` are the
         network's if they are known already.  What is sampled is drawn from ``numpy.random``.
         """
-        rois = self.sample(maps, batch) if proposals is None else self.choose(proposals, batch)
+        rois = self.sample(maps, batch) if proposals is None else self.sample_from(proposals, batch)
         return dict(zip(LOSSES, (*self._anchor_losses(maps, batch),
                                  *self.roi_losses(maps.features, rois))))
 
@@ -88,7 +89,7 @@ class TwoStageSystem(BaseSystem):
 
         Raises AdaptisError if the network has diverged.
         """
-        return self.choose(self.propose(maps, batch), batch)
+        return self.sample_from(self.propose(maps, batch), batch)
 
     def propose(self, maps: Any, batch: dict[str, Any]) -> list[Proposals]:
         """As many proposals as training wants; AdaptisError if the network has diverged."""
@@ -96,15 +97,15 @@ class TwoStageSystem(BaseSystem):
         try:
             return self.net.propose(maps, sizes, per_level=PROPOSALS_PER_LEVEL)
         except AdaptisError as error:   # which would blame the checkpoint
-            raise diverged() from error
+            raise divergence_error() from error
 
-    def choose(self, proposals: Sequence[Proposals], batch: dict[str, Any]) -> RoIs:
+    def sample_from(self, proposals: Sequence[Proposals], batch: dict[str, Any]) -> RoIs:
         """Choose RoIs of given proposals."""
-        objects, classes = objects_of(batch)
+        objects, classes = unpad_objects(batch)
         chosen = [sample_rois(found.boxes, boxes, kinds, self.net.num_things, np.random,
                               **self._rois)
                   for found, boxes, kinds in zip(proposals, objects, classes)]
-        return collect(chosen, objects, as_numpy(batch['instances']), self.net.num_things)
+        return batch_rois(chosen, objects, as_numpy(batch['instances']), self.net.num_things)
 
     def roi_losses(self, features: Sequence[Any], rois: RoIs) -> tuple[Any, ...]:
         """Losses of classes, boxes and, with a mask head, masks of given RoIs."""
@@ -124,15 +125,15 @@ class TwoStageSystem(BaseSystem):
         return {'foreground': self._foreground} if self.net.has_instances else {}
 
 
-def objects_of(batch: dict[str, Any]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def unpad_objects(batch: dict[str, Any]) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Boxes (G, 4) and classes int64 (G,) of the objects of each image of a batch."""
     boxes, classes = as_numpy(batch['boxes']), as_numpy(batch['classes'])
     return ([of_image[kinds >= 0] for of_image, kinds in zip(boxes, classes)],
             [kinds[kinds >= 0].astype(np.int64) for kinds in classes])
 
 
-def collect(chosen: Sequence[RoITargets], objects: Sequence[np.ndarray], instances: np.ndarray,
-            background: int) -> RoIs:
+def batch_rois(chosen: Sequence[RoITargets], objects: Sequence[np.ndarray], instances: np.ndarray,
+               background: int) -> RoIs:
     """Targets of the RoIs of all images together; ``instances`` (B, H, W) has object g as g + 1."""
     boxes, deltas, mask_boxes, masks = [], [], [], []
     for rois, gt_boxes, id_map in zip(chosen, objects, instances):
@@ -144,11 +145,11 @@ def collect(chosen: Sequence[RoITargets], objects: Sequence[np.ndarray], instanc
         mask_boxes.append(rois.boxes[:count])
         masks.append(bitmap_targets(id_map, rois.gt[:count] + 1, rois.boxes[:count]))
     classes = np.concatenate([rois.classes for rois in chosen])
-    return fill(RoIs(boxes, classes, np.concatenate(deltas), mask_boxes,
-                     classes[classes < background], np.concatenate(masks)))
+    return add_placeholder(RoIs(boxes, classes, np.concatenate(deltas), mask_boxes,
+                                classes[classes < background], np.concatenate(masks)))
 
 
-def fill(rois: RoIs) -> RoIs:
+def add_placeholder(rois: RoIs) -> RoIs:
     """The same, with one RoI of class -1 where there is none, as no layer takes empty arrays."""
     some = [np.float32([[0, 0, 1, 1]]), *rois.boxes[1:]]
     if not len(rois.classes):

@@ -7,17 +7,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 from adaptis.arrays import expit
 from adaptis.errors import AdaptisError
 from adaptis.types import Taxonomy
-from panoptic_baselines.exported import Exported
+from panoptic_baselines.exported import ExportedNetwork
 from panoptic_baselines.layers.boxes import Size
 from panoptic_baselines.layers.upsample import SEMANTIC_STRIDE
-from panoptic_baselines.predictor import finite
+from panoptic_baselines.predictor import check_finite
 from panoptic_baselines.rcnn.inference import (
     NUM_LEVELS,
-    TwoStage,
-    keep_sure,
+    TwoStageInference,
+    filter_by_score,
 )
 from panoptic_baselines.rcnn.proposals import Detections
-from panoptic_baselines.unified.predictor import Channels, Found, Masks, UnifiedPredictor
+from panoptic_baselines.unified.predictor import (
+    MaskLogits,
+    PanopticLogits,
+    UnifiedPredictor,
+    UnifiedSegmentation,
+)
 from panoptic_baselines.unified.settings import UNIFIED_PRESETS, UnifiedSettings
 
 
@@ -36,10 +41,10 @@ class Maps(NamedTuple):
     affinity: Optional[Any]
 
 
-class UnifiedInference(TwoStage):
+class UnifiedInference(TwoStageInference):
     """What ``Unified`` does with the outputs of its stages.
 
-    Beside those of ``TwoStage`` they are 'encoder', 'probabilities', 'potential' and, if there is
+    Beside those of ``TwoStageInference`` they are 'encoder', 'probabilities', 'potential' and, if there is
     such a head, 'affinity'.
     """
 
@@ -54,7 +59,7 @@ class UnifiedInference(TwoStage):
         has_masks: bool
         has_affinity: bool
 
-        def read(self, x: Any) -> Maps: ...
+        def encode(self, x: Any) -> Maps: ...
 
     def to_maps(self, outputs: Sequence[Any]) -> Maps:
         """The outputs of the encoder by name."""
@@ -99,43 +104,44 @@ class UnifiedInference(TwoStage):
                         scores=scores, masks=masks)[0]
 
     def segment(self, x: Any, sizes: Sequence[Size], output_sizes: Sequence[Size],
-                settings: UnifiedSettings, min_score: Optional[float] = 0.0) -> list[Found]:
+                settings: UnifiedSettings,
+                min_score: Optional[float] = 0.0) -> list[UnifiedSegmentation]:
         """See ``panoptic_baselines.predictor.Network``."""
-        maps = self.read(x)
-        found = [Found(*parts) for parts in zip(finite(maps.semantic, 'class logits'), sizes,
-                                                output_sizes)]
+        maps = self.encode(x)
+        semantic = check_finite(maps.semantic, 'class logits')
+        found = [UnifiedSegmentation(*parts) for parts in zip(semantic, sizes, output_sizes)]
         if min_score is None:
             return found
-        self.demand_masks(settings)
+        self.check_masks(settings)
         unified = settings.merge == 'unified'
         least = min(min_score, settings.instance_score) if unified else min_score
-        detections = [keep_sure(each, least) for each in self.detect(maps, sizes, settings)]
+        detections = [filter_by_score(each, least) for each in self.detect(maps, sizes, settings)]
         if self.has_masks:
             for image, seen, masks in zip(found, detections, self.mask_logits(maps, detections)):
-                image.masks = Masks(seen, masks, settings.mask_threshold)
+                image.masks = MaskLogits(seen, masks, settings.mask_threshold)
         if unified:
             for i, (image, seen) in enumerate(zip(found, detections)):
-                self._decide(maps, i, image, seen, settings.instance_score)
+                self._add_panoptic_logits(maps, i, image, seen, settings.instance_score)
         return found
 
-    def demand_masks(self, settings: UnifiedSettings) -> None:
+    def check_masks(self, settings: UnifiedSettings) -> None:
         """AdaptisError if the settings need masks and there is no mask head."""
         if settings.merge == 'heuristic' and not self.has_masks:
             raise AdaptisError('The heuristic joins masks, and this network has none: '
                                'set merge to unified.')
 
-    def _decide(self, maps: Maps, index: int, image: Found, seen: Detections,
-                instance_score: float) -> None:
+    def _add_panoptic_logits(self, maps: Maps, index: int, image: UnifiedSegmentation,
+                             seen: Detections, instance_score: float) -> None:
         """Add the panoptic logits of an image, with channels for the detections above a score."""
         count = int((seen.scores > instance_score).sum())   # these come first
         sure = Detections(*(part[:count] for part in seen))
         masks = expit(image.masks.logits[:count]) if image.masks else None
         logits = self.panoptic_logits(maps, index, image.size, sure.boxes, sure.classes,
                                       sure.scores, masks)
-        image.channels = Channels(sure, finite(logits, 'panoptic logits')[0])
+        image.channels = PanopticLogits(sure, check_finite(logits, 'panoptic logits')[0])
 
 
-class ExportedUnified(UnifiedInference, Exported):
+class ExportedUnified(UnifiedInference, ExportedNetwork):
     """A ``Unified`` that was exported."""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
-from panoptic_baselines.layers.losses import mean_of_counted
+from panoptic_baselines.layers.losses import masked_mean
 from panoptic_baselines.layers.semantic import Upsample
 
 HybridBlock = mx.gluon.HybridBlock
@@ -24,11 +24,11 @@ def lovasz_extension(F, errors, foreground):
     errors, order = F.topk(F.relu(errors), axis=1, k=0, ret_typ='both', dtype='int32')
     row = F.broadcast_like(F.contrib.arange_like(order, axis=0).reshape((-1, 1)), order)
     where = F.stack(F.cast(row, 'int32'), order, axis=0)
-    weights = jaccard_growth(F, F.gather_nd(F.BlockGrad(foreground), where))
+    weights = lovasz_grad(F, F.gather_nd(F.BlockGrad(foreground), where))
     return F.sum(errors * F.BlockGrad(weights), axis=1)
 
 
-def jaccard_growth(F, foreground):
+def lovasz_grad(F, foreground):
     """(N, P) of 0 and 1 -> how much the Jaccard loss grows as pixel after pixel gets wrong."""
     total = F.sum(foreground, axis=1, keepdims=True)
     kept = F.broadcast_sub(total, F.cumsum(foreground, axis=1))
@@ -50,7 +50,7 @@ class LovaszHinge(HybridBlock):
         logits, targets = logits.reshape((0, -1)), targets.reshape((0, -1))
         errors = (1 - logits * (2 * targets - 1)) * (targets >= 0)
         losses = lovasz_extension(F, errors, targets == 1)
-        return mean_of_counted(F, losses, classes >= 0)
+        return masked_mean(F, losses, classes >= 0)
 
 
 class LovaszSoftmax(HybridBlock):
@@ -91,5 +91,5 @@ class LovaszSoftmax(HybridBlock):
         errors = F.broadcast_mul(F.abs(foreground - flat), labels >= 0)
         losses = lovasz_extension(F, errors, foreground)
         counted = F.max(foreground, axis=1)
-        return mean_of_counted(F, losses,
-                               counted if self._classes == 'present' else F.ones_like(counted))
+        return masked_mean(F, losses,
+                           counted if self._classes == 'present' else F.ones_like(counted))

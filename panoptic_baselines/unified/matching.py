@@ -12,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from adaptis.runtime import mx
 from panoptic_baselines.layers.boxes import pairwise_iou
 
-IGNORE = -1
+IGNORED = -1
 MIN_IOU = 0.5
 
 
@@ -45,7 +45,7 @@ def match_detections(boxes: np.ndarray, classes: np.ndarray, gt_boxes: np.ndarra
     iou[iou < MIN_IOU] = 0
     rows, columns = linear_sum_assignment(iou, maximize=True)
     valid = iou[rows, columns] > 0
-    assigned = np.full(len(iou), IGNORE)
+    assigned = np.full(len(iou), IGNORED)
     assigned[rows[valid]] = columns[valid]
     return Matching(assigned, (assigned < 0) & (iou > 0).any(axis=1))
 
@@ -61,17 +61,12 @@ def panoptic_target(instances: np.ndarray, semantic: np.ndarray, assigned: np.nd
     assigned : (D,) of the detections that are left, duplicates removed
     num_objects, num_stuff : how many there are
     """
-    channel = np.full(num_objects + 1, IGNORE, np.int32)
+    channel = np.full(num_objects + 1, IGNORED, np.int32)
     found = np.flatnonzero(assigned >= 0)
     channel[assigned[found] + 1] = found
     stuff = (semantic >= 0) & (semantic < num_stuff)
     return np.where(instances > 0, channel[instances],
-                    np.where(stuff, semantic + len(assigned), IGNORE)).astype(np.int32)
-
-
-def shrink(labels: np.ndarray, stride: int = 4) -> np.ndarray:
-    """(..., H, W) -> (..., H / stride, W / stride): the label beside the centre of each cell."""
-    return labels[..., stride // 2::stride, stride // 2::stride]
+                    np.where(stuff, semantic + len(assigned), IGNORED)).astype(np.int32)
 
 
 class PanopticMatchingLoss(mx.gluon.HybridBlock):

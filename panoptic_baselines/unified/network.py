@@ -23,9 +23,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Optional, Union
 
 from adaptis.errors import AdaptisError
-from panoptic_baselines.arguments import demand_choice, demand_counts, demand_numbers
+from panoptic_baselines.arguments import check_choice, check_counts, check_numbers
 from panoptic_baselines.base_network import BaseNetwork
-from panoptic_baselines.initializers import choose_initializers
+from panoptic_baselines.initializers import set_initializers
 from panoptic_baselines.layers.fpn import FPN
 from panoptic_baselines.layers.image_encoder import ImageEncoder
 from panoptic_baselines.layers.resnet import ResNet, get_recipe
@@ -79,18 +79,18 @@ class Unified(UnifiedInference, BaseNetwork):
                  norm_kwargs: Optional[Mapping[str, Any]] = None):
         super().__init__()
         recipe = get_recipe(backbone)
-        demand_counts(num_things=num_things, num_stuff=num_stuff, fpn_channels=fpn_channels,
-                      semantic_channels=semantic_channels, affinity_channels=affinity_channels,
-                      box_channels=box_channels, mask_channels=mask_channels)
+        check_counts(num_things=num_things, num_stuff=num_stuff, fpn_channels=fpn_channels,
+                     semantic_channels=semantic_channels, affinity_channels=affinity_channels,
+                     box_channels=box_channels, mask_channels=mask_channels)
         for name, value in (('masks', masks), ('affinity', affinity), ('damp_masks', damp_masks),
                             ('squeeze', squeeze), ('deformable', deformable)):
-            demand_choice(name, value, (False, True))
+            check_choice(name, value, (False, True))
         if potential == 'A' and not masks:
             raise AdaptisError('The potential "A" needs masks, but the network has none.')
         self.num_things, self.num_stuff = num_things, num_stuff
-        self.mean = demand_numbers('mean', recipe.mean if mean is None else mean, 3)
-        self.std = demand_numbers('std', recipe.std if std is None else std, 3, positive=True)
-        self.anchor_sizes = demand_numbers('anchor_sizes', anchor_sizes, NUM_LEVELS, positive=True)
+        self.mean = check_numbers('mean', recipe.mean if mean is None else mean, 3)
+        self.std = check_numbers('std', recipe.std if std is None else std, 3, positive=True)
+        self.anchor_sizes = check_numbers('anchor_sizes', anchor_sizes, NUM_LEVELS, positive=True)
         self.roi_channels = fpn_channels
         with self.name_scope():
             self.probabilities = ClassProbabilities()
@@ -105,7 +105,7 @@ class Unified(UnifiedInference, BaseNetwork):
                 if affinity else None, self.mean, self.std)
             self.box_head = BoxHead(fpn_channels, num_things, box_channels)
             self.mask_head = MaskHead(fpn_channels, num_things, mask_channels) if masks else None
-        choose_initializers(self)
+        set_initializers(self)
 
     @property
     def has_masks(self) -> bool:
@@ -116,10 +116,6 @@ class Unified(UnifiedInference, BaseNetwork):
     def has_affinity(self) -> bool:
         """Whether there is the dense instance affinity head."""
         return self.affinity is not None
-
-    def backbone_params(self) -> Any:
-        """The part that starts from ImageNet."""
-        return self.encoder.backbone.collect_params()
 
     def forward(self, x: Any) -> Maps:
         """Everything dense of images (B, 3, H, W)."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Optional, Union
 import numpy as np
 
 from adaptis.types import PanopticResult, Segment, Taxonomy
-from panoptic_baselines.classes import thing_index
+from panoptic_baselines.classes import thing_to_class_index
 from panoptic_baselines.layers.boxes import Size, clip, scale
 from panoptic_baselines.layers.upsample import SEMANTIC_STRIDE, upsampled_labels
 from panoptic_baselines.merge import Instances
@@ -22,7 +22,7 @@ from panoptic_baselines.rcnn.proposals import Detections
 from panoptic_baselines.settings import BaseSettings
 
 
-class Masks(NamedTuple):
+class MaskLogits(NamedTuple):
     """Detections of an image with mask logits (N, m, m), and the threshold of probabilities."""
 
     detections: Detections
@@ -30,7 +30,7 @@ class Masks(NamedTuple):
     threshold: float
 
 
-class Channels(NamedTuple):
+class PanopticLogits(NamedTuple):
     """Panoptic logits (D + stuff, h, w) of an image, and the D detections that come first."""
 
     detections: Detections
@@ -38,7 +38,7 @@ class Channels(NamedTuple):
 
 
 @dataclass
-class Found:
+class UnifiedSegmentation:
     """What the network finds in one image; serves as a ``Segmentation``.
 
     What is wanted at the size of the image is computed when it is asked for: the panoptic result
@@ -54,8 +54,8 @@ class Found:
     semantic: np.ndarray
     size: Size
     output_size: Size
-    masks: Optional[Masks] = None
-    channels: Optional[Channels] = None
+    masks: Optional[MaskLogits] = None
+    channels: Optional[PanopticLogits] = None
 
     @cached_property
     def labels(self) -> np.ndarray:
@@ -63,7 +63,7 @@ class Found:
         return self._upsampled(self.semantic)
 
     @cached_property
-    def winners(self) -> np.ndarray:
+    def channel_map(self) -> np.ndarray:
         """int32 (H, W): the channel that each pixel belongs to."""
         return self._upsampled(self.channels.logits)
 
@@ -76,7 +76,7 @@ class Found:
         if self.channels is None:
             return None
         seen = self.channels.detections
-        masks = self.winners == np.arange(len(seen.scores), dtype=np.int32)[:, None, None]
+        masks = self.channel_map == np.arange(len(seen.scores), dtype=np.int32)[:, None, None]
         left = masks.any(axis=(1, 2))
         boxes = clip(scale(seen.boxes, self.size, self.output_size), self.output_size)
         return Instances(boxes[left], seen.scores[left], seen.classes[left], masks[left])
@@ -94,7 +94,7 @@ class UnifiedPredictor(Predictor):
     def __init__(self, net: Any, taxonomy: Taxonomy,
                  settings: Union[str, BaseSettings] = 'coco', ctx: Any = None):
         super().__init__(net, taxonomy, settings, ctx)
-        net.demand_masks(self.settings)
+        net.check_masks(self.settings)
 
     def panoptic(self, keep_objects: bool = False) -> PanopticResult:
         """One segment for each pixel of the chosen image.
@@ -113,11 +113,11 @@ class UnifiedPredictor(Predictor):
     def _merge(self, found: Any) -> PanopticResult:
         if self.settings.merge == 'heuristic':
             return super()._merge(found)
-        return to_result(found.winners, found.channels.detections, self.taxonomy,
+        return to_result(found.channel_map, found.channels.detections, self.taxonomy,
                          self.settings.stuff_area_limit)
 
 
-def to_result(winners: np.ndarray, detections: Detections, taxonomy: Taxonomy,
+def to_result(channel_map: np.ndarray, detections: Detections, taxonomy: Taxonomy,
               stuff_area_limit: int = 0) -> PanopticResult:
     """The panoptic result of the channels (H, W) that win: those of detections, then of stuff.
 
@@ -125,8 +125,8 @@ def to_result(winners: np.ndarray, detections: Detections, taxonomy: Taxonomy,
     Segments count from 1 and have the scores of detections, those of stuff 1.
     """
     things = len(detections.scores)
-    classes = [*thing_index(detections.classes, taxonomy), *range(taxonomy.num_stuff)]
-    areas = np.bincount(winners.ravel(), minlength=len(classes))
+    classes = [*thing_to_class_index(detections.classes, taxonomy), *range(taxonomy.num_stuff)]
+    areas = np.bincount(channel_map.ravel(), minlength=len(classes))
     ids = np.zeros(len(classes), np.int32)
     segments: list[Segment] = []
     for channel in np.flatnonzero(areas):
@@ -137,4 +137,4 @@ def to_result(winners: np.ndarray, detections: Detections, taxonomy: Taxonomy,
         segments.append(Segment(len(segments) + 1, taxonomy.categories[classes[channel]].id,
                                 is_thing, float(detections.scores[channel]) if is_thing else 1.0,
                                 int(areas[channel])))
-    return PanopticResult(ids[winners], segments)
+    return PanopticResult(ids[channel_map], segments)

@@ -10,23 +10,25 @@ from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
+from adaptis.arrays import as_numpy
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
 from adaptis.types import Taxonomy
-from panoptic_baselines.arguments import demand_choice, demand_number
-from panoptic_baselines.layers.losses import MaskLoss, SemanticLoss
+from panoptic_baselines.arguments import check_choice, check_number
+from panoptic_baselines.layers.losses import SemanticLoss
+from panoptic_baselines.layers.resize import subsample
 from panoptic_baselines.layers.upsample import SEMANTIC_STRIDE
 from panoptic_baselines.rcnn.inference import BOX_SIZE, MASK_SIZE
+from panoptic_baselines.rcnn.losses import MaskLoss
 from panoptic_baselines.rcnn.proposals import Detections, Proposals
 from panoptic_baselines.rcnn.roi_align import pool_rois
-from panoptic_baselines.rcnn.training import TwoStageSystem, objects_of
-from panoptic_baselines.system import as_numpy, diverged, paint_padding
+from panoptic_baselines.rcnn.training import TwoStageSystem, unpad_objects
+from panoptic_baselines.system import divergence_error, fill_padding
 from panoptic_baselines.unified.lovasz import LovaszHinge, LovaszSoftmax
 from panoptic_baselines.unified.matching import (
     PanopticMatchingLoss,
     match_detections,
     panoptic_target,
-    shrink,
 )
 from panoptic_baselines.unified.predictor import UnifiedPredictor
 from panoptic_baselines.unified.settings import UnifiedSettings
@@ -37,7 +39,7 @@ DETECTIONS = ('predicted', 'ground_truth')
 TRAINING = UnifiedSettings()   # the paper names no score that detections need to be learnt from
 
 
-class Channels(NamedTuple):
+class MatchedDetections(NamedTuple):
     """The detections of an image that get a channel, duplicates removed.
 
     ``boxes`` float32 (D, 4), ``classes`` int (D,), ``assigned`` int (D,) the object of each, -1 =
@@ -78,13 +80,13 @@ class UnifiedSystem(TwoStageSystem):
                  semantic_loss: str = 'cross_entropy', mask_loss: str = 'lovasz',
                  detections: str = 'predicted', rois: int = 512, foreground: float = 0.25,
                  frozen_stages: int = 2, hybridize: bool = False):
-        demand_choice('semantic_loss', semantic_loss, SEMANTIC_LOSSES)
-        demand_choice('mask_loss', mask_loss, MASK_LOSSES)
-        demand_choice('detections', detections, DETECTIONS)
+        check_choice('semantic_loss', semantic_loss, SEMANTIC_LOSSES)
+        check_choice('mask_loss', mask_loss, MASK_LOSSES)
+        check_choice('detections', detections, DETECTIONS)
         self._weights = {'detection': detection_weight, 'semantic': semantic_weight,
                          'panoptic': panoptic_weight}
         for name, weight in self._weights.items():
-            demand_number(f'{name}_weight', weight, 0)
+            check_number(f'{name}_weight', weight, 0)
         self._predicts = detections == 'predicted'
         self._semantic_loss = SEMANTIC_LOSSES[semantic_loss]()
         self._panoptic_loss = PanopticMatchingLoss()
@@ -100,24 +102,25 @@ class UnifiedSystem(TwoStageSystem):
         means over the images; 'semantic' and 'panoptic' over the pixels.  What is sampled is drawn
         from ``numpy.random``.  Raises AdaptisError if the network has diverged.
         """
-        maps = self.net(paint_padding(batch['image'], batch['sizes'], self.net.mean))
+        maps = self.net(fill_padding(batch['image'], batch['sizes'], self.net.mean))
         proposals = self.propose(maps, batch)
         losses = {name: loss * self._weights['detection']
                   for name, loss in self.detector_losses(maps, batch, proposals).items()}
         losses['semantic'] = (self._semantic_loss(maps.semantic, batch['semantic'])
                               * self._weights['semantic'])
-        losses['panoptic'] = (self.panoptic_loss(maps, batch, self.channels(maps, batch, proposals))
-                              * self._weights['panoptic'])
+        channels = self.select_channels(maps, batch, proposals)
+        losses['panoptic'] = self.panoptic_loss(maps, batch, channels) * self._weights['panoptic']
         return losses
 
-    def channels(self, maps: Any, batch: dict[str, Any],
-                 proposals: Sequence[Proposals]) -> list[Channels]:
+    def select_channels(self, maps: Any, batch: dict[str, Any],
+                        proposals: Sequence[Proposals]) -> list[MatchedDetections]:
         """What gets a channel in each image, without gradient."""
-        objects = list(zip(*objects_of(batch)))
+        objects = list(zip(*unpad_objects(batch)))
         if not self._predicts:
-            return [Channels(boxes, classes, np.arange(len(boxes))) for boxes, classes in objects]
+            return [MatchedDetections(boxes, classes, np.arange(len(boxes)))
+                    for boxes, classes in objects]
         detections = self.detect(maps, batch, proposals)
-        return [match(found, rois.boxes, *of_image)
+        return [match_channels(found, rois.boxes, *of_image)
                 for found, rois, of_image in zip(detections, proposals, objects)]
 
     def detect(self, maps: Any, batch: dict[str, Any],
@@ -126,12 +129,13 @@ class UnifiedSystem(TwoStageSystem):
         sizes = as_numpy(batch['sizes']).astype(int).tolist()
         try:
             with mx.autograd.pause(train_mode=True):
-                return self.net.detect_among(maps, [found.boxes for found in proposals], sizes,
-                                             TRAINING)
+                return self.net.detect_in_proposals(
+                    maps, [found.boxes for found in proposals], sizes, TRAINING)
         except AdaptisError as error:   # which would blame the checkpoint
-            raise diverged() from error
+            raise divergence_error() from error
 
-    def panoptic_loss(self, maps: Any, batch: dict[str, Any], channels: Sequence[Channels]) -> Any:
+    def panoptic_loss(self, maps: Any, batch: dict[str, Any],
+                      channels: Sequence[MatchedDetections]) -> Any:
         """Panoptic matching loss (section 3.5): its mean over the labelled pixels of the batch.
 
         Its gradient reaches the scores and the masks of the detections.
@@ -151,9 +155,9 @@ class UnifiedSystem(TwoStageSystem):
         return total
 
     def panoptic_targets(self, batch: dict[str, Any],
-                         channels: Sequence[Channels]) -> list[np.ndarray]:
+                         channels: Sequence[MatchedDetections]) -> list[np.ndarray]:
         """int32 (ceil(H/4), ceil(W/4)) for each image: the channel of each pixel, -1 = ignored."""
-        instances, semantic = (shrink(as_numpy(batch[key]), SEMANTIC_STRIDE).astype(np.int32)
+        instances, semantic = (subsample(as_numpy(batch[key]), SEMANTIC_STRIDE).astype(np.int32)
                                for key in ('instances', 'semantic'))
         classes, targets = as_numpy(batch['classes']), []
         for found, kinds, ids, labels, size in zip(
@@ -174,40 +178,42 @@ class UnifiedSystem(TwoStageSystem):
         return {**super().metrics(), **self._counts}
 
     def _scores(self, features: Sequence[Any],
-                channels: Sequence[Channels]) -> list[Optional[Any]]:
+                channels: Sequence[MatchedDetections]) -> list[Optional[Any]]:
         """(D,) of each image: the probabilities of the detections' classes, with gradient."""
         classes = _classes(channels, features[0].context)
         if classes is None or not self._predicts:
-            return _deal(None if classes is None else mx.nd.ones_like(classes), channels)
+            return _split_by_image(None if classes is None else mx.nd.ones_like(classes), channels)
         rois = [found.rois for found in channels]
         logits, _ = self.net.box_head(pool_rois(features[:4], rois, BOX_SIZE))
-        return _deal(mx.nd.pick(mx.nd.softmax(logits, axis=1), classes, axis=1), channels)
+        return _split_by_image(mx.nd.pick(mx.nd.softmax(logits, axis=1), classes, axis=1), channels)
 
-    def _masks(self, features: Sequence[Any], channels: Sequence[Channels]) -> list[Optional[Any]]:
+    def _masks(self, features: Sequence[Any],
+               channels: Sequence[MatchedDetections]) -> list[Optional[Any]]:
         """(D, m, m) of each image: the probabilities of the detections' masks, with gradient."""
         classes = _classes(channels, features[0].context)
         if classes is None or not self.net.has_masks:
-            return _deal(None, channels)
+            return _split_by_image(None, channels)
         pooled = pool_rois(features[:4], [found.boxes for found in channels], MASK_SIZE)
-        return _deal(mx.nd.sigmoid(self.net.mask_head(pooled, classes)), channels)
+        return _split_by_image(mx.nd.sigmoid(self.net.mask_head(pooled, classes)), channels)
 
 
-def match(found: Detections, proposals: np.ndarray, boxes: np.ndarray,
-          classes: np.ndarray) -> Channels:
-    """Channels of an image for its detections, made of ``proposals`` (R, 4), by its objects."""
+def match_channels(found: Detections, proposals: np.ndarray, boxes: np.ndarray,
+                   classes: np.ndarray) -> MatchedDetections:
+    """Match the detections of an image, made of ``proposals`` (R, 4), with its objects."""
     assigned, duplicate = match_detections(found.boxes, found.classes, boxes, classes)
     kept = ~duplicate
-    return Channels(found.boxes[kept], found.classes[kept], assigned[kept],
-                    proposals[found.rows[kept]])
+    return MatchedDetections(found.boxes[kept], found.classes[kept], assigned[kept],
+                             proposals[found.rows[kept]])
 
 
-def _classes(channels: Sequence[Channels], ctx: Any) -> Optional[Any]:
+def _classes(channels: Sequence[MatchedDetections], ctx: Any) -> Optional[Any]:
     """(D,) of all images; None if there is no detection, as no layer takes empty arrays."""
     classes = np.concatenate([found.classes for found in channels])
     return mx.nd.array(classes, ctx, 'float32') if len(classes) else None
 
 
-def _deal(rows: Optional[Any], channels: Sequence[Channels]) -> list[Optional[Any]]:
+def _split_by_image(rows: Optional[Any],
+                    channels: Sequence[MatchedDetections]) -> list[Optional[Any]]:
     """Rows of all images -> those of each, None where there are none."""
     ends = np.cumsum([0, *(len(found.boxes) for found in channels)])
     return [rows[begin:end] if rows is not None and end > begin else None

@@ -13,7 +13,7 @@ from panoptic_baselines.dense_detections.losses import (
     DetectionLoss,
     LevelnessLoss,
     QueryMaskLoss,
-    overlaps,
+    paired_iou,
 )
 from panoptic_baselines.fcos.losses import box_loss, sigmoid_focal
 from panoptic_baselines.layers.losses import binary_cross_entropy
@@ -217,7 +217,7 @@ def test_mask_loss_with_the_overlap_of_the_official_code(training):
     loss, variables, fixed = mask_loss_of(case, QueryMaskLoss('giou'))
     value, _ = learn(loss, variables, *fixed)
     close(value, case['loss_code_giou'], 1e-5)
-    beta = overlaps(nd, put(case['query']), put(case['target_box'][case['target_of_query']]))
+    beta = paired_iou(nd, put(case['query']), put(case['target_box'][case['target_of_query']]))
     close(beta.asnumpy(), case['beta'], 1e-5)
 
 

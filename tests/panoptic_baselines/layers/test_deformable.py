@@ -6,7 +6,7 @@ import pytest
 
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
-from panoptic_baselines.initializers import choose_initializers
+from panoptic_baselines.initializers import set_initializers
 from panoptic_baselines.layers.deformable import DeformableConvNorm
 from panoptic_baselines.layers.norm import ConvNorm
 from panoptic_baselines.layers.resnet import ResNet, get_recipe
@@ -123,7 +123,7 @@ def test_backbones_with_some(backbone, modulated):
     recipe = get_recipe(backbone)._replace(blocks=(1, 1, 4, 1))
     net = ResNet(recipe, 'BatchNorm', deformable_stages=[4, 5], deformable_interval=3,
                  modulated=modulated)
-    choose_initializers(net, [('.+', mx.init.Normal(0.1))])
+    set_initializers(net, [('.+', mx.init.Normal(0.1))])
     net.initialize()
     layers = net._collect_params_with_prefix()
     names = {name for name in layers if 'offset' in name}

@@ -6,7 +6,7 @@ import pytest
 
 from adaptis.errors import AdaptisError
 from adaptis.runtime import gluoncv, mx
-from panoptic_baselines.condinst.convert import dla_name
+from panoptic_baselines.convert.backbones import dla_name
 from panoptic_baselines.layers.backbones import BACKBONES, make_backbone
 from panoptic_baselines.layers.dla import DLA34
 

@@ -1,0 +1,15 @@
+"""The highest of many scores."""
+from __future__ import annotations
+
+import numpy as np
+
+
+def topk(scores: np.ndarray, count: int) -> np.ndarray:
+    """Indices of the ``count`` highest scores, descending, the first of equals; NaN is highest."""
+    falling = -np.where(np.isnan(scores), np.inf, scores)
+    if len(falling) <= count:
+        return np.argsort(falling, kind='stable')
+    last = np.partition(falling, count - 1)[count - 1]
+    better = np.flatnonzero(falling < last)
+    best = np.concatenate([better, np.flatnonzero(falling == last)[:count - len(better)]])
+    return best[np.argsort(falling[best], kind='stable')]
