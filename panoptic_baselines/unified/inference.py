@@ -1,4 +1,7 @@
-"""The unified network between its graphs (Li, Qi, Torr 2020); section numbers are the paper's."""
+"""Inference of the unified network between its stages (Li, Qi, Torr 2020).
+
+Section numbers are the paper's.
+"""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -27,9 +30,9 @@ from panoptic_baselines.unified.settings import UNIFIED_PRESETS, UnifiedSettings
 
 
 class Maps(NamedTuple):
-    """Outputs of the dense part for a batch; the last is None of a network without affinity.
+    """Outputs of the dense part for a batch; ``affinity`` is None without that head.
 
-    ``features`` p2, ..., p6, what the RoI heads pool from; ``rpn_logits`` (B, A, h, w) and
+    ``features`` p2, ..., p6, from which the RoI heads pool; ``rpn_logits`` (B, A, h, w) and
     ``rpn_deltas`` (B, 4 * A, h, w) per level; ``semantic`` logits (B, stuff + things, H/4, W/4);
     ``affinity``, the features Q (B, C, H/4, W/4).
     """
@@ -44,8 +47,8 @@ class Maps(NamedTuple):
 class UnifiedInference(TwoStageInference):
     """What ``Unified`` does with the outputs of its stages.
 
-    Beside those of ``TwoStageInference`` they are 'encoder', 'probabilities', 'potential' and, if there is
-    such a head, 'affinity'.
+    The stages are those of ``TwoStageInference``, 'encoder', 'probabilities', 'potential' and, if
+    there is such a head, 'affinity'.
     """
 
     presets, divisor = UNIFIED_PRESETS, 32
@@ -62,7 +65,7 @@ class UnifiedInference(TwoStageInference):
         def encode(self, x: Any) -> Maps: ...
 
     def to_maps(self, outputs: Sequence[Any]) -> Maps:
-        """The outputs of the encoder by name."""
+        """Return the outputs of the encoder by name."""
         outputs = list(outputs)
         affinity = outputs.pop() if self.has_affinity else None
         semantic = outputs.pop()
@@ -71,14 +74,14 @@ class UnifiedInference(TwoStageInference):
 
     def panoptic_logits(self, maps: Maps, index: int, size: Size, boxes: Any, classes: Any,
                         scores: Any, masks: Any = None) -> Any:
-        """Logits of image ``index`` of a batch: (1, D + stuff, ceil(H/4), ceil(W/4)).
+        """Return the logits of image ``index`` of a batch: (1, D + stuff, ceil(H/4), ceil(W/4)).
 
-        First the channels of the D detections, then those of stuff.  Differentiable in the maps,
-        the scores and the masks.
+        The channels of the D detections come first, then those of stuff.  Differentiable in the
+        maps, the scores and the masks.
 
         Parameters
         ----------
-        size : (H, W) of the image without its padding, which takes no part
+        size : (H, W) of the image without its padding, which has no influence
         boxes : (D, 4) in pixels of the network's input, D may be 0
         classes : (D,), counted among the things
         scores : (D,)
@@ -97,7 +100,7 @@ class UnifiedInference(TwoStageInference):
 
     def potentials(self, probabilities: Any, boxes: Any, classes: Any, scores: Any,
                    masks: Any = None) -> Any:
-        """What ``Potential`` makes of one image; there may be no detections, which it cannot do."""
+        """Return the output of ``Potential`` for one image, which may be without detections."""
         if not len(boxes):
             return probabilities[:, :self.num_stuff]
         return self.run('potential', probabilities=probabilities, boxes=boxes, classes=classes,
@@ -125,9 +128,9 @@ class UnifiedInference(TwoStageInference):
         return found
 
     def check_masks(self, settings: UnifiedSettings) -> None:
-        """AdaptisError if the settings need masks and there is no mask head."""
+        """Raise AdaptisError if the settings need masks and there is no mask head."""
         if settings.merge == 'heuristic' and not self.has_masks:
-            raise AdaptisError('The heuristic joins masks, and this network has none: '
+            raise AdaptisError('The heuristic needs masks, but this network has none: '
                                'set merge to unified.')
 
     def _add_panoptic_logits(self, maps: Maps, index: int, image: UnifiedSegmentation,
@@ -142,10 +145,10 @@ class UnifiedInference(TwoStageInference):
 
 
 class ExportedUnified(UnifiedInference, ExportedNetwork):
-    """A ``Unified`` that was exported."""
+    """An exported ``Unified``."""
 
 
 def make_exported(runner: Any, attributes: Mapping[str, Any], settings: UnifiedSettings,
                   taxonomy: Taxonomy) -> UnifiedPredictor:
-    """What segments images with an exported network, see ``ModelFamily.exported_predictor``."""
+    """Return a predictor with an exported network, see ``ModelFamily.exported_predictor``."""
     return UnifiedPredictor(ExportedUnified(runner, attributes), taxonomy, settings)

@@ -1,7 +1,7 @@
 """From the outputs of the unified network to a panoptic result.
 
-Each pixel belongs to its likeliest channel, and that is all (section 3.4.2), unless the heuristic
-of Panoptic FPN is asked for.
+Each pixel belongs to its likeliest channel (section 3.4.2), unless the settings ask for the
+heuristic of Panoptic FPN.
 """
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ class PanopticLogits(NamedTuple):
 
 @dataclass
 class UnifiedSegmentation:
-    """What the network finds in one image; serves as a ``Segmentation``.
+    """What the network finds in one image; it serves as a ``Segmentation``.
 
-    What is wanted at the size of the image is computed when it is asked for: the panoptic result
-    needs neither the masks nor the semantic labels.
+    Results at the size of the image are computed on request, because the panoptic result needs
+    neither the masks nor the semantic labels.
 
     Attributes
     ----------
     semantic : class logits (stuff + things, h, w) of the padded image
-    size, output_size : (H, W) of the image in the network without padding, and of the results
-    masks, channels : None where there are none
+    size, output_size : (H, W) of the network's input without padding, and of the results
+    masks, channels : None if there are none
     """
 
     semantic: np.ndarray
@@ -69,7 +69,7 @@ class UnifiedSegmentation:
 
     @cached_property
     def instances(self) -> Optional[Instances]:
-        """Instances by the mask head; without one, the things of the panoptic result."""
+        """Instances of the mask head; without one, the things of the panoptic result."""
         if self.masks is not None:
             return to_instances(self.masks.detections, self.masks.logits, self.size,
                                 self.output_size, self.masks.threshold)
@@ -88,7 +88,7 @@ class UnifiedSegmentation:
 class UnifiedPredictor(Predictor):
     """Segments images with the unified network; see ``Predictor``.
 
-    Raises AdaptisError also if the heuristic is asked for that this network has no masks for.
+    Also raises AdaptisError if the settings ask for the heuristic and the network has no masks.
     """
 
     def __init__(self, net: Any, taxonomy: Taxonomy,
@@ -97,13 +97,13 @@ class UnifiedPredictor(Predictor):
         net.check_masks(self.settings)
 
     def panoptic(self, keep_objects: bool = False) -> PanopticResult:
-        """One segment for each pixel of the chosen image.
+        """Return one segment for each pixel of the current image.
 
-        ``keep_objects`` : also give all :meth:`instances` as ``objects`` of the result, and
-            what the semantic branch says by itself.
+        ``keep_objects`` : also return all :meth:`instances` as ``objects`` of the result, and
+            the labels of the semantic branch as ``semantic``
 
-        Raises AdaptisError if the network's outputs are not finite, or if the settings have been
-        changed to a heuristic that this network has no masks for.
+        Raises AdaptisError if the network's outputs are not finite, or if the settings were changed
+        to the heuristic and the network has no masks.
         """
         result = super().panoptic(keep_objects)
         if keep_objects:
@@ -119,10 +119,10 @@ class UnifiedPredictor(Predictor):
 
 def to_result(channel_map: np.ndarray, detections: Detections, taxonomy: Taxonomy,
               stuff_area_limit: int = 0) -> PanopticResult:
-    """The panoptic result of the channels (H, W) that win: those of detections, then of stuff.
+    """Return the panoptic result of a channel map (H, W): detections come first, then stuff.
 
     Segments of stuff with fewer pixels than ``stuff_area_limit`` become void (appendix C).
-    Segments count from 1 and have the scores of detections, those of stuff 1.
+    Segment ids count from 1.  Things have the scores of their detections, stuff has the score 1.
     """
     things = len(detections.scores)
     classes = [*thing_to_class_index(detections.classes, taxonomy), *range(taxonomy.num_stuff)]
