@@ -18,16 +18,18 @@ MAX_OFFSET = 10000.0
 
 
 class DenseHead(HybridBlock):
-    """p3, ..., p7 (B, C, h, w) -> class logits (B, num_things, h, w) of each level, offsets
-    (B, 4, h, w) in pixels, centerness logits (B, 1, h, w), semantic logits (B, num_semantic, H, W)
-    at ``semantic_stride``, and levelness logits (B, 6, H, W) at stride 4, background first.
+    """p3, ..., p7 (B, C, h, w) -> a flat list of maps.
+
+    Class logits (B, num_things, h, w) of each level, distances (B, 4, h, w) in pixels, centerness
+    logits (B, 1, h, w), semantic logits (B, num_semantic, H, W) at ``semantic_stride``, and
+    levelness logits (B, 6, H, W) at stride 4, background first.
 
     Parameters
     ----------
     in_channels, num_things, num_semantic : see above
     class_channels, box_channels : of the two towers, multiples of 8
     two_towers : whether there is a ``class_tower`` beside ``box_tower``
-    levelness : whether there is that output
+    levelness : whether there are levelness logits
     semantic_stride : 8 or 4
     """
 
@@ -53,12 +55,12 @@ class DenseHead(HybridBlock):
             self.levelness = PyramidConv(1 + LEVELS, box_channels, LEVELS) if levelness else None
 
     def towers(self, *features):
-        """The last features for classes, and those for boxes, of every level."""
+        """Return the last features for classes, and those for boxes, of every level."""
         boxes = [self.box_tower(x) for x in features]
         return ([self.class_tower(x) for x in features] if self.class_tower else boxes), boxes
 
     def distances(self, F, raw):
-        """What ``box_offsets`` gives of every level -> distances to the sides in pixels."""
+        """Turn the outputs of ``box_offsets`` of every level into distances in pixels."""
         return [F.exp(F.minimum(scale(x), math.log(MAX_OFFSET)))
                 for scale, x in zip(self.scales, raw)]
 
@@ -78,7 +80,7 @@ class DenseHead(HybridBlock):
 
 
 def levelness_grid(F, p3):
-    """(B, 1, 2 * h, 2 * w): zeros of the size of the levelness grid."""
+    """Return (B, 1, 2 * h, 2 * w): zeros of the size of the levelness grid."""
     one = F.BlockGrad(F.slice_axis(p3, axis=1, begin=0, end=1)) * 0
     return F.UpSampling(one, scale=2, sample_type='nearest')
 

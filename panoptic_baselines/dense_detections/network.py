@@ -1,18 +1,17 @@
 """Dense detections (Hou et al. 2020): masks from the boxes that every pixel predicts for itself.
 
-``DenseDetections`` is one graph from the image to all that suppression needs, hybridized once for
-every size; training looks at a part of it::
+``DenseDetections`` is one graph from the image to everything that suppression needs, hybridized
+once for every size.  Training uses a part of it::
 
-    encoder                  what has parameters, one graph
+    encoder                  all layers with parameters, one graph
       backbone               ResNet: stem.conv1, res2 ... res5 (layers/resnet.py)
       fpn                    lateral3 ... lateral5, output3 ... output5, p6, p7 (layers/fpn.py)
-      head                   class_tower, box_tower (layers/fcos.py); class_logits, box_offsets,
-                             scales, centerness, semantic, levelness
+      head                   class_tower, box_tower (fcos/head.py); class_logits, box_offsets,
+                             scales, centerness, semantic, levelness (dense_detections/head.py)
 
-Suppression is NumPy's, masks are a graph again (layers/dense_boxes.py).
-``panoptic_baselines.dense_detections.convert`` has the official names.  Images are RGB,
-and the network turns
-them round itself: ``stem.conv1`` has the official order of channels, BGR.
+NumPy does the suppression, and masks are a graph again (dense_detections/boxes.py).
+``panoptic_baselines.dense_detections.convert`` has the official names.  Images are RGB, and the
+network reverses their channels itself: ``stem.conv1`` has the official order of channels, BGR.
 """
 from __future__ import annotations
 
@@ -49,15 +48,15 @@ MEAN = 122.7717, 115.9465, 102.9801
 
 
 class DenseDetections(DenseDetectionsInference, BaseNetwork):
-    """The network.  ``net(x)`` gives a flat list, ``net.encode(x)`` the same as ``DenseOutputs``.
+    """Dense detections.  ``net(x)`` returns a flat list, ``net.encode(x)`` a ``DenseOutputs``.
 
     Parameters
     ----------
     backbone : 'resnet18', 34, 50, 101, 152; the stride is in the 3x3 convolutions
-    num_things, num_stuff : classes of the two kinds
+    num_things, num_stuff : numbers of thing and stuff classes
     towers : 2, or 1 for boxes and classes together, of the width of the box tower (table 3)
-    levelness : whether there is such a prediction; without it a pixel takes the box of the level
-        that is surest of some thing there (table 3, appendix B)
+    levelness : whether levelness is predicted; without it a pixel takes the box of the level with
+        the highest class logit there (table 3; the rule is a choice, appendix B has another)
     fpn_channels, class_channels, box_channels : widths of pyramid and towers
     semantic_stride : 8 (official code) or 4 (paper, section 4.2)
     mean, std : of the image, RGB
@@ -98,11 +97,11 @@ class DenseDetections(DenseDetectionsInference, BaseNetwork):
 
     @property
     def has_levelness(self) -> bool:
-        """Whether there is such a prediction."""
+        """Whether the network predicts levelness."""
         return self.encoder.head.levelness is not None
 
     def maps(self, x: Any) -> Maps:
-        """What training needs of images (B, 3, H, W)."""
+        """Run only the layers with parameters on images (B, 3, H, W), for training."""
         return to_maps(self.encoder(x))
 
     def hybrid_forward(self, F, x):
@@ -122,7 +121,7 @@ class DenseDetections(DenseDetectionsInference, BaseNetwork):
 
 
 class Encoder(ImageEncoder):
-    """What has parameters as one graph: images -> flat list in the order of ``Maps``."""
+    """All layers with parameters as one graph: images -> flat list in the order of ``Maps``."""
 
     def __init__(self, backbone: ResNet, channels: int, head: HybridBlock,
                  mean: Sequence[float], std: Sequence[float]):

@@ -1,4 +1,4 @@
-"""The graphs of dense detections with their signatures, for export."""
+"""The stages of dense detections with their signatures, for export."""
 from __future__ import annotations
 
 from typing import Any
@@ -9,7 +9,7 @@ from panoptic_baselines.stages import CLASSES, IMAGE, level_names, make_stage
 
 
 def export_stages(net: Any) -> list[Stage]:
-    """Stages of a ``DenseDetections``: all of it, and what makes masks of either kind."""
+    """Return the stages of a ``DenseDetections``: all of it, and the two that make masks."""
     names = [*(name for what in ('logits', 'offsets', 'centerness')
                for name in level_names(f'{what}_p', 3, 7)),
              'semantic', *['levelness'] * net.has_levelness, 'boxes', 'things']

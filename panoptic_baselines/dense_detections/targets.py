@@ -1,8 +1,9 @@
-"""What dense detections learn at every location (Hou et al. 2020, section 4.1), in NumPy alone.
+"""Training targets of dense detections at every location (Hou et al. 2020, section 4.1).
 
-A location belongs to the object whose mask it lies on, and not, as in FCOS, to one whose box it
-is in; with boxes alone (section 5.6) the smallest box around it stands in for the mask.  Boxes
-here end at the middle of their last pixel: (x0, y0, last column, last row).
+NumPy alone computes them.  A location belongs to the object whose mask it lies on, unlike in FCOS,
+where it belongs to an object whose box it lies in; with boxes alone (section 5.6) the smallest box
+around it replaces the mask.  Boxes here end at the middle of their last pixel: (x0, y0, last
+column, last row).
 """
 from __future__ import annotations
 
@@ -26,16 +27,20 @@ from panoptic_baselines.fcos.targets import (
 
 STRIDES = (8, 16, 32, 64, 128)
 SIZES = (64, 128, 256, 512)
-"""m_1, ..., m_4 of equation 9, those of FCOS; m_0 is 0 and m_5 infinite."""
+"""m_1, ..., m_4 of equation 9, which the paper does not print: those of FCOS.
+
+m_0 is 0 and m_5 infinite.
+"""
 LEVELNESS_STRIDE = 4
 SUPERVISION = ('masks', 'boxes')
 
 ObjectLookup = Callable[[np.ndarray], np.ndarray]
+"""Points (N, 2), (x, y) -> the index (N,) of the object at each, -1 = none."""
 
 
 @dataclass(frozen=True)
 class DenseDetectionsTargets(ObjectTargets):
-    """Batches for dense detections, which hold besides, for the N locations of all levels:
+    """Makes batches for dense detections, which hold in addition, for the N locations in all:
 
     objects         int32 (B, N): row in ``boxes`` of the object a location belongs to, -1 = none
     labels          int16 (B, N): its class, -1 = background
@@ -47,9 +52,9 @@ class DenseDetectionsTargets(ObjectTargets):
 
     Attributes
     ----------
-    sizes : distances where one level hands over to the next, one less than levels
-    supervision : 'masks' (section 4.1), or 'boxes': with them, and the semantic labels, alone
-        (section 5.6); ``pixels`` are then those of the smallest box
+    sizes : distances at which one level ends and the next begins, one less than levels
+    supervision : 'masks' (section 4.1), or 'boxes': boxes and semantic labels alone (section 5.6);
+        ``pixels`` are then those of the smallest box
 
     Raises AdaptisError for a ``supervision`` that does not exist.
     """
@@ -59,11 +64,11 @@ class DenseDetectionsTargets(ObjectTargets):
 
     def __post_init__(self) -> None:
         if self.supervision not in SUPERVISION:
-            raise AdaptisError(f'There is no supervision "{self.supervision}": choose one of '
+            raise AdaptisError(f'supervision is "{self.supervision}": choose one of '
                                f'{list(SUPERVISION)}.')
 
     def __call__(self, samples: Sequence[Sample], rngs: Sequence[Any]) -> Batch:
-        """The batch of some samples; nothing is drawn."""
+        """Return the batch of some samples; nothing is drawn."""
         return with_averages(super().__call__(samples, rngs))
 
     def _extra_targets(self, item: Batch, size: tuple[int, int], rng: Any) -> Batch:
@@ -82,22 +87,25 @@ class DenseDetectionsTargets(ObjectTargets):
 
 
 class LevelnessTargets(NamedTuple):
-    """Of every fourth pixel, (h * w,): ``objects`` int64, -1 = none, and ``levels`` int64, the
-    level that finds the object from there, counted from 1; 0 = none."""
+    """Targets at every fourth pixel, (h * w,).
+
+    ``objects`` int64, -1 = none; ``levels`` int64, the level that finds the object from there,
+    counted from 1; 0 = none.
+    """
 
     objects: np.ndarray
     levels: np.ndarray
 
 
 def to_inclusive(boxes: np.ndarray) -> np.ndarray:
-    """Boxes (G, 4) that end behind their last pixel -> that end in its middle."""
+    """Turn boxes (G, 4) that end behind their last pixel into boxes that end in its middle."""
     return boxes - np.float32([0, 0, 1, 1])
 
 
 def lookup_by_mask(instances: np.ndarray) -> ObjectLookup:
-    """Points (N, 2) -> the object on whose mask each lies, -1 = none or outside of the image.
+    """Return a function of points (N, 2): the object on whose mask each lies, -1 = none.
 
-    ``instances`` (H, W) is 0 or an object's index plus 1.
+    Points outside the image have none.  ``instances`` (H, W) is 0 or an object's index plus 1.
     """
     height, width = instances.shape
 
@@ -110,14 +118,14 @@ def lookup_by_mask(instances: np.ndarray) -> ObjectLookup:
 
 
 def lookup_by_box(boxes: np.ndarray) -> ObjectLookup:
-    """Points (N, 2) -> the smallest of the boxes (G, 4) around each, -1 = none (appendix C)."""
+    """Return a function of points (N, 2): the smallest box around each, -1 = none (appendix C)."""
     width, height = (boxes[:, 2:] - boxes[:, :2]).T
     falling = np.argsort(-(width * height), kind='stable')
 
     def find(points: np.ndarray) -> np.ndarray:
         x, y = np.ascontiguousarray(points.T)
         owners = np.full(len(points), -1)
-        for index in falling:   # so that the smallest comes last and stays
+        for index in falling:   # the smallest comes last and stays
             left, top, right, bottom = boxes[index]
             owners[(x >= left) & (x <= right) & (y >= top) & (y <= bottom)] = index
         return owners
@@ -127,15 +135,15 @@ def lookup_by_box(boxes: np.ndarray) -> ObjectLookup:
 def assign_locations(lookup: ObjectLookup, boxes: np.ndarray, shapes: Sequence[Shape],
                      strides: Sequence[int] = STRIDES,
                      sizes: Sequence[float] = SIZES) -> Assignment:
-    """The object of every location of a pyramid (equations 8 and 9).
+    """Assign at most one object to every location of a pyramid (equations 8 and 9).
 
     Parameters
     ----------
-    owners : of points, see above
-    boxes : (G, 4), of the objects, see the module
+    lookup : returns the objects of points, see ``lookup_by_mask``
+    boxes : (G, 4), of the objects, with inclusive ends
     shapes, strides : of the levels
-    sizes : where one level ends and the next begins; a location whose largest distance is just
-        that belongs to its object on both
+    sizes : distances at which one level ends and the next begins; a location whose largest distance
+        equals one of them belongs to its object on both levels
     """
     found = [_of_level(lookup, boxes, locations(shape, stride), low, high)
              for shape, stride, low, high in zip(shapes, strides, (0, *sizes), (*sizes, np.inf))]
@@ -152,7 +160,7 @@ def _of_level(lookup: ObjectLookup, boxes: np.ndarray, points: np.ndarray, low: 
 
 def _objects_at(lookup: ObjectLookup, boxes: np.ndarray,
                 points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Objects (N,), and distances (N, 4) from the points to the sides of their boxes."""
+    """Return objects (N,), and distances (N, 4) from the points to the sides of their boxes."""
     if not len(boxes):
         return np.full(len(points), -1), np.zeros((len(points), 4), np.float32)
     objects = lookup(points)
@@ -161,7 +169,10 @@ def _objects_at(lookup: ObjectLookup, boxes: np.ndarray,
 
 def levelness_targets(lookup: ObjectLookup, boxes: np.ndarray, shape: Shape,
                       sizes: Sequence[float] = SIZES) -> LevelnessTargets:
-    """Targets of the levelness (section 4.2), on a grid (h, w) at stride 4; the finer of two."""
+    """Return the targets of the levelness (section 4.2) on a grid (h, w) at stride 4.
+
+    Where two levels find an object, the finer one counts.
+    """
     objects, distances = _objects_at(lookup, boxes, locations(shape, LEVELNESS_STRIDE))
     levels = np.searchsorted(np.asarray(sizes), distances.max(axis=1)) + 1
     return LevelnessTargets(objects, np.where(objects >= 0, levels, 0))
