@@ -1,7 +1,7 @@
-"""The losses of CondInst, each a graph of its own that gives scalars.
+"""The losses of CondInst (section 2.3), each a graph of its own that returns scalars.
 
-Maps of L levels come as L arguments one after another; their cells are counted level by level, by
-row and column: N in all.
+The maps of L levels are L arguments one after another.  Their locations are counted level by
+level, by row and column: N in all.
 """
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ HybridBlock = mx.gluon.HybridBlock
 
 
 class DetectionLoss(HybridBlock):
-    """Classes, boxes and centerness of all locations: three scalars.
+    """Losses of classes, boxes and centerness at all locations: three scalars.
 
     L maps of class logits (B, K, h, w), L of distances in strides (B, 4, h, w), L of centerness
-    logits (B, 1, h, w); for labels (B, N), distances (B, N, 4), centerness (B, N) and averages
-    (B, 2) see ``CondInstTargets``.  Classes and centerness are sums by the number of locations with
-    an object, at least 1; boxes, weighted by centerness, by the sum of the weights.
+    logits (B, 1, h, w); for labels (B, N), distances (B, N, 4), centerness (B, N) and averages (B,
+    2) see ``CondInstTargets``.  The sums for classes and centerness are divided by the number of
+    locations with an object, at least 1; that for boxes, weighted by centerness, by the sum of the
+    weights.
 
     Parameters
     ----------
@@ -46,7 +47,7 @@ class DetectionLoss(HybridBlock):
 
 
 class LocationScores(HybridBlock):
-    """(B, N): the highest class probability times the centerness of every cell, from logits."""
+    """(B, N): the highest class probability times the centerness of every location, from logits."""
 
     def hybrid_forward(self, F, *maps):
         levels = len(maps) // 2
@@ -55,8 +56,11 @@ class LocationScores(HybridBlock):
 
 
 class DynamicMaskLoss(HybridBlock):
-    """Mean dice loss of masks: (P, h, w) logits, (B, G, h, w) objects, (2, P) image and row of
-    the object of each, (P,) 1 = counts, 0 = does not; 0 if none counts."""
+    """Mean dice loss of masks; 0 if none counts.
+
+    (P, h, w) logits; (B, G, h, w) objects; (2, P) image and row of each mask's object; (P,) 1 = the
+    mask counts, 0 = it does not.
+    """
 
     def hybrid_forward(self, F, logits, objects, index, counted):
         loss = dice(F, F.sigmoid(logits), F.gather_nd(objects, index))
@@ -64,10 +68,10 @@ class DynamicMaskLoss(HybridBlock):
 
 
 class ThingsLoss(HybridBlock):
-    """Focal loss of an auxiliary semantic branch that knows things alone.
+    """Focal loss of an auxiliary semantic branch that has only things.
 
-    (B, K, h, w) logits, (B, h, w) classes, -1 = no object, which all classes deny -> sum by the
-    number of pixels with an object, at least 1.
+    (B, K, h, w) logits, (B, h, w) classes, -1 = no object, a negative for all classes -> the sum
+    divided by the number of pixels with an object, at least 1.
     """
 
     def __init__(self, num_classes: int):

@@ -1,4 +1,4 @@
-"""Annotated images -> what CondInst learns from, in NumPy alone."""
+"""Turn annotated images into the batches that CondInst learns from, in NumPy alone."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ CENTERS = ('mass', 'box')
 
 @dataclass(frozen=True)
 class CondInstTargets(ObjectTargets):
-    """Batches for FCOS with dynamic masks, which hold besides, for the N locations of all levels:
+    """Makes batches for CondInst, which hold in addition, for the N locations of all levels:
 
     objects         int32 (B, N): row in ``boxes`` of the object a location belongs to, -1 = none
     labels          int16 (B, N): its class, -1 = background
@@ -34,13 +34,13 @@ class CondInstTargets(ObjectTargets):
     averages        float32 (B, 2): locations with an object and their summed centerness, as means
                     over the whole batch: they stay the same for any part of it
 
-    Without an object ``boxes``, ``classes`` and ``masks`` hold one that nothing belongs to.
+    Without an object, ``boxes``, ``classes`` and ``masks`` hold one that nothing belongs to.
 
     Attributes
     ----------
     strides : of the levels of the pyramid
-    sizes : distances where one level hands over to the next, one less than levels
-    radius : see ``assign``
+    sizes : distances at which one level ends and the next begins, one less than levels
+    radius : see ``assign_locations``
     center : which center of an object its locations lie around: that of its pixels' 'mass', or
         that of its 'box'
     mask_stride : of the predicted masks
@@ -65,7 +65,7 @@ class CondInstTargets(ObjectTargets):
         return 'boxes', 'classes', 'masks'
 
     def __call__(self, samples: Sequence[Sample], rngs: Sequence[Any]) -> Batch:
-        """The batch of some samples; nothing is drawn."""
+        """Return the batch of some samples; nothing is drawn."""
         return with_averages(super().__call__(samples, rngs))
 
     def _extra_targets(self, item: Batch, size: tuple[int, int], rng: Any) -> Batch:
@@ -79,7 +79,7 @@ class CondInstTargets(ObjectTargets):
 
     def assign(self, boxes: np.ndarray, classes: np.ndarray, centers: Any,
                size: tuple[int, int]) -> Batch:
-        """What the locations of one image of padded ``size`` learn from its objects."""
+        """Return the targets of the locations of one image of padded ``size``."""
         shapes = level_shapes(size, self.strides)
         found = assign_locations(boxes, shapes, self.strides, self.sizes, self.radius, centers)
         stride = np.repeat(np.float32(self.strides), [h * w for h, w in shapes])
