@@ -1,4 +1,4 @@
-"""The head of FCOS with the controller of CondInst (figure 3), shared by all levels."""
+"""The head of FCOS with the controller of CondInst (figure 3), which all levels share."""
 from __future__ import annotations
 
 import math
@@ -12,7 +12,7 @@ nn = mx.gluon.nn
 HybridBlock = mx.gluon.HybridBlock
 
 PRIOR_BIAS = -math.log(99)
-"""Bias at which a logit means a probability of 0.01, where a focal loss starts (RetinaNet, 4.1)."""
+"""Bias of a logit for the prior probability 0.01 of a focal loss (RetinaNet, section 4.1)."""
 
 
 class FCOSHead(HybridBlock):
@@ -27,8 +27,8 @@ class FCOSHead(HybridBlock):
     levels : L
     depth : of the two towers ``cls_tower`` and ``bbox_tower``
     share_depth : of ``share_tower``, before both
-    norm_layer, norm_kwargs : of the towers: 'GroupNorm', or a batch normalisation, of which each
-        level has its own, as ``PerLevelNormTower`` does it
+    norm_layer, norm_kwargs : of the towers: 'GroupNorm', or a batch normalisation with one norm
+        per level, see ``PerLevelNormTower``
     """
 
     def __init__(self, num_classes: int, num_params: int, in_channels: int, levels: int = 5,
@@ -73,8 +73,8 @@ class Tower(nn.HybridSequential):
 
     Parameters
     ----------
-    channels, in_channels : of the convolutions, and of what the first one sees
-    depth : 0 = nothing at all
+    channels, in_channels : of the convolutions, and of the input of the first one
+    depth : 0 = an empty tower
     num_groups : of the group normalisation
     norm_layer, norm_kwargs : another normalisation, see ``layers.norm.make_norm``
     """
@@ -96,8 +96,8 @@ class Tower(nn.HybridSequential):
 class PerLevelNormTower(nn.HybridSequential):
     """``depth`` times 3x3 convolution with bias, batch normalisation, ReLU; (B, C, h, w).
 
-    Members 0, 3, 6, ... are convolutions, shared by the levels; 1, 4, 7, ... are sequences of one
-    norm for each level, whose statistics differ.
+    Members 0, 3, 6, ... are convolutions that the levels share; 1, 4, 7, ... are sequences of one
+    norm for each level, because the levels' statistics differ.
     """
 
     def __init__(self, channels: int, depth: int, levels: int, norm_layer: Union[str, type],
@@ -119,7 +119,7 @@ def _run(tower: nn.HybridSequential, x: Any, level: int) -> Any:
 
 
 class Scale(HybridBlock):
-    """A learnt factor, 1 at first."""
+    """A learnt factor that starts from 1."""
 
     def __init__(self):
         super().__init__()
