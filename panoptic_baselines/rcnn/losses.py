@@ -1,7 +1,6 @@
-"""The losses of Mask R-CNN; each is a graph of its own.
+"""The losses of Mask R-CNN; each is a graph of its own that returns scalars.
 
-They give one scalar.  Rows of class -1 do not count, so that a batch without any foreground can
-still be a batch of one row.
+Rows of class -1 do not count, so that a batch without any foreground can still have one row.
 """
 from __future__ import annotations
 
@@ -12,9 +11,9 @@ HybridBlock = mx.gluon.HybridBlock
 
 
 class GatherAnchors(HybridBlock):
-    """What the RPN says about some anchors: their logits (B, S) and deltas (B, S, 4).
+    """The RPN's outputs at some anchors: logits (B, S) and deltas (B, S, 4).
 
-    ``index`` (B, S) counts over all levels by row, column and anchor; then come L logits
+    ``index`` (B, S) counts the anchors of all levels by row, column and anchor; then come L logits
     (B, A, h, w) and L deltas (B, 4 * A, h, w).
     """
 
@@ -30,10 +29,10 @@ class GatherAnchors(HybridBlock):
 
 
 class RPNLoss(HybridBlock):
-    """Objectness and boxes of sampled anchors (Faster R-CNN, equation 1, with an L1 loss).
+    """Objectness and box losses of sampled anchors (Faster R-CNN, equation 1, with an L1 loss).
 
     (B, A) logits, (B, A, 4) deltas, (B, A) labels 1, 0 or -1 = not sampled, (B, A, 4) deltas of
-    the positive ones -> two scalars, sums over anchors by ``B * count``.
+    the positive anchors -> two scalars, sums over anchors divided by ``B * count``.
     """
 
     def __init__(self, count: int = 256):
@@ -49,11 +48,11 @@ class RPNLoss(HybridBlock):
 
 
 class BoxLoss(HybridBlock):
-    """Classes and boxes of sampled RoIs.
+    """Class and box losses of sampled RoIs.
 
     (R, K + 1) logits, background last; (R, 4 * K) deltas; (R,) classes, K = background, -1 = none;
-    (R, 4) deltas wanted -> two scalars: cross entropy, and the L1 distance of the deltas of the
-    right class, both by the number of RoIs of any class.
+    (R, 4) target deltas -> two scalars: the cross entropy, and the L1 distance of the deltas of the
+    right class, both divided by the number of RoIs that have a class.
     """
 
     def __init__(self, num_classes: int):
@@ -72,7 +71,7 @@ class BoxLoss(HybridBlock):
 
 
 class MaskLoss(HybridBlock):
-    """Mean over RoIs and pixels of the binary cross entropy.
+    """Binary cross entropy, the mean over RoIs and pixels.
 
     (P, m, m) logits of each RoI's own class, (P,) classes, -1 = none, (P, m, m) masks of 0 and 1
     -> a scalar.

@@ -1,4 +1,4 @@
-"""What a region proposal network learns from, made of annotated images in NumPy alone."""
+"""Turn annotated images into the batches that a two-stage detector learns from, in NumPy alone."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -6,18 +6,19 @@ from typing import Any
 
 import numpy as np
 
-from panoptic_baselines.batches import IGNORED, Batch, ObjectTargets, level_shapes, pad_rows
+from panoptic_baselines.batches import Batch, ObjectTargets, level_shapes, pad_rows
+from panoptic_baselines.classes import IGNORED
 from panoptic_baselines.rcnn.anchors import STRIDES, pyramid_anchors
 from panoptic_baselines.rcnn.sampling import AnchorTargets, sample_anchors
 
 
 @dataclass(frozen=True)
 class DetectionTargets(ObjectTargets):
-    """Batches for a region proposal network, which hold besides:
+    """Makes batches for a region proposal network, which hold in addition:
 
-    anchor_index    int64 (B, anchors): the sampled anchors, of all levels one after another
+    anchor_index    int64 (B, anchors): the sampled anchors, counted over all levels
     anchor_labels   float32 (B, anchors): 1, 0 or -1 = fewer were found
-    anchor_deltas   float32 (B, anchors, 4): from the positive ones to their objects
+    anchor_deltas   float32 (B, anchors, 4): from the positive anchors to their objects
 
     Attributes
     ----------
@@ -36,7 +37,7 @@ class DetectionTargets(ObjectTargets):
 
 
 def compact_anchor_targets(targets: AnchorTargets, count: int) -> Batch:
-    """The sampled anchors of an image alone, filled up to ``count``."""
+    """Return only the sampled anchors of an image, padded to ``count`` rows."""
     index = np.flatnonzero(targets.labels >= 0)
     return {'anchor_index': pad_rows(index, count, 0),
             'anchor_labels': pad_rows(targets.labels[index], count, IGNORED),

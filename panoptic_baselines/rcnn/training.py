@@ -1,4 +1,4 @@
-"""What a Faster or Mask R-CNN learns from: shared by Panoptic FPN and the unified system."""
+"""Training of Faster and Mask R-CNN, which Panoptic FPN and the unified system share."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
@@ -25,11 +25,11 @@ PROPOSALS_PER_LEVEL = 2000   # before suppression; at test time 1000
 
 
 class RoIs(NamedTuple):
-    """What the heads learn from in a step; boxes are one array (N, 4) for each image.
+    """The RoIs that the heads learn from in a step; boxes are one array (N, 4) for each image.
 
     ``classes`` (R,) and ``deltas`` (R, 4) belong to ``boxes``; ``mask_classes`` (P,) and ``masks``
-    (P, 28, 28) to ``mask_boxes``, which are of the foreground.  There is at least one of each; its
-    class is -1 if there should be none.
+    (P, 28, 28) belong to ``mask_boxes``, the foreground.  There is at least one of each; a
+    placeholder has the class -1.
     """
 
     boxes: list[np.ndarray]
@@ -41,11 +41,12 @@ class RoIs(NamedTuple):
 
 
 class TwoStageSystem(BaseSystem):
-    """A system whose network is a ``TwoStageInference``; ``losses`` are its own.
+    """A system whose network is a ``TwoStageInference``; subclasses add ``losses``.
 
     Parameters
     ----------
-    rois, foreground : RoIs per image that the heads learn from, and the most of them on objects
+    rois, foreground : number of RoIs per image that the heads learn from, and the largest share of
+        them on objects
     mask_loss : of logits, classes and masks, see ``MaskLoss``
     others : see ``BaseSystem``
     """
@@ -64,16 +65,16 @@ class TwoStageSystem(BaseSystem):
                                          self._mask_loss, *blocks), frozen_stages, hybridize)
 
     def targets(self) -> DetectionTargets:
-        """What makes batches for ``losses`` of samples; picklable."""
+        """Return the picklable callable that makes batches for ``losses``."""
         return DetectionTargets(self.taxonomy, self.net.merge_things, self.net.has_instances,
                                 self.net.anchor_sizes)
 
     def detector_losses(self, maps: Any, batch: dict[str, Any],
                         proposals: Optional[list[Proposals]] = None) -> dict[str, Any]:
-        """'rpn_objectness', 'rpn_boxes', 'classes', 'boxes' and, with a mask head, 'masks'.
+        """Return 'rpn_objectness', 'rpn_boxes', 'classes', 'boxes' and, with a mask head, 'masks'.
 
-        Means over the images of a batch (see ``DetectionTargets``).  ``proposals`` are the
-        network's if they are known already.  What is sampled is drawn from ``numpy.random``.
+        They are means over the images of a batch (see ``DetectionTargets``).  ``proposals`` saves
+        computing the network's proposals again.  Samples are drawn from ``numpy.random``.
         """
         rois = self.sample(maps, batch) if proposals is None else self.sample_from(proposals, batch)
         return dict(zip(LOSSES, (*self._anchor_losses(maps, batch),
@@ -85,22 +86,22 @@ class TwoStageSystem(BaseSystem):
         return self._rpn_loss(logits, deltas, batch['anchor_labels'], batch['anchor_deltas'])
 
     def sample(self, maps: Any, batch: dict[str, Any]) -> RoIs:
-        """Choose RoIs of the network's proposals, without gradient.
+        """Sample RoIs from the network's proposals, without gradient.
 
         Raises AdaptisError if the network has diverged.
         """
         return self.sample_from(self.propose(maps, batch), batch)
 
     def propose(self, maps: Any, batch: dict[str, Any]) -> list[Proposals]:
-        """As many proposals as training wants; AdaptisError if the network has diverged."""
+        """Return the proposals for training; AdaptisError if the network has diverged."""
         sizes = as_numpy(batch['sizes']).astype(int).tolist()
         try:
             return self.net.propose(maps, sizes, per_level=PROPOSALS_PER_LEVEL)
-        except AdaptisError as error:   # which would blame the checkpoint
+        except AdaptisError as error:   # its message would blame the checkpoint
             raise divergence_error() from error
 
     def sample_from(self, proposals: Sequence[Proposals], batch: dict[str, Any]) -> RoIs:
-        """Choose RoIs of given proposals."""
+        """Sample RoIs from given proposals."""
         objects, classes = unpad_objects(batch)
         chosen = [sample_rois(found.boxes, boxes, kinds, self.net.num_things, np.random,
                               **self._rois)
@@ -108,7 +109,7 @@ class TwoStageSystem(BaseSystem):
         return batch_rois(chosen, objects, as_numpy(batch['instances']), self.net.num_things)
 
     def roi_losses(self, features: Sequence[Any], rois: RoIs) -> tuple[Any, ...]:
-        """Losses of classes, boxes and, with a mask head, masks of given RoIs."""
+        """Return the losses of classes, boxes and, with a mask head, masks of given RoIs."""
         def put(array: np.ndarray) -> Any:
             return mx.nd.array(array, ctx=features[0].context, dtype='float32')
         self._foreground = float((rois.mask_classes >= 0).sum() / max(1, len(rois.classes)))
@@ -121,12 +122,12 @@ class TwoStageSystem(BaseSystem):
         return (*losses, self._mask_loss(masks, mask_classes, put(rois.masks)))
 
     def metrics(self) -> dict[str, float]:
-        """Share of the last step's RoIs that lay on objects."""
+        """Return the share of the last step's RoIs that lay on objects."""
         return {'foreground': self._foreground} if self.net.has_instances else {}
 
 
 def unpad_objects(batch: dict[str, Any]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Boxes (G, 4) and classes int64 (G,) of the objects of each image of a batch."""
+    """Return boxes (G, 4) and classes int64 (G,) of the objects of each image of a batch."""
     boxes, classes = as_numpy(batch['boxes']), as_numpy(batch['classes'])
     return ([of_image[kinds >= 0] for of_image, kinds in zip(boxes, classes)],
             [kinds[kinds >= 0].astype(np.int64) for kinds in classes])
@@ -134,14 +135,14 @@ def unpad_objects(batch: dict[str, Any]) -> tuple[list[np.ndarray], list[np.ndar
 
 def batch_rois(chosen: Sequence[RoITargets], objects: Sequence[np.ndarray], instances: np.ndarray,
                background: int) -> RoIs:
-    """Targets of the RoIs of all images together; ``instances`` (B, H, W) has object g as g + 1."""
+    """Return the targets of all images' RoIs; ``instances`` (B, H, W) has object g as g + 1."""
     boxes, deltas, mask_boxes, masks = [], [], [], []
     for rois, gt_boxes, id_map in zip(chosen, objects, instances):
         count = int((rois.classes < background).sum())   # the foreground comes first
-        wanted = np.zeros_like(rois.boxes)
-        wanted[:count] = encode(rois.boxes[:count], gt_boxes[rois.gt[:count]], BOX_WEIGHTS)
+        targets = np.zeros_like(rois.boxes)
+        targets[:count] = encode(rois.boxes[:count], gt_boxes[rois.gt[:count]], BOX_WEIGHTS)
         boxes.append(rois.boxes)
-        deltas.append(wanted)
+        deltas.append(targets)
         mask_boxes.append(rois.boxes[:count])
         masks.append(bitmap_targets(id_map, rois.gt[:count] + 1, rois.boxes[:count]))
     classes = np.concatenate([rois.classes for rois in chosen])
@@ -150,11 +151,11 @@ def batch_rois(chosen: Sequence[RoITargets], objects: Sequence[np.ndarray], inst
 
 
 def add_placeholder(rois: RoIs) -> RoIs:
-    """The same, with one RoI of class -1 where there is none, as no layer takes empty arrays."""
-    some = [np.float32([[0, 0, 1, 1]]), *rois.boxes[1:]]
+    """Add one RoI of class -1 where there is none, because no layer takes empty arrays."""
+    boxes = [np.float32([[0, 0, 1, 1]]), *rois.boxes[1:]]
     if not len(rois.classes):
-        rois = rois._replace(boxes=some, classes=np.array([-1]), deltas=np.zeros((1, 4)))
+        rois = rois._replace(boxes=boxes, classes=np.array([-1]), deltas=np.zeros((1, 4)))
     if not len(rois.mask_classes):
-        rois = rois._replace(mask_boxes=[some[0], *rois.mask_boxes[1:]],
+        rois = rois._replace(mask_boxes=[boxes[0], *rois.mask_boxes[1:]],
                              mask_classes=np.array([-1]), masks=np.zeros((1, 28, 28)))
     return rois
