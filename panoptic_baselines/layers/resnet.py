@@ -1,6 +1,6 @@
-"""ResNet and ResNeXt as detectors use them: four stages of features, usually with frozen norms.
+"""ResNet and ResNeXt for detectors: four stages of features, usually with frozen norms.
 
-GluonCV's have biases in the 1x1 convolutions or the stride elsewhere, so that the weights which
+GluonCV's networks have biases in the 1x1 convolutions or other strides, so that the weights which
 the published detectors start from do not fit them.
 """
 from __future__ import annotations
@@ -22,10 +22,10 @@ IMAGENET_STD = (58.395, 57.12, 57.375)
 
 
 class Recipe(NamedTuple):
-    """What tells one backbone from another; ``std`` divides the image after ``mean`` is taken off.
+    """What distinguishes one backbone from another; images are divided by ``std`` after ``mean``.
 
-    ``stride_in_1x1``: the first convolution of a stage halves the size, as in the original
-    ResNet, and not the 3x3 one, as in the ResNets of today.
+    ``stride_in_1x1``: the first 1x1 convolution of a stage halves the size, as in the original
+    ResNet, and not its 3x3 convolution, as in later ResNets.
     """
 
     blocks: tuple[int, int, int, int]
@@ -51,14 +51,14 @@ RECIPES = {
 
 
 def get_recipe(name: str) -> Recipe:
-    """The recipe of a backbone; AdaptisError if there is none of that name."""
+    """Return the recipe of a backbone; AdaptisError if there is none of that name."""
     if not isinstance(name, str) or name not in RECIPES:
         raise AdaptisError(f'There is no backbone "{name}": choose one of {sorted(RECIPES)}.')
     return RECIPES[name]
 
 
 class ResNet(HybridBlock):
-    """(B, 3, H, W) -> features at strides 4, 8, 16, 32 (``channels`` of them).
+    """(B, 3, H, W) -> features at strides 4, 8, 16, 32, of ``channels``.
 
     ``mean`` and ``std`` (RGB) are those of the images that ImageNet weights were made for.
 
@@ -67,15 +67,15 @@ class ResNet(HybridBlock):
     recipe : which ResNet
     norm_layer : 'FrozenBatchNorm', 'BatchNorm', 'SyncBatchNorm', or a class
     norm_kwargs : of the normalisation layers
-    deformable_stages : of the stages 2 to 5 those whose 3x3 convolutions are deformable (of
-        small blocks the second one)
-    deformable_interval : only every so many-th block of such a stage has one, its first included
-    modulated : they are of the second kind, which also weighs what it looks at
+    deformable_stages : which of the stages 2 to 5 have deformable 3x3 convolutions (in small
+        blocks, the second one is)
+    deformable_interval : 3 = every third block of such a stage has one, beginning with its first
+    modulated : deformable convolutions also weigh the pixels they look at
 
     Raises AdaptisError for stages that do not exist.
 
     Children: ``stem.conv1``, then ``res2`` to ``res5``, each a sequence of blocks with
-    ``conv1`` to ``conv3`` (``conv2`` in small ones) and, where the shape changes, ``shortcut``.
+    ``conv1`` to ``conv3`` (small blocks: to ``conv2``) and, where the shape changes, ``shortcut``.
     """
 
     def __init__(self, recipe: Recipe, norm_layer: Union[str, type] = 'FrozenBatchNorm',
@@ -101,13 +101,13 @@ class ResNet(HybridBlock):
 
     @property
     def stages(self) -> list[HybridBlock]:
-        """Stem and the four stages."""
+        """The stem and the four stages."""
         return [self.stem, self.res2, self.res3, self.res4, self.res5]
 
     def freeze(self, stages: int) -> None:
         """Exclude the first ``stages`` of stem, res2, ..., res5 from training (2 in detectors).
 
-        Raises AdaptisError if there are fewer, or it is no number of stages.
+        Raises AdaptisError if this is no number from 0 to 5.
         """
         if type(stages) is not int or not 0 <= stages <= 5:
             raise AdaptisError(f'A ResNet has 5 stages; {stages} of them cannot be frozen.')
@@ -135,7 +135,7 @@ class Stem(HybridBlock):
 
 
 class Basic(HybridBlock):
-    """Two 3x3 convolutions and a shortcut; ``layer`` makes the second one."""
+    """Two 3x3 convolutions and a shortcut; ``layer`` makes the second convolution."""
 
     def __init__(self, channels: int, in_channels: int, strides: int, norm: Mapping[str, Any],
                  layer: Callable[..., HybridBlock] = ConvNorm):
@@ -151,7 +151,7 @@ class Basic(HybridBlock):
 
 
 class Bottleneck(HybridBlock):
-    """1x1, 3x3 and 1x1 convolutions and a shortcut; ``layer`` makes the 3x3 one."""
+    """1x1, 3x3 and 1x1 convolutions and a shortcut; ``layer`` makes the 3x3 convolution."""
 
     def __init__(self, channels: int, in_channels: int, width: int, strides: int, groups: int,
                  stride_in_1x1: bool, norm: Mapping[str, Any],
@@ -177,7 +177,7 @@ def _shortcut(channels: int, in_channels: int, strides: int,
 
 
 def check_deformable(stages: Sequence[int], interval: int) -> None:
-    """AdaptisError if these are no arguments ``deformable_stages`` and ``deformable_interval``."""
+    """Raise AdaptisError if ``deformable_stages`` or ``deformable_interval`` is wrong."""
     if not isinstance(stages, (list, tuple)) or any(stage not in (2, 3, 4, 5) for stage in stages):
         raise AdaptisError(f'deformable_stages is {stages!r} but must be some of the stages 2, 3, '
                            '4 and 5.')
@@ -188,7 +188,7 @@ def check_deformable(stages: Sequence[int], interval: int) -> None:
 
 def _stage(recipe: Recipe, index: int, layers: Sequence[Callable[..., HybridBlock]], source: int,
            norm: Mapping[str, Any]) -> HybridBlock:
-    """The blocks of a stage, each with its kind of 3x3 convolution."""
+    """Return the blocks of a stage; ``layers`` has the class of each block's 3x3 convolution."""
     stage = nn.HybridSequential()
     width = recipe.groups * recipe.width * 2 ** index
     channels = 256 * 2 ** index if recipe.bottleneck else width

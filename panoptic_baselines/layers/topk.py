@@ -5,7 +5,10 @@ import numpy as np
 
 
 def topk(scores: np.ndarray, count: int) -> np.ndarray:
-    """Indices of the ``count`` highest scores, descending, the first of equals; NaN is highest."""
+    """Return indices of the ``count`` highest scores, descending; ties keep their order.
+
+    NaN counts as the highest score.
+    """
     falling = -np.where(np.isnan(scores), np.inf, scores)
     if len(falling) <= count:
         return np.argsort(falling, kind='stable')
