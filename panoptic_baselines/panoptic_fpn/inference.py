@@ -1,4 +1,4 @@
-"""Panoptic FPN between its graphs, with either of its branches alone or with both."""
+"""Inference of Panoptic FPN between its stages, with one of its branches or both."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -22,9 +22,9 @@ from panoptic_baselines.rcnn.inference import (
 
 
 class Maps(NamedTuple):
-    """Outputs of the dense part for a batch; what the network lacks is empty or None.
+    """Outputs of the dense part for a batch; without a branch, its outputs are empty or None.
 
-    ``features`` p2, ..., p6, what the RoI heads pool from; ``rpn_logits`` (B, A, h, w) and
+    ``features`` p2, ..., p6, from which the RoI heads pool; ``rpn_logits`` (B, A, h, w) and
     ``rpn_deltas`` (B, 4 * A, h, w) per level; ``semantic`` logits (B, num_semantic, H/4, W/4).
     """
 
@@ -35,7 +35,7 @@ class Maps(NamedTuple):
 
 
 class PanopticFPNInference(TwoStageInference):
-    """What ``PanopticFPN`` does with the outputs of its stages; the first one is 'encoder'."""
+    """What ``PanopticFPN`` does with the outputs of its stages; the first stage is 'encoder'."""
 
     presets, divisor = PANOPTIC_FPN_PRESETS, 32
     attributes = ('num_things', 'num_stuff', 'has_instances', 'has_semantic', 'merge_things',
@@ -48,7 +48,7 @@ class PanopticFPNInference(TwoStageInference):
         def encode(self, x: Any) -> Maps: ...
 
     def to_maps(self, outputs: Sequence[Any]) -> Maps:
-        """The outputs of the encoder by name."""
+        """Return the outputs of the encoder by name."""
         outputs = list(outputs)
         semantic = outputs.pop() if self.has_semantic else None
         return Maps(outputs[:NUM_LEVELS], outputs[NUM_LEVELS:2 * NUM_LEVELS],
@@ -72,10 +72,10 @@ class PanopticFPNInference(TwoStageInference):
 
 
 class ExportedPanopticFPN(PanopticFPNInference, ExportedNetwork):
-    """A ``PanopticFPN`` that was exported."""
+    """An exported ``PanopticFPN``."""
 
 
 def make_exported(runner: Any, attributes: Mapping[str, Any], settings: PanopticFPNSettings,
                   taxonomy: Taxonomy) -> Predictor:
-    """What segments images with an exported network, see ``ModelFamily.exported_predictor``."""
+    """Return a predictor with an exported network, see ``ModelFamily.exported_predictor``."""
     return Predictor(ExportedPanopticFPN(runner, attributes), taxonomy, settings)

@@ -1,30 +1,31 @@
-"""Panoptic FPN (Kirillov et al. 2019) with Mask R-CNN, and both of its halves alone.
+r"""Panoptic FPN (Kirillov et al. 2019) with Mask R-CNN, and each of its branches alone.
 
 The network ``PanopticFPN`` has three graphs, each hybridized once for every size::
 
     encoder                  everything dense, one graph
       backbone               ResNet: stem.conv1, res2 ... res5 (layers/resnet.py)
       fpn                    lateral2 ... lateral5, output2 ... output5 (layers/fpn.py)
-      rpn                    conv, objectness_logits, anchor_deltas (layers/rcnn.py)
+      rpn                    conv, objectness_logits, anchor_deltas (rcnn/heads.py)
       semantic_head          p2 ... p5, predictor (layers/semantic.py)
-    box_head                 fc1, fc2, cls_score, bbox_pred (layers/rcnn.py)
-    mask_head                mask_fcn1 ... mask_fcn4, deconv, predictor (layers/rcnn.py);
+    box_head                 fc1, fc2, cls_score, bbox_pred (rcnn/heads.py)
+    mask_head                mask_fcn1 ... mask_fcn4, deconv, predictor (rcnn/heads.py);
                              net.mask_head(pooled, classes) gives the mask of that class only
 
 A convolution with a norm is one layer: ``conv1.weight``, ``conv1.norm.gamma``, ``.norm.beta``,
-``.norm.running_mean``, ``.norm.running_var``.  An official name becomes ours by::
+``.norm.running_mean``, ``.norm.running_var``.  ``panoptic_fpn/convert.py`` turns official names
+into ours::
 
     backbone.bottom_up.       -> encoder.backbone.
-    backbone.fpn_(lateral|output)N.  -> encoder.fpn.\\1N.
+    backbone.fpn_(lateral|output)N.  -> encoder.fpn.\1N.
     proposal_generator.rpn_head.     -> encoder.rpn.
     sem_seg_head.             -> encoder.semantic_head.
     roi_heads.box_head. and roi_heads.box_predictor.  -> box_head.
     roi_heads.mask_head.      -> mask_head.
     .norm.weight, .norm.bias  -> .norm.gamma, .norm.beta
 
-and no array changes: even the order of the three input channels of ``stem.conv1``
-stays official (BGR); images here are RGB, and the network turns them round itself.
-Between the graphs stands NumPy (inference/): proposals from the RPN's outputs, pooling, detections.
+No array changes: even the input channels of ``stem.conv1`` keep the official order (BGR).  Images
+here are RGB, and the network reverses their channels itself.  Between the graphs, NumPy selects
+proposals from the RPN's outputs, pools features and selects detections (rcnn/inference.py).
 """
 from __future__ import annotations
 
@@ -48,19 +49,19 @@ HybridBlock = mx.gluon.HybridBlock
 
 
 class PanopticFPN(PanopticFPNInference, BaseNetwork):
-    """The network.
+    """Panoptic FPN, or one of its two branches alone.
 
     Parameters
     ----------
     backbone : 'resnet18', 34, 50, 101, 152, 'resnext101_32x8d', 'resnext152_32x8d'
-    num_things, num_stuff : classes of the two kinds
-    instances, semantic : which of the two branches there are (at least one)
+    num_things, num_stuff : numbers of thing and stuff classes
+    instances, semantic : which of the two branches the network has (at least one)
     merge_things : the semantic branch has one class for all things, its first, then the stuff
-        classes (section 3.1); without it every class of its own, stuff first (Semantic FPN alone)
+        classes (section 3.1); if False, each class has its own, stuff first (Semantic FPN alone)
     fpn_channels : width of the pyramid
     grouped_fpn : each branch sees only its own half of those channels (table 3d)
-    semantic_channels : width of the semantic branch (table 1b)
-    semantic_join : 'sum' or 'concat' of its levels (table 1c)
+    semantic_channels : width of the semantic branch (table 1c)
+    semantic_join : 'sum' or 'concat' of its levels (table 1d)
     box_channels, mask_channels : widths of the RoI heads
     anchor_sizes : side of the square anchor of each of p2, ..., p6, in pixels
     mean, std : of the image, RGB; by default those of the backbone's ImageNet weights
@@ -87,8 +88,8 @@ class PanopticFPN(PanopticFPNInference, BaseNetwork):
                      semantic_channels=semantic_channels, box_channels=box_channels,
                      mask_channels=mask_channels)
         if grouped_fpn and fpn_channels % 2:
-            raise AdaptisError(f'fpn_channels is {fpn_channels} but must be even to be shared out '
-                               'among two branches.')
+            raise AdaptisError(f'fpn_channels is {fpn_channels}, but two branches share them: '
+                               'choose an even number.')
         check_numbers('anchor_sizes', anchor_sizes, NUM_LEVELS, positive=True)
         self.num_things, self.num_stuff = num_things, num_stuff
         self.merge_things = merge_things
@@ -109,21 +110,21 @@ class PanopticFPN(PanopticFPNInference, BaseNetwork):
 
     @property
     def has_instances(self) -> bool:
-        """Whether there is a Mask R-CNN."""
+        """Whether the network has a Mask R-CNN."""
         return self.box_head is not None
 
     @property
     def has_semantic(self) -> bool:
-        """Whether there is a semantic branch."""
+        """Whether the network has a semantic branch."""
         return self.encoder.semantic_head is not None
 
     def forward(self, x: Any) -> Maps:
-        """Everything dense of images (B, 3, H, W)."""
+        """Run the dense part on images (B, 3, H, W) and return its outputs by name."""
         return self.to_maps(self.encoder(x))
 
 
 class Encoder(ImageEncoder):
-    """The dense part of a network as one graph.
+    """The dense part of the network as one graph.
 
     Images -> flat list: p2, ..., p6 of the instance branch, five RPN logits and five RPN deltas
     (both left out without that branch), semantic logits (left out without that branch).
