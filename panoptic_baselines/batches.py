@@ -1,6 +1,7 @@
-"""Annotated images -> what a detector with a semantic branch learns from, in NumPy alone.
+"""Turn annotated images into the batches that a detector with a semantic branch learns from.
 
-All that does not depend on what the network says is made here, so that the data workers can do it.
+Everything that does not depend on the network's outputs is computed here in NumPy alone, so that
+the data workers can do it.
 """
 from __future__ import annotations
 
@@ -11,11 +12,10 @@ from typing import Any
 import numpy as np
 
 from adaptis.types import Sample, Taxonomy
-from panoptic_baselines.classes import class_index_to_semantic, class_index_to_thing
+from panoptic_baselines.classes import IGNORED, class_index_to_semantic, class_index_to_thing
 
 Batch = dict[str, np.ndarray]
 
-IGNORED = -1
 MULTIPLE = 32
 
 
@@ -23,23 +23,23 @@ MULTIPLE = 32
 class ObjectTargets:
     """Makes batches of samples; picklable, imports no MXNet.
 
-    A batch holds, for B images padded at the right and at the bottom to the largest of them and
-    then to a multiple of 32, with at most G objects each:
+    A batch holds B images with at most G objects each.  Images are padded at the right and at the
+    bottom to the size of the largest one, and then to a multiple of 32.
 
-    image           uint8 (B, 3, H, W), RGB, padding 0 (``sizes`` says where it begins)
+    image           uint8 (B, 3, H, W), RGB, padded with 0 (``sizes`` tells where padding begins)
     sizes           float32 (B, 2), height and width before padding
     semantic        int16 (B, H, W), classes of the semantic branch, -1 = ignored
     boxes           float32 (B, G, 4), around the masks
     classes         int64 (B, G), from 0 for the first thing; -1 = no object
     instances       int32 (B, H, W), object g as g + 1, else 0
 
-    Subclasses add what their losses need of the annotation, by ``_extra_targets``.
+    Subclasses override ``_extra_targets`` to add what their losses need.
 
     Attributes
     ----------
-    taxonomy : of the data
-    merge_things : the semantic branch knows one class for all things, its first
-    instances : without them a batch ends with ``semantic``
+    taxonomy : the classes of the data
+    merge_things : the semantic branch has one class for all things, its first class
+    instances : whether a batch holds the arrays after ``semantic``
     """
 
     taxonomy: Taxonomy
@@ -47,7 +47,7 @@ class ObjectTargets:
     instances: bool = True
 
     def __call__(self, samples: Sequence[Sample], rngs: Sequence[Any]) -> Batch:
-        """The batch of some samples; ``rngs`` are their NumPy generators."""
+        """Return the batch of some samples; ``rngs`` are their NumPy generators."""
         height, width = (_padded(max(s.image.shape[i] for s in samples)) for i in (0, 1))
         items = [self._item(sample, rng, (height, width)) for sample, rng in zip(samples, rngs)]
         return {key: np.stack(_same_length([item[key] for item in items], key, self.object_keys))
@@ -55,7 +55,7 @@ class ObjectTargets:
 
     @property
     def object_keys(self) -> tuple[str, ...]:
-        """Arrays with a row for each object, of which images have different numbers."""
+        """The arrays with one row per object, whose number differs between images."""
         return 'boxes', 'classes'
 
     def _item(self, sample: Sample, rng: Any, size: tuple[int, int]) -> Batch:
@@ -71,11 +71,11 @@ class ObjectTargets:
         return item
 
     def _extra_targets(self, item: Batch, size: tuple[int, int], rng: Any) -> Batch:
-        """More arrays of an image of padded ``size``, made of those that ``item`` has."""
+        """Return more arrays of an image of padded ``size``, computed from those in ``item``."""
         return {}
 
     def _objects(self, sample: Sample) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Boxes (G, 4), classes (G,) and the map of objects 1, ..., G without the ignored ones."""
+        """Return boxes (G, 4), classes (G,) and the map of objects 1, ..., G; ignored ones go."""
         ids = np.unique(sample.instances)
         kept = [int(i) for i in ids if i and i not in sample.ignored and i in sample.classes
                 and sample.classes[i] >= self.taxonomy.num_stuff]
@@ -87,7 +87,10 @@ class ObjectTargets:
 
 
 def boxes_from_id_map(instances: np.ndarray, count: int) -> np.ndarray:
-    """float32 (count, 4): the boxes around objects 1, ..., ``count`` of an id map; all present."""
+    """Return float32 (count, 4): the boxes around objects 1, ..., ``count`` of an id map (H, W).
+
+    Each of these objects must have a pixel.
+    """
     boxes = np.empty((count, 4), np.float32)
     for axis, column in ((1, 0), (0, 1)):
         length = instances.shape[axis]
@@ -105,6 +108,7 @@ def level_shapes(size: tuple[int, int], strides: Sequence[int]) -> list[tuple[in
 
 
 def pad_rows(rows: np.ndarray, count: int, value: float) -> np.ndarray:
+    """Return ``rows`` followed by rows of ``value``, so that there are ``count`` rows."""
     filled = np.full((count, *rows.shape[1:]), value, rows.dtype)
     filled[:len(rows)] = rows
     return filled
@@ -112,7 +116,7 @@ def pad_rows(rows: np.ndarray, count: int, value: float) -> np.ndarray:
 
 def _same_length(arrays: list[np.ndarray], key: str, object_keys: Sequence[str]
                  ) -> list[np.ndarray]:
-    """Objects differ in number: at least one row for each, without a class where there is none."""
+    """Pad the arrays of objects to one length of at least 1; added rows have the class -1."""
     if key not in object_keys:
         return arrays
     count = max([1, *map(len, arrays)])
@@ -124,7 +128,7 @@ def _padded(length: int) -> int:
 
 
 def _pad(array: np.ndarray, size: tuple[int, int], value: int) -> np.ndarray:
-    """(..., h, w) at the top left of (..., H, W)."""
+    """Put an array (..., h, w) at the top left of one (..., H, W) that is filled with ``value``."""
     padded = np.full((*array.shape[:-2], *size), value, array.dtype)
     padded[..., :array.shape[-2], :array.shape[-1]] = array
     return padded

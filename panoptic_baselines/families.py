@@ -1,4 +1,4 @@
-"""The ports as the commands see them (``adaptis.registry.ModelFamily``).
+"""The model families of the ports (``adaptis.registry.ModelFamily``).
 
 MXNet is loaded only when a network is needed.
 """
@@ -24,15 +24,15 @@ _PRESET_BY_THINGS = {1: 'toy', 8: 'cityscapes'}
 
 
 class DetectorFamily:
-    """A system of this package.
+    """The model family of one system of this package.
 
     Parameters
     ----------
     system : 'module:class' of its losses
     presets : its settings by name
-    defaults : arguments of its network which, not mentioned, mean these
-    room : its folder, whose ``stages`` and ``inference`` export it
-    predictor : 'module:class' of what segments images with it
+    defaults : default values of its network's arguments, for those that a description leaves out
+    room : its package, whose ``stages`` and ``inference`` export the network
+    predictor : 'module:class' of its predictor
     name_options : see ``ModelFamily``
     """
 
@@ -75,8 +75,8 @@ class DetectorFamily:
     def build(self, options: Mapping[str, Any], contexts: Sequence[Any]) -> Any:
         """See ``ModelFamily``.
 
-        ``pretrained_base`` is the file of a backbone, ``pretrained`` that of a whole network,
-        perhaps of other classes.
+        ``pretrained_base`` is the file of a backbone, ``pretrained`` that of a whole network, whose
+        classes may differ.
         """
         from panoptic_baselines.zoo import load_pretrained  # loads MXNet
         options = dict(options)
@@ -111,8 +111,7 @@ class DetectorFamily:
         net.hybridize()
         taxonomy = taxonomy or find_taxonomy(read_sidecar(checkpoint), net.num_things
                                              + net.num_stuff, net.num_stuff, str(checkpoint))
-        return self.make_predictor(net, settings, taxonomy,
-                                   self.stages, ctx)
+        return self.make_predictor(net, settings, taxonomy, self.stages, ctx)
 
     def export_stages(self, net: Any) -> list[Any]:
         """See ``ModelFamily``."""
@@ -144,15 +143,15 @@ CONDINST = DetectorFamily(
     {'semantic': False, 'semantic_join': 'sum', 'things': False, 'levels': 5, 'bifpn_repeats': 0,
      'head_depth': 4, 'share_depth': 0, 'mask_channels': 8, 'mask_depth': 3, 'mask_width': 8,
      'coordinates': 'relative', 'mask_factor': 2, 'deformable_stages': []}, 'condinst')
-"""CondInst, with or without a semantic branch, and whatever else its tables vary."""
+"""CondInst, with or without a semantic branch, and with every option that its tables vary."""
 
 DENSE_DETECTIONS = DetectorFamily(
     'panoptic_baselines.dense_detections.training:DenseDetectionsSystem', DENSE_DETECTIONS_PRESETS,
     {'towers': 2, 'levelness': True, 'semantic_stride': 8}, 'dense_detections')
-"""Dense detections, with one tower or two, with and without levelness."""
+"""Dense detections, with one tower or two, with or without levelness."""
 
 UNIFIED = DetectorFamily(
     'panoptic_baselines.unified.training:UnifiedSystem', UNIFIED_PRESETS,
     {'masks': True, 'affinity': True, 'potential': 'B', 'deformable': True}, 'unified',
     predictor='panoptic_baselines.unified.predictor:UnifiedPredictor')
-"""The unified network, whichever heads it has."""
+"""The unified network, with or without mask head and affinity."""
