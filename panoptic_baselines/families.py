@@ -31,7 +31,7 @@ class DetectorFamily:
     system : 'module:class' of its losses
     presets : its settings by name
     defaults : default values of its network's arguments, for those that a description leaves out
-    room : its package, whose ``stages`` and ``inference`` export the network
+    package : name of its package, whose ``stages`` and ``inference`` export the network
     predictor : 'module:class' of its predictor
     name_options : see ``ModelFamily``
     """
@@ -40,12 +40,12 @@ class DetectorFamily:
     uses_points = False
 
     def __init__(self, system: str, presets: Mapping[str, BaseSettings],
-                 defaults: Mapping[str, Any], room: str,
+                 defaults: Mapping[str, Any], package: str,
                  predictor: str = 'panoptic_baselines.predictor:Predictor',
                  name_options: tuple[str, ...] = ('name', 'backbone')):
         self.presets, self.name_options = presets, name_options
-        self.exported_predictor = f'panoptic_baselines.{room}.inference:make_exported'
-        self._stages = f'panoptic_baselines.{room}.stages:export_stages'
+        self.exported_predictor = f'panoptic_baselines.{package}.inference:make_exported'
+        self._stages = f'panoptic_baselines.{package}.stages:export_stages'
         self._system, self._defaults, self._predictor = system, defaults, predictor
 
     def get_settings(self, settings: Any) -> Any:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from adaptis.runtime import mx
 from panoptic_baselines.fcos.gather import flatten_levels
-from panoptic_baselines.fcos.losses import box_loss, dice, sigmoid_focal
+from panoptic_baselines.fcos.losses import box_loss, dice_loss, sigmoid_focal_loss
 from panoptic_baselines.layers.losses import binary_cross_entropy
 
 HybridBlock = mx.gluon.HybridBlock
@@ -39,7 +39,7 @@ class DetectionLoss(HybridBlock):
         count = F.maximum(F.slice_axis(averages, axis=0, begin=0, end=1), 1)
         weight = F.maximum(F.slice_axis(averages, axis=0, begin=1, end=2), 1e-6)
         entropy = binary_cross_entropy(F, F.reshape(centers, (0, -1)), centerness)
-        sums = (F.sum(sigmoid_focal(F, logits, F.one_hot(labels, self._num_classes))),
+        sums = (F.sum(sigmoid_focal_loss(F, logits, F.one_hot(labels, self._num_classes))),
                 F.sum(box_loss(F, boxes, distances, self._box) * centerness),
                 F.sum(entropy * (labels >= 0)))
         return tuple(F.broadcast_div(total, by).reshape((1,))
@@ -63,7 +63,7 @@ class DynamicMaskLoss(HybridBlock):
     """
 
     def hybrid_forward(self, F, logits, objects, index, counted):
-        loss = dice(F, F.sigmoid(logits), F.gather_nd(objects, index))
+        loss = dice_loss(F, F.sigmoid(logits), F.gather_nd(objects, index))
         return F.broadcast_div(F.sum(loss * counted), F.maximum(F.sum(counted), 1))
 
 
@@ -80,5 +80,5 @@ class ThingsLoss(HybridBlock):
 
     def hybrid_forward(self, F, logits, classes):
         targets = F.transpose(F.one_hot(classes, self._num_classes), (0, 3, 1, 2))
-        return F.broadcast_div(F.sum(sigmoid_focal(F, logits, targets)),
+        return F.broadcast_div(F.sum(sigmoid_focal_loss(F, logits, targets)),
                                F.maximum(F.sum(classes >= 0), 1))

@@ -76,9 +76,9 @@ def torchvision_name(official: str) -> Optional[str]:
 
 
 def _caffe2_options(arrays: Arrays) -> dict[str, Any]:
-    from panoptic_baselines.layers.resnet import RECIPES  # loads MXNet
+    from panoptic_baselines.layers.resnet import RESNET_SPECS  # loads MXNet
     name = backbone_name(arrays)
-    return {'name': 'backbone', 'backbone': name, 'stride_in_1x1': RECIPES[name].stride_in_1x1}
+    return {'name': 'backbone', 'backbone': name, 'stride_in_1x1': RESNET_SPECS[name].stride_in_1x1}
 
 
 def _torchvision_options(arrays: Arrays) -> dict[str, Any]:

@@ -87,12 +87,12 @@ def backbone_name(arrays: Arrays) -> str:
 
     Raises KeyError if an array is missing, and AdaptisError if no backbone here is like it.
     """
-    from panoptic_baselines.layers.resnet import RECIPES  # loads MXNet
+    from panoptic_baselines.layers.resnet import RESNET_SPECS  # loads MXNet
     blocks = tuple(len({n.split('.')[1] for n in arrays if n.startswith(f'res{stage}.')})
                    for stage in range(2, 6))
     channels, width = arrays['res2.0.conv2.weight'].shape[:2]
-    for name, recipe in RECIPES.items():
-        if (blocks == recipe.blocks and recipe.bottleneck == ('res2.0.conv3.weight' in arrays)
-            and (channels, width) == (recipe.groups * recipe.width, recipe.width)):
+    for name, spec in RESNET_SPECS.items():
+        if (blocks == spec.blocks and spec.bottleneck == ('res2.0.conv3.weight' in arrays)
+            and (channels, width) == (spec.groups * spec.width, spec.width)):
             return name
     raise AdaptisError(f'No backbone here has {blocks} blocks and groups of {width} channels.')

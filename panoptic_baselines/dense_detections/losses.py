@@ -6,7 +6,7 @@ from typing import Any
 from adaptis.runtime import mx
 from panoptic_baselines.dense_detections.boxes import location_probability
 from panoptic_baselines.fcos.gather import flatten_levels
-from panoptic_baselines.fcos.losses import box_loss, sigmoid_focal
+from panoptic_baselines.fcos.losses import box_loss, sigmoid_focal_loss
 from panoptic_baselines.layers.losses import binary_cross_entropy
 from panoptic_baselines.layers.semantic import Upsample
 
@@ -44,7 +44,7 @@ class DetectionLoss(HybridBlock):
                                      for i in range(3))
         foreground = labels >= 0
         count = F.maximum(F.sum(F.slice_axis(averages, axis=1, begin=0, end=1)), 1)
-        focal = F.sum(sigmoid_focal(F, logits, F.one_hot(labels, self._num_classes)))
+        focal = F.sum(sigmoid_focal_loss(F, logits, F.one_hot(labels, self._num_classes)))
         total = count if self._by_foreground else F.sum(F.ones_like(labels))
         centers = binary_cross_entropy(F, F.reshape_like(center, centerness), centerness)
         boxes = self._box_losses(F, predicted, distances, foreground)

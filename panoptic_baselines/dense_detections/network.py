@@ -40,7 +40,7 @@ from panoptic_baselines.dense_detections.masks import (  # noqa: F401
 from panoptic_baselines.initializers import set_initializers
 from panoptic_baselines.layers.fpn import FPN
 from panoptic_baselines.layers.image_encoder import ImageEncoder
-from panoptic_baselines.layers.resnet import ResNet, get_recipe
+from panoptic_baselines.layers.resnet import ResNet, get_resnet_spec
 
 HybridBlock = mx.gluon.HybridBlock
 
@@ -73,7 +73,7 @@ class DenseDetections(DenseDetectionsInference, BaseNetwork):
                  norm_layer: Union[str, type] = 'FrozenBatchNorm',
                  norm_kwargs: Optional[Mapping[str, Any]] = None):
         super().__init__()
-        recipe = get_recipe(backbone)._replace(stride_in_1x1=False)
+        spec = get_resnet_spec(backbone)._replace(stride_in_1x1=False)
         check_counts(num_things=num_things, num_stuff=num_stuff, fpn_channels=fpn_channels,
                      class_channels=class_channels, box_channels=box_channels)
         check_choice('towers', towers, (1, 2))
@@ -88,7 +88,7 @@ class DenseDetections(DenseDetectionsInference, BaseNetwork):
         self.std = check_numbers('std', std, 3, positive=True)
         with self.name_scope():
             self.encoder = Encoder(
-                ResNet(recipe, norm_layer, norm_kwargs), fpn_channels,
+                ResNet(spec, norm_layer, norm_kwargs), fpn_channels,
                 DenseHead(fpn_channels, num_things, self.num_semantic, class_channels,
                           box_channels, towers == 2, levelness, semantic_stride),
                 self.mean, self.std)

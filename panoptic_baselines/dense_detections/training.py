@@ -40,12 +40,12 @@ BOX_LOSSES = {'iou': 0.0, 'smooth_iou': 1.0}
 class Queries(NamedTuple):
     """Detections of one image that lie on an object.
 
-    ``cells`` (Q,), counted over all levels; ``places`` (Q, 2), the middle (x, y) of each cell;
+    ``cells`` (Q,), counted over all levels; ``locations`` (Q, 2), the middle (x, y) of each cell;
     ``objects`` (Q,), the rows of the objects there.
     """
 
     cells: np.ndarray
-    places: np.ndarray
+    locations: np.ndarray
     objects: np.ndarray
 
 
@@ -164,7 +164,7 @@ class DenseDetectionsSystem(BaseSystem):
                 distances = self._take(index, *dense.maps.distances)
                 loss, counted = self._masks(
                     dense.boxes[image],
-                    distances_to_boxes(put(queries.places), distances),
+                    distances_to_boxes(put(queries.locations), distances),
                     put(queries.objects), put(to_inclusive(boxes[queries.objects])),
                     batch['pixels'][image])
                 losses.append(loss.sum())

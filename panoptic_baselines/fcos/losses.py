@@ -11,7 +11,7 @@ from panoptic_baselines.layers.losses import binary_cross_entropy
 BOX_LOSSES = ('giou', 'iou', 'linear_iou')
 
 
-def sigmoid_focal(F: Any, logits: Any, targets: Any, alpha: float = 0.25) -> Any:
+def sigmoid_focal_loss(F: Any, logits: Any, targets: Any, alpha: float = 0.25) -> Any:
     """Return the focal loss with gamma = 2 (Lin et al. 2017) of logits; ``targets`` are 0 or 1."""
     probability = F.sigmoid(logits)
     miss = probability + targets - 2 * probability * targets   # 1 - p_t
@@ -46,7 +46,7 @@ def box_loss(F: Any, predicted: Any, target: Any, kind: str = 'giou', smooth: fl
     return -F.log(iou) if kind == 'iou' else 1 - (giou if kind == 'giou' else iou)
 
 
-def dice(F: Any, probabilities: Any, targets: Any) -> Any:
+def dice_loss(F: Any, probabilities: Any, targets: Any) -> Any:
     """Return the dice loss (P,) of masks (P, H, W): probabilities and targets of 0 or 1.
 
     The denominator has squares, as in V-Net.

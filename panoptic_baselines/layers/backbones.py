@@ -7,9 +7,9 @@ from typing import Any, Optional, Union
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
 from panoptic_baselines.layers.dla import DLA34
-from panoptic_baselines.layers.resnet import RECIPES, ResNet
+from panoptic_baselines.layers.resnet import RESNET_SPECS, ResNet
 
-BACKBONES = (*sorted(RECIPES), 'dla34')
+BACKBONES = (*sorted(RESNET_SPECS), 'dla34')
 
 
 def make_backbone(name: str, norm_layer: Union[str, type] = 'FrozenBatchNorm',
@@ -29,8 +29,8 @@ def make_backbone(name: str, norm_layer: Union[str, type] = 'FrozenBatchNorm',
     its ImageNet weights were made for, and ``freeze(stages)``.  Raises AdaptisError for an
     unknown name, and for deformable convolutions in a backbone that is no ResNet.
     """
-    if isinstance(name, str) and name in RECIPES:
-        return ResNet(RECIPES[name], norm_layer, norm_kwargs, deformable_stages, **deformable)
+    if isinstance(name, str) and name in RESNET_SPECS:
+        return ResNet(RESNET_SPECS[name], norm_layer, norm_kwargs, deformable_stages, **deformable)
     if name != 'dla34':
         raise AdaptisError(f'There is no backbone "{name}": choose one of {list(BACKBONES)}.')
     if deformable_stages:

@@ -21,7 +21,7 @@ IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 
 
-class Recipe(NamedTuple):
+class ResNetSpec(NamedTuple):
     """What distinguishes one backbone from another; images are divided by ``std`` after ``mean``.
 
     ``stride_in_1x1``: the first 1x1 convolution of a stage halves the size, as in the original
@@ -37,24 +37,24 @@ class Recipe(NamedTuple):
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
-RECIPES = {
-    'resnet18': Recipe((2, 2, 2, 2), bottleneck=False),
-    'resnet34': Recipe((3, 4, 6, 3), bottleneck=False),
-    'resnet50': Recipe((3, 4, 6, 3)),
-    'resnet101': Recipe((3, 4, 23, 3)),
-    'resnet152': Recipe((3, 8, 36, 3)),
-    'resnext101_32x8d': Recipe((3, 4, 23, 3), groups=32, width=8, stride_in_1x1=False,
-                               std=IMAGENET_STD),
-    'resnext152_32x8d': Recipe((3, 8, 36, 3), groups=32, width=8, stride_in_1x1=False,
-                               std=IMAGENET_STD),
+RESNET_SPECS = {
+    'resnet18': ResNetSpec((2, 2, 2, 2), bottleneck=False),
+    'resnet34': ResNetSpec((3, 4, 6, 3), bottleneck=False),
+    'resnet50': ResNetSpec((3, 4, 6, 3)),
+    'resnet101': ResNetSpec((3, 4, 23, 3)),
+    'resnet152': ResNetSpec((3, 8, 36, 3)),
+    'resnext101_32x8d': ResNetSpec((3, 4, 23, 3), groups=32, width=8, stride_in_1x1=False,
+                                   std=IMAGENET_STD),
+    'resnext152_32x8d': ResNetSpec((3, 8, 36, 3), groups=32, width=8, stride_in_1x1=False,
+                                   std=IMAGENET_STD),
 }
 
 
-def get_recipe(name: str) -> Recipe:
-    """Return the recipe of a backbone; AdaptisError if there is none of that name."""
-    if not isinstance(name, str) or name not in RECIPES:
-        raise AdaptisError(f'There is no backbone "{name}": choose one of {sorted(RECIPES)}.')
-    return RECIPES[name]
+def get_resnet_spec(name: str) -> ResNetSpec:
+    """Return the specification of a ResNet; AdaptisError if there is none of that name."""
+    if not isinstance(name, str) or name not in RESNET_SPECS:
+        raise AdaptisError(f'There is no backbone "{name}": choose one of {sorted(RESNET_SPECS)}.')
+    return RESNET_SPECS[name]
 
 
 class ResNet(HybridBlock):
@@ -64,7 +64,7 @@ class ResNet(HybridBlock):
 
     Parameters
     ----------
-    recipe : which ResNet
+    spec : what distinguishes the network, see ``ResNetSpec``
     norm_layer : 'FrozenBatchNorm', 'BatchNorm', 'SyncBatchNorm', or a class
     norm_kwargs : of the normalisation layers
     deformable_stages : which of the stages 2 to 5 have deformable 3x3 convolutions (in small
@@ -78,7 +78,7 @@ class ResNet(HybridBlock):
     ``conv1`` to ``conv3`` (small blocks: to ``conv2``) and, where the shape changes, ``shortcut``.
     """
 
-    def __init__(self, recipe: Recipe, norm_layer: Union[str, type] = 'FrozenBatchNorm',
+    def __init__(self, spec: ResNetSpec, norm_layer: Union[str, type] = 'FrozenBatchNorm',
                  norm_kwargs: Optional[Mapping[str, Any]] = None,
                  deformable_stages: Sequence[int] = (), deformable_interval: int = 1,
                  modulated: bool = True):
@@ -86,17 +86,17 @@ class ResNet(HybridBlock):
         check_deformable(deformable_stages, deformable_interval)
         norm = dict(norm_layer=norm_layer, norm_kwargs=norm_kwargs)
         deformable = functools.partial(DeformableConvNorm, modulated=modulated)
-        expansion = 4 if recipe.bottleneck else 1
-        self.mean, self.std = recipe.mean, recipe.std
-        self.stride_in_1x1 = recipe.stride_in_1x1 if recipe.bottleneck else None
+        expansion = 4 if spec.bottleneck else 1
+        self.mean, self.std = spec.mean, spec.std
+        self.stride_in_1x1 = spec.stride_in_1x1 if spec.bottleneck else None
         self.channels = [64 * expansion * 2 ** i for i in range(4)]
         with self.name_scope():
             self.stem = Stem(norm)
             source = 64
-            for i, count in enumerate(recipe.blocks):
+            for i, count in enumerate(spec.blocks):
                 layers = [deformable if i + 2 in deformable_stages and not k % deformable_interval
                           else ConvNorm for k in range(count)]
-                setattr(self, f'res{i + 2}', _stage(recipe, i, layers, source, norm))
+                setattr(self, f'res{i + 2}', _stage(spec, i, layers, source, norm))
                 source = self.channels[i]
 
     @property
@@ -186,16 +186,16 @@ def check_deformable(stages: Sequence[int], interval: int) -> None:
                            'least 1.')
 
 
-def _stage(recipe: Recipe, index: int, layers: Sequence[Callable[..., HybridBlock]], source: int,
+def _stage(spec: ResNetSpec, index: int, layers: Sequence[Callable[..., HybridBlock]], source: int,
            norm: Mapping[str, Any]) -> HybridBlock:
     """Return the blocks of a stage; ``layers`` has the class of each block's 3x3 convolution."""
     stage = nn.HybridSequential()
-    width = recipe.groups * recipe.width * 2 ** index
-    channels = 256 * 2 ** index if recipe.bottleneck else width
+    width = spec.groups * spec.width * 2 ** index
+    channels = 256 * 2 ** index if spec.bottleneck else width
     for i, layer in enumerate(layers):
         strides = 2 if index and not i else 1
-        stage.add(Bottleneck(channels, source, width, strides, recipe.groups,
-                             recipe.stride_in_1x1, norm, layer)
-                  if recipe.bottleneck else Basic(channels, source, strides, norm, layer))
+        stage.add(Bottleneck(channels, source, width, strides, spec.groups,
+                             spec.stride_in_1x1, norm, layer)
+                  if spec.bottleneck else Basic(channels, source, strides, norm, layer))
         source = channels
     return stage

@@ -39,7 +39,7 @@ from panoptic_baselines.base_network import BaseNetwork
 from panoptic_baselines.initializers import set_initializers
 from panoptic_baselines.layers.fpn import FPN
 from panoptic_baselines.layers.image_encoder import ImageEncoder
-from panoptic_baselines.layers.resnet import ResNet, get_recipe
+from panoptic_baselines.layers.resnet import ResNet, get_resnet_spec
 from panoptic_baselines.layers.semantic import SemanticHead
 from panoptic_baselines.panoptic_fpn.inference import Maps, PanopticFPNInference
 from panoptic_baselines.rcnn.heads import BoxHead, MaskHead, RPNHead
@@ -81,7 +81,7 @@ class PanopticFPN(PanopticFPNInference, BaseNetwork):
                  norm_layer: Union[str, type] = 'FrozenBatchNorm',
                  norm_kwargs: Optional[Mapping[str, Any]] = None):
         super().__init__()
-        recipe = get_recipe(backbone)
+        spec = get_resnet_spec(backbone)
         if not instances and not semantic:
             raise AdaptisError('A network needs instances, semantic or both.')
         check_counts(num_things=num_things, num_stuff=num_stuff, fpn_channels=fpn_channels,
@@ -94,13 +94,13 @@ class PanopticFPN(PanopticFPNInference, BaseNetwork):
         self.num_things, self.num_stuff = num_things, num_stuff
         self.merge_things = merge_things
         self.num_semantic = num_stuff + (1 if merge_things else num_things)
-        self.mean = check_numbers('mean', recipe.mean if mean is None else mean, 3)
-        self.std = check_numbers('std', recipe.std if std is None else std, 3, positive=True)
+        self.mean = check_numbers('mean', spec.mean if mean is None else mean, 3)
+        self.std = check_numbers('std', spec.std if std is None else std, 3, positive=True)
         self.anchor_sizes = tuple(anchor_sizes)
         self.roi_channels = width = fpn_channels // 2 if grouped_fpn else fpn_channels
         with self.name_scope():
             self.encoder = Encoder(
-                ResNet(recipe, norm_layer, norm_kwargs), fpn_channels, grouped_fpn,
+                ResNet(spec, norm_layer, norm_kwargs), fpn_channels, grouped_fpn,
                 RPNHead(width) if instances else None,
                 SemanticHead(width, self.num_semantic, semantic_channels, semantic_join)
                 if semantic else None, self.mean, self.std)

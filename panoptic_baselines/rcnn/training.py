@@ -76,7 +76,10 @@ class TwoStageSystem(BaseSystem):
         They are means over the images of a batch (see ``DetectionTargets``).  ``proposals`` saves
         computing the network's proposals again.  Samples are drawn from ``numpy.random``.
         """
-        rois = self.sample(maps, batch) if proposals is None else self.sample_from(proposals, batch)
+        if proposals is None:
+            rois = self.sample_rois(maps, batch)
+        else:
+            rois = self.sample_from_proposals(proposals, batch)
         return dict(zip(LOSSES, (*self._anchor_losses(maps, batch),
                                  *self.roi_losses(maps.features, rois))))
 
@@ -85,12 +88,12 @@ class TwoStageSystem(BaseSystem):
                                             *maps.rpn_deltas)
         return self._rpn_loss(logits, deltas, batch['anchor_labels'], batch['anchor_deltas'])
 
-    def sample(self, maps: Any, batch: dict[str, Any]) -> RoIs:
+    def sample_rois(self, maps: Any, batch: dict[str, Any]) -> RoIs:
         """Sample RoIs from the network's proposals, without gradient.
 
         Raises AdaptisError if the network has diverged.
         """
-        return self.sample_from(self.propose(maps, batch), batch)
+        return self.sample_from_proposals(self.propose(maps, batch), batch)
 
     def propose(self, maps: Any, batch: dict[str, Any]) -> list[Proposals]:
         """Return the proposals for training; AdaptisError if the network has diverged."""
@@ -100,7 +103,7 @@ class TwoStageSystem(BaseSystem):
         except AdaptisError as error:   # its message would blame the checkpoint
             raise divergence_error() from error
 
-    def sample_from(self, proposals: Sequence[Proposals], batch: dict[str, Any]) -> RoIs:
+    def sample_from_proposals(self, proposals: Sequence[Proposals], batch: dict[str, Any]) -> RoIs:
         """Sample RoIs from given proposals."""
         objects, classes = unpad_objects(batch)
         chosen = [sample_rois(found.boxes, boxes, kinds, self.net.num_things, np.random,

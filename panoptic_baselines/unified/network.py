@@ -28,7 +28,7 @@ from panoptic_baselines.base_network import BaseNetwork
 from panoptic_baselines.initializers import set_initializers
 from panoptic_baselines.layers.fpn import FPN
 from panoptic_baselines.layers.image_encoder import ImageEncoder
-from panoptic_baselines.layers.resnet import ResNet, get_recipe
+from panoptic_baselines.layers.resnet import ResNet, get_resnet_spec
 from panoptic_baselines.layers.upsample import SEMANTIC_STRIDE
 from panoptic_baselines.rcnn.heads import BoxHead, MaskHead, RPNHead
 from panoptic_baselines.rcnn.inference import NUM_LEVELS
@@ -79,7 +79,7 @@ class Unified(UnifiedInference, BaseNetwork):
                  norm_layer: Union[str, type] = 'FrozenBatchNorm',
                  norm_kwargs: Optional[Mapping[str, Any]] = None):
         super().__init__()
-        recipe = get_recipe(backbone)
+        spec = get_resnet_spec(backbone)
         check_counts(num_things=num_things, num_stuff=num_stuff, fpn_channels=fpn_channels,
                      semantic_channels=semantic_channels, affinity_channels=affinity_channels,
                      box_channels=box_channels, mask_channels=mask_channels)
@@ -89,8 +89,8 @@ class Unified(UnifiedInference, BaseNetwork):
         if potential == 'A' and not masks:
             raise AdaptisError('The potential "A" needs masks, but the network has none.')
         self.num_things, self.num_stuff = num_things, num_stuff
-        self.mean = check_numbers('mean', recipe.mean if mean is None else mean, 3)
-        self.std = check_numbers('std', recipe.std if std is None else std, 3, positive=True)
+        self.mean = check_numbers('mean', spec.mean if mean is None else mean, 3)
+        self.std = check_numbers('std', spec.std if std is None else std, 3, positive=True)
         self.anchor_sizes = check_numbers('anchor_sizes', anchor_sizes, NUM_LEVELS, positive=True)
         self.roi_channels = fpn_channels
         with self.name_scope():
@@ -100,7 +100,7 @@ class Unified(UnifiedInference, BaseNetwork):
                 self.potential = Potential(num_stuff, 'boxes', stride=SEMANTIC_STRIDE)
             self.affinity = Affinity(affinity_channels, activation) if affinity else None
             self.encoder = Encoder(
-                ResNet(recipe, norm_layer, norm_kwargs), fpn_channels, squeeze,
+                ResNet(spec, norm_layer, norm_kwargs), fpn_channels, squeeze,
                 Decoder(fpn_channels, num_stuff + num_things, semantic_channels, deformable),
                 Decoder(fpn_channels, affinity_channels, semantic_channels, deformable)
                 if affinity else None, self.mean, self.std)

@@ -11,7 +11,7 @@ from adaptis.errors import AdaptisError
 from adaptis.model.zoo import read_arrays
 from panoptic_baselines.convert.backbones import caffe2_name
 from panoptic_baselines.convert.official import convert, load_backbone
-from panoptic_baselines.layers.resnet import RECIPES
+from panoptic_baselines.layers.resnet import RESNET_SPECS
 from panoptic_baselines.panoptic_fpn.convert import detectron2_name, panoptic_fpn_options
 from panoptic_baselines.panoptic_fpn.network import PanopticFPN
 from panoptic_baselines.zoo import load_model
@@ -90,7 +90,7 @@ def test_converted_networks_load(tmp_path, network, options):
     assert {key: stated[key] for key in told} == {key: net.description[key] for key in told}
 
 
-@pytest.mark.parametrize('backbone', RECIPES)
+@pytest.mark.parametrize('backbone', RESNET_SPECS)
 def test_backbones_are_told_apart_by_their_shapes(backbone):
     net = PanopticFPN(backbone=backbone)
     arrays = {name: np.broadcast_to(np.float32(0), p.shape)

@@ -171,12 +171,12 @@ def test_the_seed_decides_what_is_sampled(batch):
     rois = []
     for seed in (1, 1, 2):
         np.random.seed(seed)
-        rois.append(system.sample(maps, batch))
+        rois.append(system.sample_rois(maps, batch))
     assert [len(boxes) for boxes in rois[0].boxes] == [8, 8]
     assert (np.stack(rois[0].boxes) == np.stack(rois[1].boxes)).all()
     assert (np.stack(rois[0].boxes) != np.stack(rois[2].boxes)).any()
     np.random.seed(1)   # all on the device gives the same
-    again = system.sample(maps, {key: mx.nd.array(value) for key, value in batch.items()})
+    again = system.sample_rois(maps, {key: mx.nd.array(value) for key, value in batch.items()})
     assert (np.stack(rois[0].boxes) == np.stack(again.boxes)).all()
     assert (rois[0].masks == again.masks).all()
 
