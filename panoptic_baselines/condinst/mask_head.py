@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
+from panoptic_baselines.arguments import check_choice
 from panoptic_baselines.condinst.aligned import AlignedUpsample
 
 HybridBlock = mx.gluon.HybridBlock
@@ -34,9 +35,7 @@ class DynamicMaskHead(HybridBlock):
     def __init__(self, in_channels: int = 8, depth: int = 3, channels: int = 8,
                  coordinates: str = 'relative', stride: int = 8, factor: int = 2):
         super().__init__()
-        if coordinates not in COORDINATES:
-            raise AdaptisError(f'coordinates is {coordinates!r}: choose one of '
-                               f'{COORDINATES}.')
+        check_choice('coordinates', coordinates, COORDINATES)
         if not in_channels and coordinates is None:
             raise AdaptisError('A mask head needs features, coordinates or both.')
         inputs = in_channels + (2 if coordinates else 0)

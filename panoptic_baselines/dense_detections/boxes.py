@@ -4,8 +4,8 @@ Maps lie on the levelness grid: stride 4, twice the size of p3.
 """
 from __future__ import annotations
 
-from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
+from panoptic_baselines.arguments import check_choice
 from panoptic_baselines.dense_detections.interpolate import resize_like
 from panoptic_baselines.dense_detections.masks import GRID_STRIDE
 
@@ -81,8 +81,7 @@ class MaskBuilder(HybridBlock):
 
     def __init__(self, kind: str = 'giou'):
         super().__init__()
-        if kind not in LOCATION_MEASURES:
-            raise AdaptisError(f'kind is {kind!r}: choose one of {LOCATION_MEASURES}.')
+        check_choice('kind', kind, LOCATION_MEASURES)
         self._kind = kind
 
     def hybrid_forward(self, F, boxes, things, queries, classes):

@@ -13,8 +13,8 @@ from typing import Any, Callable, NamedTuple
 
 import numpy as np
 
-from adaptis.errors import AdaptisError
 from adaptis.types import Sample
+from panoptic_baselines.arguments import check_choice
 from panoptic_baselines.batches import Batch, ObjectTargets, level_shapes
 from panoptic_baselines.fcos.targets import (
     Assignment,
@@ -63,9 +63,7 @@ class DenseDetectionsTargets(ObjectTargets):
     supervision: str = 'masks'
 
     def __post_init__(self) -> None:
-        if self.supervision not in SUPERVISION:
-            raise AdaptisError(f'supervision is "{self.supervision}": choose one of '
-                               f'{list(SUPERVISION)}.')
+        check_choice('supervision', self.supervision, SUPERVISION)
 
     def __call__(self, samples: Sequence[Sample], rngs: Sequence[Any]) -> Batch:
         """Return the batch of some samples; nothing is drawn."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from adaptis.errors import AdaptisError
 from adaptis.types import Taxonomy
-from panoptic_baselines.arguments import check_number
+from panoptic_baselines.arguments import check_choice, check_number
 from panoptic_baselines.layers.losses import SemanticLoss
 from panoptic_baselines.rcnn.training import TwoStageSystem
 from panoptic_baselines.system import fill_padding
@@ -34,8 +34,7 @@ class PanopticFPNSystem(TwoStageSystem):
     def __init__(self, net: Any, taxonomy: Taxonomy, *, instance_weight: float = 1.0,
                  semantic_weight: float = 0.5, updates: str = 'combined', rois: int = 512,
                  foreground: float = 0.25, frozen_stages: int = 2, hybridize: bool = False):
-        if updates not in UPDATES:
-            raise AdaptisError(f'updates is "{updates}": choose one of {list(UPDATES)}.')
+        check_choice('updates', updates, UPDATES)
         if updates == 'alternate' and not (net.has_instances and net.has_semantic):
             raise AdaptisError('Updates can only alternate between two branches, '
                                'but the network has one.')

@@ -32,8 +32,8 @@ class DetectionTargets(ObjectTargets):
     def _extra_targets(self, item: Batch, size: tuple[int, int], rng: Any) -> Batch:
         shapes = level_shapes(size, STRIDES)
         anchors = np.concatenate(pyramid_anchors(shapes, self.anchor_sizes))
-        return compact_anchor_targets(sample_anchors(anchors, item['boxes'], rng, self.anchors),
-                              self.anchors)
+        targets = sample_anchors(anchors, item['boxes'], rng, self.anchors)
+        return compact_anchor_targets(targets, self.anchors)
 
 
 def compact_anchor_targets(targets: AnchorTargets, count: int) -> Batch:

@@ -1,8 +1,8 @@
 """The dense instance affinity head (Li, Qi, Torr 2020, section 3.4.2)."""
 from __future__ import annotations
 
-from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
+from panoptic_baselines.arguments import check_choice
 
 nn = mx.gluon.nn
 HybridBlock = mx.gluon.HybridBlock
@@ -27,9 +27,7 @@ class Affinity(HybridBlock):
 
     def __init__(self, channels: int = 128, activation: str = 'relu'):
         super().__init__()
-        if activation not in ACTIVATIONS:
-            raise AdaptisError(f'activation is "{activation}": choose one of '
-                               f'{list(ACTIVATIONS)}.')
+        check_choice('activation', activation, ACTIVATIONS)
         self.channels = channels
         with self.name_scope():
             for name in ('phi0', 'phi1'):

@@ -4,8 +4,8 @@ Li, Qi, Torr 2020, section 3.4.1 and appendix A.3.
 """
 from __future__ import annotations
 
-from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
+from panoptic_baselines.arguments import check_choice
 
 HybridBlock = mx.gluon.HybridBlock
 
@@ -55,8 +55,7 @@ class Potential(HybridBlock):
     def __init__(self, num_stuff: int, variant: str = 'B', damp_masks: bool = True,
                  stride: int = 4):
         super().__init__()
-        if variant not in VARIANTS:
-            raise AdaptisError(f'potential is "{variant}": choose one of {list(VARIANTS)}.')
+        check_choice('potential', variant, VARIANTS)
         self._num_stuff, self._stride = num_stuff, stride
         self._variant, self._damp_masks = variant, damp_masks
         self.uses_scores, self.uses_masks = variant != 'A', variant != 'boxes'

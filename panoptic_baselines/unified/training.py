@@ -126,7 +126,10 @@ class UnifiedSystem(TwoStageSystem):
 
     def detect(self, maps: Any, batch: dict[str, Any],
                proposals: Sequence[Proposals]) -> list[Detections]:
-        """Return detections in the proposals of each image; AdaptisError if it has diverged."""
+        """Return the detections among the proposals of each image.
+
+        Raises AdaptisError if the network has diverged.
+        """
         sizes = as_numpy(batch['sizes']).astype(int).tolist()
         try:
             with mx.autograd.pause(train_mode=True):

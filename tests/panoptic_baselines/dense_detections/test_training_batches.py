@@ -117,5 +117,5 @@ def test_workers_pickle_it_and_do_not_import_mxnet():
             'assert not {"mxnet", "gluoncv"} & set(sys.modules)')
     subprocess.run([sys.executable, '-c', code], check=True)
     assert pickle.loads(pickle.dumps(DenseDetectionsTargets(TAXONOMY))).supervision == 'masks'
-    with pytest.raises(AdaptisError, match='supervision is "points"'):
+    with pytest.raises(AdaptisError, match="supervision is 'points'"):
         DenseDetectionsTargets(TAXONOMY, supervision='points')

@@ -212,7 +212,7 @@ def test_no_region_at_all():
 
 
 @pytest.mark.parametrize('net_options, options, message', [
-    ({}, {'updates': 'both'}, 'updates is "both"'),
+    ({}, {'updates': 'both'}, "updates is 'both'"),
     ({}, {'semantic_weight': -1}, 'semantic_weight'),
     ({}, {'foreground': 2}, 'from 0 to 1'), ({}, {'rois': 0}, 'rois is 0'),
     ({}, {'frozen_stages': 6}, '5 stages'),

@@ -162,7 +162,7 @@ def test_what_each_option_adds():
 
 @pytest.mark.parametrize('options, match', [
     (dict(backbone='vgg'), 'no backbone "vgg"'), (dict(num_stuff=0), 'num_stuff is 0'),
-    (dict(potential='D'), 'potential is "D"'), (dict(activation='swish'), 'activation is'),
+    (dict(potential='D'), "potential is 'D'"), (dict(activation='swish'), 'activation is'),
     (dict(potential='A', masks=False), '"A" needs masks'),
     (dict(affinity_channels=True), 'affinity_channels is True'),
     (dict(affinity_channels=10 ** 12), 'more than 1,000,000'), (dict(masks=2), 'masks is 2'),
