@@ -121,7 +121,7 @@ def test_queries_are_what_is_detected_on_objects(net, case, dense):
     assert len(few.cells) <= 3
     places = np.concatenate([locations(case[f'box_offsets_{level}'].shape[1:], 8 * 2 ** i)
                              for i, level in enumerate(LEVELS)])
-    np.testing.assert_array_equal(places[chosen.cells], chosen.places)
+    np.testing.assert_array_equal(places[chosen.cells], chosen.locations)
 
 
 def test_gradients_of_the_mask_loss_reach_boxes_of_queries_and_of_pixels(net, case, dense):
