@@ -68,7 +68,7 @@ def load_pretrained(net: Any, path: PathLike) -> None:
     Raises AdaptisError, and changes nothing, if the networks differ in any other way.
     """
     if not isinstance(path, (str, os.PathLike)):
-        raise AdaptisError(f'pretrained is {path!r}, but it must be the file of a network.')
+        raise AdaptisError(f'pretrained is {path!r} but must be the file of a network.')
     things, stuff = net.num_things, net.num_stuff
     outputs = {things, things + 1, 4 * things, stuff, stuff + 1, things + stuff}
     arrays, start = read_arrays(path), {}

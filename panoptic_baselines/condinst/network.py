@@ -97,7 +97,7 @@ class CondInst(CondInstInference, BaseNetwork):
                  fpn_norm: str = 'BatchNorm', branch_norm: str = 'BatchNorm'):
         super().__init__()
         if not isinstance(norm_kwargs or {}, Mapping):
-            raise AdaptisError(f'norm_kwargs is {norm_kwargs!r}, but it must be options by name.')
+            raise AdaptisError(f'norm_kwargs is {norm_kwargs!r} but must be options by name.')
         sync = {k: v for k, v in (norm_kwargs or {}).items() if k == 'num_devices'}
         others = {k: v for k, v in (norm_kwargs or {}).items() if k != 'num_devices'}
 
