@@ -186,4 +186,4 @@ def distances_to_boxes(points: Any, distances: Any) -> Any:
 def _check_sizes(sizes: Any) -> None:
     check_numbers('sizes', sizes, len(SIZES), positive=True)
     if sorted(set(sizes)) != list(sizes):
-        raise AdaptisError(f'sizes is {sizes!r}, but the numbers must rise.')
+        raise AdaptisError(f'sizes is {sizes!r} but must be in rising order.')
