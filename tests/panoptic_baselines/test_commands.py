@@ -17,7 +17,7 @@ from adaptis.engine.steps import train_step
 from adaptis.evaluation.coco import PanopticFolder
 from adaptis.files import write_image
 from adaptis.runtime import mx
-from panoptic_baselines.batches import DetectionTargets
+from panoptic_baselines.rcnn.targets import DetectionTargets
 from tests.miniatures import write_cityscapes, write_coco
 from tests.panoptic_baselines.convert.test_official import arrays_of, write
 

@@ -228,7 +228,8 @@ def test_a_network_that_diverged_says_so(batch):
 
 @pytest.mark.parametrize('options, message', [
     ({'supervision': 'points'}, "supervision is 'points'"), ({'mask_loss': 'yes'}, 'mask_loss'),
-    ({'supervision': 'boxes'}, 'Boxes alone'), ({'box_loss': 'giou'}, 'choose one of .*smooth_iou'),
+    ({'supervision': 'boxes'}, 'mask_loss needs masks'),
+    ({'box_loss': 'giou'}, 'choose one of .*smooth_iou'),
     ({'focal_normalizer': 'images'}, 'focal_normalizer'), ({'overlap': 'dice'}, 'overlap'),
     ({'mask_loss': 1}, 'mask_loss is 1'), ({'semantic_weight': -1}, 'semantic_weight'),
     ({'semantic_weight': float('inf')}, 'semantic_weight is inf: .* number, at least 0'),
