@@ -17,7 +17,7 @@ SHARE = 0.5
 
 # oneDNN keeps maps and weights in layouts of its own beside those that the graph tells of, and has
 # buffers.  Up to 2.25 times what the graph's maps take was measured for features, and up to 1.55
-# times for points of large images (``experiments/cost.py`` shows what is foreseen beside that).
+# times for points of large images (``experiments/benchmarks/cost.py`` shows what is foreseen, too).
 _FEATURES_MARGIN = 2.5
 _POINT_MARGIN = 1.75
 

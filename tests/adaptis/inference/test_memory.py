@@ -104,7 +104,7 @@ def test_footprint_grows_with_the_width():
 
 
 def test_a_network_that_cannot_be_traced_is_not_bounded(net):
-    from experiments.plain import make_plain
+    from experiments.benchmarks.plain import make_plain
     plain = make_plain(get_model('adaptis_toy', width=2))
     assert footprint(plain) is None
 
