@@ -5,8 +5,8 @@ Needs NumPy and OpenCV alone.
 ``render`` makes one picture in memory, ``generate`` writes a data set,
 ``degrade`` is the blur and noise of ToyV1's test pictures.
 """
-from toy_data.degrade import degrade
-from toy_data.settings import COUNTS, DEFAULTS, SPLITS, ToySettings, render
-from toy_data.writer import generate
+from .degrade import degrade
+from .settings import COUNTS, DEFAULTS, SPLITS, ToySettings, render
+from .writer import generate
 
 __all__ = ['COUNTS', 'DEFAULTS', 'SPLITS', 'ToySettings', 'degrade', 'generate', 'render']

@@ -149,7 +149,7 @@ def _geometry() -> list:
 def _degradation() -> list:
     import albumentations as A
 
-    from toy_data import degrade
+    from adaptis.toy_data import degrade
 
     class Degrade(A.ImageOnlyTransform):
         """The blur and noise of the toy generator, of random strength."""
