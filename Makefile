@@ -30,7 +30,7 @@ demo: $(VENV)/installed
 
 # One thread each: two processes with one thread are faster than one with two.  The tests of a file
 # share networks, so they stay together.
-PYTEST = OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 8 --dist loadfile
+PYTEST = OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test: $(VENV)/installed-dev
 	@echo "Running the tests, one process per core: $(TEST_TIME) on two free cores"

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from adaptis.cli import main
+from adaptis.loading import load_predictor
 from adaptis.runtime import mx
 from toy_data import ToySettings, generate
 
@@ -90,7 +91,6 @@ def test_a_run_leaves_everything_behind(place: Path) -> None:
 
 
 def test_the_result_is_a_network_that_predicts(place: Path) -> None:
-    from adaptis.loading import load_predictor
     image = np.zeros((40, 33, 3), np.uint8)
     for name in ('final.params', 'best.params', 'checkpoints/1-proposals-00000002/net.params'):
         result = load_predictor(place / 'whole' / name).set_image(image).panoptic()

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from adaptis.errors import AdaptisError
+from adaptis.model import get_model
 from experiments.benchmarks import cost
 from experiments.benchmarks.__main__ import main
 
@@ -33,7 +34,6 @@ def test_panoptic_has_just_a_hundred_candidates(flip, monkeypatch):
 
 
 def narrow(name, hybridized):
-    from adaptis.model import get_model
     net = get_model(name, width=2)
     net.initialize()
     return net
