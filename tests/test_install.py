@@ -49,7 +49,7 @@ def make(tmp_path):
 
     def run(*arguments, pythons=()):
         return subprocess.run(['make', *arguments, f'PYTHON={" ".join(pythons)}'], cwd=tmp_path,
-                              capture_output=True, text=True, timeout=60)
+                              capture_output=True, text=True, timeout=250)
 
     def python(name, source):
         path = tmp_path / name

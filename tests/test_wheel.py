@@ -27,7 +27,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip('setuptools', minversion='64')
     folder = tmp_path_factory.mktemp('built')
     done = subprocess.run([sys.executable, 'setup.py', '-q', 'build_py', '--build-lib', folder],
-                          check=False, cwd=ROOT, capture_output=True, text=True, timeout=120)
+                          check=False, cwd=ROOT, capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr
     return folder
 

@@ -123,7 +123,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(place: Path) -> None:
     process = start(place, 'stopped', '--workers', '1', '--set', 'instances.steps=500')
     wait_for_checkpoint(place, 'stopped')
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=100)
+    output, _ = process.communicate(timeout=250)
     assert process.returncode == 130
     assert 'go on with the same command and --resume' in output
 
