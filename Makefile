@@ -6,7 +6,6 @@
 
 VENV ?= .venv
 TEST_TIME = about 6 minutes
-TEST_ALL_TIME = about 15 minutes
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
 
 # The newest that MXNet's own metadata allows comes first; 3.13 runs too, with NumPy 2.1 and MXNet
@@ -37,7 +36,7 @@ test: $(VENV)/installed-dev
 	$(PYTEST) -m "not slow" $(ARGS)
 
 test-all: $(VENV)/installed-dev
-	@echo "Running all tests, one process per core: $(TEST_ALL_TIME) on two free cores"
+	@echo "Running all tests, one process per core: several times as long as make test"
 	$(PYTEST) $(ARGS)
 
 lint: $(VENV)/installed-dev

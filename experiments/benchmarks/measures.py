@@ -36,17 +36,18 @@ def add_measure_arguments(parser: argparse.ArgumentParser,
 
 
 def run_measures(measures: Mapping[str, Measure], args: argparse.Namespace,
-                 *arguments: Any) -> None:
+                 *arguments: Any, **more: Any) -> None:
     """Run the measures that were asked for, show each and write the record of ``--out``.
 
     Each has a process of its own, so that its peak of memory is its own.  ``arguments`` are those
-    of every measure.  Raises BrokenProcessPool if such a process dies, for want of memory perhaps.
+    of every measure; ``more`` is kept in the record.  Raises BrokenProcessPool if such a process
+    dies, for want of memory perhaps.
     """
     before, results = conditions(), {}
     for name in getattr(args, 'measures', None) or measures:
         results[name] = alone(_measure, measures[name], *arguments)
         _show(name, measures[name], results[name])
-    keep_record(args, results, before)
+    keep_record(args, results, before, **more)
 
 
 def keep_record(args: argparse.Namespace, results: Mapping[str, Any], before: Mapping[str, Any],

@@ -110,7 +110,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print what is measured, and keep it if asked to."""
-    run_measures(MEASURES, args, args.width)
+    run_measures(MEASURES, args, args.width, width=args.width)
 
 
 def _step(net: Any, hybridize: bool = False) -> Callable[[], Any]:
