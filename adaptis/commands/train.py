@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-from adaptis.commands.rows import beside_published, check_row, row_of, run_name
+from adaptis.commands.rows import beside_published, check_row, config_path, row_of, run_name
 from adaptis.config import StageConfig, TrainConfig, load_config
 from adaptis.data import check
 from adaptis.data.datasets import open_dataset
@@ -23,7 +23,7 @@ HELP = 'Train a network from a config; Ctrl-C stops it, --resume continues it.'
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument('config', type=Path, help='for instance experiments/toy_v1_cpu.yaml')
+    parser.add_argument('config', type=config_path, help='for instance experiments/toy_v1_cpu.yaml')
     parser.add_argument('--resume', action='store_true',
                         help='continue from the newest checkpoint of the output folder')
     parser.add_argument('--output', type=Path, help='default: runs/<name of the config>, e.g. '

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 
 from adaptis.errors import AdaptisError
+from adaptis.toy_data import degrade
 from adaptis.types import Sample
-from toy_data import degrade
 
 Augmentation = Callable[[Sample, int], Sample]
 Span = tuple[int, int, int]      # along an axis: from, to (exclusive), and how many they become

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from adaptis.cli import main
+from adaptis.loading import load_predictor
 from adaptis.runtime import mx
 from toy_data import ToySettings, generate
 
@@ -90,7 +91,6 @@ def test_a_run_leaves_everything_behind(place: Path) -> None:
 
 
 def test_the_result_is_a_network_that_predicts(place: Path) -> None:
-    from adaptis.loading import load_predictor
     image = np.zeros((40, 33, 3), np.uint8)
     for name in ('final.params', 'best.params', 'checkpoints/1-proposals-00000002/net.params'):
         result = load_predictor(place / 'whole' / name).set_image(image).panoptic()
@@ -123,7 +123,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(place: Path) -> None:
     process = start(place, 'stopped', '--workers', '1', '--set', 'instances.steps=500')
     wait_for_checkpoint(place, 'stopped')
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=100)
+    output, _ = process.communicate(timeout=250)
     assert process.returncode == 130
     assert 'to continue, repeat the command with --resume' in output
 
