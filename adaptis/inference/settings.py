@@ -217,20 +217,37 @@ def _by_area(limit: Optional[int], usual: int, size: tuple[int, int]) -> int:
     return max(usual, usual * size[0] * size[1] // 96 ** 2)
 
 
-_PHOTO = dict(mask_threshold=0.40, overlap_threshold=0.4, things_threshold=0.5,
-              proposal_threshold=0.35, proposal_blur=5, max_candidates=500, flip=True)
+# Each value says where it is from: paper (AdaptIS, with its section), official (the authors' code:
+# its notebooks for the toys, the defaults of its sampling functions for photographs, as nothing was
+# published about how those were measured), or choice where both are silent.
+_PHOTO_OFFICIAL = dict(
+    mask_threshold=0.40,                  # official
+    overlap_threshold=0.4,                # official
+    things_threshold=0.6,                 # official
+    proposal_threshold=0.35,              # official
+    proposal_climb=0.003,                 # official
+    proposal_step=0.025,                  # official
+    proposal_blur=5,                      # official
+    max_candidates=500,                   # official
+    flip=True)                            # official, and paper 7
+_PHOTO = dict(
+    _PHOTO_OFFICIAL,                      # but where the paper speaks:
+    overlap_threshold=0.5)                # paper 4: less than 50 % of a mask is segmented already
 
 PRESETS: dict[str, AdaptISSettings] = {
+    # official, the notebook: mask 0.4, things 0.3, proposals 0.10, blur 2, 100 points, or 40 times
+    # 7 random ones; paper 4: overlap 50 %; paper 6: 7 random points.  Its mirrored image is --flip.
     'toy_v1': AdaptISSettings(),
     # For the network that ships: after its short training it is less sure of its proposals.
     # Chosen on 80 further images (adaptis toy --version v1 --split val --count 80 --seed 5).
     'toy_v1_cpu': AdaptISSettings(proposal_threshold=0.01),
-    'toy_v2': AdaptISSettings(mask_threshold=0.5, things_threshold=0.4),
-    # Masks 0.40, proposals 0.35 and the mirrored image are the official models' settings.  All
-    # else, sizes included, is chosen here: what they used is not known for certain.
-    'cityscapes': AdaptISSettings(**_PHOTO),
-    'vistas': AdaptISSettings(**_PHOTO, max_side=2048),  # as Cityscapes; originals have up to 22 MP
-    'coco': AdaptISSettings(**{**_PHOTO, 'max_candidates': 200}, short_side=640, max_side=1066),
+    'toy_v2': AdaptISSettings(mask_threshold=0.5),                     # official; else as toy_v1
+    'cityscapes': AdaptISSettings(**_PHOTO),                           # paper 7: mask 0.40, size
+    'cityscapes_official': AdaptISSettings(**_PHOTO_OFFICIAL),
+    'vistas': AdaptISSettings(**{**_PHOTO, 'mask_threshold': 0.35},    # paper 7
+                              max_side=2000),                          # paper 7: only made smaller
+    'coco': AdaptISSettings(**{**_PHOTO, 'mask_threshold': 0.35},      # paper 7
+                            short_side=600),                           # paper 7
 }
 """Settings by name.  Random points use the same ones with ``sampling='random'``."""
 
