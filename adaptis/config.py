@@ -22,9 +22,9 @@ class DataConfig:
     """Which images: ``split`` to learn from, ``val_split`` to validate on."""
 
     root: str
-    augmentation: str                     # toy_v1, toy_v2, cityscapes, vistas, coco or none
+    augmentation: Union[str, dict[str, Any]]  # a name or transforms, see build_augmentation
     dataset: str = 'toy'                  # toy, cityscapes, vistas or coco: the layout of ``root``
-    split: str = 'train'
+    split: str = 'train'                  # or two as one: train+val
     val_split: str = 'test'
 
 
@@ -68,6 +68,7 @@ class StageConfig:
     scale: Optional[list[float]] = None    # rescaled by a random factor of this range before
     short_side: Optional[Union[int, list[int]]] = None  # rescaled to this shorter side before that
     max_side: Optional[int] = None         # and to no more than this longer one
+    long_side: Optional[list[float]] = None  # or else to a random longer side of this range
     empty_crop_prob: float = 1.0           # chance to keep a part that shows no object
     full_size_steps: int = 0               # but from whole images in the last steps
     system: dict[str, Any] = field(default_factory=dict)  # arguments of the system, of its losses
@@ -262,11 +263,11 @@ def _convert(hint: Any, value: Any, path: str, key: str) -> Any:
 
 
 def _convert_union(hints: Sequence[Any], value: Any, path: str, key: str) -> Any:
-    """``value`` as None if it may be, a list as the list among ``hints``, else as the first."""
+    """``value`` as None if it may be, a list or mapping as that of ``hints``, else as the first."""
     if value is None and type(None) in hints:
         return None
-    lists = [hint for hint in hints if typing.get_origin(hint) is list]
-    return _convert(lists[0] if lists and isinstance(value, list) else hints[0], value, path, key)
+    same = [hint for hint in hints if typing.get_origin(hint) is type(value)]
+    return _convert(same[0] if same else hints[0], value, path, key)
 
 
 def _as_float(value: Any) -> Any:
@@ -348,6 +349,7 @@ def _check_crop(stage: StageConfig, where: str) -> None:
                            f'not {stage.scale}.')
     if stage.crop is None and stage.scale is not None:
         raise AdaptisError(f'{where}.scale needs crop: images of one batch must have one size.')
+    _check_long_side(stage, where)
     for key in ('short_side', 'max_side'):
         if getattr(stage, key) is not None and stage.crop is None and stage.points is not None:
             raise AdaptisError(f'{where}.{key} needs crop: images of one batch must have one size.')
@@ -358,6 +360,20 @@ def _check_crop(stage: StageConfig, where: str) -> None:
     if isinstance(stage.short_side, list) and stage.crop is not None:
         raise AdaptisError(f'{where}.short_side must be one side where there is a crop: scale '
                            'varies it.')
+
+
+def _check_long_side(stage: StageConfig, where: str) -> None:
+    if stage.long_side is None:
+        return
+    low, high = stage.long_side if len(stage.long_side) == 2 else (0, 0)
+    if not 1 <= low <= high < float('inf'):
+        raise AdaptisError(f'{where}.long_side must be [least, most], both at least 1, not '
+                           f'{stage.long_side}.')
+    if stage.crop is None:
+        raise AdaptisError(f'{where}.long_side needs crop: images of one batch must have one size.')
+    if stage.scale or stage.short_side or stage.max_side:
+        raise AdaptisError(f'{where}.long_side stands in place of scale, short_side and max_side: '
+                           'leave them out.')
 
 
 def _check_least(settings: Any, least: Mapping[str, int], where: str) -> None:

@@ -6,8 +6,9 @@ softmax ones.
 """
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 import numpy as np
 
@@ -19,7 +20,7 @@ SAMPLE = dict(axis=0, exclude=True)
 
 
 class NormalizedFocalLossSigmoid(Loss):
-    """Normalised Focal Loss for masks (section 4, equation 3).
+    """Normalised Focal Loss for masks (appendix A; the factor is the official code's).
 
     Focal weights (1 - p)^gamma are scaled so that their mean over a sample is
     one; no gradient flows through that scale.
@@ -291,19 +292,28 @@ def _range(values: np.ndarray) -> tuple[float, float]:
     return float(values.min()), float(values.max())
 
 
-INSTANCE_LOSSES: dict[str, Callable[[], Loss]] = {
-    'normalized_focal': lambda: NormalizedFocalLossSigmoid(alpha=0.5, gamma=2),
+INSTANCE_LOSSES: dict[str, Callable[..., Loss]] = {
+    'normalized_focal': NormalizedFocalLossSigmoid,
     'focal': FocalLoss,
     'bce': SigmoidBinaryCrossEntropy,
 }
-SEMANTIC_LOSSES: dict[str, Callable[[], Loss]] = {
-    'normalized_focal': lambda: NormalizedFocalLossSoftmax(gamma=1),
+SEMANTIC_LOSSES: dict[str, Callable[..., Loss]] = {
+    'normalized_focal': NormalizedFocalLossSoftmax,
     'cross_entropy': SoftmaxCrossEntropy,
 }
 
 
-def make_loss(table: Mapping[str, Callable[[], Loss]], name: str, what: str) -> Loss:
-    """A loss by name; AdaptisError, saying for ``what`` it was, if there is none."""
+def make_loss(table: Mapping[str, Callable[..., Loss]], name: str, what: str,
+              **strengths: Optional[float]) -> Loss:
+    """A loss by name; ``strengths`` that are None (alpha, gamma) are those that it has by itself.
+
+    Raises AdaptisError, saying for ``what`` it was, if there is none, or if it has no such
+    strength.
+    """
     if not isinstance(name, str) or name not in table:
         raise AdaptisError(f'There is no {what} loss "{name}": choose one of {sorted(table)}.')
-    return table[name]()
+    given = {key: value for key, value in strengths.items() if value is not None}
+    for key in given:
+        if key not in inspect.signature(table[name]).parameters:
+            raise AdaptisError(f'The {what} loss "{name}" has no {key}: set {what}_{key} to null.')
+    return table[name](**given)
