@@ -19,6 +19,7 @@ BATCH_PIXELS = 2 ** 18
 """Masks of a batch hold no more than this: more costs memory and is not faster."""
 
 SAMPLING = ('proposals', 'random')
+ALGORITHMS = ('official', 'paper')
 
 # What a setting of a type must be; "Optional[...]" may also be None.
 _KINDS = {'bool': (bool, 'true or false'), 'str': (str, 'a text'),
@@ -54,6 +55,9 @@ class AdaptISSettings:
 
     Attributes
     ----------
+    algorithm : 'official', as the authors' code does it, or 'paper', to the letter of sections 4
+        and 5 (see ``adaptis.inference.greedy_paper``); then min_area, things_threshold,
+        confident_prob and stuff_prob_mult have no effect
     sampling : [sampling_algorithm] where candidate points come from: 'proposals', the maxima of
         the proposal map (section 5), or 'random' pixels of things (section 4)
     mask_threshold : [thresh1] a pixel belongs to a candidate's mask above this probability
@@ -73,7 +77,7 @@ class AdaptISSettings:
 
     num_candidates : random points compared in one iteration
     num_iterations : [num_iters] iterations of random sampling in an image or tile; None = 40
-        on 96x96, more on larger images in proportion to their area
+        on 96x96, more on larger images in proportion to their area; no limit in the paper's
     confident_prob : random masks are ranked by the mean of their values above this (a constant
         in the official code)
     seed : of the random points
@@ -102,6 +106,7 @@ class AdaptISSettings:
         smaller than its tile, stops with an error; of very many tiles some lie outside.
     """
 
+    algorithm: str = 'official'
     sampling: str = 'proposals'
     mask_threshold: float = 0.4
     overlap_threshold: float = 0.5
@@ -137,8 +142,10 @@ class AdaptISSettings:
     def __post_init__(self) -> None:
         for f in fields(self):
             self._check_type(f.name, str(f.type))
-        if self.sampling not in SAMPLING:
-            raise AdaptisError(f'sampling is {self.sampling!r} but must be one of {SAMPLING}.')
+        for name, known in (('algorithm', ALGORITHMS), ('sampling', SAMPLING)):
+            value = getattr(self, name)
+            if value not in known:
+                raise AdaptisError(f'{name} is {value!r} but must be one of {known}.')
         for name in ('mask_threshold', 'overlap_threshold', 'things_threshold', 'confident_prob',
                      'proposal_threshold', 'min_things_prob', 'min_stuff_prob'):
             self._demand(name, 0 <= getattr(self, name) <= 1, 'between 0 and 1')

@@ -62,6 +62,7 @@ def test_limits_grow_with_the_image_unless_given():
 
 
 @pytest.mark.parametrize('wrong', [
+    {'algorithm': 'greedy'}, {'algorithm': ['paper']},
     {'sampling': 'grid'}, {'mask_threshold': 1.5}, {'batch_size': 0}, {'num_candidates': 0},
     {'min_tile_overlap': 1.0}, {'tile': (0, 5)}, {'tile': (1, 2, 3)}, {'min_stuff_prob': -1},
     {'tile': 'ab'}, {'tile': 2.5}, {'tile': [8.5, 8]}, {'flip': 'maybe'}, {'flip': 1},
