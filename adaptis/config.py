@@ -34,6 +34,7 @@ class OptimizerConfig:
 
     lr: float
     name: str = 'adam'
+    lr_batch: Optional[int] = None         # images of a step that lr is for; null = batch_size
     backbone_lr_mult: float = 1.0          # of what ``pretrained_base`` loads
     wd: float = 0.0
     clip_gradient: Optional[float] = None  # element by element, as MXNet does
@@ -142,7 +143,8 @@ _LEAST_OF_STAGE = {'batch_size': 1, 'points': 1, 'steps': 1, 'epochs': 1, 'micro
                    'optimizer.lr': 0, 'optimizer.final_lr': 0, 'optimizer.factor': 0,
                    'optimizer.wd': 0, 'optimizer.clip_gradient': 0,
                    'optimizer.warmup_steps': 0, 'optimizer.cooldown_steps': 0,
-                   'optimizer.backbone_lr_mult': 0, 'optimizer.warmup_factor': 0}
+                   'optimizer.lr_batch': 1, 'optimizer.backbone_lr_mult': 0,
+                   'optimizer.warmup_factor': 0}
 PRECISIONS = ('float32', 'amp')
 
 # Keys of other versions of this program, and what became of them.

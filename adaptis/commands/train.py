@@ -8,6 +8,7 @@ from typing import Any, Callable, Optional
 
 from adaptis.commands.rows import beside_published, check_row, row_of, run_name
 from adaptis.config import StageConfig, TrainConfig, load_config
+from adaptis.engine.rates import complaints, count_processes, scale_rates
 from adaptis.errors import AdaptisError
 from adaptis.loading import inference_settings
 from adaptis.machine import keep_freed_memory
@@ -31,11 +32,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--workers', type=int, help='data processes, instead of workers')
     parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE',
                         help='override a key of the config, e.g. instances.optimizer.lr=1e-4')
+    parser.add_argument('--scale-lr', action='store_true',
+                        help='change the learning rates in proportion to the images of a step, if '
+                        'those are not as many as in the config')
 
 
 def run(args: argparse.Namespace) -> int:
     """Train and evaluate; 0 when done, 130 after Ctrl-C, 143 after SIGTERM."""
-    config = load_config(args.config, _overrides(args))
+    config, warnings = _with_fitting_rates(load_config(args.config, _overrides(args)), args)
     check_row(config, args.config)
     output = args.output or Path('runs') / run_name(args.config)
     _check_output(output, args.resume)
@@ -45,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
     job = _prepare(config, output, args, resumed=start is not None)
     if start is not None:
         _resume(job, start)
+    if job.rank == 0 and warnings:
+        print(*warnings, sep='\n')
     try:
         fit(job, start)
     except Stopped as stopped:
@@ -63,6 +69,20 @@ def _overrides(args: argparse.Namespace) -> list[str]:
     if args.workers is not None:
         extra.append(f'workers={args.workers}')
     return extra
+
+
+def _with_fitting_rates(config: TrainConfig,
+                        args: argparse.Namespace) -> tuple[TrainConfig, list[str]]:
+    """The config, scaled if that is asked for, else with a sentence for each rate that is odd."""
+    try:
+        recipe = load_config(args.config)
+    except AdaptisError:   # it is whole only with what the user gives: there is nothing to compare
+        recipe = config
+    processes = count_processes(args.kvstore)
+    if args.scale_lr:
+        return scale_rates(config, recipe, processes), []
+    given = [text.partition('=')[0] for text in args.set]
+    return config, complaints(config, recipe, processes, given)
 
 
 def _check_output(output: Path, resume: bool) -> None:
