@@ -14,12 +14,14 @@ import multiprocessing
 import signal
 import time
 import traceback
+import warnings
 from collections.abc import Iterator
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
+from typing import Optional
 
 from adaptis.data.batches import Batch, BatchSource
-from adaptis.errors import AdaptisError
+from adaptis.errors import AdaptisError, DataWarning
 
 PREFETCH = 2
 PATIENCE = 300.0
@@ -111,9 +113,11 @@ class _Worker:
             # The pipe comes first: a worker may have answered before it ended.
             if not self._pipe.poll():
                 raise EOFError
-            batch, complaint = self._pipe.recv()
+            batch, complaint, remarks = self._pipe.recv()
         except (EOFError, OSError) as error:
             raise self._died() from error
+        for remark in remarks:
+            warnings.warn(remark, DataWarning, stacklevel=2)
         if complaint:
             raise AdaptisError(complaint)
         return batch
@@ -155,13 +159,21 @@ def _serve(pipe: Connection, source: BatchSource) -> None:
             step = pipe.recv()
         except (EOFError, OSError):
             return
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter('always', DataWarning)
+            answer = _answer(source, step)
         try:
-            answer = source.batch(step), None
-        except AdaptisError as error:
-            answer = None, str(error)
-        except Exception:  # whatever it is, the parent must hear of it rather than wait
-            answer = None, f'A data worker failed: {traceback.format_exc()}'
-        try:
-            pipe.send(answer)
+            pipe.send((*answer, [str(w.message) for w in told
+                                 if issubclass(w.category, DataWarning)]))
         except OSError:
             return
+
+
+def _answer(source: BatchSource, step: int) -> tuple[Optional[Batch], Optional[str]]:
+    """The batch, or what is wrong."""
+    try:
+        return source.batch(step), None
+    except AdaptisError as error:
+        return None, str(error)
+    except Exception:  # whatever it is, the parent must hear of it rather than wait
+        return None, f'A data worker failed: {traceback.format_exc()}'
