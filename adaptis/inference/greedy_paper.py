@@ -14,7 +14,8 @@ What the paper leaves open, and this project chose:
 * random points whose best mask is not accepted are not drawn again, else nothing ends the search;
 * a pixel that no accepted object has above ``mask_threshold`` belongs to none (``Merger``);
 * an object has the likeliest thing class, stuff cannot win;
-* least height, smoothing and number of proposals are those of the settings.
+* least height and smoothing of the proposals are those of the settings, and so is their number, of
+  those that are not on stuff, if ``max_candidates`` states one.
 """
 from __future__ import annotations
 
@@ -60,8 +61,9 @@ def _select_proposals(encoded: EncodedImage, settings: AdaptISSettings, segmente
                       sampling_mask: Optional[np.ndarray], selection: Selection) -> None:
     prob = proposal_map(encoded, settings.replace(things_threshold=0.0), None, sampling_mask)
     points = search_proposals(prob, settings).candidates
-    heights = prob[tuple(points.T)]
-    points = points[np.argsort(-heights, kind='stable')][:settings.candidate_limit(encoded.size)]
+    points = points[~segmented[tuple(points.T)]]
+    by_height = np.argsort(-prob[tuple(points.T)], kind='stable')
+    points = points[by_height][:settings.max_candidates]
     ahead = LookAhead(encoded, points, settings)
     for index, (row, col) in enumerate(points):
         if not segmented[row, col]:

@@ -73,7 +73,7 @@ class AdaptISSettings:
     proposal_blur : [fl_blur] side of the box that smooths the map first; 0 or 1 = none
     max_candidates : [max_iters] how many maxima of an image or tile are tried, skipped ones
         included; None = 100 on 96x96 as in the official toy notebooks, more on larger images
-        in proportion to their area
+        in proportion to their area; no limit in the paper's
 
     num_candidates : random points compared in one iteration
     num_iterations : [num_iters] iterations of random sampling in an image or tile; None = 40

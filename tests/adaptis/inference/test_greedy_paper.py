@@ -171,6 +171,14 @@ def test_points_on_stuff_are_not_asked_and_the_search_ends_without_a_limit() -> 
     assert limited.queried == 21
 
 
+def test_proposals_on_stuff_do_not_count_and_those_of_things_are_all_tried() -> None:
+    scene = Scene(3)
+    asked = [select_masks(scene, SETTINGS.replace(max_candidates=n)).queried for n in (None, 2, 1)]
+    unknown = sum(scene.stuff_prob[:, r, c].max() < scene.things_prob[:, r, c].max()
+                  for r, c in scene.peaks)
+    assert asked[0] > 2 >= asked[1] > asked[2] == 1 and asked[0] <= unknown < len(scene.peaks)
+
+
 def test_tiles_find_what_the_whole_finds() -> None:
     owner = np.repeat(np.repeat(np.arange(1, 10).reshape(3, 3), 8, axis=0), 8, axis=1)
 
