@@ -9,6 +9,8 @@ import pytest
 
 from adaptis.config import load_config
 from adaptis.data.augment import Crop, check_augmentation
+from adaptis.data.batches import BatchSource
+from adaptis.data.datasets import open_dataset
 from adaptis.engine.schedules import build_schedule
 from adaptis.engine.steps import make_optimizer
 from adaptis.engine.trainer import _crop
@@ -16,6 +18,7 @@ from adaptis.inference.settings import PRESETS
 from adaptis.loading import inference_settings
 from adaptis.losses import INSTANCE_LOSSES
 from adaptis.system import AdaptISSystem
+from tests.miniatures import write_cityscapes, write_coco, write_vistas
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / 'experiments'
 PHOTOS = ('cityscapes', 'vistas', 'coco')
@@ -94,6 +97,23 @@ def test_every_photographic_config_has_losses_and_augmentation_that_there_are(pa
     for name, stage in config.stages():
         AdaptISSystem(_AnyNetwork(), name, **stage.system)
     assert config.instances.system['instance_loss'] in INSTANCE_LOSSES
+
+
+@pytest.mark.parametrize('path', RECIPES, ids=short)
+def test_batches_come_from_a_miniature_as_the_recipe_wants(path: Path, tmp_path: Path) -> None:
+    config = load_config(path)
+    write = {'cityscapes': write_cityscapes, 'vistas': write_vistas, 'coco': write_coco}
+    write[config.data.dataset](tmp_path, splits=('train',))
+    dataset = open_dataset(config.data.dataset, tmp_path, config.data.split)
+    stage = config.instances
+    source = BatchSource(dataset, 2, stage.points, augmentation=config.data.augmentation,
+                         crop=_crop(stage), crop_until=9, min_object_area=stage.min_object_area,
+                         empty_crop_prob=stage.empty_crop_prob,
+                         ignore_object_prob=stage.ignore_object_prob)
+    batch = source.batch(0)
+    assert batch['image'].shape == (2, 3, *stage.crop)
+    assert batch['points'].shape == (2, stage.points, 2)
+    assert (batch['instances'] == 1).any() and (batch['semantic'] >= 0).any()
 
 
 class _Block:
