@@ -39,6 +39,7 @@ setup(
         for name in ('adaptis', 'panoptic_baselines', 'experiments', 'toy_data')]),
     package_data={
         'adaptis': ['pretrained/*.params', 'pretrained/*.json', 'pretrained/*.yaml'],
+        'panoptic_baselines': ['*/README.md'],
         'experiments': ['*.yaml', '*/*.yaml', '*/*.html', 'results/*.json'],
     },
     python_requires='>=3.9',

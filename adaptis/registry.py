@@ -1,7 +1,7 @@
-"""The panoptic systems by the names of their networks.  This module imports none of them.
+"""The model families by the names of their networks.  This module imports none of them.
 
-The ports live in a package above this one.  They are named here as text and imported only when
-something of them is needed.
+The other systems live in a package above this one.  They are named here as text and imported only
+when something of them is needed.
 """
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _FAMILIES: dict[str, str] = {
     'dense_detections': 'panoptic_baselines.families:DENSE_DETECTIONS',
     'unified': 'panoptic_baselines.families:UNIFIED',
 }
-"""What a network's name is or begins with (``mask_rcnn``, ``mask_rcnn_r50``) -> its family."""
+"""The name of a network, or its beginning (``mask_rcnn``, ``mask_rcnn_r50``) -> its family."""
 
 _MXNET = 'adaptis.convert.official:convert'
 _PICKLED = 'panoptic_baselines.convert.official:convert'
 _CONVERTERS: dict[bytes, str] = {b'\x12\x01': _MXNET, b'\x80': _PICKLED, b'PK': _PICKLED}
-"""How an official checkpoint begins -> what converts it; PyTorch's are zip archives."""
+"""First bytes of an official checkpoint -> its converter; PyTorch's are zip archives."""
 
 
 class ModelFamily(Protocol):
@@ -35,6 +35,9 @@ class ModelFamily(Protocol):
 
     Attributes
     ----------
+    paper : authors, title and year
+    models : every name of a network -> its class as 'module:class', which documents the options
+    weights : name of a network -> name of the weights that ship with the package
     stages : keys of a config that can hold a stage of training; the first one is required
     uses_points : whether it learns from points, so that each stage needs their number
     presets : inference settings by name
@@ -43,6 +46,9 @@ class ModelFamily(Protocol):
         ``(runner, attributes, settings, taxonomy)``; loads neither MXNet nor SciPy
     """
 
+    paper: str
+    models: Mapping[str, str]
+    weights: Mapping[str, str]
     stages: tuple[str, ...]
     uses_points: bool
     presets: Mapping[str, Any]
@@ -63,6 +69,9 @@ class ModelFamily(Protocol):
 
     def get_model(self, name: str, **options: Any) -> Any:
         """Return a network by name, not yet initialised (loads MXNet)."""
+
+    def load_model(self, checkpoint: PathLike, ctx: Any = None) -> Any:
+        """Return the network of a checkpoint (loads MXNet)."""
 
     def build(self, options: Mapping[str, Any], contexts: Sequence[Any]) -> Any:
         """Return an initialised network for training (loads MXNet)."""
@@ -113,6 +122,11 @@ def find_family(name: Any) -> ModelFamily:
                        f'{", ".join(sorted(_FAMILIES))}.')
 
 
+def families() -> list[ModelFamily]:
+    """Return the family of each system, AdaptIS first."""
+    return [import_object(path) for path in dict.fromkeys(_FAMILIES.values())]
+
+
 def find_mismatch(wanted: Mapping[str, Any], found: Mapping[str, Any],
                   keys: Sequence[str]) -> Optional[tuple[str, Any, Any]]:
     """Compare the descriptions of two networks.
@@ -137,7 +151,7 @@ def find_converter(source: PathLike) -> Any:
         with open(source, 'rb') as stream:
             begin = stream.read(2)
     except OSError:
-        begin = b''  # whoever reads the file reports what is wrong
+        begin = b''  # the converter reports what is wrong with the file
     for magic, path in _CONVERTERS.items():
         if begin.startswith(magic):
             return import_object(path)

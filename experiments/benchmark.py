@@ -44,13 +44,13 @@ CANDIDATES = 30
 
 def masks(width: int) -> dict[str, Any]:
     """Masks of 30 candidates on 96x96, averaged with the mirrored image (features included)."""
-    from adaptis.inference.encoded import NetworkEncoder
+    from adaptis.inference.encoded import ImageEncoder
     from adaptis.inference.settings import PRESETS
     plain, fast = _networks(width)
     image, points = _image(96), _points(96, CANDIDATES)
     settings = PRESETS['toy_v1'].replace(flip=True)
-    one_by_one = NetworkEncoder(plain, settings.replace(batch_size=1))
-    batched = NetworkEncoder(fast, settings)
+    one_by_one = ImageEncoder(plain, settings.replace(batch_size=1))
+    batched = ImageEncoder(fast, settings)
     fast.hybridize()
     timed = timing.alternate({'plain': lambda: one_by_one(image).masks_at(points),
                               'ours': lambda: batched(image).masks_at(points)})

@@ -48,7 +48,7 @@ def _stages(predictor: Any, image: np.ndarray, count: int) -> dict[str, Callable
     settings = predictor.settings.replace(detections_per_image=count)
     whole = type(predictor)(net, predictor.taxonomy, settings)
     x = mx.nd.array(image.transpose(2, 0, 1)[None])
-    dense = net.read(x)
+    dense = net.encode(x)
     found = net.detect(dense.maps, [size], settings)[0].take(slice(count))
     if len(found.scores) != count:
         raise AdaptisError(f'There are {len(found.scores)} instances in the image, not {count}.')
@@ -58,7 +58,7 @@ def _stages(predictor: Any, image: np.ndarray, count: int) -> dict[str, Callable
     semantic = dense.maps.semantic.asnumpy()[0]
     labels = upsampled_labels(semantic, net.semantic_stride, size, size)
     return {
-        'graph at {size}, s': lambda: net.read(x),
+        'graph at {size}, s': lambda: net.encode(x),
         'suppression at {size}, s': lambda: net.detect(dense.maps, [size], settings),
         'labels at {size}, s':
             lambda: upsampled_labels(semantic, net.semantic_stride, size, size),

@@ -105,6 +105,6 @@ def _after_the_network(predictor: Any, image: np.ndarray
 
     def argmax() -> PanopticResult:
         again = dataclasses.replace(found)
-        return to_result(again.winners, again.channels.detections, taxonomy)
+        return to_result(again.channel_map, again.channels.detections, taxonomy)
 
     return {HEURISTIC: heuristic, ARGMAX: argmax}

@@ -66,11 +66,11 @@ def tasks(networks: Optional[list[str]] = None, sizes: Optional[list[Size]] = No
 
 def measure(network: str, size: Size, hybridized: bool, runs: int) -> Row:
     """Cost of the features and of a point of one network at one size."""
-    from adaptis.inference.encoded import NetworkEncoder
-    from adaptis.inference.memory import features_bytes, footprint
+    from adaptis.inference.encoded import ImageEncoder
+    from adaptis.inference.memory import estimate_footprint, features_bytes
     from adaptis.inference.settings import AdaptISSettings
     net = make_network(network, hybridized)
-    encode = NetworkEncoder(net, AdaptISSettings(batch_size=4, max_pixels=10 ** 9))
+    encode = ImageEncoder(net, AdaptISSettings(batch_size=4, max_pixels=10 ** 9))
     image, points = _image(size), _points(size)
     encode(_image((128, 128))).masks_at(points[:1] % 128)  # loads libraries, builds graphs
     features, point = _Timer(), _Timer()
@@ -79,7 +79,7 @@ def measure(network: str, size: Size, hybridized: bool, runs: int) -> Row:
     one_rise, four_rise = (_rise(lambda n=n: encoded.masks_at(points[:n]))[1] for n in (1, 4))
     features.repeat(lambda: encode(image), runs)
     point.repeat(lambda: encoded.masks_at(points[:1]), runs)
-    needs, pixels = footprint(net), size[0] * size[1]
+    needs, pixels = estimate_footprint(net), size[0] * size[1]
     return {**_counts(net, size), **features.row('features'), **point.row('a point'),
             'peak of features, MiB': features_peak, 'peak, MiB': peak_mib(),
             'rise for features, MiB': features_rise,
@@ -90,7 +90,7 @@ def measure(network: str, size: Size, hybridized: bool, runs: int) -> Row:
 
 def panoptic(network: str, size: Size, flip: bool) -> Row:
     """The whole algorithm with 100 candidates: features, masks, selection, merging."""
-    from adaptis.inference.encoded import NetworkEncoder
+    from adaptis.inference.encoded import ImageEncoder
     from adaptis.inference.merge import to_panoptic
     from adaptis.inference.panoptic import segment
     from adaptis.inference.settings import AdaptISSettings
@@ -99,7 +99,7 @@ def panoptic(network: str, size: Size, flip: bool) -> Row:
     settings = AdaptISSettings(max_candidates=GRID ** 2, cut_radius=spacing // 2 - 1, min_area=1,
                         mask_threshold=0.0, things_threshold=0.0, overlap_threshold=1.0, flip=flip,
                                stuff_prob_mult=0.0, max_pixels=10 ** 9)
-    encode = NetworkEncoder(net, settings)
+    encode = ImageEncoder(net, settings)
     began, cpu_began = time.perf_counter(), time.process_time()
     encoded = encode(_image(size))
     encoded.proposals_prob = _hills(size)

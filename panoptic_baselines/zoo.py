@@ -1,4 +1,4 @@
-"""Networks of this package by name, and their checkpoints: ``<name>.params`` beside ``.json``."""
+"""The networks of this package by name, and their checkpoints: ``<name>.params`` and ``.json``."""
 from __future__ import annotations
 
 import os
@@ -8,64 +8,42 @@ from typing import Any
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike
 from adaptis.model.zoo import load_network, make_network, read_arrays, set_parameters
-from panoptic_baselines.condinst.network import CondInst
-from panoptic_baselines.dense_detections.network import DenseDetections
-from panoptic_baselines.panoptic_fpn.network import PanopticFPN
-from panoptic_baselines.unified.network import Unified
-
-_FAMILIES: dict[str, tuple[type, dict[str, Any]]] = {
-    'panoptic_fpn': (PanopticFPN, {}),
-    'mask_rcnn': (PanopticFPN, {'semantic': False}),
-    'semantic_fpn': (PanopticFPN, {'instances': False}),
-    'condinst': (CondInst, {}),
-    'dense_detections': (DenseDetections, {}),
-    'unified': (Unified, {}),
-}
-_BACKBONES = {'r18': 'resnet18', 'r34': 'resnet34', 'r50': 'resnet50', 'r101': 'resnet101',
-              'r152': 'resnet152', 'x101': 'resnext101_32x8d', 'x152': 'resnext152_32x8d'}
-
-MODELS: dict[str, tuple[type, dict[str, Any]]] = {
-    **_FAMILIES,
-    **{f'{name}_{short}': (network, {**fixed, 'backbone': backbone})
-       for name, (network, fixed) in _FAMILIES.items()
-       for short, backbone in _BACKBONES.items()},
-    'condinst_dla34': (CondInst, {'backbone': 'dla34'}),
-}
-"""Name -> network and the arguments that the name stands for."""
+from adaptis.registry import import_object
+from panoptic_baselines.models import MODELS
 
 
 def get_model(name: str, **kwargs: Any) -> Any:
-    """A network, not yet initialised.
+    """Return a network, not yet initialised.
 
     Parameters
     ----------
     name : one of ``MODELS``, for instance 'panoptic_fpn_r50' or 'mask_rcnn_r101'; 'panoptic_fpn'
         alone takes the backbone and the branches as arguments
-    kwargs : of the network's constructor, but those that the name stands for
+    kwargs : arguments of the network's constructor, without those that the name determines
 
-    Raises AdaptisError if there is no such network or argument, or a value makes no sense.
+    Raises AdaptisError if there is no such network or argument, or if a value makes no sense.
     """
     if not isinstance(name, str) or name not in MODELS:
         raise AdaptisError(f'There is no network "{name}": choose one of {sorted(MODELS)}.')
     network, fixed = MODELS[name]
-    return make_network(name, network, fixed, kwargs)
+    return make_network(name, import_object(network), fixed, kwargs)
 
 
 def load_model(path: PathLike, ctx: Any = None) -> Any:
-    """The network of a checkpoint, ready for use; ``adaptis.model.save_model`` writes them.
+    """Return the network of a checkpoint, ready for use; ``adaptis.model.save_model`` writes them.
 
     Raises AdaptisError for a file that is missing, cut short, or of another network.
     """
     return load_network(get_model, Path(path), ctx)
 
 
-def load_trained(net: Any, path: PathLike) -> None:
-    """Start an initialised network from a trained one whose classes may be others.
+def load_pretrained(net: Any, path: PathLike) -> None:
+    """Initialise a network with the weights of a trained one, whose classes may differ.
 
-    Layers that have an output for every class stay as they are if their number differs; the file
-    may hold more than the network has.
+    Layers with an output for every class keep their values if the number of classes differs; the
+    file may hold more than the network has.
 
-    Raises AdaptisError, and changes nothing, if it is another network's in any other way.
+    Raises AdaptisError, and changes nothing, if the networks differ in any other way.
     """
     if not isinstance(path, (str, os.PathLike)):
         raise AdaptisError(f'pretrained is {path!r} but must be the file of a network.')

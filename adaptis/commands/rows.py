@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any, Optional
 
 from adaptis.config import TrainConfig, load_config
-from adaptis.data.datasets import missing
+from adaptis.data.datasets import missing_root_message
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import ROOT
-from adaptis.evaluation.tables import Row, Table, find_table, format_row, load_tables
+from adaptis.evaluation.table_formats import format_row
+from adaptis.evaluation.tables import Row, Table, find_table, load_tables
 
-PUBLISHED = 'published.yaml'
+PUBLISHED = 'published'
+"""The folder of published numbers in ``experiments``."""
 EVALUATIONS = Path('evaluations')
 """Where records go unless ``--out`` says otherwise."""
 
@@ -21,7 +23,7 @@ EVALUATIONS = Path('evaluations')
 def experiments() -> Path:
     """The folder ``experiments`` of the working directory, else that of the source tree."""
     here = Path('experiments')
-    return here if (here / PUBLISHED).is_file() else ROOT / 'experiments'
+    return here if (here / PUBLISHED).is_dir() else ROOT / 'experiments'
 
 
 def run_name(config: Path) -> str:
@@ -35,7 +37,9 @@ def run_name(config: Path) -> str:
 
 def published_row(paper: str, table: str, row: str) -> tuple[Table, Row]:
     """A row of the published numbers and its table; AdaptisError if there is none."""
-    found = find_table(load_tables(experiments() / PUBLISHED), paper, table)
+    folder = experiments() / PUBLISHED
+    file = folder / f'{paper}.yaml'
+    found = find_table(load_tables(file if file.is_file() else folder), paper, table)
     return found, found.row(row)
 
 
@@ -69,7 +73,7 @@ def beside_published(record: Mapping[str, Any], missing: Optional[str] = None) -
 def configs(rows: Iterable[Row], folder: Path) -> dict[str, Path]:
     """The config of each row that has one, by the row's id.
 
-    ``folder`` is that of the published numbers, to which configs are relative.
+    ``folder`` is the folder ``experiments`` to which configs are relative.
     """
     return {row.id: folder / row.config for row in rows if row.config}
 
@@ -92,7 +96,7 @@ def remarks(paths: Collection[Path]) -> list[str]:
     sentences = []
     for path in paths:
         data = load_config(path).data
-        sentences.append(missing(data.dataset, data.root))
+        sentences.append(missing_root_message(data.dataset, data.root))
     example = next(iter(paths))
     evaluate = _submission(example) or f'adaptis evaluate {_shown(example)}'
     sentences.append(f'With a checkpoint: {evaluate} --checkpoint FILE.params')

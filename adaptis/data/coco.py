@@ -1,14 +1,14 @@
-"""COCO panoptic 2017 in its original folders, and data of one's own in the same format.
+"""COCO panoptic 2017 in its original folders, and your own data in the same format.
 
-COCO: images in ``train2017``, ``val2017``, ``test2017``; the truth in
-``annotations/panoptic_<train|val>2017.json`` with the folder of PNGs of the same name, there or in
-the root.  The test split is what ``annotations/image_info_test-dev2017.json`` lists, or else all
-of ``test2017``.
+COCO: the images are in ``train2017``, ``val2017`` and ``test2017``; the ground truth is
+``annotations/panoptic_<train|val>2017.json``, with the PNGs in a folder of the same name, there or
+in the root.  The test split is the list in ``annotations/image_info_test-dev2017.json``, or all of
+``test2017`` without that file.
 
-One's own: ``<split>/images``, ``<split>/panoptic.json`` and the PNGs in ``<split>/panoptic``.
-Categories are those of the JSON.
+Your own data: ``<split>/images``, ``<split>/panoptic.json`` and the PNGs in ``<split>/panoptic``.
+The categories are those of the JSON.
 
-The JSON decides which images belong to a split; further files in the folders do no harm.
+The JSON decides which images belong to a split; other files in the folders are allowed.
 """
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from adaptis.data.coco_categories import COCO_TAXONOMY
 from adaptis.data.panoptic import PanopticIndex, PanopticReader, missing_files
-from adaptis.data.reader import Files, ImageId, Reader, need_folder
+from adaptis.data.reader import FileList, ImageId, Reader, check_folder
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike, list_images, read_json
 from adaptis.types import Taxonomy
@@ -35,19 +35,19 @@ class Layout(NamedTuple):
 
 
 def open_coco(root: PathLike, split: str, annotations: bool = True, strict: bool = True) -> Reader:
-    """COCO panoptic 2017, or data in the same format.
+    """Open COCO panoptic 2017, or data in the same format.
 
     Parameters
     ----------
-    root : folder that holds ``train2017`` and ``annotations``, or ``train/images`` (see above)
-    split : 'train', 'val', or 'test', which has no ground truth at COCO
-    annotations : False lists the images alone
-    strict : raise AdaptisError if files lack
+    root : folder that contains ``train2017`` and ``annotations``, or ``train/images`` (see above)
+    split : 'train', 'val', or 'test', for which COCO publishes no ground truth
+    annotations : False lists only the images
+    strict : raise AdaptisError if files are missing
 
     Raises
     ------
     AdaptisError
-        If a folder is missing, a JSON is missing, broken or none of the format, or files lack.
+        If a folder or a file is missing, or a JSON is broken or has another format.
     """
     layout = find_layout(Path(root), split)
     if not annotations or (split == 'test' and not layout.json.is_file()):
@@ -63,24 +63,24 @@ class CocoImages(Reader):
 
     def __init__(self, layout: Layout, split: str, taxonomy: Taxonomy, strict: bool):
         self.taxonomy = taxonomy
-        need_folder(layout.images)
+        check_folder(layout.images)
         self._ids = _listed_ids(layout, split)
         names = sorted(self._ids) or [p.name for p in list_images(layout.images)]
         missing = missing_files(layout.images, names)
         problems = [f'{layout.images / name}, which is among the images of the split, does not '
                     'exist.' for name in names if name in missing]
-        super().__init__(Files(layout.images, [n for n in names if n not in missing]), None,
+        super().__init__(FileList(layout.images, [n for n in names if n not in missing]), None,
                          problems, strict)
 
     def image_id(self, index: int) -> ImageId:
-        """The id in the JSON; without one, the number that the file is named by, else its stem."""
+        """Return the id in the JSON; without one, the number in the file name, or its stem."""
         name = self.images.names[index]
         stem = Path(name).stem
         return self._ids.get(name, int(stem) if stem.isdecimal() else stem)
 
 
 def find_layout(root: Path, split: str) -> Layout:
-    """Where a split is, in COCO's folders or in one's own."""
+    """Return where a split is, in COCO's folders or in those of your own data."""
     if (root / split / 'images').is_dir():
         return Layout(root / split / 'images', root / split / 'panoptic.json',
                       root / split / 'panoptic', custom=True)
@@ -91,7 +91,7 @@ def find_layout(root: Path, split: str) -> Layout:
 
 
 def _listed_ids(layout: Layout, split: str) -> dict[str, ImageId]:
-    """File name -> id of the images that a JSON lists for the split; empty without such a file."""
+    """Return file name -> id of the images that a JSON lists for the split, if there is one."""
     if layout.json.is_file():
         index = PanopticIndex(layout.json)
         return dict(zip(index.file_names, index.image_ids))
@@ -106,7 +106,7 @@ def _listed_ids(layout: Layout, split: str) -> dict[str, ImageId]:
 
 
 def _taxonomy(root: Path) -> Taxonomy:
-    """The categories of the split that has a JSON; COCO's if there is none."""
+    """Return the categories of a split that has a JSON; COCO's if no split has one."""
     for split in ('val', 'train'):  # val is the smaller file
         layout = find_layout(root, split)
         if layout.json.is_file():

@@ -1,4 +1,4 @@
-"""Several splits of a data set as one, as for a training on train and val."""
+"""Join several splits of a data set, for example to train on train and val."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Optional
 import numpy as np
 
 from adaptis.data.check import compare_categories
-from adaptis.data.reader import Files, ImageId, Reader
+from adaptis.data.reader import FileList, ImageId, Reader
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike
 from adaptis.types import Sample
@@ -43,17 +43,17 @@ class JoinedReader(Reader):
                          [problem for part in parts for problem in part.problems], strict=False)
 
     def image_id(self, index: int) -> ImageId:
-        """That of the part."""
+        """Return the id of the image in its own split."""
         part, index = self._find(index)
         return part.image_id(index)
 
     def file_name(self, index: int) -> str:
-        """That of the part."""
+        """Return the image's file in its own split."""
         part, index = self._find(index)
         return part.file_name(index)
 
     def expected_size(self, index: int) -> Optional[tuple[int, int]]:
-        """That of the part."""
+        """Return the height and width that the annotation gives; None if it does not."""
         part, index = self._find(index)
         return part.expected_size(index)
 
@@ -62,12 +62,12 @@ class JoinedReader(Reader):
         return part._annotate(index, image)
 
     def _find(self, index: int) -> tuple[Reader, int]:
-        """The reader that has a sample, and the number of the sample there."""
+        """Return the reader that has a sample, and the index of the sample there."""
         index = range(len(self))[index]
         number = int(np.searchsorted(self._first, index, side='right')) - 1
         return self._parts[number], index - int(self._first[number])
 
 
-def _join(root: Path, parts: Sequence[Files]) -> Files:
-    return Files(root, [part.path(index).relative_to(root).as_posix()
+def _join(root: Path, parts: Sequence[FileList]) -> FileList:
+    return FileList(root, [part.path(index).relative_to(root).as_posix()
                         for part in parts for index in range(len(part.names))])

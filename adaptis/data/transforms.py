@@ -1,13 +1,13 @@
-"""The transforms that ``data.augmentation`` may name, and how strong each is.
+"""The transforms of ``data.augmentation`` and their strengths.
 
-In a config they are a mapping, for instance
+A config gives them as a mapping, for instance
 
     augmentation:
       horizontal_flip: {prob: 0.5}
       brightness: {range: [-0.25, 0.25], of: mean, prob: 0.75}
 
-Each is an independent draw per image.  They apply in the order of :data:`TRANSFORMS`, whatever
-their order in the file.  ``null`` takes away one that a base config has.
+Each is drawn independently for every image.  They apply in the order of :data:`TRANSFORMS`, not in
+that of the file.  ``null`` removes a transform of the base config.
 """
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OF_MEAN, OF_WHITE = 'mean', 'white'
 class ShiftRotate:
     """Shift by up to ``shift`` of each side and rotate by up to ``degrees``, before any crop.
 
-    What comes from outside is black, and unknown in the maps.
+    Pixels from outside the image are black, and unknown in the maps.
     """
 
     shift: float = 0.0
@@ -36,7 +36,7 @@ class ShiftRotate:
     prob: float = 0.5
 
     def albumentation(self) -> tuple[str, dict[str, Any]]:
-        """Its class in albumentations, and the arguments of that."""
+        """Return the name of the class in albumentations and its arguments, without ``p``."""
         return 'ShiftScaleRotate', {'shift_limit': self.shift, 'scale_limit': 0,
                                     'rotate_limit': self.degrees, 'border_mode': 0, 'value': 0}
 
@@ -54,7 +54,7 @@ class HorizontalFlip:
 
 @dataclass(frozen=True)
 class Brightness:
-    """Add a random share of ``range``: of the image's mean, or of white (255)."""
+    """Add a random fraction, drawn from ``range``, of the image's mean or of white (255)."""
 
     range: Range = (-0.2, 0.2)
     of: str = OF_MEAN
@@ -80,8 +80,7 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Saturation:
-    """Move colours away from grey, or towards it, by a factor of 1 + a random number of ``range``.
-    """
+    """Multiply the distance of colours from grey by 1 + a random number of ``range``."""
 
     range: Range = (-0.2, 0.2)
     prob: float = 0.5
@@ -94,7 +93,7 @@ class Saturation:
 
 @dataclass(frozen=True)
 class Hue:
-    """Turn the circle of colours by up to ``degrees``, at most 180."""
+    """Rotate the hue by up to ``degrees``, at most 180."""
 
     degrees: float = 18.0
     prob: float = 0.5
@@ -106,7 +105,7 @@ class Hue:
 
 @dataclass(frozen=True)
 class ChannelShift:
-    """Add random numbers of ``range``, in grey levels, to red, green and blue: three draws."""
+    """Add a random number of ``range``, in grey levels, to each of red, green and blue."""
 
     range: Range = (-20.0, 20.0)
     prob: float = 0.5
@@ -121,18 +120,18 @@ _NO_JITTER = {'brightness': 0, 'contrast': 0, 'saturation': 0, 'hue': 0}
 TRANSFORMS: dict[str, type] = {
     'shift_rotate': ShiftRotate, 'horizontal_flip': HorizontalFlip, 'brightness': Brightness,
     'contrast': Contrast, 'saturation': Saturation, 'hue': Hue, 'channel_shift': ChannelShift}
-"""By their names in a config, in the order in which they apply."""
+"""The transforms by their names in a config, in the order in which they apply."""
 
-# The least and the most that strengths may be; a range holds any two numbers in order.
+# Lowest and highest allowed strengths; a range holds any two numbers in rising order.
 _LIMITS = {'prob': (0.0, 1.0), 'shift': (0.0, 1.0), 'degrees': (0.0, 180.0)}
 _LEAST_OF_RANGE = {'brightness': -1.0, 'contrast': -1.0, 'saturation': -1.0,
                    'channel_shift': -255.0}
 
 
 def parse_transforms(content: Mapping[str, Any]) -> list[Transform]:
-    """The transforms of a mapping in the order in which they apply.
+    """Return the transforms of a mapping in the order in which they apply.
 
-    Raises AdaptisError for a transform or a strength that there is not, or that makes no sense.
+    Raises AdaptisError for an unknown transform or strength, and for an impossible value.
     """
     unknown = next((name for name in content if name not in TRANSFORMS), None)
     if unknown is not None:
@@ -155,19 +154,19 @@ def _parse(name: str, options: Any) -> Transform:
 
 
 def _value(name: str, key: str, value: Any) -> Any:
-    """A strength as its transform takes it."""
+    """Return a strength as its transform expects it."""
     if key == 'of':
-        _demand(value in (OF_MEAN, OF_WHITE), name, key, value, f'{OF_MEAN} or {OF_WHITE}')
+        _check(value in (OF_MEAN, OF_WHITE), name, key, value, f'{OF_MEAN} or {OF_WHITE}')
         return value
     if key == 'range':
         least = _LEAST_OF_RANGE[name]
-        _demand(isinstance(value, (list, tuple)) and len(value) == 2
-                and all(map(_is_number, value)) and least <= value[0] <= value[1],
-                name, key, value, f'[least, most], both from {least:g} on')
+        _check(isinstance(value, (list, tuple)) and len(value) == 2
+               and all(map(_is_number, value)) and least <= value[0] <= value[1],
+               name, key, value, f'[least, most], both from {least:g} on')
         return tuple(value)
     low, high = _LIMITS[key]
-    _demand(_is_number(value) and low <= value <= high, name, key, value,
-            f'a number from {low:g} to {high:g}')
+    _check(_is_number(value) and low <= value <= high, name, key, value,
+           f'a number from {low:g} to {high:g}')
     return value
 
 
@@ -175,7 +174,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _demand(fulfilled: bool, name: str, key: str, value: Any, what: str) -> None:
+def _check(fulfilled: bool, name: str, key: str, value: Any, what: str) -> None:
     if not fulfilled:
         raise AdaptisError(f'The augmentation transform {name} has {key} {value!r}: it must be '
                            f'{what}.')

@@ -1,6 +1,6 @@
-"""Whether the learning rates of a config fit the batches that it is trained with.
+"""Check whether the learning rates of a config fit the batch size of its training.
 
-A rate belongs to a number of images: those of a step, of all devices and processes together.
+A learning rate is meant for a number of images per step, of all devices and processes together.
 """
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ class Misfit(NamedTuple):
 
     @property
     def rate(self) -> float:
-        """The rate in proportion to the images."""
+        """Return the learning rate in proportion to the images."""
         return self.stage.optimizer.lr * self.images / self.meant
 
 
 def count_processes(kvstore: str) -> int:
-    """How many processes share a step, by the name of the kvstore and MXNet's variables."""
+    """Return how many processes share a step, from the kvstore's name and MXNet's variables."""
     workers = os.environ.get('DMLC_NUM_WORKER', '')
     return int(workers) if kvstore.startswith('dist') and workers.isdecimal() else 1
 
 
 def complaints(config: TrainConfig, recipe: TrainConfig, processes: int,
                given: Collection[str] = ()) -> list[str]:
-    """A sentence for each stage whose rate is meant for another number of images.
+    """Return a sentence for each stage whose rate is meant for another number of images.
 
     Parameters
     ----------
-    config : what is trained by
-    recipe : the same without what the user changed: its rates belong to its batches
-    processes : that share a step
-    given : keys that the user has set; a rate among them is the user's own affair
+    config : the config of the training
+    recipe : the same without the user's overrides: its rates are meant for its batch sizes
+    processes : number of processes that share a step
+    given : keys that the user has set; a rate among them is not reported
     """
     shared = f' in {processes} processes' if processes > 1 else ''
     return [f'The learning rate {m.stage.optimizer.lr:g} of the stage {m.name} is meant for steps '
@@ -52,7 +52,7 @@ def complaints(config: TrainConfig, recipe: TrainConfig, processes: int,
 
 
 def scale_rates(config: TrainConfig, recipe: TrainConfig, processes: int) -> TrainConfig:
-    """The config with all rates in proportion to the images of a step, which it then names."""
+    """Return the config with all rates in proportion to the images of a step; sets ``lr_batch``."""
     changes = {}
     for m in _misfits(config, recipe, processes):
         optimizer = dataclasses.replace(

@@ -1,4 +1,4 @@
-"""How the segments of a truth and of a result overlap: all that the measures need of an image."""
+"""The overlaps between true and found segments, which all measures of an image need."""
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
@@ -8,7 +8,7 @@ from typing import Optional
 import numpy as np
 
 from adaptis.errors import AdaptisError
-from adaptis.ids import compact
+from adaptis.ids import relabel_ids
 from adaptis.types import Objects, PanopticResult, Segment
 
 
@@ -22,8 +22,8 @@ class Overlap:
         share, in the order of the lists; row 0 and column 0 are void
     truth, found : the segments
     crowd : ids of true segments that are crowds
-    positions : int32 (H, W), the column of each pixel; None where found segments may overlap
-    true_areas : int64 (G,), where the rows of ``shared`` do not add up to them
+    positions : int32 (H, W), the column of each pixel; None if found segments may overlap
+    true_areas : int64 (G,), if the sums of the rows of ``shared`` differ from them
     """
 
     shared: np.ndarray
@@ -49,15 +49,15 @@ class Overlap:
         return np.array([s.id in self.crowd for s in self.truth], dtype=bool)
 
 
-def overlap_of(truth: PanopticResult, found: PanopticResult, crowd: Collection[int] = (),
+def compute_overlap(truth: PanopticResult, found: PanopticResult, crowd: Collection[int] = (),
                name: str = 'The image') -> Overlap:
-    """Count what two segmentations of one image share.
+    """Count the pixels that two segmentations of one image share.
 
     Parameters
     ----------
-    truth, found : areas are taken from the maps, not from the lists
+    truth, found : areas are computed from the maps, not taken from the lists
     crowd : ids of true segments that are crowds
-    name : what error messages call the image
+    name : name of the image in error messages
 
     Raises
     ------
@@ -68,8 +68,8 @@ def overlap_of(truth: PanopticResult, found: PanopticResult, crowd: Collection[i
     if rows_of.shape != columns_of.shape:
         raise AdaptisError(f'{name}: the ground truth is {rows_of.shape[0]}x{rows_of.shape[1]} but '
                            f'the prediction is {columns_of.shape[0]}x{columns_of.shape[1]}.')
-    rows = compact(rows_of, [s.id for s in truth.segments], f'{name} (ground truth)')
-    columns = compact(columns_of, [s.id for s in found.segments], f'{name} (prediction)')
+    rows = relabel_ids(rows_of, [s.id for s in truth.segments], f'{name} (ground truth)')
+    columns = relabel_ids(columns_of, [s.id for s in found.segments], f'{name} (prediction)')
     shape = len(truth.segments) + 1, len(found.segments) + 1
     size = shape[0] * shape[1]
     if size >= 2 ** 31:
@@ -80,9 +80,9 @@ def overlap_of(truth: PanopticResult, found: PanopticResult, crowd: Collection[i
     return Overlap(shared, truth.segments, found.segments, crowd, columns)
 
 
-def overlap_of_objects(truth: PanopticResult, found: Objects, crowd: Collection[int] = (),
+def compute_object_overlap(truth: PanopticResult, found: Objects, crowd: Collection[int] = (),
                        name: str = 'The image') -> Overlap:
-    """The same for found objects that may overlap each other.
+    """Do the same for found objects that may overlap each other.
 
     Raises AdaptisError if the sizes differ, or the true map holds an id that is not listed.
     """
@@ -90,7 +90,7 @@ def overlap_of_objects(truth: PanopticResult, found: Objects, crowd: Collection[
         raise AdaptisError(f'{name}: the ground truth is {truth.segment_map.shape[0]}x'
                            f'{truth.segment_map.shape[1]} but the found objects are '
                            f'{found.masks.shape[1]}x{found.masks.shape[2]}.')
-    rows = compact(truth.segment_map, [s.id for s in truth.segments], f'{name} (ground truth)')
+    rows = relabel_ids(truth.segment_map, [s.id for s in truth.segments], f'{name} (ground truth)')
     height = len(truth.segments) + 1
     shared = np.zeros((height, len(found.masks) + 1), np.int64)
     for column, mask in enumerate(found.masks, start=1):

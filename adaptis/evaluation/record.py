@@ -1,14 +1,14 @@
-"""Records of measured runs: what was measured, with what, where and when.
+"""Records of measured runs: what was measured, and with which settings, code and hardware.
 
 One JSON file per run in ``experiments/results``::
 
     format      1
     paper, table, row
-                which row of which published table it measures (``experiments/published.yaml``)
-    label       what the run is called, for example the name of its config
-    metrics     nested numbers in [0, 1] as ``Evaluator.result`` gives them; null = not defined
+                which row of which published table it measures (``experiments/published``)
+    label       the name of the run, for example that of its config
+    metrics     nested numbers in [0, 1] from ``Evaluator.result``; null = not defined
     settings    everything the result depends on: data, split, limit, checkpoint, thresholds
-    reduced     whether it falls short of the paper's setting (fewer images, steps, channels)
+    reduced     whether the setting is smaller than the paper's (fewer images, steps, channels)
     commit, versions, hardware, date, seconds
 """
 from __future__ import annotations
@@ -37,7 +37,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def make_record(metrics: Mapping[str, Any], settings: Mapping[str, Any], *, label: str,
                 table: Optional[str] = None, row: Optional[str] = None, paper: str = 'adaptis',
                 reduced: bool = False, seconds: Optional[float] = None) -> dict[str, Any]:
-    """A record of a run that ends now, with the facts of this machine."""
+    """Return a record of a run that ends now, with the facts of this machine."""
     now = datetime.datetime.now(datetime.timezone.utc)
     return {'format': FORMAT, 'paper': paper, 'table': table, 'row': row, 'label': label,
             'reduced': reduced, 'metrics': dict(metrics), 'settings': dict(settings),
@@ -45,37 +45,37 @@ def make_record(metrics: Mapping[str, Any], settings: Mapping[str, Any], *, labe
 
 
 def provenance() -> dict[str, Any]:
-    """Commit, versions and hardware of this process."""
+    """Return commit, versions and hardware of this process."""
     return {'commit': _commit(), 'versions': _versions(),
             'hardware': {'cpu': _cpu_model(), 'cores': os.cpu_count(),
                          'memory_gib': _memory_gib(), 'machine': platform.machine()}}
 
 
 def write_record(path: PathLike, record: Mapping[str, Any]) -> None:
-    """Write a record; NaN becomes null, because JSON has none."""
+    """Write a record; NaN becomes null, because JSON has no NaN."""
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(_plain(record), indent=1, allow_nan=False) + '\n',
                              encoding='utf-8')
 
 
 def read_records(folder: PathLike) -> list[dict[str, Any]]:
-    """The records of a folder, oldest first; an absent folder has none.
+    """Return the records of a folder, oldest first; a missing folder has none.
 
-    Raises AdaptisError for a file that is no record.
+    Raises AdaptisError for a file that is not a record.
     """
     records = []
     for path in sorted(Path(folder).glob('*.json')):
         record = read_json(path)
         if not isinstance(record, dict) or record.get('format') != FORMAT \
                 or not isinstance(record.get('metrics'), dict):
-            raise AdaptisError(f'{path} is no record of a run (format {FORMAT}): '
+            raise AdaptisError(f'{path} is not a record of a run (format {FORMAT}): '
                                'move it elsewhere or run it again.')
         records.append({**record, 'file': path.name})
     return sorted(records, key=lambda r: str(r.get('date')))
 
 
 def sha256(path: PathLike) -> str:
-    """Digest of a file; AdaptisError if it cannot be read."""
+    """Return the digest of a file; AdaptisError if it cannot be read."""
     digest = hashlib.sha256()
     try:
         with open(path, 'rb') as stream:
@@ -87,7 +87,7 @@ def sha256(path: PathLike) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """As JSON knows it."""
+    """Return a value with only the types of JSON."""
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -100,7 +100,7 @@ def _plain(value: Any) -> Any:
 
 
 def _commit() -> Optional[str]:
-    """The commit of the source, '+' appended if tracked files differ from it."""
+    """Return the commit of the source, with '+' appended if tracked files differ from it."""
     def git(*arguments: str) -> str:
         return subprocess.run(['git', '-C', str(ROOT), *arguments], capture_output=True,
                               text=True, check=True).stdout.strip()

@@ -1,4 +1,4 @@
-"""All measures of a system in one pass over its results, or in several that are merged."""
+"""All measures of a system in one pass over its results, or in several passes that are merged."""
 from __future__ import annotations
 
 import math
@@ -12,22 +12,22 @@ from adaptis.errors import AdaptisError
 from adaptis.evaluation.ap import AveragePrecision, count_objects
 from adaptis.evaluation.cityscapes_ap import CityscapesAP
 from adaptis.evaluation.coco import PanopticFolder
-from adaptis.evaluation.miou import MeanIoU, classes_of, semantic_map
-from adaptis.evaluation.overlap import overlap_of, overlap_of_objects
-from adaptis.evaluation.pq import PanopticQuality, pairs
+from adaptis.evaluation.miou import MeanIoU, segment_classes, semantic_map
+from adaptis.evaluation.overlap import compute_object_overlap, compute_overlap
+from adaptis.evaluation.pq import PanopticQuality, iterate_pairs
 from adaptis.evaluation.segments import sample_truth
 from adaptis.evaluation.shards import (
-    MALFORMED,
+    READ_ERRORS,
     WHOLE,
     Shard,
     as_json,
     check_complete,
-    difference,
-    json_taxonomy,
-    not_a_shard,
+    check_like,
+    find_difference,
+    malformed_shard_error,
     read_shard,
-    shaped,
-    taxonomy_json,
+    taxonomy_from_json,
+    taxonomy_to_json,
     write_shard,
 )
 from adaptis.files import PathLike
@@ -39,14 +39,14 @@ Precision = Union[AveragePrecision, CityscapesAP]
 class Evaluator:
     """Streaming accumulator of every measure.
 
-    Memory grows by 20 bytes for each detection and measure of AP (one to three of them), and by
-    about 60 bytes for each image and measure of AP; nothing else of an image is kept.
+    For each measure of AP (one to three), memory grows by 20 bytes per detection and about 60 bytes
+    per image; nothing else of an image is kept.
 
     Parameters
     ----------
     taxonomy : categories of truth and results
-    run : JSON values that say what is measured (data, split, checkpoint, settings): evaluators of
-        different runs cannot be merged, and files keep it
+    run : JSON values that describe what is measured (data, split, checkpoint, settings); files
+        keep it, and evaluators of different runs cannot be merged
     cityscapes : also measure AP as the Cityscapes benchmark does
     """
 
@@ -64,20 +64,20 @@ class Evaluator:
         self.objects = np.zeros(3, dtype=np.int64)
 
     def add_sample(self, image_id: int, sample: Sample, result: PanopticResult) -> None:
-        """Count one annotated image and its result."""
+        """Add one annotated image and its result."""
         truth, crowd = sample_truth(sample, self.taxonomy)
         self.add(image_id, truth, result, crowd, sample.semantic, sample.name or 'The sample')
 
     def add(self, image_id: int, truth: PanopticResult, result: PanopticResult,
             crowd: Collection[int] = (), semantic: Optional[np.ndarray] = None,
             name: str = 'The image') -> None:
-        """Count one image.
+        """Add one image.
 
         Parameters
         ----------
-        image_id : orders the images, so that parts merge into exactly the whole
-        result : mIoU is that of its ``semantic`` map, AP that of its ``objects``, if it has them;
-            else that of its segments
+        image_id : orders the images, so that merged parts equal the whole exactly
+        result : its ``semantic`` map is used for mIoU and its ``objects`` for AP, if it has them;
+            otherwise its segments are
         crowd : ids of true segments that are crowds
         semantic : true class indices (H, W), -1 = ignore; by default those of the segments
 
@@ -86,18 +86,18 @@ class Evaluator:
         AdaptisError
             If sizes differ, a segment or category is unknown, or the image was added before.
         """
-        self.precisions['ap'].detections.refuse({image_id})
-        overlap = overlap_of(truth, result, crowd, name)
+        self.precisions['ap'].detections.check_new({image_id})
+        overlap = compute_overlap(truth, result, crowd, name)
         self.quality.add_overlap(overlap)
         if semantic is None and result.semantic is None:
             self.semantic.add_overlap(overlap, self.taxonomy)
         else:
-            right = semantic_map(truth, self.taxonomy) if semantic is None else semantic
-            said = result.semantic
-            if said is None:
-                said = classes_of(overlap.found, self.taxonomy)[overlap.positions]
-            self.semantic.add(right, said, name)
-        found = overlap if result.objects is None else overlap_of_objects(
+            expected = semantic_map(truth, self.taxonomy) if semantic is None else semantic
+            predicted = result.semantic
+            if predicted is None:
+                predicted = segment_classes(overlap.found, self.taxonomy)[overlap.positions]
+            self.semantic.add(expected, predicted, name)
+        found = overlap if result.objects is None else compute_object_overlap(
             truth, result.objects, crowd, name)
         for precision in self.precisions.values():
             precision.add_overlap(image_id, found)
@@ -106,12 +106,12 @@ class Evaluator:
     def merge(self, other: Evaluator) -> None:
         """Add the images of ``other``; the result is exactly that of one pass over all.
 
-        AdaptisError if it belongs to another run, or shares an image with this one.
+        Raises AdaptisError if it belongs to another run, or has an image in common with this one.
         """
-        differs = self._difference(other)
-        if differs:
-            raise AdaptisError(f'Two different evaluations cannot be merged: {differs}.')
-        self.precisions['ap'].detections.refuse(other.precisions['ap'].detections)
+        difference = self._difference(other)
+        if difference:
+            raise AdaptisError(f'Two different evaluations cannot be merged: {difference}.')
+        self.precisions['ap'].detections.check_new(other.precisions['ap'].detections)
         self.quality.merge(other.quality)
         self.semantic.merge(other.semantic)
         for key, precision in self.precisions.items():
@@ -119,48 +119,49 @@ class Evaluator:
         self.objects += other.objects
 
     def save(self, path: PathLike, shard: Shard = WHOLE) -> None:
-        """Write all that was counted, as one part of the evaluation of a data set."""
+        """Write the state, as one part of the evaluation of a data set."""
         parts = {key: part.state() for key, part in self._parts().items()}
         write_shard(path, {'shard': list(shard), **self._identity()},
                     {**parts, 'objects': {'counts': self.objects}})
 
     @classmethod
     def load(cls, path: PathLike) -> Evaluator:
-        """Read what :meth:`save` wrote, whichever shard it is.
+        """Read what :meth:`save` wrote, for any shard.
 
-        AdaptisError if the file is missing, cut short or of another kind.
+        Raises AdaptisError if the file is missing, truncated or of another kind.
         """
         return cls._load(path)[0]
 
     @classmethod
     def merge_files(cls, paths: Sequence[PathLike]) -> Evaluator:
-        """Put all shards of one evaluation together, in any order.
+        """Merge all shards of one evaluation, in any order.
 
-        AdaptisError if one is missing, given twice, or belongs to another evaluation.
+        Raises AdaptisError if one is missing, given twice, or belongs to another evaluation.
         """
         if not paths:
             raise AdaptisError('There is nothing to merge: name the files of all shards.')
         loaded = [cls._load(path) for path in paths]
         whole = loaded[0][0]
         for path, (part, _) in zip(paths[1:], loaded[1:]):
-            differs = whole._difference(part)
-            if differs:
-                raise AdaptisError(f'{paths[0]} and {path} are not of one evaluation: {differs}.')
+            difference = whole._difference(part)
+            if difference:
+                raise AdaptisError(f'{paths[0]} and {path} are not of one evaluation: '
+                                   f'{difference}.')
         check_complete([str(p) for p in paths], [shard for _, shard in loaded])
         for part, _ in loaded[1:]:
             whole.merge(part)
         return whole
 
     def result(self) -> dict[str, Any]:
-        """All measures, in [0, 1]; NaN where there was nothing to measure.
+        """Return all measures, in [0, 1]; NaN where there was nothing to measure.
 
         Returns
         -------
         dict
             ``images``; ``pq`` (see ``PanopticQuality.result``); ``ap`` class-agnostic and, with
             several classes of things, ``ap_by_class`` (``AveragePrecision.result``);
-            ``ap_cityscapes`` if asked for (``CityscapesAP.result``); ``miou``
-            (``MeanIoU.result``, and ``stuff``, the mean over that alone); ``objects``:
+            ``ap_cityscapes`` if it was chosen (``CityscapesAP.result``); ``miou``
+            (``MeanIoU.result``, and ``stuff``, the mean over stuff classes); ``objects``:
             ``found missed false`` at IoU 0.5;
             ``per_class``: name -> ``isthing pq sq rq iou ap``.
         """
@@ -192,35 +193,35 @@ class Evaluator:
         return classes
 
     def _parts(self) -> dict[str, Any]:
-        """Every accumulator with a state of its own."""
+        """Return every accumulator that has a state of its own."""
         return {'pq': self.quality, 'miou': self.semantic,
                 **{key: precision.detections for key, precision in self.precisions.items()}}
 
     def _identity(self) -> dict[str, Any]:
-        """What evaluators have in common whose images may be put together."""
-        return {'run': self.run, 'taxonomy': taxonomy_json(self.taxonomy),
+        """Return what must be equal in evaluators that are merged."""
+        return {'run': self.run, 'taxonomy': taxonomy_to_json(self.taxonomy),
                 'measures': list(self._parts())}
 
     def _difference(self, other: Evaluator) -> Optional[str]:
-        return difference(self._identity(), other._identity())
+        return find_difference(self._identity(), other._identity())
 
     @classmethod
     def _load(cls, path: PathLike) -> tuple[Evaluator, Shard]:
         header, parts = read_shard(path)
         try:
-            evaluator = cls(json_taxonomy(header['taxonomy']), header['run'],
+            evaluator = cls(taxonomy_from_json(header['taxonomy']), header['run'],
                             cityscapes='ap_cityscapes' in header['measures'])
             for key, part in evaluator._parts().items():
-                part.restore(parts[key])
-            evaluator.objects = shaped(parts['objects']['counts'], evaluator.objects)
+                part.load_state(parts[key])
+            evaluator.objects = check_like(parts['objects']['counts'], evaluator.objects)
             return evaluator, Shard(*header['shard'])
-        except MALFORMED as error:
-            raise not_a_shard(path, error) from error
+        except READ_ERRORS as error:
+            raise malformed_shard_error(path, error) from error
 
 
 def evaluate(results: Iterable[tuple[Sample, PanopticResult]],
              taxonomy: Taxonomy) -> dict[str, Any]:
-    """All measures over (sample, result) pairs, which are taken one at a time."""
+    """Return all measures over (sample, result) pairs, which are consumed one at a time."""
     evaluator = Evaluator(taxonomy)
     for index, (sample, result) in enumerate(results):
         evaluator.add_sample(index, sample, result)
@@ -228,9 +229,9 @@ def evaluate(results: Iterable[tuple[Sample, PanopticResult]],
 
 
 def evaluate_folders(gt: PanopticFolder, pred: PanopticFolder) -> dict[str, Any]:
-    """All measures of one COCO panoptic data set against another."""
+    """Return all measures of one COCO panoptic data set against another."""
     evaluator = Evaluator(gt.taxonomy)
-    for index, (truth, found) in enumerate(pairs(gt, pred)):
+    for index, (truth, found) in enumerate(iterate_pairs(gt, pred)):
         evaluator.add(index, truth.result, found.result, truth.crowd,
                       name=f'Image {truth.file_name}')
     return evaluator.result()

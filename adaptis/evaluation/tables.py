@@ -1,83 +1,133 @@
-"""Published tables beside what was measured here."""
+"""Results tables of the papers, and a few others, as ``experiments/published`` holds them."""
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 import yaml
 
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike
 
-OWN = 'own'  # an experiment of this project, of which nothing is published
-SOURCES = {'issue': '', 'kit': '', 'memory': 'published value to be checked against the paper',
-           OWN: ''}
-UNITS = ('percent', 'count')
+OWN = 'own'
+SOURCES = {'paper': 'a table or figure of the paper',
+           'official notebook': 'what the notebooks of the official code print',
+           'official model zoo': 'what the official code publishes beside its checkpoints',
+           OWN: 'an experiment of this project, of which nothing is published'}
+UNITS = ('percent', 'count', 'number', 'ms', 'fps', 'mark', 'text')
+DASH = '-'
+"""What a paper prints where it has no number; None stands for a number that cannot be read."""
+
+Cell = Union[float, bool, str, None]
+_BOUND = re.compile(r'[<>] \d+(\.\d+)?')
+_DIGITS = {'count': 0, 'ms': 0, 'fps': 0}
+_SCALES = {'percent': 100, 'ms': 1000}   # results hold fractions and seconds
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column; ``metric`` is the dotted path of the same number in a result file."""
+    """A column of results.
+
+    ``metric`` is the dotted path of the same number in a result file, None if nothing measures
+    it; ``{category}`` in it stands for the ``category`` of a row.  ``digits`` are those behind
+    the point, those of the table if None.
+    """
 
     name: str
-    metric: str
+    metric: Optional[str] = None
     unit: str = 'percent'
+    digits: Optional[int] = None
+
+    def scaled(self, value: float) -> float:
+        """A number of a result file in the unit of the column."""
+        return value * _SCALES.get(self.unit, 1)
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row and its published values, None where unknown.
+    """A row, and what is published of it.
 
-    ``config`` is the file that reproduces it, relative to that of the published numbers;
-    ``metrics`` has the names of columns that measure something else of this row, and what.
+    Attributes
+    ----------
+    published : one cell per column: a number; a text such as a GPU or ``> 260``; ``DASH`` where a
+        dash is printed; None where the number cannot be read, or the project's own row has none
+    facts : what else the table says of the row, by the names in ``Table.facts``
+    ours : whether it is a network of the paper itself, and not one that it is compared with
+    config : the file that reproduces it, relative to the folder ``experiments``
+    metrics : columns that measure something else of this row and what, None for nothing
+    uncertain : columns whose cell is not to be relied on, and why
+    same : table and row of the same network, whose results are this row's too
+    change : whether it prints differences between other rows
     """
 
     id: str
     name: str
-    source: Optional[str]
-    published: tuple[Optional[float], ...]
+    source: str
+    published: tuple[Cell, ...]
+    facts: Mapping[str, str] = field(default_factory=dict)
+    ours: bool = False
     config: Optional[str] = None
-    metrics: Mapping[str, str] = field(default_factory=dict)
+    metrics: Mapping[str, Optional[str]] = field(default_factory=dict)
+    uncertain: Mapping[str, str] = field(default_factory=dict)
+    note: Optional[str] = None
+    same: Optional[tuple[str, str]] = None
+    category: Optional[int] = None
+    change: bool = False
+
+    def metric(self, column: Column) -> Optional[str]:
+        """The path of the number of a result file that a column holds, None if there is none."""
+        path = self.metrics.get(column.name, column.metric)
+        return path and path.format(category=self.category)
 
 
 @dataclass(frozen=True)
 class Table:
-    """A published table; ``digits`` behind the point, as it was printed."""
+    """A table: its rows in the order of the source, ``digits`` behind the point as printed."""
 
     paper: str
     id: str
     title: str
-    numbering: str
     digits: int
+    facts: tuple[str, ...]
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+    paper_title: str = ''
+
+    @property
+    def heading(self) -> str:
+        """What the table is called, and its title."""
+        name = f'Table {self.id} of {self.paper}' if re.match(r'[A-Z]?\d|[A-Z]$', self.id) else \
+            f'{self.paper}, {self.id}'
+        return f'{name}: {self.title}'
 
     def row(self, row_id: str) -> Row:
-        """A row by its id; AdaptisError if there is none."""
+        """A row by its id; AdaptisError, which names those with a config, if there is none."""
         for row in self.rows:
             if row.id == row_id:
                 return row
+        known = [row.id for row in self.rows if row.config] or [row.id for row in self.rows]
         raise AdaptisError(f'Table {self.id} of {self.paper} has no row {row_id}; it has '
-                           f'{", ".join(r.id for r in self.rows)}.')
+                           f'{", ".join(known)}.')
+
+    def digits_of(self, column: Column) -> int:
+        """How many digits a number of a column has behind the point."""
+        return _DIGITS.get(column.unit, self.digits) if column.digits is None else column.digits
 
 
 def load_tables(path: PathLike) -> dict[str, dict[str, Table]]:
-    """Paper -> table id -> table; AdaptisError if the file is missing or malformed."""
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
-        return {paper: {str(key): _table(paper, str(key), entry)
-                        for key, entry in body['tables'].items()}
-                for paper, body in content['papers'].items()}
-    except OSError as error:
-        raise AdaptisError(f'{path}, the published numbers, cannot be read: '
-                           f'{error.strerror}.') from error
-    except yaml.YAMLError as error:
-        raise AdaptisError(f'{path} is not valid YAML: {" ".join(str(error).split())}.') from error
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise AdaptisError(f'{path} is not a file of published numbers '
-                           f'({type(error).__name__}: {error}).') from error
+    """Paper -> table id -> table, of a folder with a file for each paper, or of one such file.
+
+    Raises AdaptisError if there is no such file, or one is malformed.
+    """
+    path = Path(path)
+    files = [path] if path.is_file() else sorted(path.glob('*.yaml'))
+    if not files:
+        raise AdaptisError(f'{path} holds no published numbers: it has no file PAPER.yaml.')
+    return {file.stem: _load(file) for file in files}
 
 
 def find_table(tables: Mapping[str, Mapping[str, Table]], paper: str, table: str) -> Table:
@@ -89,33 +139,19 @@ def find_table(tables: Mapping[str, Mapping[str, Table]], paper: str, table: str
     return tables[paper][table]
 
 
-def format_table(table: Table, records: Sequence[Mapping[str, Any]],
-                 commands: Optional[Mapping[str, str]] = None) -> str:
-    """The table as text: every published row, below it each run that measured it.
-
-    ``commands`` tells for the id of a row without a run how to measure it.
-    """
-    lines = [line for row in table.rows
-             for line in _row_lines(table, row, records, (commands or {}).get(row.id))]
-    heading = f'{_heading(table)}: {table.title}'
-    if table.numbering != 'certain':
-        heading += ' (its number in the paper is to be checked)'
-    return heading + '\n\n' + _aligned([_names(table), *lines])
-
-
-def format_row(table: Table, row_id: str, records: Sequence[Mapping[str, Any]],
-               command: Optional[str] = None) -> str:
-    """One row of the table as text, beside what ``records`` measured of it.
-
-    ``command`` tells how to measure it if none did.
-    """
-    lines = _row_lines(table, table.row(row_id), records, command)
-    return f'{_heading(table)}: {table.title}\n\n' + _aligned([_names(table), *lines])
+def find_runs(table: Table, row: Row,
+              records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The records that measure a row, or a row of the same network."""
+    wanted = {(table.paper, table.id, row.id)}
+    if row.same:
+        wanted.add((table.paper, *row.same))
+    return [run for run in records if (run.get('paper') or 'adaptis', str(run.get('table')),
+                                       run.get('row')) in wanted]
 
 
 def rows_without_run(table: Table, records: Sequence[Mapping[str, Any]]) -> list[Row]:
-    """The rows that no record measures."""
-    return [row for row in table.rows if not _runs(table, row, records)]
+    """The rows with a config that no record measures."""
+    return [row for row in table.rows if row.config and not find_runs(table, row, records)]
 
 
 def metric_value(metrics: Mapping[str, Any], path: str) -> Optional[float]:
@@ -126,89 +162,80 @@ def metric_value(metrics: Mapping[str, Any], path: str) -> Optional[float]:
     return value if isinstance(value, (int, float)) else None
 
 
-def _names(table: Table) -> list[str]:
-    return ['', '', *(c.name for c in table.columns), '']
+def _load(path: Path) -> dict[str, Table]:
+    loader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)   # many times faster, if it is there
+    try:
+        content = yaml.load(path.read_text(encoding='utf-8'), loader)
+        return {str(key): _table(path.stem, str(key), entry, content['title'])
+                for key, entry in content['tables'].items()}
+    except OSError as error:
+        raise AdaptisError(f'{path}, published numbers, cannot be read: '
+                           f'{error.strerror}.') from error
+    except yaml.YAMLError as error:
+        raise AdaptisError(f'{path} is not valid YAML: {" ".join(str(error).split())}.') from error
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise AdaptisError(f'{path} is not a file of published numbers '
+                           f'({type(error).__name__}: {error}).') from error
 
 
-def _row_lines(table: Table, row: Row, records: Sequence[Mapping[str, Any]],
-               command: Optional[str] = None) -> list[list[str]]:
-    lines = []
-    if row.source != OWN:
-        values = [_number(v, c, table.digits) for v, c in zip(row.published, table.columns)]
-        note = SOURCES.get(row.source or '', 'published value not known here')
-        lines.append(['', 'published', *values, note])
-    runs = _runs(table, row, records)
-    lines += [_measured(run, table, row) for run in runs]
-    if not runs:
-        note = f'no run yet: {command}' if command else 'no run yet'
-        lines.append(['', 'measured', *['-'] * len(table.columns), note])
-    lines[0][0] = row.name
-    return lines
-
-
-def _runs(table: Table, row: Row, records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    return [run for run in records if (run.get('paper') or 'adaptis', str(run.get('table')),
-                                       run.get('row')) == (table.paper, table.id, row.id)]
-
-
-def _measured(run: Mapping[str, Any], table: Table, row: Row) -> list[str]:
-    values = [metric_value(run['metrics'], row.metrics.get(c.name, c.metric))
-              for c in table.columns]
-    shown = [_number(v and v * (100 if c.unit == 'percent' else 1), c, table.digits)
-             for v, c in zip(values, table.columns)]
-    commit = f'commit {str(run["commit"])[:8]}' if run.get('commit') else ''
-    facts = [str(run.get('label') or run.get('file')), 'reduced' if run.get('reduced') else '',
-             _images(run), str(run.get('date') or '')[:10], commit]
-    return ['', 'measured', *shown, ', '.join(f for f in facts if f)]
-
-
-def _images(run: Mapping[str, Any]) -> str:
-    count = run['metrics'].get('images')
-    return f'{count:,} image{"s" * (count != 1)}' if isinstance(count, int) else ''
-
-
-def _heading(table: Table) -> str:
-    return f'Table {table.id} of {table.paper}' if table.id[:1].isdigit() else \
-        f'{table.paper}, {table.id}'
-
-
-def _number(value: Optional[float], column: Column, digits: int) -> str:
-    if value is None:
-        return '?'
-    return f'{value:.{digits if column.unit == "percent" else 0}f}'
-
-
-def _aligned(lines: Sequence[Sequence[str]]) -> str:
-    """Text columns to the left, number columns to the right."""
-    widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
-    last = len(widths) - 1
-    return '\n'.join('  '.join(
-        cell.ljust(width) if k in (0, 1, last) else cell.rjust(width)
-        for k, (cell, width) in enumerate(zip(line, widths))).rstrip() for line in lines)
-
-
-def _table(paper: str, key: str, entry: Mapping[str, Any]) -> Table:
+def _table(paper: str, key: str, entry: Mapping[str, Any], paper_title: str) -> Table:
     columns = tuple(Column(**c) for c in entry['columns'])
-    rows = tuple(Row(r['id'], r['name'], r['source'], tuple(r['published']), r.get('config'),
-                     dict(r.get('metrics', {})))
-                 for r in entry['rows'])
-    for row in rows:
-        if len(row.published) != len(columns):
-            raise ValueError(f'table {key}, row {row.id}: {len(row.published)} values for '
-                             f'{len(columns)} columns')
-        if not all(v is None or isinstance(v, (int, float)) for v in row.published):
-            raise ValueError(f'table {key}, row {row.id}: a published value is no number')
-        if row.source is None and any(v is not None for v in row.published):
-            raise ValueError(f'table {key}, row {row.id}: values without a source')
-        other = set(row.metrics) - {c.name for c in columns}
-        if other:
-            raise ValueError(f'table {key}, row {row.id}: metrics of no column: {sorted(other)}')
-        if not isinstance(row.config, (str, type(None))):
-            raise ValueError(f'table {key}, row {row.id}: config is no file name')
-        if row.source is not None and row.source not in SOURCES:
-            raise ValueError(f'table {key}, row {row.id}: unknown source {row.source}')
     for column in columns:
         if column.unit not in UNITS:
             raise ValueError(f'table {key}: unknown unit {column.unit}')
-    return Table(paper, key, entry['title'], entry['numbering'], int(entry.get('digits', 1)),
-                 columns, rows)
+    facts = tuple(entry.get('facts', ()))
+    rows = tuple(_row(r, entry.get('source'), facts, columns) for r in entry['rows'])
+    for row in rows:
+        fault = _fault(row, columns)
+        if fault:
+            raise ValueError(f'table {key}, row {row.id}: {fault}')
+    return Table(paper, key, entry['title'], int(entry.get('digits', 1)), facts, columns, rows,
+                 tuple(entry.get('notes', ())), paper_title)
+
+
+def _row(entry: Mapping[str, Any], source: Optional[str], facts: Sequence[str],
+         columns: Sequence[Column]) -> Row:
+    """A row whose keys are those of ``Row``, but that its facts stand among them."""
+    values = dict(entry)
+    values['facts'] = {name: str(values.pop(name)) for name in facts if name in values}
+    values.setdefault('source', source)
+    if values['source'] == OWN:
+        values.setdefault('published', [None] * len(columns))
+    values['published'] = tuple(values['published'])
+    if 'same' in values:
+        table, row = values['same']
+        values['same'] = (str(table), row)
+    return Row(**values)
+
+
+def _fault(row: Row, columns: Sequence[Column]) -> Optional[str]:
+    """What is wrong with a row, None if nothing is."""
+    if row.source not in SOURCES:
+        return f'unknown source {row.source}'
+    if len(row.published) != len(columns):
+        return f'{len(row.published)} values for {len(columns)} columns'
+    if not isinstance(row.config, (str, type(None))):
+        return 'config is no file name'
+    for name in ('metrics', 'uncertain'):
+        if not isinstance(getattr(row, name), Mapping):
+            return f'{name} is no mapping'
+    other = {*row.metrics, *row.uncertain} - {c.name for c in columns}
+    if other:
+        return f'metrics or doubts of no column: {sorted(other)}'
+    for value, column in zip(row.published, columns):
+        if not _fits(value, column):
+            return f'{value!r} is no value of column {column.name}'
+        if value is None and row.source != OWN and column.name not in row.uncertain:
+            return f'why {column.name} cannot be read is not said'
+    return None
+
+
+def _fits(value: Any, column: Column) -> bool:
+    if value is None or value == DASH:
+        return True
+    if column.unit == 'text':
+        return isinstance(value, str)
+    if column.unit == 'mark' or isinstance(value, bool):
+        return column.unit == 'mark' and isinstance(value, bool)
+    return isinstance(value, (int, float)) or (isinstance(value, str)
+                                               and bool(_BOUND.fullmatch(value)))

@@ -1,21 +1,21 @@
 """The greedy algorithm to the letter of the paper (sections 4 and 5), ``algorithm: paper``.
 
-All pixels of stuff classes are segmented from the start.  Of the unknown pixels points are taken:
-the maxima of the proposal map, the highest first, or random ones, of which those with the highest
-mean confidence of their mask are kept.  The mask of a point, its probabilities above
-``mask_threshold``, is accepted if less than ``overlap_threshold`` of it is segmented already, and
-then its pixels are.  That goes on until nothing is unknown or no point is left.  In the end a pixel
-belongs to the accepted object of the highest probability there.
+All pixels of stuff classes are segmented from the start.  Points are taken from the other pixels:
+the maxima of the proposal map, the highest first, or random points, of which the one whose mask has
+the highest mean confidence is kept.  The mask of a point consists of the pixels whose probability
+is above ``mask_threshold``.  It is accepted if less than ``overlap_threshold`` of it is segmented
+already; its pixels then count as segmented.  The search ends when all pixels are segmented or no
+point is left.  Finally each pixel belongs to the accepted object with the highest probability.
 
-What the paper leaves open, and this project chose:
+The paper leaves these points open; they are choices of this project:
 
-* the first mask must pass that test, too, as stuff is segmented before it;
+* the first mask must pass the overlap test, too, because stuff is segmented before it;
 * a mask without a pixel is not accepted;
-* random points whose best mask is not accepted are not drawn again, else nothing ends the search;
-* a pixel that no accepted object has above ``mask_threshold`` belongs to none (``Merger``);
-* an object has the likeliest thing class, stuff cannot win;
-* least height and smoothing of the proposals are those of the settings, and so is their number, of
-  those that are not on stuff, if ``max_candidates`` states one.
+* random points whose best mask is not accepted are not drawn again, or the search might not end;
+* a pixel at which no accepted object is above ``mask_threshold`` belongs to none (``Merger``);
+* an object gets the most probable thing class, even if stuff is more probable;
+* the lowest height and the smoothing of the proposals come from the settings; so does their number
+  if ``max_candidates`` is set, which counts only proposals that are not on stuff.
 """
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def select_masks(encoded: EncodedImage, settings: AdaptISSettings,
                  accept: Optional[Accept] = None) -> Selection:
     """Run the greedy algorithm on one image or tile; see ``adaptis.inference.greedy``.
 
-    Raises AdaptisError if proposals are asked for and the network has no proposal branch, or the
-    masks do not fit into memory.
+    Raises AdaptisError if the settings use proposals and the network has no proposal branch, or if
+    the masks do not fit into memory.
     """
     segmented = never_free(encoded, ignore, sampling_mask) | _is_stuff(encoded)
     selection = Selection(accept=accept)
@@ -92,25 +92,25 @@ def _select_random(encoded: EncodedImage, settings: AdaptISSettings, segmented: 
 
 def _accept(mask: np.ndarray, segmented: np.ndarray, settings: AdaptISSettings,
             selection: Selection) -> bool:
-    """Whether the mask becomes an object; then its pixels become segmented."""
+    """Accept the mask and mark its pixels as segmented, if it may be an object; return whether."""
     inside = mask > settings.mask_threshold
     area = np.count_nonzero(inside)
     if area == 0 or (np.count_nonzero(inside & segmented) / area
                      >= settings.overlap_threshold):
         return False
-    selection.take(mask)
+    selection.accept_mask(mask)
     segmented |= inside
     return True
 
 
 def _confidence(mask: np.ndarray, settings: AdaptISSettings) -> float:
-    """The mean probability of the mask's pixels."""
+    """Return the mean probability of the mask's pixels."""
     inside = mask[mask > settings.mask_threshold]
     return float(inside.mean()) if inside.size else 0.0
 
 
 def _is_stuff(encoded: EncodedImage) -> np.ndarray:
-    """Where the likeliest class is one of stuff, bool (H, W)."""
+    """Return bool (H, W): where the most probable class is stuff."""
     stuff = encoded.stuff_prob
     if not len(stuff):
         return np.zeros(encoded.size, bool)

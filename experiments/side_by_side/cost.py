@@ -76,7 +76,7 @@ def _watched(predictor: Any) -> Iterator[tuple[Any, str, str]]:
         yield encoded._NetworkImage, '__init__', 'dense'
         yield encoded._NetworkImage, 'masks_at', 'objects'
         return
-    yield net, 'read', 'dense'
+    yield net, 'encode', 'dense'
     for name in BOXES + MASKS:
         if hasattr(net, name):
             yield net, name, 'objects'

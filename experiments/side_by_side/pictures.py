@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from adaptis import viz
-from adaptis.evaluation.overlap import Overlap, overlap_of
+from adaptis.evaluation.overlap import Overlap, compute_overlap
 from adaptis.evaluation.segments import sample_truth
 from adaptis.files import write_image
 from adaptis.types import PanopticResult, Sample, Taxonomy
@@ -47,7 +47,7 @@ def mark(sample: Sample, found: PanopticResult, taxonomy: Taxonomy,
     is what panoptic quality counts.
     """
     expected, crowd = sample_truth(sample, taxonomy)
-    missed, false = errors(overlap_of(expected, found, crowd))
+    missed, false = errors(compute_overlap(expected, found, crowd))
     picture = _enlarge(viz.overlay_panoptic(sample.image, found, taxonomy), scale)
     for ids, segment_map, color in ((missed, expected.segment_map, MISSED),
                                     (false, found.segment_map, FALSE)):

@@ -23,7 +23,7 @@ from experiments.side_by_side import pictures
 from experiments.side_by_side.run import FOLDER, RESULTS, SYSTEMS, load_results
 
 Result = dict[str, Any]
-PUBLISHED = FOLDER.parent / 'published.yaml'
+PUBLISHED = FOLDER.parent / 'published'
 TITLES = {'adaptis': 'AdaptIS', 'panoptic_fpn': 'Panoptic FPN', 'condinst': 'CondInst',
           'dense_detections': 'Dense detections', 'unified': 'Unified'}
 COLORS = ('#1f6feb', '#d1542b', '#2f9e44', '#9c36b5', '#b08900')
@@ -192,16 +192,18 @@ def main(arguments: Optional[list[str]] = None) -> int:
     return 0
 
 
-def _published(path: Path, dataset: str) -> dict[str, Optional[float]]:
-    """PQ of the row of each system whose name is that of a data set and ResNet-50."""
-    found: dict[str, Optional[float]] = {}
+def _published(path: Path, dataset: str) -> dict[str, float]:
+    """PQ of the row of each system whose config is that of a data set and ResNet-50."""
+    found: dict[str, float] = {}
     for system, tables in load_tables(path).items():
         for table in tables.values():
             names = [column.name for column in table.columns]
             for row in table.rows:
                 if 'PQ' in names and row.config and Path(row.config).stem in (
                         f'{dataset}_r50', 'r50') and dataset in row.config:
-                    found.setdefault(system, row.published[names.index('PQ')])
+                    value = row.published[names.index('PQ')]
+                    if isinstance(value, float):
+                        found.setdefault(system, value)
     return found
 
 

@@ -1,4 +1,4 @@
-"""The graphs of a unified network with their signatures, for export."""
+"""The stages of the unified network with their signatures, for export."""
 from __future__ import annotations
 
 from typing import Any
@@ -11,7 +11,7 @@ from panoptic_baselines.stages import BOXES, CLASSES, IMAGE, level_names, make_s
 
 
 def export_stages(net: Any) -> list[Stage]:
-    """Stages of a ``Unified``, see ``UnifiedInference``."""
+    """Return the stages of a ``Unified``, see ``UnifiedInference``."""
     names = [*level_names('p', 2, 6), *level_names('rpn_logits_p', 2, 6),
              *level_names('rpn_deltas_p', 2, 6),
              'semantic', *['affinity'] * net.has_affinity]
@@ -21,7 +21,7 @@ def export_stages(net: Any) -> list[Stage]:
         make_stage('probabilities', net.probabilities, [Signature('logits', (1, channels, 'h',
                                                                              'w'))],
                    ['probabilities']),
-        _potential(net.potential, channels)]
+        potential_stage(net.potential, channels)]
     if net.has_affinity:
         stages.append(make_stage('affinity', net.affinity, [
             Signature('features', (1, net.affinity.channels, 'h', 'w')),
@@ -30,7 +30,7 @@ def export_stages(net: Any) -> list[Stage]:
 
 
 class MaskPotential(mx.gluon.HybridBlock):
-    """A ``Potential`` that does not look at scores, without that input."""
+    """A ``Potential`` that ignores scores, without that input."""
 
     def __init__(self, potential: Any):
         super().__init__()
@@ -40,7 +40,8 @@ class MaskPotential(mx.gluon.HybridBlock):
         return self.potential(probabilities, boxes, classes, None, masks)
 
 
-def _potential(potential: Any, channels: int) -> Stage:
+def potential_stage(potential: Any, channels: int) -> Stage:
+    """The stage of a ``Potential``, with the inputs that its variant looks at."""
     inputs = [Signature('probabilities', (1, channels, 'h', 'w')), BOXES, CLASSES]
     if potential.uses_scores:
         inputs.append(Signature('scores', ('N',)))

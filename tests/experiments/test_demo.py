@@ -43,7 +43,7 @@ def test_it_draws_segments_measures_and_writes(network, monkeypatch, tmp_path, c
 
 
 def test_a_street_scene(monkeypatch, tmp_path, capsys):
-    from adaptis.inference.sidecar import describe
+    from adaptis.inference.sidecar import taxonomy_to_list
     from adaptis.model import save_model
     from toy_data.street import CATEGORIES
     taxonomy = Taxonomy([Category(c.id, c.name, c.isthing, c.color) for c in CATEGORIES])
@@ -51,7 +51,7 @@ def test_a_street_scene(monkeypatch, tmp_path, capsys):
     net = get_model('adaptis_toy', width=4, num_classes=len(taxonomy), num_stuff=taxonomy.num_stuff)
     net.initialize(mx.init.Xavier(magnitude=4))
     net(mx.nd.zeros((1, 3, 32, 32)), mx.nd.zeros((1, 1, 2)))
-    save_model(net, tmp_path / 'net.params', {'taxonomy': describe(taxonomy)})
+    save_model(net, tmp_path / 'net.params', {'taxonomy': taxonomy_to_list(taxonomy)})
     monkeypatch.setattr(demo, 'STREET', tmp_path / 'net.params')
     demo.street(tmp_path / 'out', seed=1)
     assert 'street.png' in capsys.readouterr().out

@@ -10,7 +10,7 @@ import pytest
 
 from adaptis.config import load_config, write_config
 from adaptis.errors import AdaptisError
-from adaptis.evaluation.overlap import overlap_of
+from adaptis.evaluation.overlap import compute_overlap
 from adaptis.registry import find_family
 from adaptis.types import Category, PanopticResult, Sample, Segment, Taxonomy
 from experiments.side_by_side import __main__ as command
@@ -53,7 +53,7 @@ def test_ranks_among_those_that_are_known() -> None:
     table = {row[0]: row for row in report.ranks(RESULTS)}
     assert table['CondInst'][3] == '65.5 (1 of 2)' and table['AdaptIS'][3] == '61.0 (2 of 2)'
     assert table['Unified'][3] == '-'
-    assert table['Panoptic FPN'][2].startswith('57.7 (')   # published.yaml, Cityscapes
+    assert table['Panoptic FPN'][2].startswith('57.7 (')   # table 3a, Cityscapes
 
 
 def test_the_page_needs_nothing_else(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_found_objects_by_what_covers_them() -> None:
     expected, seen = (PanopticResult(ids, segments) for ids in (
         truth, np.where(truth == 2, 0, truth)))
     seen.segments = [segments[i] for i in (0, 2, 3)]
-    rows = list(found._objects(expected, overlap_of(expected, seen, {4})))
+    rows = list(found._objects(expected, compute_overlap(expected, seen, {4})))
     assert rows == [(0.3, 42, True), (0.0, 18, False), (0.0, 40, True)]   # a crowd is left out
     covered, areas, hits = map(np.array, zip(*rows))
     assert found._binned(covered, hits, found.COVERED, '{:.0%}') == {

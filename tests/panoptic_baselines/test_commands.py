@@ -17,7 +17,7 @@ from adaptis.engine.steps import train_step
 from adaptis.evaluation.coco import PanopticFolder
 from adaptis.files import write_image
 from adaptis.runtime import mx
-from panoptic_baselines.batches import DetectionTargets
+from panoptic_baselines.rcnn.targets import DetectionTargets
 from tests.miniatures import write_cityscapes, write_coco
 from tests.panoptic_baselines.convert.test_official import arrays_of, write
 
@@ -151,7 +151,7 @@ def test_predicting(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture) 
     assert predict('--model', 'panoptic_fpn_r50') == 1
     assert 'give a trained network with --checkpoint' in capsys.readouterr().err
     assert predict(*checkpoint, '--click', '1', '1') == 1
-    assert 'the only one that --click can ask' in capsys.readouterr().err
+    assert 'but --click works only' in capsys.readouterr().err
     assert predict(*checkpoint, '--flip') == 1
     assert "no inference setting 'flip'" in capsys.readouterr().err
 

@@ -17,8 +17,8 @@ from adaptis.config import TrainConfig, load_config
 from adaptis.data.datasets import open_dataset
 from adaptis.engine.schedules import build_schedule
 from adaptis.loading import inference_settings
-from panoptic_baselines.layers.resnet import RECIPES
-from panoptic_baselines.zoo import MODELS
+from panoptic_baselines.layers.resnet import RESNET_SPECS
+from panoptic_baselines.models import MODELS
 from tests.miniatures import write_cityscapes, write_coco
 from tests.panoptic_baselines.rows import EXPERIMENTS, SIZE, Learnt, Losses, Paper, learn, whole
 
@@ -108,12 +108,12 @@ def learnt(datasets: dict[str, Any]) -> Callable[[Paper, TrainConfig], Learnt]:
     The backbone has but one block in a stage.
     """
     known: dict[str, Learnt] = {}
-    short = RECIPES['resnet18']._replace(blocks=(1, 1, 1, 1))
+    short = RESNET_SPECS['resnet18']._replace(blocks=(1, 1, 1, 1))
 
     def look_up(paper: Paper, config: TrainConfig) -> Learnt:
         key = paper.key(config)
         if key not in known:
-            with mock.patch.dict(RECIPES, resnet18=short):
+            with mock.patch.dict(RESNET_SPECS, resnet18=short):
                 known[key] = learn(config, datasets[config.data.dataset], paper.model(config),
                                    {**paper.system, 'frozen_stages': ALL})
         return known[key]
@@ -144,7 +144,7 @@ def test_two_steps_of_the_whole_network(paper: Paper, path: Path,
 @pytest.mark.parametrize('paper', PAPERS, ids=lambda paper: paper.name)
 def test_every_row_has_a_config_and_every_config_its_row(paper: Paper) -> None:
     rows = {(table.id, row.id): EXPERIMENTS / row.config
-            for table in paper.tables.values() for row in table.rows}
+            for table in paper.tables.values() for row in table.rows if row.config}
     assert sorted(rows.values()) == paper.configs
     for (table, row), path in rows.items():
         config = load_config(path)
@@ -216,7 +216,8 @@ def test_the_tables_are_printed(paper: Paper, table: str, capsys: pytest.Capture
                                 tmp_path: Path) -> None:
     assert main(['table', paper.name, table, '--results', str(tmp_path)]) == 0
     shown = capsys.readouterr().out
-    assert shown.count('no run yet: adaptis ') == len(paper.tables[table].rows)
+    assert shown.count('no run yet: adaptis ') == sum(
+        row.config is not None for row in paper.tables[table].rows)
     if (paper.name, table) == ('unified', '1'):   # one training and two inferences
         assert shown.count('no run yet: adaptis train') == 2
         assert ('cityscapes_c1.yaml, once there is runs/unified_cityscapes_c2/final.params'

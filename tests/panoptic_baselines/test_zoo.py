@@ -9,7 +9,8 @@ from adaptis.errors import AdaptisError
 from adaptis.model import save_model
 from adaptis.registry import find_family
 from adaptis.runtime import mx
-from panoptic_baselines.zoo import MODELS, get_model, load_model
+from panoptic_baselines.models import MODELS
+from panoptic_baselines.zoo import get_model, load_model
 
 TINY = dict(num_things=2, num_stuff=3, fpn_channels=8, semantic_channels=32, box_channels=8,
             mask_channels=8)

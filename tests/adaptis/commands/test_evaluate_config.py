@@ -9,7 +9,7 @@ import yaml
 
 from adaptis import cli
 from adaptis.evaluation.record import ROOT
-from adaptis.inference.sidecar import describe
+from adaptis.inference.sidecar import taxonomy_to_list
 from adaptis.model import get_model, save_model
 from adaptis.runtime import mx
 from tests.miniatures import write_cityscapes, write_coco, write_vistas
@@ -92,10 +92,10 @@ def test_published_is_printed_beside_measured(city, capsys):
     city.write(row={'table': '2', 'row': 'r50'})
     assert city.evaluate('--limit', '2') == 0
     shown = capsys.readouterr().out
-    assert 'Table 2 of adaptis: Cityscapes val' in shown
+    assert 'Table 2 of adaptis: Panoptic' in shown
     published, measured = [line for line in shown.splitlines()
                            if 'published  ' in line or 'measured  ' in line]
-    assert '59.0' in published and 'mine, reduced, 2 images' in measured
+    assert '59.0' in published and 'mine, reduced, point proposals, 2 images' in measured
     record = city.record()
     assert (record['paper'], record['table'], record['row']) == ('adaptis', '2', 'r50')
     assert record['reduced'] and record['metrics']['images'] == 2
@@ -117,7 +117,7 @@ def test_merged_shards_are_exactly_the_whole(city, whole, capsys):
     assert city.evaluate('--shard', '2/3') == 0  # started again, it has nothing to do
     shown = capsys.readouterr().out
     assert shown.count('Wrote evaluations/mine-') == 3
-    assert 'mine-2-of-3.npz holds shard 2/3 already' in shown
+    assert 'mine-2-of-3.npz already holds shard 2/3' in shown
     files = [f'evaluations/mine-{k}-of-3.npz' for k in (3, 1, 2)]
     assert cli.main(['evaluate', '--merge', *files, '--out', 'merged.json']) == 0
     merged = city.record('merged.json')
@@ -178,23 +178,23 @@ def test_without_a_config(city, whole):
 
 
 def test_a_split_without_ground_truth(city, capsys):
-    city.write(row={'table': '6', 'row': 'cityscapes'},
+    city.write(row={'table': '4', 'row': 'x101'},
                data={**city.data, 'val_split': 'test'})
     assert city.evaluate() == 1
     said = capsys.readouterr().err
     assert 'has no ground truth here' in said and '--save DIR' in said
     assert city.evaluate('--save', 'submission', '--label', 'submitted') == 0
     shown = capsys.readouterr().out
-    assert 'cityscapes-dataset.com' in shown and 'Test servers' in shown
+    assert 'cityscapes-dataset.com' in shown and 'Vistas test-dev' in shown
     assert 'no run yet: the server measures it' in shown
     assert any(Path('submission').rglob('*.png'))
     assert not Path('evaluations/submitted.json').exists()
 
 
 def test_another_split_is_not_the_row_of_the_config(city, capsys):
-    city.write(row={'table': '6', 'row': 'cityscapes'}, data={**city.data, 'val_split': 'test'})
+    city.write(row={'table': '4', 'row': 'x101'}, data={**city.data, 'val_split': 'test'})
     assert city.evaluate('--split', 'val', '--limit', '1') == 0
-    assert 'Table 6' not in capsys.readouterr().out
+    assert 'Table 4' not in capsys.readouterr().out
     assert city.record('evaluations/mine_val.json')['table'] is None
 
 
@@ -218,7 +218,8 @@ def test_submissions_of_shards_are_put_together(city, capsys):
     assert cli.main(['evaluate', '--merge', *parts, '--save', 'joined']) == 1
     assert cli.main(['evaluate', '--merge', 'at_once', '--save', 'again']) == 1
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith('adaptis')]
-    assert all(m in t for m, t in zip(('1/3', 'exists already', 'no folder of a shard'), told))
+    wanted = '1/3', 'exists already', 'is not the folder of a shard'
+    assert all(words in line for words, line in zip(wanted, told))
 
 
 def test_a_shard_that_was_stopped_is_not_joined_but_saved_again(city, capsys):
@@ -249,9 +250,9 @@ def test_wrong_shards(city, capsys, shard):
 
 
 @pytest.mark.parametrize('arguments, message', [
-    (['--data', 'nowhere'], 'Cityscapes is not at nowhere: that folder is expected to hold left'),
+    (['--data', 'nowhere'], 'Cityscapes is not at nowhere: that folder is expected to contain'),
     (['--checkpoint', 'absent.params'], 'absent.params cannot be read'),
-    (['--dataset', 'coco'], 'a config names its data set itself'),
+    (['--dataset', 'coco'], 'which names its data set itself'),
     (['--split', 'dev'], 'no split "dev"'),
     (['--merge', 'x.npz'], 'Say what to measure'),
     (['--row', '2', 'r51'], 'has no row r51'),
@@ -312,7 +313,7 @@ def test_a_network_whose_classes_mean_something_else(places, monkeypatch, tmp_pa
     place, other = places('coco'), places('vistas')
     place.write()
     monkeypatch.chdir(tmp_path)
-    taxonomy = describe(open_dataset('vistas', other.root, 'val').taxonomy)
+    taxonomy = taxonomy_to_list(open_dataset('vistas', other.root, 'val').taxonomy)
     Path('net.json').write_text(json.dumps({'model': place.model, 'taxonomy': taxonomy}))
     assert place.evaluate('--checkpoint', 'net.params') == 1
     said = capsys.readouterr().err
@@ -353,7 +354,7 @@ def test_predictions_have_the_classes_of_their_checkpoint(places, monkeypatch, t
     dataset = open_dataset('vistas', place.root, 'val')
     path = tmp_path / 'net.params'
     save_model(load_model(place.checkpoint), path, {'dataset': 'vistas',
-                                                    'taxonomy': describe(dataset.taxonomy)})
+                                                    'taxonomy': taxonomy_to_list(dataset.taxonomy)})
     image = str(dataset.images.path(0))
     assert cli.main(['predict', image, '--checkpoint', str(path), '--out',
                      str(tmp_path / 'out')]) == 0

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,13 @@ from adaptis.config import load_config
 from adaptis.data.coco_categories import COCO_TAXONOMY
 from adaptis.data.datasets import DATASETS
 from adaptis.evaluation.record import ROOT
-from adaptis.evaluation.tables import load_tables
+from adaptis.evaluation.tables import OWN, load_tables
 from adaptis.loading import inference_settings
 from adaptis.registry import find_family
 
-CONFIGS = sorted((ROOT / 'experiments').rglob('*.yaml'))
-CONFIGS.remove(ROOT / 'experiments' / rows.PUBLISHED)
-TABLES = load_tables(ROOT / 'experiments' / rows.PUBLISHED)['adaptis']
+CONFIGS = sorted(path for path in (ROOT / 'experiments').rglob('*.yaml')
+                 if path.parent.name != rows.PUBLISHED)
+PAPERS = load_tables(ROOT / 'experiments' / rows.PUBLISHED)
 
 
 def short(path):
@@ -44,7 +45,10 @@ def test_every_config_names_a_network_settings_and_a_row_that_exist(path):
 
 @pytest.mark.parametrize('table', ['2', '3', '4', '5', '6', '7', '7-toy'])
 def test_every_row_has_a_config_that_measures_it(table):
-    for row in TABLES[table].rows:
+    for row in PAPERS['adaptis'][table].rows:
+        assert (row.config is not None) == (row.ours or row.source == OWN)
+        if row.config is None:
+            continue
         config = load_config(ROOT / 'experiments' / row.config)
         assert (config.row.paper, config.row.table, config.row.row) == ('adaptis', table, row.id)
         assert config.row.reduced == (table == '7-toy')
@@ -67,6 +71,21 @@ def test_every_config_says_how_it_is_run(path):
             assert f'adaptis train experiments/{short(trained_by(path))}' in text
     if path.parent.name in ('cityscapes', 'vistas', 'coco'):
         assert 'Published' in text and 'not measured' in text
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=short)
+def test_what_a_config_says_is_published_is_what_the_table_has(path):
+    config = load_config(path)
+    if config.row is None:
+        return
+    table = PAPERS[config.row.paper][config.row.table]
+    row = table.row(config.row.row)
+    if row.source != 'paper':
+        return
+    header = path.read_text().split('\nbase:')[0]
+    for column, value in zip(table.columns, row.published):
+        if isinstance(value, float):
+            assert f' {value:.{table.digits_of(column)}f}' in header, column.name
 
 
 def test_names_of_runs(tmp_path, monkeypatch):
@@ -94,7 +113,7 @@ def test_the_table_tells_what_is_missing_and_what_to_do(monkeypatch, tmp_path, c
 def test_rows_of_test_servers_name_the_command_that_writes_the_submission(tmp_path, capsys,
                                                                           monkeypatch):
     monkeypatch.chdir(ROOT)
-    assert cli.main(['table', '5', '--results', str(tmp_path)]) == 0
+    assert cli.main(['table', '6', '--results', str(tmp_path)]) == 0
     assert ('no run yet: adaptis evaluate experiments/coco/x101_test.yaml --save DIR'
             in capsys.readouterr().out)
 
@@ -102,9 +121,10 @@ def test_rows_of_test_servers_name_the_command_that_writes_the_submission(tmp_pa
 def test_runs_of_both_usual_folders_are_shown_once(monkeypatch, tmp_path, capsys):
     from adaptis.evaluation.record import make_record, write_record
     monkeypatch.chdir(tmp_path)
-    (tmp_path / 'experiments').mkdir()
+    shutil.copytree(ROOT / 'experiments' / rows.PUBLISHED,
+                    tmp_path / 'experiments' / rows.PUBLISHED)
     for source in (ROOT / 'experiments').glob('*.yaml'):
-        (tmp_path / 'experiments' / source.name).write_text(source.read_text())
+        shutil.copy(source, tmp_path / 'experiments')
     record = make_record({'images': 1}, {}, label='mine', table='1', row='adaptis')
     for folder in ('experiments/results', 'evaluations'):
         write_record(tmp_path / folder / 'mine.json', record)

@@ -22,7 +22,7 @@ def test_both_halves_are_read_as_they_are_alone(tmp_path: Path, name: str) -> No
     WRITERS[name](tmp_path, images=2)
     parts = [open_dataset(name, tmp_path, split) for split in ('train', 'val')]
     joined = pickle.loads(pickle.dumps(open_dataset(name, tmp_path, 'train+val')))
-    check.quick(joined)
+    check.quick_check(joined)
     assert len(joined) == 4 and check.count_files(joined) == (4, 4)
     for index, (part, place) in enumerate([(parts[0], 0), (parts[0], 1), (parts[1], 0),
                                            (parts[1], 1)]):
@@ -33,7 +33,8 @@ def test_both_halves_are_read_as_they_are_alone(tmp_path: Path, name: str) -> No
         assert (sample.classes, sample.ignored) == (alone.classes, alone.ignored)
         assert (joined.image_id(index), joined.file_name(index), joined.expected_size(index)) == (
             part.image_id(place), part.file_name(place), part.expected_size(place))
-        assert check.problem(joined, index) is None and check.header_problem(joined, index) is None
+        assert check.find_problem(joined, index) is None
+        assert check.find_header_problem(joined, index) is None
     with pytest.raises(IndexError):
         joined[4]
 

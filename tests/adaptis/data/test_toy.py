@@ -64,7 +64,7 @@ def test_a_folder_without_samples_is_named(tmp_path: Path) -> None:
 def test_street_scenes_are_called_by_their_format(tmp_path: Path) -> None:
     (tmp_path / 'train').mkdir()
     (tmp_path / 'train' / 'panoptic.json').write_text('{}')
-    with pytest.raises(AdaptisError, match='say that the data set is coco, not toy'):
+    with pytest.raises(AdaptisError, match='choose the data set coco, not toy'):
         ToyDataset(tmp_path, 'train')
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 
 from adaptis.deploy.stages import Signature, Stage
-from panoptic_baselines import stages
+from adaptis.registry import find_family
 from panoptic_baselines.condinst.mask_head import DynamicMaskHead
 from panoptic_baselines.condinst.network import CondInst
 from panoptic_baselines.dense_detections.network import DenseDetections
@@ -12,6 +12,7 @@ from panoptic_baselines.panoptic_fpn.network import PanopticFPN
 from panoptic_baselines.unified.affinity import ACTIVATIONS, Affinity
 from panoptic_baselines.unified.network import Unified
 from panoptic_baselines.unified.potential import Potential
+from panoptic_baselines.unified.stages import potential_stage
 from tests.adaptis.deploy.onnx_cases import assert_all_equal, assert_equal, initialized
 
 pytest.importorskip('onnx')
@@ -33,7 +34,7 @@ def slow(**options):
     slow(instances=False, merge_things=False)])
 def test_panoptic_fpn(tmp_path, options):
     net = initialized(PanopticFPN(**{**TWO_STAGE, **options}))
-    assert_all_equal(stages.export_stages(net), tmp_path, (96, 64), (32, 128))
+    assert_all_equal(find_family('panoptic_fpn').export_stages(net), tmp_path, (96, 64), (32, 128))
 
 
 @pytest.mark.parametrize('options', [
@@ -43,7 +44,7 @@ def test_panoptic_fpn(tmp_path, options):
     slow(deformable_stages=(3,), modulated=False)])
 def test_condinst(tmp_path, options):
     net = initialized(CondInst(**{**CONDINST, **options}))
-    assert_all_equal(stages.export_stages(net), tmp_path, (96, 64), (32, 128))
+    assert_all_equal(find_family('condinst').export_stages(net), tmp_path, (96, 64), (32, 128))
 
 
 @pytest.mark.parametrize('options', [
@@ -51,7 +52,8 @@ def test_condinst(tmp_path, options):
     slow(towers=1, levelness=False, semantic_stride=4)])
 def test_dense_detections(tmp_path, options):
     net = initialized(DenseDetections(**{**DENSE, **options}))
-    assert_all_equal(stages.export_stages(net), tmp_path, (75, 133), (96, 64))
+    stages = find_family('dense_detections').export_stages(net)
+    assert_all_equal(stages, tmp_path, (75, 133), (96, 64))
 
 
 @pytest.mark.parametrize('options', [
@@ -59,7 +61,7 @@ def test_dense_detections(tmp_path, options):
     slow(deformable=False, squeeze=False, potential='A')])
 def test_unified(tmp_path, options):
     net = initialized(Unified(**{**TWO_STAGE, **options}))
-    assert_all_equal(stages.export_stages(net), tmp_path, (96, 64), (32, 128))
+    assert_all_equal(find_family('unified').export_stages(net), tmp_path, (96, 64), (32, 128))
 
 
 @pytest.mark.parametrize('options', [
@@ -77,7 +79,7 @@ def test_the_dynamic_mask_head(tmp_path, options):
     dict(variant='C', damp_masks=False)])
 def test_the_potential(tmp_path, options):
     potential = Potential(3, **options)
-    stage = stages._potential(potential, 5)
+    stage = potential_stage(potential, 5)
     assert_equal(stage, tmp_path / 'a.onnx', {'h': 16, 'w': 24, 'N': 1},
                  {'h': 7, 'w': 9, 'N': 6})
 

@@ -146,11 +146,11 @@ def test_ctrl_c_saves_and_says_how_to_go_on(place: Path) -> None:
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=100)
     assert process.returncode == 130
-    assert 'go on with the same command and --resume' in output
+    assert 'to continue, repeat the command with --resume' in output
 
 
 @pytest.mark.parametrize('more, words', [
-    ([], 'already holds a run: go on with --resume'),
+    ([], 'already holds a run: continue it with --resume'),
     (['--resume', '--set', 'model.width=6'], 'but the config asks for'),
     (['--resume', '--set', 'modle.width=5'], 'did you mean model'),
     (['--resume', '--ctx', 'gpu:7'], 'gpu:7'),

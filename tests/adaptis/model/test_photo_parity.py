@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from adaptis.inference.encoded import NetworkEncoder
+from adaptis.inference.encoded import ImageEncoder
 from adaptis.inference.settings import AdaptISSettings
 from adaptis.runtime import mx
 from tests.adaptis.model.golden import official_net
@@ -88,7 +88,7 @@ def test_once_per_point(golden):
 @pytest.mark.parametrize('flip', [False, True])
 def test_probabilities_of_the_prediction_wrapper(golden, flip):
     suffix = '_flip' if flip else ''
-    encoded = NetworkEncoder(golden.net, AdaptISSettings(flip=flip,
+    encoded = ImageEncoder(golden.net, AdaptISSettings(flip=flip,
                                                          official=True))(golden.case['image'])
     masks = encoded.masks_at(golden.case['points'][golden.case['flip_points']])
     golden.close(masks, f'instances_prob{suffix}', 2e-4, np.s_[..., ::2, ::2])

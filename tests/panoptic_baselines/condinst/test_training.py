@@ -151,14 +151,14 @@ def test_no_more_positives_than_the_limit(batch):
     chosen = []
     for seed in (0, 0, 1):
         np.random.seed(seed)
-        chosen.append(system.choose(maps, batch))
+        chosen.append(system.select_positives(maps, batch))
     assert (chosen[0] == chosen[1]).all() and (chosen[0] != chosen[2]).any()
     assert chosen[0].shape == (2, 3)
-    system.losses_of(maps, batch)
+    system.losses_from_maps(maps, batch)
     assert system.metrics() == {'positives': 3}
-    everything = make_system().choose(maps, batch)
+    everything = make_system().select_positives(maps, batch)
     assert everything.shape[1] == (batch['objects'] >= 0).sum() > 20
-    chosen = make_system(positives='score', limit=4).choose(maps, batch)
+    chosen = make_system(positives='score', limit=4).select_positives(maps, batch)
     owners = batch['objects'][chosen[0], chosen[1]]
     assert chosen[0].tolist() == [0] * 4 + [1] * 4 and owners.tolist() == [0, 0, 1, 1] + [0] * 4
 
@@ -170,7 +170,7 @@ def test_the_largest_scores_are_chosen(batch):
     cells = np.flatnonzero(batch['objects'][1] == 0)[-4:].tolist()
     for cell in cells:
         maps.centerness[0][1, 0, cell // 8, cell % 8] = 5
-    chosen = system.choose(maps, batch)
+    chosen = system.select_positives(maps, batch)
     assert sorted(chosen[1, chosen[0] == 1]) == sorted(cells)
 
 
@@ -200,7 +200,8 @@ def test_variants_of_the_network(net_options):
 def test_other_losses_of_boxes(batch):
     maps = make_system().net(batch['image'])
     maps = maps._replace(distances=[x * 0 + 3 for x in maps.distances])
-    found = [{name: float(loss.asscalar()) for name, loss in system.losses_of(maps, batch).items()}
+    found = [{name: float(loss.asscalar())
+              for name, loss in system.losses_from_maps(maps, batch).items()}
              for system in (make_system(box_loss=kind) for kind in ('giou', 'iou', 'linear_iou'))]
     assert found[0]['boxes'] > found[2]['boxes'] * 1.005   # what is around both counts, too
     assert found[1]['boxes'] > found[2]['boxes'] * 1.1    # -log x > 1 - x

@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from adaptis.engine.steps import split, train_step
+from adaptis.engine.steps import split_batch, train_step
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
 from adaptis.types import Category, Sample, Taxonomy
@@ -119,7 +119,7 @@ def test_parts_of_a_batch_weigh_what_they_do_in_the_whole(net):
     system = make_system(net, mask_loss=False)
     batch = system.targets()([scene(), scene(objects=((0, 0, 20, 20, 2),))], [None] * 2)
     whole, _ = learn(system, device(system, batch))
-    parts = [learn(system, device(system, part))[0] for part in split(batch, 2)]
+    parts = [learn(system, device(system, part))[0] for part in split_batch(batch, 2)]
     for name, value in whole.items():
         assert np.mean([part[name] for part in parts]) == pytest.approx(value, rel=1e-5), name
 
@@ -228,7 +228,8 @@ def test_a_network_that_diverged_says_so(batch):
 
 @pytest.mark.parametrize('options, message', [
     ({'supervision': 'points'}, "supervision is 'points'"), ({'mask_loss': 'yes'}, 'mask_loss'),
-    ({'supervision': 'boxes'}, 'Boxes alone'), ({'box_loss': 'giou'}, 'choose one of .*smooth_iou'),
+    ({'supervision': 'boxes'}, 'mask_loss needs masks'),
+    ({'box_loss': 'giou'}, 'choose one of .*smooth_iou'),
     ({'focal_normalizer': 'images'}, 'focal_normalizer'), ({'overlap': 'dice'}, 'overlap'),
     ({'mask_loss': 1}, 'mask_loss is 1'), ({'semantic_weight': -1}, 'semantic_weight'),
     ({'semantic_weight': float('inf')}, 'semantic_weight is inf: .* number, at least 0'),

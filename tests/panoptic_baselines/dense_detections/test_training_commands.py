@@ -117,6 +117,6 @@ def test_a_rate_that_is_far_too_high(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 @pytest.mark.parametrize('place', ['boxes'], indirect=True)
 def test_options_that_make_no_sense(place: Path, capsys: pytest.CaptureFixture) -> None:
-    for option, message in (('radius=1.5', 'radius'), ('mask_loss=true', 'Boxes alone')):
+    for option, message in (('radius=1.5', 'radius'), ('mask_loss=true', 'mask_loss needs masks')):
         assert train(place, 'other', '--set', f'joint.system.{option}') == 1
         assert message in capsys.readouterr().err

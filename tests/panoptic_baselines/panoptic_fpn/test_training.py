@@ -12,8 +12,8 @@ from panoptic_baselines.panoptic_fpn.network import PanopticFPN
 from panoptic_baselines.panoptic_fpn.settings import PanopticFPNSettings
 from panoptic_baselines.panoptic_fpn.training import PanopticFPNSystem
 from panoptic_baselines.rcnn.sampling import RoITargets
-from panoptic_baselines.rcnn.training import RoIs, collect, fill
-from panoptic_baselines.system import paint_padding
+from panoptic_baselines.rcnn.training import RoIs, add_placeholder, batch_rois
+from panoptic_baselines.system import fill_padding
 
 TAXONOMY = Taxonomy([Category(1, 'sky', False), Category(2, 'ground', False),
                      Category(3, 'disc', True), Category(4, 'bar', True)])
@@ -171,19 +171,19 @@ def test_the_seed_decides_what_is_sampled(batch):
     rois = []
     for seed in (1, 1, 2):
         np.random.seed(seed)
-        rois.append(system.sample(maps, batch))
+        rois.append(system.sample_rois(maps, batch))
     assert [len(boxes) for boxes in rois[0].boxes] == [8, 8]
     assert (np.stack(rois[0].boxes) == np.stack(rois[1].boxes)).all()
     assert (np.stack(rois[0].boxes) != np.stack(rois[2].boxes)).any()
     np.random.seed(1)   # all on the device gives the same
-    again = system.sample(maps, {key: mx.nd.array(value) for key, value in batch.items()})
+    again = system.sample_rois(maps, {key: mx.nd.array(value) for key, value in batch.items()})
     assert (np.stack(rois[0].boxes) == np.stack(again.boxes)).all()
     assert (rois[0].masks == again.masks).all()
 
 
 def test_padding_is_grey_to_the_network():
     image = mx.nd.ones((2, 3, 4, 5))
-    painted = paint_padding(image, mx.nd.array([[4, 5], [2, 3]]), (10, 20, 30)).asnumpy()
+    painted = fill_padding(image, mx.nd.array([[4, 5], [2, 3]]), (10, 20, 30)).asnumpy()
     assert (painted[0] == 1).all() and (painted[1, :, :2, :3] == 1).all()
     for channel, colour in enumerate((10, 20, 30)):
         assert (painted[1, channel, 2:] == colour).all()
@@ -194,8 +194,8 @@ def test_targets_of_regions_by_hand():
     instances = np.zeros((1, 20, 20), np.int32)
     instances[0, 4:14, 2:12] = 1
     boxes = np.float32([[2, 4, 12, 14], [2, 4, 22, 14], [0, 0, 5, 5]])
-    rois = collect([RoITargets(np.arange(3), boxes, np.array([1, 1, 2]), np.zeros(3, int))],
-                   [boxes[:1]], instances, 2)
+    rois = batch_rois([RoITargets(np.arange(3), boxes, np.array([1, 1, 2]), np.zeros(3, int))],
+                      [boxes[:1]], instances, 2)
     np.testing.assert_allclose(rois.deltas, [
         [0, 0, 0, 0], [10 * -0.25, 0, 5 * np.log(0.5), 0], [0, 0, 0, 0]], atol=1e-6)
     assert rois.mask_classes.tolist() == [1, 1]
@@ -205,14 +205,15 @@ def test_targets_of_regions_by_hand():
 
 def test_no_region_at_all():
     none = np.zeros((0, 4), np.float32)
-    rois = fill(RoIs([none, none], np.zeros(0), none, [none, none], np.zeros(0),
-                     np.zeros((0, 28, 28))))
+    rois = add_placeholder(RoIs([none, none], np.zeros(0), none, [none, none], np.zeros(0),
+                                np.zeros((0, 28, 28))))
     assert [len(b) for b in rois.boxes] == [len(b) for b in rois.mask_boxes] == [1, 0]
     assert rois.classes.tolist() == rois.mask_classes.tolist() == [-1]
 
 
 @pytest.mark.parametrize('net_options, options, message', [
-    ({}, {'updates': 'both'}, 'no way "both"'), ({}, {'semantic_weight': -1}, 'semantic_weight'),
+    ({}, {'updates': 'both'}, "updates is 'both'"),
+    ({}, {'semantic_weight': -1}, 'semantic_weight'),
     ({}, {'foreground': 2}, 'from 0 to 1'), ({}, {'rois': 0}, 'rois is 0'),
     ({}, {'frozen_stages': 6}, '5 stages'),
     ({'semantic': False}, {'updates': 'alternate'}, 'the network has one')])

@@ -14,7 +14,7 @@ from adaptis.types import Sample
 from panoptic_baselines.rcnn.proposals import Detections
 from panoptic_baselines.unified.network import Unified
 from panoptic_baselines.unified.settings import UnifiedSettings
-from panoptic_baselines.unified.training import Channels, UnifiedSystem, match
+from panoptic_baselines.unified.training import MatchedDetections, UnifiedSystem, match_channels
 from tests.panoptic_baselines.unified.conftest import TAXONOMY, TINY
 
 DETECTOR = {'rpn_objectness', 'rpn_boxes', 'classes', 'boxes', 'masks'}
@@ -117,7 +117,7 @@ def test_scores_with_gradient_are_those_of_the_detections(batch: dict) -> None:
     maps = system.net(batch['image'])
     proposals = system.propose(maps, batch)
     found = system.detect(maps, batch, proposals)
-    channels = system.channels(maps, batch, proposals)
+    channels = system.select_channels(maps, batch, proposals)
     scores = system._scores(maps.features, channels)
     masks = system._masks(maps.features, channels)
     for each, kept, score, mask in zip(found, channels, scores, masks):
@@ -131,7 +131,7 @@ def test_duplicates_go_and_strays_stay() -> None:
     boxes = np.float32([[0, 0, 10, 10], [0, 0, 10, 8], [40, 40, 50, 50]])
     found = Detections(boxes, np.float32([0.9, 0.8, 0.7]), np.array([1, 1, 0]), np.array([4, 2, 0]))
     proposals = np.arange(20, dtype=np.float32).reshape(5, 4)
-    channels = match(found, proposals, np.float32([[0, 0, 10, 9.5]]), np.array([1]))
+    channels = match_channels(found, proposals, np.float32([[0, 0, 10, 9.5]]), np.array([1]))
     assert channels.assigned.tolist() == [0, -1] and channels.classes.tolist() == [1, 0]
     np.testing.assert_array_equal(channels.boxes, boxes[[0, 2]])
     np.testing.assert_array_equal(channels.rois, proposals[[4, 0]])
@@ -143,9 +143,9 @@ def test_pixels_of_a_batch() -> None:
     batch = make_batch(system, scene(), scene(50, 40, ((5, 5, 45, 36, 0),)))
     batch['semantic'][0, :8] = -1
     none = np.zeros((0, 4), np.float32)
-    channels = [Channels(np.float32([[6, 8, 34, 40], [0, 0, 9, 9], [38, 30, 62, 60]]),
-                         np.array([0, 1, 1]), np.array([0, -1, 1])),
-                Channels(none, np.zeros(0, int), np.zeros(0, int))]
+    channels = [MatchedDetections(np.float32([[6, 8, 34, 40], [0, 0, 9, 9], [38, 30, 62, 60]]),
+                                  np.array([0, 1, 1]), np.array([0, -1, 1])),
+                MatchedDetections(none, np.zeros(0, int), np.zeros(0, int))]
     whole, cut = system.panoptic_targets(batch, channels)
     assert whole.shape == (16, 16) and cut.shape == (13, 10)
     assert (whole[:2] == -1).all() and set(np.unique(whole)) == {-1, 0, 2, 3, 4}
@@ -158,7 +158,7 @@ def test_pixels_of_a_batch() -> None:
 def test_the_panoptic_loss_is_a_mean_over_the_labelled_pixels_of_all_images(batch: dict) -> None:
     system = make_system()
     maps, none = system.net(batch['image']), np.zeros((0, 4), np.float32)
-    channels = [Channels(none, np.zeros(0, int), np.zeros(0, int))] * 2
+    channels = [MatchedDetections(none, np.zeros(0, int), np.zeros(0, int))] * 2
     loss = system.panoptic_loss(maps, batch, channels).asscalar()
     total = count = 0
     for i, (size, target) in enumerate(zip(((64, 64), (50, 40)),

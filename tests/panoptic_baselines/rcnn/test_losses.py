@@ -6,8 +6,9 @@ import pytest
 
 from adaptis.runtime import mx
 from panoptic_baselines.layers.boxes import encode
-from panoptic_baselines.layers.losses import BoxLoss, MaskLoss, RPNLoss, SemanticLoss
+from panoptic_baselines.layers.losses import SemanticLoss
 from panoptic_baselines.rcnn.anchors import pyramid_anchors
+from panoptic_baselines.rcnn.losses import BoxLoss, MaskLoss, RPNLoss
 from panoptic_baselines.rcnn.sampling import anchor_targets, label_anchors
 
 

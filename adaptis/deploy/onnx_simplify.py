@@ -1,4 +1,4 @@
-"""The same ONNX graph in fewer nodes: converters see one operator each, and ask the same again."""
+"""Simplify an ONNX graph: converters see one operator each, so their nodes repeat each other."""
 from __future__ import annotations
 
 import hashlib
@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 
-def tidy(nodes: Sequence[Any], constants: Sequence[Any],
+def simplify(nodes: Sequence[Any], constants: Sequence[Any],
          outputs: Sequence[str]) -> tuple[list[Any], list[Any]]:
-    """The nodes and constants (weights included) that are needed, each of them once.
+    """Return the nodes and constants (weights included) that are needed, each only once.
 
-    ``outputs`` keep their names; other tensors may get those of equal ones.  The nodes are changed.
+    ``outputs`` keep their names; other tensors may get the names of equal ones.  The nodes are
+    changed in place.
     """
     same: dict[str, str] = {}
     constants = _once(constants, same)
@@ -33,7 +34,7 @@ def tidy(nodes: Sequence[Any], constants: Sequence[Any],
 
 
 def _once(constants: Sequence[Any], same: dict[str, str]) -> list[Any]:
-    """The constants without equal ones; ``same`` gets the names of those left out."""
+    """Return the constants without duplicates; ``same`` gets the names of those left out."""
     kept: dict[bytes, Any] = {}
     for constant in constants:
         same[constant.name] = kept.setdefault(_content(constant, 'name'), constant).name
@@ -41,7 +42,7 @@ def _once(constants: Sequence[Any], same: dict[str, str]) -> list[Any]:
 
 
 def _content(message: Any, *names: str) -> bytes:
-    """A digest of all of a node or constant but its own names."""
+    """Return a digest of a node or constant without its own names."""
     nameless = type(message)()
     nameless.CopyFrom(message)
     for name in names:
@@ -50,7 +51,7 @@ def _content(message: Any, *names: str) -> bytes:
 
 
 def _needed(nodes: Sequence[Any], outputs: Sequence[str]) -> list[Any]:
-    """Those on which some output depends, in their order."""
+    """Return the nodes on which some output depends, in their order."""
     wanted, kept = set(outputs), []
     for node in reversed(nodes):
         if wanted.intersection(node.output):
