@@ -40,7 +40,7 @@ def test_every_config_names_a_network_settings_and_a_row_that_exist(path):
     assert {name: getattr(net, name) for name in counts} == {
         name: options.get(name, count) for name, count in counts.items()}
     if path.parent.name in DATASETS:
-        assert config.data.dataset == config.data.augmentation == path.parent.name
+        assert config.data.dataset == path.parent.name
         assert config.model['pretrained_base'] and 'num_classes' not in config.model
 
 

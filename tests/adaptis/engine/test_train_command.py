@@ -105,6 +105,27 @@ def test_only_the_proposal_branch_learns_in_its_stage(place: Path) -> None:
     assert changed and all('proposals' in name for name in changed)
 
 
+def test_a_rate_for_other_batches_is_told_of_or_scaled(place: Path,
+                                                       capsys: pytest.CaptureFixture) -> None:
+    short = [word for change in ('instances.steps=1', 'instances.batch_size=1', 'proposals.steps=1',
+                                 'evaluation_images=0', 'validation.every=0', 'pictures_every=0')
+             for word in ('--set', change)]
+    assert main(arguments(place, 'odd', *short)) == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if 'learning rate' in line]
+    assert told == ['The learning rate 0.001 of the stage instances is meant for steps of 2 images,'
+                    ' but they have 1: --scale-lr would make it 0.0005.']
+    assert main(arguments(place, 'scaled', '--scale-lr', *short)) == 0
+    assert 'learning rate' not in capsys.readouterr().out
+    for path in (place / 'scaled' / 'final.json',
+                 place / 'scaled' / 'checkpoints' / '1-proposals-00000001' / 'net.json'):
+        config = json.loads(path.read_text())['config']
+        assert [config[stage]['optimizer'][key] for stage in ('instances', 'proposals')
+                for key in ('lr', 'lr_batch')] == [0.0005, 1, 0.001, None]
+    assert main(arguments(place, 'scaled', '--scale-lr', '--resume', *short)) == 0
+    assert main(arguments(place, 'scaled', '--resume', *short)) == 1
+    assert 'trained with instances.optimizer.lr 0.0005' in capsys.readouterr().err
+
+
 def test_kill_minus_nine_costs_only_the_steps_since_the_last_checkpoint(place: Path) -> None:
     process = start(place, 'killed', '--workers', '1')
     wait_for_checkpoint(place, 'killed')
