@@ -147,7 +147,7 @@ class TestMalicious:
             content = pickle.dumps(0x1950a86a20f9469cfc6c) + content
         message = refusal(content)
         assert not os.path.exists(MARK)
-        assert 'is refused' in message and 'nothing in it was run' in message
+        assert 'is refused' in message and 'Nothing in it was run' in message
 
     def test_the_message_names_what_was_asked_for(self, refusal):
         assert "asks for 'os.system'" in refusal(program(SHELL))
