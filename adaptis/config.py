@@ -59,7 +59,7 @@ class StageConfig:
     steps: Optional[int] = None
     epochs: Optional[int] = None
     micro_batch: Optional[int] = None      # images per forward pass; gradients are summed up
-    sampling: str = 'objects'              # objects (paper, appendix A) or uniform
+    sampling: str = 'objects'              # or independent, one_object, uniform: sample_points
     min_object_area: int = 1               # pixels
     ignore_object_prob: float = 0.0        # chance of a point to lie on an ignored region
     background_prob: float = 0.0           # chance of a point to lie on no object
@@ -69,6 +69,8 @@ class StageConfig:
     max_side: Optional[int] = None         # and to no more than this longer one
     empty_crop_prob: float = 1.0           # chance to keep a part that shows no object
     full_size_steps: int = 0               # but from whole images in the last steps
+    epoch_images: Optional[int] = None     # an epoch is so many random ones; null = all in turn
+    ema: Optional[float] = None            # decay of the moving average of the weights, if any
     system: dict[str, Any] = field(default_factory=dict)  # arguments of the system, of its losses
 
     @property
@@ -119,6 +121,7 @@ class TrainConfig:
     inference: dict[str, Any] = field(default_factory=dict)  # preset, and settings that differ
     row: Optional[RowConfig] = None
     checkpoint: Optional[str] = None         # trained parameters to measure, if there are any
+    initial_weights: Optional[str] = None    # trained parameters to start from, or 'toy_v1'
 
     def stages(self) -> list[tuple[str, StageConfig]]:
         """The stages in order: instances, then proposals (AdaptIS, section 5); or the joint one."""
@@ -135,7 +138,8 @@ _LEAST = {'seed': 0, 'workers': 0, 'log_every': 0, 'pictures_every': 0, 'checkpo
           'checkpoint_steps': 1, 'evaluation_images': 0, 'validation.every': 0,
           'validation.images': 1, 'validation.points': 1}
 _LEAST_OF_STAGE = {'batch_size': 1, 'points': 1, 'steps': 1, 'epochs': 1, 'micro_batch': 1,
-                   'min_object_area': 0, 'full_size_steps': 0, 'max_side': 1,
+                   'min_object_area': 0, 'full_size_steps': 0, 'max_side': 1, 'epoch_images': 1,
+                   'ema': 0,
                    'ignore_object_prob': 0, 'background_prob': 0, 'empty_crop_prob': 0,
                    'optimizer.lr': 0, 'optimizer.final_lr': 0, 'optimizer.factor': 0,
                    'optimizer.wd': 0, 'optimizer.clip_gradient': 0,
@@ -150,6 +154,8 @@ _RENAMED = {'data.version': 'data.augmentation'}
 def load_config(path: Union[str, Path], overrides: Sequence[str] = ()) -> TrainConfig:
     """Read a config, its ``base`` if it names one, and apply ``key.key=value`` overrides.
 
+    The proposals stage learns from points of one object unless it says otherwise (section 5).
+
     Raises AdaptisError naming file and key for anything unknown, missing or of another type.
     """
     path = Path(path)
@@ -162,6 +168,8 @@ def load_config(path: Union[str, Path], overrides: Sequence[str] = ()) -> TrainC
         content = _merge(parent, content)
     for override in overrides:
         content = _merge(content, _parse_override(override))
+    if isinstance(content.get('proposals'), dict):
+        content = _merge({'proposals': {'sampling': 'one_object'}}, content)
     config = _build(TrainConfig, content, str(path), '')
     _check(config, str(path))
     return config
@@ -338,6 +346,8 @@ def _check_stage(stage: StageConfig, where: str) -> None:
     if stage.empty_crop_prob > 1 or stage.ignore_object_prob + stage.background_prob > 1:
         raise AdaptisError(f'{where}.empty_crop_prob must be at most 1, and so must '
                            'ignore_object_prob and background_prob together.')
+    if stage.ema is not None and stage.ema >= 1:
+        raise AdaptisError(f'{where}.ema is the share of the old average: it must be below 1.')
     drops = (stage.optimizer.milestones, stage.optimizer.milestone_epochs,
              stage.optimizer.milestone_steps)
     if sum(map(bool, drops)) > 1:

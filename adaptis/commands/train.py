@@ -10,7 +10,7 @@ from adaptis.commands.rows import beside_published, check_row, row_of, run_name
 from adaptis.config import StageConfig, TrainConfig, inference_settings, load_config
 from adaptis.errors import AdaptisError
 from adaptis.machine import keep_freed_memory
-from adaptis.systems import Kind, find_kind
+from adaptis.systems import Kind, difference, find_kind
 
 HELP = 'Train a network from a config; Ctrl-C stops it, --resume goes on.'
 
@@ -22,6 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='go on from the newest checkpoint of the output folder')
     parser.add_argument('--output', type=Path, help='default: runs/<name of the config>, e.g. '
                                                    'runs/coco_r50 for experiments/coco/r50.yaml')
+    parser.add_argument('--init', metavar='FILE',
+                        help='trained parameters to start from with a fresh optimizer, or toy_v1, '
+                             'those that ship; instead of initial_weights')
     parser.add_argument('--ctx', default='auto', help='auto, cpu, gpu or gpu:0,1 (default: auto)')
     parser.add_argument('--kvstore', default='device',
                         help='how gradients are added up: device, local, nccl, dist_sync or '
@@ -59,6 +62,8 @@ def _overrides(args: argparse.Namespace) -> list[str]:
     extra = list(args.set)
     if args.data is not None:
         extra.append(f'data.root={json.dumps(args.data)}')
+    if args.init is not None:
+        extra.append(f'initial_weights={json.dumps(args.init)}')
     if args.workers is not None:
         extra.append(f'workers={args.workers}')
     return extra
@@ -102,6 +107,8 @@ def _prepare(config: TrainConfig, output: Path, args: argparse.Namespace, resume
         _enable_half(contexts)
     seed_everything(config.seed, 0, 0)
     net = _build_net(kind, config, contexts, train.taxonomy, resumed)
+    if config.initial_weights is not None and not resumed:
+        _start_from(net, config.initial_weights, kind)
     if not kind.by_points:
         kind.make_predictor(net, settings, train.taxonomy, kind.stages)   # its mistakes, told now
     validation = (PointValidation(held_out, config.validation, contexts[0], settings)
@@ -150,6 +157,20 @@ def _build_net(kind: Kind, config: TrainConfig, contexts: list[Any], taxonomy: A
         for key in ('pretrained_base', 'pretrained'):
             arguments.pop(key, None)  # a checkpoint replaces those weights
     return kind.build(for_devices(arguments, len(contexts)), contexts)
+
+
+def _start_from(net: Any, name: str, kind: Kind) -> None:
+    """Fill a new network with trained parameters; AdaptisError if they are of another network."""
+    from adaptis.model.zoo import PRETRAINED, read_arrays, read_info, set_parameters
+    path = PRETRAINED.get(name, Path(name))
+    found, wanted = read_info(path).get('model'), net.description
+    if isinstance(found, dict) and 'name' in found:
+        differs = difference(wanted, found, sorted({*wanted, *kind.meaning({'name': wanted['name']})}))
+        if differs:
+            key, asked, there = differs
+            raise AdaptisError(f'{path} holds a network with {key} {there}, but the config asks '
+                               f'for {asked}: give other initial weights or change model.{key}.')
+    set_parameters(net, read_arrays(path), path)
 
 
 def for_devices(arguments: dict[str, Any], devices: int) -> dict[str, Any]:

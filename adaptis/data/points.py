@@ -7,7 +7,7 @@ import numpy as np
 
 from adaptis.errors import AdaptisError
 
-STRATEGIES = ('objects', 'uniform')
+STRATEGIES = ('objects', 'independent', 'one_object', 'uniform')
 
 
 def sample_points(instances: np.ndarray, n: int, rng: np.random.Generator, *,
@@ -28,12 +28,14 @@ def sample_points(instances: np.ndarray, n: int, rng: np.random.Generator, *,
     ignored : ids of objects that are neither right nor wrong (crowd): -1 in every mask
     min_object_area : objects with fewer pixels are not chosen; in other objects' masks they are
         0 like all that is not the object
-    strategy : 'objects' gives every object the same chance whatever its area and then every pixel
-        inside it the same chance (stratified sampling, paper appendix A): objects are dealt like
-        cards from a shuffled deck, so none comes twice before all came once.  'uniform' gives
-        every object pixel the same chance (the ablation).
+    strategy : 'independent' draws an object for every point, all with the same chance whatever
+        their area, and then a pixel of it (object-level stratification, section 3).  'objects'
+        does so, too, but deals the objects like cards from a shuffled deck, so that none comes
+        twice before all came once (a choice of this project).  'one_object' draws one object for
+        all points (section 5, for the proposal branch).  'uniform' gives every object pixel the
+        same chance (the ablation).
     ignore_object_prob : chance of a point to lie on an ignored object instead, if there is one: a
-        mask may then cover any of it, but nothing beyond
+        mask may then cover any of it, but nothing beyond.  One draw for all points of 'one_object'
     background_prob : chance of a point to lie on no object instead, so that its mask is empty
 
     Returns
@@ -49,15 +51,16 @@ def sample_points(instances: np.ndarray, n: int, rng: np.random.Generator, *,
     unknown, ignored = flat < 0, list(ignored)
     eligible = eligible_objects(instances, ignored, min_object_area)
     if eligible.any():
-        choose = _by_object if strategy == 'objects' else _by_pixel
-        pixels = choose(np.where(unknown, 0, flat), eligible, n, rng)
+        pixels = _choose_pixels(strategy, np.where(unknown, 0, flat), eligible, n, rng)
         masks = (flat == flat[pixels][:, None]).astype(np.int8)
     else:
         pixels = rng.integers(flat.size, size=n)
         masks = np.full((n, flat.size), -1, np.int8)
     crowd = np.isin(flat, ignored)
     if ignore_object_prob or background_prob:
-        _move_some(pixels, masks, ((ignore_object_prob, crowd), (background_prob, flat == 0)), rng)
+        lots = rng.random(n) if strategy != 'one_object' else np.full(n, rng.random())
+        _move_some(pixels, masks, ((ignore_object_prob, crowd), (background_prob, flat == 0)),
+                   lots, rng)
     masks[:, crowd | unknown] = -1
     return _coordinates(pixels, instances.shape), masks.reshape((n,) + instances.shape)
 
@@ -77,25 +80,32 @@ def check_strategy(name: str) -> None:
         raise AdaptisError(f'There is no point sampling "{name}"; known: {", ".join(STRATEGIES)}.')
 
 
-def _by_object(flat: np.ndarray, eligible: np.ndarray, n: int,
-               rng: np.random.Generator) -> np.ndarray:
-    ids, areas = np.flatnonzero(eligible), np.bincount(flat)
-    decks = [rng.permutation(ids) for _ in range(-(-n // len(ids)))]
-    chosen = np.concatenate(decks)[:n]
+def _choose_pixels(strategy: str, flat: np.ndarray, eligible: np.ndarray, n: int,
+                   rng: np.random.Generator) -> np.ndarray:
+    """Indices of ``n`` pixels of ``flat``, ids of objects, that lie on eligible ones."""
+    if strategy == 'uniform':
+        return rng.choice(np.flatnonzero(eligible[flat]), size=n)
+    chosen, areas = _choose_objects(strategy, np.flatnonzero(eligible), n, rng), np.bincount(flat)
     by_id = np.argsort(flat, kind='stable')  # pixels of one object side by side
     first = np.cumsum(areas) - areas
     return by_id[first[chosen] + rng.integers(areas[chosen])]
 
 
-def _by_pixel(flat: np.ndarray, eligible: np.ndarray, n: int,
-              rng: np.random.Generator) -> np.ndarray:
-    return rng.choice(np.flatnonzero(eligible[flat]), size=n)
+def _choose_objects(strategy: str, ids: np.ndarray, n: int,
+                    rng: np.random.Generator) -> np.ndarray:
+    if strategy == 'one_object':
+        return np.full(n, rng.choice(ids))
+    if strategy == 'independent':
+        return rng.choice(ids, size=n)
+    decks = [rng.permutation(ids) for _ in range(-(-n // len(ids)))]
+    return np.concatenate(decks)[:n]
 
 
 def _move_some(pixels: np.ndarray, masks: np.ndarray,
-               places: Iterable[tuple[float, np.ndarray]], rng: np.random.Generator) -> None:
-    """Put points, each with the given chance, on pixels that are no object, with empty masks."""
-    lots = rng.random(len(pixels))
+               places: Iterable[tuple[float, np.ndarray]], lots: np.ndarray,
+               rng: np.random.Generator) -> None:
+    """Put points whose lots are below the given chance on pixels that are no object, with empty
+    masks."""
     low = 0.0
     for chance, place in places:
         chosen = (low <= lots) & (lots < low + chance)

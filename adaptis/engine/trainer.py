@@ -15,6 +15,7 @@ from adaptis.config import StageConfig, TrainConfig, write_config
 from adaptis.data.augment import Crop, Rescale
 from adaptis.data.batches import Batch, BatchSource
 from adaptis.data.loader import Loader
+from adaptis.engine.averaging import WeightAverage, averaged_parameters
 from adaptis.engine.checkpoint import Checkpoint, CheckpointFolder, Position, load_optimizer
 from adaptis.engine.distributed import for_stage
 from adaptis.engine.logs import Averages, RunLog, StageBar
@@ -35,6 +36,7 @@ from adaptis.evaluation.record import provenance
 from adaptis.files import write_image
 from adaptis.inference.sidecar import describe
 from adaptis.model import save_model
+from adaptis.model.zoo import read_arrays
 
 
 @dataclass
@@ -126,12 +128,14 @@ class _StageRun:
         if self.run.config.precision == 'amp':
             attach(trainer, scaler)
         prepare_gradients(trainer, accumulate=self.pieces > 1)
+        self.average = self._make_average()
         if start:
             self._restore(trainer, start)
         with Loader(self._source(), self.run.workers) as loader, self._bar(first) as bar:
             averages, saved_at, clock = Averages(), time.monotonic(), time.perf_counter()
             for step, batch in loader.steps(first, self.total):
                 losses = self._step(trainer, step, batch)
+                self._average(step)
                 averages.add(losses, time.perf_counter() - clock)
                 bar.advance()
                 self._tell(bar, step + 1, averages, loader)
@@ -152,6 +156,26 @@ class _StageRun:
         self.system.load_state(start.system)
         self.best, self.metrics = start.best, start.metrics
         load_optimizer(trainer, start.folder / 'optimizer.npz')
+        if self.average is not None and start.average.is_file():
+            self.average.load(read_arrays(start.average))
+
+    def _make_average(self) -> Optional[WeightAverage]:
+        if self.stage.ema is None:
+            return None
+        chosen = averaged_parameters(self.run.net, self.system.parameters())
+        return WeightAverage(chosen, self.stage.ema)
+
+    def _average(self, step: int) -> None:
+        """Keep the average of the weights, which at the end of the stage are their own average."""
+        if self.average is None:
+            return
+        self.average.update(step)
+        if step + 1 == self.total:
+            self.average.adopt()
+
+    def _averaged(self) -> contextlib.AbstractContextManager[None]:
+        """Inside, the network has its averaged weights, if there are any."""
+        return contextlib.nullcontext() if self.average is None else self.average.in_use()
 
     def _step(self, trainer: Any, step: int, batch: Batch) -> dict[str, float]:
         seed_everything(self.run.config.seed, self.index, step)
@@ -199,10 +223,14 @@ class _StageRun:
     def _validate(self, bar: StageBar, done: int) -> None:
         if self.run.validate is None or self.run.rank > 0:
             return
-        self.metrics = self.run.validate()
+        with self._averaged():
+            self.metrics = self.run.validate()
+            self._keep_best(done)
         self.log.write('validation', self.index, self.name, done, **self.metrics)
         bar.say(f'{self.name} {done}: ' + ', '.join(
             f'{k} {v:.4f}' for k, v in self.metrics.items()))
+
+    def _keep_best(self, done: int) -> None:
         score = next(iter(self.metrics.values()), None)
         if score is not None and (self.best is None or score >= self.best):
             self.best = score
@@ -211,7 +239,8 @@ class _StageRun:
     def _show(self, done: int) -> None:
         if self.run.picture is None or self.run.rank > 0:
             return
-        picture = self.run.picture(self.name)
+        with self._averaged():
+            picture = self.run.picture(self.name)
         self.log.picture(self.name, done, picture)
         write_image(self.run.folder / 'pictures' / f'{self.name}-{done:08d}.png', picture)
 
@@ -221,7 +250,7 @@ class _StageRun:
                 self.run.net, trainer, Position(self.index, self.name, done),
                 system=self.system.state(), config=self.run.config.to_dict(), best=self.best,
                 metrics=self.metrics, scaler=scaler_state(trainer),
-                info=self.run.description())
+                info=self.run.description(), average=self.average)
 
     def _description(self, done: int) -> dict[str, Any]:
         return {'stage': self.name, 'step': done, 'metrics': self.metrics,
