@@ -165,7 +165,8 @@ def _start_from(net: Any, name: str, kind: Kind) -> None:
     path = PRETRAINED.get(name, Path(name))
     found, wanted = read_info(path).get('model'), net.description
     if isinstance(found, dict) and 'name' in found:
-        differs = difference(wanted, found, sorted({*wanted, *kind.meaning({'name': wanted['name']})}))
+        keys = sorted({*wanted, *kind.meaning({'name': wanted['name']})})
+        differs = difference(wanted, found, keys)
         if differs:
             key, asked, there = differs
             raise AdaptisError(f'{path} holds a network with {key} {there}, but the config asks '

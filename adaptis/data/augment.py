@@ -14,7 +14,7 @@ from adaptis.types import Sample
 
 Augmentation = Callable[[Sample, int], Sample]
 Span = tuple[int, int, int]      # along an axis: from, to (exclusive), and how many they become
-TOYS = ('none', 'flip', 'toy_v1', 'toy_v2')
+TOYS = ('none', 'flip', 'toy_v1', 'toy_v2', 'toy_v1_official', 'toy_v2_official')
 PHOTOS = ('cityscapes', 'vistas', 'coco')
 NAMES = TOYS + PHOTOS
 
@@ -69,6 +69,10 @@ def build_augmentation(name: str, crop: Optional[Crop] = None) -> Augmentation:
     'toy_v1': both flips, transposition (a toy scene has no up), and the blur and noise that the
     test images were stored with, of random strength, and now and then JPEG compression (the
     authors' pictures are JPEGs).  'toy_v2': the same without blur and noise.
+    'toy_v1_official': what the official script does to ToyV1, each with chance 0.5 and for itself:
+    a box blur of side 2 or 4, Gaussian noise with a standard deviation of 10 to 40 grey levels that
+    is equal in all channels, and a flip (vertical, horizontal or both); so a quarter of the images
+    stays clean.  'toy_v2_official': that flip alone.
     'cityscapes', 'vistas', 'coco': a random ``crop`` of the rescaled image, horizontal flip,
     brightness, contrast and a shift of the channels; they differ in what ``crop`` asks for alone.
     'flip': horizontal flip alone.  'none': nothing.
@@ -85,6 +89,8 @@ def build_augmentation(name: str, crop: Optional[Crop] = None) -> Augmentation:
         return _Albumentations(_photo(crop))
     if name == 'flip':
         return _Albumentations(_geometry()[:1])
+    if name.endswith('_official'):
+        return _Albumentations(_official(degrade=name == 'toy_v1_official'))
     return _Albumentations(_geometry() + (_degradation() if name == 'toy_v1' else []))
 
 
@@ -161,6 +167,34 @@ def _degradation() -> list:
             return {'state': random.getrandbits(63)}
 
     return [Degrade(p=1.0), A.ImageCompression(quality_lower=80, quality_upper=98, p=0.25)]
+
+
+def _official(degrade: bool) -> list:
+    """What the official toy scripts do; albumentations no longer has a box of an even side, nor
+    noise by its standard deviation."""
+    import albumentations as A
+
+    class BoxBlur(A.ImageOnlyTransform):
+        """The mean of a box of side 2 or 4."""
+
+        def apply(self, img: np.ndarray, side: int = 2, **params) -> np.ndarray:
+            return cv2.blur(img, (side, side))
+
+        def get_params(self) -> dict:
+            return {'side': random.choice((2, 4))}
+
+    class Noise(A.ImageOnlyTransform):
+        """Gaussian noise, equal in all channels."""
+
+        def apply(self, img: np.ndarray, deviation: float = 0.0, state: int = 0, **params
+                  ) -> np.ndarray:
+            noise = np.random.default_rng(state).normal(0, deviation, img.shape[:2])
+            return np.clip(np.rint(img + noise[:, :, None]), 0, 255).astype(np.uint8)
+
+        def get_params(self) -> dict:
+            return {'deviation': random.uniform(10, 40), 'state': random.getrandbits(63)}
+
+    return [*([BoxBlur(p=0.5), Noise(p=0.5)] if degrade else []), A.Flip(p=0.5)]
 
 
 def _photo(crop: Optional[Crop]) -> list:

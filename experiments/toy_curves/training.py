@@ -1,0 +1,60 @@
+"""One variant: what a step of it costs, and its training.  Called in processes of their own."""
+from __future__ import annotations
+
+import functools
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adaptis.config import TrainConfig, load_config
+from adaptis.errors import AdaptisError
+
+BASE = Path(__file__).parent / 'base.yaml'
+TIMED = 6
+"""Steps that are timed of each network."""
+
+
+def relative_cost(overrides: Sequence[str]) -> float:
+    """Seconds of the CPU for a step of a variant, in those for a step of the base."""
+    base, variant = _stepper(load_config(BASE)), _stepper(load_config(BASE, overrides))
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(TIMED):
+        for step, seconds in zip((base, variant), times):
+            begin = time.process_time()
+            step()
+            seconds.append(time.process_time() - begin)
+    return statistics.median(times[1]) / statistics.median(times[0])
+
+
+def train(overrides: Sequence[str], output: str) -> None:
+    """Train the base with overrides; AdaptisError if that fails."""
+    from adaptis.cli import main as adaptis  # loads MXNet, which this process alone may
+    changes = [part for override in overrides for part in ('--set', override)]
+    if adaptis(['train', str(BASE), '--output', output, *changes]):
+        raise AdaptisError(f'The training of {overrides} failed.')
+
+
+def _stepper(config: TrainConfig) -> Any:
+    """A function that makes one step of a config's first stage on images of noise."""
+    from adaptis.engine.steps import make_trainer, prepare_gradients, train_step
+    from adaptis.model import get_model
+    from adaptis.runtime import mx
+    from adaptis.system import AdaptISSystem
+    stage, rng = config.instances, np.random.default_rng(0)
+    images, points, side = stage.batch_size, stage.points, stage.crop or 96
+    batch = {'image': rng.integers(0, 255, (images, 3, side, side)).astype(np.uint8),
+             'points': rng.integers(0, side, (images, points, 2)).astype(np.float32),
+             'instances': rng.integers(0, 2, (images * points, 1, side, side)).astype(np.int8),
+             'semantic': rng.integers(0, 2, (images, side, side)).astype(np.int16)}
+    net = get_model(**config.model)
+    net.initialize(mx.init.Xavier())
+    system = AdaptISSystem(net)
+    trainer = make_trainer(system, stage, 'device')
+    prepare_gradients(trainer, accumulate=False)
+    step = functools.partial(train_step, system, trainer, batch, [mx.cpu()])
+    step()
+    return step
