@@ -234,24 +234,34 @@ def mask_iou(masks: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.where(either > 0, both / np.maximum(either, 1), -1.0)
 
 
-class ProposalsIoULoss:
-    """Loss of the point proposal branch (section 3.5; labels as in the official code).
+PROPOSAL_LABELS = ('soft', 'hard')
+GOOD_SHARE = 0.2
+"""Of an image's points, those that the paper labels 1."""
 
-    The masks predicted from an image's points are scored against their objects;
-    points that score badly are labelled 0, good ones 0.7 to 1, and the branch
-    learns these labels by binary cross-entropy.
+
+class ProposalsIoULoss:
+    """Loss of the point proposal branch (section 5).
+
+    The masks predicted from an image's points are scored against their objects, and the branch
+    learns the labels that follow from that by binary cross-entropy.
 
     Parameters
     ----------
-    bad_percentile : share of an image's points, in percent, that counts as bad
+    bad_percentile : share of an image's points, in percent, that counts as bad; of soft labels
     official : an image all of whose scores are 0 or less raises ValueError, as
         there; else it is ignored
+    kind : 'soft', as in the official code: by IoU and confidence, points that score badly are
+        labelled 0, good ones 0.7 to 1; 'hard', as in the paper: the 20 % of highest IoU are
+        labelled 1, all others 0
     """
 
     def __init__(self, bad_percentile: float = 30, init_iou_thresh: float = 0.35,
-                 official: bool = False):
+                 official: bool = False, kind: str = 'soft'):
+        if kind not in PROPOSAL_LABELS:
+            raise AdaptisError(f'There are no proposal labels "{kind}": choose from '
+                               f'{", ".join(PROPOSAL_LABELS)}.')
         self.iou = AdaptiveIoU(init_iou_thresh)
-        self._percentile, self._official = bad_percentile, official
+        self._percentile, self._official, self._kind = bad_percentile, official, kind
         self._bce = SigmoidBinaryCrossEntropy()
 
     def __call__(self, proposals: Any, instances: Any, labels: Any, batch_size: int) -> Any:
@@ -261,9 +271,11 @@ class ProposalsIoULoss:
         return self._bce(proposals, target)
 
     def labels(self, probabilities: np.ndarray, masks: np.ndarray, batch_size: int) -> np.ndarray:
-        """Soft labels of the points, (B, N) in {-1, 0} or [0.7, 1]."""
+        """Labels of the points, (B, N) in {-1, 0} or [0.7, 1]; -1 = ignore."""
         self.iou.update(probabilities, masks)
         iou = mask_iou(probabilities > self.iou.threshold, masks)
+        if self._kind == 'hard':
+            return np.stack([_label_best(image) for image in iou.reshape(batch_size, -1)])
         flat, truth = (a.reshape(len(a), -1) for a in (probabilities, masks))
         inside = (flat * truth).sum(axis=1) / np.maximum(truth.sum(axis=1), 1)
         images = zip(iou.reshape(batch_size, -1), (iou * inside).reshape(batch_size, -1))
@@ -285,6 +297,14 @@ class ProposalsIoULoss:
         if high - low > 1e-3:
             label = 0.7 + 0.3 * (score - low) / (high - low)
         return np.where(good, label, 0.0)
+
+
+def _label_best(iou: np.ndarray) -> np.ndarray:
+    """1 for the best fifth of an image's points, at least one, else 0; -1 where IoU has none."""
+    if (iou < 0).any():
+        return np.full(len(iou), -1.0, np.float32)
+    best = np.argsort(-iou, kind='stable')[:max(1, round(GOOD_SHARE * len(iou)))]
+    return np.isin(np.arange(len(iou)), best).astype(np.float32)
 
 
 def _range(values: np.ndarray) -> tuple[float, float]:

@@ -27,11 +27,11 @@ class AdaptISSystem:
     ----------
     net : an initialised network
     stage : 'instances' trains everything but the proposal branch, 'proposals'
-        that branch alone with the rest frozen (section 3.5)
+        that branch alone with the rest frozen (section 5)
     instance_loss : 'normalized_focal', 'focal' or 'bce'
     semantic_loss : 'normalized_focal' or 'cross_entropy'
     semantic_weight : of the semantic loss beside the instance loss
-    bad_percentile : see ``ProposalsIoULoss``
+    bad_percentile, proposal_labels : 'soft' or 'hard', see ``ProposalsIoULoss``
     hybridize : train through cached graphs; worth it on GPUs, slower on CPUs
 
     Raises AdaptisError for a choice that does not exist or a number out of range.
@@ -40,7 +40,7 @@ class AdaptISSystem:
     def __init__(self, net: AdaptIS, stage: str = 'instances', *,
                  instance_loss: str = 'normalized_focal', semantic_loss: str = 'normalized_focal',
                  semantic_weight: float = 0.75, bad_percentile: float = 30,
-                 hybridize: bool = False):
+                 proposal_labels: str = 'soft', hybridize: bool = False):
         if stage not in STAGES:
             raise AdaptisError(f'There is no stage "{stage}": choose one of {list(STAGES)}.')
         if stage == 'proposals' and not net.has_proposals:
@@ -52,7 +52,7 @@ class AdaptISSystem:
         self._instance_loss = make_loss(INSTANCE_LOSSES, instance_loss, 'instance')
         self._semantic_loss = make_loss(SEMANTIC_LOSSES, semantic_loss, 'semantic')
         self._semantic_weight = semantic_weight
-        self._proposal_loss = ProposalsIoULoss(bad_percentile)
+        self._proposal_loss = ProposalsIoULoss(bad_percentile, kind=proposal_labels)
         self._iou = self._proposal_loss.iou if stage == 'proposals' else AdaptiveIoU()
         self._unseen: list[tuple[Any, Any]] = []
         # The branch is not trained with the rest: left out, it keeps its running statistics too.

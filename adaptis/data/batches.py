@@ -47,6 +47,8 @@ class BatchSource:
     rank, world : this process and the number of processes that share every batch
     shuffle : False takes the images in their order
     rescale : the size of whole images, after augmentation
+    epoch_images : an epoch is so many images, each drawn from all, so that one may come twice and
+        others not at all; None = every image once
     targets : makes a batch of augmented samples and their random generators, in place of points;
         picklable
 
@@ -69,6 +71,7 @@ class BatchSource:
     ignore_object_prob: float = 0.0
     background_prob: float = 0.0
     rescale: Optional[Rescale] = None
+    epoch_images: Optional[int] = None
     targets: Optional[Callable[[Sequence[Sample], Sequence[Any]], Batch]] = None
     _cache: dict = field(default_factory=dict, repr=False, compare=False)
 
@@ -78,11 +81,16 @@ class BatchSource:
         if len(self) == 0:
             raise AdaptisError(
                 f'A batch of {self.batch_size * self.world} images cannot be taken from '
-                f'{len(self.dataset)}: lower batch_size or give more images.')
+                f'{self._images}: lower batch_size or give more images.')
 
     def __len__(self) -> int:
         """Batches in an epoch."""
-        return len(self.dataset) // (self.batch_size * self.world)
+        return self._images // (self.batch_size * self.world)
+
+    @property
+    def _images(self) -> int:
+        """Images in an epoch."""
+        return self.epoch_images or len(self.dataset)
 
     def batch(self, step: int) -> Batch:
         """The arrays of one step: those of ``targets``, or of points:
@@ -96,7 +104,7 @@ class BatchSource:
         first = (position * self.world + self.rank) * self.batch_size
         chosen = self._order(epoch)[first:first + self.batch_size]
         crop = self.crop if step < self.crop_until else None
-        drawn = [self._draw(epoch, int(index), crop) for index in chosen]
+        drawn = [self._draw(epoch, int(index), first + i, crop) for i, index in enumerate(chosen)]
         if self.targets is not None:
             return self.targets(*zip(*drawn))
         return _collate([self._item(sample, rng) for sample, rng in drawn])
@@ -106,14 +114,17 @@ class BatchSource:
             return np.arange(len(self.dataset))
         if epoch not in self._cache:
             self._cache.clear()
-            order = np.random.default_rng((*self.seed, epoch)).permutation(len(self.dataset))
-            self._cache[epoch] = order
+            rng, count = np.random.default_rng((*self.seed, epoch)), len(self.dataset)
+            self._cache[epoch] = (rng.permutation(count) if self.epoch_images is None
+                                  else rng.integers(count, size=self.epoch_images))
         return self._cache[epoch]
 
-    def _draw(self, epoch: int, index: int,
+    def _draw(self, epoch: int, index: int, position: int,
               crop: Optional[Crop]) -> tuple[Sample, np.random.Generator]:
         """An augmented sample, and its generator for what else is drawn for it."""
-        rng = np.random.default_rng((*self.seed, epoch, index))
+        # An image that comes twice in an epoch must not be the same twice.
+        key = index if self.epoch_images is None else position
+        rng = np.random.default_rng((*self.seed, epoch, key))
         sample = self._augmented(self.dataset[index], crop, rng)
         return sample if self.rescale is None or crop else self.rescale(sample, rng), rng
 

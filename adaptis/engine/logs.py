@@ -92,6 +92,11 @@ class Averages:
         self._seconds = 0.0
         self._waited_before = 0.0
 
+    @property
+    def names(self) -> list[str]:
+        """Of the values that were added."""
+        return list(self._sums)
+
     def add(self, values: dict[str, float], seconds: float) -> None:
         """The values of one step, and how long it took with the wait for its data."""
         self._steps += 1
@@ -111,6 +116,29 @@ class Averages:
         self.__init__()
         self._waited_before = waited
         return result
+
+
+STALL_REPORTS = 50
+"""Reports whose mean loss is compared with that of as many before."""
+
+
+class StallWatch:
+    """Notices that a loss no longer falls.  It knows of nothing before a run was resumed."""
+
+    def __init__(self) -> None:
+        self._losses: list[float] = []
+
+    def add(self, loss: float) -> Optional[tuple[float, float]]:
+        """Take in the loss of one report; the two means if the second is not the smaller one.
+
+        They are compared once in ``STALL_REPORTS``, the first time after twice as many.
+        """
+        self._losses.append(loss)
+        if len(self._losses) < 2 * STALL_REPORTS:
+            return None
+        before, last = (float(np.mean(part)) for part in np.split(np.array(self._losses), 2))
+        del self._losses[:STALL_REPORTS]
+        return None if last < before else (before, last)
 
 
 def drop_after(folder: Path, index: int, step: int) -> None:

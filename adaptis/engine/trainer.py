@@ -18,7 +18,7 @@ from adaptis.data.loader import Loader
 from adaptis.engine.averaging import WeightAverage, averaged_parameters
 from adaptis.engine.checkpoint import Checkpoint, CheckpointFolder, Position, load_optimizer
 from adaptis.engine.distributed import for_stage
-from adaptis.engine.logs import Averages, RunLog, StageBar
+from adaptis.engine.logs import STALL_REPORTS, Averages, RunLog, StageBar, StallWatch
 from adaptis.engine.precision import attach, forget_layouts, scaler_state
 from adaptis.engine.schedules import build_schedule
 from adaptis.engine.steps import (
@@ -102,7 +102,7 @@ class _StageRun:
             min_object_area=stage.min_object_area, crop=_crop(stage),
             empty_crop_prob=stage.empty_crop_prob, ignore_object_prob=stage.ignore_object_prob,
             background_prob=stage.background_prob, rank=run.rank, world=run.world,
-            rescale=_rescale(stage))
+            rescale=_rescale(stage), epoch_images=stage.epoch_images)
         self.total = stage.steps or stage.epochs * len(source)
         self.source = replace(source, crop_until=self.total - stage.full_size_steps)
         self.schedule = build_schedule(stage.optimizer, self.total, len(source))
@@ -113,6 +113,7 @@ class _StageRun:
         check_split(stage.batch_size, len(run.contexts) * self.pieces)
         self.best: Optional[float] = None
         self.metrics: dict[str, float] = {}
+        self.watch = StallWatch()
 
     def train(self, log: RunLog, stop: StopRequest, start: Optional[Checkpoint]) -> None:
         """Do the remaining steps and leave a checkpoint."""
@@ -196,7 +197,10 @@ class _StageRun:
         config = self.run.config
         if self._due(config.log_every, done):
             images = self.stage.batch_size * self.run.world
-            self._report(bar, done, averages.flush(images, loader.waited))
+            names = averages.names
+            values = averages.flush(images, loader.waited)
+            self._warn_of_stall(bar, done, sum(values[name] for name in names))
+            self._report(bar, done, values)
         if self._due(config.validation.every, done):
             self._validate(bar, done)
         if self._due(config.pictures_every, done):
@@ -219,6 +223,17 @@ class _StageRun:
         values['lr'] = self.schedule(done - 1)
         bar.show(values)
         self.log.write('train', self.index, self.name, done, **values)
+
+    def _warn_of_stall(self, bar: StageBar, done: int, loss: float) -> None:
+        means = self.watch.add(loss)
+        if means is None:
+            return
+        before, last = means
+        steps = STALL_REPORTS * self.run.config.log_every
+        self.log.write('stalled', self.index, self.name, done, before=before, last=last)
+        bar.say(f'{self.name} {done}: the loss no longer falls: {last:.4g} on average in the last '
+                f'{steps} steps, {before:.4g} in the {steps} before; if that goes on, change the '
+                'learning rate or stop.')
 
     def _validate(self, bar: StageBar, done: int) -> None:
         if self.run.validate is None or self.run.rank > 0:

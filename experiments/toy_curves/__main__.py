@@ -1,13 +1,13 @@
-"""Train the variants of ``variants.yaml`` at equal cost and record how well their masks are.
+"""Train the variants of ``variants.py`` at equal cost and record how well their masks are.
 
     python -m experiments.toy_curves [--data DIR] [--budget STEPS] [--only NAME ...] [--out DIR]
     python -m experiments.toy_curves --plot docs/toy_curves.svg
 
-The budget is what so many steps of the base cost.  A step of each variant is timed against one of
-the base, in turns and in seconds of the CPU with one thread, so that other work on the machine
-disturbs the comparison little.  Every run falls from its rate to about 0 in the last 40 % of its
-steps.  What is measured is the mean IoU of masks at 8 points of each of the first 100 test images,
-the same points for all, with the averaged weights where weights are averaged.
+The budget is what so many steps of the base cost.  A step of a variant of another size is timed
+against one of the base, in turns and in seconds of the CPU with one thread, so that other work on
+the machine disturbs the comparison little.  Every run falls from its rate to about 0 in the last
+40 % of its steps.  What is measured is the mean IoU of masks at 8 points of each of the first 100
+test images, the same points for all, with the averaged weights where weights are averaged.
 
 One record a variant, with its whole config, seed, commit and hardware; one that exists is kept.
 """
@@ -23,14 +23,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
-import yaml
-
-from adaptis.config import TrainConfig, load_config
+from adaptis.config import TrainConfig
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import provenance, write_record
 from experiments.process import alone
 from experiments.toy_curves.plot import write_plot
-from experiments.toy_curves.training import BASE, relative_cost, train
+from experiments.toy_curves.training import relative_cost, train
+from experiments.toy_curves.variants import VARIANTS, Phase, as_overrides, config_of
 
 HERE = Path(__file__).parent
 RESULTS = HERE / 'results'
@@ -38,6 +37,8 @@ COOLDOWN = 0.4
 """Share of a run in which its rate falls."""
 WARMUP = 50
 VALIDATIONS = 5
+COSTLY = {'model.width', 'instances.crop', 'instances.batch_size', 'instances.points'}
+"""Keys that change what a step costs; a step of another variant is taken for one of the base."""
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -67,34 +68,31 @@ def _arguments() -> argparse.ArgumentParser:
 
 
 def _run(args: argparse.Namespace) -> None:
-    variants = yaml.safe_load((HERE / 'variants.yaml').read_text(encoding='utf-8'))
-    for name in args.only or variants:
-        if name not in variants:
-            raise AdaptisError(f'There is no variant "{name}": choose from {", ".join(variants)}.')
+    for name in args.only or VARIANTS:
+        if name not in VARIANTS:
+            raise AdaptisError(f'There is no variant "{name}": choose from {", ".join(VARIANTS)}.')
         path = args.out / f'{name}.json'
         if path.exists():
             print(f'{path} is there already.')
             continue
         args.out.mkdir(parents=True, exist_ok=True)
-        write_record(path, _record(name, variants[name], args))
+        write_record(path, _record(name, VARIANTS[name], args))
 
 
-def _record(name: str, variant: Mapping[str, Any], args: argparse.Namespace) -> dict[str, Any]:
-    phases = variant.get('phases') or [{'share': 1.0, **variant}]
+def _record(name: str, phases: Sequence[Phase], args: argparse.Namespace) -> dict[str, Any]:
     start = time.perf_counter()
     points, curve, configs = 0, [], []
     with tempfile.TemporaryDirectory() as folder:
-        for number, phase in enumerate(phases):
-            keys = {key: value for key, value in phase.items() if key != 'share'}
-            cost = alone(relative_cost, _overrides(keys))
-            steps = round(args.budget * phase['share'] / cost)
+        for number, (share, keys) in enumerate(phases):
+            cost = alone(relative_cost, as_overrides(keys)) if COSTLY & set(keys) else 1.0
+            steps = round(args.budget * share / cost)
             more = {**keys, **_schedule(steps, last=number == len(phases) - 1),
                     'data.root': args.data}
             if number:
                 more['initial_weights'] = str(Path(folder) / str(number - 1) / 'final.params')
             output = Path(folder) / str(number)
-            alone(train, _overrides(more), str(output))
-            config = load_config(BASE, _overrides(more))
+            alone(train, as_overrides(more), str(output))
+            config = config_of(as_overrides(more))
             curve += _curve(output, config, cost, curve, points)
             points += steps * config.instances.batch_size * config.instances.points
             configs.append(config.to_dict())
@@ -108,10 +106,6 @@ def _schedule(steps: int, last: bool) -> dict[str, Any]:
     return {'instances.steps': steps, 'instances.optimizer.warmup_steps': min(WARMUP, steps // 4),
             'instances.optimizer.cooldown_steps': int(COOLDOWN * steps) if last else 0,
             'validation.every': max(1, steps // VALIDATIONS)}
-
-
-def _overrides(keys: Mapping[str, Any]) -> list[str]:
-    return [f'{key}={json.dumps(value)}' for key, value in keys.items()]
 
 
 def _curve(output: Path, config: TrainConfig, cost: float, before: Sequence[Mapping[str, Any]],

@@ -5,22 +5,21 @@ import functools
 import statistics
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from adaptis.config import TrainConfig, load_config
+from adaptis.config import TrainConfig
 from adaptis.errors import AdaptisError
+from experiments.toy_curves.variants import BASE, CONFIG, as_overrides, config_of
 
-BASE = Path(__file__).parent / 'base.yaml'
-TIMED = 6
+TIMED = 10
 """Steps that are timed of each network."""
 
 
 def relative_cost(overrides: Sequence[str]) -> float:
     """Seconds of the CPU for a step of a variant, in those for a step of the base."""
-    base, variant = _stepper(load_config(BASE)), _stepper(load_config(BASE, overrides))
+    base, variant = _stepper(config_of(())), _stepper(config_of(overrides))
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(TIMED):
         for step, seconds in zip((base, variant), times):
@@ -33,8 +32,9 @@ def relative_cost(overrides: Sequence[str]) -> float:
 def train(overrides: Sequence[str], output: str) -> None:
     """Train the base with overrides; AdaptisError if that fails."""
     from adaptis.cli import main as adaptis  # loads MXNet, which this process alone may
-    changes = [part for override in overrides for part in ('--set', override)]
-    if adaptis(['train', str(BASE), '--output', output, *changes]):
+    changes = [part for override in [*as_overrides(BASE), *overrides]
+               for part in ('--set', override)]
+    if adaptis(['train', str(CONFIG), '--output', output, *changes]):
         raise AdaptisError(f'The training of {overrides} failed.')
 
 

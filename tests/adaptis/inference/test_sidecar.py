@@ -53,7 +53,7 @@ def test_settings_of_a_checkpoint(tmp_path):
 
 
 def test_settings_are_those_of_the_training_config(tmp_path):
-    config = load_config(ROOT / 'experiments' / 'toy_v2.yaml', ['inference={min_area: 33}'])
+    config = load_config(ROOT / 'experiments' / 'toy_v2_cpu.yaml', ['inference.min_area=33'])
     path = checkpoint(tmp_path, model={'name': 'adaptis_toy'}, config=config.to_dict())
     assert default_settings(path)[1] == PRESETS['toy_v2'].replace(min_area=33)
 
