@@ -11,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from adaptis.data.datasets import open_dataset
+from adaptis.evaluation.clicks import click_image
 from adaptis.evaluation.parallel import ordered_map
 from adaptis.evaluation.run import Evaluator
 from adaptis.files import read_ids, read_image
@@ -46,6 +47,7 @@ class Job(NamedTuple):
     source: Source
     keep: bool  # whether results are wanted, or only what they measure
     backend: Optional[str] = None  # of an exported network
+    clicks: int = 0  # on every object for each place, to measure what masks they give
 
 
 class Outcome(NamedTuple):
@@ -94,7 +96,7 @@ def measure(job: Job, indices: Sequence[int], processes: int,
     writer : is given every result, if there is one and ``job.keep``
     """
     dataset = open_source(job.source)
-    evaluator = _evaluator(job.source)
+    evaluator = _evaluator(job)
     seconds = 0.0
     outcomes = ordered_map(_segment, ((job, i) for i in indices), processes)
     progress = tqdm(outcomes, total=len(indices), unit='image', disable=len(indices) < 2)
@@ -130,13 +132,26 @@ def _segment(task: tuple[Job, int]) -> Outcome:
     seconds = time.perf_counter() - start
     measured = None
     if sample is not None:
-        measured = _evaluator(job.source)
+        measured = _evaluator(job)
         measured.add_sample(index, sample, result)
+        if job.clicks:
+            measured.clicks.add(index, _click(predictor, sample, job.clicks, index))
     return Outcome(measured, result if job.keep else None, seconds)
 
 
-def _evaluator(source: Source) -> Evaluator:
-    return Evaluator(open_source(source).taxonomy, cityscapes=source.dataset == 'cityscapes')
+def _click(predictor: Any, sample: Sample, count: int, index: int) -> np.ndarray:
+    threshold = predictor.settings.mask_threshold
+
+    def masks_at(points: np.ndarray) -> np.ndarray:
+        return predictor.mask_at(y=points[:, 0], x=points[:, 1]).mask > threshold
+
+    return click_image(masks_at, sample, count, np.random.default_rng(index))
+
+
+def _evaluator(job: Job) -> Evaluator:
+    source = job.source
+    return Evaluator(open_source(source).taxonomy, cityscapes=source.dataset == 'cityscapes',
+                     clicks=bool(job.clicks))
 
 
 @functools.lru_cache(maxsize=1)

@@ -57,7 +57,11 @@ def find_subject(args: argparse.Namespace) -> Subject:
     backend = _backend(checkpoint, args.backend)
     if backend is not None:
         facts['backend'] = backend
-    job = Job(checkpoint, args.ctx, settings, source, args.save is not None, backend)
+    if args.clicks is not None:
+        _check_clicks(checkpoint)
+        facts['clicks'] = args.clicks
+    job = Job(checkpoint, args.ctx, settings, source, args.save is not None, backend,
+              args.clicks or 0)
     return Subject(job, facts, args.label or _label(args, source), _row(args, config))
 
 
@@ -127,6 +131,12 @@ def _check_network(config: TrainConfig, checkpoint: Optional[Path], path: Path) 
         key, asked, there = differs
         raise AdaptisError(f'{checkpoint} holds a network with {key} {there}, but {path} is about '
                            f'one with {asked}.')
+
+
+def _check_clicks(checkpoint: Optional[Path]) -> None:
+    if not kind_of(checkpoint).by_points:
+        raise AdaptisError(f'--clicks needs a network that gives the mask of a point, as AdaptIS '
+                           f'does; {checkpoint} holds none.')
 
 
 def _check_classes(checkpoint: Optional[Path], taxonomy: Taxonomy, source: Source) -> None:
