@@ -225,6 +225,9 @@ PRESETS: dict[str, Settings] = {
     # For the network that ships: after its short training it is less sure of its proposals.
     # Chosen on 80 further images (adaptis toy --version v1 --split val --count 80 --seed 5).
     'toy_v1_cpu': Settings(proposal_threshold=0.01),
+    # The official notebook's for one picture of 250 objects, seen whole (Figure 3d).
+    'toy_v1_250': Settings(mask_threshold=0.7, overlap_threshold=0.6, max_candidates=2000,
+                           cut_radius=40, flip=True),
     'toy_v2': Settings(mask_threshold=0.5, things_threshold=0.4),
     # Masks 0.40, proposals 0.35 and the mirrored image are the official models' settings.  All
     # else, sizes included, is chosen here: what they used is not known for certain.
