@@ -48,7 +48,7 @@ def default_settings(checkpoint: Optional[PathLike]) -> tuple[str, Any]:
     Those it was exported with, or of the config it was trained by; else a preset for its data set.
     """
     if checkpoint is None or str(checkpoint) == SHIPPED:
-        return 'toy_v1_cpu', PRESETS['toy_v1_cpu']
+        return 'toy_v1_long', PRESETS['toy_v1_long']
     if is_export(checkpoint):
         return 'of the export', exported_settings(checkpoint)
     info = read_sidecar(checkpoint)

@@ -158,8 +158,8 @@ def test_a_crop_has_one_side_or_two(tmp_path: Path) -> None:
 
 
 def test_what_older_versions_stored_is_understood() -> None:
-    shipped = ROOT / 'adaptis' / 'pretrained' / 'toy_v1.json'
-    config = stored_config(json.loads(shipped.read_text())['config'], str(shipped))
+    stored = Path(__file__).with_name('stored_config.json')
+    config = stored_config(json.loads(stored.read_text()), str(stored))
     assert config == dataclasses.replace(
         load_config(ROOT / 'experiments' / 'toy_v1_cpu.yaml'), workers=config.workers,
         inference={}, row=None)

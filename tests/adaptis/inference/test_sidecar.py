@@ -42,7 +42,7 @@ def test_a_list_that_is_no_taxonomy(taxonomy):
 
 def test_settings_of_a_checkpoint(tmp_path):
     assert default_settings(None) == default_settings('toy_v1') == (
-        'toy_v1_cpu', PRESETS['toy_v1_cpu'])
+        'toy_v1_long', PRESETS['toy_v1_long'])
     assert default_settings(tmp_path / 'absent.params') == ('toy_v1', PRESETS['toy_v1'])
     city = checkpoint(tmp_path, model={'name': 'adaptis_deeplab'})
     assert default_settings(city) == ('cityscapes', PRESETS['cityscapes'])
