@@ -61,7 +61,7 @@ class StageConfig:
     steps: Optional[int] = None
     epochs: Optional[int] = None
     micro_batch: Optional[int] = None      # images per forward pass; gradients are summed up
-    sampling: str = 'objects'              # objects (section 3, Training) or uniform
+    sampling: str = 'objects'              # or independent, one_object, uniform: sample_points
     min_object_area: int = 1               # pixels
     ignore_object_prob: float = 0.0        # probability of a point on an ignored region
     background_prob: float = 0.0           # probability of a point on no object
@@ -72,6 +72,8 @@ class StageConfig:
     long_side: Optional[list[float]] = None  # random longer side [low, high], instead of these
     empty_crop_prob: float = 1.0           # probability of keeping a crop without an object
     full_size_steps: int = 0               # the last steps train on whole images
+    epoch_images: Optional[int] = None     # random images per epoch; null = each image once
+    ema: Optional[float] = None            # decay of the moving average of the weights; null = none
     system: dict[str, Any] = field(default_factory=dict)  # arguments of the system (its losses)
 
     @property
@@ -122,6 +124,7 @@ class TrainConfig:
     inference: dict[str, Any] = field(default_factory=dict)  # preset, and changes to it
     row: Optional[RowConfig] = None
     checkpoint: Optional[str] = None         # trained parameters to evaluate
+    initial_weights: Optional[str] = None    # trained parameters to start from, or 'toy_v1'
 
     def stages(self) -> list[tuple[str, StageConfig]]:
         """Return the stages in order: instances, proposals (AdaptIS, section 5), or only joint."""
@@ -138,7 +141,8 @@ _LEAST = {'seed': 0, 'workers': 0, 'log_every': 0, 'pictures_every': 0, 'checkpo
           'checkpoint_steps': 1, 'evaluation_images': 0, 'validation.every': 0,
           'validation.images': 1, 'validation.points': 1}
 _LEAST_OF_STAGE = {'batch_size': 1, 'points': 1, 'steps': 1, 'epochs': 1, 'micro_batch': 1,
-                   'min_object_area': 0, 'full_size_steps': 0, 'max_side': 1,
+                   'min_object_area': 0, 'full_size_steps': 0, 'max_side': 1, 'epoch_images': 1,
+                   'ema': 0,
                    'ignore_object_prob': 0, 'background_prob': 0, 'empty_crop_prob': 0,
                    'optimizer.lr': 0, 'optimizer.final_lr': 0, 'optimizer.factor': 0,
                    'optimizer.wd': 0, 'optimizer.clip_gradient': 0,
@@ -154,6 +158,8 @@ _RENAMED = {'data.version': 'data.augmentation'}
 def load_config(path: Union[str, Path], overrides: Sequence[str] = ()) -> TrainConfig:
     """Read a config and its ``base`` if it names one, and apply ``key.key=value`` overrides.
 
+    The stage proposals samples points of one object by default (AdaptIS, section 5).
+
     Raises AdaptisError, naming the file and the key, if a key is unknown or missing or its value
     has the wrong type.
     """
@@ -167,6 +173,8 @@ def load_config(path: Union[str, Path], overrides: Sequence[str] = ()) -> TrainC
         content = _merge(parent, content)
     for override in overrides:
         content = _merge(content, _parse_override(override))
+    if isinstance(content.get('proposals'), dict):
+        content = _merge({'proposals': {'sampling': 'one_object'}}, content)
     config = _build(TrainConfig, content, str(path), '')
     _check(config, str(path))
     return config
@@ -330,6 +338,8 @@ def _check_stage(stage: StageConfig, where: str) -> None:
     if stage.empty_crop_prob > 1 or stage.ignore_object_prob + stage.background_prob > 1:
         raise AdaptisError(f'{where}.empty_crop_prob must be at most 1, and so must '
                            'ignore_object_prob and background_prob together.')
+    if stage.ema is not None and stage.ema >= 1:
+        raise AdaptisError(f'{where}.ema is the weight of the old average: it must be below 1.')
     drops = (stage.optimizer.milestones, stage.optimizer.milestone_epochs,
              stage.optimizer.milestone_steps)
     if sum(map(bool, drops)) > 1:

@@ -109,7 +109,7 @@ def default_settings(checkpoint: Optional[PathLike]) -> tuple[str, Any]:
     data set.
     """
     if checkpoint is None or str(checkpoint) == DEFAULT_CHECKPOINT:
-        return 'toy_v1_cpu', PRESETS['toy_v1_cpu']
+        return 'toy_v1_long', PRESETS['toy_v1_long']
     if is_export(checkpoint):
         return 'of the export', exported_settings(checkpoint)
     info = read_sidecar(checkpoint)

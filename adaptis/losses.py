@@ -239,24 +239,34 @@ def mask_iou(masks: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.where(either > 0, both / np.maximum(either, 1), -1.0)
 
 
-class ProposalsIoULoss:
-    """Loss of the point proposal branch (AdaptIS, section 5; labels as in the official code).
+PROPOSAL_LABELS = ('soft', 'hard')
+GOOD_SHARE = 0.2
+"""Share of the points of an image that the paper labels 1."""
 
-    The masks predicted from the points of an image are scored against their objects.  Points with a
-    bad score get the label 0, good ones 0.7 to 1, and the branch learns these labels by binary
-    cross-entropy.
+
+class ProposalsIoULoss:
+    """Loss of the point proposal branch (AdaptIS, section 5).
+
+    The masks predicted from the points of an image are scored against their objects.  The scores
+    give labels, and the branch learns these labels by binary cross-entropy.
 
     Parameters
     ----------
-    bad_percentile : share of an image's points, in percent, that counts as bad
+    bad_percentile : share of an image's points, in percent, that counts as bad; for soft labels
     official : raise ValueError for an image whose scores are all 0 or less, as the official code
         does; otherwise such an image is ignored
+    kind : 'soft', as in the official code: points with a bad score from IoU and confidence get the
+        label 0, good ones 0.7 to 1; 'hard', as in the paper: the 20 % of points with the highest
+        IoU get the label 1, all others 0
     """
 
     def __init__(self, bad_percentile: float = 30, init_iou_thresh: float = 0.35,
-                 official: bool = False):
+                 official: bool = False, kind: str = 'soft'):
+        if kind not in PROPOSAL_LABELS:
+            raise AdaptisError(f'There are no proposal labels "{kind}": choose from '
+                               f'{", ".join(PROPOSAL_LABELS)}.')
         self.iou = AdaptiveIoU(init_iou_thresh)
-        self._percentile, self._official = bad_percentile, official
+        self._percentile, self._official, self._kind = bad_percentile, official, kind
         self._bce = SigmoidBinaryCrossEntropy()
 
     def __call__(self, proposals: Any, instances: Any, labels: Any, batch_size: int) -> Any:
@@ -266,9 +276,11 @@ class ProposalsIoULoss:
         return self._bce(proposals, target)
 
     def labels(self, probabilities: np.ndarray, masks: np.ndarray, batch_size: int) -> np.ndarray:
-        """Return the soft labels of the points, (B, N) in {-1, 0} or [0.7, 1]."""
+        """Return the labels of the points, (B, N) in {-1, 0} or [0.7, 1]; -1 = ignore."""
         self.iou.update(probabilities, masks)
         iou = mask_iou(probabilities > self.iou.threshold, masks)
+        if self._kind == 'hard':
+            return np.stack([_label_best(image) for image in iou.reshape(batch_size, -1)])
         flat, truth = (a.reshape(len(a), -1) for a in (probabilities, masks))
         inside = (flat * truth).sum(axis=1) / np.maximum(truth.sum(axis=1), 1)
         images = zip(iou.reshape(batch_size, -1), (iou * inside).reshape(batch_size, -1))
@@ -290,6 +302,14 @@ class ProposalsIoULoss:
         if high - low > 1e-3:
             label = 0.7 + 0.3 * (score - low) / (high - low)
         return np.where(good, label, 0.0)
+
+
+def _label_best(iou: np.ndarray) -> np.ndarray:
+    """Return 1 for the best fifth of an image's points and 0 for the others; -1 without IoU."""
+    if (iou < 0).any():
+        return np.full(len(iou), -1.0, np.float32)
+    best = np.argsort(-iou, kind='stable')[:max(1, round(GOOD_SHARE * len(iou)))]
+    return np.isin(np.arange(len(iou)), best).astype(np.float32)
 
 
 def _range(values: np.ndarray) -> tuple[float, float]:

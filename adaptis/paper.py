@@ -39,15 +39,15 @@ EPSILON = 1e-5      # keeps AdaIN finite where a channel is constant; the offici
 MIN_SIDE, MAX_PIXELS = 16, 2 ** 20    # of a picture: the U-Net halves it four times
 
 
-def panoptic(image: np.ndarray, weights: Weights, *, mask_threshold: float = 0.4,
-             overlap_threshold: float = 0.5, min_area: int = 10, things_threshold: float = 0.3,
+def panoptic(image: np.ndarray, weights: Weights, *, mask_threshold: float = 0.5,
+             overlap_threshold: float = 0.4, min_area: int = 10, things_threshold: float = 0.3,
              proposal_threshold: float = 0.01, proposal_climb: float = 0.003,
              proposal_step: float = 0.025, proposal_blur: int = 2,
              max_candidates: Optional[int] = None) -> tuple[np.ndarray, dict[int, int]]:
     """Segment an RGB picture, uint8 (H, W, 3).
 
     Returns a segment map, int32 (H, W) with 0 for no segment, and the class of each segment.
-    `adaptis.inference.settings` explains the thresholds; these are its `toy_v1_cpu`.
+    `adaptis.inference.settings` explains the thresholds; these are its `toy_v1_long`.
     """
     pixels = nd.array(image.transpose(2, 0, 1)[None]) / 127.5 - 1     # official code
     features = backbone(pixels, part(weights, 'encoder.backbone'))    # once per picture

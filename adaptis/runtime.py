@@ -100,9 +100,19 @@ def _import(module: str) -> Any:
         with warnings.catch_warnings():   # users cannot change the code that these are about
             for category in (DeprecationWarning, SyntaxWarning):
                 warnings.simplefilter('ignore', category)
-            return importlib.import_module(module)
+            return importlib.import_module(module) if module != 'gluoncv' else _import_gluoncv()
     except Exception as error:   # a broken environment can raise anything
         raise AdaptisError(explain_import_error(module, error)) from error
+
+
+def _import_gluoncv() -> Any:
+    """Import GluonCV without its change to Pillow, which would then read cut files silently."""
+    from PIL import ImageFile  # only GluonCV needs it here
+    before = ImageFile.LOAD_TRUNCATED_IMAGES
+    try:
+        return importlib.import_module('gluoncv')
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
 def _refuse_torch() -> None:

@@ -35,6 +35,7 @@ class AdaptISSystem:
     semantic_loss : 'normalized_focal' or 'cross_entropy'
     semantic_weight : weight of the semantic loss relative to the instance loss
     bad_percentile : see ``ProposalsIoULoss``
+    proposal_labels : 'soft' or 'hard', see ``ProposalsIoULoss``
     hybridize : train through cached graphs; faster on GPUs, slower on CPUs
 
     Raises AdaptisError for an unknown choice or a number out of range.
@@ -45,7 +46,7 @@ class AdaptISSystem:
                  instance_alpha: Optional[float] = None, instance_gamma: Optional[float] = None,
                  semantic_gamma: Optional[float] = None,
                  semantic_weight: float = 0.75, bad_percentile: float = 30,
-                 hybridize: bool = False):
+                 proposal_labels: str = 'soft', hybridize: bool = False):
         if stage not in STAGES:
             raise AdaptisError(f'There is no stage "{stage}": choose one of {list(STAGES)}.')
         if stage == 'proposals' and not net.has_proposals:
@@ -64,7 +65,7 @@ class AdaptISSystem:
         self._semantic_loss = make_loss(SEMANTIC_LOSSES, semantic_loss, 'semantic',
                                         gamma=semantic_gamma)
         self._semantic_weight = semantic_weight
-        self._proposal_loss = ProposalsIoULoss(bad_percentile)
+        self._proposal_loss = ProposalsIoULoss(bad_percentile, kind=proposal_labels)
         self._iou = self._proposal_loss.iou if stage == 'proposals' else AdaptiveIoU()
         self._unseen: list[tuple[Any, Any]] = []
         # Without the branch in the graph, its running statistics do not change, either.

@@ -46,6 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     network.add_argument('--image', type=Path, help='one picture instead of a data set')
     network.add_argument('--ids', type=Path, metavar='PNG', help='object ids of --image')
     network.add_argument('--limit', type=int, metavar='N', help='only the first N images')
+    network.add_argument('--clicks', type=int, metavar='N',
+                         help='also click N times on every object (anywhere, in its middle, near '
+                              'its border) and measure the masks; only for AdaptIS')
     add_set_option(network)
     _add_work_options(parser.add_argument_group('sharing the work'))
     _add_file_options(parser.add_argument_group('measure files'))
@@ -125,6 +128,8 @@ def _check_arguments(args: argparse.Namespace) -> None:
         raise AdaptisError('--panopticapi reads files: use it with --gt and --pred.')
     if args.processes < 1 or (args.limit is not None and args.limit < 1):
         raise AdaptisError('--processes and --limit must be at least 1.')
+    if args.clicks is not None and (args.clicks < 1 or args.gt or args.merge):
+        raise AdaptisError('--clicks must be at least 1, and it needs a network.')
     if args.shard is not None and (args.gt or args.merge or args.image):
         raise AdaptisError('--shard works only on the images of a data set.')
 

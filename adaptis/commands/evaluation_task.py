@@ -64,7 +64,11 @@ def resolve_task(args: argparse.Namespace) -> EvaluationTask:
     backend = _backend(checkpoint, args.backend)
     if backend is not None:
         facts['backend'] = backend
-    job = InferenceJob(checkpoint, args.ctx, settings, source, args.save is not None, backend)
+    if args.clicks is not None:
+        _check_clicks(checkpoint)
+        facts['clicks'] = args.clicks
+    job = InferenceJob(checkpoint, args.ctx, settings, source, args.save is not None, backend,
+                       args.clicks or 0)
     return EvaluationTask(job, facts, args.label or _label(args, source), _row(args, config))
 
 
@@ -138,6 +142,12 @@ def _check_network(config: TrainConfig, checkpoint: Optional[Path], path: Path) 
         key, asked, there = mismatch
         raise AdaptisError(f'{checkpoint} holds a network with {key} {there}, but {path} is about '
                            f'one with {key} {asked}.')
+
+
+def _check_clicks(checkpoint: Optional[Path]) -> None:
+    if not family_of(checkpoint).uses_points:
+        raise AdaptisError(f'--clicks needs a network that returns the mask of a point, as AdaptIS '
+                           f'does; {checkpoint} does not hold one.')
 
 
 def _check_classes(checkpoint: Optional[Path], taxonomy: Taxonomy, source: ImageSource) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from adaptis.data.datasets import open_dataset
+from adaptis.evaluation.clicks import click_image
 from adaptis.evaluation.parallel import parallel_map
 from adaptis.evaluation.run import Evaluator
 from adaptis.files import read_ids, read_image
@@ -46,6 +47,7 @@ class InferenceJob(NamedTuple):
     source: ImageSource
     keep: bool  # whether to return the results beside their measures
     backend: Optional[str] = None  # of an exported network
+    clicks: int = 0  # clicks per object and kind of place; 0 = do not measure clicks
 
 
 class ImageResult(NamedTuple):
@@ -101,7 +103,7 @@ def evaluate_images(job: InferenceJob, indices: Sequence[int], processes: int,
     writer : receives every result, if it is given and ``job.keep`` is true
     """
     dataset = cached_dataset(job.source)
-    evaluator = _evaluator(job.source)
+    evaluator = _evaluator(job)
     seconds = 0.0
     outcomes = parallel_map(_segment, ((job, i) for i in indices), processes)
     progress = tqdm(outcomes, total=len(indices), unit='image', disable=len(indices) < 2)
@@ -137,13 +139,26 @@ def _segment(task: tuple[InferenceJob, int]) -> ImageResult:
     seconds = time.perf_counter() - start
     measured = None
     if sample is not None:
-        measured = _evaluator(job.source)
+        measured = _evaluator(job)
         measured.add_sample(index, sample, result)
+        if job.clicks:
+            measured.clicks.add(index, _click(predictor, sample, job.clicks, index))
     return ImageResult(measured, result if job.keep else None, seconds)
 
 
-def _evaluator(source: ImageSource) -> Evaluator:
-    return Evaluator(cached_dataset(source).taxonomy, cityscapes=source.dataset == 'cityscapes')
+def _click(predictor: Any, sample: Sample, count: int, index: int) -> np.ndarray:
+    threshold = predictor.settings.mask_threshold
+
+    def masks_at(points: np.ndarray) -> np.ndarray:
+        return predictor.mask_at(y=points[:, 0], x=points[:, 1]).mask > threshold
+
+    return click_image(masks_at, sample, count, np.random.default_rng(index))
+
+
+def _evaluator(job: InferenceJob) -> Evaluator:
+    source = job.source
+    return Evaluator(cached_dataset(source).taxonomy, cityscapes=source.dataset == 'cityscapes',
+                     clicks=bool(job.clicks))
 
 
 @functools.lru_cache(maxsize=1)

@@ -17,7 +17,7 @@ from adaptis.evaluation.record import make_record, write_record
 from adaptis.evaluation.report import format_metrics
 from adaptis.loading import inference_settings
 from adaptis.machine import keep_freed_memory
-from adaptis.registry import ModelFamily, find_family
+from adaptis.registry import ModelFamily, find_family, find_mismatch
 
 HELP = 'Train a network from a config; Ctrl-C stops it, --resume continues it.'
 
@@ -29,6 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='continue from the newest checkpoint of the output folder')
     parser.add_argument('--output', type=Path, help='default: runs/<name of the config>, e.g. '
                                                    'runs/coco_r50 for experiments/coco/r50.yaml')
+    parser.add_argument('--init', metavar='FILE',
+                        help='trained parameters to start from, with a fresh optimizer, or toy_v1, '
+                             'the network in the package; replaces initial_weights')
     parser.add_argument('--ctx', default='auto', help='auto, cpu, gpu or gpu:0,1 (default: auto)')
     parser.add_argument('--kvstore', default='device',
                         help='how gradients are added up: device, local, nccl, dist_sync or '
@@ -71,6 +74,8 @@ def _overrides(args: argparse.Namespace) -> list[str]:
     extra = list(args.set)
     if args.data is not None:
         extra.append(f'data.root={json.dumps(args.data)}')
+    if args.init is not None:
+        extra.append(f'initial_weights={json.dumps(args.init)}')
     if args.workers is not None:
         extra.append(f'workers={args.workers}')
     return extra
@@ -129,6 +134,8 @@ def _prepare(config: TrainConfig, output: Path, args: argparse.Namespace, resume
         _enable_half(contexts)
     seed_everything(config.seed, 0, 0)
     net = _build_net(family, config, contexts, train.taxonomy, resumed)
+    if config.initial_weights is not None and not resumed:
+        _load_initial_weights(net, config.initial_weights, family)
     if not family.uses_points:
         # Reports a mistake in the settings now and not after the training.
         family.make_predictor(net, settings, train.taxonomy, family.stages)
@@ -177,6 +184,21 @@ def _build_net(family: ModelFamily, config: TrainConfig, contexts: list[Any], ta
         for key in ('pretrained_base', 'pretrained'):
             arguments.pop(key, None)  # a checkpoint replaces those weights
     return family.build(set_norm_devices(arguments, len(contexts)), contexts)
+
+
+def _load_initial_weights(net: Any, name: str, family: ModelFamily) -> None:
+    """Set a new network to trained parameters; AdaptisError if they are of another network."""
+    from adaptis.model.zoo import PRETRAINED, read_arrays, read_info, set_parameters  # loads MXNet
+    path = PRETRAINED.get(name, Path(name))
+    found, wanted = read_info(path).get('model'), net.description
+    if isinstance(found, dict) and 'name' in found:
+        keys = sorted({*wanted, *family.expand_options({'name': wanted['name']})})
+        mismatch = find_mismatch(wanted, found, keys)
+        if mismatch:
+            key, asked, there = mismatch
+            raise AdaptisError(f'{path} holds a network with {key} {there}, but the config asks '
+                               f'for {asked}: give other initial weights or change model.{key}.')
+    set_parameters(net, read_arrays(path), path)
 
 
 def set_norm_devices(arguments: dict[str, Any], devices: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from adaptis.types import Sample
 
 Augmentation = Callable[[Sample, int], Sample]
 Span = tuple[int, int, int]      # along an axis: from, to (exclusive), and how many they become
-TOYS = ('none', 'toy_v1', 'toy_v2')
+TOYS = ('none', 'toy_v1', 'toy_v2', 'toy_v1_official', 'toy_v2_official')
 _FLIP = {'horizontal_flip': {'prob': 0.5}}
 PHOTOS: dict[str, dict[str, Any]] = {
     'flip': _FLIP,
@@ -96,9 +96,14 @@ def build_augmentation(augmentation: Union[str, Mapping[str, Any]],
     'toy_v1': both flips, transposition (a toy scene has no up), blur and noise of random strength
     like those of the stored test images, and sometimes JPEG compression (the authors' images are
     JPEGs).  'toy_v2': the same without blur and noise.
+    'toy_v1_official': the steps of the official script for ToyV1, each with probability 0.5 and
+    independent of the others: a box blur of side 2 or 4, Gaussian noise with a standard deviation
+    of 10 to 40 grey levels that is equal in all channels, and a flip (vertical, horizontal or
+    both).  So a quarter of the images has neither blur nor noise.  'toy_v2_official': only that
+    flip.
     'none': no change.
 
-    Photos (all but 'toy_v1', 'toy_v2' and 'none') get a random ``crop`` of the rescaled image.  If
+    Photos (all but the toy names and 'none') get a random ``crop`` of the rescaled image.  If
     a photo is smaller than its crop, it is padded with ``MEAN_COLOR`` and, in both maps, with
     ``UNKNOWN``.  The other images are not cropped here, see ``random_crop``.
 
@@ -109,6 +114,8 @@ def build_augmentation(augmentation: Union[str, Mapping[str, Any]],
         return _unchanged
     if augmentation not in TOYS:
         return _Albumentations(_photo(_transforms(augmentation), crop))
+    if augmentation.endswith('_official'):
+        return _Albumentations(_official(blur_and_noise=augmentation == 'toy_v1_official'))
     return _Albumentations(_geometry() + (_degradation() if augmentation == 'toy_v1' else []))
 
 
@@ -188,6 +195,36 @@ def _degradation() -> list:
             return {'state': random.getrandbits(63)}
 
     return [Degrade(p=1.0), A.ImageCompression(quality_lower=80, quality_upper=98, p=0.25)]
+
+
+def _official(blur_and_noise: bool) -> list:
+    """Return the transforms of the official toy scripts.
+
+    Albumentations has no box of an even side any more, and no noise by its standard deviation.
+    """
+    import albumentations as A  # slow to load
+
+    class BoxBlur(A.ImageOnlyTransform):
+        """The mean of a box of side 2 or 4."""
+
+        def apply(self, img: np.ndarray, side: int = 2, **params) -> np.ndarray:
+            return cv2.blur(img, (side, side))
+
+        def get_params(self) -> dict:
+            return {'side': random.choice((2, 4))}
+
+    class Noise(A.ImageOnlyTransform):
+        """Gaussian noise, equal in all channels."""
+
+        def apply(self, img: np.ndarray, deviation: float = 0.0, state: int = 0, **params
+                  ) -> np.ndarray:
+            noise = np.random.default_rng(state).normal(0, deviation, img.shape[:2])
+            return np.clip(np.rint(img + noise[:, :, None]), 0, 255).astype(np.uint8)
+
+        def get_params(self) -> dict:
+            return {'deviation': random.uniform(10, 40), 'state': random.getrandbits(63)}
+
+    return [*([BoxBlur(p=0.5), Noise(p=0.5)] if blur_and_noise else []), A.Flip(p=0.5)]
 
 
 def _transforms(augmentation: Union[str, Mapping[str, Any]]) -> list[Transform]:

@@ -48,6 +48,8 @@ class BatchSource:
     rank, world_size : number of this process, and how many processes share every batch
     shuffle : False keeps the images in their order
     rescale : size of whole images, after augmentation
+    epoch_images : number of images in an epoch, each drawn from all, so that one may come twice and
+        others not at all; None = every image once
     targets : makes a batch from augmented samples and their random generators, instead of points;
         picklable
 
@@ -70,6 +72,7 @@ class BatchSource:
     ignore_object_prob: float = 0.0
     background_prob: float = 0.0
     rescale: Optional[Rescale] = None
+    epoch_images: Optional[int] = None
     targets: Optional[Callable[[Sequence[Sample], Sequence[Any]], Batch]] = None
     _cache: dict = field(default_factory=dict, repr=False, compare=False)
 
@@ -79,11 +82,16 @@ class BatchSource:
         if len(self) == 0:
             raise AdaptisError(
                 f'A batch of {self.batch_size * self.world_size} images cannot be taken from '
-                f'{len(self.dataset)}: lower batch_size or give more images.')
+                f'{self._images}: lower batch_size or give more images.')
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
-        return len(self.dataset) // (self.batch_size * self.world_size)
+        return self._images // (self.batch_size * self.world_size)
+
+    @property
+    def _images(self) -> int:
+        """The number of images in an epoch."""
+        return self.epoch_images or len(self.dataset)
 
     def batch(self, step: int) -> Batch:
         """Return the arrays of one step: those of ``targets``, or by default
@@ -97,7 +105,7 @@ class BatchSource:
         first = (position * self.world_size + self.rank) * self.batch_size
         chosen = self._order(epoch)[first:first + self.batch_size]
         crop = self.crop if step < self.crop_until else None
-        drawn = [self._draw(epoch, int(index), crop) for index in chosen]
+        drawn = [self._draw(epoch, int(index), first + i, crop) for i, index in enumerate(chosen)]
         if self.targets is not None:
             return self.targets(*zip(*drawn))
         return _collate([self._item(sample, rng) for sample, rng in drawn])
@@ -107,14 +115,17 @@ class BatchSource:
             return np.arange(len(self.dataset))
         if epoch not in self._cache:
             self._cache.clear()
-            order = np.random.default_rng((*self.seed, epoch)).permutation(len(self.dataset))
-            self._cache[epoch] = order
+            rng, count = np.random.default_rng((*self.seed, epoch)), len(self.dataset)
+            self._cache[epoch] = (rng.permutation(count) if self.epoch_images is None
+                                  else rng.integers(count, size=self.epoch_images))
         return self._cache[epoch]
 
-    def _draw(self, epoch: int, index: int,
+    def _draw(self, epoch: int, index: int, position: int,
               crop: Optional[Crop]) -> tuple[Sample, np.random.Generator]:
         """Return an augmented sample, and its random generator for everything else."""
-        rng = np.random.default_rng((*self.seed, epoch, index))
+        # An image that comes twice in an epoch must not be the same twice.
+        key = index if self.epoch_images is None else position
+        rng = np.random.default_rng((*self.seed, epoch, key))
         sample = self._augmented(self.dataset[index], crop, rng)
         return sample if self.rescale is None or crop else self.rescale(sample, rng), rng
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from adaptis.errors import AdaptisError
 
-STRATEGIES = ('objects', 'uniform')
+STRATEGIES = ('objects', 'independent', 'one_object', 'uniform')
 
 
 def sample_points(instances: np.ndarray, n: int, rng: np.random.Generator, *,
@@ -28,13 +28,15 @@ def sample_points(instances: np.ndarray, n: int, rng: np.random.Generator, *,
     ignored : ids of objects that are neither right nor wrong (crowds): -1 in every mask
     min_object_area : objects with fewer pixels are not chosen; in the masks of other objects they
         are 0 like everything outside
-    strategy : 'objects' chooses every object with the same probability, whatever its area, and then
-        every pixel inside it with the same probability (stratified sampling, section 3, Training).
-        The paper chooses a random object each time; here objects are dealt like cards from a
-        shuffled deck, so that none comes twice before all came once.  'uniform' chooses every
-        object pixel with the same probability (the ablation).
+    strategy : 'independent' chooses a random object for every point, each with the same
+        probability, whatever its area, and then every pixel inside it with the same probability
+        (stratified sampling, section 3, Training).  'objects' does the same, but deals the objects
+        like cards from a shuffled deck, so that none comes twice before all came once (a choice of
+        this project).  'one_object' chooses one object for all points (section 5, for the proposal
+        branch).  'uniform' chooses every object pixel with the same probability (the ablation).
     ignore_object_prob : probability of a point on an ignored object instead, if there is one; a
-        mask may then cover any part of it, but nothing outside
+        mask may then cover any part of it, but nothing outside; 'one_object' draws once for all
+        points
     background_prob : probability of a point on no object instead, so that its mask is empty
 
     Returns
@@ -50,15 +52,16 @@ def sample_points(instances: np.ndarray, n: int, rng: np.random.Generator, *,
     unknown, ignored = flat < 0, list(ignored)
     eligible = eligible_objects(instances, ignored, min_object_area)
     if eligible.any():
-        choose = _by_object if strategy == 'objects' else _by_pixel
-        pixels = choose(np.where(unknown, 0, flat), eligible, n, rng)
+        pixels = _choose_pixels(strategy, np.where(unknown, 0, flat), eligible, n, rng)
         masks = (flat == flat[pixels][:, None]).astype(np.int8)
     else:
         pixels = rng.integers(flat.size, size=n)
         masks = np.full((n, flat.size), -1, np.int8)
     crowd = np.isin(flat, ignored)
     if ignore_object_prob or background_prob:
-        _move_some(pixels, masks, ((ignore_object_prob, crowd), (background_prob, flat == 0)), rng)
+        lots = rng.random(n) if strategy != 'one_object' else np.full(n, rng.random())
+        _move_some(pixels, masks, ((ignore_object_prob, crowd), (background_prob, flat == 0)),
+                   lots, rng)
     masks[:, crowd | unknown] = -1
     return _coordinates(pixels, instances.shape), masks.reshape((n,) + instances.shape)
 
@@ -78,25 +81,34 @@ def check_strategy(name: str) -> None:
         raise AdaptisError(f'There is no point sampling "{name}"; known: {", ".join(STRATEGIES)}.')
 
 
-def _by_object(flat: np.ndarray, eligible: np.ndarray, n: int,
-               rng: np.random.Generator) -> np.ndarray:
-    ids, areas = np.flatnonzero(eligible), np.bincount(flat)
-    decks = [rng.permutation(ids) for _ in range(-(-n // len(ids)))]
-    chosen = np.concatenate(decks)[:n]
+def _choose_pixels(strategy: str, flat: np.ndarray, eligible: np.ndarray, n: int,
+                   rng: np.random.Generator) -> np.ndarray:
+    """Return the indices of ``n`` pixels of ``flat``, object ids, that lie on eligible objects."""
+    if strategy == 'uniform':
+        return rng.choice(np.flatnonzero(eligible[flat]), size=n)
+    chosen, areas = _choose_objects(strategy, np.flatnonzero(eligible), n, rng), np.bincount(flat)
     by_id = np.argsort(flat, kind='stable')  # pixels of one object side by side
     first = np.cumsum(areas) - areas
     return by_id[first[chosen] + rng.integers(areas[chosen])]
 
 
-def _by_pixel(flat: np.ndarray, eligible: np.ndarray, n: int,
-              rng: np.random.Generator) -> np.ndarray:
-    return rng.choice(np.flatnonzero(eligible[flat]), size=n)
+def _choose_objects(strategy: str, ids: np.ndarray, n: int,
+                    rng: np.random.Generator) -> np.ndarray:
+    if strategy == 'one_object':
+        return np.full(n, rng.choice(ids))
+    if strategy == 'independent':
+        return rng.choice(ids, size=n)
+    decks = [rng.permutation(ids) for _ in range(-(-n // len(ids)))]
+    return np.concatenate(decks)[:n]
 
 
 def _move_some(pixels: np.ndarray, masks: np.ndarray,
-               places: Iterable[tuple[float, np.ndarray]], rng: np.random.Generator) -> None:
-    """Move points, each with the given probability, to pixels without object, with empty masks."""
-    lots = rng.random(len(pixels))
+               places: Iterable[tuple[float, np.ndarray]], lots: np.ndarray,
+               rng: np.random.Generator) -> None:
+    """Move points to pixels without object, with empty masks.
+
+    ``lots`` are random numbers in [0, 1), one for each point, that decide which ones move.
+    """
     low = 0.0
     for chance, place in places:
         chosen = (low <= lots) & (lots < low + chance)

@@ -4,6 +4,7 @@ A checkpoint is a folder that is written under a temporary name and then renamed
 complete or absent:
 
     net.params      parameters and running statistics; with net.json a checkpoint of its own
+    average.params  the same for the averaged weights, if the stage averages them
     optimizer.npz   optimizer states as plain arrays (MXNet would pickle them)
     state.json      stage, step, system state, metrics, config, state of the mixed precision, and
                     the digests of the other files
@@ -27,11 +28,13 @@ from typing import Any, Optional
 
 import numpy as np
 
+from adaptis.engine.averaging import WeightAverage
 from adaptis.errors import AdaptisError
 from adaptis.model.zoo import read_arrays, save_model, set_parameters
 from adaptis.runtime import mx
 
 FORMAT = 1
+AVERAGE = 'average.params'
 NAME = re.compile(r'(\d+)-([a-z]+)-(\d{8})$')
 
 
@@ -61,6 +64,11 @@ class Checkpoint:
         """The file of parameters."""
         return self.folder / 'net.params'
 
+    @property
+    def average(self) -> Path:
+        """The file of averaged parameters; it does not exist if the stage does not average."""
+        return self.folder / AVERAGE
+
 
 class CheckpointFolder:
     """The checkpoints of a run; the newest ``keep`` remain."""
@@ -73,7 +81,8 @@ class CheckpointFolder:
              config: dict[str, Any], best: Optional[float] = None,
              metrics: Optional[dict[str, float]] = None,
              scaler: Optional[dict[str, float]] = None,
-             info: Optional[dict[str, Any]] = None) -> Path:
+             info: Optional[dict[str, Any]] = None,
+             average: Optional[WeightAverage] = None) -> Path:
         """Write a checkpoint and remove old ones; AdaptisError if the disk cannot be written.
 
         ``info`` is stored beside the parameters, for use without the rest of the checkpoint.
@@ -88,7 +97,7 @@ class CheckpointFolder:
             self._remove_leftovers()
             temporary = self.folder / f'.writing-{target.name}'
             temporary.mkdir()
-            _fill(temporary, net, trainer, state, info or {})
+            _fill(temporary, net, trainer, state, info or {}, average)
             os.replace(temporary, target)
         except (OSError, AdaptisError) as error:
             self._remove_leftovers()
@@ -178,9 +187,12 @@ def load_optimizer(trainer: Any, path: Path) -> None:
 
 
 def _fill(folder: Path, net: Any, trainer: Any, state: dict[str, Any],
-          info: dict[str, Any]) -> None:
-    save_model(net, folder / 'net.params',
-               {**{k: state[k] for k in ('position', 'metrics')}, **info})
+          info: dict[str, Any], average: Optional[WeightAverage]) -> None:
+    described = {**{k: state[k] for k in ('position', 'metrics')}, **info}
+    save_model(net, folder / 'net.params', described)
+    if average is not None:
+        with average.in_use():
+            save_model(net, folder / AVERAGE, described)
     buffer = io.BytesIO()  # on a full disk, NumPy's archive would raise a second error
     np.savez(buffer, **optimizer_arrays(trainer))
     (folder / 'optimizer.npz').write_bytes(buffer.getvalue())

@@ -95,6 +95,11 @@ class AverageMeter:
         self._seconds = 0.0
         self._waited_before = 0.0
 
+    @property
+    def names(self) -> list[str]:
+        """Return the names of the values that were added."""
+        return list(self._sums)
+
     def add(self, values: dict[str, float], seconds: float) -> None:
         """Add the values of one step, and its duration including the wait for data."""
         self._steps += 1
@@ -115,6 +120,30 @@ class AverageMeter:
         self.__init__()
         self._waited_before = waited
         return result
+
+
+STALL_REPORTS = 50
+"""Number of reports whose mean loss is compared with that of as many reports before."""
+
+
+class StallWatch:
+    """Notices that a loss no longer falls.  A resumed run starts with a new, empty watch."""
+
+    def __init__(self) -> None:
+        self._losses: list[float] = []
+
+    def add(self, loss: float) -> Optional[tuple[float, float]]:
+        """Add the loss of one report; return the means before and after if it does not fall.
+
+        It compares after every ``STALL_REPORTS`` reports, for the first time after twice as many.
+        Otherwise it returns None.
+        """
+        self._losses.append(loss)
+        if len(self._losses) < 2 * STALL_REPORTS:
+            return None
+        before, last = (float(np.mean(part)) for part in np.split(np.array(self._losses), 2))
+        del self._losses[:STALL_REPORTS]
+        return None if last < before else (before, last)
 
 
 def truncate_log(folder: Path, index: int, step: int) -> None:

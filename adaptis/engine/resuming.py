@@ -13,7 +13,7 @@ from adaptis.errors import AdaptisError
 # Keys that may change when a run is resumed: location of data, logging, saving and evaluation.
 _FREE = ('data.root', 'data.val_split', 'workers', 'log_every', 'pictures_every',
          'checkpoint_minutes', 'checkpoint_steps', 'evaluation_images', 'validation', 'inference',
-         'row', 'checkpoint', 'model.pretrained_base', 'model.pretrained')
+         'row', 'checkpoint', 'initial_weights', 'model.pretrained_base', 'model.pretrained')
 
 
 def check_same_run(start: Checkpoint, config: TrainConfig, confirmed: Sequence[str] = ()) -> None:

@@ -15,9 +15,10 @@ from adaptis.config import StageConfig, TrainConfig, write_config
 from adaptis.data.augment import Crop, Rescale
 from adaptis.data.batches import Batch, BatchSource
 from adaptis.data.loader import Loader
+from adaptis.engine.averaging import WeightAverage, averaged_parameters
 from adaptis.engine.checkpoint import Checkpoint, CheckpointFolder, Position, load_optimizer
 from adaptis.engine.distributed import stage_kvstore
-from adaptis.engine.logs import AverageMeter, RunLog, StageProgress
+from adaptis.engine.logs import STALL_REPORTS, AverageMeter, RunLog, StageProgress, StallWatch
 from adaptis.engine.precision import attach_loss_scaler, reset_weight_layouts, scaler_state
 from adaptis.engine.schedules import build_schedule
 from adaptis.engine.steps import (
@@ -35,6 +36,7 @@ from adaptis.evaluation.record import provenance
 from adaptis.files import write_image
 from adaptis.inference.sidecar import taxonomy_to_list
 from adaptis.model import save_model
+from adaptis.model.zoo import read_arrays
 
 
 @dataclass
@@ -101,7 +103,7 @@ class _StageRun:
             min_object_area=stage.min_object_area, crop=_crop(stage),
             empty_crop_prob=stage.empty_crop_prob, ignore_object_prob=stage.ignore_object_prob,
             background_prob=stage.background_prob, rank=run.rank, world_size=run.world_size,
-            rescale=_rescale(stage))
+            rescale=_rescale(stage), epoch_images=stage.epoch_images)
         self.total = stage.steps or stage.epochs * len(source)
         self.source = replace(source, crop_until=self.total - stage.full_size_steps)
         self.schedule = build_schedule(stage.optimizer, self.total, len(source))
@@ -112,6 +114,7 @@ class _StageRun:
         check_split(stage.batch_size, len(run.contexts) * self.pieces)
         self.best: Optional[float] = None
         self.metrics: dict[str, float] = {}
+        self.watch = StallWatch()
 
     def train(self, log: RunLog, stop: StopRequest, start: Optional[Checkpoint]) -> None:
         """Do the remaining steps and write checkpoints."""
@@ -127,12 +130,14 @@ class _StageRun:
         if self.run.config.precision == 'amp':
             attach_loss_scaler(trainer, scaler)
         prepare_gradients(trainer, accumulate=self.pieces > 1)
+        self.average = self._make_average()
         if start:
             self._restore(trainer, start)
         with Loader(self._source(), self.run.workers) as loader, self._bar(first) as bar:
             averages, saved_at, clock = AverageMeter(), time.monotonic(), time.perf_counter()
             for step, batch in loader.steps(first, self.total):
                 losses = self._step(trainer, step, batch)
+                self._average(step)
                 averages.add(losses, time.perf_counter() - clock)
                 bar.advance()
                 self._tell(bar, step + 1, averages, loader)
@@ -153,6 +158,26 @@ class _StageRun:
         self.system.load_state(start.system)
         self.best, self.metrics = start.best, start.metrics
         load_optimizer(trainer, start.folder / 'optimizer.npz')
+        if self.average is not None and start.average.is_file():
+            self.average.load(read_arrays(start.average))
+
+    def _make_average(self) -> Optional[WeightAverage]:
+        if self.stage.ema is None:
+            return None
+        chosen = averaged_parameters(self.run.net, self.system.parameters())
+        return WeightAverage(chosen, self.stage.ema)
+
+    def _average(self, step: int) -> None:
+        """Update the average of the weights; after the last step, the network takes it over."""
+        if self.average is None:
+            return
+        self.average.update(step)
+        if step + 1 == self.total:
+            self.average.adopt()
+
+    def _averaged(self) -> contextlib.AbstractContextManager[None]:
+        """Return a context in which the network has its averaged weights, if there are any."""
+        return contextlib.nullcontext() if self.average is None else self.average.in_use()
 
     def _step(self, trainer: Any, step: int, batch: Batch) -> dict[str, float]:
         seed_everything(self.run.config.seed, self.index, step)
@@ -173,7 +198,10 @@ class _StageRun:
         config = self.run.config
         if self._due(config.log_every, done):
             images = self.stage.batch_size * self.run.world_size
-            self._report(bar, done, averages.flush(images, loader.wait_seconds))
+            names = averages.names
+            values = averages.flush(images, loader.wait_seconds)
+            self._warn_of_stall(bar, done, sum(values[name] for name in names))
+            self._report(bar, done, values)
         if self._due(config.validation.every, done):
             self._validate(bar, done)
         if self._due(config.pictures_every, done):
@@ -197,13 +225,29 @@ class _StageRun:
         bar.show(values)
         self.log.write('train', self.index, self.name, done, **values)
 
+    def _warn_of_stall(self, bar: StageProgress, done: int, loss: float) -> None:
+        means = self.watch.add(loss)
+        if means is None:
+            return
+        before, last = means
+        steps = STALL_REPORTS * self.run.config.log_every
+        self.log.write('stalled', self.index, self.name, done, before=before, last=last)
+        bar.write_line(
+            f'{self.name} {done}: the loss no longer falls: its mean is {last:.4g} over the last '
+            f'{steps} steps and {before:.4g} over the {steps} before; if that continues, change '
+            'the learning rate or stop.')
+
     def _validate(self, bar: StageProgress, done: int) -> None:
         if self.run.validate is None or self.run.rank > 0:
             return
-        self.metrics = self.run.validate()
+        with self._averaged():
+            self.metrics = self.run.validate()
+            self._keep_best(done)
         self.log.write('validation', self.index, self.name, done, **self.metrics)
         bar.write_line(f'{self.name} {done}: ' + ', '.join(
             f'{k} {v:.4f}' for k, v in self.metrics.items()))
+
+    def _keep_best(self, done: int) -> None:
         score = next(iter(self.metrics.values()), None)
         if score is not None and (self.best is None or score >= self.best):
             self.best = score
@@ -212,7 +256,8 @@ class _StageRun:
     def _show(self, done: int) -> None:
         if self.run.picture is None or self.run.rank > 0:
             return
-        picture = self.run.picture(self.name)
+        with self._averaged():
+            picture = self.run.picture(self.name)
         self.log.picture(self.name, done, picture)
         write_image(self.run.folder / 'pictures' / f'{self.name}-{done:08d}.png', picture)
 
@@ -222,7 +267,7 @@ class _StageRun:
                 self.run.net, trainer, Position(self.index, self.name, done),
                 system=self.system.state(), config=self.run.config.to_dict(), best=self.best,
                 metrics=self.metrics, scaler=scaler_state(trainer),
-                info=self.run.description())
+                info=self.run.description(), average=self.average)
 
     def _description(self, done: int) -> dict[str, Any]:
         return {'stage': self.name, 'step': done, 'metrics': self.metrics,

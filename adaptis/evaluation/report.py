@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from adaptis.evaluation.ap import TABLE_1
+from adaptis.evaluation.clicks import MEASURES, WHERE
 
 
 def format_metrics(metrics: Mapping[str, Any], per_class: bool = False) -> str:
@@ -34,9 +35,20 @@ def format_metrics(metrics: Mapping[str, Any], per_class: bool = False) -> str:
     images = metrics['images']
     lines.append(f'objects at IoU 0.5: {objects["found"]:,} found, {objects["missed"]:,} missed, '
                  f'{objects["false"]:,} false, in {images:,} image{"s" * (images != 1)}')
+    if 'clicks' in metrics:
+        lines += ['', *_click_table(metrics['clicks'])]
     if per_class:
         lines += ['', *_class_table(metrics['per_class'])]
     return '\n'.join(lines)
+
+
+def _click_table(clicks: Mapping[str, Any]) -> list[str]:
+    """Return the means over objects, one line for each place of the clicks."""
+    lines = [f'{"clicks":8}{"IoU":>8}{"worst":>8}{"IoU>.5":>8}{"agree":>8}']
+    lines += [f'{where:8}' + ''.join(f'{percent(clicks[where][name]):>8}' for name in MEASURES)
+              for where in WHERE]
+    return [*lines, f'means over {clicks["objects"]:,} objects; agree: mean IoU between two '
+                    'masks of one object']
 
 
 def _class_table(classes: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -11,6 +11,7 @@ import numpy as np
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.ap import AveragePrecision, count_objects
 from adaptis.evaluation.cityscapes_ap import CityscapesAP
+from adaptis.evaluation.clicks import ClickQuality
 from adaptis.evaluation.coco import PanopticFolder
 from adaptis.evaluation.miou import MeanIoU, segment_classes, semantic_map
 from adaptis.evaluation.overlap import compute_object_overlap, compute_overlap
@@ -48,10 +49,12 @@ class Evaluator:
     run : JSON values that describe what is measured (data, split, checkpoint, settings); files
         keep it, and evaluators of different runs cannot be merged
     cityscapes : also measure AP as the Cityscapes benchmark does
+    clicks : also measure how much masks depend on the click; after each image, add the result of
+        ``click_image`` to the attribute ``clicks``
     """
 
     def __init__(self, taxonomy: Taxonomy, run: Optional[Mapping[str, Any]] = None,
-                 cityscapes: bool = False):
+                 cityscapes: bool = False, clicks: bool = False):
         self.taxonomy = taxonomy
         self.run = as_json(run or {})
         self.quality = PanopticQuality(taxonomy)
@@ -61,6 +64,7 @@ class Evaluator:
             self.precisions['ap_by_class'] = AveragePrecision(class_agnostic=False)
         if cityscapes:
             self.precisions['ap_cityscapes'] = CityscapesAP()
+        self.clicks = ClickQuality() if clicks else None
         self.objects = np.zeros(3, dtype=np.int64)
 
     def add_sample(self, image_id: int, sample: Sample, result: PanopticResult) -> None:
@@ -116,6 +120,8 @@ class Evaluator:
         self.semantic.merge(other.semantic)
         for key, precision in self.precisions.items():
             precision.merge(other.precisions[key])
+        if self.clicks is not None:
+            self.clicks.merge(other.clicks)
         self.objects += other.objects
 
     def save(self, path: PathLike, shard: Shard = WHOLE) -> None:
@@ -162,13 +168,15 @@ class Evaluator:
             several classes of things, ``ap_by_class`` (``AveragePrecision.result``);
             ``ap_cityscapes`` if it was chosen (``CityscapesAP.result``); ``miou``
             (``MeanIoU.result``, and ``stuff``, the mean over stuff classes); ``objects``:
-            ``found missed false`` at IoU 0.5;
+            ``found missed false`` at IoU 0.5; ``clicks`` if chosen (``ClickQuality.result``);
             ``per_class``: name -> ``isthing pq sq rq iou ap``.
         """
         result = {'images': self.quality.images, 'pq': self.quality.result(),
                   'miou': self._semantic(),
                   'objects': dict(zip(('found', 'missed', 'false'), self.objects.tolist())),
                   **{key: precision.result() for key, precision in self.precisions.items()}}
+        if self.clicks is not None:
+            result['clicks'] = self.clicks.result()
         result['per_class'] = self._per_class(result)
         return result
 
@@ -194,7 +202,8 @@ class Evaluator:
 
     def _parts(self) -> dict[str, Any]:
         """Return every accumulator that has a state of its own."""
-        return {'pq': self.quality, 'miou': self.semantic,
+        clicks = {} if self.clicks is None else {'clicks': self.clicks}
+        return {'pq': self.quality, 'miou': self.semantic, **clicks,
                 **{key: precision.detections for key, precision in self.precisions.items()}}
 
     def _identity(self) -> dict[str, Any]:
@@ -210,7 +219,8 @@ class Evaluator:
         header, parts = read_shard(path)
         try:
             evaluator = cls(taxonomy_from_json(header['taxonomy']), header['run'],
-                            cityscapes='ap_cityscapes' in header['measures'])
+                            cityscapes='ap_cityscapes' in header['measures'],
+                            clicks='clicks' in header['measures'])
             for key, part in evaluator._parts().items():
                 part.load_state(parts[key])
             evaluator.objects = check_like(parts['objects']['counts'], evaluator.objects)

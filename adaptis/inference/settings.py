@@ -245,9 +245,15 @@ PRESETS: dict[str, AdaptISSettings] = {
     # official, the notebook: mask 0.4, things 0.3, proposals 0.10, blur 2, 100 points, or 40 times
     # 7 random ones; paper 4: overlap 50 %; paper 6: 7 random points.  Its mirrored image is --flip.
     'toy_v1': AdaptISSettings(),
-    # For the network in the package, which is less sure of its proposals after short training.
-    # Chosen on 80 further images (adaptis toy --version v1 --split val --count 80 --seed 5).
+    # For networks after short training, which are less sure of their proposals and masks.  Chosen
+    # on further images (adaptis toy --version v1 --split val --count 80 --seed 5): the first on all
+    # 80, the second on 40.  The second is for the network in the package.
     'toy_v1_cpu': AdaptISSettings(proposal_threshold=0.01),
+    'toy_v1_long': AdaptISSettings(mask_threshold=0.5, overlap_threshold=0.4,
+                                   proposal_threshold=0.01),
+    # official, the notebook: one image of 250 objects, seen whole (Figure 3d).
+    'toy_v1_250': AdaptISSettings(mask_threshold=0.7, overlap_threshold=0.6, max_candidates=2000,
+                                  cut_radius=40, flip=True),
     'toy_v2': AdaptISSettings(mask_threshold=0.5),                     # official; else as toy_v1
     'cityscapes': AdaptISSettings(**_PHOTO),                           # paper 7: mask 0.40, size
     'cityscapes_official': AdaptISSettings(**_PHOTO_OFFICIAL),

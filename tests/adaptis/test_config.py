@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -42,17 +43,36 @@ def test_a_minimal_config_has_defaults_for_the_rest(tmp_path: Path) -> None:
 @pytest.mark.parametrize('path', SHIPPED, ids=lambda p: p.stem)
 def test_the_shipped_configs_are_valid_and_say_how_to_run_them(path: Path) -> None:
     config = load_config(path)
-    head = path.read_text().split('\nseed')[0]
+    head = re.split('\n(?:seed|base):', path.read_text())[0]
     assert f'adaptis train experiments/{path.name}' in head
     assert (config.proposals is None) == (config.joint is not None)   # the ports' one stage
-    assert ('REDUCED' in head) == ('cpu' in path.stem)
+    assert ('REDUCED' in head) == ('cpu' in path.stem or 'long' in path.stem)
 
 
 def test_the_paper_s_configs_hold_the_paper_s_numbers() -> None:
-    for version, epochs in (('v1', 140), ('v2', 160)):
-        config = load_config(ROOT / f'experiments/toy_{version}.yaml')
-        assert (config.model['width'], config.instances.batch_size, config.instances.points,
-                config.instances.epochs) == (32, 14, 12, epochs)
+    for name, epochs, images in (('v1', 140, None), ('v1_official', 160, None),
+                                 ('v2_official', 160, 10000)):
+        config = load_config(ROOT / f'experiments/toy_{name}.yaml')
+        stage = config.instances
+        assert (config.model['width'], stage.batch_size, stage.points, stage.epochs,
+                stage.epoch_images) == (32, 14, 12, epochs, images)
+        assert (stage.optimizer.lr, stage.optimizer.final_lr, stage.sampling) == (
+            5e-4, 0, 'independent')
+        assert (config.proposals.epochs, config.proposals.points, config.proposals.sampling) == (
+            10, 32, 'one_object')
+        settings = inference_settings(config)
+        assert settings.sampling == ('random' if name == 'v1' else 'proposals')
+        assert settings.things_threshold == 0.3 and settings.flip == (name != 'v1')
+
+
+@pytest.mark.parametrize('name', ['toy_v1', 'toy_v1_official', 'toy_v2_official'])
+def test_the_paper_s_configs_say_of_every_value_where_it_is_from(name: str) -> None:
+    text = (ROOT / f'experiments/{name}.yaml').read_text()
+    keys = text[re.search('^(base|seed):', text, re.MULTILINE).start():].splitlines()
+    plain = ('base:', 'data:', '  root:', 'row:')
+    missing = [line for line in keys if not line.startswith(plain) and not line.endswith(':')
+               and not re.search('# (paper|official|choice)', line)]
+    assert missing == []
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -122,6 +142,9 @@ def test_overrides_come_last(tmp_path: Path) -> None:
     ('lr: 5e-4', 'lr: 1, warmup_factor: -1', 'optimizer.warmup_factor must be at least 0'),
     ('steps: 10', 'steps: 10\n  short_side: [4, 5]\n  crop: 4', 'short_side must be one number'),
     ('steps: 10', 'steps: 10\n  short_side: []\n  crop: 4', 'short_side must be at least 1, or'),
+    ('steps: 10', 'steps: 10\n  ema: 1.0', 'instances.ema is the weight of the old average'),
+    ('steps: 10', 'steps: 10\n  ema: -.1', 'instances.ema must be at least 0'),
+    ('steps: 10', 'steps: 10\n  epoch_images: 0', 'instances.epoch_images must be at least 1'),
     ('lr: 5e-4', 'lr: fast', 'instances.optimizer.lr must be of type float'),
     ('augmentation: toy_v1', 'augmentation: [flip]', 'data.augmentation must be of type str'),
     ('steps: 10', 'steps: 10\n  long_side: [5, 9]', 'instances.long_side needs crop'),
@@ -152,8 +175,8 @@ def test_a_crop_has_one_side_or_two(tmp_path: Path) -> None:
 
 
 def test_what_older_versions_stored_is_understood() -> None:
-    shipped = ROOT / 'adaptis' / 'pretrained' / 'toy_v1.json'
-    config = config_from_dict(json.loads(shipped.read_text())['config'], str(shipped))
+    stored = Path(__file__).with_name('stored_config.json')
+    config = config_from_dict(json.loads(stored.read_text()), str(stored))
     assert config == dataclasses.replace(
         load_config(ROOT / 'experiments' / 'toy_v1_cpu.yaml'), workers=config.workers,
         inference={}, row=None)
@@ -169,6 +192,15 @@ def test_inference_settings_are_a_preset_and_what_differs(tmp_path: Path) -> Non
     assert inference_settings(city) == PRESETS['cityscapes']
     with pytest.raises(AdaptisError, match='no inference setting \'min_aera\''):
         inference_settings(load_config(path, ['inference.min_aera=3']))
+
+
+def test_the_proposal_stage_learns_from_points_of_one_object_unless_told_otherwise(
+        tmp_path: Path) -> None:
+    path = write(tmp_path, MINIMAL + MINIMAL.partition('model')[2].partition('\n')[2].replace(
+        'instances', 'proposals'))
+    config = load_config(path)
+    assert (config.instances.sampling, config.proposals.sampling) == ('objects', 'one_object')
+    assert load_config(path, ['proposals.sampling=objects']).proposals.sampling == 'objects'
 
 
 def test_only_one_level_of_bases(tmp_path: Path) -> None:

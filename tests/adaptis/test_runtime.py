@@ -111,6 +111,15 @@ def test_gluoncv_is_refused_beside_pytorch_and_pytorch_is_not_imported(tmp_path)
 
 # -- CUDA libraries -------------------------------------------------------------------------------
 
+def test_gluoncv_leaves_pillow_strict_about_cut_files(tmp_path):
+    fake_package(tmp_path, 'gluoncv', 'from PIL import ImageFile\n'
+                                      'ImageFile.LOAD_TRUNCATED_IMAGES = True')
+    done = python('from PIL import ImageFile; from adaptis.runtime import gluoncv\n'
+                  'assert gluoncv.ImageFile is ImageFile\n'
+                  'assert ImageFile.LOAD_TRUNCATED_IMAGES is False', tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
 def test_cuda_libraries_load_globally_in_dependency_order(tmp_path, monkeypatch):
     for wheel, name in [('cudnn', 'libcudnn.so.8'), ('cudnn', 'libcudnn_ops_infer.so.8'),
                         ('cublas', 'libcublas.so.11'), ('cublas', 'libcublasLt.so.11'),

@@ -1,4 +1,4 @@
-"""Object-level stratified point sampling (paper, appendix A)."""
+"""Object-level stratified point sampling (section 3) and its relatives."""
 from __future__ import annotations
 
 import numpy as np
@@ -58,6 +58,36 @@ def test_uniform_sampling_prefers_large_objects() -> None:
     points = sample_points(ids, 600, np.random.default_rng(4), strategy='uniform')[0]
     share = (chosen(ids, points) == 5).mean()
     assert share == pytest.approx(224 / 231, abs=0.03)
+
+
+def test_independent_draws_may_take_an_object_several_times_and_leave_others_out() -> None:
+    ids, rng = scene(), np.random.default_rng(6)
+    draws = [chosen(ids, sample_points(ids, 3, rng, strategy='independent')[0])
+             for _ in range(300)]
+    counts = [(np.concatenate(draws) == i).sum() for i in (5, 9, 300)]
+    assert min(counts) > 240 and max(counts) < 360  # 300 expected, standard deviation 14
+    different = [len(set(draw)) for draw in draws]
+    assert different.count(3) < 100 and different.count(1) > 15  # 2/9 and 1/9 of 300 expected
+
+
+def test_one_object_gets_all_points_and_every_object_is_equally_likely() -> None:
+    ids, rng = scene(), np.random.default_rng(7)
+    hits = []
+    for _ in range(300):
+        points, masks = sample_points(ids, 8, rng, strategy='one_object', min_object_area=2)
+        (hit,) = set(chosen(ids, points))
+        hits.append(hit)
+        assert (masks == (ids == hit)).all()
+    assert 110 < hits.count(5) < 190 and hits.count(300) == 0
+    assert len(np.unique(points, axis=0)) > 3  # pixels differ
+
+
+def test_points_of_one_object_move_to_an_ignored_one_together() -> None:
+    ids, rng = scene(), np.random.default_rng(8)
+    shares = [(chosen(ids, sample_points(ids, 9, rng, strategy='one_object', ignored={5},
+                                         ignore_object_prob=0.5)[0]) == 5).mean()
+              for _ in range(60)]
+    assert set(shares) == {0.0, 1.0}
 
 
 def test_small_and_ignored_objects_are_never_chosen() -> None:

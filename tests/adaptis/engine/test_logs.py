@@ -6,7 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from adaptis.engine.logs import LOG_NAME, AverageMeter, RunLog, truncate_log
+from adaptis.engine.logs import (
+    LOG_NAME,
+    STALL_REPORTS,
+    AverageMeter,
+    RunLog,
+    StallWatch,
+    truncate_log,
+)
 
 
 def lines(folder: Path) -> list:
@@ -41,9 +48,19 @@ def test_a_resumed_run_forgets_what_it_will_do_again(tmp_path: Path) -> None:
     assert [(r['index'], r['step']) for r in lines(tmp_path)] == [(0, 10), (0, 20), (1, 10)]
 
 
+def test_a_loss_that_no_longer_falls_is_noticed_once_in_so_many_reports() -> None:
+    watch, told = StallWatch(), []
+    for report in range(6 * STALL_REPORTS):
+        loss = max(1 - report / STALL_REPORTS, -2.5) + 0.01 * (report % 2)
+        told += [report + 1] if watch.add(loss) else []
+    assert told == [6 * STALL_REPORTS]   # flat from half of the fourth fifty on
+    assert StallWatch().add(float('inf')) is None
+
+
 def test_averages_are_means_since_the_last_flush() -> None:
     averages = AverageMeter()
     averages.add({'loss': 1.0}, seconds=1.0)
+    assert averages.names == ['loss']
     averages.add({'loss': 3.0}, seconds=3.0)
     assert averages.flush(images_per_step=4, waited=1.0) == {
         'loss': 2.0, 'images_per_second': 2.0, 'wait_share': 0.25}

@@ -126,6 +126,34 @@ def test_a_rate_for_other_batches_is_told_of_or_scaled(place: Path,
     assert 'trained with instances.optimizer.lr 0.0005' in capsys.readouterr().err
 
 
+def test_a_training_can_start_from_given_weights(place: Path) -> None:
+    given = place / 'whole' / 'final.params'
+    frozen = [part for stage in ('instances', 'proposals') for part in (
+        '--set', f'{stage}.optimizer.lr=0', '--set', f'{stage}.steps=1')]
+    assert main(arguments(place, 'started', '--init', str(given), *frozen)) == 0
+    before, after = (mx.nd.load(str(path)) for path in (given, place / 'started/final.params'))
+    for name, array in before.items():
+        if 'running' not in name:
+            np.testing.assert_array_equal(array.asnumpy(), after[name].asnumpy(), err_msg=name)
+
+
+@pytest.mark.parametrize('changes, words', [
+    (['model.width=8'], 'holds a network with width 4, but the config asks for 8'),
+    (['model.coordinates=none'], 'holds a network with coordinates relative, but the config asks '
+                                 'for none'),
+    (['initial_weights=nowhere.params'], 'nowhere.params does not exist'),
+])
+def test_given_weights_of_another_network_are_refused_by_name(
+        place: Path, tmp_path: Path, capsys: pytest.CaptureFixture, changes: list,
+        words: str) -> None:
+    given = json.dumps(str(place / 'whole' / 'final.params'))
+    sets = [part for change in [f'initial_weights={given}', *changes] for part in ('--set', change)]
+    command = arguments(place, 'unused', *sets)
+    command[command.index(str(place / 'unused'))] = str(tmp_path / 'out')
+    assert main(command) == 1
+    assert words in capsys.readouterr().err and not (tmp_path / 'out').exists()
+
+
 def test_kill_minus_nine_costs_only_the_steps_since_the_last_checkpoint(place: Path) -> None:
     process = start(place, 'killed', '--workers', '1')
     wait_for_checkpoint(place, 'killed')
@@ -185,6 +213,7 @@ def test_mistakes_are_one_sentence(place: Path, capsys: pytest.CaptureFixture, m
     ('proposals.optimizer.backbone_lr_mult=0.1', 'no backbone that backbone_lr_mult'),
     ('proposals.optimizer.milestone_epochs=[9]', 'do not fit into'),
     ('proposals.sampling=grid', 'no point sampling "grid"'),
+    ('proposals.system.proposal_labels=fuzzy', 'no proposal labels "fuzzy"'),
     ('instances.batch_size=7', 'cannot be taken from 6'),
     ('instances.optimizer.lr=1e30', 'lower the learning rate'),
 ])

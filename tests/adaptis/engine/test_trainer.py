@@ -12,6 +12,7 @@ from toy_setup import TinySystem, config, tiny_net, write_samples
 
 from adaptis.config import ValidationConfig
 from adaptis.data.toy import ToyDataset
+from adaptis.engine.averaging import WeightAverage
 from adaptis.engine.checkpoint import load_parameters
 from adaptis.engine.stopping import Stopped
 from adaptis.engine.trainer import Run, fit
@@ -134,3 +135,73 @@ def test_validation_decides_what_is_best_and_time_when_to_save(data: Path, tmp_p
     latest = run.checkpoints.latest()
     assert latest.best == 0.5 and latest.metrics == {'iou': 0.3}
     assert len(list((run.folder / 'checkpoints').iterdir())) == 2
+
+
+def with_average(run: Run, decay: float = 0.5) -> Run:
+    run.config = replace(run.config, instances=replace(run.config.instances, ema=decay))
+    return run
+
+
+@pytest.mark.parametrize('stop', [3, 7, 9])
+def test_averaged_weights_survive_a_stop(data: Path, tmp_path: Path, stop: int) -> None:
+    whole = with_average(make_run(data, tmp_path / 'whole'))
+    fit(whole)
+    plain = make_run(data, tmp_path / 'plain')
+    fit(plain)
+    assert any((a != b).any() for a, b in zip(parameters(whole.net).values(),
+                                              parameters(plain.net).values()))
+    broken = with_average(make_run(data, tmp_path / 'broken', stopping_after(stop)))
+    with pytest.raises(Stopped):
+        fit(broken)
+    resumed = with_average(make_run(data, tmp_path / 'broken'))
+    start = resumed.checkpoints.latest()
+    load_parameters(resumed.net, start)
+    fit(resumed, start)
+    assert_equal(parameters(whole.net), parameters(resumed.net))
+
+
+def test_the_average_is_what_is_validated_and_ends_the_stage(data: Path, tmp_path: Path) -> None:
+    run = with_average(make_run(data, tmp_path / 'run', checkpoint_steps=1), decay=0.9)
+    run.config = replace(run.config, proposals=None, validation=ValidationConfig(every=1))
+    seen, own = [], []
+
+    def validate() -> dict[str, float]:
+        seen.append(parameters(run.net))
+        return {'iou': 0.5}
+
+    class Watched(TinySystem):
+        def losses(self, batch: dict) -> dict:
+            own.append(parameters(self.net))
+            return super().losses(batch)
+
+    run.validate, run.make_system = validate, lambda name, stage: Watched(run.net, stage=name)
+    fit(run)
+    name = 'head.weight'
+    average = own[0][name]
+    for step, after in enumerate(own[1:]):   # the last weights of all are never seen
+        decay = min(0.9, (1 + step) / (10 + step))
+        average = decay * average + (1 - decay) * after[name]
+        np.testing.assert_allclose(seen[step][name], average, rtol=1e-5)
+    assert_equal(seen[-1], parameters(run.net))
+    stored = run.checkpoints.latest()
+    assert stored.average.read_bytes() == stored.parameters.read_bytes()
+
+
+def test_the_average_of_another_network_is_refused(data: Path, tmp_path: Path) -> None:
+    run = make_run(data, tmp_path / 'run')
+    average = WeightAverage(run.net._collect_params_with_prefix(), 0.9)
+    with pytest.raises(AdaptisError, match='has no .* of shape .*another network'):
+        average.load({})
+
+
+def test_a_loss_that_stalls_is_told_and_logged(data: Path, tmp_path: Path,
+                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('adaptis.engine.logs.STALL_REPORTS', 1)
+    run = make_run(data, tmp_path / 'run')
+    optimizer = replace(run.config.instances.optimizer, lr=0.0)
+    run.config = replace(run.config, proposals=None, log_every=1, seed=4,
+                         instances=replace(run.config.instances, optimizer=optimizer))
+    fit(run)
+    records = [json.loads(line) for line in (run.folder / 'log.jsonl').read_text().splitlines()]
+    told = [record for record in records if record['kind'] == 'stalled']
+    assert told and all(record['last'] >= record['before'] for record in told)

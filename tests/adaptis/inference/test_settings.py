@@ -85,3 +85,10 @@ def test_numbers_of_numpy_are_numbers():
 def test_an_unknown_setting_is_named():
     with pytest.raises(AdaptisError, match="'treshold'"):
         AdaptISSettings().replace(treshold=0.5)
+
+
+def test_the_preset_of_the_picture_of_250_objects_is_that_of_the_official_notebook():
+    official = dict(sampling_algorithm='proposals', thresh1=0.70, thresh2=0.60, ithresh=0.3,
+                    fl_prob=0.10, fl_eps=0.003, fl_blur=2, max_iters=2000, cut_radius=40,
+                    use_flip=True)
+    assert get_settings('toy_v1_250') == AdaptISSettings.from_official(official)

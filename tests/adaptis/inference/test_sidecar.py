@@ -43,7 +43,7 @@ def test_a_list_that_is_no_taxonomy(taxonomy):
 
 def test_settings_of_a_checkpoint(tmp_path):
     assert default_settings(None) == default_settings('toy_v1') == (
-        'toy_v1_cpu', PRESETS['toy_v1_cpu'])
+        'toy_v1_long', PRESETS['toy_v1_long'])
     assert default_settings(tmp_path / 'absent.params') == ('toy_v1', PRESETS['toy_v1'])
     city = checkpoint(tmp_path, model={'name': 'adaptis_deeplab'})
     assert default_settings(city) == ('cityscapes', PRESETS['cityscapes'])
@@ -54,7 +54,7 @@ def test_settings_of_a_checkpoint(tmp_path):
 
 
 def test_settings_are_those_of_the_training_config(tmp_path):
-    config = load_config(ROOT / 'experiments' / 'toy_v2.yaml', ['inference={min_area: 33}'])
+    config = load_config(ROOT / 'experiments' / 'toy_v2_cpu.yaml', ['inference.min_area=33'])
     path = checkpoint(tmp_path, model={'name': 'adaptis_toy'}, config=config.to_dict())
     assert default_settings(path)[1] == PRESETS['toy_v2'].replace(min_area=33)
 

@@ -1,0 +1,71 @@
+"""Exponential moving average (EMA) of the weights.
+
+It varies less than the weights while the learning rate is high.  None of the papers uses it.
+Polyak and Juditsky (1992) take the plain mean; this is the exponential one, with smaller decays
+in the first steps, as in TensorFlow, so that the initial weights soon lose their influence.
+"""
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from adaptis.errors import AdaptisError
+
+
+class WeightAverage:
+    """Average of parameters and running statistics, each as one array on the first device.
+
+    Parameters
+    ----------
+    parameters : those of the network, by their names in a checkpoint
+    decay : weight of the old average in the new one, in [0, 1)
+    """
+
+    def __init__(self, parameters: Mapping[str, Any], decay: float):
+        self._parameters, self._decay = dict(parameters), decay
+        self._values = {name: _weight(p).copy() for name, p in self._parameters.items()}
+
+    def update(self, step: int) -> None:
+        """Add the weights after step ``step`` of the stage; steps count from 0."""
+        decay = min(self._decay, (1 + step) / (10 + step))
+        for name, parameter in self._parameters.items():
+            value = self._values[name]
+            value *= decay
+            value += _weight(parameter) * (1 - decay)
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Return a context in which the network has the averages as its weights."""
+        own = {name: _weight(p).copy() for name, p in self._parameters.items()}
+        self.adopt()
+        try:
+            yield
+        finally:
+            self._set(own)
+
+    def adopt(self) -> None:
+        """Set the weights of the network to the averages."""
+        self._set(self._values)
+
+    def load(self, arrays: Mapping[str, Any]) -> None:
+        """Take the averages of a checkpoint; AdaptisError if they are of another network."""
+        for name, value in self._values.items():
+            if name not in arrays or arrays[name].shape != value.shape:
+                raise AdaptisError(f'The average of a checkpoint has no {name} of shape '
+                                   f'{value.shape}: it belongs to another network.')
+            value[:] = arrays[name].as_in_context(value.context)
+
+    def _set(self, values: Mapping[str, Any]) -> None:
+        for name, parameter in self._parameters.items():
+            parameter.set_data(values[name])
+
+
+def averaged_parameters(net: Any, trained: Any) -> dict[str, Any]:
+    """Return the parameters of a network that are in ``trained``, by their checkpoint names."""
+    chosen = {id(parameter) for parameter in trained.values()}
+    return {name: p for name, p in net._collect_params_with_prefix().items() if id(p) in chosen}
+
+
+def _weight(parameter: Any) -> Any:
+    return parameter.list_data()[0]

@@ -1,0 +1,81 @@
+"""Put a trained network into the package: half precision, with a record of its training.
+
+    python -m experiments.ship CHECKPOINT --log LOG.jsonl --command "adaptis train ..."
+
+CHECKPOINT is a .params file of ``adaptis train`` and LOG.jsonl the log of that run, which records
+the commits and the machine of the training.  The log is stored as
+``experiments/logs/<config>.jsonl``.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Optional
+
+from adaptis.errors import AdaptisError
+from adaptis.files import atomic_write
+
+ROOT = Path(__file__).parents[1]
+MOST_BYTES = 12_000_000
+STORED_AS = 'float16'
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Write the files; return the exit status."""
+    parser = argparse.ArgumentParser(prog='python -m experiments.ship',
+                                     description=__doc__.partition('\n')[0])
+    parser.add_argument('checkpoint', type=Path)
+    parser.add_argument('--log', type=Path, required=True)
+    parser.add_argument('--command', required=True, help='the command line of the training')
+    parser.add_argument('--name', default='toy_v1_long', help='name of the stored log')
+    parser.add_argument('--to', type=Path, default=ROOT / 'adaptis/pretrained/toy_v1.params')
+    parser.add_argument('--logs', type=Path, default=ROOT / 'experiments/logs')
+    args = parser.parse_args(argv)
+    try:
+        ship(args.checkpoint, args.log, args.to, args.logs / f'{args.name}.jsonl', args.command)
+    except AdaptisError as error:
+        print(f'Error: {error}', file=sys.stderr)
+        return 1
+    return 0
+
+
+def ship(checkpoint: Path, log: Path, target: Path, kept: Path, command: str) -> None:
+    """Write ``target``, its JSON sidecar, and the log to ``kept``.
+
+    Raises AdaptisError if the checkpoint or its log is broken, or the file would be too large.
+    """
+    from adaptis.model.zoo import load_model, read_info, save_model  # loads MXNet
+    text, starts = _read_log(log)
+    info, net = read_info(checkpoint), load_model(checkpoint)
+    size = 2 * sum(p.data().size for p in net.collect_params().values())
+    if size > MOST_BYTES:
+        raise AdaptisError(f'{checkpoint} takes {size:,} bytes in {STORED_AS}; a network in the '
+                           f'package must stay below {MOST_BYTES:,}.')
+    with atomic_write(kept) as temporary:
+        temporary.write_text(text, encoding='utf-8')
+    relative = kept.relative_to(ROOT) if kept.is_relative_to(ROOT) else kept
+    trained = {'command': command, 'log': str(relative),
+               'commits': list(dict.fromkeys(str(start['commit'])[:10] for start in starts)),
+               'hardware': starts[-1]['hardware'], 'versions': starts[-1]['versions'],
+               'stored_as': STORED_AS}
+    save_model(net, target, {'config': info.get('config'), 'trained': trained}, STORED_AS)
+
+
+def _read_log(path: Path) -> tuple[str, list[Mapping[str, Any]]]:
+    """Return a log and its records of starts; there must be at least one."""
+    try:
+        text = path.read_text(encoding='utf-8')
+        starts = [record for record in map(json.loads, text.splitlines())
+                  if record['kind'] == 'start']
+    except (OSError, ValueError, KeyError) as error:
+        raise AdaptisError(f'{path} is no log of "adaptis train": {error}.') from error
+    if not starts:
+        raise AdaptisError(f'{path} is no log of "adaptis train": it has no record of a start.')
+    return text, starts
+
+
+if __name__ == '__main__':
+    sys.exit(main())
