@@ -27,9 +27,22 @@ def dense_boxes(F, offsets, levelness):
     chosen = F.transpose(F.one_hot(F.argmax(levelness, axis=1), len(offsets)), (0, 3, 1, 2))
     offsets = F.stack(*(resize_like(F, x, levelness) for x in offsets), axis=1)
     offsets = F.sum(F.broadcast_mul(offsets, F.expand_dims(chosen, 2)), axis=1)
+    return _boxes_around(F, offsets, _locations(F, levelness))
+
+
+def level_boxes(F, offsets, like):
+    """The boxes of every pixel, one from each level (equation A21).
+
+    ``offsets`` of L levels as in ``dense_boxes``; ``like`` (B, any, H, W).  Returns
+    (B, 4 * L, H, W): x0, y0, x1, y1 of the first level, then of the next.
+    """
+    places = _locations(F, like)
+    return F.concat(*(_boxes_around(F, resize_like(F, x, like), places) for x in offsets), dim=1)
+
+
+def _boxes_around(F, offsets, places):
     left_top, right_bottom = F.split(offsets, num_outputs=2, axis=1)
-    place = _locations(F, levelness)
-    return F.concat(F.broadcast_sub(place, left_top), F.broadcast_add(right_bottom, place), dim=1)
+    return F.concat(F.broadcast_sub(places, left_top), F.broadcast_add(right_bottom, places), dim=1)
 
 
 def _locations(F, like):
@@ -64,27 +77,42 @@ def location_probability(F, dense, queries, kind='giou'):
     return (common + 1) / (union + 1) + union / around - 1
 
 
+def best_location_probability(F, dense, queries, kind='giou', levels=1):
+    """That of the level which fits each query best (equations A22 and A23).
+
+    Boxes (4 * L, P) of ``levels`` L, see ``level_boxes``; queries (N, 4) -> (N, P).
+    """
+    best = None
+    for i in range(levels):
+        one = F.slice_axis(dense, axis=0, begin=4 * i, end=4 * i + 4)
+        found = location_probability(F, one, queries, kind)
+        best = found if best is None else F.maximum(best, found)
+    return best
+
+
 def _beyond(F, low, high, own_low, own_high):
     return (F.Activation(F.broadcast_sub(high, own_high), 'relu')
             + F.Activation(F.broadcast_sub(own_low, low), 'relu'))
 
 
 class MaskBuilder(HybridBlock):
-    """Boxes of all pixels (4, H, W), thing probabilities (K, H, W), queries (N, 4) and their
+    """Boxes of all pixels (4 * L, H, W), thing probabilities (K, H, W), queries (N, 4) and their
     classes (N,) -> mask probabilities (N, H, W): equations 4 to 7 without the threshold.
 
-    All queries at once; no parameters.  ``kind`` of the location probability is 'giou' or 'iou'.
-    Raises AdaptisError for another one.
+    All queries at once; no parameters.  ``kind`` of the location probability is 'giou' or 'iou';
+    ``levels`` L is 1, or that of a network without levelness.  Raises AdaptisError for another
+    kind.
     """
 
-    def __init__(self, kind: str = 'giou'):
+    def __init__(self, kind: str = 'giou', levels: int = 1):
         super().__init__()
         if kind not in LOCATIONS:
             raise AdaptisError(f'There is no location probability {kind!r}: choose one of '
                                f'{LOCATIONS}.')
-        self._kind = kind
+        self._kind, self._levels = kind, levels
 
     def hybrid_forward(self, F, boxes, things, queries, classes):
-        location = location_probability(F, boxes.reshape((0, -1)), queries, self._kind)
+        location = best_location_probability(F, boxes.reshape((0, -1)), queries, self._kind,
+                                             self._levels)
         likely = F.take(things, classes, axis=0)
         return F.reshape_like(location, likely) * likely

@@ -22,7 +22,7 @@ from typing import Any, Optional, Union
 from adaptis.runtime import mx
 from panoptic_baselines.arguments import demand_choice, demand_counts, demand_numbers
 from panoptic_baselines.base_network import BaseNetwork
-from panoptic_baselines.dense_detections.boxes import MaskBuilder, dense_boxes
+from panoptic_baselines.dense_detections.boxes import MaskBuilder, dense_boxes, level_boxes
 from panoptic_baselines.dense_detections.head import DenseHead, grid_like
 from panoptic_baselines.dense_detections.inference import (  # noqa: F401  (all are part of it)
     STRIDES,
@@ -56,8 +56,8 @@ class DenseDetections(DenseDetectionsInference, BaseNetwork):
     backbone : 'resnet18', 34, 50, 101, 152; the stride is in the 3x3 convolutions
     num_things, num_stuff : classes of the two kinds
     towers : 2, or 1 for boxes and classes together, of the width of the box tower (table 3)
-    levelness : whether there is such a prediction; without it a pixel takes the box of the level
-        that is surest of some thing there (table 3, appendix B)
+    levelness : whether there is such a prediction; without it the boxes of all levels count, and
+        for each detection the one that fits it best (table 3, appendix B)
     fpn_channels, class_channels, box_channels : widths of pyramid and towers
     semantic_stride : 8 (official code) or 4 (paper, section 4.2)
     mean, std : of the image, RGB
@@ -93,13 +93,19 @@ class DenseDetections(DenseDetectionsInference, BaseNetwork):
                 DenseHead(fpn_channels, num_things, self.num_semantic, class_channels,
                           box_channels, towers == 2, levelness, semantic_stride),
                 self.mean, self.std)
-            self.giou_masks, self.iou_masks = MaskBuilder('giou'), MaskBuilder('iou')
+            self.giou_masks, self.iou_masks = (MaskBuilder(kind, self.box_levels)
+                                               for kind in ('giou', 'iou'))
         choose_initializers(self)
 
     @property
     def has_levelness(self) -> bool:
         """Whether there is such a prediction."""
         return self.encoder.head.levelness is not None
+
+    @property
+    def box_levels(self) -> int:
+        """How many boxes every pixel has: one, or that of each level without levelness."""
+        return 1 if self.has_levelness else len(STRIDES)
 
     def backbone_params(self) -> Any:
         """The part that starts from ImageNet."""
@@ -114,15 +120,15 @@ class DenseDetections(DenseDetectionsInference, BaseNetwork):
         maps = to_maps(outputs)
         grid = grid_like(F, maps.logits[0])
         if maps.levelness is None:
-            levels = F.concat(*(resize_like(F, F.max(x, axis=1, keepdims=True), grid)
-                                for x in maps.logits), dim=1)
+            boxes = level_boxes(F, maps.offsets, grid)
         else:
-            levels = F.slice_axis(maps.levelness, axis=1, begin=1, end=None)
+            boxes = dense_boxes(F, maps.offsets,
+                                F.slice_axis(maps.levelness, axis=1, begin=1, end=None))
         semantic = maps.semantic
         if self.semantic_stride != GRID_STRIDE:
             semantic = resize_like(F, semantic, grid)
         things = F.slice_axis(F.softmax(semantic, axis=1), axis=1, begin=self.num_stuff, end=None)
-        return [*outputs, dense_boxes(F, maps.offsets, levels), things]
+        return [*outputs, boxes, things]
 
 
 class Encoder(ImageEncoder):

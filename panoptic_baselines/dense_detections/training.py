@@ -89,7 +89,8 @@ class DenseDetectionsSystem(BaseSystem):
         self._settings = DenseDetectionsSettings(detections_per_image=queries)
         self._detections = DetectionLoss(net.num_things, BOX_LOSSES[box_loss], focal_normalizer)
         self._levelness, self._semantic = LevelnessLoss(), BootstrappedLoss(net.semantic_stride)
-        self._masks, self._take = QueryMaskLoss(overlap), TakeCells()
+        self._masks = QueryMaskLoss(overlap, levels=net.box_levels)
+        self._take = TakeCells()
         self._queries = 0
         super().__init__(net, taxonomy, (self._detections, self._levelness, self._semantic,
                                          self._masks, self._take), frozen_stages, hybridize)
