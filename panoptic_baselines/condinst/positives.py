@@ -21,10 +21,21 @@ def random_positives(objects: np.ndarray, limit: int, rng: Any) -> np.ndarray:
 
 
 def best_positives(objects: np.ndarray, scores: np.ndarray, limit: int) -> np.ndarray:
+    """Of each image the locations with the highest scores, at most ``limit`` (section 2.3).
+
+    ``objects``, -1 = none, and ``scores`` are (B, N).
+    """
+    order = np.argsort(np.where(objects >= 0, -scores, np.inf), axis=1, kind='stable')[:, :limit]
+    chosen = np.zeros(objects.shape, bool)
+    np.put_along_axis(chosen, order, True, axis=1)
+    return np.stack(np.nonzero(chosen & (objects >= 0)))
+
+
+def best_positives_per_object(objects: np.ndarray, scores: np.ndarray, limit: int) -> np.ndarray:
     """At most ``limit`` locations of an image, those of the highest scores of each object.
 
-    All objects of an image that were found may have equally many, and at least one each.
-    ``objects``, -1 = none, and ``scores`` are (B, N).
+    All objects of an image that were found may have equally many, and at least one each: so does
+    the official code.  ``objects``, -1 = none, and ``scores`` are (B, N).
     """
     images, cells = np.nonzero(objects >= 0)
     if not len(images):

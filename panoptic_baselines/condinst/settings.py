@@ -8,7 +8,10 @@ from panoptic_baselines.settings import CITYSCAPES, TOY, BaseSettings, one_of
 
 @dataclass(frozen=True)
 class CondInstSettings(BaseSettings):
-    """AdaptISSettings of CondInst; the thresholds of the panoptic result are section 2.5's.
+    """AdaptISSettings of CondInst.
+
+    The suppression is section 2.4's, the thresholds of the panoptic result are section 2.5's; the
+    others are official.
 
     Attributes
     ----------
@@ -17,10 +20,10 @@ class CondInstSettings(BaseSettings):
     nms : whether the IoU of boxes or of masks decides which detections suppress each other
     """
 
-    nms_threshold: float = 0.6
-    instance_score: float = 0.45
-    overlap_threshold: float = 0.4
-    candidates_per_level: int = 1000
+    nms_threshold: float = 0.6          # paper 2.4, as the 100 detections
+    instance_score: float = 0.45        # paper 2.5
+    overlap_threshold: float = 0.4      # paper 2.5
+    candidates_per_level: int = 1000    # official
     nms: str = one_of('box', 'mask')
 
 
