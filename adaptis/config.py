@@ -48,6 +48,7 @@ class OptimizerConfig:
     factor: float = 0.1                    # step
     warmup_steps: int = 0                  # linear, from 0
     warmup_factor: Optional[float] = None  # from this share of lr, if not from 0
+    warmup_method: str = 'linear'          # or constant: at that share until the warm-up ends
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class StageConfig:
     short_side: Optional[Union[int, list[int]]] = None  # rescaled to this shorter side before that
     max_side: Optional[int] = None         # and to no more than this longer one
     empty_crop_prob: float = 1.0           # chance to keep a part that shows no object
+    crop_first: bool = False               # detectors: rescale by ``scale`` after cropping
     full_size_steps: int = 0               # but from whole images in the last steps
     system: dict[str, Any] = field(default_factory=dict)  # arguments of the system, of its losses
 
@@ -358,6 +360,9 @@ def _check_crop(stage: StageConfig, where: str) -> None:
     if isinstance(stage.short_side, list) and stage.crop is not None:
         raise AdaptisError(f'{where}.short_side must be one side where there is a crop: scale '
                            'varies it.')
+    if stage.crop_first and (stage.scale is None or stage.points is not None):
+        raise AdaptisError(f'{where}.crop_first needs crop and scale, and images of a batch then '
+                           'differ in size, which points of AdaptIS do not allow.')
 
 
 def _check_least(settings: Any, least: Mapping[str, int], where: str) -> None:

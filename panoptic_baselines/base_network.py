@@ -14,6 +14,11 @@ WHOLE = 'network'
 class BaseNetwork(mx.gluon.HybridBlock):
     """A network between whose graphs the decisions of ``panoptic_baselines.inference`` stand."""
 
+    @property
+    def backbones(self) -> list[Any]:
+        """Those that start from ImageNet weights."""
+        return [self.encoder.backbone]
+
     def run(self, stage: str, **inputs: Any) -> list[Any]:
         """The outputs of a stage; ``inputs`` in the order of the block, None = it has no such.
 

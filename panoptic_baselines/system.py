@@ -66,7 +66,7 @@ class BaseSystem:
 
     Parameters
     ----------
-    net : an initialised network, whose backbone is ``net.encoder.backbone``
+    net : an initialised network
     taxonomy : what its classes mean
     blocks : of the losses, to be hybridized with the network
     frozen_stages : how much of the backbone keeps its weights: 2 = stem and res2
@@ -75,12 +75,16 @@ class BaseSystem:
 
     host_keys: tuple[str, ...] = ()
     predictor: Any = Predictor
+    bias_lr_mult, bias_wd_mult, norm_wd_mult = 1.0, 1.0, 0.0
+    """How fast biases learn, and how much they and the scales of norms decay; the shift of a norm
+    is a bias and part of a norm."""
 
     def __init__(self, net: Any, taxonomy: Taxonomy, blocks: Iterable[Any], frozen_stages: int,
                  hybridize: bool):
         demand_choice('hybridize', hybridize, (True, False))
         self.net, self.taxonomy = net, taxonomy
-        net.encoder.backbone.freeze(frozen_stages)
+        for backbone in net.backbones:
+            backbone.freeze(frozen_stages)
         for block in (net, *blocks):
             block.hybridize(hybridize)
 
@@ -92,13 +96,20 @@ class BaseSystem:
         return {}
 
     def parameters(self) -> Any:
-        """What is trained; weights decay, but not those of norms."""
+        """What is trained; how much each decays is as the class attributes say.
+
+        The rate of the backbone's biases stays: ``backbone_lr_mult`` sets it.
+        """
         everything = self.net.collect_params()
         chosen = mx.gluon.ParameterDict(everything.prefix)
         chosen.update({k: p for k, p in everything.items() if p.grad_req != 'null'})
         for name, parameter in self.net._collect_params_with_prefix().items():
-            if name.endswith(('.gamma', '.beta')):
-                parameter.wd_mult = 0.0
+            is_bias = name.endswith(('.bias', '.beta'))
+            if is_bias and 'encoder.backbone.' not in name:
+                parameter.lr_mult = self.bias_lr_mult
+            if is_bias or name.endswith('.gamma'):
+                parameter.wd_mult = ((self.bias_wd_mult if is_bias else 1.0)
+                                     * (1.0 if name.endswith('.bias') else self.norm_wd_mult))
         return chosen
 
     def state(self) -> dict[str, Any]:

@@ -63,6 +63,20 @@ class Rescale:
         return resize_sample(sample, tuple(max(1, int(s * factor + 0.5)) for s in size))
 
 
+@dataclass(frozen=True)
+class RandomScale:
+    """Rescales a sample by a random factor between ``low`` and ``high``."""
+
+    low: float
+    high: float
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """The sample at its new size."""
+        factor = rng.uniform(self.low, self.high)
+        return resize_sample(sample, tuple(max(1, round(s * factor))
+                                           for s in sample.image.shape[:2]))
+
+
 def build_augmentation(name: str, crop: Optional[Crop] = None) -> Augmentation:
     """The augmentation of a data set, as ``augment(sample, seed) -> sample``.
 

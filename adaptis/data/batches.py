@@ -11,7 +11,6 @@ import numpy as np
 from adaptis.data.augment import (
     Augmentation,
     Crop,
-    Rescale,
     build_augmentation,
     check_augmentation,
     random_crop,
@@ -46,7 +45,7 @@ class BatchSource:
         at most ``TRIES`` in all
     rank, world : this process and the number of processes that share every batch
     shuffle : False takes the images in their order
-    rescale : the size of whole images, after augmentation
+    rescale : to another size, after augmentation and crop
     targets : makes a batch of augmented samples and their random generators, in place of points;
         picklable
 
@@ -68,7 +67,7 @@ class BatchSource:
     empty_crop_prob: float = 1.0
     ignore_object_prob: float = 0.0
     background_prob: float = 0.0
-    rescale: Optional[Rescale] = None
+    rescale: Optional[Callable[[Sample, np.random.Generator], Sample]] = None
     targets: Optional[Callable[[Sequence[Sample], Sequence[Any]], Batch]] = None
     _cache: dict = field(default_factory=dict, repr=False, compare=False)
 
@@ -115,7 +114,7 @@ class BatchSource:
         """An augmented sample, and its generator for what else is drawn for it."""
         rng = np.random.default_rng((*self.seed, epoch, index))
         sample = self._augmented(self.dataset[index], crop, rng)
-        return sample if self.rescale is None or crop else self.rescale(sample, rng), rng
+        return sample if self.rescale is None else self.rescale(sample, rng), rng
 
     def _item(self, sample: Sample, rng: np.random.Generator) -> Batch:
         points, masks = sample_points(

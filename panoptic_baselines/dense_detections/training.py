@@ -56,6 +56,8 @@ class DenseDetectionsSystem(BaseSystem):
     sizes : distances to the sides where one level hands over to the next (m_1 to m_4, equation 9)
     overlap : of the mask loss, 'iou' or 'giou'
     queries : at most so many detections of an image enter the mask loss
+    bias_lr_mult, bias_wd_mult, norm_wd_mult : how fast biases learn, and how much they and norms
+        decay: 2, 0 and 1 in FCOS
     frozen_stages : how much of the backbone keeps its weights: 2 = stem and res2
     hybridize : train through cached graphs
 
@@ -71,19 +73,24 @@ class DenseDetectionsSystem(BaseSystem):
     def __init__(self, net: Any, taxonomy: Taxonomy, *, supervision: str = 'masks',
                  mask_loss: bool = True, semantic_weight: float = 1.0, box_loss: str = 'iou',
                  focal_normalizer: str = 'locations', sizes: Sequence[float] = SIZES,
-                 overlap: str = 'iou', queries: int = 100, frozen_stages: int = 2,
+                 overlap: str = 'iou', queries: int = 100, bias_lr_mult: float = 1.0,
+                 bias_wd_mult: float = 1.0, norm_wd_mult: float = 0.0, frozen_stages: int = 2,
                  hybridize: bool = False):
         demand_choice('supervision', supervision, SUPERVISION)
         demand_choice('mask_loss', mask_loss, (True, False))
         demand_choice('box_loss', box_loss, list(BOX_LOSSES))
         demand_choice('focal_normalizer', focal_normalizer, NORMALIZERS)
         demand_choice('overlap', overlap, LOCATIONS)
-        demand_number('semantic_weight', semantic_weight, 0)
+        for name, value in (('semantic_weight', semantic_weight), ('bias_lr_mult', bias_lr_mult),
+                            ('bias_wd_mult', bias_wd_mult), ('norm_wd_mult', norm_wd_mult)):
+            demand_number(name, value, 0)
         demand_counts(queries=queries)
         _demand_sizes(sizes)
         if mask_loss and supervision == 'boxes':
             raise AdaptisError('Boxes alone do not say what the mask_loss would learn: set it to '
                                'false where supervision is boxes.')
+        self.bias_lr_mult, self.bias_wd_mult = bias_lr_mult, bias_wd_mult
+        self.norm_wd_mult = norm_wd_mult
         self._supervision, self._sizes = supervision, tuple(sizes)
         self._weight, self._has_masks = semantic_weight, mask_loss
         self._settings = DenseDetectionsSettings(detections_per_image=queries)
