@@ -74,6 +74,13 @@ class PanopticFPNInference(TwoStage):
 class ExportedPanopticFPN(PanopticFPNInference, Exported):
     """A ``PanopticFPN`` that was exported."""
 
+    def read(self, x: Any) -> Maps:
+        """Everything dense of an image (1, 3, H, W)."""
+        outputs = self.run('encoder', image=x)
+        if 'semantic_encoder' in self._runner.stages:
+            outputs = [*outputs, self.run('semantic_encoder', image=x)[-1]]
+        return self.to_maps(outputs)
+
 
 def make_exported(runner: Any, attributes: Mapping[str, Any], settings: PanopticFPNSettings,
                   taxonomy: Taxonomy) -> Predictor:
