@@ -59,7 +59,8 @@ class UnifiedSystem(TwoStageSystem):
     net : an initialised network
     taxonomy : what its classes mean
     detection_weight, semantic_weight, panoptic_weight : of the losses (section 4): 1, 0.2, 0.1 for
-        COCO and 0.25, 1, 1 for Cityscapes
+        COCO and 0.25, 1, 1 for Cityscapes; panoptic_weight 0 leaves the panoptic matching loss
+        out, as for models A and C, which have no affinity head either (section 4.1)
     semantic_loss : 'cross_entropy' (COCO) or 'lovasz' (Cityscapes, appendix B)
     mask_loss : 'lovasz' (appendix A.2) or 'cross_entropy'
     detections : that the panoptic output learns from: those 'predicted', or the 'ground_truth',
@@ -85,6 +86,9 @@ class UnifiedSystem(TwoStageSystem):
                          'panoptic': panoptic_weight}
         for name, weight in self._weights.items():
             demand_number(f'{name}_weight', weight, 0)
+        if not panoptic_weight and net.affinity is not None:
+            raise AdaptisError('The affinity head learns from the panoptic matching loss alone: '
+                               'give that a panoptic_weight, or set affinity to false.')
         self._predicts = detections == 'predicted'
         self._semantic_loss = SEMANTIC_LOSSES[semantic_loss]()
         self._panoptic_loss = PanopticMatchingLoss()
@@ -97,8 +101,8 @@ class UnifiedSystem(TwoStageSystem):
         """Weighted losses of a batch (see ``DetectionTargets``), inside ``autograd.record``.
 
         Scalars: 'rpn_objectness', 'rpn_boxes', 'classes', 'boxes' and, with a mask head, 'masks',
-        means over the images; 'semantic' and 'panoptic' over the pixels.  What is sampled is drawn
-        from ``numpy.random``.  Raises AdaptisError if the network has diverged.
+        means over the images; 'semantic' and, if it has a weight, 'panoptic' over the pixels.  What
+        is sampled is drawn from ``numpy.random``.  Raises AdaptisError if the network has diverged.
         """
         maps = self.net(paint_padding(batch['image'], batch['sizes'], self.net.mean))
         proposals = self.propose(maps, batch)
@@ -106,8 +110,10 @@ class UnifiedSystem(TwoStageSystem):
                   for name, loss in self.detector_losses(maps, batch, proposals).items()}
         losses['semantic'] = (self._semantic_loss(maps.semantic, batch['semantic'])
                               * self._weights['semantic'])
-        losses['panoptic'] = (self.panoptic_loss(maps, batch, self.channels(maps, batch, proposals))
-                              * self._weights['panoptic'])
+        if self._weights['panoptic']:
+            channels = self.channels(maps, batch, proposals)
+            losses['panoptic'] = (self.panoptic_loss(maps, batch, channels)
+                                  * self._weights['panoptic'])
         return losses
 
     def channels(self, maps: Any, batch: dict[str, Any],
@@ -170,8 +176,8 @@ class UnifiedSystem(TwoStageSystem):
 
     def metrics(self) -> dict[str, float]:
         """See ``TwoStageSystem``; and of the last step, how many detections an image has, and the
-        share of the objects that have one."""
-        return {**super().metrics(), **self._counts}
+        share of the objects that have one, if the panoptic loss looks at that."""
+        return {**super().metrics(), **(self._counts if self._weights['panoptic'] else {})}
 
     def _scores(self, features: Sequence[Any],
                 channels: Sequence[Channels]) -> list[Optional[Any]]:
