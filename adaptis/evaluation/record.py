@@ -9,6 +9,7 @@ One JSON file per run in ``experiments/results``::
     metrics     nested numbers in [0, 1] as ``Evaluator.result`` gives them; null = not defined
     settings    everything the result depends on: data, split, limit, checkpoint, thresholds
     reduced     whether it falls short of the paper's setting (fewer images, steps, channels)
+    note        only where the defaults have changed since: what they were
     commit, versions, hardware, date, seconds
 """
 from __future__ import annotations
