@@ -63,20 +63,6 @@ class Rescale:
         return resize_sample(sample, tuple(max(1, int(s * factor + 0.5)) for s in size))
 
 
-@dataclass(frozen=True)
-class RandomScale:
-    """Rescales a sample by a random factor between ``low`` and ``high``."""
-
-    low: float
-    high: float
-
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """The sample at its new size."""
-        factor = rng.uniform(self.low, self.high)
-        return resize_sample(sample, tuple(max(1, round(s * factor))
-                                           for s in sample.image.shape[:2]))
-
-
 def build_augmentation(name: str, crop: Optional[Crop] = None) -> Augmentation:
     """The augmentation of a data set, as ``augment(sample, seed) -> sample``.
 
@@ -130,6 +116,20 @@ def resize_sample(sample: Sample, size: tuple[int, int]) -> Sample:
     return dataclasses.replace(sample, image=_resize(sample.image, rows, cols),
                                instances=_resize_ids(sample.instances, rows, cols),
                                semantic=_resize_ids(sample.semantic, rows, cols))
+
+
+@dataclass(frozen=True)
+class RandomScale:
+    """Rescales a sample by a random factor between ``low`` and ``high``."""
+
+    low: float
+    high: float
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """The sample at its new size."""
+        factor = rng.uniform(self.low, self.high)
+        return resize_sample(sample, tuple(max(1, round(s * factor))
+                                           for s in sample.image.shape[:2]))
 
 
 def _unchanged(sample: Sample, seed: int) -> Sample:
