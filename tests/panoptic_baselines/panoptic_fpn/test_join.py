@@ -11,8 +11,10 @@ import pytest
 from adaptis.inference.sidecar import describe
 from adaptis.loading import load_predictor
 from adaptis.model import save_model
+from adaptis.model.zoo import write_arrays
 from adaptis.runtime import mx
 from adaptis.types import Category, Taxonomy
+from panoptic_baselines.convert.official import load_backbone
 from panoptic_baselines.merge import merge
 from panoptic_baselines.panoptic_fpn.join import main
 from panoptic_baselines.panoptic_fpn.settings import PanopticFPNSettings
@@ -73,6 +75,20 @@ def test_networks_that_do_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture)
 def test_branches_that_cannot_be_separate(options: dict[str, bool]) -> None:
     with pytest.raises(Exception, match='can be separate, and of no other'):
         get_model('panoptic_fpn', backbone='resnet18', separate=True, **{**TINY, **options})
+
+
+def test_both_start_from_the_same_weights(tmp_path: Path) -> None:
+    alone = get_model('semantic_fpn_r18', **TINY)
+    alone.initialize()
+    weights = alone.encoder.backbone._collect_params_with_prefix()
+    write_arrays(tmp_path / 'r18.params', {name: p.data() for name, p in weights.items()})
+    net = get_model('panoptic_fpn_r18', separate=True, **TINY)
+    net.initialize()
+    load_backbone(net, tmp_path / 'r18.params')
+    for backbone in net.backbones:
+        for name, parameter in backbone._collect_params_with_prefix().items():
+            np.testing.assert_array_equal(parameter.data().asnumpy(),
+                                          weights[name].data().asnumpy())
 
 
 def test_each_branch_learns_by_itself() -> None:
