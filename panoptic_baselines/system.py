@@ -103,13 +103,14 @@ class BaseSystem:
         everything = self.net.collect_params()
         chosen = mx.gluon.ParameterDict(everything.prefix)
         chosen.update({k: p for k, p in everything.items() if p.grad_req != 'null'})
+        decays = {'bias': self.bias_wd_mult, 'gamma': self.norm_wd_mult,
+                  'beta': self.bias_wd_mult * self.norm_wd_mult}
         for name, parameter in self.net._collect_params_with_prefix().items():
-            is_bias = name.endswith(('.bias', '.beta'))
-            if is_bias and 'encoder.backbone.' not in name:
+            kind = name.rsplit('.', 1)[-1]
+            if kind in decays:
+                parameter.wd_mult = decays[kind]
+            if kind in ('bias', 'beta') and 'encoder.backbone.' not in name:
                 parameter.lr_mult = self.bias_lr_mult
-            if is_bias or name.endswith('.gamma'):
-                parameter.wd_mult = ((self.bias_wd_mult if is_bias else 1.0)
-                                     * (1.0 if name.endswith('.bias') else self.norm_wd_mult))
         return chosen
 
     def state(self) -> dict[str, Any]:
