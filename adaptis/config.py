@@ -48,6 +48,7 @@ class OptimizerConfig:
     factor: float = 0.1                    # step
     warmup_steps: int = 0                  # linear, from 0
     warmup_factor: Optional[float] = None  # start at this share of lr instead of 0
+    warmup_method: str = 'linear'          # or constant: stay at that share
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class StageConfig:
     short_side: Optional[Union[int, list[int]]] = None  # shorter side, applied before ``scale``
     max_side: Optional[int] = None         # upper limit of the longer side
     empty_crop_prob: float = 1.0           # probability of keeping a crop without an object
+    crop_first: bool = False               # detectors: apply ``scale`` after the crop
     full_size_steps: int = 0               # the last steps train on whole images
     system: dict[str, Any] = field(default_factory=dict)  # arguments of the system (its losses)
 
@@ -359,6 +361,9 @@ def _check_crop(stage: StageConfig, where: str) -> None:
     if isinstance(stage.short_side, list) and stage.crop is not None:
         raise AdaptisError(f'{where}.short_side must be one number if there is a crop: use scale '
                            'to vary it.')
+    if stage.crop_first and (stage.scale is None or stage.points is not None):
+        raise AdaptisError(f'{where}.crop_first needs crop and scale, and the images of a batch '
+                           'then differ in size, which AdaptIS does not allow.')
 
 
 def _check_least(settings: Any, least: Mapping[str, int], where: str) -> None:
