@@ -17,7 +17,8 @@ from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import sha256
 from adaptis.inference.sidecar import read_sidecar
 from adaptis.model import save_model
-from panoptic_baselines.zoo import MODELS, PanopticFPN, get_model, load_model
+from panoptic_baselines.panoptic_fpn.network import PanopticFPN
+from panoptic_baselines.zoo import MODELS, get_model, load_model
 
 _BRANCHES = ('instances', 'semantic')
 

@@ -1,6 +1,7 @@
 """Two networks that were trained apart and are merged in the end, as "R50-FPN x2" of table 3a."""
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adaptis.inference.sidecar import describe
 from adaptis.loading import load_predictor
 from adaptis.model import save_model
 from adaptis.model.zoo import write_arrays
@@ -33,7 +33,7 @@ def save(folder: Path, name: str, seed: int, taxonomy: Taxonomy = TAXONOMY, **op
     net = get_model(name, **{**TINY, **options})
     net.initialize(mx.init.Normal(0.05))
     path = folder / f'{name}.params'
-    save_model(net, path, {'taxonomy': describe(taxonomy)})
+    save_model(net, path, {'taxonomy': [dataclasses.asdict(c) for c in taxonomy.categories]})
     return path
 
 
