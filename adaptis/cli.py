@@ -3,15 +3,18 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import errno
 import importlib
 import os
 import sys
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 from adaptis import __version__
-from adaptis.errors import AdaptisError
+from adaptis.errors import AdaptisError, DataWarning
 
 COMMANDS = ('doctor', 'models', 'toy', 'train', 'evaluate', 'predict', 'export', 'table',
             'convert', 'check-data')
@@ -33,7 +36,8 @@ def main(argv: Optional[list[str]] = None) -> int:
     arguments = _parser().parse_args(argv)
     name = arguments.command
     try:
-        return _run(name, arguments.rest)
+        with _data_warnings_told_once():
+            return _run(name, arguments.rest)
     except AdaptisError as error:
         return _tell(f'adaptis {name}: {error}')
     except KeyboardInterrupt:
@@ -80,6 +84,24 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('command', choices=COMMANDS, metavar='COMMAND', help='one of those below')
     parser.add_argument('rest', nargs=argparse.REMAINDER, metavar='...', help='its own arguments')
     return parser
+
+
+@contextlib.contextmanager
+def _data_warnings_told_once() -> Iterator[None]:
+    """Print the first warning about data as a sentence on stderr, and drop the others."""
+    usual, told = warnings.showwarning, []
+
+    def show(message: Any, category: type, *rest: Any) -> None:
+        if not issubclass(category, DataWarning):
+            usual(message, category, *rest)
+        elif not told:
+            told.append(message)
+            _tell(f'{message} (Told once; adaptis check-data lists all.)')
+
+    with warnings.catch_warnings():
+        warnings.simplefilter('always', DataWarning)
+        warnings.showwarning = show
+        yield
 
 
 def _module(name: str) -> str:

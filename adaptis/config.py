@@ -22,9 +22,9 @@ class DataConfig:
     """The data set: ``split`` is for training, ``val_split`` for validation."""
 
     root: str
-    augmentation: str                     # toy_v1, toy_v2, cityscapes, vistas, coco or none
+    augmentation: Union[str, dict[str, Any]]  # a name or transforms, see build_augmentation
     dataset: str = 'toy'                  # toy, cityscapes, vistas or coco: the layout of ``root``
-    split: str = 'train'
+    split: str = 'train'                  # several are joined by "+": train+val
     val_split: str = 'test'
 
 
@@ -34,6 +34,7 @@ class OptimizerConfig:
 
     lr: float
     name: str = 'adam'
+    lr_batch: Optional[int] = None         # batch size that lr is for; null = batch_size
     backbone_lr_mult: float = 1.0          # of the parameters that ``pretrained_base`` loads
     wd: float = 0.0
     clip_gradient: Optional[float] = None  # element by element, as MXNet does
@@ -69,6 +70,7 @@ class StageConfig:
     scale: Optional[list[float]] = None    # random factor [low, high], applied before the crop
     short_side: Optional[Union[int, list[int]]] = None  # shorter side, applied before ``scale``
     max_side: Optional[int] = None         # upper limit of the longer side
+    long_side: Optional[list[float]] = None  # random longer side [low, high], instead of these
     empty_crop_prob: float = 1.0           # probability of keeping a crop without an object
     crop_first: bool = False               # detectors: apply ``scale`` after the crop
     full_size_steps: int = 0               # the last steps train on whole images
@@ -143,7 +145,8 @@ _LEAST_OF_STAGE = {'batch_size': 1, 'points': 1, 'steps': 1, 'epochs': 1, 'micro
                    'optimizer.lr': 0, 'optimizer.final_lr': 0, 'optimizer.factor': 0,
                    'optimizer.wd': 0, 'optimizer.clip_gradient': 0,
                    'optimizer.warmup_steps': 0, 'optimizer.cooldown_steps': 0,
-                   'optimizer.backbone_lr_mult': 0, 'optimizer.warmup_factor': 0}
+                   'optimizer.lr_batch': 1, 'optimizer.backbone_lr_mult': 0,
+                   'optimizer.warmup_factor': 0}
 PRECISIONS = ('float32', 'amp')
 
 # Keys of other versions of this program, and their present names.
@@ -265,11 +268,12 @@ def _convert(hint: Any, value: Any, path: str, key: str) -> Any:
 
 
 def _convert_union(hints: Sequence[Any], value: Any, path: str, key: str) -> Any:
-    """Return None if that is allowed; else convert lists by the list hint, others by the first."""
+    """Return None if allowed; else convert lists and mappings by their hint, others by the first.
+    """
     if value is None and type(None) in hints:
         return None
-    lists = [hint for hint in hints if typing.get_origin(hint) is list]
-    return _convert(lists[0] if lists and isinstance(value, list) else hints[0], value, path, key)
+    same = [hint for hint in hints if typing.get_origin(hint) is type(value)]
+    return _convert(same[0] if same else hints[0], value, path, key)
 
 
 def _as_float(value: Any) -> Any:
@@ -351,6 +355,7 @@ def _check_crop(stage: StageConfig, where: str) -> None:
                            f'not {stage.scale}.')
     if stage.crop is None and stage.scale is not None:
         raise AdaptisError(f'{where}.scale needs crop: images of one batch must have one size.')
+    _check_long_side(stage, where)
     for key in ('short_side', 'max_side'):
         if getattr(stage, key) is not None and stage.crop is None and stage.points is not None:
             raise AdaptisError(f'{where}.{key} needs crop: images of one batch must have one size.')
@@ -364,6 +369,20 @@ def _check_crop(stage: StageConfig, where: str) -> None:
     if stage.crop_first and (stage.scale is None or stage.points is not None):
         raise AdaptisError(f'{where}.crop_first needs crop and scale, and the images of a batch '
                            'then differ in size, which AdaptIS does not allow.')
+
+
+def _check_long_side(stage: StageConfig, where: str) -> None:
+    if stage.long_side is None:
+        return
+    low, high = stage.long_side if len(stage.long_side) == 2 else (0, 0)
+    if not 1 <= low <= high < float('inf'):
+        raise AdaptisError(f'{where}.long_side must be [least, most], both at least 1, not '
+                           f'{stage.long_side}.')
+    if stage.crop is None:
+        raise AdaptisError(f'{where}.long_side needs crop: images of one batch must have one size.')
+    if stage.scale or stage.short_side or stage.max_side:
+        raise AdaptisError(f'{where}.long_side replaces scale, short_side and max_side: '
+                           'leave them out.')
 
 
 def _check_least(settings: Any, least: Mapping[str, int], where: str) -> None:

@@ -1,4 +1,4 @@
-"""The exception for errors that a user can fix."""
+"""The exception for errors that a user can fix, and the warning about data."""
 
 
 class AdaptisError(Exception):
@@ -6,4 +6,11 @@ class AdaptisError(Exception):
 
     The message is one sentence: what is wrong, where, and what to do.  The command line prints it
     without a traceback and exits with status 1.
+    """
+
+
+class DataWarning(UserWarning):
+    """One sentence about a fault in the data that does not stop the program.
+
+    The command line prints only the first one.
     """

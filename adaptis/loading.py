@@ -131,7 +131,8 @@ def inference_settings(config: Any) -> Any:
     """
     family, changes = find_family(config.model['name']), dict(config.inference)
     names = (config.data.augmentation, config.data.dataset)
-    usual = next((n for n in names if n in family.presets), None) or family.default_preset({})
+    usual = next((n for n in names if isinstance(n, str) and n in family.presets), None)
+    usual = usual or family.default_preset({})
     return family.get_settings(str(changes.pop('preset', usual))).replace(**changes)
 
 

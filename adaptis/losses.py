@@ -5,8 +5,9 @@ Every loss returns one value per sample, shape (B,).  Labels of the sigmoid loss
 """
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 import numpy as np
 
@@ -18,7 +19,7 @@ SAMPLE = dict(axis=0, exclude=True)
 
 
 class NormalizedFocalLossSigmoid(Loss):
-    """Normalised focal loss for masks (AdaptIS, appendix A).
+    """Normalised focal loss for masks (AdaptIS, appendix A; the factor is the official code's).
 
     The focal weights (1 - p)^gamma are scaled so that their mean over a sample is one.  No gradient
     flows through the scale.
@@ -295,19 +296,28 @@ def _range(values: np.ndarray) -> tuple[float, float]:
     return float(values.min()), float(values.max())
 
 
-INSTANCE_LOSSES: dict[str, Callable[[], Loss]] = {
-    'normalized_focal': lambda: NormalizedFocalLossSigmoid(alpha=0.5, gamma=2),
+INSTANCE_LOSSES: dict[str, Callable[..., Loss]] = {
+    'normalized_focal': NormalizedFocalLossSigmoid,
     'focal': FocalLoss,
     'bce': SigmoidBinaryCrossEntropy,
 }
-SEMANTIC_LOSSES: dict[str, Callable[[], Loss]] = {
-    'normalized_focal': lambda: NormalizedFocalLossSoftmax(gamma=1),
+SEMANTIC_LOSSES: dict[str, Callable[..., Loss]] = {
+    'normalized_focal': NormalizedFocalLossSoftmax,
     'cross_entropy': SoftmaxCrossEntropy,
 }
 
 
-def make_loss(table: Mapping[str, Callable[[], Loss]], name: str, what: str) -> Loss:
-    """Return a loss by name; AdaptisError, which calls it a ``what`` loss, if there is none."""
+def make_loss(table: Mapping[str, Callable[..., Loss]], name: str, what: str,
+              **strengths: Optional[float]) -> Loss:
+    """Return a loss by name; ``strengths`` (alpha, gamma) that are None keep the loss's default.
+
+    Raises AdaptisError, which calls it a ``what`` loss, if there is no such loss or if it does not
+    have such a strength.
+    """
     if not isinstance(name, str) or name not in table:
         raise AdaptisError(f'There is no {what} loss "{name}": choose one of {sorted(table)}.')
-    return table[name]()
+    given = {key: value for key, value in strengths.items() if value is not None}
+    for key in given:
+        if key not in inspect.signature(table[name]).parameters:
+            raise AdaptisError(f'The {what} loss "{name}" has no {key}: set {what}_{key} to null.')
+    return table[name](**given)

@@ -1,7 +1,7 @@
 """AdaptIS as a training system: a network with its losses and predictions."""
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 
@@ -30,6 +30,8 @@ class AdaptISSystem:
     stage : 'instances' trains everything except the proposal branch; 'proposals' trains only that
         branch, with the rest frozen (AdaptIS, section 5)
     instance_loss : 'normalized_focal', 'focal' or 'bce'
+    instance_alpha, instance_gamma, semantic_gamma : strengths of these losses, from 0 on (alpha
+        to 1), where they have them; None = alpha 0.5 ('focal' 0.25), gamma 2, semantic gamma 1
     semantic_loss : 'normalized_focal' or 'cross_entropy'
     semantic_weight : weight of the semantic loss relative to the instance loss
     bad_percentile : see ``ProposalsIoULoss``
@@ -40,6 +42,8 @@ class AdaptISSystem:
 
     def __init__(self, net: AdaptIS, stage: str = 'instances', *,
                  instance_loss: str = 'normalized_focal', semantic_loss: str = 'normalized_focal',
+                 instance_alpha: Optional[float] = None, instance_gamma: Optional[float] = None,
+                 semantic_gamma: Optional[float] = None,
                  semantic_weight: float = 0.75, bad_percentile: float = 30,
                  hybridize: bool = False):
         if stage not in STAGES:
@@ -50,8 +54,15 @@ class AdaptISSystem:
         _demand_number('semantic_weight', semantic_weight, float('inf'))
         _demand_number('bad_percentile', bad_percentile, 100)
         self.net, self.stage = net, stage
-        self._instance_loss = make_loss(INSTANCE_LOSSES, instance_loss, 'instance')
-        self._semantic_loss = make_loss(SEMANTIC_LOSSES, semantic_loss, 'semantic')
+        for key, value, most in (('instance_alpha', instance_alpha, 1),
+                                 ('instance_gamma', instance_gamma, float('inf')),
+                                 ('semantic_gamma', semantic_gamma, float('inf'))):
+            if value is not None:
+                _demand_number(key, value, most)
+        self._instance_loss = make_loss(INSTANCE_LOSSES, instance_loss, 'instance',
+                                        alpha=instance_alpha, gamma=instance_gamma)
+        self._semantic_loss = make_loss(SEMANTIC_LOSSES, semantic_loss, 'semantic',
+                                        gamma=semantic_gamma)
         self._semantic_weight = semantic_weight
         self._proposal_loss = ProposalsIoULoss(bad_percentile)
         self._iou = self._proposal_loss.iou if stage == 'proposals' else AdaptiveIoU()

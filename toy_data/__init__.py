@@ -5,8 +5,8 @@ They need only NumPy and OpenCV.
 ``render`` makes one image in memory, ``generate`` writes a data set, and ``degrade`` adds the blur
 and noise of ToyV1's test images.
 """
-from toy_data.degrade import degrade
-from toy_data.settings import COUNTS, DEFAULTS, SPLITS, ToySettings, render
-from toy_data.writer import generate
+from .degrade import degrade
+from .settings import COUNTS, DEFAULTS, SPLITS, ToySettings, render
+from .writer import generate
 
 __all__ = ['COUNTS', 'DEFAULTS', 'SPLITS', 'ToySettings', 'degrade', 'generate', 'render']

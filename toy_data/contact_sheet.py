@@ -8,11 +8,11 @@ from typing import Union
 import cv2
 import numpy as np
 
-from toy_data.degrade import REAL_BLUR, REAL_NOISE, degrade_by
-from toy_data.files import encode_png, write_file
-from toy_data.settings import ToySettings, render
-from toy_data.stream import Stream
-from toy_data.street import CATEGORIES, FIRST_OBJECT
+from .degrade import REAL_BLUR, REAL_NOISE, degrade_by
+from .files import encode_png, write_file
+from .settings import ToySettings, render
+from .stream import Stream
+from .street import CATEGORIES, FIRST_OBJECT
 
 CROP = 128    # side of the part of the authors' 256x256 images that is shown
 SCALE = 2

@@ -12,7 +12,7 @@ from typing import Union
 
 import numpy as np
 
-from toy_data.stream import Stream
+from .stream import Stream
 
 BLUR = (16, 26)          # range of the blur's standard deviation, in sixteenths of a pixel
 NOISE = (16 * 24, 16 * 43)  # range of the noise's standard deviation, in sixteenths of a level

@@ -9,8 +9,8 @@ from typing import Any, Callable, NamedTuple, Optional
 import cv2
 import numpy as np
 
-from toy_data.files import encode_png, write_file
-from toy_data.street import CATEGORIES, FIRST_OBJECT
+from .files import encode_png, write_file
+from .street import CATEGORIES, FIRST_OBJECT
 
 CITY = 'toytown'
 

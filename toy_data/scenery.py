@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from toy_data.layer import Window
-from toy_data.stream import Stream
+from .layer import Window
+from .stream import Stream
 
 ROAD, SIDEWALK, BUILDING, VEGETATION, SKY = 7, 8, 11, 21, 23
 HEDGE = 45                     # percent of the images with a bush in front

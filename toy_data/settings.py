@@ -5,12 +5,12 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from toy_data.degrade import degrade, degrade_by
-from toy_data.layer import MIN_VISIBLE
-from toy_data.stream import Stream
-from toy_data.street import EXTRAS, FIRST_OBJECT, render_street
-from toy_data.v1 import render_v1
-from toy_data.v2 import render_v2
+from .degrade import degrade, degrade_by
+from .layer import MIN_VISIBLE
+from .stream import Stream
+from .street import EXTRAS, FIRST_OBJECT, render_street
+from .v1 import render_v1
+from .v2 import render_v2
 
 SPLITS = ('train', 'val', 'test')
 MAX_IDS = 65535          # the ids that 16 bits can hold, except 0

@@ -12,10 +12,10 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
-from toy_data.layer import MIN_VISIBLE, IdLayer, Window
-from toy_data.scenery import HEDGE, VOID_COLOR, Ground, bush, draw_ground, jitter
-from toy_data.stream import Stream
-from toy_data.vehicles import BODIES, Body, Pose, paint
+from .layer import MIN_VISIBLE, IdLayer, Window
+from .scenery import HEDGE, VOID_COLOR, Ground, bush, draw_ground, jitter
+from .stream import Stream
+from .vehicles import BODIES, Body, Pose, paint
 
 FIRST_OBJECT = 1000        # id = label * 1000 + number; a crowd has its label for an id
 BUSH, EGO, LITTER = 21, 1, 4

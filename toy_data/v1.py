@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toy_data.directions import COS, DIRECTIONS, SIN
-from toy_data.layer import IdLayer, Window, margin, place_all, window_around
-from toy_data.stream import Stream
+from .directions import COS, DIRECTIONS, SIN
+from .layer import IdLayer, Window, margin, place_all, window_around
+from .stream import Stream
 
 BACKGROUND = 255
 THICKNESS = (7, 7, 7, 7, 8, 8, 8, 8, 9, 9, 10, 11)   # pixels, with the border

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toy_data.degrade import blur
-from toy_data.directions import COS, DIRECTIONS, SIN
-from toy_data.layer import IdLayer, Window, margin, place_all, window_around
-from toy_data.stream import Stream
+from .degrade import blur
+from .directions import COS, DIRECTIONS, SIN
+from .layer import IdLayer, Window, margin, place_all, window_around
+from .stream import Stream
 
 MARGIN = 14           # pixels between the image border and the middles of the objects
 BLOBS = 38            # percent of objects that are blobs

@@ -5,9 +5,9 @@ from typing import Callable, NamedTuple
 
 import numpy as np
 
-from toy_data.layer import Window, window_around
-from toy_data.scenery import jitter
-from toy_data.stream import Stream
+from .layer import Window, window_around
+from .scenery import jitter
+from .stream import Stream
 
 PAINTS = ((200, 30, 30), (30, 60, 190), (235, 235, 235), (30, 30, 35), (210, 170, 30),
           (40, 140, 80), (120, 120, 130), (150, 60, 150), (230, 110, 30), (90, 160, 210))

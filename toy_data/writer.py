@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Optional, Union
 
-from toy_data.files import write_file
-from toy_data.layouts import LAYOUTS
-from toy_data.settings import ToySettings, render
+from .files import write_file
+from .layouts import LAYOUTS
+from .settings import ToySettings, render
 
 PathLike = Union[str, 'os.PathLike[str]']
 Progress = Callable[[str, int, int], None]

@@ -12,6 +12,7 @@ from typing import NamedTuple, Optional
 
 from tqdm import tqdm
 
+from adaptis.commands.rows import config_path
 from adaptis.config import load_config
 from adaptis.data import check
 from adaptis.data.datasets import DATASETS, SPLITS, missing_root_message, open_dataset
@@ -27,7 +28,7 @@ _SAMPLES_AT_A_TIME = 8
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument('config', nargs='?', type=Path,
+    parser.add_argument('config', nargs='?', type=config_path,
                         help='a training config: its splits for training and validation')
     parser.add_argument('--dataset', choices=DATASETS, help='instead of a config')
     parser.add_argument('--root', type=Path,

@@ -10,7 +10,7 @@ from typing import Any, Optional
 from adaptis.commands.evaluation_task import EvaluationTask, resolve_task
 from adaptis.commands.measure import cached_dataset, evaluate_images, has_ground_truth
 from adaptis.commands.options import add_network_options, add_set_option
-from adaptis.commands.rows import EVALUATIONS, beside_published, published_row
+from adaptis.commands.rows import EVALUATIONS, beside_published, config_path, published_row
 from adaptis.commands.submission import clear_unfinished, join_folders, shard_folder
 from adaptis.data.datasets import DATASETS
 from adaptis.errors import AdaptisError
@@ -33,7 +33,7 @@ SERVERS = {'cityscapes': 'cityscapes-dataset.com', 'vistas': 'eval.ai, Mapillary
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument('config', type=Path, nargs='?', metavar='CONFIG',
+    parser.add_argument('config', type=config_path, nargs='?', metavar='CONFIG',
                         help='data set, network, settings and row, e.g. '
                              'experiments/cityscapes/r50.yaml')
     network = parser.add_argument_group('what to measure')

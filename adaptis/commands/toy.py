@@ -12,9 +12,17 @@ from adaptis.data.toy import IMAGE_SUFFIX, ToyDataset
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.coco import InstanceAnnotationsWriter, PanopticWriter
 from adaptis.evaluation.segments import sample_truth
+from adaptis.toy_data import (
+    COUNTS,
+    DEFAULTS,
+    SPLITS,
+    ToySettings,
+    generate,
+    street_sheet,
+    write_contact_sheet,
+    write_sheet,
+)
 from adaptis.types import TOY_TAXONOMY
-from toy_data import COUNTS, DEFAULTS, SPLITS, ToySettings, generate
-from toy_data.contact_sheet import street_sheet, write_contact_sheet, write_sheet
 
 HELP = 'Generate ToyV1 (section 6 of the paper), ToyV2 (official code), or street scenes.'
 

@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-from adaptis.commands.rows import beside_published, check_row, row_of, run_name
+from adaptis.commands.rows import beside_published, check_row, config_path, row_of, run_name
 from adaptis.config import StageConfig, TrainConfig, load_config
 from adaptis.data import check
 from adaptis.data.datasets import open_dataset
 from adaptis.engine.logs import truncate_log
+from adaptis.engine.rates import complaints, count_processes, scale_rates
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import make_record, write_record
 from adaptis.evaluation.report import format_metrics
@@ -23,7 +24,7 @@ HELP = 'Train a network from a config; Ctrl-C stops it, --resume continues it.'
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument('config', type=Path, help='for instance experiments/toy_v1_cpu.yaml')
+    parser.add_argument('config', type=config_path, help='for instance experiments/toy_v1_cpu.yaml')
     parser.add_argument('--resume', action='store_true',
                         help='continue from the newest checkpoint of the output folder')
     parser.add_argument('--output', type=Path, help='default: runs/<name of the config>, e.g. '
@@ -36,11 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--workers', type=int, help='data processes, instead of workers')
     parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE',
                         help='override a key of the config, e.g. instances.optimizer.lr=1e-4')
+    parser.add_argument('--scale-lr', action='store_true',
+                        help='change the learning rates in proportion to the images of a step, if '
+                        'those are not as many as in the config')
 
 
 def run(args: argparse.Namespace) -> int:
     """Train and evaluate; return 0 when done, 130 after Ctrl-C, 143 after SIGTERM."""
-    config = load_config(args.config, _overrides(args))
+    config, warnings = _with_fitting_rates(load_config(args.config, _overrides(args)), args)
     check_row(config, args.config)
     output = args.output or Path('runs') / run_name(args.config)
     _check_output(output, args.resume)
@@ -50,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
     job = _prepare(config, output, args, resumed=start is not None)
     if start is not None:
         _resume(job, start)
+    if job.rank == 0 and warnings:
+        print(*warnings, sep='\n')
     try:
         fit(job, start)
     except Stopped as stopped:
@@ -68,6 +74,20 @@ def _overrides(args: argparse.Namespace) -> list[str]:
     if args.workers is not None:
         extra.append(f'workers={args.workers}')
     return extra
+
+
+def _with_fitting_rates(config: TrainConfig,
+                        args: argparse.Namespace) -> tuple[TrainConfig, list[str]]:
+    """Return the config with scaled rates if asked for, else with a sentence per unfitting rate."""
+    try:
+        recipe = load_config(args.config)
+    except AdaptisError:  # incomplete without the overrides, so there is nothing to compare
+        recipe = config
+    processes = count_processes(args.kvstore)
+    if args.scale_lr:
+        return scale_rates(config, recipe, processes), []
+    given = [text.partition('=')[0] for text in args.set]
+    return config, complaints(config, recipe, processes, given)
 
 
 def _check_output(output: Path, resume: bool) -> None:

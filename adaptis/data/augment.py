@@ -3,21 +3,32 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Callable, Optional
+from typing import Any, Callable, Optional, Union
 
 import cv2
 import numpy as np
 
+from adaptis.data.transforms import ShiftRotate, Transform, parse_transforms
 from adaptis.errors import AdaptisError
+from adaptis.toy_data import degrade
 from adaptis.types import Sample
-from toy_data import degrade
 
 Augmentation = Callable[[Sample, int], Sample]
 Span = tuple[int, int, int]      # along an axis: from, to (exclusive), and how many they become
-TOYS = ('none', 'flip', 'toy_v1', 'toy_v2')
-PHOTOS = ('cityscapes', 'vistas', 'coco')
-NAMES = TOYS + PHOTOS
+TOYS = ('none', 'toy_v1', 'toy_v2')
+_FLIP = {'horizontal_flip': {'prob': 0.5}}
+PHOTOS: dict[str, dict[str, Any]] = {
+    'flip': _FLIP,
+    # AdaptIS, section 7: brightness, contrast and colour; the strengths are the official code's.
+    'cityscapes': {**_FLIP, 'brightness': {'range': [-0.25, 0.25], 'of': 'mean', 'prob': 0.75},
+                   'contrast': {'range': [-0.15, 0.4], 'prob': 0.75},
+                   'channel_shift': {'range': [-10, 10], 'prob': 0.75}},
+    'vistas': _FLIP,             # AdaptIS, section 7: nothing else
+    'coco': _FLIP,               # AdaptIS, section 7: it mentions nothing else
+}
+NAMES = (*TOYS, *PHOTOS)
 
 UNKNOWN = -1                     # in both maps: pixels that padding added
 MEAN_COLOR = (124, 116, 104)     # of ImageNet, so that a network sees about 0
@@ -33,12 +44,20 @@ class Crop:
     scale : range of a random factor by which the image is rescaled before the crop
     short_side, max_side : before that, the shorter side is resized to ``short_side``, or less so
         that the longer side stays within ``max_side``; without ``short_side`` images only shrink
+    long_side : instead of these, range of a random longer side to which every image is resized
     """
 
     size: tuple[int, int]
     scale: tuple[float, float] = (1.0, 1.0)
     short_side: Optional[int] = None
     max_side: Optional[int] = None
+    long_side: Optional[tuple[float, float]] = None
+
+    def draw_factor(self, height: int, width: int) -> float:
+        """Return the factor by which an image is rescaled; it draws from the module ``random``."""
+        if self.long_side:
+            return random.uniform(*self.long_side) / max(height, width)
+        return self.base_factor(height, width) * random.uniform(*self.scale)
 
     def base_factor(self, height: int, width: int) -> float:
         """Return the factor by which an image is rescaled before the random ``scale``."""
@@ -67,38 +86,44 @@ class Rescale:
         return resize_sample(sample, tuple(max(1, int(s * factor + 0.5)) for s in size))
 
 
-def build_augmentation(name: str, crop: Optional[Crop] = None) -> Augmentation:
+def build_augmentation(augmentation: Union[str, Mapping[str, Any]],
+                       crop: Optional[Crop] = None) -> Augmentation:
     """Return the augmentation of a data set, as ``augment(sample, seed) -> sample``.
 
+    ``augmentation`` is a mapping of transforms to their strengths, see ``adaptis.data.transforms``,
+    or a name:
+    'flip': only the horizontal flip.  'cityscapes', 'vistas', 'coco': see ``PHOTOS``.
     'toy_v1': both flips, transposition (a toy scene has no up), blur and noise of random strength
     like those of the stored test images, and sometimes JPEG compression (the authors' images are
     JPEGs).  'toy_v2': the same without blur and noise.
-    'cityscapes', 'vistas', 'coco': a random ``crop`` of the rescaled image, horizontal flip,
-    brightness, contrast and a shift of the channels; they differ only in the ``crop``.
-    'flip': only the horizontal flip.  'none': no change.
+    'none': no change.
 
-    If a photo is smaller than its crop, it is padded with ``MEAN_COLOR`` and, in both maps, with
-    ``UNKNOWN``.  This function crops only photos; for the others see ``random_crop``.
+    Photos (all but 'toy_v1', 'toy_v2' and 'none') get a random ``crop`` of the rescaled image.  If
+    a photo is smaller than its crop, it is padded with ``MEAN_COLOR`` and, in both maps, with
+    ``UNKNOWN``.  The other images are not cropped here, see ``random_crop``.
 
-    Raises AdaptisError for another name, or if a toy augmentation should rescale.
+    Raises AdaptisError for another name or transform, or if a toy augmentation should rescale.
     """
-    check_augmentation(name, crop)
-    if name == 'none':
+    check_augmentation(augmentation, crop)
+    if augmentation == 'none':
         return _unchanged
-    if name in PHOTOS:
-        return _Albumentations(_photo(crop))
-    if name == 'flip':
-        return _Albumentations(_geometry()[:1])
-    return _Albumentations(_geometry() + (_degradation() if name == 'toy_v1' else []))
+    if augmentation not in TOYS:
+        return _Albumentations(_photo(_transforms(augmentation), crop))
+    return _Albumentations(_geometry() + (_degradation() if augmentation == 'toy_v1' else []))
 
 
-def check_augmentation(name: str, crop: Optional[Crop] = None) -> None:
-    """Raise AdaptisError if no augmentation has this name, or if it does not rescale images."""
-    if name not in NAMES:
-        raise AdaptisError(f'There is no augmentation "{name}"; known: {", ".join(NAMES)}.')
-    if name in TOYS and crop is not None and crop != Crop(crop.size):
-        raise AdaptisError(f'The augmentation "{name}" does not rescale images: leave out scale, '
-                           f'short_side and max_side, or take one of {", ".join(PHOTOS)}.')
+def check_augmentation(augmentation: Union[str, Mapping[str, Any]],
+                       crop: Optional[Crop] = None) -> None:
+    """Raise AdaptisError if there is no such augmentation, or if it does not rescale images."""
+    if not isinstance(augmentation, str):
+        parse_transforms(augmentation)
+    elif augmentation not in NAMES:
+        raise AdaptisError(f'There is no augmentation "{augmentation}"; known: '
+                           f'{", ".join(NAMES)}.')
+    elif augmentation in TOYS and crop is not None and crop != Crop(crop.size):
+        raise AdaptisError(f'The augmentation "{augmentation}" does not rescale images: leave out '
+                           'scale, short_side, max_side and long_side, or take one of '
+                           f'{", ".join(PHOTOS)}.')
 
 
 def random_crop(sample: Sample, size: tuple[int, int], rng: np.random.Generator) -> Sample:
@@ -124,13 +149,13 @@ def resize_sample(sample: Sample, size: tuple[int, int]) -> Sample:
 
 @dataclass(frozen=True)
 class RandomScale:
-    """Rescales a sample by a random factor between ``low`` and ``high``."""
+    """Rescale a sample by a random factor between ``low`` and ``high``."""
 
     low: float
     high: float
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """The sample at its new size."""
+        """Return the sample at its new size."""
         factor = rng.uniform(self.low, self.high)
         return resize_sample(sample, tuple(max(1, round(s * factor))
                                            for s in sample.image.shape[:2]))
@@ -179,18 +204,26 @@ def _degradation() -> list:
     return [Degrade(p=1.0), A.ImageCompression(quality_lower=80, quality_upper=98, p=0.25)]
 
 
-def _photo(crop: Optional[Crop]) -> list:
-    """The strengths of flip and colours: from memory of the official scripts, not certain."""
+def _transforms(augmentation: Union[str, Mapping[str, Any]]) -> list[Transform]:
+    return parse_transforms(PHOTOS[augmentation] if isinstance(augmentation, str) else augmentation)
+
+
+def _photo(transforms: Sequence[Transform], crop: Optional[Crop]) -> list:
     import albumentations as A  # slow to load
-    colors = [A.HorizontalFlip(p=0.5),
-              A.RandomBrightnessContrast(brightness_limit=0.25, contrast_limit=(-0.15, 0.4),
-                                         p=0.75),
-              A.RGBShift(r_shift_limit=10, g_shift_limit=10, b_shift_limit=10, p=0.75)]
+
+    def build(transform: Transform) -> A.BasicTransform:
+        name, arguments = transform.albumentation()
+        if isinstance(transform, ShiftRotate):
+            arguments['mask_value'] = UNKNOWN
+        return getattr(A, name)(**arguments, p=transform.prob)
+
+    before = [build(t) for t in transforms if isinstance(t, ShiftRotate)]
+    after = [build(t) for t in transforms if not isinstance(t, ShiftRotate)]
     if crop is None:
-        return colors
+        return before + after
     padding = A.PadIfNeeded(*crop.size, position='random', border_mode=cv2.BORDER_CONSTANT,
                             value=MEAN_COLOR, mask_value=UNKNOWN)
-    return [_scaled_crop(crop), *colors, padding]
+    return [*before, _scaled_crop(crop), *after, padding]
 
 
 def _scaled_crop(crop: Crop) -> object:
@@ -209,7 +242,7 @@ def _scaled_crop(crop: Crop) -> object:
 
         def get_params_dependent_on_targets(self, params: dict) -> dict:
             height, width = params['image'].shape[:2]
-            factor = crop.base_factor(height, width) * random.uniform(*crop.scale)
+            factor = crop.draw_factor(height, width)
             rows, cols = (_window(*sides, factor) for sides in zip((height, width), crop.size))
             return {'rows_': rows, 'cols_': cols}
 

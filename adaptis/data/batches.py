@@ -2,9 +2,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Union
 
 import numpy as np
 
@@ -56,7 +57,7 @@ class BatchSource:
     batch_size: int
     points: Optional[int]
     seed: Sequence[int] = (0,)
-    augmentation: str = 'none'
+    augmentation: Union[str, Mapping[str, Any]] = 'none'
     strategy: str = 'objects'
     min_object_area: int = 1
     rank: int = 0
@@ -127,7 +128,7 @@ class BatchSource:
 
     def _augmented(self, original: Sample, crop: Optional[Crop],
                    rng: np.random.Generator) -> Sample:
-        augment = _augmentation(self.augmentation, crop)
+        augment = _augmentation(json.dumps(self.augmentation), crop)
         hopeless = set(original.classes) <= set(original.ignored)
         for _ in range(TRIES):
             sample = augment(original, int(rng.integers(1 << 62)))
@@ -143,8 +144,9 @@ class BatchSource:
 
 
 @functools.cache
-def _augmentation(name: str, crop: Optional[Crop]) -> Augmentation:
-    return build_augmentation(name, crop)
+def _augmentation(text: str, crop: Optional[Crop]) -> Augmentation:
+    """Return the augmentation of a name or mapping; ``text`` is its JSON, which can be hashed."""
+    return build_augmentation(json.loads(text), crop)
 
 
 def _collate(items: list[dict]) -> Batch:

@@ -1,12 +1,13 @@
 """Find broken or unpaired files of a data set before training does."""
 from __future__ import annotations
 
+import warnings
 from typing import NamedTuple, Optional
 
 import numpy as np
 
 from adaptis.data.reader import Reader
-from adaptis.errors import AdaptisError
+from adaptis.errors import AdaptisError, DataWarning
 from adaptis.files import read_header
 
 QUICK_SAMPLES = 1000
@@ -48,14 +49,16 @@ def find_problem(dataset: Reader, index: int, headers_only: bool = False) -> Opt
     """
     if headers_only:
         return find_header_problem(dataset, index)
-    try:
-        if dataset.annotations is None:
-            dataset.image(index)
-        else:
-            dataset[index]
-    except AdaptisError as error:
-        return str(error)
-    return None
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter('always', DataWarning)
+        try:
+            if dataset.annotations is None:
+                dataset.image(index)
+            else:
+                dataset[index]
+        except AdaptisError as error:
+            return str(error)
+    return next((str(w.message) for w in told if issubclass(w.category, DataWarning)), None)
 
 
 def find_header_problem(dataset: Reader, index: int) -> Optional[str]:

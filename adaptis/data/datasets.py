@@ -5,6 +5,7 @@ import importlib
 from pathlib import Path
 from typing import Any, Optional
 
+from adaptis.data.joined import JoinedReader
 from adaptis.data.reader import Reader
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike
@@ -37,7 +38,8 @@ def open_dataset(name: str, root: PathLike, split: str, annotations: bool = True
     ----------
     name : one of ``DATASETS``
     root : the folder into which the data set was unpacked
-    split : one of ``SPLITS``, whatever the data set calls its folders
+    split : one of ``SPLITS``, whatever the data set calls its folders; or several joined by "+",
+        for example 'train+val'
     annotations : False lists only the images, so that images can be read but no samples
     options : further options of the reader, for example ``strict``
 
@@ -49,11 +51,19 @@ def open_dataset(name: str, root: PathLike, split: str, annotations: bool = True
     message = missing_root_message(name, root)
     if message:
         raise AdaptisError(message)
-    if split not in SPLITS:
-        raise AdaptisError(f'There is no split "{split}": choose from {", ".join(SPLITS)}.')
+    names = split.split('+')
+    if len(set(names)) < len(names) or not set(names) <= set(SPLITS):
+        raise AdaptisError(f'There is no split "{split}": choose from {", ".join(SPLITS)}, or '
+                           'join different ones, as train+val.')
     module, reader = _READERS[name]
-    return getattr(importlib.import_module(f'adaptis.data.{module}'), reader)(
-        root, split, annotations=annotations, **options)
+    read = getattr(importlib.import_module(f'adaptis.data.{module}'), reader)
+    if len(names) == 1:
+        return read(root, split, annotations=annotations, **options)
+    try:
+        parts = [read(root, part, annotations=annotations, **options) for part in names]
+    except AdaptisError as error:
+        raise AdaptisError(f'The split "{split}" needs all of its parts: {error}') from error
+    return JoinedReader(root, parts)
 
 
 def missing_root_message(name: str, root: PathLike) -> Optional[str]:

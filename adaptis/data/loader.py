@@ -14,14 +14,16 @@ import multiprocessing
 import signal
 import time
 import traceback
+import warnings
 from collections.abc import Iterator
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
+from typing import Optional
 
 import cv2
 
 from adaptis.data.batches import Batch, BatchSource
-from adaptis.errors import AdaptisError
+from adaptis.errors import AdaptisError, DataWarning
 
 PREFETCH = 2
 TIMEOUT = 300.0
@@ -113,9 +115,11 @@ class _Worker:
             # The pipe comes first: a worker may have answered before it ended.
             if not self._pipe.poll():
                 raise EOFError
-            batch, message = self._pipe.recv()
+            batch, message, remarks = self._pipe.recv()
         except (EOFError, OSError) as error:
             raise self._died() from error
+        for remark in remarks:
+            warnings.warn(remark, DataWarning, stacklevel=2)
         if message:
             raise AdaptisError(message)
         return batch
@@ -156,13 +160,21 @@ def _serve(pipe: Connection, source: BatchSource) -> None:
             step = pipe.recv()
         except (EOFError, OSError):
             return
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter('always', DataWarning)
+            answer = _answer(source, step)
         try:
-            answer = source.batch(step), None
-        except AdaptisError as error:
-            answer = None, str(error)
-        except Exception:  # the parent must learn of any error instead of waiting
-            answer = None, f'A data worker failed: {traceback.format_exc()}'
-        try:
-            pipe.send(answer)
+            pipe.send((*answer, [str(w.message) for w in told
+                                 if issubclass(w.category, DataWarning)]))
         except OSError:
             return
+
+
+def _answer(source: BatchSource, step: int) -> tuple[Optional[Batch], Optional[str]]:
+    """Return the batch of a step, or what is wrong with it."""
+    try:
+        return source.batch(step), None
+    except AdaptisError as error:
+        return None, str(error)
+    except Exception:  # the parent must learn of any error instead of waiting
+        return None, f'A data worker failed: {traceback.format_exc()}'

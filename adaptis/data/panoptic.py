@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import os
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple, Optional
 import numpy as np
 
 from adaptis.data.reader import FileList, ImageId, Reader, check_folder, is_color
-from adaptis.errors import AdaptisError
+from adaptis.errors import AdaptisError, DataWarning
 from adaptis.files import PathLike, read_json
 from adaptis.ids import MAX_ID, read_panoptic_png, relabel_ids
 from adaptis.types import Category, Sample, Taxonomy
@@ -119,7 +120,8 @@ class PanopticReader(Reader):
 
     Objects are numbered by their position in the JSON's list, starting at 1.  (COCO's own ids reach
     2^24, which would make every table over ids large.)  Crowds of things are ignored objects; a
-    crowd of stuff is void.
+    crowd of stuff is void.  A segment that is listed but has no pixel, for example because others
+    were painted over it, is left out with a DataWarning.
 
     Parameters
     ----------
@@ -165,7 +167,8 @@ class PanopticReader(Reader):
         path = self.annotations.path(index)
         segments = self._index.segments(self._rows[index])
         positions = relabel_ids(read_panoptic_png(path), segments[:, 0], str(path))
-        self._check(index, image, positions, segments[:, 0])
+        self._check(index, image, positions)
+        seen = self._seen(index, positions, segments[:, 0])
         crowd = segments[:, 2] > 0
         classes = np.array([self._class_of.get(c, -1) for c in segments[:, 1].tolist()], np.int32)
         things = classes >= self.taxonomy.num_stuff
@@ -173,11 +176,11 @@ class PanopticReader(Reader):
         numbers = np.arange(1, len(segments) + 1, dtype=np.int32) * things
         return Sample(image=image, instances=np.r_[np.int32(0), numbers][positions],
                       semantic=np.r_[np.int32(-1), classes][positions],
-                      classes={int(n): int(c) for n, c in zip(numbers, classes) if n},
-                      ignored=frozenset(numbers[things & crowd].tolist()),
+                      classes={int(n): int(c) for n, c in zip(numbers[seen], classes[seen]) if n},
+                      ignored=frozenset(numbers[things & crowd & seen].tolist()),
                       name=str(self.images.path(index)))
 
-    def _check(self, index: int, image: np.ndarray, positions: np.ndarray, ids: np.ndarray) -> None:
+    def _check(self, index: int, image: np.ndarray, positions: np.ndarray) -> None:
         """Raise AdaptisError if the PNG and the JSON disagree."""
         path, size = self.annotations.path(index), self.expected_size(index)
         if size not in (None, image.shape[:2]):
@@ -186,10 +189,16 @@ class PanopticReader(Reader):
         if positions.shape != image.shape[:2]:
             raise AdaptisError(f'{path} is {positions.shape[0]}x{positions.shape[1]} but '
                                f'{self.images.path(index)} is {image.shape[0]}x{image.shape[1]}.')
-        seen = np.bincount(positions.ravel(), minlength=len(ids) + 1)[1:]
+
+    def _seen(self, index: int, positions: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        """Return which segments have a pixel, bool (n,); warn if some have none."""
+        seen = np.bincount(positions.ravel(), minlength=len(ids) + 1)[1:] > 0
         if not seen.all():
-            raise AdaptisError(f'{path} has no pixel of segment {ids[seen == 0][0]}, which '
-                               f'{self._index.json_path} lists.')
+            lost = ', '.join(map(str, ids[~seen].tolist()))
+            warnings.warn(f'{self.annotations.path(index)} has no pixel of segment {lost}, which '
+                          f'{self._index.json_path} lists: it is left out.', DataWarning,
+                          stacklevel=2)
+        return seen
 
 
 def _reduce(entry: dict, path: Path) -> Any:

@@ -242,7 +242,8 @@ def _crop(stage: StageConfig) -> Optional[Crop]:
     if stage.crop_size is None:
         return None
     low, high = stage.scale or (1.0, 1.0)
-    return Crop(stage.crop_size, (low, high), stage.short_side, stage.max_side)
+    long_side = None if stage.long_side is None else tuple(stage.long_side)
+    return Crop(stage.crop_size, (low, high), stage.short_side, stage.max_side, long_side)
 
 
 def _rescale(stage: StageConfig) -> Union[Rescale, RandomScale, None]:

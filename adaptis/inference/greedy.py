@@ -1,6 +1,8 @@
 """The greedy algorithm: candidate points become masks, and masks compete for pixels.
 
-The paper describes random points in section 4 and points from the proposal map in section 5.
+The paper describes random points in section 4 and points from the proposal map in section 5.  This
+module follows the official code; ``greedy_paper`` follows the paper to the letter.
+
 Candidates are accepted one after another, but the network evaluates them in batches: a batch has
 the next candidate and some later ones that are not occupied *yet*.  Those that are occupied when
 their turn comes are dropped.  So a batch may waste an evaluation but never changes a result.
@@ -108,10 +110,10 @@ def _select_proposals(encoded: EncodedImage, settings: AdaptISSettings,
                       ignore: Optional[np.ndarray],
                       sampling_mask: Optional[np.ndarray],
                       accept: Optional[Accept]) -> Selection:
-    occupied = _never_free(encoded, ignore, sampling_mask)
+    occupied = never_free(encoded, ignore, sampling_mask)
     prob = proposal_map(encoded, settings, ignore, sampling_mask)
     points = search_proposals(prob, settings).candidates[:settings.candidate_limit(encoded.size)]
-    ahead = _LookAhead(encoded, points, settings)
+    ahead = LookAhead(encoded, points, settings)
     selection = Selection(accept=accept)
     for index, (row, col) in enumerate(points):
         if not occupied[row, col]:
@@ -120,7 +122,7 @@ def _select_proposals(encoded: EncodedImage, settings: AdaptISSettings,
     return selection
 
 
-class _LookAhead:
+class LookAhead:
     """Evaluates candidates in batches before it is decided which of them are used."""
 
     def __init__(self, encoded: EncodedImage, points: np.ndarray, settings: AdaptISSettings):
@@ -162,7 +164,7 @@ class _LookAhead:
 def _take_if_free(mask: np.ndarray, row: int, col: int, occupied: np.ndarray,
                   settings: AdaptISSettings, selection: Selection) -> None:
     """Accept the mask and occupy its pixels, unless it is tiny or mostly occupied."""
-    mask = _cut(mask, row, col, settings)
+    mask = cut_mask(mask, row, col, settings)
     inside = mask > settings.mask_threshold
     area = np.count_nonzero(inside)
     if area == 0 or area < settings.min_area:
@@ -176,7 +178,7 @@ def _take_if_free(mask: np.ndarray, row: int, col: int, occupied: np.ndarray,
 def _select_random(encoded: EncodedImage, settings: AdaptISSettings, ignore: Optional[np.ndarray],
                    sampling_mask: Optional[np.ndarray], draw: Draw,
                    accept: Optional[Accept]) -> Selection:
-    free = _is_thing(encoded, settings, ignore) & ~_never_free(encoded, ignore, sampling_mask)
+    free = _is_thing(encoded, settings, ignore) & ~never_free(encoded, ignore, sampling_mask)
     selection = Selection(accept=accept)
     for _ in range(settings.iteration_limit(encoded.size)):
         free_pixels = np.flatnonzero(free)
@@ -187,7 +189,7 @@ def _select_random(encoded: EncodedImage, settings: AdaptISSettings, ignore: Opt
         masks = encoded.masks_at(np.stack([rows, cols], axis=1).astype(np.float32))
         selection.queried += len(masks)
         best = int(np.argmax([_confidence(mask, settings.confident_prob) for mask in masks]))
-        mask = _cut(masks[best], rows[best], cols[best], settings)
+        mask = cut_mask(masks[best], rows[best], cols[best], settings)
         inside = mask > settings.mask_threshold
         if _has_enough_free(inside, free, settings):
             selection.accept_mask(mask)
@@ -216,7 +218,7 @@ def _is_thing(encoded: EncodedImage, settings: AdaptISSettings,
     return prob >= settings.things_threshold
 
 
-def _never_free(encoded: EncodedImage, ignore: Optional[np.ndarray],
+def never_free(encoded: EncodedImage, ignore: Optional[np.ndarray],
                 sampling_mask: Optional[np.ndarray]) -> np.ndarray:
     """Return bool (H, W): the pixels that are occupied from the start."""
     never = np.zeros(encoded.size, bool)
@@ -227,8 +229,8 @@ def _never_free(encoded: EncodedImage, ignore: Optional[np.ndarray],
     return never
 
 
-def _cut(mask: np.ndarray, row: int, col: int, settings: AdaptISSettings) -> np.ndarray:
-    """Return the mask inside the square around its point, 0 elsewhere."""
+def cut_mask(mask: np.ndarray, row: int, col: int, settings: AdaptISSettings) -> np.ndarray:
+    """Return the mask inside the square around its point, 0 elsewhere, if there is a radius."""
     radius = settings.cut_radius
     if radius <= 0:
         return mask

@@ -17,7 +17,7 @@ SHARE = 0.5
 
 # oneDNN keeps maps and weights in its own layouts beside those of the graph, and has buffers.
 # Features were measured to take up to 2.25 times the maps of the graph, and points of large images
-# up to 1.55 times (``experiments/cost.py`` shows the measured and the estimated values).
+# up to 1.55 times (``experiments/benchmarks/cost.py`` shows the measured and the estimated values).
 _FEATURES_MARGIN = 2.5
 _POINT_MARGIN = 1.75
 

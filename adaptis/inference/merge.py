@@ -59,7 +59,10 @@ class Merger:
         self._things_prob, self._settings = things_prob, settings
         self._size = size or things_prob.shape[1:]
         self._stuff, self._things = (Resized(p, self._size) for p in (stuff_prob, things_prob))
-        self._background = np.float32(settings.stuff_prob_mult) * (1 - sum(self._things))
+        if settings.algorithm == 'paper':  # no background competes, but see greedy_paper
+            self._background = np.full(self._size, settings.mask_threshold, np.float32)
+        else:
+            self._background = np.float32(settings.stuff_prob_mult) * (1 - sum(self._things))
         self._best = self._background.copy()
         self._owner = np.zeros(self._size, np.int32)
         self._class_ids: list[int] = []

@@ -5,14 +5,16 @@ from typing import Callable, NamedTuple, Optional
 
 import numpy as np
 
+from adaptis.inference import greedy, greedy_paper
 from adaptis.inference.encoded_image import EncodedImage
-from adaptis.inference.greedy import Draw, seeded_draw, select_masks
+from adaptis.inference.greedy import Draw, seeded_draw
 from adaptis.inference.merge import Merged, Merger
 from adaptis.inference.rescale import resize
 from adaptis.inference.settings import AdaptISSettings
 from adaptis.inference.tiling import Stitcher, Tile, split_tiles
 
 Encode = Callable[[np.ndarray], EncodedImage]
+_SELECT_MASKS = {'official': greedy.select_masks, 'paper': greedy_paper.select_masks}
 
 
 class Segmentation(NamedTuple):
@@ -38,8 +40,8 @@ def segment(encoded: EncodedImage, settings: AdaptISSettings, ignore: Optional[n
     keep_masks : whether ``merged`` has the soft masks
     """
     merger = Merger(encoded.stuff_prob, encoded.things_prob, settings, size, keep_masks)
-    selection = select_masks(encoded, settings, _at_size(ignore, encoded.size), draw=draw,
-                             accept=merger.add)
+    selection = _SELECT_MASKS[settings.algorithm](
+        encoded, settings, _at_size(ignore, encoded.size), draw=draw, accept=merger.add)
     return Segmentation(merger.result(ignore), encoded.stuff_prob, encoded.things_prob,
                         selection.queried, selection.wasted)
 
@@ -63,7 +65,7 @@ def segment_tiles(encode: Encode, image: np.ndarray, settings: AdaptISSettings,
                             settings.official):
         part = None if left_out is None else left_out[tile.rows, tile.cols]
         encoded = encode(image[tile.rows, tile.cols])
-        selection = select_masks(encoded, settings, part, draw=draw)
+        selection = _SELECT_MASKS[settings.algorithm](encoded, settings, part, draw=draw)
         stitcher.add(tile, selection.masks)
         classes.add(tile, encoded)
         queried += selection.queried

@@ -19,6 +19,7 @@ BATCH_PIXELS = 2 ** 18
 """Upper limit of the pixels of all masks of a batch: more costs memory and is not faster."""
 
 SAMPLING = ('proposals', 'random')
+ALGORITHMS = ('official', 'paper')
 
 # The Python type of each kind of setting, and its name in messages; Optional may also be None.
 _KINDS = {'bool': (bool, 'true or false'), 'str': (str, 'a text'),
@@ -54,6 +55,9 @@ class AdaptISSettings:
 
     Attributes
     ----------
+    algorithm : 'official', as the authors' code does it, or 'paper', to the letter of sections 4
+        and 5 (see ``adaptis.inference.greedy_paper``); then min_area, things_threshold,
+        confident_prob and stuff_prob_mult have no effect
     sampling : [sampling_algorithm] where candidate points come from: 'proposals', the maxima of
         the proposal map (section 5), or 'random' pixels of things (section 4)
     mask_threshold : [thresh1] a pixel belongs to a candidate's mask above this probability
@@ -69,11 +73,11 @@ class AdaptISSettings:
     proposal_blur : [fl_blur] side of the box that smooths the map first; 0 or 1 = none
     max_candidates : [max_iters] how many maxima of an image or tile are tried, skipped ones
         included; None = 100 on 96x96 as in the official toy notebooks, more on larger images in
-        proportion to their area
+        proportion to their area; no limit in the paper's algorithm
 
     num_candidates : random points compared in one iteration
     num_iterations : [num_iters] iterations of random sampling in an image or tile; None = 40 on
-        96x96, more on larger images in proportion to their area
+        96x96, more on larger images in proportion to their area; no limit in the paper's algorithm
     confident_prob : random masks are ranked by the mean of their values above this (a constant in
         the official code)
     seed : seed of the random points
@@ -102,6 +106,7 @@ class AdaptISSettings:
         some of very many tiles lie outside.
     """
 
+    algorithm: str = 'official'
     sampling: str = 'proposals'
     mask_threshold: float = 0.4
     overlap_threshold: float = 0.5
@@ -137,8 +142,10 @@ class AdaptISSettings:
     def __post_init__(self) -> None:
         for f in fields(self):
             self._check_type(f.name, str(f.type))
-        if self.sampling not in SAMPLING:
-            raise AdaptisError(f'sampling is {self.sampling!r} but must be one of {SAMPLING}.')
+        for name, known in (('algorithm', ALGORITHMS), ('sampling', SAMPLING)):
+            value = getattr(self, name)
+            if value not in known:
+                raise AdaptisError(f'{name} is {value!r} but must be one of {known}.')
         for name in ('mask_threshold', 'overlap_threshold', 'things_threshold', 'confident_prob',
                      'proposal_threshold', 'min_things_prob', 'min_stuff_prob'):
             self._demand(name, 0 <= getattr(self, name) <= 1, 'between 0 and 1')
@@ -217,20 +224,37 @@ def _by_area(limit: Optional[int], usual: int, size: tuple[int, int]) -> int:
     return max(usual, usual * size[0] * size[1] // 96 ** 2)
 
 
-_PHOTO = dict(mask_threshold=0.40, overlap_threshold=0.4, things_threshold=0.5,
-              proposal_threshold=0.35, proposal_blur=5, max_candidates=500, flip=True)
+# Each value says where it is from: paper (AdaptIS, with its section), official (the authors' code:
+# its notebooks for the toys, the defaults of its sampling functions for photographs, as nothing was
+# published about how those were measured), or choice where both are silent.
+_PHOTO_OFFICIAL = dict(
+    mask_threshold=0.40,                  # official
+    overlap_threshold=0.4,                # official
+    things_threshold=0.6,                 # official
+    proposal_threshold=0.35,              # official
+    proposal_climb=0.003,                 # official
+    proposal_step=0.025,                  # official
+    proposal_blur=5,                      # official
+    max_candidates=500,                   # official
+    flip=True)                            # official, and paper 7
+_PHOTO = dict(
+    _PHOTO_OFFICIAL,                      # but where the paper speaks:
+    overlap_threshold=0.5)                # paper 4: less than 50 % of a mask is segmented already
 
 PRESETS: dict[str, AdaptISSettings] = {
+    # official, the notebook: mask 0.4, things 0.3, proposals 0.10, blur 2, 100 points, or 40 times
+    # 7 random ones; paper 4: overlap 50 %; paper 6: 7 random points.  Its mirrored image is --flip.
     'toy_v1': AdaptISSettings(),
     # For the network in the package, which is less sure of its proposals after short training.
     # Chosen on 80 further images (adaptis toy --version v1 --split val --count 80 --seed 5).
     'toy_v1_cpu': AdaptISSettings(proposal_threshold=0.01),
-    'toy_v2': AdaptISSettings(mask_threshold=0.5, things_threshold=0.4),
-    # Masks 0.40, proposals 0.35 and the mirrored image are the official models' settings.  The
-    # others, sizes included, are choices of this project: the official ones are not certain.
-    'cityscapes': AdaptISSettings(**_PHOTO),
-    'vistas': AdaptISSettings(**_PHOTO, max_side=2048),  # as Cityscapes; originals have up to 22 MP
-    'coco': AdaptISSettings(**{**_PHOTO, 'max_candidates': 200}, short_side=640, max_side=1066),
+    'toy_v2': AdaptISSettings(mask_threshold=0.5),                     # official; else as toy_v1
+    'cityscapes': AdaptISSettings(**_PHOTO),                           # paper 7: mask 0.40, size
+    'cityscapes_official': AdaptISSettings(**_PHOTO_OFFICIAL),
+    'vistas': AdaptISSettings(**{**_PHOTO, 'mask_threshold': 0.35},    # paper 7
+                              max_side=2000),                          # paper 7: only made smaller
+    'coco': AdaptISSettings(**{**_PHOTO, 'mask_threshold': 0.35},      # paper 7
+                            short_side=600),                           # paper 7
 }
 """Settings by name.  Random points use the same ones with ``sampling='random'``."""
 

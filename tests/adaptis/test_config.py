@@ -67,6 +67,17 @@ def test_a_base_is_overridden_key_by_key(tmp_path: Path) -> None:
     assert (config.instances.points, config.instances.batch_size) == (9, 4)
 
 
+def test_transforms_are_merged_one_by_one(tmp_path: Path) -> None:
+    write(tmp_path, MINIMAL.replace('augmentation: toy_v1', 'augmentation: {contrast: {prob: 0.5}, '
+                                    'horizontal_flip: {}}'), 'base.yaml')
+    config = load_config(write(tmp_path, 'base: base.yaml\ndata: {augmentation: {contrast: null}}'),
+                         ['data.augmentation.horizontal_flip.prob=0.25'])
+    assert config.data.augmentation == {'contrast': None, 'horizontal_flip': {'prob': 0.25}}
+    assert inference_settings(config) == PRESETS['toy_v1']
+    write_config(config, tmp_path / 'copy.yaml')
+    assert load_config(tmp_path / 'copy.yaml') == config
+
+
 def test_overrides_come_last(tmp_path: Path) -> None:
     config = load_config(write(tmp_path, MINIMAL), ['instances.optimizer.lr=1', 'seed=3',
                                                     'data.root="a b"'])
@@ -113,6 +124,11 @@ def test_overrides_come_last(tmp_path: Path) -> None:
     ('steps: 10', 'steps: 10\n  crop_first: true\n  crop: 4\n  scale: [1, 2]', 'differ in size'),
     ('steps: 10', 'steps: 10\n  short_side: []\n  crop: 4', 'short_side must be at least 1, or'),
     ('lr: 5e-4', 'lr: fast', 'instances.optimizer.lr must be of type float'),
+    ('augmentation: toy_v1', 'augmentation: [flip]', 'data.augmentation must be of type str'),
+    ('steps: 10', 'steps: 10\n  long_side: [5, 9]', 'instances.long_side needs crop'),
+    ('steps: 10', 'steps: 10\n  crop: 8\n  long_side: [9, 5]', r'long_side must be \[least, most'),
+    ('steps: 10', 'steps: 10\n  crop: 8\n  long_side: [9]', r'long_side must be \[least, most'),
+    ('steps: 10', 'steps: 10\n  crop: 8\n  scale: [1, 2]\n  long_side: [5, 9]', 'replaces sca'),
     ('lr: 5e-4', 'lr: 1, milestones: 3', 'milestones must be of type list'),
     ('lr: 5e-4', 'lr: 1, milestones: [a]', 'milestones must be of type float'),
     ('steps: 10', 'steps: 10\n  epochs: 2', 'needs either steps or epochs'),

@@ -169,7 +169,7 @@ def test_a_crash_during_the_trial_names_the_culprit(monkeypatch):
 
 def test_here_it_says_what_the_tests_show():
     done = subprocess.run([sys.executable, '-m', 'adaptis.cli', 'doctor', '--json'], cwd=ROOT,
-                          capture_output=True, text=True, timeout=120)
+                          capture_output=True, text=True, timeout=250)
     told = json.loads(done.stdout)
     assert done.returncode == 0 and told['runs'], told['problems']
     assert next(line for line in told['trial'] if line['name'] == 'mxnet')['devices']
@@ -193,7 +193,7 @@ def empty_python(tmp_path_factory) -> Path:
 def test_it_speaks_where_nothing_is_installed(empty_python, arguments, status, text):
     environment = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}
     done = subprocess.run([str(empty_python), '-m', 'adaptis.cli', *arguments], cwd=ROOT,
-                          capture_output=True, text=True, timeout=60, env=environment)
+                          capture_output=True, text=True, timeout=250, env=environment)
     assert done.returncode == status
     assert text in done.stdout + done.stderr
     assert 'Traceback' not in done.stdout + done.stderr

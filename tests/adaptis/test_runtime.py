@@ -20,7 +20,7 @@ def python(program: str, *folders: Path, **environment: str) -> subprocess.Compl
     """Run a program in a fresh interpreter that finds ``folders`` before everything else."""
     path = os.pathsep.join(map(str, [*folders, ROOT]))
     return subprocess.run([sys.executable, '-c', program], capture_output=True, text=True,
-                          env={**os.environ, 'PYTHONPATH': path, **environment}, timeout=120)
+                          env={**os.environ, 'PYTHONPATH': path, **environment}, timeout=250)
 
 
 def last_line(done: subprocess.CompletedProcess) -> str:

@@ -3,14 +3,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from shutil import copy
 
 import pytest
 import yaml
 
 from adaptis import cli
+from adaptis.data.datasets import open_dataset
 from adaptis.evaluation.record import ROOT
 from adaptis.inference.sidecar import taxonomy_to_list
-from adaptis.model import get_model, save_model
+from adaptis.model import get_model, load_model, save_model
 from adaptis.runtime import mx
 from tests.miniatures import write_cityscapes, write_coco, write_vistas
 
@@ -309,7 +311,6 @@ def test_a_network_of_another_row_of_the_ablation(city, capsys, asked, there):
 
 
 def test_a_network_whose_classes_mean_something_else(places, monkeypatch, tmp_path, capsys):
-    from adaptis.data.datasets import open_dataset
     place, other = places('coco'), places('vistas')
     place.write()
     monkeypatch.chdir(tmp_path)
@@ -338,7 +339,6 @@ def test_a_network_at_a_stride(city, tmp_path):
 
 
 def test_what_training_has_left_is_found(city):
-    from shutil import copy
     city.write(checkpoint=None)
     Path('runs/mine').mkdir(parents=True)
     for suffix in ('.params', '.json'):
@@ -348,8 +348,6 @@ def test_what_training_has_left_is_found(city):
 
 
 def test_predictions_have_the_classes_of_their_checkpoint(places, monkeypatch, tmp_path):
-    from adaptis.data.datasets import open_dataset
-    from adaptis.model import load_model
     place = places('vistas')
     dataset = open_dataset('vistas', place.root, 'val')
     path = tmp_path / 'net.params'

@@ -3,16 +3,19 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any, Callable
 
 import numpy as np
 import pytest
 
+from adaptis.cli import main
+from adaptis.data import check
 from adaptis.data.coco_categories import COCO_TAXONOMY
 from adaptis.data.datasets import open_dataset
 from adaptis.data.panoptic import PanopticIndex
-from adaptis.errors import AdaptisError
+from adaptis.errors import AdaptisError, DataWarning
 from adaptis.evaluation.coco import PanopticFolder
 from adaptis.evaluation.pq import PanopticQuality
 from adaptis.evaluation.segments import sample_truth
@@ -181,8 +184,6 @@ def test_what_is_wrong_with_the_json_is_told_when_it_is_opened(root: Path, chang
 
 @pytest.mark.parametrize('change, words', [
     (segment('id', 5), '1009.png holds segment 131334 in its map, but not in its list'),
-    (lambda data: data['annotations'][0]['segments_info'].append({'id': 5, 'category_id': 1}),
-     '1009.png has no pixel of segment 5, which .*json lists'),
     (lambda data: data['images'][0].update(width=127), 'is 96x128 but .*json says 96x127'),
     (lambda data: data['images'][0].update(width=2 ** 32 + 128), 'json says 96x4294967424'),
 ])
@@ -191,6 +192,50 @@ def test_where_json_and_picture_disagree_is_told_when_it_is_read(root: Path, cha
     edit_json(root / JSON, change)
     with pytest.raises(AdaptisError, match=words):
         open_dataset('coco', root, 'val')[0]
+
+
+def list_lost_segments(data: dict) -> None:
+    """Two segments without a pixel: a person that is no crowd, and one that is."""
+    data['annotations'][0]['segments_info'] += [
+        {'id': 5, 'category_id': 1, 'iscrowd': 0}, {'id': 9, 'category_id': 1, 'iscrowd': 1}]
+
+
+def test_a_segment_without_a_pixel_is_told_of_and_left_out(root: Path) -> None:
+    before = open_dataset('coco', root, 'val')[0]
+    edit_json(root / JSON, list_lost_segments)
+    dataset = open_dataset('coco', root, 'val')
+    with pytest.warns(DataWarning, match='1009.png has no pixel of segment 5, 9, which .*json '
+                      'lists: it is left out'):
+        sample = dataset[0]
+    assert (sample.classes, sample.ignored) == (before.classes, before.ignored)
+    np.testing.assert_array_equal(sample.instances, before.instances)
+    np.testing.assert_array_equal(sample.semantic, before.semantic)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        assert 'has no pixel of segment 5, 9' in check.find_problem(dataset, 0)
+        assert check.find_problem(dataset, 1) is None
+
+
+def test_training_goes_on_without_lost_segments_and_tells_of_the_first(
+        root: Path, capfd: pytest.CaptureFixture) -> None:
+    edit_json(root / JSON, list_lost_segments)
+    edit_json(root / JSON, lambda data: data['annotations'][1]['segments_info'].append(
+        {'id': 5, 'category_id': 1}))
+    config = root / 'run.yaml'
+    config.write_text(f"""
+data: {{root: {root}, dataset: coco, augmentation: flip, split: val, val_split: val}}
+model: {{name: adaptis_toy, width: 4}}
+instances: {{steps: 3, batch_size: 1, points: 2, crop: 32, optimizer: {{lr: 1e-3}}}}
+workers: 1
+pictures_every: 0
+evaluation_images: 0
+validation: {{every: 0}}
+""")
+    assert main(['train', str(config), '--output', str(root / 'run'), '--ctx', 'cpu']) == 0
+    told = [line for line in capfd.readouterr().err.splitlines() if 'no pixel' in line]
+    assert len(told) == 1 and told[0].endswith('(Told once; adaptis check-data lists all.)')
+    assert main(['check-data', str(config), '--processes', '1', '--split', 'val']) == 1
+    assert capfd.readouterr().out.count('has no pixel of segment 5') == 2
 
 
 @pytest.mark.parametrize('picture, words', [

@@ -12,6 +12,7 @@ from adaptis.inference.predictor import Predictor
 from adaptis.inference.settings import AdaptISSettings
 from adaptis.model import get_model
 from adaptis.runtime import mx
+from experiments.benchmarks.plain import make_plain
 
 SIDE = 96
 IMAGE = np.random.RandomState(0).randint(0, 256, (SIDE, SIDE, 3)).astype(np.uint8)
@@ -105,7 +106,6 @@ def test_footprint_grows_with_the_width():
 
 
 def test_a_network_that_cannot_be_traced_is_not_bounded(net):
-    from experiments.plain import make_plain
     plain = make_plain(get_model('adaptis_toy', width=2))
     assert estimate_footprint(plain) is None
 

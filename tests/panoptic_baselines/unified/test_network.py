@@ -225,17 +225,30 @@ def test_padding_takes_no_part(networks):
 
 
 def test_images_of_a_batch_do_not_touch(networks):
+    """With another neighbour a map is the same, bit for bit: the same kernels see the same image.
+
+    An image alone is computed by other kernels.  What they round otherwise moves boxes, and small
+    boxes pass that on to logits many times over; those of another image would be off by all of
+    their deviation.
+    """
     images = [make_picture(40, 60), make_picture(64, 33)[::-1]]
+    sizes, outputs = [image.shape[:2] for image in images], [(80, 120), (64, 33)]
     for net in networks.values():
-        sizes = [image.shape[:2] for image in images]
-        outputs = [(80, 120), (64, 33)]
-        together = net.segment(pad_batch(images, net.mean), sizes, outputs, SETTINGS)
-        for image, size, output, found in zip(images, sizes, outputs, together):
-            batch = pad_batch([image, make_picture(64, 64)], net.mean)[:1]   # as much padding
-            alone = net.segment(batch, [size], [output], SETTINGS)[0]
-            np.testing.assert_array_equal(found.labels, alone.labels)
-            np.testing.assert_allclose(found.channels.logits, alone.channels.logits, atol=1e-4)
-            assert found.channel_map.shape == output
+        batch = pad_batch(images, net.mean)
+        together = net.segment(batch, sizes, outputs, SETTINGS)
+        maps = net.encoder(batch)
+        for i, found in enumerate(together):
+            other = batch.copy()
+            other[1 - i] = 255 - other[1 - i]
+            for ours, theirs in zip(maps, net.encoder(other)):
+                np.testing.assert_array_equal(ours[i].asnumpy(), theirs[i].asnumpy())
+                assert (ours[1 - i] != theirs[1 - i]).asnumpy().any()
+            alone = net.segment(batch[i:i + 1], sizes[i:i + 1], outputs[i:i + 1], SETTINGS)[0]
+            logits = alone.channels.logits
+            np.testing.assert_allclose(found.channels.logits, logits, rtol=0,
+                                       atol=0.05 * logits.std())
+            assert (found.labels == alone.labels).mean() > 0.99
+            assert found.channel_map.shape == outputs[i]
             assert len(found.instances) == len(alone.instances)
 
 
@@ -327,7 +340,7 @@ def test_a_network_of_another_row(tmp_path):
             _check_network(config, net, 'a.yaml')
     net.touch()
     net.with_suffix('.json').unlink()
-    with pytest.raises(AdaptisError, match='net.json must lie beside .*as a.yaml is about unified'):
+    with pytest.raises(AdaptisError, match='net.json must lie beside .*a.yaml is about unified'):
         _check_network(config, net, 'a.yaml')
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 
 from adaptis.evaluation.pq import PanopticQuality
 from adaptis.evaluation.segments import sample_truth
@@ -161,6 +162,7 @@ class Model:
         return {kind: measure.result()[kind]['pq'] for kind in ('All', 'Things', 'Stuff')}
 
 
+@pytest.mark.slow
 def test_the_affinity_head_repairs_truncated_instances() -> None:
     """PQ gets .12 to .19 above that of the same network without the head, whatever the seed."""
     model = Model(affinity=True, seed=1)

@@ -1,10 +1,13 @@
 """The forms that a network can be run in: as Python runs it, as graphs, as files.
 
-The networks are those of :mod:`experiments.benchmark_detectors`, with random weights and as many
+    python -m experiments.benchmarks forms
+
+The networks are those of :mod:`experiments.benchmarks.ports`, with random weights and as many
 detections as they may have, and the AdaptIS that ships, on drawn toy images.
 """
 from __future__ import annotations
 
+import argparse
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +15,13 @@ from typing import Any, Optional
 
 import numpy as np
 
-from experiments import timing
-from experiments.benchmark_detectors import PORTS, Port, make_image, make_predictor
-from experiments.process import alone, peak_mib
+from adaptis.inference.predictor import Predictor
+from adaptis.loading import load_predictor
+from experiments.benchmarks import timing
+from experiments.benchmarks.measures import add_record_arguments, run_measures
+from experiments.benchmarks.ports import PORTS, Port, make_image, make_predictor
+from experiments.benchmarks.process import alone, peak_mib
+from toy_data import ToySettings, render
 
 ADAPTIS = 'adaptis (shipped)'
 SYSTEMS = (ADAPTIS, *(port.name for port in PORTS))
@@ -26,7 +33,7 @@ SIZE = 256, 320
 RUNS = 3
 
 
-def forms(width: int, systems: Sequence[str] = SYSTEMS) -> dict[str, Any]:
+def forms(systems: Sequence[str] = SYSTEMS) -> dict[str, Any]:
     """Image to panoptic result in each form, and the most memory that each needs.
 
     The ports see 256x320, AdaptIS 4 toy images of 96x96.  Memory is that of a process that loads
@@ -42,6 +49,16 @@ def forms(width: int, systems: Sequence[str] = SYSTEMS) -> dict[str, Any]:
     return result
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``forms``."""
+    add_record_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print what is measured, and keep it if asked to."""
+    run_measures({'forms': forms}, args)
+
+
 def _times(system: str, folder: str) -> dict[str, Any]:
     images = _images(system)
     predictors = {form: _open(system, form, folder) for form in FORMS}
@@ -54,7 +71,7 @@ def _times(system: str, folder: str) -> dict[str, Any]:
 
 
 def _export(system: str, folder: str) -> None:
-    from adaptis.deploy.export import export
+    from adaptis.deploy.export import export  # loads MXNet
     predictor = _open(system, 'hybridized', folder)
     _segment(predictor, _images(system)[0])   # shapes of parameters are known from now on
     export(predictor, Path(folder) / 'export')
@@ -70,7 +87,6 @@ def _peak(system: str, form: str, folder: str) -> float:
 def _open(system: str, form: str, folder: str) -> Any:
     """A predictor in one of ``FORMS``."""
     if form not in FLAGS:
-        from adaptis.inference.predictor import Predictor
         return Predictor.from_export(Path(folder) / 'export', form.split(', ')[1])
     flags = FLAGS[form]
     predictor = _shipped() if system == ADAPTIS else make_predictor(_port(system), False)
@@ -79,7 +95,6 @@ def _open(system: str, form: str, folder: str) -> Any:
 
 
 def _shipped() -> Any:
-    from adaptis.loading import load_predictor
     return load_predictor()
 
 
@@ -90,7 +105,6 @@ def _port(system: str) -> Port:
 def _images(system: str) -> list[np.ndarray]:
     if system != ADAPTIS:
         return [make_image(SIZE)]
-    from toy_data import ToySettings, render
     settings = ToySettings.default('v1', seed=7)
     return [render(settings, 'test', index)[0] for index in range(4)]
 

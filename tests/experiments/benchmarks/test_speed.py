@@ -1,15 +1,14 @@
 """The plain form that the benchmarks compare with, and that they run at all; not how fast."""
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
 
 from adaptis.model import get_model
 from adaptis.runtime import mx
-from experiments import benchmark, timing
-from experiments.plain import make_plain
+from experiments.benchmarks import speed
+from experiments.benchmarks.__main__ import main
+from experiments.benchmarks.plain import make_plain
 
 
 @pytest.mark.parametrize('coordinates', ['relative', 'absolute', 'none'])
@@ -25,29 +24,18 @@ def test_the_plain_form_gives_the_same(coordinates):
         np.testing.assert_allclose(a.asnumpy(), b, rtol=1e-4, atol=1e-4)
 
 
-@pytest.fixture
-def once(monkeypatch):
-    """Run every form once instead of timing it."""
-    def alternate(forms, runs=1):
-        for form in forms.values():
-            form()
-        return dict.fromkeys(forms, 0.5)
-    monkeypatch.setattr(timing, 'alternate', alternate)
-    monkeypatch.setattr(benchmark, 'CANDIDATES', 3)
-
-
-def test_masks_of_both_forms_agree(once):
-    result = benchmark.masks(width=4)
+def test_masks_of_both_forms_agree(half_a_second, monkeypatch):
+    monkeypatch.setattr(speed, 'CANDIDATES', 3)
+    result = speed.masks(width=4)
     assert result['plain'] == result['ours'] == 0.5
     assert result['largest difference of a mask'] < 1e-3
 
 
-def test_a_training_step_runs_in_both_forms(once):
-    assert benchmark.training(width=4)['images per second after'] == 8
+def test_a_training_step_runs_in_both_forms(half_a_second):
+    assert speed.training(width=4)['images per second after'] == 8
 
 
-def test_an_unknown_measure_is_named(monkeypatch, capsys):
-    monkeypatch.setattr(sys, 'argv', ['benchmark', 'maskz'])
+def test_an_unknown_measure_is_named(capsys):
     with pytest.raises(SystemExit) as stopped:
-        benchmark.main()
+        main(['speed', 'maskz'])
     assert stopped.value.code == 2 and 'no measure maskz' in capsys.readouterr().err

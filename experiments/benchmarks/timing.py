@@ -8,7 +8,7 @@ from typing import Any, Callable
 
 def alternate(forms: dict[str, Callable[[], Any]], runs: int = 7) -> dict[str, float]:
     """Median seconds of each form, the forms taking turns after one unmeasured round."""
-    from adaptis.runtime import mx
+    from adaptis.runtime import mx  # loads MXNet
     times: dict[str, list[float]] = {name: [] for name in forms}
     for turn in range(runs + 1):
         for name, form in forms.items():

@@ -2,12 +2,13 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import pytest
 
 from adaptis.errors import AdaptisError
-from experiments import benchmark, cost
+from adaptis.model import get_model
+from experiments.benchmarks import cost
+from experiments.benchmarks.__main__ import main
 
 SMALL = 'adaptis_toy', (40, 60)
 
@@ -33,7 +34,6 @@ def test_panoptic_has_just_a_hundred_candidates(flip, monkeypatch):
 
 
 def narrow(name, hybridized):
-    from adaptis.model import get_model
     net = get_model(name, width=2)
     net.initialize()
     return net
@@ -59,8 +59,7 @@ def test_the_command_writes_a_record(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(cost, 'tasks', lambda *arguments: [
         cost.Task('one', cost.measure, (*SMALL, False, 1))])
     path = tmp_path / 'cost.json'
-    monkeypatch.setattr(sys, 'argv', ['benchmark', 'cost', '--out', str(path)])
-    assert benchmark.main() == 0
+    assert main(['cost', '--out', str(path)]) == 0
     record = json.loads(path.read_text(encoding='utf-8'))
     row = record['results']['cost']['one']
     assert row['peak, MiB'] > 50 and record['hardware'] and record['conditions']['threads']
@@ -68,18 +67,6 @@ def test_the_command_writes_a_record(monkeypatch, tmp_path, capsys):
     assert table[-1].startswith('one ') and len(table[-1].split()) == 1 + len(row)
 
 
-@pytest.mark.parametrize('arguments, message', [
-    (['cost', '--size', '10'], "'10' is no HEIGHTxWIDTH"),
-    (['cost', '--size', '0x10'], 'HEIGHTxWIDTH')])
-def test_a_size_that_is_none(monkeypatch, capsys, arguments, message):
-    monkeypatch.setattr(sys, 'argv', ['benchmark', *arguments])
-    with pytest.raises(SystemExit):
-        benchmark.main()
-    assert message in capsys.readouterr().err
-
-
-def test_a_network_that_does_not_exist(monkeypatch, capsys):
-    monkeypatch.setattr(benchmark, 'alone', lambda function, *args: function(*args))
-    monkeypatch.setattr(sys, 'argv', ['benchmark', 'cost', '--network', 'nothing', '--quick'])
-    assert benchmark.main() == 1
+def test_a_network_that_does_not_exist(same_process, capsys):
+    assert main(['cost', '--network', 'nothing', '--quick']) == 1
     assert 'no network "nothing"' in capsys.readouterr().err

@@ -1,14 +1,22 @@
-"""Where the time of dense detections goes."""
+"""Where the time of dense detections goes.
+
+    python -m experiments.benchmarks dense_detections
+"""
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from typing import Any, Callable
 
 import numpy as np
 
+from adaptis.data.cityscapes import CITYSCAPES_TAXONOMY
 from adaptis.errors import AdaptisError
-from experiments import timing
-from experiments.benchmark_detectors import COUNTS, Port, Size, make_image, make_predictor
+from experiments.benchmarks import timing
+from experiments.benchmarks.measures import Size, add_record_arguments, run_measures
+from experiments.benchmarks.ports import COUNTS, Port, make_image, make_predictor
+from panoptic_baselines.layers.upsample import upsampled_labels
+from panoptic_baselines.merge import Instances, merge
 
 SIZES: Sequence[Size] = ((256, 512), (512, 1024))
 RUNS = 5
@@ -18,7 +26,7 @@ DENSE = Port('dense_detections_r50', quiet=['encoder.head.box_offsets'],
                      'encoder.head.box_offsets': 2.0, 'encoder.head.semantic': {STUFF: 9.0}})
 
 
-def dense_stages(width: int, port: Port = DENSE, sizes: Sequence[Size] = SIZES,
+def dense_stages(port: Port = DENSE, sizes: Sequence[Size] = SIZES,
                  **options: Any) -> dict[str, Any]:
     """Dense detections with ResNet-50 and Cityscapes' classes by stage, for 1, 10, 100 instances.
 
@@ -26,7 +34,6 @@ def dense_stages(width: int, port: Port = DENSE, sizes: Sequence[Size] = SIZES,
     the semantic branch; of so many instances, masks on the graph's grid and then at the image's
     size, and the merging; the whole is image to panoptic result.
     """
-    from adaptis.data.cityscapes import CITYSCAPES_TAXONOMY
     predictor = make_predictor(port, True, options, CITYSCAPES_TAXONOMY)
     result: dict[str, Any] = {}
     for size in sizes:
@@ -38,12 +45,20 @@ def dense_stages(width: int, port: Port = DENSE, sizes: Sequence[Size] = SIZES,
     return result
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``dense_detections``."""
+    add_record_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print what is measured, and keep it if asked to."""
+    run_measures({'dense_stages': dense_stages}, args)
+
+
 def _stages(predictor: Any, image: np.ndarray, count: int) -> dict[str, Callable[[], Any]]:
     """What is timed; AdaptisError if there are fewer than ``count`` instances in the image."""
-    from adaptis.runtime import mx
-    from panoptic_baselines.dense_detections.network import full_masks
-    from panoptic_baselines.layers.upsample import upsampled_labels
-    from panoptic_baselines.merge import Instances, merge
+    from adaptis.runtime import mx  # loads MXNet
+    from panoptic_baselines.dense_detections.network import full_masks  # loads MXNet
     net, size = predictor.net, image.shape[:2]
     settings = predictor.settings.replace(detections_per_image=count)
     whole = type(predictor)(net, predictor.taxonomy, settings)

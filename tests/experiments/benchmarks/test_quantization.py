@@ -11,7 +11,7 @@ import pytest
 from adaptis.deploy.export import export
 from adaptis.deploy.folder import load_exported
 from adaptis.loading import load_predictor
-from experiments import quantization as q
+from experiments.benchmarks import quantization as q
 from toy_data import ToySettings, generate, render
 
 ONNX, MXNET = q.FLOAT['onnxruntime'], q.FLOAT['mxnet']
@@ -65,7 +65,7 @@ def test_what_cannot_be_made_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setitem(q.FORMS, STATIC, q.Form('onnxruntime', refuse))
     generate(SETTINGS, tmp_path, {'train': 2, 'test': 1})
-    rows = q.run([ONNX, STATIC, MXNET], tmp_path, images=1, calibration=2)
+    rows = q.measure_forms([ONNX, STATIC, MXNET], tmp_path, images=1, calibration=2)
     assert rows[STATIC] == {'fails': 'ValueError: no such operator'}
     assert rows[ONNX]['PQ'] == pytest.approx(rows[MXNET]['PQ'], abs=0.5)
     assert rows[ONNX][f'time to {ONNX}'] == 1
@@ -75,6 +75,6 @@ def test_integers_are_small_and_nearly_as_good(tmp_path: Path) -> None:
     for package in ('onnx', 'onnxruntime', 'ml_dtypes'):
         pytest.importorskip(package)
     generate(SETTINGS, tmp_path, {'train': 4, 'test': 2})
-    rows = q.run([ONNX, STATIC, MXNET], tmp_path, images=2, calibration=4)
+    rows = q.measure_forms([ONNX, STATIC, MXNET], tmp_path, images=2, calibration=4)
     assert rows[STATIC]['MiB'] < 0.4 * rows[ONNX]['MiB']
     assert 0 < abs(rows[STATIC]['PQ lost']) < 15

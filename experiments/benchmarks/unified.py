@@ -1,6 +1,10 @@
-"""What the unified network takes beside Panoptic FPN, and what its argmax saves."""
+"""What the unified network takes beside Panoptic FPN, and what its argmax saves.
+
+    python -m experiments.benchmarks unified
+"""
 from __future__ import annotations
 
+import argparse
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable, NamedTuple
@@ -8,17 +12,13 @@ from typing import Any, Callable, NamedTuple
 import numpy as np
 
 from adaptis.types import PanopticResult
-from experiments import timing
-from experiments.benchmark_detectors import (
-    COUNTS,
-    PORTS,
-    STUFF,
-    Port,
-    Size,
-    make_image,
-    make_predictor,
-)
-from experiments.process import alone, peak_mib
+from experiments.benchmarks import timing
+from experiments.benchmarks.measures import Size, add_record_arguments, run_measures
+from experiments.benchmarks.ports import COUNTS, PORTS, STUFF, Port, make_image, make_predictor
+from experiments.benchmarks.process import alone, peak_mib
+from panoptic_baselines.merge import merge
+from panoptic_baselines.predictor import pad_batch
+from panoptic_baselines.unified.predictor import to_result
 
 SIZES: Sequence[Size] = ((160, 224), (512, 512))
 RUNS = 3
@@ -49,7 +49,7 @@ CASES: Mapping[str, Case] = {
 }
 
 
-def unified(width: int, cases: Mapping[str, Case] = CASES,
+def unified(cases: Mapping[str, Case] = CASES,
             sizes: Sequence[Size] = SIZES) -> dict[str, Any]:
     """Panoptic FPN and unified networks with ResNet-50, and their post-processing by itself.
 
@@ -78,6 +78,16 @@ def unified(width: int, cases: Mapping[str, Case] = CASES,
     return result
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``unified``."""
+    add_record_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print what is measured, and keep it if asked to."""
+    run_measures({'unified': unified}, args)
+
+
 def peak(case: Case, size: Size) -> float:
     """The most memory that this process ever had, in MiB, once the network has seen an image."""
     make_predictor(case.port, True, case.options).predict(make_image(size))
@@ -93,9 +103,6 @@ def _limit(predictor: Any, count: int) -> Any:
 def _after_the_network(predictor: Any, image: np.ndarray
                        ) -> dict[str, Callable[[], PanopticResult]]:
     """From what a unified network found in an image to the panoptic result."""
-    from panoptic_baselines.merge import merge
-    from panoptic_baselines.predictor import pad_batch
-    from panoptic_baselines.unified.predictor import to_result
     net, size, taxonomy = predictor.net, image.shape[:2], predictor.taxonomy
     found = net.segment(pad_batch([image], net.mean), [size], [size], predictor.settings)[0]
 

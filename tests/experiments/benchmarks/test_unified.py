@@ -1,35 +1,27 @@
 """The benchmark of the unified network looks at busy networks; not how fast they are."""
 from __future__ import annotations
 
-import concurrent.futures
-
 import pytest
 
-from experiments import benchmark_unified, timing
-from experiments.benchmark import MEASURES
-from experiments.benchmark_unified import ARGMAX, CASES, HEURISTIC
-from tests.experiments.test_affinity_memory import Here
-from tests.experiments.test_benchmark_detectors import NARROW
+from experiments.benchmarks import unified
+from experiments.benchmarks.unified import ARGMAX, CASES, HEURISTIC
+from tests.experiments.benchmarks.test_ports import NARROW
 
 
 @pytest.fixture
-def result(monkeypatch):
+def result(monkeypatch, same_process, results_for_times):
     """Panoptic results in place of seconds, of narrow networks."""
-    monkeypatch.setattr(timing, 'alternate',
-                        lambda calls, runs=1: {name: call() for name, call in calls.items()})
-    monkeypatch.setattr(benchmark_unified, 'COUNTS', (1, 10))
-    monkeypatch.setattr(concurrent.futures, 'ProcessPoolExecutor', Here)
+    monkeypatch.setattr(unified, 'COUNTS', (1, 10))
     cases = {}
     for name, (port, options) in CASES.items():
         if not options.get('deformable'):
             family = port.name.rsplit('_', 1)[0]
-            cases[name] = benchmark_unified.Case(port._replace(name=f'{family}_r18'),
-                                                 {**NARROW[family], **options})
-    return benchmark_unified.unified(0, cases, [(96, 128)])
+            cases[name] = unified.Case(port._replace(name=f'{family}_r18'),
+                                       {**NARROW[family], **options})
+    return unified.unified(cases, [(96, 128)])
 
 
 def test_networks_and_what_comes_after_them(result):
-    assert MEASURES['unified'] is benchmark_unified.unified
     for count in (1, 10):
         found = {name: result[f'{count} at 96x128, {name}, s'] for name in
                  ('Panoptic FPN', 'unified, plain', 'unified, plain, no masks', HEURISTIC, ARGMAX)}

@@ -1,6 +1,6 @@
 """How much memory and time the dense instance affinity takes, against the size of the image.
 
-    python -m experiments.affinity_memory [--size 512x1024 ...] [--channels 153]
+    python -m experiments.benchmarks affinity_memory [--size 512x1024 ...] [--channels 153]
 
 *linear* is what the network does, ``Psi + phi0(Q) (phi1(Q)^T Psi)``; *explicit* first makes the
 matrix of all pairs of pixels, phi0 phi1^T (left out where that alone is more than 2 GiB).  The
@@ -11,15 +11,20 @@ Pixels are those of the features, a quarter of the image's height and width.
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from typing import Any, Callable
 
 import numpy as np
 
-from experiments.process import alone, peak_mib
+from experiments.benchmarks.measures import (
+    Size,
+    add_record_arguments,
+    conditions,
+    keep_record,
+    parse_size,
+)
+from experiments.benchmarks.process import alone, peak_mib
 
-Size = tuple[int, int]
 Row = dict[str, float]
 
 SIZES: tuple[Size, ...] = ((128, 256), (256, 512), (512, 1024), (800, 1300), (1024, 2048))
@@ -29,7 +34,7 @@ MOST_BYTES = 2 * 2 ** 30
 
 def measure(form: str, size: Size, channels: int, training: bool) -> Row:
     """Memory and time of one form, 'linear' or 'explicit', for images of ``size`` (H, W)."""
-    from adaptis.runtime import mx
+    from adaptis.runtime import mx  # loads MXNet
     mx.random.seed(0)
     head = _make_head()
     small, real = (_make_inputs(shape, channels) for shape in ((32, 32), size))
@@ -58,7 +63,7 @@ def linear(head: Any, features: Any, potentials: Any) -> Any:
 
 def explicit(head: Any, features: Any, potentials: Any) -> Any:
     """Through the matrix of all pairs of pixels."""
-    from adaptis.runtime import mx
+    from adaptis.runtime import mx  # loads MXNet
     ours, theirs = (phi(features).reshape((0, 0, -1)) for phi in (head.phi0, head.phi1))
     pairs = mx.nd.batch_dot(ours, theirs, transpose_a=True)
     added = mx.nd.batch_dot(potentials.reshape((0, 0, -1)), pairs, transpose_b=True)
@@ -68,27 +73,29 @@ def explicit(head: Any, features: Any, potentials: Any) -> Any:
 FORMS: dict[str, Callable[..., Any]] = {'linear': linear, 'explicit': explicit}
 
 
-def main() -> int:
-    """Print a table."""
-    parser = argparse.ArgumentParser(prog='python -m experiments.affinity_memory',
-                                     description=__doc__.splitlines()[0])
-    parser.add_argument('--size', nargs='+', type=_size, metavar='HxW', default=SIZES)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``affinity_memory``."""
+    parser.add_argument('--size', nargs='+', type=parse_size, metavar='HxW', default=SIZES)
     parser.add_argument('--channels', type=int, default=153,
                         help='of detections and stuff together; default: 100 + 53')
-    args = parser.parse_args()
-    rows = [(form, size, training) for form in FORMS for size in args.size
-            for training in (False, True) if form == 'linear' or _fits(size)]
-    for form, size, training in rows:
-        row = alone(measure, form, size, args.channels, training)
+    add_record_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print a table, and keep it if asked to."""
+    before, rows = conditions(), {}
+    for form, size, training in [(form, size, training) for form in FORMS for size in args.size
+                                 for training in (False, True) if form == 'linear' or _fits(size)]:
         name = f'{form} {size[0]}x{size[1]}{" training" * training}'
-        print(f'{name:28}' + '  '.join(f'{key} {value:.4g}' for key, value in row.items()),
+        rows[name] = alone(measure, form, size, args.channels, training)
+        print(f'{name:28}' + '  '.join(f'{key} {value:.4g}' for key, value in rows[name].items()),
               flush=True)
     print(f'largest relative difference of the two on a small image: {largest_difference():.2g}')
-    return 0
+    keep_record(args, rows, before, channels=args.channels)
 
 
 def _run(form: str, head: Any, inputs: list[Any], training: bool) -> None:
-    from adaptis.runtime import mx
+    from adaptis.runtime import mx  # loads MXNet
     if not training:
         FORMS[form](head, *inputs).wait_to_read()
         return
@@ -101,8 +108,8 @@ def _run(form: str, head: Any, inputs: list[Any], training: bool) -> None:
 
 
 def _make_head() -> Any:
-    from adaptis.runtime import mx
-    from panoptic_baselines.unified.affinity import Affinity
+    from adaptis.runtime import mx  # loads MXNet
+    from panoptic_baselines.unified.affinity import Affinity  # loads MXNet
     head = Affinity(FEATURES)
     head.initialize(mx.init.Normal(0.1))
     head.hybridize()
@@ -110,7 +117,7 @@ def _make_head() -> Any:
 
 
 def _make_inputs(size: Size, channels: int) -> list[Any]:
-    from adaptis.runtime import mx
+    from adaptis.runtime import mx  # loads MXNet
     height, width = (-(-side // STRIDE) for side in size)
     return [mx.nd.random.uniform(shape=(1, count, height, width)) for count in (FEATURES, channels)]
 
@@ -119,14 +126,3 @@ def _fits(size: Size) -> bool:
     """Whether all pairs of pixels of an image do."""
     pixels = -(-size[0] // STRIDE) * -(-size[1] // STRIDE)
     return 4 * pixels ** 2 <= MOST_BYTES
-
-
-def _size(text: str) -> Size:
-    height, _, width = text.partition('x')
-    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
-        raise argparse.ArgumentTypeError(f'{text!r} is no HEIGHTxWIDTH')
-    return int(height), int(width)
-
-
-if __name__ == '__main__':
-    sys.exit(main())

@@ -1,6 +1,6 @@
 """Whether 8-bit integers or bfloat16 pay on a CPU, for the network that ships on the toy test set.
 
-    python -m experiments.quantization [--images N] [--calibration M] [--only FORM ...] [--out FILE]
+    python -m experiments.benchmarks quantization [--images N] [--only FORM ...] [--out FILE]
 
 The network is exported, and the files of its stages are rewritten by what ONNX Runtime and MXNet
 offer for that; each form is then an export like any other, and runs as one.  Ranges of activations
@@ -45,10 +45,14 @@ from tqdm import tqdm
 from adaptis import machine
 from adaptis.arrays import as_numpy
 from adaptis.data.datasets import open_dataset
+from adaptis.deploy.folder import MANIFEST, load_exported, read_export, seal
 from adaptis.errors import AdaptisError
-from adaptis.evaluation.record import provenance, sha256, write_record
+from adaptis.evaluation.record import sha256
+from adaptis.evaluation.run import Evaluator
 from adaptis.files import read_json
-from experiments.cost import conditions
+from adaptis.inference.predictor import Predictor
+from adaptis.loading import load_predictor
+from experiments.benchmarks.measures import add_record_arguments, conditions, keep_record
 
 LOSS = 0.3
 """Points of PQ that a form may cost at most."""
@@ -114,7 +118,7 @@ def sensitive(path: Path) -> list[str]:
 
     They have at most 3 inputs or 2 outputs, and so are a small part of the work.
     """
-    import onnx
+    import onnx  # optional
     graph = onnx.load(str(path)).graph
     shapes = {constant.name: constant.dims for constant in graph.initializer}
     found = [(node.name, shapes[node.input[1]]) for node in graph.node if node.op_type == 'Conv']
@@ -123,7 +127,7 @@ def sensitive(path: Path) -> list[str]:
 
 def mxnet_int8(files: Files, feeds: Sequence[Feed], ranges: str = 'naive') -> None:
     """MXNet's INT8 operators of oneDNN; ``ranges`` by 'naive' (least and greatest) or 'entropy'."""
-    from adaptis.runtime import mx
+    from adaptis.runtime import mx  # loads MXNet
     quantize = _contrib('quantization').quantize_model_mkldnn
     data = {name: np.concatenate([feed[name] for feed in feeds]) for name in feeds[0]}
     _rewrite(files, lambda *model: quantize(
@@ -158,11 +162,35 @@ FORMS: dict[str, Form] = {
 }
 
 
-def run(names: Sequence[str], root: Path, images: int, calibration: int) -> dict[str, Row]:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``quantization``."""
+    parser.add_argument('--data', type=Path, default=Path('data/toy_v1'), metavar='DIR')
+    parser.add_argument('--images', type=int, default=200, metavar='N',
+                        help='of the test split to measure (default 200)')
+    parser.add_argument('--calibration', type=int, default=64, metavar='M',
+                        help='images of the training split to find ranges on (default 64)')
+    parser.add_argument('--only', nargs='+', choices=FORMS, metavar='FORM',
+                        help=f'beside float32; default all of {", ".join(FORMS)}')
+    add_record_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the table, and keep it if asked to; AdaptisError if a tool or the data is missing."""
+    os.environ.setdefault('OMP_NUM_THREADS', '1')   # before a library reads it
+    names = [name for name in FORMS if name in {*FLOAT.values(), *(args.only or FORMS)}]
+    before = conditions()
+    _tools()
+    rows = measure_forms(names, args.data, args.images, args.calibration)
+    print(table(rows))
+    keep_record(args, rows, before, images=args.images, **{
+        'calibration images': args.calibration,
+        'tools': machine.installed(('onnx', 'onnxruntime', 'ml_dtypes'))})
+
+
+def measure_forms(names: Sequence[str], root: Path, images: int,
+                  calibration: int) -> dict[str, Row]:
     """A row for each form; of one that cannot be made or run, it says why."""
-    from adaptis.deploy.export import export
-    from adaptis.inference.predictor import Predictor
-    from adaptis.loading import load_predictor
+    from adaptis.deploy.export import export  # loads MXNet
     test = open_dataset('toy', root, 'test')
     rows: dict[str, Row] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -192,7 +220,6 @@ def calibrate(folder: Path, dataset: Any, images: int) -> Examples:
 
     Only inputs of the commonest shapes are kept, as MXNet's tools want all alike.
     """
-    from adaptis.deploy.folder import load_exported
     predictor = load_exported(folder, 'onnxruntime')
     runner = predictor.net.runner
     found: dict[str, dict[Any, list[Feed]]] = defaultdict(lambda: defaultdict(list))
@@ -217,7 +244,6 @@ def calibrate(folder: Path, dataset: Any, images: int) -> Examples:
 
 def convert(form: Form, source: Path, target: Path, feeds: Mapping[str, Sequence[Feed]]) -> Path:
     """Write an export in another form; returns its folder."""
-    from adaptis.deploy.folder import MANIFEST, read_export, seal
     shutil.copytree(source, target)
     if form.convert is None:
         return target
@@ -235,7 +261,6 @@ def convert(form: Form, source: Path, target: Path, feeds: Mapping[str, Sequence
 
 def measure(predictors: Mapping[str, Any], dataset: Any, images: int) -> dict[str, Row]:
     """What predictors find on the first images of a data set, and how long they take."""
-    from adaptis.evaluation.run import Evaluator
     evaluators = {name: Evaluator(dataset.taxonomy) for name in predictors}
     times: dict[str, list[Any]] = defaultdict(list)
     order = list(predictors)
@@ -294,37 +319,6 @@ def table(rows: Mapping[str, Row]) -> str:
                      for line in lines)
 
 
-def main() -> int:
-    """Measure, print and perhaps write what was found."""
-    parser = argparse.ArgumentParser(prog='python -m experiments.quantization',
-                                     description=__doc__.splitlines()[0])
-    parser.add_argument('--data', type=Path, default=Path('data/toy_v1'), metavar='DIR')
-    parser.add_argument('--images', type=int, default=200, metavar='N',
-                        help='of the test split to measure (default 200)')
-    parser.add_argument('--calibration', type=int, default=64, metavar='M',
-                        help='images of the training split to find ranges on (default 64)')
-    parser.add_argument('--only', nargs='+', choices=FORMS, metavar='FORM',
-                        help=f'beside float32; default all of {", ".join(FORMS)}')
-    parser.add_argument('--out', type=Path, metavar='FILE', help='also write the figures as JSON')
-    args = parser.parse_args()
-    os.environ.setdefault('OMP_NUM_THREADS', '1')   # before a library reads it
-    names = [name for name in FORMS if name in {*FLOAT.values(), *(args.only or FORMS)}]
-    before = conditions()
-    try:
-        _tools()
-        rows = run(names, args.data, args.images, args.calibration)
-    except AdaptisError as error:
-        print(f'quantization: {error}', file=sys.stderr)
-        return 1
-    print(table(rows))
-    if args.out:
-        record = {'images': args.images, 'calibration images': args.calibration, 'results': rows,
-                  'conditions': before, **provenance()}
-        record['versions'].update(machine.installed(('onnx', 'onnxruntime', 'ml_dtypes')))
-        write_record(args.out, record)
-    return 0
-
-
 def _scores(result: Mapping[str, Any]) -> Row:
     return {'PQ': 100 * result['pq']['All']['pq'], 'PQ things': 100 * result['pq']['Things']['pq'],
             'AP': 100 * result['ap']['ap']}
@@ -340,7 +334,6 @@ def _times(name: str, seconds: Mapping[str, np.ndarray]) -> Row:
 
 def _size(form: Form, folder: Path) -> float:
     """MiB of the files that a backend reads."""
-    from adaptis.deploy.folder import read_export
     kinds = ('onnx',) if form.backend == 'onnxruntime' else ('symbol', 'parameters')
     paths = [files[kind] for files in read_export(folder).paths.values() for kind in kinds]
     return sum(path.stat().st_size for path in paths) / 2 ** 20
@@ -354,8 +347,8 @@ def _spread(length: int, count: int) -> list[int]:
 def _tools() -> Any:
     """ONNX Runtime's tools for quantization; AdaptisError if they cannot be imported."""
     try:
-        import onnxruntime
-        from onnxruntime import quantization
+        import onnxruntime  # optional
+        from onnxruntime import quantization  # optional
     except ImportError as error:
         raise AdaptisError(f'ONNX Runtime quantizes with packages of which one cannot be imported '
                            f'({error}): python -m pip install onnx onnxruntime ml_dtypes.'
@@ -366,8 +359,8 @@ def _tools() -> Any:
 
 def _prepare(path: Path, folder: str) -> Path:
     """A model with constants computed, shapes known and all nodes named, as the tools want it."""
-    import onnx
-    from onnxruntime.quantization.shape_inference import quant_pre_process
+    import onnx  # optional
+    from onnxruntime.quantization.shape_inference import quant_pre_process  # optional
     prepared = Path(folder) / 'prepared.onnx'
     quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
     model = onnx.load(str(prepared))
@@ -390,14 +383,14 @@ def _reader(feeds: Sequence[Feed]) -> Any:
 
 def _contrib(name: str) -> Any:
     """A part of MXNet that it does not import by itself."""
-    from adaptis.runtime import mx
+    from adaptis.runtime import mx  # loads MXNet
     return importlib.import_module(f'{mx.__name__}.contrib.{name}')
 
 
 def _rewrite(files: Files, change: Callable[..., Any]) -> None:
     """Change symbol, parameters and auxiliary states of a stage."""
-    from adaptis.model.zoo import write_arrays
-    from adaptis.runtime import mx
+    from adaptis.model.zoo import write_arrays  # loads MXNet
+    from adaptis.runtime import mx  # loads MXNet
     arrays = mx.nd.load(str(files['parameters']))
     given, states = ({name[4:]: value for name, value in arrays.items() if name[:4] == kind}
                      for kind in ('arg:', 'aux:'))
@@ -411,7 +404,3 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return 'yes' if value else 'no'
     return f'{value:.2f}' if isinstance(value, float) else str(value)
-
-
-if __name__ == '__main__':
-    sys.exit(main())

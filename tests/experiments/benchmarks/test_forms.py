@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import benchmark_forms as forms
+from experiments.benchmarks import forms
 
 pytest.importorskip('onnxruntime')
 

@@ -1,19 +1,23 @@
 """How fast the ports are on COCO's classes, imperative and hybridized.
 
+    python -m experiments.benchmarks ports [detector mask_head]
+
 Weights are random but for last layers that let a network find as many objects as it may.
 """
 from __future__ import annotations
 
+import argparse
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable, NamedTuple, Optional, Union
 
 import numpy as np
 
+from adaptis.data.coco_categories import COCO_TAXONOMY
 from adaptis.errors import AdaptisError
-from experiments import timing
-
-Size = tuple[int, int]
+from adaptis.registry import find_family
+from experiments.benchmarks import timing
+from experiments.benchmarks.measures import Measure, Size, add_measure_arguments, run_measures
 
 SIZES: tuple[Size, ...] = ((160, 224), (512, 512))
 COUNTS = 1, 10, 100
@@ -51,12 +55,12 @@ PORTS = (
 )
 
 
-def detector(width: int, ports: Sequence[Port] = PORTS, sizes: Sequence[Size] = SIZES,
+def detector(ports: Sequence[Port] = PORTS, sizes: Sequence[Size] = SIZES,
              **options: Any) -> dict[str, Any]:
     """Image to panoptic result of each port with ResNet-50, on 160x224 and on 512x512.
 
-    100 detections; two-stage detectors have 1,000 proposals.  The networks take turns, and are
-    the same whatever ``--width``.  ``options`` are arguments of the networks.
+    100 detections; two-stage detectors have 1,000 proposals.  The networks take turns.
+    ``options`` are arguments of the networks.
     """
     predictors = {(port.name, form): make_predictor(port, hybridize, options)
                   for port in ports for form, hybridize in FORMS.items()}
@@ -74,7 +78,7 @@ def detector(width: int, ports: Sequence[Port] = PORTS, sizes: Sequence[Size] = 
     return result
 
 
-def mask_head(width: int, port: Port = CONDINST, sizes: Sequence[Size] = SIZES,
+def mask_head(port: Port = CONDINST, sizes: Sequence[Size] = SIZES,
               **options: Any) -> dict[str, Any]:
     """The mask head of CondInst with ResNet-50 for 1, 10 and 100 instances, as a share of it all.
 
@@ -99,10 +103,23 @@ def mask_head(width: int, port: Port = CONDINST, sizes: Sequence[Size] = SIZES,
     return result
 
 
+MEASURES: dict[str, Measure] = {'detector': detector, 'mask_head': mask_head}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``ports``."""
+    add_measure_arguments(parser, MEASURES)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print what is measured, and keep it if asked to."""
+    run_measures(MEASURES, args)
+
+
 def _parts(predictor: Any, image: np.ndarray, count: int) -> dict[str, Callable[[], Any]]:
     """What is timed of an image with ``count`` instances; AdaptisError if there are fewer."""
-    from adaptis.runtime import mx
-    from panoptic_baselines.condinst.network import to_instances
+    from adaptis.runtime import mx  # loads MXNet
+    from panoptic_baselines.condinst.network import to_instances  # loads MXNet
     net, size = predictor.net, image.shape[:2]
     settings = predictor.settings.replace(detections_per_image=count)
     whole = type(predictor)(net, predictor.taxonomy, settings)
@@ -126,9 +143,7 @@ def make_predictor(port: Port, hybridize: bool, options: Optional[Mapping[str, A
 
     ``taxonomy`` : default COCO's
     """
-    from adaptis.data.coco_categories import COCO_TAXONOMY
-    from adaptis.registry import find_family
-    from adaptis.runtime import mx
+    from adaptis.runtime import mx  # loads MXNet
     mx.random.seed(0)
     np.random.seed(0)
     family, taxonomy = find_family(port.name), taxonomy or COCO_TAXONOMY
@@ -157,7 +172,3 @@ def make_image(size: Size) -> np.ndarray:
 
 def _text(size: Size) -> str:
     return f'{size[0]}x{size[1]}'
-
-
-MEASURES: dict[str, Callable[[int], dict[str, Any]]] = {'detector': detector,
-                                                        'mask_head': mask_head}

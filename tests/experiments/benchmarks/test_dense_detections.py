@@ -4,25 +4,14 @@ from __future__ import annotations
 import pytest
 
 from adaptis.errors import AdaptisError
-from experiments import benchmark_dense, timing
-from experiments.benchmark import MEASURES
-from experiments.benchmark_dense import COUNTS, DENSE
+from experiments.benchmarks.dense_detections import COUNTS, DENSE, dense_stages
 
 NARROW = {'fpn_channels': 32, 'class_channels': 32, 'box_channels': 32}
 SMALL = DENSE._replace(name='dense_detections_r18')
 
 
-@pytest.fixture
-def once(monkeypatch):
-    """Run everything once instead of timing it."""
-    def alternate(calls, runs=1):
-        return {name: call() for name, call in calls.items()}
-    monkeypatch.setattr(timing, 'alternate', alternate)
-
-
-def test_every_stage_is_timed_while_there_is_much_to_do(once):
-    assert MEASURES['dense_stages'] is benchmark_dense.dense_stages
-    result = benchmark_dense.dense_stages(0, SMALL, [(96, 128)], **NARROW)
+def test_every_stage_is_timed_while_there_is_much_to_do(results_for_times):
+    result = dense_stages(SMALL, [(96, 128)], **NARROW)
     for count in COUNTS:
         masks = result[f'masks of the image, {count} at 96x128, s']
         assert masks.shape == (count, 96, 128) and masks.any(axis=(1, 2)).all()
@@ -33,6 +22,6 @@ def test_every_stage_is_timed_while_there_is_much_to_do(once):
     assert {name.split(' at ')[0] for name in result} >= {'graph', 'suppression', 'labels'}
 
 
-def test_fewer_instances_than_wanted_are_told(once):
+def test_fewer_instances_than_wanted_are_told(results_for_times):
     with pytest.raises(AdaptisError, match='instances in the image, not 100'):
-        benchmark_dense.dense_stages(0, SMALL, [(32, 32)], **NARROW)
+        dense_stages(SMALL, [(32, 32)], **NARROW)

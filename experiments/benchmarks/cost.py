@@ -1,6 +1,6 @@
 """What the networks cost: parameters, multiply-adds, time and memory, features and points apart.
 
-    python -m experiments.benchmark cost [--network adaptis_deeplab/resnet50] [--size 1024x2048]
+    python -m experiments.benchmarks cost [--network adaptis_deeplab/resnet50] [--size 1024x2048]
 
 Weights are random, which costs the same.  *Features* are everything that is computed once per
 image, up to probabilities at the image's size; *a point* is the soft mask of one point at that
@@ -14,17 +14,30 @@ hills, and ``cut_radius`` keeps the masks from covering each other's points.
 """
 from __future__ import annotations
 
-import os
+import argparse
 import statistics
+import sys
 import time
 from pathlib import Path
 from typing import Any, Callable, NamedTuple, Optional
 
 import numpy as np
 
-from experiments.process import peak_mib
+from adaptis.inference.encoded import ImageEncoder
+from adaptis.inference.memory import estimate_footprint, features_bytes
+from adaptis.inference.merge import to_panoptic
+from adaptis.inference.panoptic import segment
+from adaptis.inference.settings import AdaptISSettings
+from adaptis.types import Category, Taxonomy
+from experiments.benchmarks.measures import (
+    Size,
+    add_record_arguments,
+    conditions,
+    keep_record,
+    parse_size,
+)
+from experiments.benchmarks.process import alone, peak_mib
 
-Size = tuple[int, int]
 Row = dict[str, Any]
 
 NETWORKS = ('adaptis_deeplab/resnet50', 'adaptis_deeplab/resnet101',
@@ -44,6 +57,26 @@ class Task(NamedTuple):
     name: str
     function: Callable[..., Row]
     arguments: tuple[Any, ...]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``cost``."""
+    parser.add_argument('--network', nargs='+', metavar='MODEL/BACKBONE',
+                        help=f'default: {", ".join(NETWORKS)}')
+    parser.add_argument('--size', nargs='+', type=parse_size, metavar='HxW',
+                        help='default: 1024x2048 512x512')
+    parser.add_argument('--quick', action='store_true', help='measure everything once')
+    add_record_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the table, and keep it if asked to; AdaptisError for a network that does not exist."""
+    before, rows = conditions(), {}
+    for task in tasks(args.network, args.size, args.quick):
+        print(f'cost: {task.name}', file=sys.stderr, flush=True)
+        rows[task.name] = alone(task.function, *task.arguments)
+    print(table(rows), flush=True)
+    keep_record(args, {'cost': rows}, before)
 
 
 def tasks(networks: Optional[list[str]] = None, sizes: Optional[list[Size]] = None,
@@ -66,9 +99,6 @@ def tasks(networks: Optional[list[str]] = None, sizes: Optional[list[Size]] = No
 
 def measure(network: str, size: Size, hybridized: bool, runs: int) -> Row:
     """Cost of the features and of a point of one network at one size."""
-    from adaptis.inference.encoded import ImageEncoder
-    from adaptis.inference.memory import estimate_footprint, features_bytes
-    from adaptis.inference.settings import AdaptISSettings
     net = make_network(network, hybridized)
     encode = ImageEncoder(net, AdaptISSettings(batch_size=4, max_pixels=10 ** 9))
     image, points = _image(size), _points(size)
@@ -90,15 +120,12 @@ def measure(network: str, size: Size, hybridized: bool, runs: int) -> Row:
 
 def panoptic(network: str, size: Size, flip: bool) -> Row:
     """The whole algorithm with 100 candidates: features, masks, selection, merging."""
-    from adaptis.inference.encoded import ImageEncoder
-    from adaptis.inference.merge import to_panoptic
-    from adaptis.inference.panoptic import segment
-    from adaptis.inference.settings import AdaptISSettings
     net = make_network(network, hybridized=True)
     spacing = min(size[0] // GRID, size[1] // GRID)
-    settings = AdaptISSettings(max_candidates=GRID ** 2, cut_radius=spacing // 2 - 1, min_area=1,
-                        mask_threshold=0.0, things_threshold=0.0, overlap_threshold=1.0, flip=flip,
-                               stuff_prob_mult=0.0, max_pixels=10 ** 9)
+    settings = AdaptISSettings(
+        max_candidates=GRID ** 2, cut_radius=spacing // 2 - 1, min_area=1, mask_threshold=0.0,
+        things_threshold=0.0, overlap_threshold=1.0, flip=flip, stuff_prob_mult=0.0,
+        max_pixels=10 ** 9)
     encode = ImageEncoder(net, settings)
     began, cpu_began = time.perf_counter(), time.process_time()
     encoded = encode(_image(size))
@@ -115,8 +142,8 @@ def panoptic(network: str, size: Size, flip: bool) -> Row:
 
 def make_network(name: str, hybridized: bool) -> Any:
     """A network 'model' or 'model/backbone' with random weights; AdaptisError if there is none."""
-    from adaptis.model import get_model
-    from adaptis.runtime import mx
+    from adaptis.model import get_model  # loads MXNet
+    from adaptis.runtime import mx  # loads MXNet
     model, _, backbone = name.partition('/')
     mx.random.seed(0)
     net = get_model(model, **({'backbone': backbone} if backbone else {}))
@@ -124,18 +151,6 @@ def make_network(name: str, hybridized: bool) -> Any:
     if hybridized:
         net.hybridize()
     return net
-
-
-def conditions() -> Row:
-    """What times depend on beside the hardware."""
-    return {'threads': os.environ.get('OMP_NUM_THREADS', 'default'),
-            'cores to run on': len(os.sched_getaffinity(0)),
-            'load before': load()}
-
-
-def load() -> float:
-    """How many processes computed in the last minute, on all cores."""
-    return round(os.getloadavg()[0], 2)
 
 
 def table(rows: dict[str, Row]) -> str:
@@ -148,7 +163,7 @@ def table(rows: dict[str, Row]) -> str:
 
 
 def _counts(net: Any, size: Size) -> Row:
-    from adaptis.model.graph import multiply_adds, parameter_count, trace
+    from adaptis.model.graph import multiply_adds, parameter_count, trace  # loads MXNet
     encoder = trace(net.encoder, (1, 3, *size))
     features, queries, *_ = encoder.outputs
     share, head = net.point_head.split()
@@ -227,7 +242,6 @@ def _bumps(places: np.ndarray) -> np.ndarray:
 
 
 def _taxonomy(net: Any) -> Any:
-    from adaptis.types import Category, Taxonomy
     return Taxonomy([Category(i + 1, f'class {i}', i >= net.num_stuff)
                      for i in range(net.num_classes)])
 
