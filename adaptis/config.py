@@ -49,6 +49,7 @@ class OptimizerConfig:
     factor: float = 0.1                    # step
     warmup_steps: int = 0                  # linear, from 0
     warmup_factor: Optional[float] = None  # start at this share of lr instead of 0
+    warmup_method: str = 'linear'          # or constant: stay at that share
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class StageConfig:
     max_side: Optional[int] = None         # upper limit of the longer side
     long_side: Optional[list[float]] = None  # random longer side [low, high], instead of these
     empty_crop_prob: float = 1.0           # probability of keeping a crop without an object
+    crop_first: bool = False               # detectors: apply ``scale`` after the crop
     full_size_steps: int = 0               # the last steps train on whole images
     epoch_images: Optional[int] = None     # random images per epoch; null = each image once
     ema: Optional[float] = None            # decay of the moving average of the weights; null = none
@@ -374,6 +376,9 @@ def _check_crop(stage: StageConfig, where: str) -> None:
     if isinstance(stage.short_side, list) and stage.crop is not None:
         raise AdaptisError(f'{where}.short_side must be one number if there is a crop: use scale '
                            'to vary it.')
+    if stage.crop_first and (stage.scale is None or stage.points is not None):
+        raise AdaptisError(f'{where}.crop_first needs crop and scale, and the images of a batch '
+                           'then differ in size, which AdaptIS does not allow.')
 
 
 def _check_long_side(stage: StageConfig, where: str) -> None:

@@ -18,6 +18,11 @@ class BaseNetwork(mx.gluon.HybridBlock):
     A stage is a hybridized graph: a child of the network, or the network itself.
     """
 
+    @property
+    def backbones(self) -> list[Any]:
+        """The backbones, which start from ImageNet weights."""
+        return [self.encoder.backbone]
+
     def run(self, stage: str, **inputs: Any) -> list[Any]:
         """Run a stage and return its outputs.
 
@@ -44,8 +49,11 @@ class BaseNetwork(mx.gluon.HybridBlock):
         return mx.nd.array(images, self.device() if ctx is None else ctx)
 
     def backbone_params(self) -> Any:
-        """Return the parameters of the backbone, which training starts from ImageNet."""
-        return self.encoder.backbone.collect_params()
+        """Return the parameters of the backbones, which training starts from ImageNet."""
+        parameters = mx.gluon.ParameterDict()
+        for backbone in self.backbones:
+            parameters.update(backbone.collect_params())
+        return parameters
 
     def check_weights(self) -> None:
         """Raise AdaptisError if a weight is not finite."""

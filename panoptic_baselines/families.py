@@ -144,7 +144,7 @@ class DetectorFamily:
 PANOPTIC_FPN = DetectorFamily(
     'Kirillov et al., Panoptic Feature Pyramid Networks, 2019',
     'panoptic_baselines.panoptic_fpn.training:PanopticFPNSystem', PANOPTIC_FPN_PRESETS,
-    {'instances': True, 'semantic': True}, 'panoptic_fpn',
+    {'instances': True, 'semantic': True, 'separate': False}, 'panoptic_fpn',
     name_options=('name', 'backbone', 'instances', 'semantic'))
 """Panoptic FPN, and either of its branches alone."""
 

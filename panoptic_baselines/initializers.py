@@ -11,11 +11,11 @@ _XAVIER = mx.init.Xavier('uniform', 'in', 3)
 _MSRA = mx.init.Xavier('gaussian', 'out', 2)
 
 RULES: list[tuple[str, Any]] = [
-    (r'encoder[.](fpn|squeeze|mask_branch)[.].+|things_head[.].+|box_head[.]fc\d[.]weight',
-     _XAVIER),
+    (r'(semantic_)?encoder[.](fpn|squeeze|mask_branch)[.].+|things_head[.].+'
+     r'|box_head[.]fc\d[.]weight', _XAVIER),
     (r'encoder[.](rpn|head)[.].+|box_head[.]cls_score[.]weight', mx.init.Normal(0.01)),
     (r'box_head[.]bbox_pred[.]weight|mask_head[.]predictor[.]weight', mx.init.Normal(0.001)),
-    (r'encoder[.](backbone|semantic_head|affinity_head)[.].+|mask_head[.].+', _MSRA),
+    (r'(semantic_)?encoder[.](backbone|semantic_head|affinity_head)[.].+|mask_head[.].+', _MSRA),
 ]
 """Pattern of a parameter's name in the network -> initializer of the weights."""
 

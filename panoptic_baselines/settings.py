@@ -88,8 +88,8 @@ class BaseSettings:
             raise AdaptisError(f'{name} is {getattr(self, name)!r} but must be {what}.')
 
 
-# The paper's test size for Cityscapes is that of its images (Panoptic FPN, section 4.1); the area
-# limit is the one that others use there, as the paper gives none.
+# The size is that of the data (Panoptic FPN, section 4.1; dense detections, section 5.4); the area
+# limit is a choice, UPSNet's, as no paper gives one.
 CITYSCAPES: dict[str, Any] = dict(short_side=1024, max_side=2048, stuff_area_limit=2048)
 # 96x96 images, upsampled fourfold as the AdaptIS paper did it for Mask R-CNN (table 1).
 TOY: dict[str, Any] = dict(short_side=384, max_side=None, stuff_area_limit=0)

@@ -66,7 +66,7 @@ class BaseSystem:
 
     Parameters
     ----------
-    net : an initialised network, whose backbone is ``net.encoder.backbone``
+    net : an initialised network
     taxonomy : the classes of the network
     blocks : the losses, to be hybridized with the network
     frozen_stages : how many stages of the backbone are frozen: 2 = stem and res2
@@ -75,12 +75,16 @@ class BaseSystem:
 
     host_keys: tuple[str, ...] = ()
     predictor: Any = Predictor
+    bias_lr_mult, bias_wd_mult, norm_wd_mult = 1.0, 1.0, 0.0
+    """How fast biases learn, and how much they and the scales of norms decay; the shift of a norm
+    is a bias and part of a norm."""
 
     def __init__(self, net: Any, taxonomy: Taxonomy, blocks: Iterable[Any], frozen_stages: int,
                  hybridize: bool):
         check_choice('hybridize', hybridize, (True, False))
         self.net, self.taxonomy = net, taxonomy
-        net.encoder.backbone.freeze(frozen_stages)
+        for backbone in net.backbones:
+            backbone.freeze(frozen_stages)
         for block in (net, *blocks):
             block.hybridize(hybridize)
 
@@ -92,13 +96,21 @@ class BaseSystem:
         return {}
 
     def parameters(self) -> Any:
-        """Return the parameters that are trained; weights decay, but not those of norms."""
+        """Return the parameters that are trained; their decay follows the class attributes.
+
+        Biases of the backbone keep the rate that ``backbone_lr_mult`` gives them.
+        """
         everything = self.net.collect_params()
         chosen = mx.gluon.ParameterDict(everything.prefix)
         chosen.update({k: p for k, p in everything.items() if p.grad_req != 'null'})
+        decays = {'bias': self.bias_wd_mult, 'gamma': self.norm_wd_mult,
+                  'beta': self.bias_wd_mult * self.norm_wd_mult}
         for name, parameter in self.net._collect_params_with_prefix().items():
-            if name.endswith(('.gamma', '.beta')):
-                parameter.wd_mult = 0.0
+            kind = name.rsplit('.', 1)[-1]
+            if kind in decays:
+                parameter.wd_mult = decays[kind]
+            if kind in ('bias', 'beta') and 'encoder.backbone.' not in name:
+                parameter.lr_mult = self.bias_lr_mult
         return chosen
 
     def state(self) -> dict[str, Any]:

@@ -154,6 +154,20 @@ def resize_sample(sample: Sample, size: tuple[int, int]) -> Sample:
                                semantic=_resize_ids(sample.semantic, rows, cols))
 
 
+@dataclass(frozen=True)
+class RandomScale:
+    """Rescale a sample by a random factor between ``low`` and ``high``."""
+
+    low: float
+    high: float
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Return the sample at its new size."""
+        factor = rng.uniform(self.low, self.high)
+        return resize_sample(sample, tuple(max(1, round(s * factor))
+                                           for s in sample.image.shape[:2]))
+
+
 def _unchanged(sample: Sample, seed: int) -> Sample:
     return sample
 

@@ -12,7 +12,6 @@ import numpy as np
 from adaptis.data.augment import (
     Augmentation,
     Crop,
-    Rescale,
     build_augmentation,
     check_augmentation,
     random_crop,
@@ -47,7 +46,7 @@ class BatchSource:
         drawn, at most ``TRIES`` in all
     rank, world_size : number of this process, and how many processes share every batch
     shuffle : False keeps the images in their order
-    rescale : size of whole images, after augmentation
+    rescale : changes the size, after augmentation and crop
     epoch_images : number of images in an epoch, each drawn from all, so that one may come twice and
         others not at all; None = every image once
     targets : makes a batch from augmented samples and their random generators, instead of points;
@@ -71,7 +70,7 @@ class BatchSource:
     empty_crop_prob: float = 1.0
     ignore_object_prob: float = 0.0
     background_prob: float = 0.0
-    rescale: Optional[Rescale] = None
+    rescale: Optional[Callable[[Sample, np.random.Generator], Sample]] = None
     epoch_images: Optional[int] = None
     targets: Optional[Callable[[Sequence[Sample], Sequence[Any]], Batch]] = None
     _cache: dict = field(default_factory=dict, repr=False, compare=False)
@@ -127,7 +126,7 @@ class BatchSource:
         key = index if self.epoch_images is None else position
         rng = np.random.default_rng((*self.seed, epoch, key))
         sample = self._augmented(self.dataset[index], crop, rng)
-        return sample if self.rescale is None or crop else self.rescale(sample, rng), rng
+        return sample if self.rescale is None else self.rescale(sample, rng), rng
 
     def _item(self, sample: Sample, rng: np.random.Generator) -> Batch:
         points, masks = sample_points(

@@ -19,11 +19,12 @@ def build_schedule(config: OptimizerConfig, steps: int,
     """Return the learning rate of every step 0 <= step < ``steps``; an epoch has ``epoch`` steps.
 
     First the rate rises linearly from 0, or from ``warmup_factor`` times the rate, over
-    ``warmup_steps``.  Then ``schedule`` applies to the rest: 'cosine' and 'poly' fall from ``lr``
-    to ``final_lr``, which step ``steps`` would reach; 'step' multiplies by ``factor`` at each of
-    ``milestones`` (shares of ``steps``), ``milestone_epochs`` or ``milestone_steps``; 'cooldown'
-    stays at ``lr`` and falls linearly to ``final_lr`` in the last ``cooldown_steps``, so that a
-    run can be made longer or shorter at any time before they begin.
+    ``warmup_steps``; if ``warmup_method`` is 'constant' it stays at that factor.  Then ``schedule``
+    applies to the rest: 'cosine' and 'poly' fall from ``lr`` to ``final_lr``, which step ``steps``
+    would reach; 'step' multiplies by ``factor`` at each of ``milestones`` (shares of ``steps``),
+    ``milestone_epochs`` or ``milestone_steps``; 'cooldown' stays at ``lr`` and falls linearly to
+    ``final_lr`` in the last ``cooldown_steps``, so that a run can be made longer or shorter at any
+    time before they begin.
 
     Raises AdaptisError for an unknown schedule, a warm-up or cool-down longer than the run, or a
     milestone beyond its end.
@@ -31,6 +32,10 @@ def build_schedule(config: OptimizerConfig, steps: int,
     if config.schedule not in SCHEDULES:
         raise AdaptisError(f'There is no learning rate schedule "{config.schedule}"; '
                            f'known: {", ".join(SCHEDULES)}.')
+    if config.warmup_method not in ('linear', 'constant') or (
+            config.warmup_method == 'constant' and config.warmup_factor is None):
+        raise AdaptisError(f'warmup_method is {config.warmup_method!r}: it must be linear, or '
+                           'constant with a warmup_factor.')
     if config.warmup_steps + config.cooldown_steps >= steps:
         raise AdaptisError(f'{config.warmup_steps} warmup_steps and {config.cooldown_steps} '
                            f'cooldown_steps do not fit into {steps} steps.')
@@ -59,6 +64,8 @@ def build_schedule(config: OptimizerConfig, steps: int,
 def _warmup(config: OptimizerConfig, step: int) -> float:
     if config.warmup_factor is None:
         return config.lr * (step + 1) / (config.warmup_steps + 1)
+    if config.warmup_method == 'constant':
+        return config.lr * config.warmup_factor
     done = step / config.warmup_steps
     return config.lr * (config.warmup_factor * (1 - done) + done)
 

@@ -7,12 +7,12 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Union
 
 import numpy as np
 
 from adaptis.config import StageConfig, TrainConfig, write_config
-from adaptis.data.augment import Crop, Rescale
+from adaptis.data.augment import Crop, RandomScale, Rescale
 from adaptis.data.batches import Batch, BatchSource
 from adaptis.data.loader import Loader
 from adaptis.engine.averaging import WeightAverage, averaged_parameters
@@ -100,7 +100,8 @@ class _StageRun:
         source = BatchSource(
             run.dataset, stage.batch_size, stage.points, seed=(run.config.seed, index),
             augmentation=run.config.data.augmentation, strategy=stage.sampling,
-            min_object_area=stage.min_object_area, crop=_crop(stage),
+            min_object_area=stage.min_object_area,
+            crop=_crop(replace(stage, scale=None) if stage.crop_first else stage),
             empty_crop_prob=stage.empty_crop_prob, ignore_object_prob=stage.ignore_object_prob,
             background_prob=stage.background_prob, rank=run.rank, world_size=run.world_size,
             rescale=_rescale(stage), epoch_images=stage.epoch_images)
@@ -290,7 +291,9 @@ def _crop(stage: StageConfig) -> Optional[Crop]:
     return Crop(stage.crop_size, (low, high), stage.short_side, stage.max_side, long_side)
 
 
-def _rescale(stage: StageConfig) -> Optional[Rescale]:
+def _rescale(stage: StageConfig) -> Union[Rescale, RandomScale, None]:
+    if stage.crop_first:
+        return RandomScale(*stage.scale)
     if stage.crop_size or not (stage.short_side or stage.max_side):
         return None
     sides = stage.short_side if isinstance(stage.short_side, list) else [stage.short_side]

@@ -9,6 +9,7 @@ One JSON file per run in ``experiments/results``::
     metrics     nested numbers in [0, 1] from ``Evaluator.result``; null = not defined
     settings    everything the result depends on: data, split, limit, checkpoint, thresholds
     reduced     whether the setting is smaller than the paper's (fewer images, steps, channels)
+    note        only if defaults have changed since: what they were
     commit, versions, hardware, date, seconds
 """
 from __future__ import annotations

@@ -67,7 +67,7 @@ def _stages(predictor: Any, image: np.ndarray, count: int) -> dict[str, Callable
     found = net.detect(dense.maps, [size], settings)[0].take(slice(count))
     if len(found.scores) != count:
         raise AdaptisError(f'There are {len(found.scores)} instances in the image, not {count}.')
-    coarse = net.mask_probabilities(dense, 0, found)
+    coarse = net.mask_probabilities(dense, 0, found, settings.location)
     masks = full_masks(coarse, size, size, settings.mask_threshold)
     instances = Instances(found.boxes, found.scores, found.classes, masks)
     semantic = dense.maps.semantic.asnumpy()[0]
@@ -78,7 +78,7 @@ def _stages(predictor: Any, image: np.ndarray, count: int) -> dict[str, Callable
         'labels at {size}, s':
             lambda: upsampled_labels(semantic, net.semantic_stride, size, size),
         f'masks on the grid, {count} at {{size}}, s':
-            lambda: net.mask_probabilities(dense, 0, found),
+            lambda: net.mask_probabilities(dense, 0, found, settings.location),
         f'masks of the image, {count} at {{size}}, s':
             lambda: full_masks(coarse, size, size, settings.mask_threshold),
         f'merging, {count} at {{size}}, s': lambda: merge(instances, labels, predictor.taxonomy),

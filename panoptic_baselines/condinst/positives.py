@@ -21,10 +21,21 @@ def random_positives(objects: np.ndarray, limit: int, rng: Any) -> np.ndarray:
 
 
 def best_positives(objects: np.ndarray, scores: np.ndarray, limit: int) -> np.ndarray:
+    """Return the locations with the highest scores, at most ``limit`` per image (section 2.3).
+
+    ``objects``, -1 = none, and ``scores`` are (B, N).
+    """
+    order = np.argsort(np.where(objects >= 0, -scores, np.inf), axis=1, kind='stable')[:, :limit]
+    chosen = np.zeros(objects.shape, bool)
+    np.put_along_axis(chosen, order, True, axis=1)
+    return np.stack(np.nonzero(chosen & (objects >= 0)))
+
+
+def best_positives_per_object(objects: np.ndarray, scores: np.ndarray, limit: int) -> np.ndarray:
     """Return at most ``limit`` locations per image, those with the highest scores of each object.
 
-    The objects of an image share ``limit`` equally, with at least one location each.  ``objects``,
-    -1 = none, and ``scores`` are (B, N).
+    The objects of an image share ``limit`` equally, with at least one location each, as in the
+    official code.  ``objects``, -1 = none, and ``scores`` are (B, N).
     """
     images, cells = np.nonzero(objects >= 0)
     if not len(images):

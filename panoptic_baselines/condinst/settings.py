@@ -20,10 +20,10 @@ class CondInstSettings(BaseSettings):
     nms : whether detections suppress each other by the IoU of their 'box' or 'mask'
     """
 
-    nms_threshold: float = 0.6
-    instance_score: float = 0.45
-    overlap_threshold: float = 0.4
-    candidates_per_level: int = 1000
+    nms_threshold: float = 0.6          # paper 2.4, as the 100 detections
+    instance_score: float = 0.45        # paper 2.5
+    overlap_threshold: float = 0.4      # paper 2.5
+    candidates_per_level: int = 1000    # official
     nms: str = one_of('box', 'mask')
 
 

@@ -16,7 +16,11 @@ from panoptic_baselines.condinst.losses import (
     LocationScores,
     ThingsLoss,
 )
-from panoptic_baselines.condinst.positives import best_positives, random_positives
+from panoptic_baselines.condinst.positives import (
+    best_positives,
+    best_positives_per_object,
+    random_positives,
+)
 from panoptic_baselines.condinst.targets import CENTERS, CondInstTargets
 from panoptic_baselines.fcos.gather import GatherLocations
 from panoptic_baselines.fcos.losses import BOX_LOSSES
@@ -28,7 +32,7 @@ from panoptic_baselines.system import (
     fill_padding,
 )
 
-LIMITS = {'random': 500, 'score': 64}
+LIMITS = {'score': 64, 'score_per_object': 64, 'random': 500}
 
 
 class CondInstSystem(BaseSystem):
@@ -38,10 +42,11 @@ class CondInstSystem(BaseSystem):
     ----------
     net : an initialised network
     taxonomy : the classes of the network
-    positives : the locations that masks are learnt from: 'random' ones, or per image those of
-        the highest 'score', equally many of each object (section 2.3)
+    positives : the locations that masks are learnt from: per image those with the highest 'score'
+        (section 2.3); 'score_per_object', equally many of each object (official code); or 'random'
+        ones (conference version and official models)
     limit : their largest number: if 'random', in a part of a batch (default 500), else in an image
-        (default 64), but at least one of each object
+        (default 64), but if per object at least one of each
     box_loss : 'giou', 'iou' or 'linear_iou'
     center, radius : see ``CondInstTargets``
     mask_weight, things_weight, semantic_weight : of the masks, of the auxiliary semantic task, and
@@ -59,7 +64,7 @@ class CondInstSystem(BaseSystem):
 
     host_keys = 'boxes', 'classes', 'instances', 'objects'
 
-    def __init__(self, net: Any, taxonomy: Taxonomy, *, positives: str = 'random',
+    def __init__(self, net: Any, taxonomy: Taxonomy, *, positives: str = 'score',
                  limit: Optional[int] = None, box_loss: str = 'giou', center: str = 'mass',
                  radius: float = 1.5, mask_weight: float = 1.0, things_weight: float = 1.0,
                  semantic_weight: float = 0.5, frozen_stages: int = 2, hybridize: bool = False):
@@ -73,7 +78,7 @@ class CondInstSystem(BaseSystem):
                             ('semantic_weight', semantic_weight)):
             check_number(name, value, 0)
         self._weights = {'masks': mask_weight, 'things': things_weight, 'semantic': semantic_weight}
-        self._by_score, self._limit = positives == 'score', limit
+        self._choice, self._limit = positives, limit
         self._center, self._radius = center, radius
         self._dense, self._masks = DetectionLoss(net.num_things, box_loss), DynamicMaskLoss()
         self._things, self._semantic = ThingsLoss(net.num_things), SemanticLoss()
@@ -115,13 +120,14 @@ class CondInstSystem(BaseSystem):
     def select_positives(self, maps: Any, batch: dict[str, Any]) -> np.ndarray:
         """Return images and cells (2, P) of the locations whose masks are learnt."""
         objects = as_numpy(batch['objects'])
-        if not self._by_score:
+        if self._choice == 'random':
             return random_positives(objects, self._limit, np.random)
         with mx.autograd.pause():
             scores = self._confidence(*maps.logits, *maps.centerness).asnumpy()
         if not np.isfinite(scores).all():
             raise divergence_error()
-        return best_positives(objects, scores, self._limit)
+        best = best_positives if self._choice == 'score' else best_positives_per_object
+        return best(objects, scores, self._limit)
 
     def mask_loss(self, maps: Any, batch: dict[str, Any], positives: np.ndarray) -> Any:
         """Return the dice loss of the masks of given locations (2, P), sorted by image."""

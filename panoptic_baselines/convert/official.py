@@ -65,7 +65,6 @@ def load_backbone(net: Any, path: PathLike) -> None:
     from adaptis.model.zoo import read_arrays, set_parameters  # loads MXNet
     if not isinstance(path, (str, os.PathLike)):
         raise AdaptisError(f'pretrained_base is {path!r} but must be the file of a backbone.')
-    backbone = net.encoder.backbone
     if Path(path).suffix not in SUFFIXES:
         arrays, described = read_arrays(path), read_sidecar(path).get('model')
     else:
@@ -77,11 +76,12 @@ def load_backbone(net: Any, path: PathLike) -> None:
             described = format_.options(ours)
         except KeyError:   # set_parameters says below what is missing
             described = None
-    _check_strides(backbone, described, path)
-    for name, parameter in backbone._collect_params_with_prefix().items():
-        if '.offset.' in name:
-            arrays.setdefault(name, parameter.data(parameter.list_ctx()[0]))
-    set_parameters(backbone, arrays, path)
+    for backbone in net.backbones:
+        _check_strides(backbone, described, path)
+        for name, parameter in backbone._collect_params_with_prefix().items():
+            if '.offset.' in name:
+                arrays.setdefault(name, parameter.data(parameter.list_ctx()[0]))
+        set_parameters(backbone, arrays, path)
 
 
 def _check_strides(backbone: Any, described: Any, path: PathLike) -> None:

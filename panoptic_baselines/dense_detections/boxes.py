@@ -27,10 +27,22 @@ def dense_boxes(F, distances, levelness):
     chosen = F.transpose(F.one_hot(F.argmax(levelness, axis=1), len(distances)), (0, 3, 1, 2))
     distances = F.stack(*(resize_like(F, x, levelness) for x in distances), axis=1)
     distances = F.sum(F.broadcast_mul(distances, F.expand_dims(chosen, 2)), axis=1)
+    return _boxes_around(F, distances, _locations(F, levelness))
+
+
+def level_boxes(F, distances, like):
+    """Return the boxes that all levels predict at every pixel (equation A21).
+
+    ``distances`` of L levels as in ``dense_boxes``; ``like`` (B, any, H, W).  Returns
+    (B, 4 * L, H, W): x0, y0, x1, y1 of the first level, then of the next.
+    """
+    points = _locations(F, like)
+    return F.concat(*(_boxes_around(F, resize_like(F, x, like), points) for x in distances), dim=1)
+
+
+def _boxes_around(F, distances, points):
     left_top, right_bottom = F.split(distances, num_outputs=2, axis=1)
-    points = _locations(F, levelness)
-    return F.concat(F.broadcast_sub(points, left_top), F.broadcast_add(right_bottom, points),
-                    dim=1)
+    return F.concat(F.broadcast_sub(points, left_top), F.broadcast_add(right_bottom, points), dim=1)
 
 
 def _locations(F, like):
@@ -65,6 +77,19 @@ def location_probability(F, dense, queries, kind='giou'):
     return (common + 1) / (union + 1) + union / hull - 1
 
 
+def best_location_probability(F, dense, queries, kind='giou', levels=1):
+    """Return the location probability of the level that fits each query best (A22 and A23).
+
+    Boxes (4 * L, P) of ``levels`` L, see ``level_boxes``; queries (N, 4) -> (N, P).
+    """
+    best = None
+    for i in range(levels):
+        one = F.slice_axis(dense, axis=0, begin=4 * i, end=4 * i + 4)
+        found = location_probability(F, one, queries, kind)
+        best = found if best is None else F.maximum(best, found)
+    return best
+
+
 def _beyond(F, low, high, own_low, own_high):
     return (F.Activation(F.broadcast_sub(high, own_high), 'relu')
             + F.Activation(F.broadcast_sub(own_low, low), 'relu'))
@@ -73,18 +98,20 @@ def _beyond(F, low, high, own_low, own_high):
 class MaskBuilder(HybridBlock):
     """Mask probabilities of all queries at once, without parameters (equations 5 and 6).
 
-    Boxes of all pixels (4, H, W), thing probabilities (K, H, W), queries (N, 4) and their classes
-    (N,) -> (N, H, W).  ``kind`` of the location probability is 'giou' or 'iou'.
+    Boxes of all pixels (4 * L, H, W), thing probabilities (K, H, W), queries (N, 4) and their
+    classes (N,) -> (N, H, W).  ``kind`` of the location probability is 'giou' or 'iou'; ``levels``
+    L is 1, or the number of levels of a network without levelness.
 
     Raises AdaptisError for another kind.
     """
 
-    def __init__(self, kind: str = 'giou'):
+    def __init__(self, kind: str = 'giou', levels: int = 1):
         super().__init__()
         check_choice('kind', kind, LOCATION_MEASURES)
-        self._kind = kind
+        self._kind, self._levels = kind, levels
 
     def hybrid_forward(self, F, boxes, things, queries, classes):
-        location = location_probability(F, boxes.reshape((0, -1)), queries, self._kind)
+        location = best_location_probability(F, boxes.reshape((0, -1)), queries, self._kind,
+                                             self._levels)
         likely = F.take(things, classes, axis=0)
         return F.reshape_like(location, likely) * likely

@@ -45,8 +45,8 @@ class Maps(NamedTuple):
 class DenseOutputs(NamedTuple):
     """All outputs of the graph for a batch.
 
-    ``maps``; ``boxes`` (B, 4, H/4, W/4) of every pixel; ``things`` (B, num_things, H/4, W/4), the
-    probabilities of their classes.
+    ``maps``; ``boxes`` (B, 4, H/4, W/4) of every pixel, or (B, 4 * levels, H/4, W/4) without
+    levelness; ``things`` (B, num_things, H/4, W/4), the probabilities of their classes.
     """
 
     maps: Maps

@@ -4,7 +4,7 @@ from __future__ import annotations
 from typing import Any
 
 from adaptis.runtime import mx
-from panoptic_baselines.dense_detections.boxes import location_probability
+from panoptic_baselines.dense_detections.boxes import best_location_probability
 from panoptic_baselines.fcos.gather import flatten_levels
 from panoptic_baselines.fcos.losses import box_loss, sigmoid_focal_loss
 from panoptic_baselines.layers.losses import binary_cross_entropy
@@ -109,8 +109,8 @@ class BootstrappedLoss(HybridBlock):
 class QueryMaskLoss(HybridBlock):
     """How well the masks of queries fit their objects (equations 16 to 18).
 
-    For one image: boxes (4, H, W) of all pixels of a grid; queries (Q, 4), the index (Q,) of the
-    object that each should find, -1 = none, and its box (Q, 4); the object of every pixel
+    For one image: boxes (4 * L, H, W) of all pixels of a grid; queries (Q, 4), the index (Q,) of
+    the object that each should find, -1 = none, and its box (Q, 4); the object of every pixel
     (H * W,), -1 = none -> the losses (Q,), and which of them count (Q,), 0 or 1: those of queries
     that have an object with a pixel on the grid.
 
@@ -118,14 +118,16 @@ class QueryMaskLoss(HybridBlock):
     ----------
     overlap : 'iou', or 'giou' = the smoothed generalised IoU that the official code predicts with
     detach_beta : whether no gradient passes through beta, a query's IoU with its object
+    levels : L; if a pixel has several boxes, each query takes the one that fits it best
     """
 
-    def __init__(self, overlap: str = 'iou', detach_beta: bool = True):
+    def __init__(self, overlap: str = 'iou', detach_beta: bool = True, levels: int = 1):
         super().__init__()
-        self._overlap, self._detach = overlap, detach_beta
+        self._overlap, self._detach, self._levels = overlap, detach_beta, levels
 
     def hybrid_forward(self, F, boxes, queries, objects, object_boxes, pixels):
-        found = location_probability(F, boxes.reshape((0, -1)), queries, self._overlap)
+        found = best_location_probability(F, boxes.reshape((0, -1)), queries, self._overlap,
+                                          self._levels)
         masks = F.broadcast_equal(F.expand_dims(objects, 1), F.expand_dims(pixels, 0))
         size = F.sum(masks, axis=1)
         counted = (objects >= 0) * (size > 0)

@@ -21,7 +21,7 @@ from typing import Any, Optional, Union
 from adaptis.runtime import mx
 from panoptic_baselines.arguments import check_choice, check_counts, check_numbers
 from panoptic_baselines.base_network import BaseNetwork
-from panoptic_baselines.dense_detections.boxes import MaskBuilder, dense_boxes
+from panoptic_baselines.dense_detections.boxes import MaskBuilder, dense_boxes, level_boxes
 from panoptic_baselines.dense_detections.head import DenseHead, levelness_grid
 from panoptic_baselines.dense_detections.inference import (  # noqa: F401  (all are part of it)
     STRIDES,
@@ -55,8 +55,8 @@ class DenseDetections(DenseDetectionsInference, BaseNetwork):
     backbone : 'resnet18', 34, 50, 101, 152; the stride is in the 3x3 convolutions
     num_things, num_stuff : numbers of thing and stuff classes
     towers : 2, or 1 for boxes and classes together, of the width of the box tower (table 3)
-    levelness : whether levelness is predicted; without it a pixel takes the box of the level with
-        the highest class logit there (table 3; the rule is a choice, appendix B has another)
+    levelness : whether levelness is predicted; without it the boxes of all levels count, and for
+        each detection the one that fits it best (table 3, appendix B)
     fpn_channels, class_channels, box_channels : widths of pyramid and towers
     semantic_stride : 8 (official code) or 4 (paper, section 4.2)
     mean, std : of the image, RGB
@@ -92,13 +92,19 @@ class DenseDetections(DenseDetectionsInference, BaseNetwork):
                 DenseHead(fpn_channels, num_things, self.num_semantic, class_channels,
                           box_channels, towers == 2, levelness, semantic_stride),
                 self.mean, self.std)
-            self.giou_masks, self.iou_masks = MaskBuilder('giou'), MaskBuilder('iou')
+            self.giou_masks, self.iou_masks = (MaskBuilder(kind, self.box_levels)
+                                               for kind in ('giou', 'iou'))
         set_initializers(self)
 
     @property
     def has_levelness(self) -> bool:
         """Whether the network predicts levelness."""
         return self.encoder.head.levelness is not None
+
+    @property
+    def box_levels(self) -> int:
+        """Number of boxes at every pixel: 1, or without levelness one of each level."""
+        return 1 if self.has_levelness else len(STRIDES)
 
     def maps(self, x: Any) -> Maps:
         """Run only the layers with parameters on images (B, 3, H, W), for training."""
@@ -109,15 +115,15 @@ class DenseDetections(DenseDetectionsInference, BaseNetwork):
         maps = to_maps(outputs)
         grid = levelness_grid(F, maps.logits[0])
         if maps.levelness is None:
-            levels = F.concat(*(resize_like(F, F.max(x, axis=1, keepdims=True), grid)
-                                for x in maps.logits), dim=1)
+            boxes = level_boxes(F, maps.distances, grid)
         else:
-            levels = F.slice_axis(maps.levelness, axis=1, begin=1, end=None)
+            boxes = dense_boxes(F, maps.distances,
+                                F.slice_axis(maps.levelness, axis=1, begin=1, end=None))
         semantic = maps.semantic
         if self.semantic_stride != GRID_STRIDE:
             semantic = resize_like(F, semantic, grid)
         things = F.slice_axis(F.softmax(semantic, axis=1), axis=1, begin=self.num_stuff, end=None)
-        return [*outputs, dense_boxes(F, maps.distances, levels), things]
+        return [*outputs, boxes, things]
 
 
 class Encoder(ImageEncoder):

@@ -2,34 +2,42 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from panoptic_baselines.settings import CITYSCAPES, TOY, BaseSettings, one_of
 
 
 @dataclass(frozen=True)
 class DenseDetectionsSettings(BaseSettings):
-    """Settings of dense detections; where the paper differs, the attribute says so.
+    """Settings of dense detections.
+
+    Each default is the paper's, or the official code's where the paper is silent.
 
     Attributes
     ----------
     score_threshold : of the class probability alone
     candidates_per_level : number of the best candidates that enter the suppression
     agnostic_nms_threshold : afterwards, detections of different classes also suppress each other
-        above this IoU (official code; the paper has one suppression)
-    mask_threshold : sigma of equation 7 (official code: 0.4; appendix A: 0.3)
-    location : measure of the location probability of equation 6: 'giou', the smoothed generalised
-        IoU of the official code, or 'iou', the IoU of the paper
+        above this IoU: at 1 none do, as the paper has one suppression (official code: 0.97)
+    mask_threshold : sigma of equation 7 (appendix A; official code: 0.4)
+    location : measure of the location probability: 'iou' (equation 6), or 'giou', the smoothed
+        generalised IoU of the official code
     """
 
-    nms_threshold: float = 0.6
-    mask_threshold: float = 0.4
-    candidates_per_level: int = 1000
-    agnostic_nms_threshold: float = 0.97
-    location: str = one_of('giou', 'iou')
+    nms_threshold: float = 0.6             # official
+    mask_threshold: float = 0.3            # paper A
+    candidates_per_level: int = 1000       # official
+    agnostic_nms_threshold: float = 1.0    # paper 4.1
+    location: str = one_of('iou', 'giou')  # paper 3.2, equation 6
 
+
+_OFFICIAL: dict[str, Any] = dict(location='giou', mask_threshold=0.4, agnostic_nms_threshold=0.97)
 
 DENSE_DETECTIONS_PRESETS: dict[str, BaseSettings] = {
-    'coco': DenseDetectionsSettings(),
+    # paper 5.4: a longer side of 1333
+    'coco': DenseDetectionsSettings(short_side=1333, max_side=1333),
+    # paper 5.4: images as they are; the lowest score is official
     'cityscapes': DenseDetectionsSettings(**CITYSCAPES, score_threshold=0.06),
+    'cityscapes_official': DenseDetectionsSettings(**CITYSCAPES, **_OFFICIAL, score_threshold=0.06),
     'toy': DenseDetectionsSettings(**TOY)}
 """Settings of dense detections by name."""

@@ -13,7 +13,8 @@ def export_stages(net: Any) -> list[Stage]:
     names = [*(name for what in ('logits', 'offsets', 'centerness')
                for name in level_names(f'{what}_p', 3, 7)),
              'semantic', *['levelness'] * net.has_levelness, 'boxes', 'things']
-    inputs = [Signature('boxes', (4, 'h', 'w')), Signature('things', (net.num_things, 'h', 'w')),
+    inputs = [Signature('boxes', (4 * net.box_levels, 'h', 'w')),
+              Signature('things', (net.num_things, 'h', 'w')),
               Signature('queries', ('N', 4)), CLASSES]
     return [make_stage(WHOLE_NETWORK, net, [IMAGE], names),
             *(make_stage(name, getattr(net, name), inputs, ['masks'])

@@ -65,6 +65,8 @@ class DenseDetectionsSystem(BaseSystem):
         equation 9)
     overlap : of the mask loss, 'iou' or 'giou'
     queries : largest number of detections of an image in the mask loss
+    bias_lr_mult, bias_wd_mult, norm_wd_mult : factors of the learning rate of biases, and of the
+        weight decay of biases and norms: 2, 0 and 1 in FCOS
     frozen_stages : how many stages of the backbone are frozen: 2 = stem and res2
     hybridize : train through cached graphs
 
@@ -80,25 +82,31 @@ class DenseDetectionsSystem(BaseSystem):
     def __init__(self, net: Any, taxonomy: Taxonomy, *, supervision: str = 'masks',
                  mask_loss: bool = True, semantic_weight: float = 1.0, box_loss: str = 'iou',
                  focal_normalizer: str = 'locations', sizes: Sequence[float] = SIZES,
-                 overlap: str = 'iou', queries: int = 100, frozen_stages: int = 2,
+                 overlap: str = 'iou', queries: int = 100, bias_lr_mult: float = 1.0,
+                 bias_wd_mult: float = 1.0, norm_wd_mult: float = 0.0, frozen_stages: int = 2,
                  hybridize: bool = False):
         check_choice('supervision', supervision, SUPERVISION)
         check_choice('mask_loss', mask_loss, (True, False))
         check_choice('box_loss', box_loss, list(BOX_LOSSES))
         check_choice('focal_normalizer', focal_normalizer, NORMALIZERS)
         check_choice('overlap', overlap, LOCATION_MEASURES)
-        check_number('semantic_weight', semantic_weight, 0)
+        for name, value in (('semantic_weight', semantic_weight), ('bias_lr_mult', bias_lr_mult),
+                            ('bias_wd_mult', bias_wd_mult), ('norm_wd_mult', norm_wd_mult)):
+            check_number(name, value, 0)
         check_counts(queries=queries)
         _check_sizes(sizes)
         if mask_loss and supervision == 'boxes':
             raise AdaptisError('The mask_loss needs masks: set it to false where supervision is '
                                'boxes.')
+        self.bias_lr_mult, self.bias_wd_mult = bias_lr_mult, bias_wd_mult
+        self.norm_wd_mult = norm_wd_mult
         self._supervision, self._sizes = supervision, tuple(sizes)
         self._weight, self._has_masks = semantic_weight, mask_loss
         self._settings = DenseDetectionsSettings(detections_per_image=queries)
         self._detections = DetectionLoss(net.num_things, BOX_LOSSES[box_loss], focal_normalizer)
         self._levelness, self._semantic = LevelnessLoss(), BootstrappedLoss(net.semantic_stride)
-        self._masks, self._take = QueryMaskLoss(overlap), GatherLocations()
+        self._masks = QueryMaskLoss(overlap, levels=net.box_levels)
+        self._take = GatherLocations()
         self._queries = 0
         super().__init__(net, taxonomy, (self._detections, self._levelness, self._semantic,
                                          self._masks, self._take), frozen_stages, hybridize)

@@ -74,6 +74,13 @@ class PanopticFPNInference(TwoStageInference):
 class ExportedPanopticFPN(PanopticFPNInference, ExportedNetwork):
     """An exported ``PanopticFPN``."""
 
+    def encode(self, x: Any) -> Maps:
+        """Run the dense part on an image (1, 3, H, W) and return its outputs by name."""
+        outputs = self.run('encoder', image=x)
+        if 'semantic_encoder' in self._runner.stages:
+            outputs = [*outputs, self.run('semantic_encoder', image=x)[-1]]
+        return self.to_maps(outputs)
+
 
 def make_exported(runner: Any, attributes: Mapping[str, Any], settings: PanopticFPNSettings,
                   taxonomy: Taxonomy) -> Predictor:

@@ -10,6 +10,8 @@ The network ``PanopticFPN`` has three graphs, each hybridized once for every siz
     box_head                 fc1, fc2, cls_score, bbox_pred (rcnn/heads.py)
     mask_head                mask_fcn1 ... mask_fcn4, deconv, predictor (rcnn/heads.py);
                              net.mask_head(pooled, classes) gives the mask of that class only
+    semantic_encoder         if the branches are separate: a second encoder, which has the
+                             semantic_head in place of the first
 
 A convolution with a norm is one layer: ``conv1.weight``, ``conv1.norm.gamma``, ``.norm.beta``,
 ``.norm.running_mean``, ``.norm.running_var``.  ``panoptic_fpn/convert.py`` turns official names
@@ -34,7 +36,7 @@ from typing import Any, Optional, Union
 
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
-from panoptic_baselines.arguments import check_counts, check_numbers
+from panoptic_baselines.arguments import check_choice, check_counts, check_numbers
 from panoptic_baselines.base_network import BaseNetwork
 from panoptic_baselines.initializers import set_initializers
 from panoptic_baselines.layers.fpn import FPN
@@ -60,6 +62,9 @@ class PanopticFPN(PanopticFPNInference, BaseNetwork):
         classes (section 3.1); if False, each class has its own, stuff first (Semantic FPN alone)
     fpn_channels : width of the pyramid
     grouped_fpn : each branch sees only its own half of those channels (table 3d)
+    separate : each branch has a backbone and a pyramid of its own, as two networks whose results
+        are merged (table 3a); ``panoptic_fpn.join`` makes one of a trained Mask R-CNN and a trained
+        Semantic FPN
     semantic_channels : width of the semantic branch (table 1c)
     semantic_join : 'sum' or 'concat' of its levels (table 1d)
     box_channels, mask_channels : widths of the RoI heads
@@ -73,7 +78,7 @@ class PanopticFPN(PanopticFPNInference, BaseNetwork):
 
     def __init__(self, *, backbone: str = 'resnet50', num_things: int = 80, num_stuff: int = 53,
                  instances: bool = True, semantic: bool = True, merge_things: bool = True,
-                 fpn_channels: int = 256, grouped_fpn: bool = False,
+                 fpn_channels: int = 256, grouped_fpn: bool = False, separate: bool = False,
                  semantic_channels: int = 128, semantic_join: str = 'sum',
                  box_channels: int = 1024, mask_channels: int = 256,
                  anchor_sizes: Sequence[float] = (32, 64, 128, 256, 512),
@@ -90,6 +95,10 @@ class PanopticFPN(PanopticFPNInference, BaseNetwork):
         if grouped_fpn and fpn_channels % 2:
             raise AdaptisError(f'fpn_channels is {fpn_channels}, but two branches share them: '
                                'choose an even number.')
+        check_choice('separate', separate, (True, False))
+        if separate and (grouped_fpn or not (instances and semantic)):
+            raise AdaptisError('The branches of a network with both, and without a grouped_fpn, '
+                               'can be separate, and of no other.')
         check_numbers('anchor_sizes', anchor_sizes, NUM_LEVELS, positive=True)
         self.num_things, self.num_stuff = num_things, num_stuff
         self.merge_things = merge_things
@@ -99,11 +108,15 @@ class PanopticFPN(PanopticFPNInference, BaseNetwork):
         self.anchor_sizes = tuple(anchor_sizes)
         self.roi_channels = width = fpn_channels // 2 if grouped_fpn else fpn_channels
         with self.name_scope():
+            head = SemanticHead(width, self.num_semantic, semantic_channels,
+                                semantic_join) if semantic else None
             self.encoder = Encoder(
                 ResNet(spec, norm_layer, norm_kwargs), fpn_channels, grouped_fpn,
-                RPNHead(width) if instances else None,
-                SemanticHead(width, self.num_semantic, semantic_channels, semantic_join)
-                if semantic else None, self.mean, self.std)
+                RPNHead(width) if instances else None, None if separate else head,
+                self.mean, self.std)
+            self.semantic_encoder = Encoder(
+                ResNet(spec, norm_layer, norm_kwargs), fpn_channels, False, None, head,
+                self.mean, self.std) if separate else None
             self.box_head = BoxHead(width, num_things, box_channels) if instances else None
             self.mask_head = MaskHead(width, num_things, mask_channels) if instances else None
         set_initializers(self)
@@ -116,11 +129,25 @@ class PanopticFPN(PanopticFPNInference, BaseNetwork):
     @property
     def has_semantic(self) -> bool:
         """Whether the network has a semantic branch."""
-        return self.encoder.semantic_head is not None
+        return self.is_separate or self.encoder.semantic_head is not None
+
+    @property
+    def is_separate(self) -> bool:
+        """Whether each branch has a backbone and a pyramid of its own."""
+        return self.semantic_encoder is not None
+
+    @property
+    def backbones(self) -> list[Any]:
+        """The backbones, which start from ImageNet weights."""
+        encoders = [self.encoder, self.semantic_encoder] if self.is_separate else [self.encoder]
+        return [encoder.backbone for encoder in encoders]
 
     def forward(self, x: Any) -> Maps:
         """Run the dense part on images (B, 3, H, W) and return its outputs by name."""
-        return self.to_maps(self.encoder(x))
+        outputs = self.encoder(x)
+        if self.is_separate:
+            outputs = [*outputs, self.semantic_encoder(x)[-1]]
+        return self.to_maps(outputs)
 
 
 class Encoder(ImageEncoder):

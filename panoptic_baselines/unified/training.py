@@ -61,7 +61,8 @@ class UnifiedSystem(TwoStageSystem):
     net : an initialised network
     taxonomy : the classes of the network
     detection_weight, semantic_weight, panoptic_weight : of the losses (section 4): 1, 0.2, 0.1 for
-        COCO and 0.25, 1, 1 for Cityscapes
+        COCO and 0.25, 1, 1 for Cityscapes; panoptic_weight 0 leaves the panoptic matching loss
+        out, as for models A and C, which have no affinity head either (section 4.1)
     semantic_loss : 'cross_entropy' (COCO) or 'lovasz' (Cityscapes, appendix B)
     mask_loss : 'lovasz' (appendix A.2) or 'cross_entropy'
     detections : those that the panoptic output learns from: 'predicted', or the 'ground_truth',
@@ -88,6 +89,9 @@ class UnifiedSystem(TwoStageSystem):
                          'panoptic': panoptic_weight}
         for name, weight in self._weights.items():
             check_number(f'{name}_weight', weight, 0)
+        if not panoptic_weight and net.affinity is not None:
+            raise AdaptisError('The affinity head learns from the panoptic matching loss alone: '
+                               'give that a panoptic_weight, or set affinity to false.')
         self._predicts = detections == 'predicted'
         self._semantic_loss = SEMANTIC_LOSSES[semantic_loss]()
         self._panoptic_loss = PanopticMatchingLoss()
@@ -100,8 +104,9 @@ class UnifiedSystem(TwoStageSystem):
         """Return the weighted losses of a batch (see ``DetectionTargets``), in ``autograd.record``.
 
         Scalars: 'rpn_objectness', 'rpn_boxes', 'classes', 'boxes' and, with a mask head, 'masks',
-        means over the images; 'semantic' and 'panoptic', means over the pixels.  Samples are drawn
-        from ``numpy.random``.  Raises AdaptisError if the network has diverged.
+        means over the images; 'semantic' and, if it has a weight, 'panoptic', means over the
+        pixels.  Samples are drawn from ``numpy.random``.  Raises AdaptisError if the network has
+        diverged.
         """
         maps = self.net(fill_padding(batch['image'], batch['sizes'], self.net.mean))
         proposals = self.propose(maps, batch)
@@ -109,8 +114,10 @@ class UnifiedSystem(TwoStageSystem):
                   for name, loss in self.detector_losses(maps, batch, proposals).items()}
         losses['semantic'] = (self._semantic_loss(maps.semantic, batch['semantic'])
                               * self._weights['semantic'])
-        channels = self.select_channels(maps, batch, proposals)
-        losses['panoptic'] = self.panoptic_loss(maps, batch, channels) * self._weights['panoptic']
+        if self._weights['panoptic']:
+            channels = self.select_channels(maps, batch, proposals)
+            losses['panoptic'] = (self.panoptic_loss(maps, batch, channels)
+                                  * self._weights['panoptic'])
         return losses
 
     def select_channels(self, maps: Any, batch: dict[str, Any],
@@ -177,11 +184,12 @@ class UnifiedSystem(TwoStageSystem):
         return targets
 
     def metrics(self) -> dict[str, float]:
-        """Return the metrics of ``TwoStageSystem`` and two more of the last step.
+        """Return the metrics of ``TwoStageSystem`` and, with a panoptic loss, two more.
 
-        They are the number of detections per image and the share of the objects that have one.
+        They are the number of detections per image and the share of the objects that have one, of
+        the last step.
         """
-        return {**super().metrics(), **self._counts}
+        return {**super().metrics(), **(self._counts if self._weights['panoptic'] else {})}
 
     def _scores(self, features: Sequence[Any],
                 channels: Sequence[MatchedDetections]) -> list[Optional[Any]]:

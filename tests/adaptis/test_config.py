@@ -141,6 +141,7 @@ def test_overrides_come_last(tmp_path: Path) -> None:
     ('lr: 5e-4', 'lr: 1, milestones: [.5], milestone_steps: [3]', 'not more than one'),
     ('lr: 5e-4', 'lr: 1, warmup_factor: -1', 'optimizer.warmup_factor must be at least 0'),
     ('steps: 10', 'steps: 10\n  short_side: [4, 5]\n  crop: 4', 'short_side must be one number'),
+    ('steps: 10', 'steps: 10\n  crop_first: true\n  crop: 4\n  scale: [1, 2]', 'differ in size'),
     ('steps: 10', 'steps: 10\n  short_side: []\n  crop: 4', 'short_side must be at least 1, or'),
     ('steps: 10', 'steps: 10\n  ema: 1.0', 'instances.ema is the weight of the old average'),
     ('steps: 10', 'steps: 10\n  ema: -.1', 'instances.ema must be at least 0'),

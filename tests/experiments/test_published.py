@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Optional
 import pytest
 import yaml
 
+from adaptis.cli import main
 from adaptis.commands.rows import PUBLISHED
 from adaptis.evaluation.record import ROOT
 from adaptis.evaluation.table_formats import format_csv, format_table
@@ -113,6 +114,13 @@ def test_the_page_of_all_tables_is_the_one_that_is_written_now(tmp_path: Path) -
     written = (tmp_path / 'new.md').read_text()
     assert written == (ROOT / 'docs' / 'tables.md').read_text(), 'python -m experiments.tables'
     assert written.count('\n### ') == sum(map(len, SHAPES.values()))
+
+
+def test_results_of_an_earlier_setting_say_so(capsys: pytest.CaptureFixture) -> None:
+    assert main(['table', '1', '--results', str(ROOT / 'experiments' / 'results')]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert [line.split('  ')[0] for line in shown if 'of an earlier setting' in line] == [
+        'CondInst', 'Dense detections']
 
 
 def test_a_page_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -16,6 +16,7 @@ UNIFIED = dict(TWO_STAGE, affinity_channels=8, deformable=False)
 NETWORKS = {
     'panoptic_fpn': ('panoptic_fpn', dict(TWO_STAGE), {}),
     'panoptic_fpn, grouped': ('panoptic_fpn', dict(TWO_STAGE, grouped_fpn=True), {}),
+    'panoptic_fpn, separate': ('panoptic_fpn', dict(TWO_STAGE, separate=True), {}),
     'mask_rcnn': ('mask_rcnn', dict(TWO_STAGE), {}),
     'semantic_fpn': ('semantic_fpn', dict(TWO_STAGE, merge_things=False), {}),
     'condinst': ('condinst', dict(CONDINST, semantic=True, things=True), {}),

@@ -12,7 +12,7 @@ import numpy as np
 from adaptis.commands.rows import PUBLISHED
 from adaptis.commands.train import set_norm_devices
 from adaptis.config import TrainConfig
-from adaptis.data.augment import Crop
+from adaptis.data.augment import Crop, RandomScale
 from adaptis.data.batches import BatchSource
 from adaptis.engine.schedules import build_schedule
 from adaptis.engine.steps import make_trainer, train_step
@@ -99,15 +99,18 @@ def learn(config: TrainConfig, dataset: Any, model: dict[str, Any],
     mx.random.seed(0)
     net = family.build(set_norm_devices({**family.class_counts(dataset.taxonomy), **model}, 1),
                        [mx.cpu()])
-    for name, parameter in net.encoder.backbone._collect_params_with_prefix().items():
-        if name.endswith('norm.gamma'):   # or random weights let features grow with every block
-            parameter.set_data(parameter.data() / 2)
+    for backbone in net.backbones:
+        for name, parameter in backbone._collect_params_with_prefix().items():
+            if name.endswith('norm.gamma'):   # or random weights let features grow in every block
+                parameter.set_data(parameter.data() / 2)
     options = {**stage.system, **system, 'hybridize': False}
     assert set(options) <= set(family.system_options())
     learner = family.make_system(net, dataset.taxonomy, 'joint', **options)
-    crop = Crop(SIZE, tuple(stage.scale)) if stage.crop else None
+    scale = tuple(stage.scale or (1.0, 1.0))
+    crop = Crop(SIZE, (1.0, 1.0) if stage.crop_first else scale) if stage.crop else None
+    rescale = RandomScale(*scale) if stage.crop_first else None
     source = BatchSource(dataset, 1, None, augmentation=config.data.augmentation, crop=crop,
-                         crop_until=2, targets=learner.targets())
+                         crop_until=2, rescale=rescale, targets=learner.targets())
     trainer = make_trainer(learner, stage, 'local')
     schedule = build_schedule(stage.optimizer, stage.steps, len(source))
     losses = []

@@ -5,6 +5,7 @@ A paper is one more entry of ``PAPERS``.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any, Callable
 from unittest import mock
@@ -63,11 +64,14 @@ def check_unified(config: TrainConfig, net: Any, losses: list[Losses]) -> None:
     model = config.model
     assert net.has_masks == model['masks'] and (net.affinity is not None) == model['affinity']
     assert net.has_masks or inference_settings(config).merge == 'unified'
-    wanted = {'rpn_objectness', 'rpn_boxes', 'classes', 'boxes', 'semantic', 'panoptic'}
+    end_to_end = config.joint.system['panoptic_weight'] > 0
+    assert end_to_end == model['affinity']   # models A and C have neither (section 4.1)
+    wanted = {'rpn_objectness', 'rpn_boxes', 'classes', 'boxes', 'semantic'}
     wanted |= {'masks'} if model['masks'] else set()
+    wanted |= {'panoptic'} if end_to_end else set()
     for found in losses:
         assert set(found) == wanted
-        assert found['semantic'] > 0 and found['panoptic'] > 0
+        assert found['semantic'] > 0 and (not end_to_end or found['panoptic'] > 0)
 
 
 PAPERS = [
@@ -154,6 +158,56 @@ def test_every_row_has_a_config_and_every_config_its_row(paper: Paper) -> None:
         assert set(config.inference) <= {'preset', *vars(inference_settings(config))}
         text = path.read_text()
         assert 'Published (' in text and 'Here: not measured' in text
+
+
+@pytest.mark.parametrize('path, key, value', [
+    ('panoptic_fpn/cityscapes_r50', 'joint.system.instance_weight', 0.5),
+    ('panoptic_fpn/cityscapes_r50', 'data.augmentation', 'flip'),
+    ('panoptic_fpn/cityscapes_lambda_s_025', 'joint.system.instance_weight', 1.0),
+    ('panoptic_fpn/cityscapes_r50_alternate', 'joint.steps', 130000),
+    ('panoptic_fpn/coco_r50_alternate', 'joint.steps', 180000),
+    ('panoptic_fpn/coco_r50_two', 'model.separate', True),
+    ('condinst/coco_r50_1x', 'joint.system.positives', 'score'),
+    ('condinst/coco_r50_1x', 'model.mask_factor', 2),
+    ('condinst/cityscapes_r50_coco_sem', 'model.mask_factor', 4),
+    ('condinst/cityscapes_r50_coco_sem_trainval_test', 'data.split', 'train+val'),
+    ('condinst/coco_panoptic_dcn101_test', 'model.bifpn_repeats', None),
+    ('condinst/coco_panoptic_dcn101_test', 'model.fpn_channels', 256),
+    ('condinst/coco_panoptic_r101_test', 'data.val_split', 'test'),
+    ('condinst/adelaidet_r50_1x', 'joint.system.positives', 'random'),
+    ('dense_detections/cityscapes_r50', 'model.semantic_stride', 4),
+    ('dense_detections/cityscapes_half_r18', 'joint.crop_first', True),
+    ('dense_detections/coco_r50', 'joint.system.bias_lr_mult', 2.0),
+    ('unified/cityscapes_c2', 'joint.system.panoptic_weight', 0.0),
+    ('unified/cityscapes_c1', 'joint.system.panoptic_weight', 0.0),
+    ('toy_v1_mask_rcnn', 'joint.optimizer.lr', 0.001),
+    ('toy_v1_mask_rcnn', 'joint.optimizer.milestone_epochs', [35, 45])])
+def test_recipes_are_the_papers(path: str, key: str, value: Any) -> None:
+    found = load_config(EXPERIMENTS / f'{path}.yaml').to_dict()
+    for part in key.split('.'):
+        found = found.get(part)
+    assert found == value
+
+
+def test_dense_detections_are_found_as_in_the_paper() -> None:
+    for name, size in (('coco_r50', 1333), ('cityscapes_r50', 1024), ('cityscapes_half_r34', 512)):
+        settings = inference_settings(load_config(EXPERIMENTS / f'dense_detections/{name}.yaml'))
+        assert (settings.location, settings.mask_threshold) == ('iou', 0.3)
+        assert (settings.agnostic_nms_threshold, settings.short_side) == (1, size)
+
+
+@pytest.mark.parametrize('paper', PAPERS, ids=lambda paper: paper.name)
+def test_every_value_says_where_it_is_from(paper: Paper) -> None:
+    """In the configs that others have as their base; and none is remembered alone."""
+    for path in paper.configs:
+        text = path.read_text()
+        assert not re.search('memory|issue|not known|check it', text), path
+        if '\nbase: ' in text:
+            continue
+        for section in re.findall(r'^(?:data|model|joint):\n((?: .*\n)+)', text, re.MULTILINE):
+            section = re.sub(r'(?<=augmentation:).*\n(    .*\n)+', '', section)
+            for line in re.findall(r'^ +(?!root)\w+: .*', section, re.MULTILINE):
+                assert re.search('# .*(paper|official|kit|choice)', line), (path, line)
 
 
 def test_the_rates_of_panoptic_fpn_are_the_official_ones(kit: Path) -> None:

@@ -5,6 +5,7 @@ import pytest
 from adaptis.errors import AdaptisError
 from panoptic_baselines.condinst.settings import CONDINST_PRESETS, CondInstSettings
 from panoptic_baselines.dense_detections.settings import DENSE_DETECTIONS_PRESETS
+from panoptic_baselines.layers.resize import target_size
 from panoptic_baselines.panoptic_fpn.settings import PANOPTIC_FPN_PRESETS, PanopticFPNSettings
 from panoptic_baselines.settings import get_settings
 from panoptic_baselines.unified.settings import UNIFIED_PRESETS, UnifiedSettings
@@ -46,11 +47,25 @@ def test_presets():
 
 @pytest.mark.parametrize('presets', [CONDINST_PRESETS, DENSE_DETECTIONS_PRESETS, UNIFIED_PRESETS])
 def test_every_system_has_presets_of_its_own(presets):
-    assert set(presets) == set(PANOPTIC_FPN_PRESETS)
+    assert set(presets) - {'cityscapes_official'} == set(PANOPTIC_FPN_PRESETS)
     assert get_settings('toy', presets) is presets['toy']
     assert presets['cityscapes'].short_side == 1024
     with pytest.raises(AdaptisError, match='^PanopticFPNSettings are not for this network'):
         get_settings(PANOPTIC_FPN_PRESETS['coco'], presets)
+
+
+def test_dense_detections_as_in_the_paper_and_as_in_the_official_code():
+    for name in ('coco', 'cityscapes'):
+        preset = DENSE_DETECTIONS_PRESETS[name]
+        assert (preset.location, preset.mask_threshold) == ('iou', 0.3)   # equation 6, appendix A
+        assert preset.agnostic_nms_threshold == 1
+        # Section 5.4: COCO's longer side, Cityscapes at its size.
+        size, expected = {'coco': ((480, 640), (1000, 1333)),
+                          'cityscapes': ((1024, 2048), (1024, 2048))}[name]
+        assert target_size(size, preset.short_side, preset.max_side) == expected
+    official = DENSE_DETECTIONS_PRESETS['cityscapes_official']
+    assert (official.location, official.mask_threshold, official.agnostic_nms_threshold,
+            official.score_threshold) == ('giou', 0.4, 0.97, 0.06)
 
 
 def test_choices():

@@ -69,6 +69,8 @@ _DENSE = {'name': 'dense_detections_r18', 'fpn_channels': 16, 'class_channels': 
 _SIZES = {'sizes': [16, 32, 64, 128]}
 _ONE_STAGE: dict[str, Any] = dict(joint={'micro_batch': 1},
                                   inference={'candidates_per_level': 20})
+_CROP_FIRST = {'short_side': None, 'max_side': None, 'crop': [32, 40], 'scale': [0.7, 1.3],
+               'crop_first': True}
 _PYRAMID = {'fpn_channels': 32, 'anchor_sizes': [8, 16, 32, 64, 128]}
 _BOXES, _SEMANTIC = {'box_channels': 16, 'mask_channels': 8}, {'semantic_channels': 32}
 _TWO_STAGE: dict[str, Any] = dict(inference={'proposals_per_level': 50, 'proposals': 50},
@@ -87,10 +89,11 @@ CASES = {
         **_ONE_STAGE),
     'dense_detections': Case(
         _DENSE, {**_SIZES, 'semantic_weight': 0.4}, _DENSE_LOGGED | {'masks', 'queries'},
-        {'ap': True, 'pq': True}, ('agnostic_nms_threshold', 0.97), workers=1, **_ONE_STAGE),
+        {'ap': True, 'pq': True}, ('agnostic_nms_threshold', 1), workers=1, **_ONE_STAGE),
     'dense_detections boxes': Case(
         _DENSE, {**_SIZES, 'supervision': 'boxes', 'mask_loss': False}, _DENSE_LOGGED, {},
-        ('agnostic_nms_threshold', 0.97), quick=True, **_ONE_STAGE),
+        ('agnostic_nms_threshold', 1), joint={'micro_batch': 1, **_CROP_FIRST}, quick=True,
+        inference=_ONE_STAGE['inference']),
     'panoptic_fpn': Case(
         {'name': 'panoptic_fpn_r18', **_PYRAMID, **_BOXES, **_SEMANTIC},
         {'rois': 16, 'updates': 'alternate'}, {'rpn_objectness', 'masks', 'semantic'},

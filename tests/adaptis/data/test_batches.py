@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from samples import MadeUp, Unequal
 
-from adaptis.data.augment import Crop, Rescale
+from adaptis.data.augment import Crop, RandomScale, Rescale
 from adaptis.data.batches import BatchSource
 from adaptis.errors import AdaptisError
 
@@ -41,6 +41,22 @@ def test_targets_replace_points() -> None:
     smaller = np.concatenate([source(rescale=Rescale(max_side=10)).batch(step)['sizes']
                               for step in range(3)])
     assert sorted(smaller[:, 0].tolist()) == [8, 9] + 7 * [10]
+
+
+def test_a_part_that_is_rescaled_after_it_was_cut_out() -> None:
+    def targets(samples: tuple, rngs: tuple) -> dict:
+        return {'sizes': np.array([s.image.shape[:2] for s in samples])}
+
+    def sizes(**options: object) -> np.ndarray:
+        source = BatchSource(MadeUp(20, size=24), 20, None, targets=targets, augmentation='flip',
+                             crop=Crop((10, 16)), crop_until=9, **options)
+        return np.concatenate([source.batch(step)['sizes'] for step in range(3)])
+    assert set(map(tuple, sizes().tolist())) == {(10, 16)}
+    found = sizes(rescale=RandomScale(0.7, 1.3))
+    factors = found / (10, 16)   # rounded to pixels
+    assert np.abs(factors[:, 0] - factors[:, 1]).max() <= 0.5 / 10 + 0.5 / 16
+    assert (7, 11) <= tuple(found.min(axis=0)) < (8, 13)
+    assert (12, 19) < tuple(found.max(axis=0)) <= (13, 21)
 
 
 def test_masks_are_ordered_image_by_image_then_point_by_point() -> None:

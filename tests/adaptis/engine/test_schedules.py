@@ -71,6 +71,12 @@ def test_warmup_rises_linearly_and_its_first_step_learns() -> None:
     assert rates(schedule='cosine', warmup_steps=4)[4] == 1.0
 
 
+def test_a_constant_warmup_ends_at_once() -> None:
+    values = rates(schedule='constant', warmup_steps=4, warmup_factor=0.25,
+                   warmup_method='constant')
+    assert values == [0.25] * 4 + [1] * 6
+
+
 def test_rates_do_not_depend_on_what_was_asked_before() -> None:
     rate = build_schedule(OptimizerConfig(lr=1.0, schedule='step', milestones=[0.5]), 10)
     assert (rate(9), rate(0), rate(9)) == (pytest.approx(0.1), 1.0, pytest.approx(0.1))
@@ -78,6 +84,8 @@ def test_rates_do_not_depend_on_what_was_asked_before() -> None:
 
 @pytest.mark.parametrize('options, words', [
     ({'schedule': 'linear'}, 'no learning rate schedule "linear"'),
+    ({'warmup_method': 'cosine'}, "warmup_method is 'cosine'"),
+    ({'warmup_method': 'constant'}, 'with a warmup_factor'),
     ({'warmup_steps': 10}, 'do not fit into 10 steps'),
     ({'schedule': 'cooldown', 'warmup_steps': 4, 'cooldown_steps': 6}, 'do not fit'),
 ])

@@ -2,8 +2,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from panoptic_baselines.condinst.positives import best_positives, random_positives
+from panoptic_baselines.condinst.positives import (
+    best_positives,
+    best_positives_per_object,
+    random_positives,
+)
 
 OBJECTS = np.array([[-1, 0, 0, 0, 1, -1], [2, -1, -1, -1, -1, 2]])
 SCORES = np.array([[.9, .1, .3, .2, .0, .9], [.1, .9, .9, .9, .9, .2]])
@@ -21,9 +26,19 @@ def test_random_ones():
     assert (again[0] == again[1]).all()
 
 
+@pytest.mark.parametrize('limit', [1, 3, 4, 6, 64])
+def test_the_best_ones_of_each_image(limit):
+    for scores in (SCORES, SCORES[:, ::-1], 1 - SCORES):
+        expected = []
+        for image, (owners, row) in enumerate(zip(OBJECTS, scores)):
+            found = sorted(np.flatnonzero(owners >= 0), key=lambda cell: (-row[cell], cell))
+            expected += [(image, cell) for cell in sorted(found[:limit])]
+        assert list(zip(*best_positives(OBJECTS, scores, limit))) == expected
+
+
 def test_the_best_ones_of_each_object():
     def chosen(limit):
-        return sorted(zip(*best_positives(OBJECTS, SCORES, limit).tolist()))
+        return sorted(zip(*best_positives_per_object(OBJECTS, SCORES, limit).tolist()))
     assert chosen(1) == [(0, 2), (0, 4), (1, 5)]     # each object has one in any case
     assert chosen(3) == [(0, 2), (0, 4), (1, 0), (1, 5)]
     assert chosen(4) == [(0, 2), (0, 3), (0, 4), (1, 0), (1, 5)]
@@ -33,6 +48,7 @@ def test_the_best_ones_of_each_object():
 def test_nothing_found():
     nothing = np.full((2, 3), -1)
     assert random_positives(nothing, 5, np.random).shape == (2, 0)
-    assert best_positives(nothing, np.zeros((2, 3)), 5).shape == (2, 0)
-    some = best_positives(np.array([[-1, -1], [0, -1]]), np.zeros((2, 2)), 5)
-    assert some.tolist() == [[1], [0]]
+    for best in (best_positives, best_positives_per_object):
+        assert best(nothing, np.zeros((2, 3)), 5).shape == (2, 0)
+        some = best(np.array([[-1, -1], [0, -1]]), np.zeros((2, 2)), 5)
+        assert some.tolist() == [[1], [0]]

@@ -112,7 +112,7 @@ def test_one_image_of_two_without_objects():
 
 
 def test_no_more_positives_than_the_limit(batch):
-    system = make_system(limit=3)
+    system = make_system(positives='random', limit=3)
     maps = system.net(batch['image'])
     chosen = []
     for seed in (0, 0, 1):
@@ -122,15 +122,18 @@ def test_no_more_positives_than_the_limit(batch):
     assert chosen[0].shape == (2, 3)
     system.losses_from_maps(maps, batch)
     assert system.metrics() == {'positives': 3}
-    everything = make_system().select_positives(maps, batch)
+    everything = make_system(positives='random').select_positives(maps, batch)
     assert everything.shape[1] == (batch['objects'] >= 0).sum() > 20
-    chosen = make_system(positives='score', limit=4).select_positives(maps, batch)
+    chosen = make_system(limit=4).select_positives(maps, batch)
+    assert chosen[0].tolist() == [0] * 4 + [1] * 4 and (batch['objects'][tuple(chosen)] >= 0).all()
+    chosen = make_system(positives='score_per_object', limit=4).select_positives(maps, batch)
     owners = batch['objects'][chosen[0], chosen[1]]
     assert chosen[0].tolist() == [0] * 4 + [1] * 4 and owners.tolist() == [0, 0, 1, 1] + [0] * 4
 
 
-def test_the_largest_scores_are_chosen(batch):
-    system = make_system(positives='score', limit=4)
+@pytest.mark.parametrize('positives', ['score', 'score_per_object'])
+def test_the_largest_scores_are_chosen(batch, positives):
+    system = make_system(positives=positives, limit=4)
     maps = system.net(batch['image'])
     maps.centerness[0][:] = 0
     cells = np.flatnonzero(batch['objects'][1] == 0)[-4:].tolist()

@@ -79,7 +79,8 @@ def learnt(request, small_net, fixed):
               maps.things]
     for array in arrays:
         array.attach_grad()
-    system = CondInstSystem(small_net, TOY_TAXONOMY, hybridize=request.param)
+    system = CondInstSystem(small_net, TOY_TAXONOMY, positives='random',
+                            hybridize=request.param)
     with mx.autograd.record():
         losses = system.losses_from_maps(maps, batch_of(fixed))
         total = sum(losses.values())
@@ -136,7 +137,7 @@ def test_targets(fixed):
 
 @pytest.mark.parametrize('limit', [3, 8, 20, 64])
 def test_the_best_positives(small_net, fixed, limit):
-    system = CondInstSystem(small_net, TOY_TAXONOMY, positives='score', limit=limit)
+    system = CondInstSystem(small_net, TOY_TAXONOMY, positives='score_per_object', limit=limit)
     maps, batch = maps_of(fixed), batch_of(fixed)
     chosen = system.select_positives(maps, batch)
     assert sorted(flat(chosen)) == sorted(fixed[f'topk_{limit}_pos_inds'])
@@ -168,7 +169,8 @@ def trained(official_weights, make_official, step):
     """Losses and, by official name, the parameters after one step, and their decay."""
     case, info = step
     net = make_official(official_weights, things=True)
-    system = CondInstSystem(net, TOY_TAXONOMY, hybridize=True)   # whose names nobody looks at
+    system = CondInstSystem(net, TOY_TAXONOMY, positives='random',
+                            hybridize=True)   # whose names nobody looks at
     image, sizes = np.zeros((2, 3, *SIZE)), [case[f'image_bgr_{k}'].shape[:2] for k in range(2)]
     for k, (height, width) in enumerate(sizes):
         image[k, :, :height, :width] = case[f'image_bgr_{k}'][..., ::-1].transpose(2, 0, 1)

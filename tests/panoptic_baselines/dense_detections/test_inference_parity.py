@@ -26,7 +26,7 @@ from panoptic_baselines.merge import Instances, merge
 from panoptic_baselines.predictor import Predictor
 from tests.panoptic_baselines.dense_detections.golden import CITYSCAPES, LEVELS, close
 
-SETTINGS = DENSE_DETECTIONS_PRESETS['cityscapes'].replace(short_side=None, max_side=None)
+SETTINGS = DENSE_DETECTIONS_PRESETS['cityscapes_official'].replace(short_side=None, max_side=None)
 
 
 def official_maps(case):

@@ -200,9 +200,24 @@ def test_a_network_that_diverged_says_so(batch):
         learn(system, batch)
 
 
+@pytest.mark.parametrize('options, expected', [
+    ({}, {'weight': (1, 1), 'bias': (1, 1), 'gamma': (1, 0), 'beta': (1, 0)}),
+    (dict(bias_lr_mult=2, bias_wd_mult=0, norm_wd_mult=1),   # FCOS
+     {'weight': (1, 1), 'bias': (2, 0), 'gamma': (1, 1), 'beta': (2, 0)})])
+def test_rates_and_decay_of_biases_and_norms(options, expected):
+    net = make_net()
+    system = make_system(net, **options)
+    names = {p.name: n for n, p in net._collect_params_with_prefix().items()}
+    found = {}
+    for key, parameter in system.parameters().items():
+        kind = names[key].rsplit('.', 1)[1]
+        found.setdefault(kind, set()).add((parameter.lr_mult, parameter.wd_mult))
+    assert {kind: found[kind] for kind in expected} == {k: {v} for k, v in expected.items()}
+
+
 @pytest.mark.parametrize('options, message', [
     ({'supervision': 'points'}, "supervision is 'points'"), ({'mask_loss': 'yes'}, 'mask_loss'),
-    ({'supervision': 'boxes'}, 'mask_loss needs masks'),
+    ({'supervision': 'boxes'}, 'mask_loss needs masks'), ({'bias_lr_mult': -1}, 'bias_lr_mult is'),
     ({'box_loss': 'giou'}, 'choose one of .*smooth_iou'),
     ({'focal_normalizer': 'images'}, 'focal_normalizer'), ({'overlap': 'dice'}, 'overlap'),
     ({'mask_loss': 1}, 'mask_loss is 1'), ({'semantic_weight': -1}, 'semantic_weight'),

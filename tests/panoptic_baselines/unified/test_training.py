@@ -235,6 +235,16 @@ def test_a_network_that_diverged_says_so(batch: dict, where: str) -> None:
         learn(system, batch)
 
 
+def test_without_the_panoptic_matching_loss(batch: dict) -> None:
+    """Models A and C learn from detections and semantics alone (section 4.1)."""
+    system = make_system((('affinity', False),), panoptic_weight=0)
+    with mx.autograd.record():
+        losses = system.losses(batch)
+    assert set(losses) == DETECTOR | {'semantic'} and 'matched' not in system.metrics()
+    with pytest.raises(AdaptisError, match='The affinity head learns from'):
+        make_system(panoptic_weight=0)
+
+
 @pytest.mark.parametrize('options, message', [
     ({'semantic_loss': 'dice'}, "semantic_loss is 'dice'"), ({'detections': 'both'}, 'predicted'),
     ({'mask_loss': ['lovasz']}, 'mask_loss'), ({'panoptic_weight': -1}, 'panoptic_weight'),
