@@ -72,6 +72,34 @@ TOY_TAXONOMY = Taxonomy([
 ])
 
 
+@dataclass(frozen=True)
+class AnnotatedObjects:
+    """Annotated objects of an image, which may overlap, as in COCO's files of instances.
+
+    Attributes
+    ----------
+    layers : int32 (L, H, W): object k has all its pixels in one layer, as k + 1; 0 = none
+    classes : int64 (N,), class indices of the data set's taxonomy
+    crowd : bool (N,), which are neither right nor wrong
+    boxes : float64 (N, 4), x0, y0, x1, y1 in pixels, as annotated; None = those around the pixels
+    areas : float64 (N,), pixels as annotated; None = those of the layers
+    """
+
+    layers: np.ndarray
+    classes: np.ndarray
+    crowd: np.ndarray
+    boxes: Optional[np.ndarray] = None
+    areas: Optional[np.ndarray] = None
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def moved(self, layers: np.ndarray) -> AnnotatedObjects:
+        """The same objects where ``layers`` has them; their boxes and areas are then those there.
+        """
+        return AnnotatedObjects(np.ascontiguousarray(layers), self.classes, self.crowd)
+
+
 @dataclass
 class Sample:
     """One annotated image.
@@ -84,6 +112,8 @@ class Sample:
     semantic : int32 (H, W), class indices, -1 = ignore
     ignored : instance ids that are neither right nor wrong (crowd)
     name : what error messages and result files call it
+    objects : the same objects or others, where a second annotation lets them overlap: detectors
+        learn from them, and average precision is measured on them
     """
 
     image: np.ndarray
@@ -92,6 +122,7 @@ class Sample:
     semantic: np.ndarray
     ignored: frozenset[int] = frozenset()
     name: str = ''
+    objects: Optional[AnnotatedObjects] = None
 
     def __post_init__(self) -> None:
         size = self.image.shape[:2]
@@ -100,6 +131,10 @@ class Sample:
                 raise AdaptisError(
                     f'{self.name or "A sample"}: the {what} map is '
                     f'{_size(getattr(self, what).shape)} but the image is {_size(size)}.')
+        if self.objects is not None and self.objects.layers.shape[1:] != size:
+            raise AdaptisError(f'{self.name or "A sample"}: the objects are '
+                               f'{_size(self.objects.layers.shape[1:])} but the image is '
+                               f'{_size(size)}.')
 
 
 @dataclass(frozen=True)
@@ -116,11 +151,13 @@ class Segment:
 @dataclass
 class Objects:
     """Found objects that may overlap: ``masks`` bool (N, H, W), ``scores`` float (N,) in [0, 1] and
-    ``category_ids`` int (N,)."""
+    ``category_ids`` int (N,); ``boxes`` float (N, 4), x0, y0, x1, y1 in pixels, if there are any
+    beside those around the masks."""
 
     masks: np.ndarray
     scores: np.ndarray
     category_ids: np.ndarray
+    boxes: Optional[np.ndarray] = None
 
 
 @dataclass

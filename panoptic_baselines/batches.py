@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from adaptis.types import Sample, Taxonomy
+from adaptis.data.instances import front
+from adaptis.types import AnnotatedObjects, Sample, Taxonomy
 from panoptic_baselines.classes import classes_to_labels, thing_class
 from panoptic_baselines.rcnn.anchors import STRIDES, pyramid_anchors
 from panoptic_baselines.rcnn.sampling import AnchorTargets, sample_anchors
@@ -33,7 +34,9 @@ class ObjectTargets:
     semantic        int16 (B, H, W), classes of the semantic branch, -1 = ignored
     boxes           float32 (B, G, 4), around the masks
     classes         int64 (B, G), from 0 for the first thing; -1 = no object
-    instances       int32 (B, H, W), object g as g + 1, else 0
+    instances       int32 (B, H, W), object g as g + 1, else 0; of several the smallest one
+    layers          int32 (B, L, H, W), if objects may overlap and ``with_layers``: the same, each
+                    object whole in one layer
 
     Subclasses add what their losses need of the annotation, by ``_extra``.
 
@@ -42,11 +45,13 @@ class ObjectTargets:
     taxonomy : of the data
     merge_things : the semantic branch knows one class for all things, its first
     instances : without them a batch ends with ``semantic``
+    with_layers : whether the losses look at the masks of objects that may overlap
     """
 
     taxonomy: Taxonomy
     merge_things: bool = True
     instances: bool = True
+    with_layers: bool = False
 
     def __call__(self, samples: Sequence[Sample], rngs: Sequence[Any]) -> Batch:
         """The batch of some samples; ``rngs`` are their NumPy generators."""
@@ -58,7 +63,7 @@ class ObjectTargets:
     @property
     def per_object(self) -> tuple[str, ...]:
         """Arrays with a row for each object, of which images have different numbers."""
-        return 'boxes', 'classes'
+        return 'boxes', 'classes', 'layers'
 
     def _item(self, sample: Sample, rng: Any, size: tuple[int, int]) -> Batch:
         labels = classes_to_labels(sample.semantic.astype(np.int16), self.taxonomy,
@@ -67,9 +72,15 @@ class ObjectTargets:
                 'sizes': np.array(sample.image.shape[:2], np.float32),
                 'semantic': _pad(labels, size, IGNORE)}
         if self.instances:
-            boxes, classes, instances = self._objects(sample)
+            if sample.objects is None:
+                boxes, classes, instances = self._objects(sample)
+            else:
+                boxes, classes, instances, layers = self._overlapping(sample.objects)
+                item['layers'] = _pad(layers, size, 0)
             item.update(boxes=boxes, classes=classes, instances=_pad(instances, size, 0))
             item.update(self._extra(item, size, rng))
+            if not self.with_layers:
+                item.pop('layers', None)
         return item
 
     def _extra(self, item: Batch, size: tuple[int, int], rng: Any) -> Batch:
@@ -87,6 +98,17 @@ class ObjectTargets:
         classes = thing_class([sample.classes[i] for i in kept], self.taxonomy).astype(np.int64)
         return boxes_of(instances, len(kept)), classes, instances
 
+    def _overlapping(self, objects: AnnotatedObjects
+                     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The same of objects that may overlap, and their layers (L, H, W)."""
+        pixels = np.bincount(objects.layers.ravel(), minlength=len(objects) + 1)[1:]
+        kept = np.flatnonzero((pixels > 0) & ~objects.crowd)
+        table = np.zeros(len(objects) + 1, np.int32)
+        table[kept + 1] = np.arange(len(kept)) + 1
+        layers = table[objects.layers]
+        classes = thing_class(objects.classes[kept], self.taxonomy).astype(np.int64)
+        return boxes_of(layers, len(kept)), classes, front(layers, pixels[kept]), layers
+
 
 @dataclass(frozen=True)
 class DetectionTargets(ObjectTargets):
@@ -102,6 +124,7 @@ class DetectionTargets(ObjectTargets):
     anchors : how many are sampled in an image
     """
 
+    with_layers: bool = True
     anchor_sizes: tuple[float, ...] = (32, 64, 128, 256, 512)
     anchors: int = 256
 
@@ -113,12 +136,13 @@ class DetectionTargets(ObjectTargets):
 
 
 def boxes_of(instances: np.ndarray, count: int) -> np.ndarray:
-    """float32 (count, 4): the boxes around objects 1, ..., ``count`` of an id map; all present."""
+    """float32 (count, 4): the boxes around objects 1, ..., ``count``, all present, of an id map
+    (H, W), or of layers (L, H, W)."""
     boxes = np.empty((count, 4), np.float32)
-    for axis, column in ((1, 0), (0, 1)):
+    for axis, column in ((-1, 0), (-2, 1)):
         length = instances.shape[axis]
         present = np.zeros((count + 1, length), bool)
-        other = np.arange(length)[None, :] if axis == 1 else np.arange(length)[:, None]
+        other = np.arange(length)[None, :] if axis == -1 else np.arange(length)[:, None]
         present[instances, np.broadcast_to(other, instances.shape)] = True
         boxes[:, column] = present[1:].argmax(axis=1)
         boxes[:, column + 2] = length - present[1:, ::-1].argmax(axis=1)

@@ -39,7 +39,7 @@ def open_dataset(name: str, root: PathLike, split: str, annotations: bool = True
     root : the folder into which the data set was unpacked
     split : one of ``SPLITS``, whatever the data set calls its folders
     annotations : False lists the images alone; then samples cannot be read, but images can
-    options : further ones of the reader, e.g. ``strict``
+    options : further ones of the reader, e.g. ``strict``; of coco ``annotation``
 
     Raises
     ------
@@ -51,6 +51,10 @@ def open_dataset(name: str, root: PathLike, split: str, annotations: bool = True
         raise AdaptisError(complaint)
     if split not in SPLITS:
         raise AdaptisError(f'There is no split "{split}": choose from {", ".join(SPLITS)}.')
+    if options.get('annotation') == 'panoptic':   # what every data set has
+        options.pop('annotation')
+    if 'annotation' in options and name != 'coco':
+        raise AdaptisError(f'Only coco has the annotation "{options["annotation"]}", not {name}.')
     module, reader = _READERS[name]
     return getattr(importlib.import_module(f'adaptis.data.{module}'), reader)(
         root, split, annotations=annotations, **options)

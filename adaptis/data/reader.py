@@ -38,7 +38,7 @@ class Reader(abc.ABC):
     images, annotations : files, one of each per sample; no ``annotations`` without ground truth
     problems : sentences about files that are missing or do not belong together; those files are
         not among the samples
-    annotation_channels : of an annotation PNG
+    annotation_channels : of an annotation PNG; 0 if the annotation is no picture
 
     Parameters
     ----------

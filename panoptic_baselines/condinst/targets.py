@@ -56,7 +56,7 @@ class CondInstTargets(ObjectTargets):
     @property
     def per_object(self) -> tuple[str, ...]:
         """See ``ObjectTargets``."""
-        return 'boxes', 'classes', 'masks'
+        return 'boxes', 'classes', 'masks', 'layers'
 
     def __call__(self, samples: Sequence[Sample], rngs: Sequence[Any]) -> Batch:
         """The batch of some samples; nothing is drawn."""
@@ -64,9 +64,10 @@ class CondInstTargets(ObjectTargets):
 
     def _extra(self, item: Batch, size: tuple[int, int], rng: Any) -> Batch:
         boxes, classes, instances = (item[key] for key in ('boxes', 'classes', 'instances'))
-        centers = mass_centers_of(instances, len(boxes)) if self.center == 'mass' else None
-        masks = (every(instances, self.mask_stride)[None]
-                 == np.arange(1, 1 + len(boxes))[:, None, None])
+        layers = item.get('layers', instances[None])
+        centers = mass_centers_of(layers, len(boxes)) if self.center == 'mass' else None
+        masks = (every(layers, self.mask_stride)[None]
+                 == np.arange(1, 1 + len(boxes))[:, None, None, None]).any(axis=1)
         things = np.append(classes, -1)[every(instances, self.things_stride) - 1]
         return {'masks': masks.astype(np.uint8), 'things': things.astype(np.int16),
                 **self.assign(boxes, classes, centers, size)}

@@ -49,7 +49,7 @@ class TwoStageSystem(BaseSystem):
     others : see ``BaseSystem``
     """
 
-    host_keys = 'boxes', 'classes', 'instances'
+    host_keys = 'boxes', 'classes', 'instances', 'layers'
 
     def __init__(self, net: Any, taxonomy: Taxonomy, blocks: Iterable[Any], frozen_stages: int,
                  hybridize: bool, *, rois: int, foreground: float, mask_loss: Any = None):
@@ -65,7 +65,7 @@ class TwoStageSystem(BaseSystem):
     def targets(self) -> DetectionTargets:
         """What makes batches for ``losses`` of samples; picklable."""
         return DetectionTargets(self.taxonomy, self.net.merge_things, self.net.has_instances,
-                                self.net.anchor_sizes)
+                                anchor_sizes=self.net.anchor_sizes)
 
     def detector_losses(self, maps: Any, batch: dict[str, Any],
                         proposals: Optional[list[Proposals]] = None) -> dict[str, Any]:
@@ -104,7 +104,8 @@ class TwoStageSystem(BaseSystem):
         chosen = [sample_rois(found.boxes, boxes, kinds, self.net.num_things, np.random,
                               **self._rois)
                   for found, boxes, kinds in zip(proposals, objects, classes)]
-        return collect(chosen, objects, as_numpy(batch['instances']), self.net.num_things)
+        maps = as_numpy(batch.get('layers', batch['instances']))
+        return collect(chosen, objects, maps, self.net.num_things)
 
     def roi_losses(self, features: Sequence[Any], rois: RoIs) -> tuple[Any, ...]:
         """Losses of classes, boxes and, with a mask head, masks of given RoIs."""
@@ -133,7 +134,10 @@ def objects_of(batch: dict[str, Any]) -> tuple[list[np.ndarray], list[np.ndarray
 
 def collect(chosen: Sequence[RoITargets], objects: Sequence[np.ndarray], instances: np.ndarray,
             background: int) -> RoIs:
-    """Targets of the RoIs of all images together; ``instances`` (B, H, W) has object g as g + 1."""
+    """Targets of the RoIs of all images together.
+
+    ``instances`` (B, H, W), or (B, L, H, W) in layers, has object g as g + 1.
+    """
     boxes, deltas, mask_boxes, masks = [], [], [], []
     for rois, gt_boxes, id_map in zip(chosen, objects, instances):
         count = int((rois.classes < background).sum())   # the foreground comes first
