@@ -2,9 +2,9 @@
 
 An object is a list of polygons, or a mask as RLE (all crowds are).  The file of COCO's training
 images holds 860,000 objects with some 45 million coordinates, which as Python numbers are 2 GB.  So
-each entry is packed as soon as it is parsed, and what remains are a few arrays: of 100,000 objects of 26
-points 28 MB, read in 5 seconds.  Coordinates, which have two decimals in COCO, are kept as whole
-hundredths where that loses nothing.
+each entry is packed as soon as it is parsed, and what remains are a few arrays: of 100,000 objects
+of 26 points 28 MB, read in 5 seconds.  Coordinates, which have two decimals in COCO, are kept as
+whole hundredths where that loses nothing.
 """
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """How the segments of a truth and of a result overlap: all that the measures need of an image."""
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Optional
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from adaptis.errors import AdaptisError
 from adaptis.ids import compact
-from adaptis.types import Objects, PanopticResult, Segment
+from adaptis.types import AnnotatedObjects, Objects, PanopticResult, Segment, Taxonomy
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,9 @@ class Overlap:
     truth, found : the segments
     crowd : ids of true segments that are crowds
     positions : int32 (H, W), the column of each pixel; None where found segments may overlap
-    true_areas : int64 (G,), where the rows of ``shared`` do not add up to them
+    true_areas, found_areas : int64 (G,) and (P,), where the rows or columns of ``shared`` do not
+        add up to them
+    annotated_areas : float64 (G,), where the annotation says others than ``true_areas``
     """
 
     shared: np.ndarray
@@ -32,6 +34,8 @@ class Overlap:
     crowd: Collection[int] = ()
     positions: Optional[np.ndarray] = field(default=None, repr=False)
     true_areas: Optional[np.ndarray] = None
+    found_areas: Optional[np.ndarray] = None
+    annotated_areas: Optional[np.ndarray] = None
 
     @property
     def truth_area(self) -> np.ndarray:
@@ -41,7 +45,12 @@ class Overlap:
     @property
     def found_area(self) -> np.ndarray:
         """Pixels of each found segment: int64 (P,)."""
-        return self.shared.sum(axis=0)[1:]
+        return self.shared.sum(axis=0)[1:] if self.found_areas is None else self.found_areas
+
+    @property
+    def annotated_area(self) -> np.ndarray:
+        """Pixels of each true segment as the annotation says: (G,)."""
+        return self.truth_area if self.annotated_areas is None else self.annotated_areas
 
     @property
     def is_crowd(self) -> np.ndarray:
@@ -99,3 +108,42 @@ def overlap_of_objects(truth: PanopticResult, found: Objects, crowd: Collection[
                 for k, (category, score) in enumerate(zip(found.category_ids, found.scores), 1)]
     return Overlap(shared, truth.segments, segments, crowd,
                    true_areas=np.bincount(rows.ravel(), minlength=height)[1:])
+
+
+def overlap_of_annotated(truth: AnnotatedObjects, found: PanopticResult, taxonomy: Taxonomy,
+                         name: str = 'The image') -> Overlap:
+    """The same where true objects may overlap each other; the ids of those are 1, 2, ....
+
+    Counts the ``objects`` of ``found``, or its segments if it has none.
+
+    Raises AdaptisError if the sizes differ, or the found map holds an id that is not listed.
+    """
+    layers, objects = truth.layers, found.objects
+    size = found.segment_map.shape if objects is None else objects.masks.shape[1:]
+    if size != layers.shape[1:] and (objects is None or len(objects.masks)):
+        raise AdaptisError(f'{name}: the ground truth is {layers.shape[1]}x{layers.shape[2]} but '
+                           f'the found objects are {size[0]}x{size[1]}.')
+    height = len(truth) + 1
+    if objects is None:
+        columns = compact(found.segment_map, [s.id for s in found.segments], f'{name} (prediction)')
+        masks: Iterable[np.ndarray] = (columns == k + 1 for k in range(len(found.segments)))
+        segments: Sequence[Segment] = found.segments
+    else:
+        masks, segments = objects.masks, _segments_of(objects)
+    shared = np.zeros((height, len(segments) + 1), np.int64)
+    areas = np.zeros(len(segments), np.int64)
+    for k, mask in enumerate(masks):
+        areas[k] = np.count_nonzero(mask)
+        for layer in layers:
+            shared[:, k + 1] += np.bincount(layer[mask], minlength=height)
+    shared[0] = 0   # what no object of a layer covers one of another may cover
+    ids = [c.id for c in taxonomy.categories]
+    true = [Segment(k, ids[c], True, 1.0, 0) for k, c in enumerate(truth.classes.tolist(), 1)]
+    return Overlap(shared, true, segments, frozenset((np.flatnonzero(truth.crowd) + 1).tolist()),
+                   true_areas=np.bincount(layers.ravel(), minlength=height)[1:],
+                   found_areas=areas, annotated_areas=truth.areas)
+
+
+def _segments_of(objects: Objects) -> list[Segment]:
+    return [Segment(k, int(category), True, float(score), 0)
+            for k, (category, score) in enumerate(zip(objects.category_ids, objects.scores), 1)]
