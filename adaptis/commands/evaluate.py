@@ -12,13 +12,13 @@ from adaptis.commands.options import add_network_options, add_set_option
 from adaptis.commands.rows import EVALUATIONS, beside_published, published_row
 from adaptis.commands.subject import Subject, find_subject
 from adaptis.commands.submission import clear_unfinished, join_folders, shard_folder
-from adaptis.data.datasets import DATASETS
+from adaptis.data.datasets import ANNOTATIONS, DATASETS
 from adaptis.errors import AdaptisError
 from adaptis.evaluation import shards
 from adaptis.evaluation.coco import PanopticFolder
 from adaptis.evaluation.formats import COMPLETE, FORMATS, open_writer
 from adaptis.evaluation.pq import evaluate_with_panopticapi
-from adaptis.evaluation.record import make_record, provenance, write_record
+from adaptis.evaluation.record import device_name, make_record, provenance, write_record
 from adaptis.evaluation.report import format_metrics
 from adaptis.evaluation.run import Evaluator, evaluate_folders
 from adaptis.evaluation.shards import WHOLE, Shard
@@ -43,6 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     network.add_argument('--data', type=Path, metavar='DIR', help='folder of the data set')
     network.add_argument('--split', help="train, val or test (default: the config's val_split; "
                                          'test of the toy data, else val)')
+    network.add_argument('--annotation', choices=ANNOTATIONS,
+                         help="of coco (default: the config's, else panoptic): instances may "
+                              'overlap and know no stuff; both: segments of the one, AP of the '
+                              'other')
     network.add_argument('--image', type=Path, help='one picture instead of a data set')
     network.add_argument('--ids', type=Path, metavar='PNG', help='object ids of --image')
     network.add_argument('--limit', type=int, metavar='N', help='only the first N images')
@@ -84,7 +88,10 @@ def run(args: argparse.Namespace) -> int:
     evaluator, seconds = _measure(subject, WHOLE, args)
     settings = {**subject.facts, 'processes': args.processes,
                 'seconds_per_image': round(seconds / evaluator.quality.images, 4)}
-    return _finish(evaluator.result(), settings, subject.label, subject.row, start, args.out)
+    metrics = evaluator.result()
+    if args.processes == 1:   # several would share the machine
+        metrics['speed'] = _speed(seconds, evaluator.quality.images, args.ctx)
+    return _finish(metrics, settings, subject.label, subject.row, start, args.out)
 
 
 def _add_work_options(group: Any) -> None:
@@ -149,6 +156,12 @@ def _measure(subject: Subject, shard: Shard, args: argparse.Namespace) -> tuple[
         clear_unfinished(folder)
     with open_writer(kind, folder, dataset.taxonomy) as writer:
         return measure(subject.job, indices, args.processes, writer)
+
+
+def _speed(seconds: float, images: int, ctx: str) -> dict[str, Any]:
+    """What the network and all that follows it took, and where."""
+    return {'seconds_per_image': seconds / images, 'images_per_second': images / seconds,
+            'device': device_name(ctx)}
 
 
 def _measure_shard(subject: Subject, args: argparse.Namespace) -> int:

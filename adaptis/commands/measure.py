@@ -29,12 +29,13 @@ class Source(NamedTuple):
     dataset: str
     root: Path
     split: str
+    annotation: str = 'panoptic'
 
     def open(self) -> Any:
         """The data set; AdaptisError if it is not there or not right."""
         if self.dataset == PICTURE:
             return Picture(self.root, Path(self.split))
-        return open_dataset(self.dataset, self.root, self.split)
+        return open_dataset(self.dataset, self.root, self.split, annotation=self.annotation)
 
 
 class Job(NamedTuple):
@@ -136,7 +137,8 @@ def _segment(task: tuple[Job, int]) -> Outcome:
 
 
 def _evaluator(source: Source) -> Evaluator:
-    return Evaluator(open_source(source).taxonomy, cityscapes=source.dataset == 'cityscapes')
+    return Evaluator(open_source(source).taxonomy, cityscapes=source.dataset == 'cityscapes',
+                     coco=source.dataset == 'coco')
 
 
 @functools.lru_cache(maxsize=1)

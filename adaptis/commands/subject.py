@@ -55,6 +55,8 @@ def find_subject(args: argparse.Namespace) -> Subject:
              'dataset': source.dataset, 'data': source.root,
              'split': source.split, 'limit': args.limit, 'preset': preset,
              'inference': dataclasses.asdict(settings)}
+    if source.annotation != 'panoptic':
+        facts['annotation'] = source.annotation
     backend = _backend(checkpoint, args.backend)
     if backend is not None:
         facts['backend'] = backend
@@ -79,9 +81,11 @@ def _source(args: argparse.Namespace, config: Optional[TrainConfig]) -> Source:
         return Source(PICTURE, args.image, str(args.ids))
     if config is None:
         name = args.dataset or 'toy'
-        return Source(name, args.data, args.split or ('test' if name == 'toy' else 'val'))
+        return Source(name, args.data, args.split or ('test' if name == 'toy' else 'val'),
+                      args.annotation or 'panoptic')
     data = config.data
-    return Source(data.dataset, args.data or Path(data.root), args.split or data.val_split)
+    return Source(data.dataset, args.data or Path(data.root), args.split or data.val_split,
+                  args.annotation or data.annotation)
 
 
 def _checkpoint(args: argparse.Namespace, config: Optional[TrainConfig]) -> Optional[Path]:

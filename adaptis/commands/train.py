@@ -123,7 +123,7 @@ def _open_data(config: TrainConfig) -> tuple[Any, Any]:
     from adaptis.data import check
     from adaptis.data.datasets import open_dataset
     data = config.data
-    train, held_out = (open_dataset(data.dataset, data.root, split)
+    train, held_out = (open_dataset(data.dataset, data.root, split, annotation=data.annotation)
                        for split in (data.split, data.val_split))
     for dataset, key in ((train, 'split'), (held_out, 'val_split')):
         if dataset.annotations is None:

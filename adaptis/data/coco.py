@@ -28,8 +28,6 @@ from adaptis.files import PathLike, list_images, read_json
 from adaptis.types import Sample, Taxonomy
 
 TEST_IMAGES = 'image_info_test-dev2017.json'
-ANNOTATIONS = ('panoptic', 'instances', 'both')
-"""``both``: segments of the panoptic one, and beside them ``Sample.objects`` of the instances."""
 
 
 class Layout(NamedTuple):
@@ -52,16 +50,13 @@ def open_coco(root: PathLike, split: str, annotations: bool = True, strict: bool
     split : 'train', 'val', or 'test', which has no ground truth at COCO
     annotations : False lists the images alone
     strict : raise AdaptisError if files lack
-    annotation : one of ``ANNOTATIONS``
+    annotation : one of ``datasets.ANNOTATIONS``
 
     Raises
     ------
     AdaptisError
         If a folder is missing, a JSON is missing, broken or none of the format, or files lack.
     """
-    if annotation not in ANNOTATIONS:
-        raise AdaptisError(f'COCO has no annotation "{annotation}": choose from '
-                           f'{", ".join(ANNOTATIONS)}.')
     layout = find_layout(Path(root), split)
     truth = layout.instances if annotation == 'instances' else layout.json
     if not annotations or (split == 'test' and not truth.is_file()):

@@ -25,6 +25,8 @@ _CONTENTS: dict[str, tuple[str, str]] = {  # what a person calls it, and what mu
 }
 DATASETS = tuple(_READERS)
 SPLITS = ('train', 'val', 'test')
+ANNOTATIONS = ('panoptic', 'instances', 'both')
+"""Of coco; ``both``: segments of the panoptic one, and ``Sample.objects`` of the instances."""
 
 
 def open_dataset(name: str, root: PathLike, split: str, annotations: bool = True,
@@ -51,10 +53,14 @@ def open_dataset(name: str, root: PathLike, split: str, annotations: bool = True
         raise AdaptisError(complaint)
     if split not in SPLITS:
         raise AdaptisError(f'There is no split "{split}": choose from {", ".join(SPLITS)}.')
-    if options.get('annotation') == 'panoptic':   # what every data set has
-        options.pop('annotation')
-    if 'annotation' in options and name != 'coco':
-        raise AdaptisError(f'Only coco has the annotation "{options["annotation"]}", not {name}.')
+    annotation = options.pop('annotation', 'panoptic')
+    if annotation not in ANNOTATIONS:
+        raise AdaptisError(f'There is no annotation "{annotation}": choose from '
+                           f'{", ".join(ANNOTATIONS)}.')
+    if annotation != 'panoptic':
+        if name != 'coco':
+            raise AdaptisError(f'Only coco has the annotation "{annotation}", not {name}.')
+        options['annotation'] = annotation
     module, reader = _READERS[name]
     return getattr(importlib.import_module(f'adaptis.data.{module}'), reader)(
         root, split, annotations=annotations, **options)

@@ -6,7 +6,20 @@ One JSON file per run in ``experiments/results``::
     paper, table, row
                 which row of which published table it measures (``experiments/published``)
     label       what the run is called, for example the name of its config
-    metrics     nested numbers in [0, 1] as ``Evaluator.result`` gives them; null = not defined
+    metrics     nested numbers in [0, 1] as ``Evaluator.result`` gives them; null = not defined.
+                An older record lacks what was not measured then.  Keys, each where it applies:
+                  images, objects         how many images; objects found, missed, false
+                  pq, per_class           panoptic quality; a line for each class
+                  ap, ap_by_class         AP of masks, all detections, without and with classes
+                  ap_coco, ap_box         COCO's AP and AR (small, medium, large; 1, 10, 100) of
+                                          masks and of boxes, of a detector's objects
+                  ap_cityscapes, iiou     as the Cityscapes benchmark defines them
+                  miou                    IoU of the semantic branch, if there is one, else of the
+                                          segments: mean, stuff, things, fiou, fiou_stuff, and
+                                          confusion of stuff and things
+                  miou_panoptic           the same of the segments, beside that of a branch
+                  speed                   seconds_per_image, images_per_second, device: of network
+                                          and postprocessing, in one process
     settings    everything the result depends on: data, split, limit, checkpoint, thresholds
     reduced     whether it falls short of the paper's setting (fewer images, steps, channels)
     commit, versions, hardware, date, seconds
@@ -28,6 +41,7 @@ from typing import Any, Optional
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.coco import read_json
 from adaptis.files import PathLike, atomic_write
+from adaptis.machine import ask_cuda, cuda_build
 
 FORMAT = 1
 PACKAGES = ('mxnet', 'gluoncv', 'numpy', 'opencv-python', 'opencv-python-headless', 'pycocotools')
@@ -49,6 +63,14 @@ def provenance() -> dict[str, Any]:
     return {'commit': _commit(), 'versions': _versions(),
             'hardware': {'cpu': _cpu_model(), 'cores': os.cpu_count(),
                          'memory_gib': _memory_gib(), 'machine': platform.machine()}}
+
+
+def device_name(ctx: str) -> str:
+    """What a network computed on: the GPU that ``auto``, ``gpu`` or ``gpu:0`` means, or the CPU."""
+    gpus = ask_cuda().usable if ctx != 'cpu' and cuda_build() else ()
+    number = ctx.partition(':')[2]
+    names = [gpu.name for gpu in gpus if not number or str(gpu.index) == number]
+    return names[0] if names else _cpu_model()
 
 
 def write_record(path: PathLike, record: Mapping[str, Any]) -> None:

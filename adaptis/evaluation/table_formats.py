@@ -134,7 +134,8 @@ def _measured(run: Mapping[str, Any], table: Table, row: Row) -> Line:
         values.append(text if path else '')
     commit = f'commit {str(run["commit"])[:8]}' if run.get('commit') else ''
     facts = [str(run.get('label') or run.get('file')), 'reduced' if run.get('reduced') else '',
-             *_inference(run), _images(run), str(run.get('date') or '')[:10], commit]
+             *_inference(run), _images(run), _device(run, table, row),
+             str(run.get('date') or '')[:10], commit]
     return Line(row, 'measured', values, ', '.join(f for f in facts if f))
 
 
@@ -146,6 +147,13 @@ def _inference(run: Mapping[str, Any]) -> list[str]:
         return []
     points = {'random': 'random points', 'proposals': 'point proposals'}
     return [points.get(str(used.get('sampling')), ''), 'flip' if used.get('flip') is True else '']
+
+
+def _device(run: Mapping[str, Any], table: Table, row: Row) -> str:
+    """On what a run took its time, where the table is about that."""
+    speed = run['metrics'].get('speed')
+    asked = any(c.unit in ('ms', 'fps') and row.metric(c) for c in table.columns)
+    return str(speed.get('device') or '') if asked and isinstance(speed, Mapping) else ''
 
 
 def _images(run: Mapping[str, Any]) -> str:

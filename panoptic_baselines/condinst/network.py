@@ -52,7 +52,8 @@ class CondInst(CondInstInference, BaseNetwork):
     Parameters
     ----------
     backbone : see ``make_backbone``
-    num_things, num_stuff : classes of the two kinds
+    num_things, num_stuff : classes of the two kinds; without the semantic branch there may be no
+        stuff
     semantic : whether there is a semantic branch for panoptic results (section 2.5), which knows
         one class for all things, its first, then the stuff classes
     things : whether training is helped by an auxiliary semantic task
@@ -106,7 +107,9 @@ class CondInst(CondInstInference, BaseNetwork):
         net = make_backbone(backbone, **norm(norm_layer, **others),
                             deformable_stages=deformable_stages,
                             deformable_interval=deformable_interval, modulated=modulated)
-        demand_counts(num_things=num_things, num_stuff=num_stuff, fpn_channels=fpn_channels,
+        if semantic or num_stuff != 0:   # detectors alone can do without
+            demand_counts(num_stuff=num_stuff)
+        demand_counts(num_things=num_things, fpn_channels=fpn_channels,
                       branch_channels=branch_channels, mask_depth=mask_depth,
                       mask_width=mask_width, semantic_channels=semantic_channels)
         demand_counts(**{name: value for name, value in (

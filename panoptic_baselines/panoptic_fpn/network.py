@@ -53,7 +53,8 @@ class PanopticFPN(PanopticFPNInference, BaseNetwork):
     Parameters
     ----------
     backbone : 'resnet18', 34, 50, 101, 152, 'resnext101_32x8d', 'resnext152_32x8d'
-    num_things, num_stuff : classes of the two kinds
+    num_things, num_stuff : classes of the two kinds; without the semantic branch there may be no
+        stuff
     instances, semantic : which of the two branches there are (at least one)
     merge_things : the semantic branch has one class for all things, its first, then the stuff
         classes (section 3.1); without it every class of its own, stuff first (Semantic FPN alone)
@@ -83,7 +84,9 @@ class PanopticFPN(PanopticFPNInference, BaseNetwork):
         recipe = get_recipe(backbone)
         if not instances and not semantic:
             raise AdaptisError('A network needs instances, semantic or both.')
-        demand_counts(num_things=num_things, num_stuff=num_stuff, fpn_channels=fpn_channels,
+        if semantic or num_stuff != 0:   # detectors alone can do without
+            demand_counts(num_stuff=num_stuff)
+        demand_counts(num_things=num_things, fpn_channels=fpn_channels,
                       semantic_channels=semantic_channels, box_channels=box_channels,
                       mask_channels=mask_channels)
         if grouped_fpn and fpn_channels % 2:

@@ -96,20 +96,6 @@ class UnifiedPredictor(Predictor):
         super().__init__(net, taxonomy, settings, ctx)
         net.demand_masks(self.settings)
 
-    def panoptic(self, keep_objects: bool = False) -> PanopticResult:
-        """One segment for each pixel of the chosen image.
-
-        ``keep_objects`` : also give all :meth:`instances` as ``objects`` of the result, and
-            what the semantic branch says by itself.
-
-        Raises AdaptisError if the network's outputs are not finite, or if the settings have been
-        changed to a heuristic that this network has no masks for.
-        """
-        result = super().panoptic(keep_objects)
-        if keep_objects:
-            result.semantic = self.semantic()
-        return result
-
     def _merge(self, found: Any) -> PanopticResult:
         if self.settings.merge == 'heuristic':
             return super()._merge(found)
