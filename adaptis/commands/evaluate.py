@@ -88,10 +88,10 @@ def run(args: argparse.Namespace) -> int:
     evaluator, seconds = _measure(subject, WHOLE, args)
     settings = {**subject.facts, 'processes': args.processes,
                 'seconds_per_image': round(seconds / evaluator.quality.images, 4)}
-    metrics = evaluator.result()
-    if args.processes == 1:   # several would share the machine
-        metrics['speed'] = _speed(seconds, evaluator.quality.images, args.ctx)
-    return _finish(metrics, settings, subject.label, subject.row, start, args.out)
+    speed = None   # several processes would share the machine
+    if args.processes == 1:
+        speed = _speed(seconds, evaluator.quality.images, args.ctx)
+    return _finish(evaluator.result(), settings, subject.label, subject.row, start, args.out, speed)
 
 
 def _add_work_options(group: Any) -> None:
@@ -229,9 +229,10 @@ def _submit(subject: Subject, args: argparse.Namespace) -> int:
 
 
 def _finish(metrics: Mapping[str, Any], settings: Mapping[str, Any], label: str,
-            row: Mapping[str, Any], start: float, out: Optional[Path]) -> int:
+            row: Mapping[str, Any], start: float, out: Optional[Path],
+            speed: Optional[Mapping[str, Any]] = None) -> int:
     """Print what was measured, beside what is published, and write the record."""
-    record = make_record(metrics, settings, label=label, **row,
+    record = make_record(metrics, settings, label=label, **row, speed=speed,
                          seconds=round(time.perf_counter() - start, 2))
     print(format_metrics(metrics))  # first, as the disk may refuse what took hours
     if record['table'] is not None:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from adaptis.errors import AdaptisError
-from adaptis.types import Sample
+from adaptis.types import AnnotatedObjects, Sample
 
 Augmentation = Callable[[Sample, int], Sample]
 Span = tuple[int, int, int]      # along an axis: from, to (exclusive), and how many they become
@@ -102,7 +102,7 @@ def random_crop(sample: Sample, size: tuple[int, int], rng: np.random.Generator)
     top, left = (int(rng.integers(max(have - want, 0) + 1))
                  for have, want in zip(sample.image.shape, size))
     window = slice(top, top + size[0]), slice(left, left + size[1])
-    objects = sample.objects and sample.objects.moved(sample.objects.layers[(..., *window)])
+    objects = _moved(sample.objects, lambda layers: layers[(..., *window)])
     return dataclasses.replace(
         sample, objects=objects, **{key: np.ascontiguousarray(getattr(sample, key)[window])
                                     for key in ('image', 'instances', 'semantic')})
@@ -114,11 +114,16 @@ def resize_sample(sample: Sample, size: tuple[int, int]) -> Sample:
     if (height, width) == size:
         return sample
     rows, cols = (0, height, size[0]), (0, width, size[1])
-    objects = sample.objects and sample.objects.moved(
-        np.stack([_resize_ids(layer, rows, cols) for layer in sample.objects.layers]))
+    objects = _moved(sample.objects, lambda layers: np.stack([_resize_ids(layer, rows, cols)
+                                                              for layer in layers]))
     return dataclasses.replace(sample, image=_resize(sample.image, rows, cols), objects=objects,
                                instances=_resize_ids(sample.instances, rows, cols),
                                semantic=_resize_ids(sample.semantic, rows, cols))
+
+
+def _moved(objects: Optional[AnnotatedObjects],
+           move: Callable[[np.ndarray], np.ndarray]) -> Optional[AnnotatedObjects]:
+    return None if objects is None else objects.moved(move(objects.layers))
 
 
 def _unchanged(sample: Sample, seed: int) -> Sample:

@@ -18,8 +18,8 @@ One JSON file per run in ``experiments/results``::
                                           segments: mean, stuff, things, fiou, fiou_stuff, and
                                           confusion of stuff and things
                   miou_panoptic           the same of the segments, beside that of a branch
-                  speed                   seconds_per_image, images_per_second, device: of network
-                                          and postprocessing, in one process
+    speed       seconds_per_image, images_per_second and device: of network and postprocessing,
+                if one process measured; else null, and missing in older records
     settings    everything the result depends on: data, split, limit, checkpoint, thresholds
     reduced     whether it falls short of the paper's setting (fewer images, steps, channels)
     commit, versions, hardware, date, seconds
@@ -50,11 +50,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def make_record(metrics: Mapping[str, Any], settings: Mapping[str, Any], *, label: str,
                 table: Optional[str] = None, row: Optional[str] = None, paper: str = 'adaptis',
-                reduced: bool = False, seconds: Optional[float] = None) -> dict[str, Any]:
+                reduced: bool = False, seconds: Optional[float] = None,
+                speed: Optional[Mapping[str, Any]] = None) -> dict[str, Any]:
     """A record of a run that ends now, with the facts of this machine."""
     now = datetime.datetime.now(datetime.timezone.utc)
     return {'format': FORMAT, 'paper': paper, 'table': table, 'row': row, 'label': label,
-            'reduced': reduced, 'metrics': dict(metrics), 'settings': dict(settings),
+            'reduced': reduced, 'metrics': dict(metrics), 'speed': speed,
+            'settings': dict(settings),
             **provenance(), 'date': now.isoformat(timespec='seconds'), 'seconds': seconds}
 
 

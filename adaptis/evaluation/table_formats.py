@@ -16,7 +16,7 @@ from adaptis.evaluation.tables import (
     Row,
     Table,
     find_runs,
-    metric_value,
+    run_value,
 )
 
 Records = Sequence[Mapping[str, Any]]
@@ -129,7 +129,7 @@ def _measured(run: Mapping[str, Any], table: Table, row: Row) -> Line:
     values = []
     for column in table.columns:
         path = row.metric(column)
-        value = metric_value(run['metrics'], path) if path else None
+        value = run_value(run, path)
         text = '?' if value is None else _number(column.scaled(value), column, table)
         values.append(text if path else '')
     commit = f'commit {str(run["commit"])[:8]}' if run.get('commit') else ''
@@ -151,7 +151,7 @@ def _inference(run: Mapping[str, Any]) -> list[str]:
 
 def _device(run: Mapping[str, Any], table: Table, row: Row) -> str:
     """On what a run took its time, where the table is about that."""
-    speed = run['metrics'].get('speed')
+    speed = run.get('speed')
     asked = any(c.unit in ('ms', 'fps') and row.metric(c) for c in table.columns)
     return str(speed.get('device') or '') if asked and isinstance(speed, Mapping) else ''
 
@@ -251,5 +251,5 @@ def _row_data(table: Table, row: Row, records: Records) -> dict[str, Any]:
 
 def _scaled(run: Mapping[str, Any], row: Row, column: Column) -> Optional[float]:
     path = row.metric(column)
-    value = metric_value(run['metrics'], path) if path else None
+    value = run_value(run, path)
     return None if value is None else column.scaled(value)

@@ -162,6 +162,11 @@ def metric_value(metrics: Mapping[str, Any], path: str) -> Optional[float]:
     return value if isinstance(value, (int, float)) else None
 
 
+def run_value(run: Mapping[str, Any], path: Optional[str]) -> Optional[float]:
+    """The number of a record at a path among its metrics, or in its ``speed``; None without."""
+    return metric_value({**run['metrics'], 'speed': run.get('speed')}, path) if path else None
+
+
 def _load(path: Path) -> dict[str, Table]:
     loader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)   # many times faster, if it is there
     try:

@@ -12,10 +12,10 @@ from adaptis.cli import main
 from adaptis.engine import trainer
 from adaptis.engine.steps import train_step
 from adaptis.runtime import mx
-from tests.miniatures import write_coco
+from tests.miniatures import write_coco, write_instances
 
 CONFIG = '''
-data: {{root: coco, dataset: coco, augmentation: flip, val_split: val}}
+data: {{root: coco, dataset: coco, augmentation: flip, val_split: val, annotation: {annotation}}}
 model: {{name: condinst_r18, fpn_channels: 32, branch_channels: 16, semantic_channels: 32,
         head_depth: 1, {model}}}
 joint:
@@ -41,7 +41,8 @@ NETWORKS = {'panoptic': ('semantic: true, things: true', 'positives: score, limi
 
 def configure(folder: Path, name: str, lr: float = 0.002) -> None:
     model, system = NETWORKS[name]
-    (folder / 'run.yaml').write_text(CONFIG.format(model=model, system=system, lr=lr))
+    (folder / 'run.yaml').write_text(CONFIG.format(model=model, system=system, lr=lr,
+                                                   annotation=name))
 
 
 @pytest.fixture(scope='module', params=[
@@ -50,6 +51,7 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """A folder with a data set, a config and what training by it has left in ``run``."""
     folder = tmp_path_factory.mktemp(request.param)
     write_coco(folder / 'coco', splits=('train', 'val'), size=(48, 64))
+    write_instances(folder / 'coco', splits=('train', 'val'), size=(48, 64))
     configure(folder, request.param)
     assert train(folder, 'run') == 0
     return folder
@@ -99,12 +101,22 @@ def test_a_resumed_run_ends_in_the_same_network(place: Path,
 
 
 def test_evaluating(place: Path, tmp_path: Path) -> None:
-    for more, out in (([str(place / 'run.yaml')], 'a.json'), (['--dataset', 'coco'], 'b.json')):
+    panoptic = 'panoptic' in place.name
+    own = [] if panoptic else ['--annotation', 'instances']
+    for more, out in (([str(place / 'run.yaml')], 'a.json'),
+                      (['--dataset', 'coco', *own], 'b.json'),
+                      ([str(place / 'run.yaml'), '--annotation',
+                        'both' if panoptic else 'instances'], 'c.json')):
         assert main(['evaluate', *more, '--data', str(place / 'coco'), '--ctx', 'cpu', '--split',
                      'val', '--checkpoint', str(place / 'run' / 'final.params'), '--limit', '1',
                      '--out', str(tmp_path / out)]) == 0
-    records = [json.loads((tmp_path / name).read_text()) for name in ('a.json', 'b.json')]
-    assert records[0]['metrics'] == records[1]['metrics']
+    records = [json.loads((tmp_path / f'{name}.json').read_text()) for name in 'abc']
+    metrics = [record['metrics'] for record in records]
+    assert metrics[0] == metrics[1]
+    assert {'ap_coco', 'ap_box'} <= set(metrics[0]) and ('pq' in metrics[0]) == panoptic
+    assert metrics[0].get('pq') == metrics[2].get('pq')
+    assert records[2]['settings']['annotation'] == ('both' if panoptic else 'instances')
+    assert records[0]['speed']['seconds_per_image'] > 0
 
 
 def test_a_run_that_diverges_says_so(place: Path, capsys: pytest.CaptureFixture) -> None:
