@@ -152,7 +152,7 @@ def _inference(run: Mapping[str, Any]) -> list[str]:
 def _device(run: Mapping[str, Any], table: Table, row: Row) -> str:
     """On what a run took its time, where the table is about that."""
     speed = run.get('speed')
-    asked = any(c.unit in ('ms', 'fps') and row.metric(c) for c in table.columns)
+    asked = any((row.metric(c) or '').startswith('speed.') for c in table.columns)
     return str(speed.get('device') or '') if asked and isinstance(speed, Mapping) else ''
 
 

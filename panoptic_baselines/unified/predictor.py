@@ -69,7 +69,8 @@ class Found:
 
     @cached_property
     def instances(self) -> Optional[Instances]:
-        """Instances by the mask head; without one, the things of the panoptic result."""
+        """Instances by the mask head; without one, the detections with their part of the panoptic
+        result, which may be nothing."""
         if self.masks is not None:
             return to_instances(self.masks.detections, self.masks.logits, self.size,
                                 self.output_size, self.masks.threshold)
@@ -77,9 +78,8 @@ class Found:
             return None
         seen = self.channels.detections
         masks = self.winners == np.arange(len(seen.scores), dtype=np.int32)[:, None, None]
-        left = masks.any(axis=(1, 2))
         boxes = clip(scale(seen.boxes, self.size, self.output_size), self.output_size)
-        return Instances(boxes[left], seen.scores[left], seen.classes[left], masks[left])
+        return Instances(boxes, seen.scores, seen.classes, masks)
 
     def _upsampled(self, logits: np.ndarray) -> np.ndarray:
         return upsampled_labels(logits, SEMANTIC_STRIDE, self.size, self.output_size)
