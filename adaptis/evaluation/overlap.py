@@ -118,18 +118,12 @@ def overlap_of_annotated(truth: AnnotatedObjects, found: PanopticResult, taxonom
 
     Raises AdaptisError if the sizes differ, or the found map holds an id that is not listed.
     """
-    layers, objects = truth.layers, found.objects
-    size = found.segment_map.shape if objects is None else objects.masks.shape[1:]
-    if size != layers.shape[1:] and (objects is None or len(objects.masks)):
+    layers, height = truth.layers, len(truth) + 1
+    size = found.segment_map.shape if found.objects is None else found.objects.masks.shape[1:]
+    if size != layers.shape[1:] and (found.objects is None or len(found.objects.masks)):
         raise AdaptisError(f'{name}: the ground truth is {layers.shape[1]}x{layers.shape[2]} but '
                            f'the found objects are {size[0]}x{size[1]}.')
-    height = len(truth) + 1
-    if objects is None:
-        columns = compact(found.segment_map, [s.id for s in found.segments], f'{name} (prediction)')
-        masks: Iterable[np.ndarray] = (columns == k + 1 for k in range(len(found.segments)))
-        segments: Sequence[Segment] = found.segments
-    else:
-        masks, segments = objects.masks, _segments_of(objects)
+    masks, segments = _masks_of(found, name)
     shared = np.zeros((height, len(segments) + 1), np.int64)
     areas = np.zeros(len(segments), np.int64)
     for k, mask in enumerate(masks):
@@ -144,6 +138,12 @@ def overlap_of_annotated(truth: AnnotatedObjects, found: PanopticResult, taxonom
                    found_areas=areas, annotated_areas=truth.areas)
 
 
-def _segments_of(objects: Objects) -> list[Segment]:
-    return [Segment(k, int(category), True, float(score), 0)
-            for k, (category, score) in enumerate(zip(objects.category_ids, objects.scores), 1)]
+def _masks_of(found: PanopticResult,
+              name: str) -> tuple[Iterable[np.ndarray], Sequence[Segment]]:
+    """The mask (H, W) of each found object, or segment if there are none, and what it is."""
+    objects = found.objects
+    if objects is None:
+        columns = compact(found.segment_map, [s.id for s in found.segments], f'{name} (prediction)')
+        return (columns == k + 1 for k in range(len(found.segments))), found.segments
+    return objects.masks, [Segment(k, int(category), True, float(score), 0) for k, (
+        category, score) in enumerate(zip(objects.category_ids, objects.scores), 1)]
