@@ -1,9 +1,11 @@
 # make demo      set up .venv and segment toy images with the shipped network
-# make test      set up and run the tests (make test-all: the slow ones too)
+# make test      set up and run the tests, on all cores (make test-all: the slow ones too)
+# make test ARGS='-n 0 tests/toy_data'     runs some, and in one process
 # make lint      style
 # make PYTHON=/path/to/python ...  sets up with that Python (after make clean, if .venv is there)
 
 VENV ?= .venv
+TEST_TIME = about 7 minutes
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
 
 # The newest that MXNet's own metadata allows comes first; 3.13 runs too, with NumPy 2.1 and MXNet
@@ -25,11 +27,17 @@ setup: $(VENV)/installed
 demo: $(VENV)/installed
 	$(VENV)/bin/python -m experiments.demo $(ARGS)
 
+# One thread each: two processes with one thread are faster than one with two.  The tests of a file
+# share networks, so they stay together.
+PYTEST = OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+
 test: $(VENV)/installed-dev
-	$(VENV)/bin/python -m pytest -m "not slow" $(ARGS)
+	@echo "Running the tests, one process per core: $(TEST_TIME) on two free cores"
+	$(PYTEST) -m "not slow" $(ARGS)
 
 test-all: $(VENV)/installed-dev
-	$(VENV)/bin/python -m pytest $(ARGS)
+	@echo "Running all tests, one process per core: several times as long as make test"
+	$(PYTEST) $(ARGS)
 
 lint: $(VENV)/installed-dev
 	$(VENV)/bin/python -m ruff check .

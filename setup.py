@@ -3,6 +3,7 @@ import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 README = ROOT / 'README.md'
@@ -26,6 +27,36 @@ CUDA = [
 # Newer onnx needs a newer protobuf than the pinned one; MXNet, which imports both, would not load.
 ONNX = ['onnx>=1.15,<1.19', 'onnxruntime>=1.17']
 
+# `toy_data` and `experiments` are names that other projects have, too, so a wheel installs no such
+# packages.  It carries inside `adaptis` what the commands need of them; the programs of
+# `experiments` run from the source tree.
+CARRIED = {'toy_data': ('_toy_data', ['*.py']),
+           'experiments': ('_experiments', ['**/*.yaml', 'results/*.json'])}
+
+
+class BuildPy(build_py):
+    """Also builds what is carried, unless the source tree itself is installed (``pip -e``)."""
+
+    def run(self):
+        super().run()
+        if not self.editable_mode:
+            for source, target in self._carried():
+                self.mkpath(str(target.parent))
+                self.copy_file(str(source), str(target))
+
+    def get_source_files(self):
+        """For a source distribution."""
+        return [*super().get_source_files(),
+                *(str(source.relative_to(ROOT)) for source, _ in self._carried())]
+
+    def _carried(self):
+        for folder, (inside, patterns) in CARRIED.items():
+            for pattern in patterns:
+                for source in sorted((ROOT / folder).glob(pattern)):
+                    yield source, (Path(self.build_lib) / 'adaptis' / inside
+                                   / source.relative_to(ROOT / folder))
+
+
 setup(
     name='adaptis',
     version=re.search(r"__version__ = '(.+)'", (ROOT / 'adaptis/__init__.py').read_text())[1],
@@ -35,12 +66,11 @@ setup(
     license='Apache-2.0',
     license_files=['LICENSE'],
     packages=find_packages(include=[
-        f'{name}{below}' for below in ('', '.*')
-        for name in ('adaptis', 'panoptic_baselines', 'experiments', 'toy_data')]),
-    package_data={
-        'adaptis': ['pretrained/*.params', 'pretrained/*.json', 'pretrained/*.yaml'],
-        'experiments': ['*.yaml', '*/*.yaml', '*/*.html', 'results/*.json'],
-    },
+        f'{name}{below}' for below in ('', '.*') for name in ('adaptis', 'panoptic_baselines')]),
+    package_dir={'': '.'},   # so that an editable install finds toy_data and experiments, too
+    package_data={'adaptis': ['pretrained/*.params', 'pretrained/*.json', 'pretrained/*.yaml'],
+                  'panoptic_baselines': ['*/README.md']},
+    cmdclass={'build_py': BuildPy},
     python_requires='>=3.9',
     install_requires=[
         'numpy>=1.23,<2 ; python_version < "3.13"',
@@ -63,7 +93,8 @@ setup(
         'cu112': ['mxnet-cu112==1.9.1 ; python_version < "3.13"', *CUDA],
         'panopticapi': ['panopticapi @ git+https://github.com/cocodataset/panopticapi.git'],
         'onnx': ONNX,
-        'dev': ['pytest==8.4.2', 'pytest-timeout==2.4.0', 'ruff==0.17.5', *ONNX],
+        'dev': ['pytest==8.4.2', 'pytest-timeout==2.4.0', 'pytest-xdist==3.8.0', 'ruff==0.17.5',
+                *ONNX],
     },
     entry_points={'console_scripts': ['adaptis = adaptis.cli:main']},
     classifiers=[

@@ -1,6 +1,6 @@
-"""Arrays of whatever computes them: MXNet's, or NumPy's where ONNX Runtime does.
+"""Arrays of either backend: MXNet's, or NumPy's if ONNX Runtime computes.
 
-Loads neither, and SciPy only where it is installed.
+This module loads neither backend, and SciPy only if it is installed.
 """
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ import numpy as np
 
 
 def as_numpy(array: Any) -> np.ndarray:
-    """The values of an array of any backend; a NumPy array is given back as it is."""
+    """Return the values of an array of any backend; a NumPy array is returned unchanged."""
     return array if isinstance(array, np.ndarray) else array.asnumpy()
 
 
-def logistic(values: Any) -> np.ndarray:
-    """1 / (1 + exp(-x)) in the precision of ``values``.
+def sigmoid(values: Any) -> np.ndarray:
+    """Return 1 / (1 + exp(-x)) in the precision of ``values``.
 
-    NumPy's own exp of single precision is less exact than SciPy's: here 3 of 10,000 values differ
-    from SciPy's in their last bit, and with it 28 of 100.
+    The exponential is computed in float64, because NumPy's float32 exp is less exact than SciPy's.
+    This way 3 of 10,000 values differ from SciPy's in the last bit; with float32 it would be 28 of
+    100.
     """
     values = np.asarray(values)
-    with np.errstate(over='ignore'):   # of 1 / (1 + infinity) nothing but 0 is left
+    with np.errstate(over='ignore'):   # 1 / (1 + infinity) is 0, as it should be
         decay = np.exp(-values.astype(np.float64)).astype(np.result_type(values, np.float16))
     return np.asarray(1 / (1 + decay))
 
 
-try:  # equal up to rounding, but results are not to depend on this project's version
+try:  # preferred: equal up to rounding, but results must not change between versions
     from scipy.special import expit
-except ImportError:  # where exported networks run
-    expit = logistic
+except ImportError:  # exported networks run without it
+    expit = sigmoid

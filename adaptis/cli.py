@@ -1,24 +1,27 @@
-"""The ``adaptis`` command: finds the subcommand, and turns what a user can mend into a sentence."""
+"""The ``adaptis`` command: run a subcommand, and report errors that a user can fix briefly."""
 from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import errno
 import importlib
 import os
 import sys
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 from adaptis import __version__
-from adaptis.errors import AdaptisError
+from adaptis.errors import AdaptisError, DataWarning
 
 COMMANDS = ('doctor', 'models', 'toy', 'train', 'evaluate', 'predict', 'export', 'table',
             'convert', 'check-data')
-_INTERRUPTED = 130   # as shells say: 128 + SIGINT
+_INTERRUPTED = 130   # the convention of shells: 128 + SIGINT
 _OWN_PACKAGES = ('adaptis', 'panoptic_baselines', 'experiments', 'toy_data')
 
-# Faults of the machine, not of the program, that can come from any write or read.
+# Errors of the machine, not of the program, that any read or write can raise.
 _MACHINE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT,
                    errno.EISDIR, errno.ENOTDIR, errno.EMFILE, errno.EIO, errno.ENOMEM,
                    errno.ENAMETOOLONG)
@@ -27,18 +30,19 @@ _MACHINE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.
 def main(argv: Optional[list[str]] = None) -> int:
     """Run one subcommand and return its exit status.
 
-    0 = done, 1 = a sentence on stderr says what to mend, 2 = wrong usage, 130 = interrupted.
+    0 = done, 1 = a sentence on stderr says what to fix, 2 = wrong usage, 130 = interrupted.
     A bug shows its traceback.
     """
     arguments = _parser().parse_args(argv)
     name = arguments.command
     try:
-        return _run(name, arguments.rest)
+        with _data_warnings_told_once():
+            return _run(name, arguments.rest)
     except AdaptisError as error:
         return _tell(f'adaptis {name}: {error}')
     except KeyboardInterrupt:
         return _tell(f'adaptis {name}: interrupted.', _INTERRUPTED)
-    except BrokenPipeError:   # what reads our output has had enough, as `head` does
+    except BrokenPipeError:   # the reader of our output has closed it, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except ImportError as error:
@@ -49,7 +53,7 @@ def main(argv: Optional[list[str]] = None) -> int:
         if not _is_lack_of_memory(error):
             raise
         return _tell(f'adaptis {name}: not enough memory: use smaller images, crops or batches, '
-                     'or learn batches in pieces (micro_batch).')
+                     'or split the batches (micro_batch).')
     except OSError as error:
         if error.errno not in _MACHINE_ERRORS:
             raise
@@ -57,7 +61,7 @@ def main(argv: Optional[list[str]] = None) -> int:
 
 
 def summary(name: str) -> str:
-    """First sentence of a subcommand's ``HELP``, read without importing it (it may be slow)."""
+    """Return the first sentence of a subcommand's ``HELP``, without importing its slow module."""
     path = Path(__file__).with_name('commands') / f'{_module(name)}.py'
     try:
         tree = ast.parse(path.read_text(encoding='utf-8'))
@@ -75,11 +79,29 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='adaptis', formatter_class=argparse.RawDescriptionHelpFormatter,
         description='AdaptIS (adaptive instance selection) in MXNet Gluon.',
-        epilog=f'commands:\n{listing}\n\n`adaptis COMMAND --help` tells more of one.')
+        epilog=f'commands:\n{listing}\n\n`adaptis COMMAND --help` describes one of them.')
     parser.add_argument('--version', action='version', version=f'adaptis {__version__}')
     parser.add_argument('command', choices=COMMANDS, metavar='COMMAND', help='one of those below')
     parser.add_argument('rest', nargs=argparse.REMAINDER, metavar='...', help='its own arguments')
     return parser
+
+
+@contextlib.contextmanager
+def _data_warnings_told_once() -> Iterator[None]:
+    """Print the first warning about data as a sentence on stderr, and drop the others."""
+    usual, told = warnings.showwarning, []
+
+    def show(message: Any, category: type, *rest: Any) -> None:
+        if not issubclass(category, DataWarning):
+            usual(message, category, *rest)
+        elif not told:
+            told.append(message)
+            _tell(f'{message} (Told once; adaptis check-data lists all.)')
+
+    with warnings.catch_warnings():
+        warnings.simplefilter('always', DataWarning)
+        warnings.showwarning = show
+        yield
 
 
 def _module(name: str) -> str:
@@ -91,20 +113,20 @@ def _run(name: str, rest: list[str]) -> int:
     parser = argparse.ArgumentParser(prog=f'adaptis {name}', description=command.HELP)
     command.add_arguments(parser)
     status = command.run(parser.parse_args(rest))
-    sys.stdout.flush()   # here, so that a closed pipe or a full disk is still caught
+    sys.stdout.flush()   # now, so that a closed pipe or a full disk is caught
     return status
 
 
 def _is_lack_of_memory(error: Exception) -> bool:
-    """Whether memory lacks, of the machine or of a device (MXNet tells so in words alone)."""
+    """Return whether the machine or a device is out of memory (only MXNet's message says so)."""
     words = str(error).lower()
     return isinstance(error, MemoryError) or (type(error).__name__ == 'MXNetError' and any(
         sign in words for sign in ('out of memory', 'failed to allocate', 'bad_alloc')))
 
 
 def _import_sentence(error: ImportError) -> str:
-    from adaptis.doctor import explain
-    return explain(error.name or 'A package', error)
+    from adaptis.doctor import explain_import_error  # would make `adaptis --help` slower
+    return explain_import_error(error.name or 'A package', error)
 
 
 def _os_sentence(error: OSError) -> str:

@@ -19,12 +19,12 @@ from adaptis.registry import find_family
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which images: ``split`` to learn from, ``val_split`` to validate on."""
+    """The data set: ``split`` is for training, ``val_split`` for validation."""
 
     root: str
-    augmentation: str                     # toy_v1, toy_v2, cityscapes, vistas, coco or none
+    augmentation: Union[str, dict[str, Any]]  # a name or transforms, see build_augmentation
     dataset: str = 'toy'                  # toy, cityscapes, vistas or coco: the layout of ``root``
-    split: str = 'train'
+    split: str = 'train'                  # several are joined by "+": train+val
     val_split: str = 'test'
     annotation: str = 'panoptic'          # of coco: panoptic, instances (may overlap), or both
 
@@ -35,20 +35,21 @@ class OptimizerConfig:
 
     lr: float
     name: str = 'adam'
-    backbone_lr_mult: float = 1.0          # of what ``pretrained_base`` loads
+    lr_batch: Optional[int] = None         # batch size that lr is for; null = batch_size
+    backbone_lr_mult: float = 1.0          # of the parameters that ``pretrained_base`` loads
     wd: float = 0.0
     clip_gradient: Optional[float] = None  # element by element, as MXNet does
     options: dict[str, Any] = field(default_factory=dict)  # beta1, momentum, ...
     schedule: str = 'cosine'               # cosine, poly, step, constant, cooldown
     final_lr: float = 0.0                  # cosine, poly and cooldown: where they end
-    cooldown_steps: int = 0                # cooldown: constant but for so many last steps
+    cooldown_steps: int = 0                # cooldown: lr is constant before these last steps
     power: float = 0.9                     # poly
     milestones: list[float] = field(default_factory=list)  # step: shares of the run, e.g. [.7, .9]
     milestone_epochs: list[float] = field(default_factory=list)  # step: or epochs, e.g. [240, 250]
     milestone_steps: list[float] = field(default_factory=list)   # step: or steps, e.g. [60000]
     factor: float = 0.1                    # step
     warmup_steps: int = 0                  # linear, from 0
-    warmup_factor: Optional[float] = None  # from this share of lr, if not from 0
+    warmup_factor: Optional[float] = None  # start at this share of lr instead of 0
 
 
 @dataclass(frozen=True)
@@ -57,25 +58,26 @@ class StageConfig:
 
     batch_size: int                        # images per process
     optimizer: OptimizerConfig
-    points: Optional[int] = None           # points per image, of AdaptIS, which needs them
+    points: Optional[int] = None           # points per image; AdaptIS requires it
     steps: Optional[int] = None
     epochs: Optional[int] = None
     micro_batch: Optional[int] = None      # images per forward pass; gradients are summed up
-    sampling: str = 'objects'              # objects (paper, appendix A) or uniform
+    sampling: str = 'objects'              # objects (section 3, Training) or uniform
     min_object_area: int = 1               # pixels
-    ignore_object_prob: float = 0.0        # chance of a point to lie on an ignored region
-    background_prob: float = 0.0           # chance of a point to lie on no object
-    crop: Optional[Union[int, list[int]]] = None  # learn from random parts: side or [h, w]
-    scale: Optional[list[float]] = None    # rescaled by a random factor of this range before
-    short_side: Optional[Union[int, list[int]]] = None  # rescaled to this shorter side before that
-    max_side: Optional[int] = None         # and to no more than this longer one
-    empty_crop_prob: float = 1.0           # chance to keep a part that shows no object
-    full_size_steps: int = 0               # but from whole images in the last steps
-    system: dict[str, Any] = field(default_factory=dict)  # arguments of the system, of its losses
+    ignore_object_prob: float = 0.0        # probability of a point on an ignored region
+    background_prob: float = 0.0           # probability of a point on no object
+    crop: Optional[Union[int, list[int]]] = None  # random crops: side or [h, w]
+    scale: Optional[list[float]] = None    # random factor [low, high], applied before the crop
+    short_side: Optional[Union[int, list[int]]] = None  # shorter side, applied before ``scale``
+    max_side: Optional[int] = None         # upper limit of the longer side
+    long_side: Optional[list[float]] = None  # random longer side [low, high], instead of these
+    empty_crop_prob: float = 1.0           # probability of keeping a crop without an object
+    full_size_steps: int = 0               # the last steps train on whole images
+    system: dict[str, Any] = field(default_factory=dict)  # arguments of the system (its losses)
 
     @property
     def crop_size(self) -> Optional[tuple[int, int]]:
-        """Height and width of ``crop``."""
+        """``crop`` as height and width."""
         if isinstance(self.crop, list):
             return self.crop[0], self.crop[1]
         return (self.crop, self.crop) if self.crop else None
@@ -97,7 +99,7 @@ class RowConfig:
     table: str
     row: str
     paper: str = 'adaptis'
-    reduced: bool = False                  # less than the setting of the paper
+    reduced: bool = False                  # a smaller setting than that of the paper
 
 
 @dataclass(frozen=True)
@@ -108,31 +110,31 @@ class TrainConfig:
     model: dict[str, Any]                  # name and arguments of get_model
     instances: Optional[StageConfig] = None  # AdaptIS
     proposals: Optional[StageConfig] = None
-    joint: Optional[StageConfig] = None      # detectors: all at once
+    joint: Optional[StageConfig] = None      # the only stage of detectors
     seed: int = 0
-    precision: str = 'float32'               # or amp: half precision where MXNet has it
+    precision: str = 'float32'               # or amp: half precision where MXNet supports it
     workers: int = 2
     log_every: int = 20                    # steps; 0 = never
     pictures_every: int = 1000             # steps; 0 = none
     checkpoint_minutes: float = 10.0
     checkpoint_steps: Optional[int] = None
-    evaluation_images: Optional[int] = None  # of data.val_split, when trained; null = all, 0 = none
+    evaluation_images: Optional[int] = None  # of data.val_split, at the end; null = all, 0 = none
     validation: ValidationConfig = field(default_factory=ValidationConfig)
-    inference: dict[str, Any] = field(default_factory=dict)  # preset, and settings that differ
+    inference: dict[str, Any] = field(default_factory=dict)  # preset, and changes to it
     row: Optional[RowConfig] = None
-    checkpoint: Optional[str] = None         # trained parameters to measure, if there are any
+    checkpoint: Optional[str] = None         # trained parameters to evaluate
 
     def stages(self) -> list[tuple[str, StageConfig]]:
-        """The stages in order: instances, then proposals (AdaptIS, section 5); or the joint one."""
+        """Return the stages in order: instances, proposals (AdaptIS, section 5), or only joint."""
         every = [(name, getattr(self, name)) for name in ('instances', 'proposals', 'joint')]
         return [(name, stage) for name, stage in every if stage is not None]
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data, what a checkpoint stores."""
+        """Return the config as plain data, as a checkpoint stores it."""
         return dataclasses.asdict(self)
 
 
-# The least that numbers may be; what may be null is checked where it is not.
+# Lower limits of numbers; null is not checked.
 _LEAST = {'seed': 0, 'workers': 0, 'log_every': 0, 'pictures_every': 0, 'checkpoint_minutes': 0,
           'checkpoint_steps': 1, 'evaluation_images': 0, 'validation.every': 0,
           'validation.images': 1, 'validation.points': 1}
@@ -142,17 +144,19 @@ _LEAST_OF_STAGE = {'batch_size': 1, 'points': 1, 'steps': 1, 'epochs': 1, 'micro
                    'optimizer.lr': 0, 'optimizer.final_lr': 0, 'optimizer.factor': 0,
                    'optimizer.wd': 0, 'optimizer.clip_gradient': 0,
                    'optimizer.warmup_steps': 0, 'optimizer.cooldown_steps': 0,
-                   'optimizer.backbone_lr_mult': 0, 'optimizer.warmup_factor': 0}
+                   'optimizer.lr_batch': 1, 'optimizer.backbone_lr_mult': 0,
+                   'optimizer.warmup_factor': 0}
 PRECISIONS = ('float32', 'amp')
 
-# Keys of other versions of this program, and what became of them.
+# Keys of other versions of this program, and their present names.
 _RENAMED = {'data.version': 'data.augmentation'}
 
 
 def load_config(path: Union[str, Path], overrides: Sequence[str] = ()) -> TrainConfig:
-    """Read a config, its ``base`` if it names one, and apply ``key.key=value`` overrides.
+    """Read a config and its ``base`` if it names one, and apply ``key.key=value`` overrides.
 
-    Raises AdaptisError naming file and key for anything unknown, missing or of another type.
+    Raises AdaptisError, naming the file and the key, if a key is unknown or missing or its value
+    has the wrong type.
     """
     path = Path(path)
     content = _read(path)
@@ -169,10 +173,10 @@ def load_config(path: Union[str, Path], overrides: Sequence[str] = ()) -> TrainC
     return config
 
 
-def stored_config(content: Mapping[str, Any], where: str) -> TrainConfig:
-    """The config that a checkpoint stores, also one of an older version of this program.
+def config_from_dict(content: Mapping[str, Any], where: str) -> TrainConfig:
+    """Return the config that a checkpoint stores, also one of an older version of this program.
 
-    Raises AdaptisError, naming ``where`` it is stored, if it is of a newer version.
+    Raises AdaptisError, naming the file ``where``, if it is from a newer version.
     """
     data = dict(content.get('data') or {})
     if 'version' in data:
@@ -181,7 +185,7 @@ def stored_config(content: Mapping[str, Any], where: str) -> TrainConfig:
 
 
 def write_config(config: TrainConfig, path: Path) -> None:
-    """Write a config so that ``load_config`` reads it."""
+    """Write a config that ``load_config`` can read."""
     with atomic_write(path) as temporary:
         temporary.write_text(yaml.safe_dump(config.to_dict(), sort_keys=False), encoding='utf-8')
 
@@ -240,7 +244,7 @@ def _build(cls: type, content: Any, path: str, where: str) -> Any:
 
 
 def _convert(hint: Any, value: Any, path: str, key: str) -> Any:
-    """``value`` as the type ``hint``, or an AdaptisError."""
+    """Return ``value`` as the type ``hint``; AdaptisError if it is of another type."""
     arguments = typing.get_args(hint)
     if typing.get_origin(hint) is Union:
         return _convert_union(arguments, value, path, key)
@@ -263,17 +267,18 @@ def _convert(hint: Any, value: Any, path: str, key: str) -> Any:
 
 
 def _convert_union(hints: Sequence[Any], value: Any, path: str, key: str) -> Any:
-    """``value`` as None if it may be, a list as the list among ``hints``, else as the first."""
+    """Return None if allowed; else convert lists and mappings by their hint, others by the first.
+    """
     if value is None and type(None) in hints:
         return None
-    lists = [hint for hint in hints if typing.get_origin(hint) is list]
-    return _convert(lists[0] if lists and isinstance(value, list) else hints[0], value, path, key)
+    same = [hint for hint in hints if typing.get_origin(hint) is type(value)]
+    return _convert(same[0] if same else hints[0], value, path, key)
 
 
 def _as_float(value: Any) -> Any:
     if isinstance(value, (int, str)) and not isinstance(value, bool):
         try:
-            return float(value)  # YAML 1.1 takes 5e-4, without a point, for text
+            return float(value)  # YAML 1.1 reads 5e-4, which has no point, as text
         except ValueError:
             return value
     return value
@@ -301,19 +306,19 @@ def _check_stages(config: TrainConfig, path: str) -> None:
     except AdaptisError as error:
         raise AdaptisError(f'{path}: {error}') from error
     if config.precision == 'amp' and not family.uses_points:
-        raise AdaptisError(f'{path}: {name} is not trained in half precision: set precision to '
+        raise AdaptisError(f'{path}: {name} cannot be trained in half precision: set precision to '
                            'float32.')
     if getattr(config, family.stages[0]) is None:
         raise AdaptisError(f'{path}: the key {family.stages[0]} is missing.')
     for key, stage in config.stages():
         if key not in family.stages:
-            raise AdaptisError(f'{path}: {name} has no stage {key}; it is trained by '
+            raise AdaptisError(f'{path}: {name} has no stage {key}; its stages are '
                                f'{" and ".join(family.stages)}.')
         if family.uses_points and stage.points is None:
             raise AdaptisError(f'{path}: the key {key}.points is missing.')
         if not family.uses_points and stage.points is not None:
-            raise AdaptisError(f'{path}: {name} does not learn from points: leave {key}.points '
-                               'out.')
+            raise AdaptisError(f'{path}: {name} does not learn from points: remove '
+                               f'{key}.points.')
         _check_stage(stage, f'{path}: {key}')
 
 
@@ -345,10 +350,11 @@ def _check_crop(stage: StageConfig, where: str) -> None:
                            f'not {stage.crop}.')
     scale = stage.scale or [1.0, 1.0]
     if stage.scale == [] or len(scale) != 2 or not 0 < scale[0] <= scale[1] < float('inf'):
-        raise AdaptisError(f'{where}.scale must be [least, most], both above 0, '
+        raise AdaptisError(f'{where}.scale must be [low, high], both above 0, '
                            f'not {stage.scale}.')
     if stage.crop is None and stage.scale is not None:
         raise AdaptisError(f'{where}.scale needs crop: images of one batch must have one size.')
+    _check_long_side(stage, where)
     for key in ('short_side', 'max_side'):
         if getattr(stage, key) is not None and stage.crop is None and stage.points is not None:
             raise AdaptisError(f'{where}.{key} needs crop: images of one batch must have one size.')
@@ -357,12 +363,26 @@ def _check_crop(stage: StageConfig, where: str) -> None:
         raise AdaptisError(f'{where}.short_side must be at least 1, or a list of such sides, not '
                            f'{stage.short_side}.')
     if isinstance(stage.short_side, list) and stage.crop is not None:
-        raise AdaptisError(f'{where}.short_side must be one side where there is a crop: scale '
-                           'varies it.')
+        raise AdaptisError(f'{where}.short_side must be one number if there is a crop: use scale '
+                           'to vary it.')
+
+
+def _check_long_side(stage: StageConfig, where: str) -> None:
+    if stage.long_side is None:
+        return
+    low, high = stage.long_side if len(stage.long_side) == 2 else (0, 0)
+    if not 1 <= low <= high < float('inf'):
+        raise AdaptisError(f'{where}.long_side must be [least, most], both at least 1, not '
+                           f'{stage.long_side}.')
+    if stage.crop is None:
+        raise AdaptisError(f'{where}.long_side needs crop: images of one batch must have one size.')
+    if stage.scale or stage.short_side or stage.max_side:
+        raise AdaptisError(f'{where}.long_side replaces scale, short_side and max_side: '
+                           'leave them out.')
 
 
 def _check_least(settings: Any, least: Mapping[str, int], where: str) -> None:
     for key, low in least.items():
         value = operator.attrgetter(key)(settings)
-        if value is not None and not value >= low:  # so that NaN is refused too
+        if value is not None and not value >= low:  # refuses NaN, too
             raise AdaptisError(f'{where}{key} must be at least {low}, not {value}.')

@@ -1,6 +1,6 @@
-"""What of this installation will run, and one sentence with the remedy for what will not.
+"""Find what is wrong with an installation, and explain in one sentence how to fix it.
 
-The same sentences appear in ``adaptis doctor`` and where an import fails.
+``adaptis doctor`` and failed imports use the same sentences.
 """
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Callable, Optional
 
 from adaptis.machine import (
+    BUNDLED_LIBRARIES,
     CUDA_CODE,
     CUDA_DRIVER_NEEDED,
-    LENDABLE,
     Cuda,
     Machine,
     inspect,
@@ -30,37 +30,37 @@ SYSTEM_PACKAGES = {'libgomp.so.1': 'libgomp1', 'libquadmath.so.0': 'libquadmath0
 
 @dataclass(frozen=True)
 class Problem:
-    """One sentence: what is wrong and what to do.  ``fatal``: nothing runs until it is done."""
+    """One sentence: what is wrong and what to do.  Nothing runs until a ``fatal`` one is fixed."""
 
     sentence: str
     fatal: bool = False
 
 
-def problems(machine: Machine) -> list[Problem]:
-    """Everything that the facts alone tell, the gravest first."""
+def find_problems(machine: Machine) -> list[Problem]:
+    """Return all problems that the facts show, the fatal ones first."""
     found = [problem for check in _CHECKS for problem in check(machine)]
     return sorted(found, key=lambda problem: not problem.fatal)
 
 
-def explain(module: str, error: BaseException) -> str:
-    """The sentence for a failed ``import module``: the cause and what to do.
+def explain_import_error(module: str, error: BaseException) -> str:
+    """Return a sentence for a failed ``import module``: the cause and what to do.
 
-    Takes what the error itself says first, then what is known to be wrong here.
+    The message of the error comes first, then the problems that are known on this machine.
     """
-    told = _told_by(error, module)
-    if told:
-        return told
-    grave = [problem.sentence for problem in problems(inspect()) if problem.fatal]
-    if grave:
-        return grave[0]
+    explanation = _explain_message(error, module)
+    if explanation:
+        return explanation
+    fatal = [problem.sentence for problem in find_problems(inspect()) if problem.fatal]
+    if fatal:
+        return fatal[0]
     reason = ' '.join(str(error).split())[:300]
     return (f'{module} is installed but cannot be imported ({type(error).__name__}: {reason}): '
-            f'install what requirements.txt pins into a fresh environment.')
+            f'install the versions of requirements.txt into a new environment.')
 
 
-def gluoncv_beside_torch(version: str) -> str:
-    """The sentence for an environment that holds both."""
-    return (f'GluonCV cannot be used where PyTorch is installed ({version} is here), because it '
+def torch_conflict_message(version: str) -> str:
+    """Return the sentence for an environment that holds both GluonCV and PyTorch."""
+    return (f'GluonCV cannot be used beside PyTorch ({version} is installed), because it '
             f'imports PyTorch and refuses version 2: run AdaptIS in an environment without it '
             f'({PIP} uninstall torch).')
 
@@ -79,7 +79,7 @@ def _platform(machine: Machine) -> Iterator[Problem]:
 def _python(machine: Machine) -> Iterator[Problem]:
     version = '.'.join(map(str, machine.python))
     if not (3, 9) <= machine.python <= (3, 13):
-        yield Problem(f'Python {version} is not one this runs on: install Python 3.9 to 3.12 '
+        yield Problem(f'Python {version} is not supported: install Python 3.9 to 3.12 '
                       f'(or 3.13, through `make`).', fatal=machine.python < (3, 9))
     elif not machine.has_distutils:
         yield Problem(f'Python {version} has no distutils, which MXNet imports: '
@@ -95,7 +95,7 @@ def _mxnet(machine: Machine) -> Iterator[Problem]:
                       f'{" ".join(machine.builds)}, then install only one of them.')
     for name in machine.builds:
         if not machine.packages[name].startswith('1.9'):
-            yield Problem(f'{name} {machine.packages[name]} is installed and this is written for '
+            yield Problem(f'{name} {machine.packages[name]} is installed, but AdaptIS needs '
                           f'1.9.1: {PIP} install {name}==1.9.1.')
 
 
@@ -110,7 +110,7 @@ def _numpy(machine: Machine) -> Iterator[Problem]:
     if version is None:
         yield Problem(f'NumPy is not installed: {PIP} install {NUMPY}.', fatal=True)
     elif not (1, 23) <= _numbers(version) < (2, 2):
-        yield Problem(f'NumPy {version} is not one that MXNet 1.9.1 was tried with (1.23 to 2.1): '
+        yield Problem(f'NumPy {version} was not tested with MXNet 1.9.1 (1.23 to 2.1 were): '
                       f'if something fails, {PIP} install {_numpy_for(machine.python)}.')
 
 
@@ -127,26 +127,26 @@ def _gluoncv(machine: Machine) -> Iterator[Problem]:
     if 'gluoncv' not in machine.packages:
         yield Problem(_no_gluoncv())
     elif 'torch' in machine.packages:
-        yield Problem(gluoncv_beside_torch(f'torch {machine.packages["torch"]}'))
+        yield Problem(torch_conflict_message(f'torch {machine.packages["torch"]}'))
 
 
 def _processor(machine: Machine) -> Iterator[Problem]:
     if machine.cpu_features and 'avx' not in machine.cpu_features:
-        yield Problem('This processor (or the virtual machine) has no AVX, where MXNet was not '
-                      'tried and is slow at best: use a processor from 2011 or later, or let the '
-                      'virtual machine pass the host\'s features on.')
+        yield Problem('This processor (or the virtual machine) has no AVX.  MXNet was not tested '
+                      'without it and is slow at best: use a processor from 2011 or later, or let '
+                      'the virtual machine expose the features of the host.')
 
 
 def _gpus(machine: Machine) -> Iterator[Problem]:
     cuda, built = machine.cuda, any(name != 'mxnet' for name in machine.builds)
     if built:
         yield from _driver(cuda)
-    elif machine.builds and any(gpu.runs for gpu in cuda.gpus):
-        names = ', '.join(sorted({gpu.name for gpu in cuda.gpus if gpu.runs}))
-        yield Problem(f'This MXNet computes on the CPU only and leaves {names} idle: {PIP} '
+    elif machine.builds and any(gpu.supported for gpu in cuda.gpus):
+        names = ', '.join(sorted({gpu.name for gpu in cuda.gpus if gpu.supported}))
+        yield Problem(f'This MXNet computes on the CPU only and does not use {names}: {PIP} '
                       f'uninstall -y mxnet, then {PIP} install ".[cu112]" in the project.')
     for gpu in cuda.gpus if machine.builds else ():
-        if not gpu.runs:
+        if not gpu.supported:
             yield Problem(_no_code(gpu.index, gpu.name, gpu.capability))
 
 
@@ -155,13 +155,13 @@ def _driver(cuda: Cuda) -> Iterator[Problem]:
         yield Problem(_no_driver(), fatal=True)
     elif cuda.driver < CUDA_DRIVER_NEEDED:
         release = f' ({cuda.release})' if cuda.release else ''
-        yield Problem(f'The NVIDIA driver{release} serves CUDA {_cuda(cuda.driver)} and '
+        yield Problem(f'The NVIDIA driver{release} supports CUDA {_cuda(cuda.driver)}, but '
                       f'mxnet-cu112 needs CUDA 11: install driver 450.80 or newer.')
     elif cuda.status:
         why = ('finds no GPU (is CUDA_VISIBLE_DEVICES empty, or the container started without '
                '--gpus all?)' if cuda.status == 100 else f'does not start (error {cuda.status})')
-        yield Problem(f'The NVIDIA driver is there but {why}: see what nvidia-smi says; until then '
-                      f'AdaptIS computes on the CPU.')
+        yield Problem(f'The NVIDIA driver is installed but {why}: see what nvidia-smi says; until '
+                      f'then AdaptIS computes on the CPU.')
 
 
 _CHECKS: tuple[Callable[[Machine], Iterator[Problem]], ...] = (
@@ -170,8 +170,8 @@ _CHECKS: tuple[Callable[[Machine], Iterator[Problem]], ...] = (
 
 # -- sentences ----------------------------------------------------------------------------------
 
-def _told_by(error: BaseException, module: str) -> Optional[str]:
-    """What an import error says by itself; None if it says nothing known."""
+def _explain_message(error: BaseException, module: str) -> Optional[str]:
+    """Explain what the import error itself shows; None if it is not a known one."""
     text = str(error)
     library = re.search(r'(lib[\w+.-]+?\.so[.\d]*): cannot open shared object', text)
     if library:
@@ -180,11 +180,11 @@ def _told_by(error: BaseException, module: str) -> Optional[str]:
     if isinstance(error, ModuleNotFoundError) and name:
         return _no_module(name, module)
     if 'PyTorch' in text or ('torch' in text and module == 'gluoncv'):
-        return gluoncv_beside_torch(f'torch {installed(("torch",)).get("torch", "")}'.strip())
+        return torch_conflict_message(f'torch {installed(("torch",)).get("torch", "")}'.strip())
     if 'numpy' in text.lower():
         version = installed(('numpy',)).get('numpy', 'of an unknown version')
-        return (f'NumPy {version} does not fit the other packages ({text.splitlines()[0][:120]}): '
-                f'{PIP} install -r requirements.txt.')
+        return (f'NumPy {version} does not match the other packages '
+                f'({text.splitlines()[0][:120]}): {PIP} install -r requirements.txt.')
     return None
 
 
@@ -207,27 +207,27 @@ def _no_mxnet(python: tuple[int, ...]) -> str:
 
 def _no_gluoncv() -> str:
     return (f'GluonCV is not installed: {PIP} install --no-deps {GLUONCV} '
-            f'(with its dependencies it would bring opencv-python, which needs libGL).')
+            f'(its dependencies include opencv-python, which needs libGL).')
 
 
 def _no_library(name: str) -> str:
-    if name in LENDABLE:
+    if name in BUNDLED_LIBRARIES:
         return (f'MXNet needs {name}, which this machine lacks: run `adaptis doctor --fix`, or '
                 f'install it (Debian, Ubuntu: apt-get install {SYSTEM_PACKAGES[name]}).')
     if name.startswith('libcuda.so'):
         return _no_driver()
     if name.startswith(('libGL', 'libgthread', 'libglib', 'libSM', 'libX', 'libxcb')):
-        return (f'OpenCV needs {name}, which is a desktop\'s: '
+        return (f'OpenCV needs {name}, a library of desktop systems: '
                 f'{_only_headless(["opencv-python"])}.')
     if name.startswith(('libcu', 'libnccl', 'libnv')):
-        return (f'mxnet-cu112 needs {name}, which is not here: {PIP} install ".[cu112]" in the '
-                f'project.')
-    return f'{name} is missing on this machine: install the system package that holds it.'
+        return (f'mxnet-cu112 needs {name}, which is not installed: {PIP} install ".[cu112]" in '
+                f'the project.')
+    return f'{name} is missing on this machine: install the system package that contains it.'
 
 
 def _no_driver() -> str:
-    return (f'mxnet-cu112 needs the NVIDIA driver (libcuda.so.1), which is not here: install it, '
-            f'or compute on the CPU ({PIP} uninstall mxnet-cu112, then {PIP} install {MXNET}).')
+    return (f'mxnet-cu112 needs the NVIDIA driver (libcuda.so.1), which is not installed: install '
+            f'it, or compute on the CPU ({PIP} uninstall mxnet-cu112, then {PIP} install {MXNET}).')
 
 
 def _no_code(index: int, name: str, capability: tuple[int, int]) -> str:

@@ -1,9 +1,16 @@
-"""The one exception that means "the user can fix this"."""
+"""The exception for errors that a user can fix, and the warning about data."""
 
 
 class AdaptisError(Exception):
-    """Something a user can cause and mend.
+    """An error that a user can cause and fix.
 
-    The message is one sentence: what was wrong, where, and what to do.  The
-    command line prints it without a traceback and exits with status 1.
+    The message is one sentence: what is wrong, where, and what to do.  The command line prints it
+    without a traceback and exits with status 1.
+    """
+
+
+class DataWarning(UserWarning):
+    """One sentence about a fault in the data that does not stop the program.
+
+    The command line prints only the first one.
     """

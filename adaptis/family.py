@@ -1,4 +1,4 @@
-"""AdaptIS as the commands see it (``adaptis.registry.ModelFamily``)."""
+"""AdaptIS as a model family (``adaptis.registry.ModelFamily``)."""
 from __future__ import annotations
 
 import inspect
@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 from adaptis.files import PathLike
+from adaptis.inference.encoded import export_attributes
 from adaptis.inference.predictor import Predictor
-from adaptis.inference.settings import PRESETS, SHIPPED, AdaptISSettings, get_settings
+from adaptis.inference.settings import DEFAULT_CHECKPOINT, PRESETS, AdaptISSettings, get_settings
 from adaptis.inference.sidecar import find_taxonomy, read_sidecar
 from adaptis.types import PanopticResult, Taxonomy
 
@@ -15,7 +16,7 @@ _PRESET_BY_CLASSES = {65: 'vistas', 133: 'coco'}
 
 
 class AdaptISFamily:
-    """Networks that find an object by a point of it."""
+    """Networks that segment the object at a point."""
 
     paper = 'Sofiiuk et al., AdaptIS: Adaptive Instance Selection Network, 2019'
     models = {'adaptis_toy': 'adaptis.model.unet:ToyAdaptIS',
@@ -44,11 +45,11 @@ class AdaptISFamily:
 
     def expand_options(self, model: Mapping[str, Any]) -> dict[str, Any]:
         """See ``ModelFamily``."""
-        return {'coordinates': 'relative', **model}  # else the default would fit to any network
+        return {'coordinates': 'relative', **model}  # so that the default is compared, too
 
     def get_model(self, name: str, **options: Any) -> Any:
         """See ``ModelFamily``."""
-        from adaptis.model import get_model
+        from adaptis.model import get_model  # loads MXNet
         return get_model(name, **options)
 
     def load_model(self, checkpoint: PathLike, ctx: Any = None) -> Any:
@@ -58,35 +59,35 @@ class AdaptISFamily:
 
     def build(self, options: Mapping[str, Any], contexts: Sequence[Any]) -> Any:
         """See ``ModelFamily``."""
-        from adaptis.runtime import mx
+        from adaptis.runtime import mx  # loads MXNet
         net = self.get_model(**options)
         net.initialize(mx.init.Xavier(), ctx=contexts)
         return net
 
     def system_options(self) -> list[str]:
         """See ``ModelFamily``."""
-        from adaptis.system import AdaptISSystem
+        from adaptis.system import AdaptISSystem  # loads MXNet
         return [name for name in inspect.signature(AdaptISSystem).parameters
                 if name not in ('net', 'stage')]
 
     def make_system(self, net: Any, taxonomy: Taxonomy, stage: str, **options: Any) -> Any:
         """See ``ModelFamily``."""
-        from adaptis.system import AdaptISSystem
+        from adaptis.system import AdaptISSystem  # loads MXNet
         return AdaptISSystem(net, stage=stage, **options)
 
     def make_predictor(self, net: Any, settings: AdaptISSettings, taxonomy: Taxonomy,
                        trained: Sequence[str], ctx: Any = None) -> Any:
-        """See ``ModelFamily``; points are random while the proposals are not trained."""
+        """See ``ModelFamily``; points are random until the proposals are trained."""
         if 'proposals' not in trained:
             settings = settings.replace(sampling='random')
         return Predictor(net, settings, taxonomy, ctx)
 
     def load_predictor(self, checkpoint: Optional[PathLike], settings: Any, ctx: Any,
                        taxonomy: Optional[Taxonomy]) -> Predictor:
-        """See ``ModelFamily``; ``settings.official`` gives the network the official flaws."""
+        """See ``ModelFamily``; ``settings.official`` reproduces flaws of the official network."""
         from adaptis.model import load_model  # loads MXNet
         settings = get_settings(settings)
-        net = load_model(checkpoint or SHIPPED, ctx=ctx, official=settings.official)
+        net = load_model(checkpoint or DEFAULT_CHECKPOINT, ctx=ctx, official=settings.official)
         net.hybridize()
         taxonomy = taxonomy or find_taxonomy(read_sidecar(checkpoint), net.num_classes,
                                              net.num_stuff, str(checkpoint))
@@ -94,12 +95,11 @@ class AdaptISFamily:
 
     def export_stages(self, net: Any) -> list[Any]:
         """See ``ModelFamily``."""
-        from adaptis.model.stages import export_stages
+        from adaptis.model.stages import export_stages  # loads MXNet
         return export_stages(net)
 
     def export_attributes(self, net: Any) -> dict[str, Any]:
         """See ``ModelFamily``."""
-        from adaptis.inference.encoded import export_attributes
         return export_attributes(net)
 
     def evaluation_result(self, predictor: Any) -> PanopticResult:

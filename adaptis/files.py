@@ -1,4 +1,4 @@
-"""Reading images and id masks, and writing files so that nothing is ever half there."""
+"""Read images and id masks; write files atomically."""
 from __future__ import annotations
 
 import contextlib
@@ -23,10 +23,10 @@ MAX_PIXELS = 100_000_000
 
 @contextlib.contextmanager
 def atomic_write(path: PathLike) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` that replaces it if the block succeeds.
+    """Yield a temporary path that replaces ``path`` if the block succeeds.
 
-    The temporary name keeps the suffix of ``path`` (encoders choose the format
-    by it).  If the block raises, ``path`` is left as it was.
+    The temporary file lies in the same folder and has the same suffix, because encoders choose
+    the format by the suffix.  If the block raises, ``path`` does not change.
 
     Raises
     ------
@@ -55,26 +55,26 @@ def atomic_write(path: PathLike) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(path: PathLike, replaceable: Callable[[Path], bool]) -> Iterator[Path]:
-    """Yield a temporary folder beside ``path`` that takes its place if the block succeeds.
+    """Yield a temporary folder that replaces the folder ``path`` if the block succeeds.
 
-    If the block or the exchange fails, ``path`` is left as it was.  Whatever is there must be an
-    empty folder, or one that is ``replaceable``, which is removed.
+    If the block or the exchange fails, ``path`` does not change.  A folder that exists already must
+    be empty, or ``replaceable(path)`` must be true; it is then removed.
 
     Raises
     ------
     AdaptisError
-        If it is not, or the folder cannot be written.
+        If ``path`` may not be replaced, or the folder cannot be written.
     """
     path = Path(path)
     if path.exists() and not (path.is_dir() and (replaceable(path) or not any(path.iterdir()))):
-        raise AdaptisError(f'{path} is there already and would be overwritten: name another '
+        raise AdaptisError(f'{path} exists already and would be overwritten: choose another '
                            'folder.')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        place = Path(tempfile.mkdtemp(dir=path.parent, prefix=f'.{path.name}'))
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f'.{path.name}'))
     except OSError as error:
         raise _cannot_write(path, error) from error
-    new, old = place / 'new', place / 'old'
+    new, old = temporary / 'new', temporary / 'old'
     try:
         new.mkdir()
         yield new
@@ -84,31 +84,32 @@ def atomic_folder(path: PathLike, replaceable: Callable[[Path], bool]) -> Iterat
     except OSError as error:
         raise _cannot_write(path, error) from error
     finally:
-        if old.exists() and not path.exists():   # its successor could not take its place
+        if old.exists() and not path.exists():   # the new folder could not be moved here
             old.rename(path)
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_image(path: PathLike, image: np.ndarray) -> None:
-    """Write an RGB ``uint8`` (H, W, 3) or an id mask ``uint16`` / ``uint8`` (H, W) image.
+    """Write an image: RGB ``uint8`` (H, W, 3), or an id mask ``uint8`` or ``uint16`` (H, W).
 
-    Raises AdaptisError if it cannot be written, TypeError for other pixels.
+    Raises AdaptisError if the file cannot be written, TypeError for pixels of another type.
     """
-    if image.dtype not in (np.uint8, np.uint16):  # OpenCV would cut them down to 8 bits
-        raise TypeError(f'{path}: pixels are uint8 or uint16, not {image.dtype}')
+    if image.dtype not in (np.uint8, np.uint16):  # OpenCV would truncate them to 8 bits
+        raise TypeError(f'{path}: pixels must be uint8 or uint16, not {image.dtype}')
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     done, data = cv2.imencode(Path(path).suffix, image)
     if not done:
         raise AdaptisError(f'{path} cannot be written: its encoder refused the pixels.')
-    with atomic_write(path) as temporary:  # not by imwrite, which overlooks a full disk
+    with atomic_write(path) as temporary:  # imwrite does not notice a full disk
         temporary.write_bytes(data.tobytes())
 
 
 def read_image(path: PathLike) -> np.ndarray:
-    """Any picture as RGB ``uint8`` (H, W, 3): grey is repeated, alpha dropped, 16 bits scaled to 8.
+    """Return any image as RGB ``uint8`` (H, W, 3).
 
-    Raises AdaptisError for a file that is missing, empty, truncated, huge, or no image.
+    Grey images are repeated, alpha is dropped, and 16 bits are scaled to 8.
+    Raises AdaptisError for a file that is missing, empty, truncated, too large, or not an image.
     """
     image = read_pixels(path)
     if image.dtype == np.uint16:
@@ -123,24 +124,25 @@ def read_image(path: PathLike) -> np.ndarray:
 
 
 def read_ids(path: PathLike) -> np.ndarray:
-    """An id mask, one 8- or 16-bit channel, as ``int32`` (H, W); 0 = no object.
+    """Return an id mask with one 8- or 16-bit channel as ``int32`` (H, W); 0 = no object.
 
-    Raises AdaptisError for a file that is missing, truncated, has several channels or fractions.
+    Raises AdaptisError for a file that is missing or truncated, or that holds several channels or
+    floating-point values.
     """
     ids = read_pixels(path)
     if ids.ndim != 2:
         raise AdaptisError(
             f'{path} has {ids.shape[2]} channels where an id mask has one: is it a picture?')
     if ids.dtype.kind not in 'iu':
-        raise AdaptisError(f'{path} holds {ids.dtype} pixels where an id mask has whole numbers: '
+        raise AdaptisError(f'{path} holds {ids.dtype} pixels where an id mask has integers: '
                            'save it with 8 or 16 bits.')
     return ids.astype(np.int32)
 
 
 def read_pixels(path: PathLike) -> np.ndarray:
-    """The pixels as they are stored: (H, W) or (H, W, C), C = 3 or 4 in OpenCV's order.
+    """Return the pixels as they are stored: (H, W), or (H, W, C) in OpenCV's order with C = 3 or 4.
 
-    Raises AdaptisError for a file that is missing, empty, truncated, huge, or no image.
+    Raises AdaptisError for a file that is missing, empty, truncated, too large, or not an image.
     """
     try:
         data = np.fromfile(path, dtype=np.uint8)
@@ -153,7 +155,7 @@ def read_pixels(path: PathLike) -> np.ndarray:
         with _quiet_opencv():
             image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
-        if 'CV_IO_MAX_IMAGE' in error.err:  # not even decoded
+        if 'CV_IO_MAX_IMAGE' in error.err:  # OpenCV's own limit, before it decodes
             raise AdaptisError(f'{path} has more than {MAX_PIXELS:,} pixels: make it smaller.'
                                ) from error
         raise AdaptisError(f'{path} cannot be decoded: {error.err}.') from error
@@ -166,18 +168,18 @@ def read_pixels(path: PathLike) -> np.ndarray:
 
 
 class ImageHeader(NamedTuple):
-    """What the first bytes of an image file tell; ``size`` is height and width."""
+    """The header of an image file; ``size`` is height and width."""
 
     size: tuple[int, int]
     channels: int
 
 
 def read_header(path: PathLike) -> ImageHeader:
-    """Size and channels of an image that is not decoded.
+    """Return the size and the channels of an image without decoding it.
 
-    Raises AdaptisError for a file that is missing, empty, or no image.
+    Raises AdaptisError for a file that is missing, empty, or not an image.
     """
-    from PIL import Image
+    from PIL import Image  # loads Pillow, which exported networks do without
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', Image.DecompressionBombWarning)  # nothing is decoded
@@ -192,9 +194,9 @@ def read_header(path: PathLike) -> ImageHeader:
 
 
 def read_json(path: PathLike, object_hook: Optional[Callable[[dict], Any]] = None) -> Any:
-    """Read a JSON file; AdaptisError if it is missing, cut short, or no JSON.
+    """Return the content of a JSON file; AdaptisError if it is missing, truncated, or not JSON.
 
-    ``object_hook`` replaces every object as soon as it is complete, as ``json.load`` does.
+    ``object_hook`` replaces every object as soon as it is complete, as in :func:`json.load`.
     """
     try:
         text = Path(path).read_text(encoding='utf-8')
@@ -208,13 +210,13 @@ def read_json(path: PathLike, object_hook: Optional[Callable[[dict], Any]] = Non
         raise AdaptisError(f'{path} is not valid JSON (line {error.lineno}: {error.msg}): '
                            'is it cut short?') from error
     except (ValueError, RecursionError) as error:  # endless digits or brackets
-        raise AdaptisError(f'{path} is no JSON file that can be read: {error}.') from error
+        raise AdaptisError(f'{path} cannot be read as JSON: {error}.') from error
 
 
 def list_images(path: PathLike) -> list[Path]:
-    """``[path]`` for a file, the sorted images directly inside for a folder.
+    """Return ``[path]`` for a file, or the sorted images that lie directly in a folder.
 
-    Raises AdaptisError if there is nothing of the kind.
+    Raises AdaptisError if the path does not exist or the folder holds no image.
     """
     path = Path(path)
     if path.is_file():
@@ -230,7 +232,7 @@ def list_images(path: PathLike) -> list[Path]:
 
 @contextlib.contextmanager
 def _quiet_opencv() -> Iterator[None]:
-    """Keep OpenCV from printing its own, longer account of a broken file."""
+    """Keep OpenCV from printing its own message about a broken file."""
     if not hasattr(cv2, 'setLogLevel'):  # an old OpenCV
         yield
         return
@@ -243,7 +245,10 @@ def _quiet_opencv() -> Iterator[None]:
 
 
 def _refuse_truncated(path: PathLike, data: np.ndarray) -> None:
-    """OpenCV fills what is missing of a cut PNG or JPEG with grey; their end marks tell."""
+    """Raise AdaptisError if the end mark of a PNG or JPEG is missing.
+
+    OpenCV would fill the missing part with grey.
+    """
     head, tail = data[:8].tobytes(), data[-64:].tobytes()
     cut_png = head.startswith(b'\x89PNG') and b'IEND' not in tail
     cut_jpeg = head.startswith(b'\xff\xd8') and b'\xff\xd9' not in data[-4096:].tobytes()
@@ -253,7 +258,8 @@ def _refuse_truncated(path: PathLike, data: np.ndarray) -> None:
 
 def _cannot_write(path: Path, error: OSError) -> AdaptisError:
     if isinstance(error, (FileExistsError, NotADirectoryError)):
-        return AdaptisError(f'{path} cannot be written: a file is in the place of its folder.')
+        return AdaptisError(f'{path} cannot be written: there is a file where its folder should '
+                            'be.')
     return AdaptisError(f'{path} cannot be written: {error.strerror or error}.')
 
 

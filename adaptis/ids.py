@@ -1,6 +1,6 @@
-"""Segment ids: in maps, and in the pictures of the COCO panoptic format.
+"""Segment ids in maps and in PNGs of the COCO panoptic format.
 
-A panoptic PNG holds the segment id of each pixel as R + 256 G + 256^2 B, 0 = no segment
+A panoptic PNG stores the segment id of each pixel as R + 256 G + 256^2 B, 0 = no segment
 (cocodataset.org, format of the panoptic task).
 """
 from __future__ import annotations
@@ -17,16 +17,16 @@ MAX_ID = 256 ** 3 - 1
 """The largest segment id that a COCO panoptic PNG can hold."""
 
 
-def compact(segment_map: np.ndarray, ids: Sequence[int], what: str) -> np.ndarray:
-    """Replace segment ids by positions: ``ids[k]`` becomes ``k + 1`` and 0 stays 0.
+def relabel_ids(segment_map: np.ndarray, ids: Sequence[int], what: str) -> np.ndarray:
+    """Replace ``ids[k]`` by ``k + 1`` in a segment map; 0 stays 0.
 
-    One table look-up per pixel, without sorting the pixels.
+    This needs one table look-up per pixel and does not sort the pixels.
 
     Parameters
     ----------
     segment_map : integer (H, W), 0 = none
     ids : the ids that may occur, each once, 1 to 2^24 - 1
-    what : what an error message calls the map
+    what : the name of the map in error messages
 
     Returns
     -------
@@ -37,26 +37,26 @@ def compact(segment_map: np.ndarray, ids: Sequence[int], what: str) -> np.ndarra
     AdaptisError
         If the map holds an id that is not in ``ids``, or an id is out of range or listed twice.
     """
-    order = np.asarray(ids)  # of Python's integers if one is huge
+    order = np.asarray(ids)  # an array of Python integers if one is huge
     check_ids(order, what)
     order = order.astype(np.int64)
     top = int(order.max(initial=0))
-    # Zeros come from the system untouched, so a large table costs only the pages that are used.
+    # np.zeros takes untouched pages, so a large table costs only the pages that are used.
     table = np.zeros(top + 2, dtype=np.int32)
     table[order] = np.arange(1, order.size + 1)
-    # Clipping sends negative ids to 0 and large ones to the last entry: both are no position.
+    # Clipping sends negative ids to entry 0 and large ones to the last entry; both hold 0.
     positions = np.take(table, segment_map, mode='clip')
-    strangers = (positions == 0) & (segment_map != 0)
-    if strangers.any():
-        raise AdaptisError(f'{what} holds segment {int(segment_map[strangers][0])} in its picture, '
+    unlisted = (positions == 0) & (segment_map != 0)
+    if unlisted.any():
+        raise AdaptisError(f'{what} holds segment {int(segment_map[unlisted][0])} in its map, '
                            'but not in its list of segments.')
     return positions
 
 
 def present_ids(segment_map: np.ndarray, what: str) -> np.ndarray:
-    """The ids that a map holds but 0, sorted; faster than sorting its pixels.
+    """Return the sorted nonzero ids of a map, without sorting its pixels.
 
-    AdaptisError if one is out of range.
+    Raises AdaptisError if an id is out of range.
     """
     if not segment_map.size:
         return np.zeros(0, dtype=np.int64)
@@ -69,36 +69,36 @@ def present_ids(segment_map: np.ndarray, what: str) -> np.ndarray:
 
 
 def check_ids(ids: np.ndarray, what: str) -> None:
-    """AdaptisError unless every id is in 1 .. 2^24 - 1 and occurs once."""
+    """Raise AdaptisError unless every id is in 1 .. 2^24 - 1 and occurs once."""
     wrong = ids[(ids < 1) | (ids > MAX_ID)]
     if wrong.size:
         raise AdaptisError(f'{what} has a segment with id {int(wrong[0])}: '
-                           f'ids go from 1 to {MAX_ID}.')
+                           f'ids must be from 1 to {MAX_ID}.')
     values, counts = np.unique(ids, return_counts=True)
     if (counts > 1).any():
         raise AdaptisError(f'{what} lists segment {int(values[counts > 1][0])} twice.')
 
 
 def ids_to_rgb(segment_map: np.ndarray) -> np.ndarray:
-    """Segment ids (H, W) as the ``uint8`` (H, W, 3) picture of a panoptic PNG."""
+    """Return segment ids (H, W) as the ``uint8`` (H, W, 3) RGB pixels of a panoptic PNG."""
     ids = np.ascontiguousarray(segment_map).astype('<i4', copy=False)
     return ids.view(np.uint8).reshape(*ids.shape, 4)[..., :3].copy()  # its bytes are the channels
 
 
 def rgb_to_ids(picture: np.ndarray) -> np.ndarray:
-    """The picture of a panoptic PNG, ``uint8`` (H, W, 3), as ``int32`` segment ids (H, W)."""
+    """Return the RGB pixels of a panoptic PNG, ``uint8`` (H, W, 3), as ``int32`` ids (H, W)."""
     words = cv2.cvtColor(picture, cv2.COLOR_RGB2RGBA).view('<u4')[..., 0]
     return (words & MAX_ID).astype(np.int32)
 
 
 def read_panoptic_png(path: PathLike) -> np.ndarray:
-    """The segment ids of a panoptic PNG, ``int32`` (H, W).
+    """Return the segment ids of a panoptic PNG, ``int32`` (H, W).
 
-    Raises AdaptisError for a broken file, or one without three channels of 8 bits.
+    Raises AdaptisError for a broken file, or one that does not have three 8-bit channels.
     """
     pixels = read_pixels(path)
     if pixels.ndim != 3 or pixels.dtype != np.uint8:
         channels = 1 if pixels.ndim == 2 else pixels.shape[2]
-        raise AdaptisError(f'{path} is no panoptic PNG: three channels of 8 bits hold the segment '
-                           f'ids, but it has {channels} of {8 * pixels.dtype.itemsize} bits.')
+        raise AdaptisError(f'{path} is not a panoptic PNG: it must have three channels of 8 bits, '
+                           f'but it has {channels} of {8 * pixels.dtype.itemsize} bits.')
     return rgb_to_ids(cv2.cvtColor(pixels[..., :3], cv2.COLOR_BGR2RGB))

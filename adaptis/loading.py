@@ -1,4 +1,4 @@
-"""From a checkpoint or an exported network to its family, its settings and its predictor."""
+"""Load a predictor, its settings and its family from a checkpoint or an exported network."""
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ import numpy as np
 from adaptis.deploy.folder import exported_settings, is_export, load_exported
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike, read_image
-from adaptis.inference.settings import PRESETS, SHIPPED
+from adaptis.inference.settings import DEFAULT_CHECKPOINT, PRESETS
 from adaptis.inference.sidecar import read_sidecar
 from adaptis.registry import ModelFamily, families, find_family, find_mismatch
 from adaptis.types import PanopticResult, Taxonomy
@@ -19,25 +19,25 @@ from adaptis.types import PanopticResult, Taxonomy
 
 def load_predictor(checkpoint: Optional[PathLike] = None, settings: Any = None, ctx: Any = None,
                    taxonomy: Optional[Taxonomy] = None, backend: Optional[str] = None) -> Any:
-    """Return a predictor with the network of a checkpoint, whichever system it belongs to.
+    """Return a predictor with the network of a checkpoint, for any system.
 
     Parameters
     ----------
     checkpoint : a ``.params`` file, or the folder of an exported network; by default the AdaptIS
-        network that ships with the package
+        network in the package
     settings : thresholds, or the name of a preset; by default those of the checkpoint
     ctx : where to compute: an MXNet context or its name ('cpu', 'gpu:0'); by default the current
         context of MXNet, and the CPU for an exported network
-    taxonomy : what the classes mean; by default what the checkpoint says
-    backend : of an exported network: 'mxnet' or 'onnxruntime'
+    taxonomy : the meaning of the classes; by default that of the checkpoint
+    backend : for an exported network: 'mxnet' or 'onnxruntime'
 
-    Raises AdaptisError if the checkpoint cannot be read or does not fit the settings.
+    Raises AdaptisError if the checkpoint cannot be read or does not match the settings.
     """
     if is_export(checkpoint):
         return load_exported(checkpoint, backend, ctx, settings, taxonomy)
     if isinstance(ctx, str):
-        from adaptis.runtime import context  # loads MXNet
-        ctx = context(ctx)[0]
+        from adaptis.runtime import get_contexts  # loads MXNet
+        ctx = get_contexts(ctx)[0]
     if settings is None:
         settings = default_settings(checkpoint)[1]
     return family_of(checkpoint).load_predictor(checkpoint, settings, ctx, taxonomy)
@@ -45,10 +45,10 @@ def load_predictor(checkpoint: Optional[PathLike] = None, settings: Any = None, 
 
 def predict(image: Union[PathLike, np.ndarray], checkpoint: Optional[PathLike] = None,
             settings: Any = None) -> PanopticResult:
-    """Segment one picture, given as a path or as an RGB array.
+    """Segment one image, given as a path or as an RGB array.
 
-    ``checkpoint`` and ``settings`` are those of :func:`load_predictor`; for several pictures make
-    a predictor once instead.  Raises AdaptisError if the picture or the checkpoint is no good.
+    ``checkpoint`` and ``settings`` are those of :func:`load_predictor`.  For several images, make a
+    predictor once instead.  Raises AdaptisError if the image or the checkpoint cannot be used.
     """
     pixels = image if isinstance(image, np.ndarray) else read_image(image)
     return load_predictor(checkpoint, settings).set_image(pixels).panoptic()
@@ -94,7 +94,7 @@ def get_model(name: str, pretrained: Union[bool, PathLike] = False, ctx: Any = N
 
 
 def family_of(checkpoint: Optional[PathLike]) -> ModelFamily:
-    """Return the family of a checkpoint's network, AdaptIS if the sidecar does not say."""
+    """Return the family of a checkpoint's network; AdaptIS if the sidecar does not say."""
     model = _described(checkpoint)
     try:
         return find_family(model.get('name', 'adaptis'))
@@ -103,19 +103,20 @@ def family_of(checkpoint: Optional[PathLike]) -> ModelFamily:
 
 
 def default_settings(checkpoint: Optional[PathLike]) -> tuple[str, Any]:
-    """Return what to call the settings that a checkpoint is used with by default, and them.
+    """Return the name and the value of the default settings of a checkpoint.
 
-    An export has its own; a trained network those of its config; else a preset for the data set.
+    For an export they are its own; for a trained network those of its config; else a preset for the
+    data set.
     """
-    if checkpoint is None or str(checkpoint) == SHIPPED:
+    if checkpoint is None or str(checkpoint) == DEFAULT_CHECKPOINT:
         return 'toy_v1_cpu', PRESETS['toy_v1_cpu']
     if is_export(checkpoint):
         return 'of the export', exported_settings(checkpoint)
     info = read_sidecar(checkpoint)
     if isinstance(info.get('config'), dict):
-        from adaptis.config import stored_config  # needs PyYAML, which an export does without
+        from adaptis.config import config_from_dict  # loads PyYAML, which an export does without
         where = str(Path(checkpoint).with_suffix('.json'))
-        return 'of its config', inference_settings(stored_config(info['config'], where))
+        return 'of its config', inference_settings(config_from_dict(info['config'], where))
     family, preset = family_of(checkpoint), info.get('dataset')
     if preset not in family.presets:
         preset = family.default_preset(_described(checkpoint))
@@ -123,14 +124,15 @@ def default_settings(checkpoint: Optional[PathLike]) -> tuple[str, Any]:
 
 
 def inference_settings(config: Any) -> Any:
-    """Return the settings that ``inference`` of a ``TrainConfig`` asks for.
+    """Return the settings in ``inference`` of a ``TrainConfig``.
 
-    Without a preset there, it is the one named like the augmentation or the data set.
-    Raises AdaptisError for a preset or a setting that does not exist.
+    Without a preset, they are based on the preset with the name of the augmentation or the data
+    set. Raises AdaptisError for an unknown preset or setting.
     """
     family, changes = find_family(config.model['name']), dict(config.inference)
     names = (config.data.augmentation, config.data.dataset)
-    usual = next((n for n in names if n in family.presets), None) or family.default_preset({})
+    usual = next((n for n in names if isinstance(n, str) and n in family.presets), None)
+    usual = usual or family.default_preset({})
     return family.get_settings(str(changes.pop('preset', usual))).replace(**changes)
 
 

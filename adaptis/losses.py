@@ -1,13 +1,13 @@
-"""Losses of AdaptIS and the statistics they keep.
+"""Losses of AdaptIS and their running statistics.
 
-Every loss returns one value per sample, shape (B,).  Labels are 1 (object),
-0 (not) and -1 (ignore) for the sigmoid losses, class indices and -1 for the
-softmax ones.
+Every loss returns one value per sample, shape (B,).  Labels of the sigmoid losses are 1 (object),
+0 (not) and -1 (ignore); labels of the softmax losses are class indices and -1.
 """
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 import numpy as np
 
@@ -19,15 +19,18 @@ SAMPLE = dict(axis=0, exclude=True)
 
 
 class NormalizedFocalLossSigmoid(Loss):
-    """Normalised Focal Loss for masks (section 4, equation 3).
+    """Normalised focal loss for masks (AdaptIS, appendix A; the factor is the official code's).
 
-    Focal weights (1 - p)^gamma are scaled so that their mean over a sample is
-    one; no gradient flows through that scale.
+    The focal weights (1 - p)^gamma are scaled so that their mean over a sample is one.  No gradient
+    flows through the scale.
 
     Parameters
     ----------
-    alpha : weight of object pixels, 1 - alpha of the others
+    alpha : weight of object pixels; the others have 1 - alpha
     size_average : divide by the number of pixels that are not ignored; else sum, times ``scale``
+
+    Attributes
+    ----------
     k_sum : running mean of the scale (0.9 old + 0.1 new) over samples without ignored pixels
     """
 
@@ -63,7 +66,7 @@ class NormalizedFocalLossSigmoid(Loss):
 
 
 class NormalizedFocalLossSoftmax(Loss):
-    """Normalised Focal Loss for semantic classes: (B, K, H, W), (B, H, W) -> (B,)."""
+    """Normalised focal loss for semantic classes: (B, K, H, W), (B, H, W) -> (B,)."""
 
     def __init__(self, gamma: float = 1.0, eps: float = 1e-10, ignore_label: int = -1):
         super().__init__(weight=None, batch_axis=0)
@@ -84,18 +87,18 @@ class NormalizedFocalLossSoftmax(Loss):
 
     @property
     def k_sum(self) -> float:
-        """Running mean of the scale over all samples."""
+        """The running mean of the scale over all samples."""
         return self._running.value
 
 
 class _RunningScale:
-    """0.9 old + 0.1 new, computed on the CPU when the device is ready: nothing waits for it."""
+    """0.9 old + 0.1 new, computed on the CPU when the device is ready; nothing waits for it."""
 
     def __init__(self) -> None:
         self._value = mx.nd.zeros((1,), ctx=mx.cpu())
 
     def update(self, scale: Any, chosen: Any) -> None:
-        """Take in the mean of ``scale`` (B,) over samples that are ``chosen`` (B,), if any are."""
+        """Add the mean of ``scale`` (B,) over the ``chosen`` (B,) samples, if there are any."""
         with mx.autograd.pause():
             count = chosen.sum()
             mean = (scale * chosen).sum() / mx.nd.maximum(count, 1)
@@ -111,8 +114,8 @@ class _RunningScale:
 class FocalLoss(Loss):
     """Focal loss (Lin et al. 2017), divided by the number of object pixels.
 
-    ``official=True`` divides by that number even where it is 0, as the official
-    code does: a sample without an object then gives about 1e10.
+    ``official=True`` divides by that number even if it is 0, as the official code does; a sample
+    without an object then gives about 1e10.
     """
 
     def __init__(self, alpha: float = 0.25, gamma: float = 2.0, eps: float = 1e-9,
@@ -136,7 +139,7 @@ class FocalLoss(Loss):
 
 
 class SigmoidBinaryCrossEntropy(Loss):
-    """Binary cross-entropy with soft labels; ignored entries give 0 but count in the mean."""
+    """Binary cross-entropy with soft labels; ignored entries are 0 but count in the mean."""
 
     def __init__(self, from_sigmoid: bool = False, ignore_label: int = -1):
         super().__init__(weight=None, batch_axis=0)
@@ -155,10 +158,9 @@ class SigmoidBinaryCrossEntropy(Loss):
 class SoftmaxCrossEntropy(Loss):
     """Cross-entropy over classes: (B, K, H, W), (B, H, W) -> (B,), mean over labelled pixels.
 
-    ``official=True`` returns what the official code returns, the mean over all
-    pixels, while the gradient is that of its output layer: divided by the
-    labelled pixels of the whole batch (of one image without ``size_average``,
-    counting all pixels), times ``grad_scale``.
+    ``official=True`` returns the value of the official code, the mean over all pixels, but with the
+    gradient of its output layer: divided by the labelled pixels of the whole batch (without
+    ``size_average``, by all pixels of one image), times ``grad_scale``.
     """
 
     def __init__(self, ignore_label: int = -1, official: bool = False, size_average: bool = True,
@@ -181,10 +183,10 @@ class SoftmaxCrossEntropy(Loss):
 
 
 class AdaptiveIoU:
-    """Running IoU of masks at a threshold that follows the network (official training metric).
+    """Running IoU of masks at an adaptive threshold (official training metric).
 
-    ``update`` tries the threshold, and a step below and above it; the best one
-    attracts the threshold by 1 %.
+    ``update`` tries the threshold, and a step below and above it.  The threshold moves towards the
+    best of the three by 1 % of the difference.
     """
 
     def __init__(self, init_thresh: float = 0.4, step: float = 0.025, momentum: float = 0.99,
@@ -194,7 +196,7 @@ class AdaptiveIoU:
         self._sum, self._count = 0.0, 0
 
     def update(self, probabilities: np.ndarray, labels: np.ndarray) -> None:
-        """``probabilities`` and ``labels`` (1, 0, -1) of shape (P, ...)."""
+        """Update with ``probabilities`` and ``labels`` (1, 0, -1), both of shape (P, ...)."""
         if not (labels > 0).any():
             return
         best_iou, best = -1.0, self.threshold
@@ -211,22 +213,25 @@ class AdaptiveIoU:
         self._count += 1
 
     def epoch_value(self) -> float:
-        """Mean over all updates."""
+        """Return the mean over all updates."""
         return self._sum / max(self._count, 1)
 
     def state(self) -> dict[str, float]:
-        """All that ``load_state`` needs."""
+        """Return the state for ``load_state``."""
         return {'threshold': self.threshold, 'ema': self.ema, 'sum': self._sum,
                 'count': self._count}
 
     def load_state(self, state: dict[str, float]) -> None:
-        """Take over what ``state`` gave."""
+        """Restore what ``state`` returned."""
         self.threshold, self.ema = state['threshold'], state['ema']
         self._sum, self._count = state['sum'], state['count']
 
 
 def mask_iou(masks: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """IoU of (P, ...) boolean masks with labels > 0 without ignored pixels; -1 if both empty."""
+    """Return the IoU of boolean masks (P, ...) with labels > 0, without ignored pixels.
+
+    The result has shape (P,); it is -1 where both are empty.
+    """
     masks = (masks & (labels != -1)).reshape(len(masks), -1)
     objects = (labels > 0).reshape(len(labels), -1)
     both = np.count_nonzero(masks & objects, axis=1)
@@ -235,17 +240,17 @@ def mask_iou(masks: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 class ProposalsIoULoss:
-    """Loss of the point proposal branch (section 3.5; labels as in the official code).
+    """Loss of the point proposal branch (AdaptIS, section 5; labels as in the official code).
 
-    The masks predicted from an image's points are scored against their objects;
-    points that score badly are labelled 0, good ones 0.7 to 1, and the branch
-    learns these labels by binary cross-entropy.
+    The masks predicted from the points of an image are scored against their objects.  Points with a
+    bad score get the label 0, good ones 0.7 to 1, and the branch learns these labels by binary
+    cross-entropy.
 
     Parameters
     ----------
     bad_percentile : share of an image's points, in percent, that counts as bad
-    official : an image all of whose scores are 0 or less raises ValueError, as
-        there; else it is ignored
+    official : raise ValueError for an image whose scores are all 0 or less, as the official code
+        does; otherwise such an image is ignored
     """
 
     def __init__(self, bad_percentile: float = 30, init_iou_thresh: float = 0.35,
@@ -261,7 +266,7 @@ class ProposalsIoULoss:
         return self._bce(proposals, target)
 
     def labels(self, probabilities: np.ndarray, masks: np.ndarray, batch_size: int) -> np.ndarray:
-        """Soft labels of the points, (B, N) in {-1, 0} or [0.7, 1]."""
+        """Return the soft labels of the points, (B, N) in {-1, 0} or [0.7, 1]."""
         self.iou.update(probabilities, masks)
         iou = mask_iou(probabilities > self.iou.threshold, masks)
         flat, truth = (a.reshape(len(a), -1) for a in (probabilities, masks))
@@ -291,19 +296,28 @@ def _range(values: np.ndarray) -> tuple[float, float]:
     return float(values.min()), float(values.max())
 
 
-INSTANCE_LOSSES: dict[str, Callable[[], Loss]] = {
-    'normalized_focal': lambda: NormalizedFocalLossSigmoid(alpha=0.5, gamma=2),
+INSTANCE_LOSSES: dict[str, Callable[..., Loss]] = {
+    'normalized_focal': NormalizedFocalLossSigmoid,
     'focal': FocalLoss,
     'bce': SigmoidBinaryCrossEntropy,
 }
-SEMANTIC_LOSSES: dict[str, Callable[[], Loss]] = {
-    'normalized_focal': lambda: NormalizedFocalLossSoftmax(gamma=1),
+SEMANTIC_LOSSES: dict[str, Callable[..., Loss]] = {
+    'normalized_focal': NormalizedFocalLossSoftmax,
     'cross_entropy': SoftmaxCrossEntropy,
 }
 
 
-def make_loss(table: Mapping[str, Callable[[], Loss]], name: str, what: str) -> Loss:
-    """A loss by name; AdaptisError, saying for ``what`` it was, if there is none."""
+def make_loss(table: Mapping[str, Callable[..., Loss]], name: str, what: str,
+              **strengths: Optional[float]) -> Loss:
+    """Return a loss by name; ``strengths`` (alpha, gamma) that are None keep the loss's default.
+
+    Raises AdaptisError, which calls it a ``what`` loss, if there is no such loss or if it does not
+    have such a strength.
+    """
     if not isinstance(name, str) or name not in table:
         raise AdaptisError(f'There is no {what} loss "{name}": choose one of {sorted(table)}.')
-    return table[name]()
+    given = {key: value for key, value in strengths.items() if value is not None}
+    for key in given:
+        if key not in inspect.signature(table[name]).parameters:
+            raise AdaptisError(f'The {what} loss "{name}" has no {key}: set {what}_{key} to null.')
+    return table[name](**given)

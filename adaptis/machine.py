@@ -1,6 +1,6 @@
-"""What this machine and this Python environment offer: facts only, no opinions.
+"""Facts about this machine and this Python environment.
 
-Nothing here imports MXNet, OpenCV or NumPy, and everything works where they are missing.
+This module imports neither MXNet nor OpenCV nor NumPy, and works without them.
 """
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ PACKAGES = BUILDS + (
     'onnxruntime-gpu')
 CPU_FEATURES = ('sse4_1', 'avx', 'avx2', 'fma', 'avx512f', 'avx512_vnni')
 
-# Shared libraries that MXNet's wheel expects of the system -> where wheels that come with it
-# (scikit-learn, SciPy, OpenCV) carry a copy under another name.
-LENDABLE = {'libgomp.so.1': 'libgomp-*.so*', 'libquadmath.so.0': 'libquadmath-*.so*'}
+# Shared libraries that MXNet's wheel expects on the system -> the pattern of a copy that other
+# wheels (scikit-learn, SciPy, OpenCV) bundle under another name.
+BUNDLED_LIBRARIES = {'libgomp.so.1': 'libgomp-*.so*', 'libquadmath.so.0': 'libquadmath-*.so*'}
 
-# Where compute capability is one of these or, within the same major version, above it, the
-# machine code inside mxnet-cu112 1.9.1 runs; the library holds no PTX for anything else.
+# The compute capabilities that mxnet-cu112 1.9.1 holds machine code for.  The code also runs on
+# higher minor versions of the same major version.  The library holds no PTX for other GPUs.
 CUDA_CODE: tuple[Capability, ...] = ((5, 0), (6, 0), (7, 0), (8, 0), (8, 6))
 NEWEST_GPU: Capability = (8, 9)   # Ada
-CUDA_DRIVER_NEEDED = 11000   # as cuDriverGetVersion tells it: 1000 * major + 10 * minor
+CUDA_DRIVER_NEEDED = 11000   # as cuDriverGetVersion returns it: 1000 * major + 10 * minor
 
-# Of glibc's <malloc.h>: parameters of mallopt, and the values that `keep_freed_memory` gives them.
+# Parameters of mallopt (glibc's <malloc.h>) and the values that `keep_freed_memory` sets.
 _MALLOPT = {'M_MMAP_MAX': (-4, 0), 'M_TRIM_THRESHOLD': (-1, 512 << 20), 'M_TOP_PAD': (-2, 64 << 20)}
 
-# Runs in a process of its own: initialising CUDA here would break it in forked workers.
-_ASK_CUDA = r'''
+# Runs in a separate process: initialising CUDA here would break it in forked workers.
+_QUERY_CUDA = r'''
 import ctypes, json
 cuda = ctypes.CDLL('libcuda.so.1')
 def number(call, *args):
@@ -65,29 +65,29 @@ print(json.dumps(found))
 
 @dataclass(frozen=True)
 class Gpu:
-    """One CUDA device as CUDA counts it (after ``CUDA_VISIBLE_DEVICES``)."""
+    """One CUDA device, numbered as CUDA numbers it (after ``CUDA_VISIBLE_DEVICES``)."""
 
     index: int
     name: str
     capability: Capability
 
     @property
-    def runs(self) -> bool:
-        """Whether mxnet-cu112 1.9.1 holds machine code for it."""
+    def supported(self) -> bool:
+        """Whether mxnet-cu112 1.9.1 holds machine code for this GPU."""
         major, minor = self.capability
         return any(major == code[0] and minor >= code[1] for code in CUDA_CODE)
 
 
 @dataclass(frozen=True)
 class Cuda:
-    """What the NVIDIA driver says.
+    """What the NVIDIA driver reports.
 
     Attributes
     ----------
-    driver : CUDA version the driver serves (11020 = 11.2), None if there is no driver
+    driver : CUDA version that the driver supports (11020 = 11.2), None if there is no driver
     release : the driver's own version, such as '535.104', '' if unknown
-    status : what ``cuInit`` returned; 0 = success, 100 = no device, None if not asked
-    gpus : devices, [] where ``status`` is not 0
+    status : the result of ``cuInit``; 0 = success, 100 = no device, None if it was not called
+    gpus : the devices, empty if ``status`` is not 0
     """
 
     driver: Optional[int] = None
@@ -97,15 +97,15 @@ class Cuda:
 
     @property
     def usable(self) -> tuple[Gpu, ...]:
-        """The GPUs that mxnet-cu112 1.9.1 runs on with this driver."""
+        """The GPUs that mxnet-cu112 1.9.1 can use with this driver."""
         if (self.driver or 0) < CUDA_DRIVER_NEEDED:
             return ()
-        return tuple(gpu for gpu in self.gpus if gpu.runs)
+        return tuple(gpu for gpu in self.gpus if gpu.supported)
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Everything ``adaptis doctor`` looks at; tests make up their own."""
+    """All facts that ``adaptis doctor`` checks; tests construct their own."""
 
     system: str = 'Linux'
     processor: str = 'x86_64'
@@ -121,12 +121,12 @@ class Machine:
 
     @property
     def builds(self) -> list[str]:
-        """The installed distributions of MXNet, any CUDA build included."""
+        """The installed distributions of MXNet, CUDA builds included."""
         return [name for name in BUILDS if name in self.packages]
 
 
 def inspect() -> Machine:
-    """Look at this machine; takes a fraction of a second and changes nothing."""
+    """Return the facts about this machine; takes a fraction of a second and changes nothing."""
     return Machine(
         system=platform.system(), processor=platform.machine(),
         libc=' '.join(platform.libc_ver()).strip(), python=sys.version_info[:2],
@@ -134,11 +134,11 @@ def inspect() -> Machine:
         missing_libraries=missing_libraries(), cpu_name=_cpu_field('model name'),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 1,
         cpu_features=tuple(f for f in CPU_FEATURES if f in _cpu_field('flags').split()),
-        cuda=ask_cuda())
+        cuda=query_cuda())
 
 
 def installed(names: Sequence[str] = PACKAGES) -> dict[str, str]:
-    """Versions of those of the named distributions that are here."""
+    """Return the versions of those of the named distributions that are installed."""
     found = {}
     for name in names:
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -147,14 +147,14 @@ def installed(names: Sequence[str] = PACKAGES) -> dict[str, str]:
 
 
 def cuda_build() -> bool:
-    """Whether a CUDA build of MXNet is installed."""
+    """Return whether a CUDA build of MXNet is installed."""
     return any(name != 'mxnet' for name in installed(BUILDS))
 
 
 @functools.lru_cache(maxsize=1)
-def ask_cuda() -> Cuda:
-    """Ask the NVIDIA driver for its version and its devices, in a process of its own."""
-    answer = _answer(_ASK_CUDA)
+def query_cuda() -> Cuda:
+    """Ask the NVIDIA driver for its version and its devices, in a separate process."""
+    answer = _answer(_QUERY_CUDA)
     if answer is None:
         return Cuda()
     gpus = tuple(Gpu(i, name, (major, minor)) for i, name, (major, minor) in answer['gpus'])
@@ -162,32 +162,32 @@ def ask_cuda() -> Cuda:
 
 
 def missing_libraries() -> tuple[str, ...]:
-    """Those libraries MXNet's wheel wants that neither the system nor MXNet's folder has."""
+    """Return the libraries that MXNet's wheel needs and that are not installed anywhere."""
     folder = package_folder('mxnet')
-    return tuple(name for name in LENDABLE
+    return tuple(name for name in BUNDLED_LIBRARIES
                  if not _loads(name) and not (folder and (folder / name).exists()))
 
 
-def lend_libraries() -> dict[str, Path]:
-    """Link copies that other wheels carry into MXNet's folder; returns library -> copy.
+def link_bundled_libraries() -> dict[str, Path]:
+    """Link the copies that other wheels bundle into MXNet's folder; return library -> copy.
 
-    Bare machines and containers lack ``libgomp.so.1`` and ``libquadmath.so.0``, which MXNet's
-    wheel does not bring.  The loader looks for them beside ``libmxnet.so`` first.
+    Minimal machines and containers lack ``libgomp.so.1`` and ``libquadmath.so.0``, and MXNet's
+    wheel does not include them.  The loader looks for them beside ``libmxnet.so`` first.
     """
     folder = package_folder('mxnet')
-    lent = {}
+    linked = {}
     for name in missing_libraries() if folder else ():
-        copies = sorted(folder.parent.glob(f'*.libs/{LENDABLE[name]}'))
+        copies = sorted(folder.parent.glob(f'*.libs/{BUNDLED_LIBRARIES[name]}'))
         if copies:
-            with contextlib.suppress(FileNotFoundError):   # a link whose copy has gone
+            with contextlib.suppress(FileNotFoundError):   # there may be a dangling link
                 (folder / name).unlink()
             (folder / name).symlink_to(Path('..') / copies[-1].relative_to(folder.parent))
-            lent[name] = copies[-1]
-    return lent
+            linked[name] = copies[-1]
+    return linked
 
 
 def package_folder(name: str) -> Optional[Path]:
-    """Folder of an installed package, found without importing it."""
+    """Return the folder of an installed package without importing it; None if there is none."""
     for entry in sys.path:
         folder = Path(entry or '.') / name
         if (folder / '__init__.py').is_file():
@@ -196,7 +196,7 @@ def package_folder(name: str) -> Optional[Path]:
 
 
 def nvidia_libraries() -> dict[str, str]:
-    """Soname -> path of every CUDA library in an installed ``nvidia-*`` wheel."""
+    """Return soname -> path of every CUDA library in the installed ``nvidia-*`` wheels."""
     found: dict[str, str] = {}
     for entry in sys.path:
         for path in sorted(glob.glob(os.path.join(entry or '.', 'nvidia', '*', 'lib', 'lib*.so*'))):
@@ -207,9 +207,9 @@ def nvidia_libraries() -> dict[str, str]:
 def keep_freed_memory() -> bool:
     """Let this process reuse the memory of large arrays instead of returning it at once.
 
-    glibc maps each array above 32 MiB anew, and a training step on a CPU spends a third of its
-    time on the pages of such maps.  Costs some memory, for good.  Returns whether the C library
-    knows these settings; others are left as they are.
+    By default glibc maps memory for every array above 32 MiB, and a training step spends a third
+    of its time on a CPU on the pages of these maps.  The setting costs some memory and cannot be
+    undone. Returns whether the C library supports it; other C libraries are not changed.
     """
     mallopt = getattr(ctypes.CDLL(None), 'mallopt', None) if sys.platform == 'linux' else None
     if mallopt is None:
@@ -218,7 +218,7 @@ def keep_freed_memory() -> bool:
 
 
 def _answer(program: str) -> Optional[dict]:
-    """Run a Python program that prints JSON; None if it fails."""
+    """Run a Python program that prints JSON; return the value, or None if it fails."""
     try:
         done = subprocess.run([sys.executable, '-I', '-c', program], capture_output=True,
                               text=True, timeout=60, check=True)

@@ -1,4 +1,4 @@
-"""Progress bars, and lines printed beside them; without tqdm lines alone."""
+"""Progress bars, and lines printed above them.  Without tqdm there are only the lines."""
 from __future__ import annotations
 
 import sys
@@ -7,19 +7,19 @@ from typing import Any, Optional
 
 try:
     from tqdm import tqdm
-except ImportError:  # where exported networks run
+except ImportError:  # exported networks run without it
     tqdm = None
 
 
-def progress(items: Sequence[Any], unit: str) -> Iterable[Any]:
-    """The items, with a bar on stderr if there are several."""
+def progress_bar(items: Sequence[Any], unit: str) -> Iterable[Any]:
+    """Return the items, with a progress bar on stderr if there are several."""
     if tqdm is None or len(items) < 2:
         return items
     return tqdm(items, unit=unit)
 
 
-def say(line: str, stream: Optional[Any] = None) -> None:
-    """Print a line to a stream, default stdout, above the bar if there is one."""
+def write_line(line: str, stream: Optional[Any] = None) -> None:
+    """Print a line above the progress bar, to stdout or to ``stream``."""
     stream = stream or sys.stdout
     if tqdm is None:
         print(line, file=stream)

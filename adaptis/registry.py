@@ -1,7 +1,7 @@
-"""The panoptic systems by the names of their networks.  This module imports none of them.
+"""The model families by the names of their networks.  This module imports none of them.
 
-The ports live in a package above this one.  They are named here as text and imported only when
-something of them is needed.
+The other systems live in a package above this one.  They are named here as text and imported only
+when something of them is needed.
 """
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _FAMILIES: dict[str, str] = {
     'dense_detections': 'panoptic_baselines.families:DENSE_DETECTIONS',
     'unified': 'panoptic_baselines.families:UNIFIED',
 }
-"""What a network's name is or begins with (``mask_rcnn``, ``mask_rcnn_r50``) -> its family."""
+"""The name of a network, or its beginning (``mask_rcnn``, ``mask_rcnn_r50``) -> its family."""
 
 _MXNET = 'adaptis.convert.official:convert'
 _PICKLED = 'panoptic_baselines.convert.official:convert'
 _CONVERTERS: dict[bytes, str] = {b'\x12\x01': _MXNET, b'\x80': _PICKLED, b'PK': _PICKLED}
-"""How an official checkpoint begins -> what converts it; PyTorch's are zip archives."""
+"""First bytes of an official checkpoint -> its converter; PyTorch's are zip archives."""
 
 
 class ModelFamily(Protocol):
@@ -151,7 +151,7 @@ def find_converter(source: PathLike) -> Any:
         with open(source, 'rb') as stream:
             begin = stream.read(2)
     except OSError:
-        begin = b''  # whoever reads the file reports what is wrong
+        begin = b''  # the converter reports what is wrong with the file
     for magic, path in _CONVERTERS.items():
         if begin.startswith(magic):
             return import_object(path)

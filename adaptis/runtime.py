@@ -1,7 +1,7 @@
-"""Makes MXNet importable on today's Python, and picks the devices it computes on.
+"""Import MXNet under current versions of Python and NumPy, and choose the devices.
 
-``from adaptis.runtime import mx`` (or ``gluoncv``) is the one way this project imports them.
-Only that import touches NumPy: ``import adaptis`` or ``import adaptis.runtime`` alone does not.
+This project imports MXNet and GluonCV only by ``from adaptis.runtime import mx`` (or
+``gluoncv``).  Only that import loads NumPy; ``import adaptis.runtime`` alone does not.
 """
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ import warnings
 from typing import Any, Callable
 
 from adaptis import machine
+from adaptis.doctor import explain_import_error, torch_conflict_message
 from adaptis.errors import AdaptisError
 
 _MODULES = {'mx': 'mxnet', 'gluoncv': 'gluoncv'}
 
-# What libmxnet.so of mxnet-cu112 links to, or what those open in turn, dependencies first.
+# The libraries that libmxnet.so of mxnet-cu112 needs, directly or not, dependencies first.
 _CUDA_LIBRARIES = (
     'libcudart.so.11.0', 'libnvrtc.so.11.2', 'libnvToolsExt.so.1', 'libcublasLt.so.11',
     'libcublas.so.11', 'libcufft.so.10', 'libcurand.so.10', 'libcusparse.so.11',
@@ -26,46 +27,46 @@ _CUDA_LIBRARIES = (
 
 
 def __getattr__(name: str) -> Any:
-    """``mx`` and ``gluoncv``, imported when first asked for; AdaptisError if they cannot be."""
+    """Import ``mx`` or ``gluoncv`` on first access; AdaptisError if the import fails."""
     if name not in _MODULES:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
     globals()[name] = module = _import(_MODULES[name])
     return module
 
 
-def context(name: str = 'auto') -> list[Any]:
-    """The devices to compute on, as MXNet contexts.
+def get_contexts(name: str = 'auto') -> list[Any]:
+    """Return the devices to compute on, as MXNet contexts.
 
     Parameters
     ----------
-    name : ``'cpu'``; ``'gpu'``, all GPUs this MXNet can run; ``'gpu:0,1'``, those;
-        ``'auto'``, like ``'gpu'`` where there is one, else ``'cpu'``.
+    name : ``'cpu'``; ``'gpu'`` for all GPUs that this MXNet supports; ``'gpu:0,1'`` for these two;
+        ``'auto'``, which is ``'gpu'`` if there is one and ``'cpu'`` otherwise.
 
     Raises
     ------
     AdaptisError
-        If the name means nothing or a GPU that it asks for cannot be used.
+        If the name is unknown, or a GPU that it names cannot be used.
     """
     wanted = _parse_context(name)
-    from adaptis.runtime import mx  # now, since the name alone may already be wrong
+    from adaptis.runtime import mx  # loads MXNet, so the name is checked first
     if name == 'cpu':
         return [mx.cpu()]
     has_cuda = mx.runtime.Features().is_enabled('CUDA')
-    cuda = machine.ask_cuda() if has_cuda else machine.Cuda()
+    cuda = machine.query_cuda() if has_cuda else machine.Cuda()
     usable = [gpu.index for gpu in cuda.usable]
     if name == 'auto' and not usable:
         return [mx.cpu()]
     if not usable or set(wanted) - set(usable):
-        raise AdaptisError(f'The device "{name}" was asked for, but {_why_no_gpu(has_cuda, cuda)}: '
+        raise AdaptisError(f'The device "{name}" cannot be used: {_why_no_gpu(has_cuda, cuda)}; '
                            f'use cpu, {_other_way(has_cuda, cuda)}or see `adaptis doctor`.')
     return [mx.gpu(i) for i in wanted or usable]
 
 
 def restore_numpy_names(numpy: Any) -> list[str]:
-    """Give ``numpy`` back the names that MXNet 1.9.1 and GluonCV use and that it no longer has.
+    """Restore the names in ``numpy`` that MXNet 1.9.1 and GluonCV use and that NumPy has removed.
 
-    NumPy 1.24 removed ``bool``, ``int`` and ``float``, NumPy 2 the others.  Names that are there
-    stay as they are.  Returns the restored names.
+    NumPy 1.24 removed ``bool``, ``int`` and ``float``, and NumPy 2 the others.  Names that exist
+    are not changed.  Returns the restored names.
     """
     restored = []
     with warnings.catch_warnings():
@@ -78,10 +79,10 @@ def restore_numpy_names(numpy: Any) -> list[str]:
 
 
 def preload_cuda(paths: dict[str, str], load: Callable[..., Any] = ctypes.CDLL) -> list[str]:
-    """Load the CUDA libraries of the ``nvidia-*-cu11`` wheels, so that MXNet finds them loaded.
+    """Load the CUDA libraries of the ``nvidia-*-cu11`` wheels, so that MXNet finds them.
 
-    ``paths`` maps a library's name to its file; what it lacks is left to the system's loader.
-    Returns the names loaded, in order.
+    ``paths`` maps the name of a library to its file.  The system's loader finds the others.
+    Returns the names that were loaded, in order.
     """
     loaded = [name for name in _CUDA_LIBRARIES if name in paths]
     for name in loaded:
@@ -96,20 +97,21 @@ def _import(module: str) -> Any:
         restore_numpy_names(importlib.import_module('numpy'))
         if machine.cuda_build():
             preload_cuda(machine.nvidia_libraries())
-        with warnings.catch_warnings():   # of what MXNet's authors might change: not for users
+        with warnings.catch_warnings():   # users cannot change the code that these are about
             for category in (DeprecationWarning, SyntaxWarning):
                 warnings.simplefilter('ignore', category)
             return importlib.import_module(module)
-    except Exception as error:   # whatever a broken environment throws: the user reads one sentence
-        from adaptis.doctor import explain
-        raise AdaptisError(explain(module, error)) from error
+    except Exception as error:   # a broken environment can raise anything
+        raise AdaptisError(explain_import_error(module, error)) from error
 
 
 def _refuse_torch() -> None:
-    """GluonCV imports PyTorch where it is installed, and the two must not share a process."""
+    """Raise AdaptisError if PyTorch is installed.
+
+    GluonCV would import it, and the two cannot share a process.
+    """
     if importlib.util.find_spec('torch') is not None:
-        from adaptis.doctor import gluoncv_beside_torch
-        raise AdaptisError(gluoncv_beside_torch('torch'))
+        raise AdaptisError(torch_conflict_message('torch'))
 
 
 def _former_names(np: Any) -> dict[str, Any]:
@@ -122,7 +124,7 @@ def _former_names(np: Any) -> dict[str, Any]:
         'in1d': lambda a, b, **kw: np.isin(np.ravel(a), b, **kw),
         'trapz': getattr(np, 'trapezoid', None),
     }
-    # These left NumPy 1.20 for another package; MXNet only passes them on.
+    # NumPy 1.20 moved these to another package; MXNet only re-exports them.
     values.update({name: _gone(name) for name in ('mirr', 'npv', 'pmt', 'ppmt', 'pv', 'rate')})
     return values
 
@@ -134,13 +136,15 @@ def _gone(name: str) -> Callable[..., None]:
 
 
 def _parse_context(name: str) -> list[int]:
-    """GPU numbers that a context name asks for, [] if it names none."""
+    """Return the GPU numbers in the name of a context, [] if it names none."""
     if name in ('auto', 'cpu', 'gpu'):
         return []
-    kind, _, numbers = name.partition(':')
+    device_type, _, numbers = name.partition(':')
     parts = numbers.split(',')
-    if kind != 'gpu' or not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
-        raise AdaptisError(f'"{name}" is no device: say auto, cpu, gpu, or gpu:0,1 for some GPUs.')
+    valid = all(part.isdecimal() for part in parts) and len(set(parts)) == len(parts)
+    if device_type != 'gpu' or not valid:
+        raise AdaptisError(f'"{name}" is not a device: use auto, cpu, gpu, or gpu:0,1 for some '
+                           'GPUs.')
     return [int(part) for part in parts]
 
 
@@ -161,8 +165,8 @@ def _why_no_gpu(has_cuda: bool, cuda: machine.Cuda) -> str:
 
 
 def _other_way(has_cuda: bool, cuda: machine.Cuda) -> str:
-    """What computes on a GPU that this MXNet does not know."""
+    """Return advice on computing on a GPU that this MXNet does not support."""
     if has_cuda and not any(gpu.capability > machine.NEWEST_GPU for gpu in cuda.gpus):
         return ''
-    return ('let ONNX Runtime compute on the GPU (`adaptis export`, then --export DIR --backend '
+    return ('use ONNX Runtime on the GPU (`adaptis export`, then --export DIR --backend '
             'onnxruntime, with onnxruntime-gpu installed), ')

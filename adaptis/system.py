@@ -1,11 +1,12 @@
-"""AdaptIS as experiments see it: a network, its losses and its predictions."""
+"""AdaptIS as a training system: a network with its losses and predictions."""
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 
 from adaptis.errors import AdaptisError
+from adaptis.inference.predictor import Predictor
 from adaptis.losses import (
     INSTANCE_LOSSES,
     SEMANTIC_LOSSES,
@@ -26,19 +27,23 @@ class AdaptISSystem:
     Parameters
     ----------
     net : an initialised network
-    stage : 'instances' trains everything but the proposal branch, 'proposals'
-        that branch alone with the rest frozen (section 3.5)
+    stage : 'instances' trains everything except the proposal branch; 'proposals' trains only that
+        branch, with the rest frozen (AdaptIS, section 5)
     instance_loss : 'normalized_focal', 'focal' or 'bce'
+    instance_alpha, instance_gamma, semantic_gamma : strengths of these losses, from 0 on (alpha
+        to 1), where they have them; None = alpha 0.5 ('focal' 0.25), gamma 2, semantic gamma 1
     semantic_loss : 'normalized_focal' or 'cross_entropy'
-    semantic_weight : of the semantic loss beside the instance loss
+    semantic_weight : weight of the semantic loss relative to the instance loss
     bad_percentile : see ``ProposalsIoULoss``
-    hybridize : train through cached graphs; worth it on GPUs, slower on CPUs
+    hybridize : train through cached graphs; faster on GPUs, slower on CPUs
 
-    Raises AdaptisError for a choice that does not exist or a number out of range.
+    Raises AdaptisError for an unknown choice or a number out of range.
     """
 
     def __init__(self, net: AdaptIS, stage: str = 'instances', *,
                  instance_loss: str = 'normalized_focal', semantic_loss: str = 'normalized_focal',
+                 instance_alpha: Optional[float] = None, instance_gamma: Optional[float] = None,
+                 semantic_gamma: Optional[float] = None,
                  semantic_weight: float = 0.75, bad_percentile: float = 30,
                  hybridize: bool = False):
         if stage not in STAGES:
@@ -49,23 +54,30 @@ class AdaptISSystem:
         _demand_number('semantic_weight', semantic_weight, float('inf'))
         _demand_number('bad_percentile', bad_percentile, 100)
         self.net, self.stage = net, stage
-        self._instance_loss = make_loss(INSTANCE_LOSSES, instance_loss, 'instance')
-        self._semantic_loss = make_loss(SEMANTIC_LOSSES, semantic_loss, 'semantic')
+        for key, value, most in (('instance_alpha', instance_alpha, 1),
+                                 ('instance_gamma', instance_gamma, float('inf')),
+                                 ('semantic_gamma', semantic_gamma, float('inf'))):
+            if value is not None:
+                _demand_number(key, value, most)
+        self._instance_loss = make_loss(INSTANCE_LOSSES, instance_loss, 'instance',
+                                        alpha=instance_alpha, gamma=instance_gamma)
+        self._semantic_loss = make_loss(SEMANTIC_LOSSES, semantic_loss, 'semantic',
+                                        gamma=semantic_gamma)
         self._semantic_weight = semantic_weight
         self._proposal_loss = ProposalsIoULoss(bad_percentile)
         self._iou = self._proposal_loss.iou if stage == 'proposals' else AdaptiveIoU()
         self._unseen: list[tuple[Any, Any]] = []
-        # The branch is not trained with the rest: left out, it keeps its running statistics too.
+        # Without the branch in the graph, its running statistics do not change, either.
         self._encoder = net.encoder.without_proposals()
         for block in (net, self._encoder):
             block.hybridize(hybridize)
 
     def losses(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Losses of a batch, to be called inside ``autograd.record``.
+        """Return the losses of a batch as scalars by name; call it inside ``autograd.record``.
 
-        ``image`` (B, 3, H, W) RGB 0..255; ``points`` (B, N, 2); ``instances``
-        (B*N, 1, H, W) in {1, 0, -1}; ``semantic`` (B, H, W), -1 = ignore.
-        Returns one scalar per loss: means over points and over images.
+        ``image`` (B, 3, H, W) RGB 0..255; ``points`` (B, N, 2); ``instances`` (B*N, 1, H, W) in
+        {1, 0, -1}; ``semantic`` (B, H, W), -1 = ignore.  The losses are means over points and
+        images.
         """
         if self.stage == 'proposals':
             return {'proposals': self._learn_proposals(batch)}
@@ -85,17 +97,17 @@ class AdaptISSystem:
                                    len(batch['image'])).mean()
 
     def _masks(self, batch: dict[str, Any]) -> tuple[Any, Any, Any]:
-        """Instance logits at the images' size, semantic logits and features at the network's."""
+        """Return instance logits at the size of the images, and semantic logits and features."""
         features, query_map, semantic = self._encoder(batch['image'])
         instances = self.net.point_head(features, query_map, batch['points'])
         return self.net.upsample(_float32(instances), batch['image']), semantic, features
 
     def _watch(self, instances: Any, labels: Any) -> None:
-        """Let the running IoU see these masks, once the device has computed them.
+        """Update the running IoU with these masks once the device has computed them.
 
         To wait for them now would keep the other devices from starting, and a device whose
-        SyncBatchNorm waits for those would wait for ever.  So they are looked at when their
-        device comes round again.
+        SyncBatchNorm waits for the others would wait forever.  So the masks are read when their
+        device is used again.
         """
         if any(seen.context == instances.context for seen, _ in self._unseen):
             self._look()
@@ -108,12 +120,12 @@ class AdaptISSystem:
         self._unseen.clear()
 
     def metrics(self) -> dict[str, float]:
-        """Running IoU of the training masks and the threshold it is taken at."""
+        """Return the running IoU of the training masks and its threshold."""
         self._look()
         return {'iou': self._iou.ema, 'iou_threshold': self._iou.threshold}
 
     def parameters(self) -> Any:
-        """The parameters that this stage trains."""
+        """Return the parameters that this stage trains."""
         branch = self.net.encoder.proposals.collect_params() if self.net.has_proposals else {}
         if self.stage == 'proposals':
             return branch
@@ -123,28 +135,27 @@ class AdaptISSystem:
         return chosen
 
     def state(self) -> dict[str, float]:
-        """The running statistics, for a checkpoint."""
+        """Return the running statistics, for a checkpoint."""
         self._look()
         return self._iou.state()
 
     def load_state(self, state: dict[str, float]) -> None:
-        """Take over what ``state`` gave."""
+        """Restore what ``state`` returned."""
         self._unseen.clear()
         self._iou.load_state(state)
 
     def predict(self, image: np.ndarray, **settings: Any) -> PanopticResult:
-        """Panoptic segmentation of an RGB ``uint8`` (H, W, 3) image.
+        """Return the panoptic segmentation of an RGB ``uint8`` (H, W, 3) image.
 
-        ``settings`` are arguments of ``Predictor``; for many images make one of those instead.
+        ``settings`` are arguments of ``Predictor``; for many images, make a ``Predictor`` once.
         """
-        from adaptis.inference.predictor import Predictor
         predictor = Predictor(self.net, **settings)
         predictor.set_image(image)
         return predictor.panoptic()
 
 
 def _float32(logits: Any) -> Any:
-    """Losses are taken in float32, whatever the network computed in (``engine.precision``)."""
+    """Return float32 logits for the losses, whatever precision the network computed in."""
     return logits.astype('float32', copy=False)
 
 

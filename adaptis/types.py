@@ -1,4 +1,4 @@
-"""The few types that every part of the library speaks."""
+"""Types that every part of the library shares."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from adaptis.errors import AdaptisError
 
 @dataclass(frozen=True)
 class Category:
-    """A category in the COCO sense."""
+    """A category as in COCO: a class of stuff or of things."""
 
     id: int
     name: str
@@ -21,12 +21,14 @@ class Category:
 
 
 class Taxonomy:
-    """Categories and their contiguous class indices: stuff first, then things (AdaptIS, section 4).
+    """Categories and their contiguous class indices: stuff comes first, then things.
+
+    The papers leave this order open.  It is that of the official AdaptIS code.
 
     Parameters
     ----------
     categories
-        In any order; inside each of the two groups the given order is kept.
+        In any order; the order within stuff and within things is kept.
     """
 
     def __init__(self, categories: Sequence[Category]):
@@ -40,8 +42,8 @@ class Taxonomy:
             raise AdaptisError('Two categories of the taxonomy share an id.')
 
     @classmethod
-    def parse(cls, entries: Any, where: Any) -> Taxonomy:
-        """A taxonomy from what ``dataclasses.asdict`` makes of its categories.
+    def from_list(cls, entries: Any, where: Any) -> Taxonomy:
+        """Return a taxonomy made from the entries of :func:`dataclasses.asdict` for its categories.
 
         Raises AdaptisError, naming the file ``where``, for anything else.
         """
@@ -56,13 +58,13 @@ class Taxonomy:
         return len(self.categories)
 
     def index(self, category_id: int) -> int:
-        """Class index of a category id; AdaptisError if there is none."""
+        """Return the class index of a category id; AdaptisError if there is none."""
         if category_id not in self._index:
             raise AdaptisError(f'There is no category {category_id}; known: {sorted(self._index)}.')
         return self._index[category_id]
 
     def by_id(self, category_id: int) -> Category:
-        """Category of an id; AdaptisError if there is none."""
+        """Return the category of an id; AdaptisError if there is none."""
         return self.categories[self.index(category_id)]
 
 
@@ -74,13 +76,13 @@ TOY_TAXONOMY = Taxonomy([
 
 @dataclass(frozen=True)
 class AnnotatedObjects:
-    """Annotated objects of an image, which may overlap, as in COCO's files of instances.
+    """Annotated objects of an image, which may overlap, as in COCO's instances files.
 
     Attributes
     ----------
     layers : int32 (L, H, W): object k has all its pixels in one layer, as k + 1; 0 = none
     classes : int64 (N,), class indices of the data set's taxonomy
-    crowd : bool (N,), which are neither right nor wrong
+    crowd : bool (N,), objects that count neither as right nor as wrong
     boxes : float64 (N, 4), x0, y0, x1, y1 in pixels, as annotated; None = those around the pixels
     areas : float64 (N,), pixels as annotated; None = those of the layers
     """
@@ -95,8 +97,7 @@ class AnnotatedObjects:
         return len(self.classes)
 
     def moved(self, layers: np.ndarray) -> AnnotatedObjects:
-        """The same objects where ``layers`` has them; their boxes and areas are then those there.
-        """
+        """Return the same objects at other places; boxes and areas then follow from ``layers``."""
         return AnnotatedObjects(np.ascontiguousarray(layers), self.classes, self.crowd)
 
 
@@ -110,10 +111,10 @@ class Sample:
     instances : int32 (H, W), instance ids, 0 = none
     classes : instance id -> class index of the data set's taxonomy
     semantic : int32 (H, W), class indices, -1 = ignore
-    ignored : instance ids that are neither right nor wrong (crowd)
-    name : what error messages and result files call it
-    objects : the same objects or others, where a second annotation lets them overlap: detectors
-        learn from them, and average precision is measured on them
+    ignored : ids of instances that count neither as right nor as wrong (crowds)
+    name : identifies the image in error messages and result files
+    objects : the same objects or others, from a second annotation in which they may overlap;
+        detectors learn from them, and average precision is measured on them
     """
 
     image: np.ndarray
@@ -139,7 +140,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Segment:
-    """One segment of a panoptic result; ``area`` in pixels, ``score`` in [0, 1]."""
+    """One segment of a panoptic result; ``area`` is in pixels and ``score`` in [0, 1]."""
 
     id: int
     category_id: int
@@ -150,9 +151,15 @@ class Segment:
 
 @dataclass
 class Objects:
-    """Found objects that may overlap: ``masks`` bool (N, H, W), ``scores`` float (N,) in [0, 1] and
-    ``category_ids`` int (N,); ``boxes`` float (N, 4), x0, y0, x1, y1 in pixels, if there are any
-    beside those around the masks."""
+    """Objects that a detector found; they may overlap.
+
+    Attributes
+    ----------
+    masks : bool (N, H, W)
+    scores : float (N,), in [0, 1]
+    category_ids : int (N,)
+    boxes : float (N, 4), x0, y0, x1, y1 in pixels; None = those around the masks
+    """
 
     masks: np.ndarray
     scores: np.ndarray
@@ -162,12 +169,17 @@ class Objects:
 
 @dataclass
 class PanopticResult:
-    """A panoptic segmentation: ``segment_map`` int32 (H, W), 0 = no segment, and its segments.
+    """A panoptic segmentation.
 
-    ``masks`` optionally holds the soft masks that the things were cut from:
-    segment id -> float32 (H, W) in [0, 1]; ``semantic`` what a semantic branch says by itself:
-    int32 (H, W), class indices of the taxonomy, -1 = none; ``objects`` what a detector found before
-    each pixel was given to one segment: its average precision is that of these.
+    Attributes
+    ----------
+    segment_map : int32 (H, W), segment ids, 0 = no segment
+    segments : the segments of the map
+    masks : segment id -> float32 (H, W) in [0, 1], the soft masks that the things were cut from
+    semantic : int32 (H, W), class indices of the taxonomy, -1 = none; the output of a semantic
+        branch by itself
+    objects : what a detector found before each pixel was given to one segment; average precision
+        is measured on these
     """
 
     segment_map: np.ndarray
@@ -178,7 +190,7 @@ class PanopticResult:
 
     @property
     def things(self) -> list[Segment]:
-        """The segments that are objects."""
+        """The segments that are things."""
         return [s for s in self.segments if s.isthing]
 
 

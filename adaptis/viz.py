@@ -1,4 +1,4 @@
-"""Pictures of results: overlays, heat maps, contact sheets.  All are RGB ``uint8`` (H, W, 3)."""
+"""Images of results: overlays, heat maps, contact sheets.  All are RGB ``uint8`` (H, W, 3)."""
 from __future__ import annotations
 
 import colorsys
@@ -12,19 +12,19 @@ import numpy as np
 from adaptis.errors import AdaptisError
 from adaptis.types import PanopticResult, Taxonomy
 
-_GOLDEN = 0.618034  # of a turn: hues of consecutive numbers end up far apart
+_GOLDEN = 0.618034  # of a turn, so that hues of consecutive numbers are far apart
 _CAPTION_HEIGHT = 18
 
 
 def distinct_colors(count: int) -> np.ndarray:
-    """``count`` colours that are easy to tell apart, uint8 (count, 3); the k-th never changes."""
+    """Return ``count`` colours that are easy to distinguish, uint8 (count, 3), always the same."""
     colors = [colorsys.hsv_to_rgb(k * _GOLDEN % 1, 0.9 - 0.35 * (k % 3 == 1),
                                   1.0 - 0.3 * (k % 3 == 2)) for k in range(count)]
     return (np.array(colors).reshape(-1, 3) * 255 + 0.5).astype(np.uint8)
 
 
 def color_ids(ids: np.ndarray, background: Sequence[int] = (0, 0, 0)) -> np.ndarray:
-    """An id mask (H, W), 0 = none, with a colour per id."""
+    """Return an id mask (H, W), 0 = none, with one colour per id."""
     present, index = np.unique(ids, return_inverse=True)
     colors = distinct_colors(len(present) - int((present == 0).any()))
     if (present == 0).any():
@@ -35,9 +35,9 @@ def color_ids(ids: np.ndarray, background: Sequence[int] = (0, 0, 0)) -> np.ndar
 
 def overlay_instances(image: np.ndarray, ids: np.ndarray, alpha: float = 0.55,
                       colors: Optional[np.ndarray] = None) -> np.ndarray:
-    """An image with its objects tinted and outlined; ``ids`` int (H, W), 0 = none.
+    """Return an image with its objects tinted and outlined; ``ids`` int (H, W), 0 = none.
 
-    ``colors`` uint8 (H, W, 3) are those to tint with, by default one per id.
+    ``colors`` uint8 (H, W, 3) are the colours, by default one per id.
     """
     colors = color_ids(ids) if colors is None else colors
     inside = ids != 0
@@ -50,10 +50,10 @@ def overlay_instances(image: np.ndarray, ids: np.ndarray, alpha: float = 0.55,
 
 def overlay_panoptic(image: np.ndarray, result: PanopticResult,
                      taxonomy: Optional[Taxonomy] = None, alpha: float = 0.55) -> np.ndarray:
-    """An image with its things tinted and outlined, and its stuff in the taxonomy's colours.
+    """Return an image with its things tinted and outlined, and its stuff in the taxonomy's colours.
 
-    Where the taxonomy has several classes of things an object has a shade of its class's colour.
-    Raises AdaptisError if the result has another size than the image.
+    If the taxonomy has several classes of things, an object has a shade of its class's colour.
+    Raises AdaptisError if the result and the image have different sizes.
     """
     if result.segment_map.shape != image.shape[:2]:
         raise AdaptisError(f'The result is {result.segment_map.shape} but the image is '
@@ -70,7 +70,7 @@ def overlay_panoptic(image: np.ndarray, result: PanopticResult,
 
 
 def thing_ids(result: PanopticResult) -> np.ndarray:
-    """The segment map with its stuff removed, int32 (H, W)."""
+    """Return the segment map without stuff, int32 (H, W)."""
     top = int(result.segment_map.max(initial=0)) + 1
     keep = np.zeros(top, np.int32)
     for segment in result.things:
@@ -81,7 +81,7 @@ def thing_ids(result: PanopticResult) -> np.ndarray:
 
 def overlay_mask(image: np.ndarray, mask: np.ndarray, x: Optional[float] = None,
                  y: Optional[float] = None) -> np.ndarray:
-    """An image reddened by a soft mask, float (H, W) in [0, 1]; and the click, if given."""
+    """Return an image tinted red by a soft mask, float (H, W) in [0, 1], and the click if given."""
     weight = 0.7 * np.clip(mask, 0, 1)[..., None]
     tinted = (image * (1 - weight) + np.array([255, 40, 40]) * weight + 0.5).astype(np.uint8)
     if x is not None and y is not None:
@@ -90,21 +90,21 @@ def overlay_mask(image: np.ndarray, mask: np.ndarray, x: Optional[float] = None,
     return tinted
 
 
-def heat(prob: np.ndarray) -> np.ndarray:
-    """A probability map (H, W) as colours from dark blue (0) to yellow (1)."""
+def heat_map(prob: np.ndarray) -> np.ndarray:
+    """Return a probability map (H, W) as colours from dark blue (0) to yellow (1)."""
     grey = (np.clip(np.nan_to_num(prob), 0, 1) * 255 + 0.5).astype(np.uint8)
     return cv2.cvtColor(cv2.applyColorMap(grey, cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB)
 
 
 def contact_sheet(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str] = (),
                   scale: int = 1, gap: int = 4) -> np.ndarray:
-    """Pictures in a grid, one list a row, on white.
+    """Return images in a grid, one list per row, on white.
 
     Parameters
     ----------
-    rows : RGB uint8 (H, W, 3); sizes may differ, a row is as high as its largest
+    rows : RGB uint8 (H, W, 3); sizes may differ, and a row is as high as its highest image
     titles : a caption above each column
-    scale : enlarge every pixel to a square of this side
+    scale : enlarge every pixel to a square with this side
     """
     rows = [row for row in rows if len(row)]
     if not rows:
@@ -128,10 +128,10 @@ def contact_sheet(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str] = 
 def result_row(image: np.ndarray, result: PanopticResult, proposals: Optional[np.ndarray] = None,
                truth: Optional[np.ndarray] = None,
                taxonomy: Optional[Taxonomy] = None) -> list[np.ndarray]:
-    """One row of a contact sheet: image, proposal map, found objects, true ones (id mask)."""
+    """Return a row of a contact sheet: image, proposal map, found objects, true id mask."""
     row = [image]
     if proposals is not None:
-        row.append(heat(proposals))
+        row.append(heat_map(proposals))
     row.append(overlay_panoptic(image, result, taxonomy))
     if truth is not None:
         row.append(overlay_instances(image, truth))
@@ -139,7 +139,7 @@ def result_row(image: np.ndarray, result: PanopticResult, proposals: Optional[np
 
 
 def _class_shades(result: PanopticResult, taxonomy: Taxonomy) -> np.ndarray:
-    """uint8 (H, W, 3): objects in the colours of their classes, a little different each."""
+    """Return uint8 (H, W, 3): objects in the colours of their classes, each slightly different."""
     table = np.zeros((int(result.segment_map.max(initial=0)) + 1, 3), np.uint8)
     things = [s for s in result.things if s.id < len(table)]
     for segment, own in zip(things, distinct_colors(len(things))):
@@ -149,7 +149,7 @@ def _class_shades(result: PanopticResult, taxonomy: Taxonomy) -> np.ndarray:
 
 
 def _borders(ids: np.ndarray) -> np.ndarray:
-    """bool (H, W): pixels with another id to the right of or below them."""
+    """Return bool (H, W): pixels with another id to the right of or below them."""
     border = np.zeros(ids.shape, bool)
     border[:, :-1] |= ids[:, :-1] != ids[:, 1:]
     border[:-1] |= ids[:-1] != ids[1:]

@@ -1,4 +1,4 @@
-"""What constructors of networks ask of their arguments."""
+"""Checks of the arguments that constructors of networks and losses take."""
 from __future__ import annotations
 
 import math
@@ -8,26 +8,26 @@ from typing import Any
 
 from adaptis.errors import AdaptisError
 
-MOST = 10 ** 6
+MAX_COUNT = 10 ** 6
 
 
-def demand_counts(**values: Any) -> None:
-    """AdaptisError, with its name, for a value that is no whole number from 1 to ``MOST``."""
+def check_counts(**values: Any) -> None:
+    """Raise AdaptisError, with its name, for a value that is no whole number from 1 to 10**6."""
     for name, value in values.items():
         if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
             raise AdaptisError(f'{name} is {value!r} but must be a whole number, at least 1.')
-        if value > MOST:
-            raise AdaptisError(f'{name} is {value}, but more than {MOST:,} make no sense.')
+        if value > MAX_COUNT:
+            raise AdaptisError(f'{name} is {value}, but more than {MAX_COUNT:,} make no sense.')
 
 
-def demand_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
-    """AdaptisError unless ``value`` is one of ``choices``; a truth value is no number."""
+def check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
+    """Raise AdaptisError unless ``value`` is one of ``choices``; True and False are no numbers."""
     if not any(type(value) is type(choice) and value == choice for choice in choices):
         raise AdaptisError(f'{name} is {value!r}: choose one of {list(choices)}.')
 
 
-def demand_numbers(name: str, values: Any, count: int, positive: bool = False) -> tuple:
-    """``values`` as a tuple; AdaptisError if they are not ``count`` finite numbers."""
+def check_numbers(name: str, values: Any, count: int, positive: bool = False) -> tuple:
+    """Return ``values`` as a tuple; AdaptisError if they are not ``count`` finite numbers."""
     fits = (isinstance(values, (list, tuple)) and len(values) == count
             and all(_is_number(v) for v in values))
     if not fits or (positive and min(values) <= 0):
@@ -36,8 +36,8 @@ def demand_numbers(name: str, values: Any, count: int, positive: bool = False) -
     return tuple(values)
 
 
-def demand_number(name: str, value: Any, least: float, most: float = math.inf) -> None:
-    """AdaptisError unless ``value`` is a finite number in a range."""
+def check_number(name: str, value: Any, least: float, most: float = math.inf) -> None:
+    """Raise AdaptisError unless ``value`` is a finite number from ``least`` to ``most``."""
     if not _is_number(value) or not least <= value <= most:
         limits = f', at least {least:g}' if most == math.inf else f' from {least:g} to {most:g}'
         raise AdaptisError(f'{name} is {value!r}: it must be a number{limits}.')

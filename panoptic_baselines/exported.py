@@ -1,7 +1,7 @@
-"""Networks that were exported; each system's ``inference.py`` makes a predictor of its own.
+"""Exported networks; each system's ``inference.py`` makes a predictor of its own network.
 
-A network is a runner of its stages (``adaptis.deploy.backends``) and its ``attributes``, the
-numbers that an export keeps beside the graphs.
+An exported network consists of a runner of its stages (``adaptis.deploy.backends``) and of its
+``attributes``, the numbers that an export stores beside the graphs.
 """
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import numpy as np
 from adaptis.errors import AdaptisError
 
 
-class Exported:
+class ExportedNetwork:
     """A network whose stages are files; a subclass knows what to do with their outputs.
 
     Parameters
     ----------
-    runner : of the stages
-    attributes : what ``export_attributes`` gave
+    runner : runs the stages
+    attributes : what ``export_attributes`` returned
 
     Raises AdaptisError if an attribute is missing.
     """
@@ -36,7 +36,7 @@ class Exported:
             setattr(self, name, attributes[name])
 
     def run(self, stage: str, **inputs: Any) -> list[Any]:
-        """The outputs of a stage; of the inputs, those are taken that the stage has."""
+        """Run a stage and return its outputs; it ignores ``inputs`` that it does not have."""
         if stage not in self._runner.stages:
             raise AdaptisError(f'The exported network has no stage "{stage}": export it again.')
         arrays = [inputs[signature.name] for signature in self._runner.stages[stage].inputs]
@@ -44,20 +44,20 @@ class Exported:
             a.astype(np.float32, copy=False) if isinstance(a, np.ndarray) else a for a in arrays))
         return outputs
 
-    def read(self, x: Any) -> Any:
-        """Everything dense of an image (1, 3, H, W)."""
+    def encode(self, x: Any) -> Any:
+        """Run the dense part on an image (1, 3, H, W) and return its outputs by name."""
         return self.to_maps(self.run('encoder', image=x))   # type: ignore[attr-defined]
 
-    def place(self, images: np.ndarray, ctx: Any = None) -> np.ndarray:
-        """The images: the runner sends them to where it computes."""
+    def to_device(self, images: np.ndarray, ctx: Any = None) -> np.ndarray:
+        """Return the images unchanged: the runner copies them to its device."""
         return images
 
     def check_weights(self) -> None:
-        """Nothing: those of a broken network are not exported, and outputs are looked at."""
+        """Do nothing: a network with broken weights is never exported, and outputs are checked."""
 
 
 def export_attributes(net: Any) -> dict[str, Any]:
-    """The numbers of a network, as plain data, that its exported stages need beside them."""
+    """Return the numbers of a network that its exported stages need beside them, as plain data."""
     values = {name: getattr(net, name) for name in net.attributes}
     return {name: list(value) if isinstance(value, tuple) else value
             for name, value in values.items()}

@@ -1,4 +1,4 @@
-"""The ports as the commands see them (``adaptis.registry.ModelFamily``).
+"""The model families of the ports (``adaptis.registry.ModelFamily``).
 
 MXNet is loaded only when a network is needed.
 """
@@ -9,10 +9,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 from adaptis.files import PathLike
+from adaptis.inference.sidecar import find_taxonomy, read_sidecar
 from adaptis.registry import import_object
 from adaptis.types import PanopticResult, Taxonomy
 from panoptic_baselines.condinst.settings import CONDINST_PRESETS
+from panoptic_baselines.convert.official import load_backbone
 from panoptic_baselines.dense_detections.settings import DENSE_DETECTIONS_PRESETS
+from panoptic_baselines.exported import export_attributes
 from panoptic_baselines.models import MODELS
 from panoptic_baselines.panoptic_fpn.settings import PANOPTIC_FPN_PRESETS
 from panoptic_baselines.settings import BaseSettings, get_settings
@@ -22,16 +25,16 @@ _PRESET_BY_THINGS = {1: 'toy', 8: 'cityscapes'}
 
 
 class DetectorFamily:
-    """A system of this package.
+    """The model family of one system of this package.
 
     Parameters
     ----------
     paper : authors, title, year
     system : 'module:class' of its losses
     presets : its settings by name
-    defaults : arguments of its network which, not mentioned, mean these
-    room : its folder, whose ``stages`` and ``inference`` export it
-    predictor : 'module:class' of what segments images with it
+    defaults : default values of its network's arguments, for those that a description leaves out
+    package : name of its package, whose ``stages`` and ``inference`` export the network
+    predictor : 'module:class' of its predictor
     name_options : see ``ModelFamily``
     """
 
@@ -40,16 +43,16 @@ class DetectorFamily:
     weights: Mapping[str, str] = {}
 
     def __init__(self, paper: str, system: str, presets: Mapping[str, BaseSettings],
-                 defaults: Mapping[str, Any], room: str,
+                 defaults: Mapping[str, Any], package: str,
                  predictor: str = 'panoptic_baselines.predictor:Predictor',
                  name_options: tuple[str, ...] = ('name', 'backbone')):
         self.presets, self.name_options = presets, name_options
-        self.exported_predictor = f'panoptic_baselines.{room}.inference:make_exported'
-        self._stages = f'panoptic_baselines.{room}.stages:export_stages'
+        self.exported_predictor = f'panoptic_baselines.{package}.inference:make_exported'
+        self._stages = f'panoptic_baselines.{package}.stages:export_stages'
         self._system, self._defaults, self._predictor = system, defaults, predictor
         self.paper = paper
         self.models = {name: network for name, (network, _) in MODELS.items()
-                       if network.startswith(f'panoptic_baselines.{room}.')}
+                       if network.startswith(f'panoptic_baselines.{package}.')}
 
     def get_settings(self, settings: Any) -> Any:
         """See ``ModelFamily``."""
@@ -70,7 +73,7 @@ class DetectorFamily:
 
     def get_model(self, name: str, **options: Any) -> Any:
         """See ``ModelFamily``."""
-        from panoptic_baselines.zoo import get_model
+        from panoptic_baselines.zoo import get_model  # loads MXNet
         return get_model(name, **options)
 
     def load_model(self, checkpoint: PathLike, ctx: Any = None) -> Any:
@@ -81,11 +84,10 @@ class DetectorFamily:
     def build(self, options: Mapping[str, Any], contexts: Sequence[Any]) -> Any:
         """See ``ModelFamily``.
 
-        ``pretrained_base`` is the file of a backbone, ``pretrained`` that of a whole network,
-        perhaps of other classes.
+        ``pretrained_base`` is the file of a backbone, ``pretrained`` that of a whole network, whose
+        classes may differ.
         """
-        from panoptic_baselines.convert.official import load_backbone
-        from panoptic_baselines.zoo import load_trained
+        from panoptic_baselines.zoo import load_pretrained  # loads MXNet
         options = dict(options)
         backbone, whole = options.pop('pretrained_base', None), options.pop('pretrained', None)
         net = self.get_model(**options)
@@ -93,7 +95,7 @@ class DetectorFamily:
         if backbone:
             load_backbone(net, backbone)
         if whole:
-            load_trained(net, whole)
+            load_pretrained(net, whole)
         return net
 
     def system_options(self) -> list[str]:
@@ -113,14 +115,12 @@ class DetectorFamily:
     def load_predictor(self, checkpoint: PathLike, settings: Any, ctx: Any,
                        taxonomy: Optional[Taxonomy]) -> Any:
         """See ``ModelFamily``."""
-        from adaptis.inference.sidecar import find_taxonomy, read_sidecar
-        from panoptic_baselines.zoo import load_model
+        from panoptic_baselines.zoo import load_model  # loads MXNet
         net = load_model(checkpoint, ctx=ctx)
         net.hybridize()
         taxonomy = taxonomy or find_taxonomy(read_sidecar(checkpoint), net.num_things
                                              + net.num_stuff, net.num_stuff, str(checkpoint))
-        return self.make_predictor(net, settings, taxonomy,
-                                   self.stages, ctx)
+        return self.make_predictor(net, settings, taxonomy, self.stages, ctx)
 
     def export_stages(self, net: Any) -> list[Any]:
         """See ``ModelFamily``."""
@@ -128,7 +128,6 @@ class DetectorFamily:
 
     def export_attributes(self, net: Any) -> dict[str, Any]:
         """See ``ModelFamily``."""
-        from panoptic_baselines.exported import export_attributes
         return export_attributes(net)
 
     def evaluation_result(self, predictor: Any) -> PanopticResult:
@@ -156,17 +155,17 @@ CONDINST = DetectorFamily(
     {'semantic': False, 'semantic_join': 'sum', 'things': False, 'levels': 5, 'bifpn_repeats': 0,
      'head_depth': 4, 'share_depth': 0, 'mask_channels': 8, 'mask_depth': 3, 'mask_width': 8,
      'coordinates': 'relative', 'mask_factor': 2, 'deformable_stages': []}, 'condinst')
-"""CondInst, with or without a semantic branch, and whatever else its tables vary."""
+"""CondInst, with or without a semantic branch, and with every option that its tables vary."""
 
 DENSE_DETECTIONS = DetectorFamily(
     'Hou et al., Real-Time Panoptic Segmentation from Dense Detections, 2020',
     'panoptic_baselines.dense_detections.training:DenseDetectionsSystem', DENSE_DETECTIONS_PRESETS,
     {'towers': 2, 'levelness': True, 'semantic_stride': 8}, 'dense_detections')
-"""Dense detections, with one tower or two, with and without levelness."""
+"""Dense detections, with one tower or two, with or without levelness."""
 
 UNIFIED = DetectorFamily(
     'Li, Qi and Torr, Unifying Training and Inference for Panoptic Segmentation, 2020',
     'panoptic_baselines.unified.training:UnifiedSystem', UNIFIED_PRESETS,
     {'masks': True, 'affinity': True, 'potential': 'B', 'deformable': True}, 'unified',
     predictor='panoptic_baselines.unified.predictor:UnifiedPredictor')
-"""The unified network, whichever heads it has."""
+"""The unified network, with or without mask head and affinity."""

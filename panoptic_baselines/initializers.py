@@ -1,4 +1,4 @@
-"""What the parameters of a detector are before training, as in the official recipes."""
+"""Initial values of a detector's parameters, as in the official recipes."""
 from __future__ import annotations
 
 import re
@@ -6,7 +6,7 @@ from typing import Any
 
 from adaptis.runtime import mx
 
-# Uniform within sqrt(3 / inputs), and normal with deviation sqrt(2 / outputs).
+# Uniform within sqrt(3 / inputs), and normal with a deviation of sqrt(2 / outputs).
 _XAVIER = mx.init.Xavier('uniform', 'in', 3)
 _MSRA = mx.init.Xavier('gaussian', 'out', 2)
 
@@ -17,13 +17,13 @@ RULES: list[tuple[str, Any]] = [
     (r'box_head[.]bbox_pred[.]weight|mask_head[.]predictor[.]weight', mx.init.Normal(0.001)),
     (r'encoder[.](backbone|semantic_head|affinity_head)[.].+|mask_head[.].+', _MSRA),
 ]
-"""Name below the network -> initializer of its weights; the first rule that matches counts."""
+"""Pattern of a parameter's name in the network -> initializer of the weights."""
 
 
-def choose_initializers(net: Any, rules: list[tuple[str, Any]] = RULES) -> None:
-    """Let ``net.initialize()`` draw every ``.weight`` as its rule says; biases become 0 anyway.
+def set_initializers(net: Any, rules: list[tuple[str, Any]] = RULES) -> None:
+    """Set the initializer of every ``.weight`` by the first rule that matches its name.
 
-    A layer that was made with an initializer of its own keeps that.
+    Layers that were made with an initializer keep it; biases start from 0 anyway.
     """
     for name, parameter in net._collect_params_with_prefix().items():
         found = [init for pattern, init in rules if re.fullmatch(pattern, name)]

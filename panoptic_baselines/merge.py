@@ -1,4 +1,4 @@
-"""The heuristic that joins instances and semantics (Kirillov et al., Panoptic Segmentation, 7.1).
+"""The heuristic that merges instances and semantics (Panoptic Segmentation, section 7.1).
 
 Panoptic FPN, CondInst and dense detections share it.
 """
@@ -11,12 +11,12 @@ import numpy as np
 
 from adaptis.errors import AdaptisError
 from adaptis.types import PanopticResult, Segment, Taxonomy
-from panoptic_baselines.classes import thing_index
+from panoptic_baselines.classes import thing_to_class_index
 
 
 @dataclass
 class Instances:
-    """Detected objects of one image; they may overlap.
+    """The detected objects of one image; they may overlap.
 
     Attributes
     ----------
@@ -38,18 +38,18 @@ class Instances:
 def merge(instances: Optional[Instances], semantic: Optional[np.ndarray], taxonomy: Taxonomy, *,
           instance_score: float = 0.5, overlap_threshold: float = 0.5,
           stuff_area_limit: int = 4096) -> PanopticResult:
-    """One segment per pixel: things by descending score, then what is left of the stuff.
+    """Return one segment per pixel: things by descending score, then stuff on the pixels left.
 
     Parameters
     ----------
-    instances : None of a network without them: then things, too, come from ``semantic``
+    instances : None if the network has no instance branch; things then come from ``semantic`` too
     semantic : int (H, W), class indices of the taxonomy, -1 = none; None = no stuff
-    instance_score : instances with less are left out
-    overlap_threshold : so is one of whose pixels more than this share is taken already
-    stuff_area_limit : so is a stuff class with fewer free pixels
+    instance_score : instances with a lower score are left out
+    overlap_threshold : an instance is left out if others cover more than this share of it
+    stuff_area_limit : a stuff class with fewer free pixels is left out
 
-    Segments count from 1; a stuff segment has the score 1.  Raises AdaptisError if both parts
-    are missing or their sizes differ.
+    Segment ids count from 1; a stuff segment has the score 1.  Raises AdaptisError if both parts
+    are missing or if their sizes differ.
     """
     segments: list[Segment] = []
     segment_map = np.zeros(_size(instances, semantic), np.int32)
@@ -67,14 +67,14 @@ def _size(instances: Optional[Instances], semantic: Optional[np.ndarray]) -> tup
     masks = None if instances is None else instances.masks
     sizes = {part.shape[-2:] for part in (masks, semantic) if part is not None}
     if len(sizes) != 1:
-        raise AdaptisError(f'Instances and semantics of one size are needed, not {sorted(sizes)}.')
+        raise AdaptisError(f'Instances and semantics must have one size, not {sorted(sizes)}.')
     return sizes.pop()
 
 
 def _add_things(instances: Instances, taxonomy: Taxonomy, instance_score: float,
                 overlap_threshold: float, segment_map: np.ndarray,
                 segments: list[Segment]) -> None:
-    categories = [taxonomy.categories[i] for i in thing_index(instances.classes, taxonomy)]
+    categories = [taxonomy.categories[i] for i in thing_to_class_index(instances.classes, taxonomy)]
     free = segment_map == 0
     for i in np.argsort(-instances.scores, kind='stable'):
         score = float(instances.scores[i])

@@ -1,4 +1,4 @@
-"""Stochastic gradient descent as the official recipes were tuned for."""
+"""The stochastic gradient descent that the official recipes were tuned for."""
 from __future__ import annotations
 
 from typing import Any
@@ -8,16 +8,16 @@ from adaptis.runtime import mx
 
 @mx.optimizer.Optimizer.register
 class TorchSGD(mx.optimizer.Optimizer):
-    """SGD whose learning rate multiplies the momentum, as in PyTorch; its name is 'torchsgd'.
+    """SGD with PyTorch's momentum, in which the learning rate scales it; its name is 'torchsgd'.
 
     ``state = momentum * state + gradient + wd * weight``, then ``weight -= lr * state``.  MXNet's
-    own adds ``lr * gradient`` to the state, so that after a change of the learning rate its steps
-    keep the old one for a while: at a drop to a tenth, ten steps' worth.
+    SGD adds ``lr * gradient`` to the state instead.  After a change of the learning rate, its steps
+    keep part of the old rate for a while: at a drop to a tenth, ten steps' worth.
 
     Parameters
     ----------
     momentum : share of the state that is kept
-    kwargs : of ``mx.optimizer.Optimizer``
+    kwargs : arguments of ``mx.optimizer.Optimizer``
     """
 
     def __init__(self, momentum: float = 0.9, **kwargs: Any):
@@ -25,11 +25,11 @@ class TorchSGD(mx.optimizer.Optimizer):
         self.momentum = momentum
 
     def create_state(self, index: int, weight: Any) -> Any:
-        """The momentum, zeros like ``weight``."""
+        """Return the momentum, zeros like ``weight``."""
         return mx.nd.zeros(weight.shape, ctx=weight.context, dtype=weight.dtype)
 
     def update(self, index: int, weight: Any, grad: Any, state: Any) -> None:
-        """One step, in place and without temporary arrays: ``sgd_update`` is ``x - lr * y``."""
+        """Take one step in place, without temporary arrays: ``sgd_update`` is ``x - lr * y``."""
         self._update_count(index)
         lr, wd = self._get_lr(index), self._get_wd(index)
         clip = {} if self.clip_gradient is None else {'clip_gradient': self.clip_gradient}

@@ -1,4 +1,4 @@
-"""Pictures in, panoptic results out, whichever network is behind it."""
+"""From an image to a panoptic result, with any network of this package."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -11,21 +11,21 @@ from adaptis.errors import AdaptisError
 from adaptis.evaluation.miou import semantic_map
 from adaptis.inference.predictor import as_rgb
 from adaptis.types import Objects, PanopticResult, Taxonomy
-from panoptic_baselines.classes import labels_to_classes, thing_index
+from panoptic_baselines.classes import semantic_to_class_index, thing_to_class_index
 from panoptic_baselines.layers.boxes import Size
 from panoptic_baselines.layers.resize import resize_image, target_size
 from panoptic_baselines.merge import Instances, merge
 from panoptic_baselines.settings import BaseSettings, get_settings
 
 NO_INSTANCES = float('inf')
-"""A score that no instance has."""
+"""A minimal score that no instance reaches."""
 
 
 class Segmentation(NamedTuple):
-    """What a network finds in one image, at the size that was asked for.
+    """What a network finds in one image, at the requested size.
 
-    ``instances`` None without that branch; ``labels`` int32 (H, W), the semantic branch's own
-    numbers, None without that branch.
+    ``instances`` is None without an instance branch.  ``labels`` int32 (H, W) are numbered as the
+    semantic branch does it; None without that branch.
     """
 
     instances: Optional[Instances]
@@ -33,16 +33,16 @@ class Segmentation(NamedTuple):
 
 
 class Network(Protocol):
-    """What a predictor needs to know of a network.
+    """What a predictor needs of a network.
 
     Attributes
     ----------
     presets : its settings by name
-    num_things, num_stuff : classes of the two kinds
+    num_things, num_stuff : numbers of thing and stuff classes
     has_instances, has_semantic : which branches it has
-    merge_things : whether the semantic branch knows one class for all things, its first
+    merge_things : whether the semantic branch has one class for all things, its first class
     mean : RGB, the colour of padding
-    divisor : both sides of what it sees are multiples of it
+    divisor : height and width of its input are multiples of it
     """
 
     presets: Mapping[str, BaseSettings]
@@ -54,22 +54,22 @@ class Network(Protocol):
     mean: Sequence[float]
     divisor: int
 
-    def place(self, images: np.ndarray, ctx: Any = None) -> Any:
-        """A batch of images (B, 3, H, W) where the network takes it from; ``ctx`` None = there."""
+    def to_device(self, images: np.ndarray, ctx: Any = None) -> Any:
+        """Return a batch of images (B, 3, H, W) on ``ctx``, by default on the network's device."""
 
     def check_weights(self) -> None:
-        """AdaptisError if one of them is not finite."""
+        """Raise AdaptisError if a weight is not finite."""
 
     def segment(self, x: Any, sizes: Sequence[Size], output_sizes: Sequence[Size],
                 settings: Any, min_score: Optional[float] = 0.0) -> list[Segmentation]:
-        """Everything in a batch of images.
+        """Segment a batch of images.
 
         Parameters
         ----------
         x : (B, 3, H, W), see ``pad_batch``
-        sizes : of the images in it without padding
-        output_sizes : at which results are wanted
-        min_score : instances with less may be left out; None = no instances at all
+        sizes : (H, W) of each image without padding
+        output_sizes : (H, W) of each result
+        min_score : instances with a lower score may be left out; None = no instances at all
         """
 
 
@@ -78,13 +78,13 @@ class Predictor:
 
     Parameters
     ----------
-    net : an initialised network with the methods and attributes of ``Network``, which is faster
-        hybridized, or an exported one
-    taxonomy : what its classes mean
+    net : an initialised network with the methods and attributes of ``Network`` (hybridize it: that
+        is faster), or an exported one
+    taxonomy : the classes of the network
     settings : thresholds, or the name of one of the network's ``presets``
-    ctx : where to compute; default where the network's parameters are
+    ctx : where to compute; by default where the network's parameters are
 
-    Raises AdaptisError if network and taxonomy do not fit, or a weight is not finite.
+    Raises AdaptisError if network and taxonomy do not fit, or if a weight is not finite.
     """
 
     def __init__(self, net: Any, taxonomy: Taxonomy,
@@ -95,27 +95,27 @@ class Predictor:
         net.check_weights()
         self._ctx = ctx
         self._image: Optional[np.ndarray] = None
-        self._found: Optional[tuple[BaseSettings, float, Segmentation]] = None
+        self._segmentation: Optional[tuple[BaseSettings, float, Segmentation]] = None
 
     def set_image(self, image: np.ndarray) -> Predictor:
-        """Choose the image, ``uint8`` or ``uint16``: RGB, RGBA or grey; returns the predictor.
+        """Set the image, ``uint8`` or ``uint16``: RGB, RGBA or grey.  Returns the predictor.
 
         Raises AdaptisError for anything else.
         """
-        self._image = self._found = None
+        self._image = self._segmentation = None
         self._image = as_rgb(image)
         return self
 
     def predict(self, image: np.ndarray) -> PanopticResult:
-        """Panoptic segmentation of an image."""
+        """Return the panoptic segmentation of an image."""
         return self.set_image(image).panoptic()
 
     def panoptic(self, keep_objects: bool = False) -> PanopticResult:
-        """Every object and all stuff of the chosen image.
+        """Return all objects and all stuff of the current image.
 
-        ``keep_objects`` : also give all :meth:`instances` as ``objects`` of the result, and what
-            the semantic branch says as ``semantic``; where that knows one class for all things,
-            the things of the result stand for it.
+        ``keep_objects`` : also return all :meth:`instances` as ``objects`` of the result, and the
+            labels of the semantic branch as ``semantic``; if it has one class for all things, the
+            things of the result take its place
 
         Raises AdaptisError if the network's outputs are not finite.
         """
@@ -128,7 +128,7 @@ class Predictor:
         return result
 
     def instances(self) -> Instances:
-        """All detections of the chosen image, the unsure ones too: what AP is measured on.
+        """Return all detections of the current image, of any score: AP is measured on them.
 
         Raises AdaptisError if the network has no instance branch.
         """
@@ -137,27 +137,30 @@ class Predictor:
         return self._segment(0.0).instances
 
     def semantic(self) -> np.ndarray:
-        """int32 (H, W): class index of every pixel of the chosen image, -1 for some thing.
+        """Return int32 (H, W): the class index of every pixel of the current image, -1 for things.
 
-        Raises AdaptisError if the network has no semantic branch.
+        With a semantic branch that tells things apart, they have their own class indices.  Raises
+        AdaptisError if the network has no semantic branch.
         """
         if not self.net.has_semantic:
             raise AdaptisError('The network has no semantic branch.')
         return self._classes(self._segment(NO_INSTANCES))
 
     def _segment(self, min_score: float) -> Segmentation:
-        """Instances of at least ``min_score`` and the rest, computed once."""
+        """Return instances of at least ``min_score`` and the semantic labels; compute them once."""
         if self._image is None:
             raise AdaptisError('There is no image yet: call set_image first.')
-        if self._found is None or self._found[0] != self.settings or self._found[1] > min_score:
-            self._found = self.settings, min_score, self._look(self._image, min_score)
-        return self._found[2]
+        known = self._segmentation
+        if known is None or known[0] != self.settings or known[1] > min_score:
+            known = self.settings, min_score, self._run_network(self._image, min_score)
+            self._segmentation = known
+        return known[2]
 
-    def _look(self, image: np.ndarray, min_score: float) -> Segmentation:
+    def _run_network(self, image: np.ndarray, min_score: float) -> Segmentation:
         size = image.shape[:2]
         image = resize_image(image, target_size(
             size, self.settings.short_side, self.settings.max_side))
-        batch = self.net.place(pad_images([image], self.net.mean, self.net.divisor), self._ctx)
+        batch = self.net.to_device(pad_images([image], self.net.mean, self.net.divisor), self._ctx)
         return self.net.segment(batch, [image.shape[:2]], [size], self.settings,
                                 None if min_score == NO_INSTANCES else min_score)[0]
 
@@ -168,7 +171,7 @@ class Predictor:
         return np.where((classes < 0) & (merged >= self.taxonomy.num_stuff), merged, classes)
 
     def _merge(self, found: Segmentation) -> PanopticResult:
-        """One segment per pixel; a network without the heuristic has a predictor of its own."""
+        """Return one segment per pixel; a system without the heuristic overrides this."""
         settings = self.settings
         return merge(found.instances, self._classes(found), self.taxonomy,
                      instance_score=settings.instance_score,
@@ -178,29 +181,29 @@ class Predictor:
     def _classes(self, found: Segmentation) -> Optional[np.ndarray]:
         if found.labels is None:
             return None
-        return labels_to_classes(found.labels, self.net.merge_things)
+        return semantic_to_class_index(found.labels, self.net.merge_things)
 
 
 def to_objects(instances: Instances, taxonomy: Taxonomy) -> Objects:
-    """Instances with the category ids of a taxonomy in place of their classes."""
+    """Return instances with the category ids of a taxonomy in place of their classes."""
     ids = np.array([category.id for category in taxonomy.categories])
     return Objects(instances.masks, instances.scores,
-                   ids[thing_index(instances.classes, taxonomy)], instances.boxes)
+                   ids[thing_to_class_index(instances.classes, taxonomy)], instances.boxes)
 
 
 def pad_batch(images: Sequence[np.ndarray], color: Sequence[float], ctx: Any = None,
               divisor: int = 32) -> Any:
-    """``pad_images`` as an NDArray."""
-    from adaptis.runtime import mx
+    """Return ``pad_images`` as an NDArray."""
+    from adaptis.runtime import mx  # loads MXNet
     return mx.nd.array(pad_images(images, color, divisor), ctx=ctx)
 
 
 def pad_images(images: Sequence[np.ndarray], color: Sequence[float],
                divisor: int = 32) -> np.ndarray:
-    """RGB images (H, W, 3) as one float32 (B, 3, H', W'), 0..255.
+    """Return RGB images (H, W, 3) as one float32 batch (B, 3, H', W'), 0..255.
 
-    Images lie in the upper left corner; the rest is ``color``, the mean that a network takes
-    off, so that there it sees zeros.  H' and W' are multiples of ``divisor``.
+    Images lie in the upper left corner.  The rest is ``color``, the mean that the network
+    subtracts, so that it sees zeros there.  H' and W' are multiples of ``divisor``.
     """
     sizes = np.array([image.shape[:2] for image in images])
     height, width = -(-sizes.max(axis=0) // divisor) * divisor
@@ -212,7 +215,7 @@ def pad_images(images: Sequence[np.ndarray], color: Sequence[float],
 
 
 def _check_classes(net: Any, taxonomy: Taxonomy) -> None:
-    """Only the classes that a branch of the network has need to fit."""
+    """Check only the classes that a branch of the network has."""
     knows_things = net.has_instances or not net.merge_things
     if ((knows_things and net.num_things != taxonomy.num_things)
             or (net.has_semantic and net.num_stuff != taxonomy.num_stuff)):
@@ -221,8 +224,8 @@ def _check_classes(net: Any, taxonomy: Taxonomy) -> None:
                            f'{taxonomy.num_things} and {taxonomy.num_stuff}.')
 
 
-def finite(array: Any, what: str) -> np.ndarray:
-    """An output of a network as NumPy; AdaptisError if it is not finite."""
+def check_finite(array: Any, what: str) -> np.ndarray:
+    """Return an output of a network as NumPy; AdaptisError if it is not finite."""
     values = as_numpy(array)
     if not np.isfinite(values).all():
         raise AdaptisError(f"The network's {what} are not finite: use another checkpoint.")

@@ -1,4 +1,4 @@
-"""Every threshold of inference, named, with a preset per data set: a class for each system."""
+"""The settings of inference that all systems share, and how presets are chosen."""
 from __future__ import annotations
 
 import math
@@ -13,7 +13,7 @@ Self = TypeVar('Self', bound='BaseSettings')
 
 
 def one_of(*choices: str) -> Any:
-    """A text field whose first choice is the default."""
+    """Return a field of a dataclass for one of some texts; the first is the default."""
     return field(default=choices[0], metadata={'choices': choices})
 
 
@@ -23,23 +23,23 @@ def _within(value: Any, kind: type, low: float, high: float) -> bool:
 
 @dataclass(frozen=True)
 class BaseSettings:
-    """What all systems have.
+    """The settings of inference that all systems have.
 
     Raises AdaptisError, naming the setting, for a value that makes no sense.
 
     Attributes
     ----------
     short_side, max_side : the image is resized so that its shorter side has ``short_side``
-        pixels, or less where the longer one would exceed ``max_side``; None = as it is
+        pixels, or fewer if the longer side would exceed ``max_side``; None = it is not resized
 
     score_threshold : a detection needs a higher score
     nms_threshold : detections of a class suppress each other above this IoU
-    detections_per_image : the best so many are kept
-    mask_threshold : a pixel belongs to a mask from this probability on, which is above 0
+    detections_per_image : number of the best detections that are kept
+    mask_threshold : a pixel belongs to a mask from this probability on; it must be above 0
 
-    instance_score : of a panoptic result's things, at least
+    instance_score : lowest score of a thing in a panoptic result
     overlap_threshold : an instance is left out if better ones cover more than this share of it
-    stuff_area_limit : a stuff class needs so many pixels in the image
+    stuff_area_limit : fewest pixels of a stuff class in the image
     """
 
     short_side: Optional[int] = 800
@@ -75,7 +75,7 @@ class BaseSettings:
                                'it must be above 0.')
 
     def replace(self: Self, **changes: Any) -> Self:
-        """A copy with some settings changed; AdaptisError for a name that does not exist."""
+        """Return a copy with some settings changed; AdaptisError for a name that does not exist."""
         known = [f.name for f in fields(self)]
         unknown = sorted(set(changes) - set(known))
         if unknown:
@@ -97,9 +97,9 @@ TOY: dict[str, Any] = dict(short_side=384, max_side=None, stuff_area_limit=0)
 
 def get_settings(settings: Union[str, BaseSettings],
                  presets: Mapping[str, BaseSettings]) -> Any:
-    """Settings as they are, or a preset by name.
+    """Return settings as they are, or a preset by name.
 
-    Raises AdaptisError if there is none, or if they are those of another system.
+    Raises AdaptisError if there is no such preset, or if the settings belong to another system.
     """
     if isinstance(settings, BaseSettings):
         kind = type(next(iter(presets.values())))

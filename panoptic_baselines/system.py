@@ -1,4 +1,4 @@
-"""What experiments see of each panoptic system, whichever it is."""
+"""What the training loop and experiments see of each panoptic system."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,7 @@ import numpy as np
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
 from adaptis.types import PanopticResult, Sample, Taxonomy
-from panoptic_baselines.arguments import demand_choice
+from panoptic_baselines.arguments import check_choice
 from panoptic_baselines.optimizer import TorchSGD  # noqa: F401  (registers 'torchsgd')
 from panoptic_baselines.predictor import Predictor
 
@@ -20,56 +20,56 @@ class System(Protocol):
     net: Any
 
     def losses(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """One scalar per loss, already weighted: their sum is minimised.
+        """Return one scalar per loss, already weighted; training minimises their sum.
 
-        To be called inside ``autograd.record``; ``batch`` holds ``image`` (B, 3, H, W), RGB
-        0..255, and what the system's own loader adds.
+        Call this inside ``autograd.record``.  ``batch`` holds ``image`` (B, 3, H, W), RGB 0..255,
+        and the arrays that the system's own loader adds.
         """
 
     def metrics(self) -> dict[str, float]:
-        """Numbers worth logging beside the losses."""
+        """Return numbers worth logging beside the losses."""
 
     def parameters(self) -> Any:
-        """The parameters that are trained, as a ``ParameterDict``."""
+        """Return the parameters that are trained, as a ``ParameterDict``."""
 
     def state(self) -> dict[str, Any]:
-        """What the next step depends on beside parameters and optimizer, as plain data."""
+        """Return what the next step depends on beside parameters and optimizer, as plain data."""
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take over what ``state`` gave."""
+        """Restore what ``state`` returned."""
 
     def predict(self, image: np.ndarray) -> PanopticResult:
-        """Panoptic segmentation of an RGB ``uint8`` (H, W, 3) image, at its size."""
+        """Return the panoptic segmentation of an RGB ``uint8`` (H, W, 3) image, at its size."""
 
 
 class DetectorSystem(System, Protocol):
-    """A system that does not learn from points: what else the training loop needs to know.
+    """A system that does not learn from points, with what the training loop needs in addition.
 
-    ``host_keys`` : arrays of a batch that are looked at outside the graph; they may stay NumPy.
+    ``host_keys`` : arrays of a batch that are read outside the graph; they may stay NumPy
     """
 
     host_keys: tuple[str, ...]
 
     def targets(self) -> Callable[[Sequence[Sample], Sequence[Any]], dict[str, np.ndarray]]:
-        """What makes a batch of augmented samples and their random generators.
+        """Return a callable that makes a batch of augmented samples and their random generators.
 
-        Picklable and free of MXNet, so that data workers can do it; all arrays have one row per
-        image.
+        It is picklable and free of MXNet, so that data workers can call it.  All arrays of a batch
+        have one row per image.
         """
 
     def begin_step(self, step: int) -> None:
-        """Tell which step the next calls of ``losses`` belong to."""
+        """Set the number of the step that the next calls of ``losses`` belong to."""
 
 
 class BaseSystem:
-    """What the systems of this package do alike; ``targets`` and ``losses`` are theirs.
+    """What all systems of this package share; subclasses add ``targets`` and ``losses``.
 
     Parameters
     ----------
     net : an initialised network, whose backbone is ``net.encoder.backbone``
-    taxonomy : what its classes mean
-    blocks : of the losses, to be hybridized with the network
-    frozen_stages : how much of the backbone keeps its weights: 2 = stem and res2
+    taxonomy : the classes of the network
+    blocks : the losses, to be hybridized with the network
+    frozen_stages : how many stages of the backbone are frozen: 2 = stem and res2
     hybridize : train through cached graphs
     """
 
@@ -78,21 +78,21 @@ class BaseSystem:
 
     def __init__(self, net: Any, taxonomy: Taxonomy, blocks: Iterable[Any], frozen_stages: int,
                  hybridize: bool):
-        demand_choice('hybridize', hybridize, (True, False))
+        check_choice('hybridize', hybridize, (True, False))
         self.net, self.taxonomy = net, taxonomy
         net.encoder.backbone.freeze(frozen_stages)
         for block in (net, *blocks):
             block.hybridize(hybridize)
 
     def begin_step(self, step: int) -> None:
-        """Tell which step the next ``losses`` belong to."""
+        """Set the number of the step that the next ``losses`` belong to."""
 
     def metrics(self) -> dict[str, float]:
-        """Numbers of the last step worth logging."""
+        """Return numbers of the last step worth logging."""
         return {}
 
     def parameters(self) -> Any:
-        """What is trained; weights decay, but not those of norms."""
+        """Return the parameters that are trained; weights decay, but not those of norms."""
         everything = self.net.collect_params()
         chosen = mx.gluon.ParameterDict(everything.prefix)
         chosen.update({k: p for k, p in everything.items() if p.grad_req != 'null'})
@@ -102,22 +102,22 @@ class BaseSystem:
         return chosen
 
     def state(self) -> dict[str, Any]:
-        """Nothing: the next step does not depend on those before."""
+        """Return nothing: the next step does not depend on earlier ones."""
         return {}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take over what ``state`` gave."""
+        """Restore what ``state`` returned."""
 
     def predict(self, image: np.ndarray, settings: Any = 'coco') -> PanopticResult:
-        """Panoptic segmentation of an RGB ``uint8`` (H, W, 3) image, at its size.
+        """Return the panoptic segmentation of an RGB ``uint8`` (H, W, 3) image, at its size.
 
-        For ``settings`` see ``Predictor``; for many images make one of those instead.
+        For ``settings`` see ``Predictor``; for many images make a predictor once instead.
         """
         return self.predictor(self.net, self.taxonomy, settings).predict(image)
 
 
-def paint_padding(image: Any, sizes: Any, colour: Sequence[float]) -> Any:
-    """Images (B, 3, H, W) whose pixels beyond ``sizes`` (B, 2) have the given colour."""
+def fill_padding(image: Any, sizes: Any, colour: Sequence[float]) -> Any:
+    """Return images (B, 3, H, W) whose pixels beyond ``sizes`` (B, 2) have the given colour."""
     rows, columns = (mx.nd.broadcast_lesser(
         mx.nd.contrib.arange_like(image, axis=axis).reshape((1, -1)),
         mx.nd.slice_axis(sizes, axis=1, begin=axis - 2, end=axis - 1)) for axis in (2, 3))
@@ -127,12 +127,7 @@ def paint_padding(image: Any, sizes: Any, colour: Sequence[float]) -> Any:
                        mx.nd.broadcast_like(colour, image))
 
 
-def diverged() -> AdaptisError:
-    """The error of a network whose outputs are not finite while it learns."""
+def divergence_error() -> AdaptisError:
+    """Return the error of a network whose outputs become infinite in training."""
     return AdaptisError('The outputs of the network became infinite: lower the learning rate; '
                         'the checkpoints written before are untouched.')
-
-
-def as_numpy(array: Any) -> np.ndarray:
-    """An array of a batch, wherever it is, as NumPy."""
-    return array if isinstance(array, np.ndarray) else array.asnumpy()

@@ -1,4 +1,4 @@
-"""Networks of this package by name, and their checkpoints: ``<name>.params`` beside ``.json``."""
+"""The networks of this package by name, and their checkpoints: ``<name>.params`` and ``.json``."""
 from __future__ import annotations
 
 import os
@@ -13,15 +13,15 @@ from panoptic_baselines.models import MODELS
 
 
 def get_model(name: str, **kwargs: Any) -> Any:
-    """A network, not yet initialised.
+    """Return a network, not yet initialised.
 
     Parameters
     ----------
     name : one of ``MODELS``, for instance 'panoptic_fpn_r50' or 'mask_rcnn_r101'; 'panoptic_fpn'
         alone takes the backbone and the branches as arguments
-    kwargs : of the network's constructor, but those that the name stands for
+    kwargs : arguments of the network's constructor, without those that the name determines
 
-    Raises AdaptisError if there is no such network or argument, or a value makes no sense.
+    Raises AdaptisError if there is no such network or argument, or if a value makes no sense.
     """
     if not isinstance(name, str) or name not in MODELS:
         raise AdaptisError(f'There is no network "{name}": choose one of {sorted(MODELS)}.')
@@ -30,20 +30,20 @@ def get_model(name: str, **kwargs: Any) -> Any:
 
 
 def load_model(path: PathLike, ctx: Any = None) -> Any:
-    """The network of a checkpoint, ready for use; ``adaptis.model.save_model`` writes them.
+    """Return the network of a checkpoint, ready for use; ``adaptis.model.save_model`` writes them.
 
     Raises AdaptisError for a file that is missing, cut short, or of another network.
     """
     return load_network(get_model, Path(path), ctx)
 
 
-def load_trained(net: Any, path: PathLike) -> None:
-    """Start an initialised network from a trained one whose classes may be others.
+def load_pretrained(net: Any, path: PathLike) -> None:
+    """Initialise a network with the weights of a trained one, whose classes may differ.
 
-    Layers that have an output for every class stay as they are if their number differs; the file
-    may hold more than the network has.
+    Layers with an output for every class keep their values if the number of classes differs; the
+    file may hold more than the network has.
 
-    Raises AdaptisError, and changes nothing, if it is another network's in any other way.
+    Raises AdaptisError, and changes nothing, if the networks differ in any other way.
     """
     if not isinstance(path, (str, os.PathLike)):
         raise AdaptisError(f'pretrained is {path!r} but must be the file of a network.')

@@ -33,11 +33,18 @@ def imports_of(module: str) -> list[Import]:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            names = [f'{node.module}.{alias.name}' for alias in node.names]
+            start = '.'.join(filter(None, [_package(module, node.level), node.module]))
+            names = [f'{start}.{alias.name}' for alias in node.names]
         else:
             names = []
         found += [Import(name, node.lineno, node in local) for name in names]
     return found
+
+
+def _package(module: str, level: int) -> str:
+    """The package that the dots of a relative import stand for, '' without dots."""
+    is_package = MODULES[module].name == '__init__.py'
+    return '.'.join(module.split('.')[:1 - level - (not is_package) or None]) if level else ''
 
 
 IMPORTS = {module: imports_of(module) for module in MODULES}

@@ -47,9 +47,9 @@ def make(tmp_path):
     for name in ('Makefile', 'requirements.txt', 'setup.py'):
         shutil.copy(ROOT / name, tmp_path)
 
-    def run(target, *pythons):
-        return subprocess.run(['make', target, f'PYTHON={" ".join(pythons)}'], cwd=tmp_path,
-                              capture_output=True, text=True, timeout=60)
+    def run(*arguments, pythons=()):
+        return subprocess.run(['make', *arguments, f'PYTHON={" ".join(pythons)}'], cwd=tmp_path,
+                              capture_output=True, text=True, timeout=250)
 
     def python(name, source):
         path = tmp_path / name
@@ -60,15 +60,22 @@ def make(tmp_path):
     return run
 
 
+def test_tests_run_on_all_cores_unless_told_otherwise(make):
+    """pytest takes the last ``-n``; one that is absent leaves all in one process."""
+    command = make('-n', 'test', "ARGS=-n 0").stdout.splitlines()[-1]
+    assert command.startswith('OMP_NUM_THREADS=1 ') and '-n auto' in command
+    assert command.endswith('-m "not slow" -n 0')
+
+
 def test_without_a_suitable_python_it_says_which_to_install(make):
-    done = make('.venv/made', 'no-such-python', make.python('too_new', 'exit 1'))
+    done = make('.venv/made', pythons=['no-such-python', make.python('too_new', 'exit 1')])
     assert done.returncode != 0
     assert 'AdaptIS runs on Python 3.9 to 3.13' in done.stderr and 'PYTHON=' in done.stderr
 
 
 def test_without_venv_it_says_what_to_install(make):
     bare = make.python('bare', WITHOUT_VENV)
-    done = make('.venv/made', bare)
+    done = make('.venv/made', pythons=[bare])
     assert done.returncode != 0
     assert 'lacks venv' in done.stderr and 'apt-get install python3-venv' in done.stderr
 
@@ -76,7 +83,7 @@ def test_without_venv_it_says_what_to_install(make):
 def test_the_first_python_that_can_make_an_environment_makes_it(make, tmp_path):
     bare = make.python('bare', WITHOUT_VENV)
     good = make.python('good', WITH_VENV)
-    done = make('.venv/made', 'no-such-python', bare, good)
+    done = make('.venv/made', pythons=['no-such-python', bare, good])
     assert done.returncode == 0, done.stderr
     assert (tmp_path / '.venv' / 'made').exists()
 
@@ -85,4 +92,4 @@ def test_an_environment_whose_python_is_gone_is_made_anew(make, tmp_path):
     (tmp_path / '.venv').mkdir()
     (tmp_path / '.venv' / 'made').touch()
     good = make.python('good', WITH_VENV)
-    assert 'anew' in make('.venv/made', good).stdout
+    assert 'anew' in make('.venv/made', pythons=[good]).stdout

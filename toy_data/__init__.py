@@ -1,12 +1,12 @@
-"""Generators of the toy problems of AdaptIS (section 6), and of street scenes.
+"""Generators of the toy data of AdaptIS (section 6 of the paper) and of street scenes.
 
-Needs NumPy and OpenCV alone.
+They need only NumPy and OpenCV.
 
-``render`` makes one picture in memory, ``generate`` writes a data set,
-``degrade`` is the blur and noise of ToyV1's test pictures.
+``render`` makes one image in memory, ``generate`` writes a data set, and ``degrade`` adds the blur
+and noise of ToyV1's test images.
 """
-from toy_data.degrade import degrade
-from toy_data.settings import COUNTS, DEFAULTS, SPLITS, ToySettings, render
-from toy_data.writer import generate
+from .degrade import degrade
+from .settings import COUNTS, DEFAULTS, SPLITS, ToySettings, render
+from .writer import generate
 
 __all__ = ['COUNTS', 'DEFAULTS', 'SPLITS', 'ToySettings', 'degrade', 'generate', 'render']

@@ -1,4 +1,4 @@
-"""Pictures that show what is generated: beside the authors' samples, or beside its labels."""
+"""Images that compare generated data with the authors' samples, or show their labels."""
 from __future__ import annotations
 
 import os
@@ -8,24 +8,24 @@ from typing import Union
 import cv2
 import numpy as np
 
-from toy_data.degrade import REAL_BLUR, REAL_NOISE, degrade_by
-from toy_data.files import encode_png, write_file
-from toy_data.settings import ToySettings, render
-from toy_data.stream import Stream
-from toy_data.street import CATEGORIES, FIRST_OBJECT
+from .degrade import REAL_BLUR, REAL_NOISE, degrade_by
+from .files import encode_png, write_file
+from .settings import ToySettings, render
+from .stream import Stream
+from .street import CATEGORIES, FIRST_OBJECT
 
-CROP = 128    # pixels of the authors' 256x256 pictures that are shown
+CROP = 128    # side of the part of the authors' 256x256 images that is shown
 SCALE = 2
 _GAP = 8
 _LINE = 26
-_SMALL_STRIDE = 130   # the authors' strip of 128x128 pictures has one every 130 columns
+_SMALL_STRIDE = 130   # the authors' strip of 128x128 images has one every 130 columns
 
 PathLike = Union[str, 'os.PathLike[str]']
 Column = tuple[str, np.ndarray, np.ndarray]
 
 
 def contact_sheet(samples: PathLike) -> np.ndarray:
-    """The authors' samples in the upper row, generated pictures in the lower one.
+    """Return an image with the authors' samples in the upper row and generated images in the lower.
 
     Parameters
     ----------
@@ -46,10 +46,10 @@ def contact_sheet(samples: PathLike) -> np.ndarray:
 
 
 def street_sheet(rows: int = 4, columns: int = 2) -> np.ndarray:
-    """Street scenes, each with its panoptic labels at the right; uint8 (H, W, 3), RGB.
+    """Return street scenes, each with its panoptic labels at the right; uint8 (H, W, 3), RGB.
 
-    Stuff has the colour of its class, an object that of its class changed by its number; void is
-    black and a crowd white.
+    Stuff has the colour of its class, and an object a variation of the colour of its class.  Void
+    is black and a crowd is white.
     """
     settings = ToySettings.default('street')
     cells = [np.hstack([image, color_street(ids)]) for image, ids in (
@@ -59,7 +59,7 @@ def street_sheet(rows: int = 4, columns: int = 2) -> np.ndarray:
 
 
 def color_street(ids: np.ndarray) -> np.ndarray:
-    """Ids of a street scene (H, W) as colours, uint8 (H, W, 3)."""
+    """Return the ids of a street scene (H, W) as colours, uint8 (H, W, 3)."""
     colors = np.zeros((*ids.shape, 3), np.int32)
     for category in CATEGORIES:
         colors[ids == category.id] = 255 if category.isthing else category.color
@@ -70,19 +70,19 @@ def color_street(ids: np.ndarray) -> np.ndarray:
 
 
 def write_contact_sheet(path: PathLike, samples: PathLike) -> None:
-    """Write :func:`contact_sheet` as a small PNG; ValueError if that cannot be done."""
+    """Write :func:`contact_sheet` as a small PNG; ValueError if that fails."""
     write_sheet(path, contact_sheet(samples))
 
 
 def write_sheet(path: PathLike, sheet: np.ndarray) -> None:
-    """Write a picture as a small PNG; ValueError if that cannot be done."""
-    # Two bits fewer, which nobody sees, make the file a third smaller.
+    """Write an image as a small PNG; ValueError if that fails."""
+    # Without two invisible bits the file is a third smaller.
     rounded = np.where(sheet > 251, 255, sheet & 0xFC | 2).astype(np.uint8)
     write_file(Path(path), encode_png(rounded, level=9))
 
 
 def color_ids(ids: np.ndarray) -> np.ndarray:
-    """Ids (H, W) as colours that differ well, uint8 (H, W, 3); 0 is black."""
+    """Return ids (H, W) as colours that are easy to distinguish, uint8 (H, W, 3); 0 is black."""
     ids = ids.astype(np.int64)
     hue = (ids * 111 % 256).astype(np.uint8)
     value = np.where(ids > 0, 160 + ids * 37 % 96, 0).astype(np.uint8)
@@ -115,7 +115,8 @@ def _v2_columns(folder: Path) -> list[Column]:
 def _read(path: Path) -> np.ndarray:
     image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if image is None:
-        raise ValueError(f'{path} is missing or no image: give the folder of the real samples.')
+        raise ValueError(f'{path} is missing or not an image: give the folder of the real '
+                         'samples.')
     return image if image.ndim == 2 else np.ascontiguousarray(image[:, :, ::-1])
 
 

@@ -1,9 +1,8 @@
-"""Blur and noise, as the test images of ToyV1 have them.
+"""Blur and noise like those of ToyV1's test images.
 
-Measured on the authors' pair of pictures (one clear, one noisy): Gaussian blur
-with a standard deviation of 1.3 pixels, then noise with a standard deviation
-of 33.5 grey levels that is equal in the three channels and independent from
-pixel to pixel, then clipping.
+They were measured on the authors' pair of images (one clear, one noisy): a Gaussian blur with a
+standard deviation of 1.3 pixels, then noise with a standard deviation of 33.5 grey levels, then
+clipping.  The noise is equal in the three channels and independent from pixel to pixel.
 """
 from __future__ import annotations
 
@@ -13,23 +12,23 @@ from typing import Union
 
 import numpy as np
 
-from toy_data.stream import Stream
+from .stream import Stream
 
 BLUR = (16, 26)          # range of the blur's standard deviation, in sixteenths of a pixel
 NOISE = (16 * 24, 16 * 43)  # range of the noise's standard deviation, in sixteenths of a level
-REAL_BLUR = 21              # what the authors' picture has
+REAL_BLUR = 21              # those of the authors' image
 REAL_NOISE = 16 * 33 + 8
 
 
 def degrade(image: np.ndarray, rng: Union[Stream, np.random.Generator]) -> np.ndarray:
-    """Blur and noise of random strength around that of the authors' noisy picture.
+    """Add blur and noise of random strength around those of the authors' noisy image.
 
     Parameters
     ----------
     image : uint8 (H, W, 3)
     rng
-        A ``numpy.random.Generator`` (for augmentation), or a :class:`Stream`
-        (for files that must be the same everywhere).
+        A ``numpy.random.Generator`` (for augmentation), or a :class:`Stream` (for files that must
+        be the same everywhere).
 
     Returns uint8 (H, W, 3), a new array.
     """
@@ -40,9 +39,9 @@ def degrade(image: np.ndarray, rng: Union[Stream, np.random.Generator]) -> np.nd
 
 
 def degrade_by(image: np.ndarray, stream: Stream, deviation: int, noise: int) -> np.ndarray:
-    """Blur and noise of a given strength; both standard deviations are in sixteenths.
+    """Add blur and noise of a given strength; both standard deviations are in sixteenths.
 
-    Integers all the way, so that the result is the same on every machine.
+    Only integers are used, so the result is the same on every machine.
     """
     height, width = image.shape[:2]
     noisy = blur(image, deviation) + stream.normal(height, width, noise)[:, :, None]
@@ -50,13 +49,13 @@ def degrade_by(image: np.ndarray, stream: Stream, deviation: int, noise: int) ->
 
 
 def blur(image: np.ndarray, deviation: int) -> np.ndarray:
-    """Gaussian blur in integers of (H, W, 3); ``deviation`` in sixteenths of a pixel; int32."""
+    """Blur (H, W, 3) with an integer Gaussian; ``deviation`` in sixteenths of a pixel; int32."""
     return _blur_axis(_blur_axis(image.astype(np.int32), 0, deviation), 1, deviation)
 
 
 @cache
 def _kernel(deviation: int) -> tuple[int, ...]:
-    """Half a Gaussian kernel in units of 2**-12, from the centre outwards; the whole sums to 1."""
+    """Return half a Gaussian kernel in units of 2**-12, centre first; the whole sums to 1."""
     sigma = deviation / 16
     radius = max(1, math.ceil(3 * sigma))
     weights = [math.exp(-0.5 * (i / sigma) ** 2) for i in range(radius + 1)]

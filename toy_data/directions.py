@@ -1,7 +1,7 @@
 """Cosines and sines of 1024 directions, rounded to multiples of 2**-12.
 
-The rounding makes sums and products of them exact, so that pictures do not
-depend on the C library or on the order of operations.
+Sums and products of rounded values are exact, so images do not depend on the C library or on the
+order of operations.
 """
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing the files of a data set."""
+"""Write the files of a data set."""
 from __future__ import annotations
 
 import contextlib
@@ -24,7 +24,7 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def encode_png(image: np.ndarray, level: Optional[int] = None) -> bytes:
-    """PNG bytes of an RGB (H, W, 3) image or a mask (H, W); ``level`` 0 .. 9, None = fast."""
+    """Return PNG bytes of an RGB (H, W, 3) image or mask (H, W); ``level`` 0 .. 9, None = fast."""
     if image.ndim == 3:
         image = np.ascontiguousarray(image[:, :, ::-1])
     options = [] if level is None else [cv2.IMWRITE_PNG_COMPRESSION, level]

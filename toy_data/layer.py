@@ -1,11 +1,11 @@
-"""Which object owns which pixel while later objects cover earlier ones."""
+"""An id mask in which later objects cover earlier ones."""
 from __future__ import annotations
 
 from typing import Callable
 
 import numpy as np
 
-MIN_VISIBLE = 30   # pixels of every object that stay visible
+MIN_VISIBLE = 30   # smallest number of visible pixels of every object
 Window = tuple[slice, slice]
 
 _TRIES = 40
@@ -31,8 +31,8 @@ class IdLayer:
     def add(self, window: Window, mask: np.ndarray, number: int) -> bool:
         """Give the pixels of ``mask`` (bool, of the window's shape) to object ``number``.
 
-        Refused (False, and nothing changes) if the object itself would be too small or
-        another would keep too little of itself.
+        Returns False, and changes nothing, if the object would be too small or would cover too
+        much of another one.
         """
         hidden = np.bincount(self.ids[window][mask], minlength=len(self._visible))
         area = int(hidden.sum())
@@ -45,8 +45,8 @@ class IdLayer:
         self.ids[window][mask] = number
         return True
 
-    def relabelled(self, order: list[int]) -> np.ndarray:
-        """``ids`` with object k + 1 renamed to ``order[k] + 1``, uint16 (height, width)."""
+    def relabel(self, order: list[int]) -> np.ndarray:
+        """Return ``ids`` with object k + 1 renamed to ``order[k] + 1``, uint16 (height, width)."""
         table = np.array([0] + [k + 1 for k in order], np.uint16)
         return table[self.ids]
 
@@ -57,7 +57,7 @@ def place_all(count: int, height: int, width: int, attempt: Callable[[int], bool
     Raises
     ------
     ValueError
-        If no place is found for an object after many attempts.
+        If no position is found for an object after many attempts.
     """
     for number in range(1, count + 1):
         if not any(attempt(number) for _ in range(_TRIES + 8 * count)):
@@ -66,12 +66,12 @@ def place_all(count: int, height: int, width: int, attempt: Callable[[int], bool
 
 
 def window_around(x: int, y: int, reach_x: int, reach_y: int, height: int, width: int) -> Window:
-    """Rows and columns, clipped to the picture, of a box given in sixteenths of a pixel."""
+    """Return rows and columns of a box in sixteenths of a pixel, clipped to the image."""
     rows = slice(max(0, (y - reach_y) >> 4), max(0, min(height, (y + reach_y) >> 4)))
     cols = slice(max(0, (x - reach_x) >> 4), max(0, min(width, (x + reach_x) >> 4)))
     return rows, cols
 
 
 def margin(size: int, wanted: int) -> int:
-    """``wanted`` pixels in sixteenths, less for pictures that are small against it."""
+    """Return ``wanted`` pixels in sixteenths, but at most a quarter of the image."""
     return 16 * min(wanted, size // 4)

@@ -1,4 +1,4 @@
-"""Where the files of a generated data set lie, and what is in them."""
+"""The layouts of generated data sets: names and content of their files."""
 from __future__ import annotations
 
 import json
@@ -9,21 +9,21 @@ from typing import Any, Callable, NamedTuple, Optional
 import cv2
 import numpy as np
 
-from toy_data.files import encode_png, write_file
-from toy_data.street import CATEGORIES, FIRST_OBJECT
+from .files import encode_png, write_file
+from .street import CATEGORIES, FIRST_OBJECT
 
 CITY = 'toytown'
 
 
 class Layout(NamedTuple):
-    """How one data set lies on disk.
+    """The files of one data set on disk.
 
     Attributes
     ----------
     paths : split, index -> the files of an image, relative to the data set
     encode : image uint8 (H, W, 3), ids uint16 (H, W) -> their contents, in the order of ``paths``
-    finish : what remains to be written once all images of a split are there, if anything:
-        folder, split, count, and whether some of them are new
+    finish : writes the remaining files once all images of a split exist, if there are any:
+        folder, split, count, and whether some images are new
     """
 
     paths: Callable[[str, int], list[str]]
@@ -62,7 +62,7 @@ def _encode_coco(image: np.ndarray, ids: np.ndarray) -> list[bytes]:
 
 
 def _finish_coco(folder: Path, split: str, count: int, changed: bool) -> None:
-    """Write ``panoptic.json``, which follows from the PNGs, unless it is there already."""
+    """Write ``panoptic.json``, which follows from the PNGs, unless it exists already."""
     if not changed and _listed(folder / split / 'panoptic.json') == count:
         return
     entries = [_coco_entry(folder, split, index) for index in range(count)]
@@ -75,7 +75,7 @@ def _finish_coco(folder: Path, split: str, count: int, changed: bool) -> None:
 
 
 def _listed(path: Path) -> int:
-    """How many images a ``panoptic.json`` lists; -1 if it is missing or broken."""
+    """Return how many images a ``panoptic.json`` lists; -1 if it is missing or broken."""
     try:
         return len(json.loads(path.read_text(encoding='utf-8'))['annotations'])
     except (OSError, ValueError, KeyError, TypeError):
@@ -113,4 +113,4 @@ LAYOUTS: Mapping[str, Layout] = {
     'coco': Layout(_coco_paths, _encode_coco, _finish_coco),
     'cityscapes': Layout(_cityscapes_paths, _encode_cityscapes),
 }
-"""'toy': that of the AdaptIS authors; 'coco' and 'cityscapes': what the readers of these read."""
+"""'toy' is the layout of the AdaptIS authors; 'coco' and 'cityscapes' are those data sets'."""

@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from toy_data.layer import Window
-from toy_data.stream import Stream
+from .layer import Window
+from .stream import Stream
 
 ROAD, SIDEWALK, BUILDING, VEGETATION, SKY = 7, 8, 11, 21, 23
-HEDGE = 45                     # percent of the pictures with a bush in front
+HEDGE = 45                     # percent of the images with a bush in front
 VOID_COLOR = (70, 60, 60)
 _SKY, _ROAD, _SIDEWALK, _GREEN, _WHITE = ((150, 190, 230), (92, 90, 95), (165, 150, 150),
                                           (70, 115, 50), (215, 215, 210))
@@ -18,7 +18,7 @@ _WINDOW = (55, 65, 80)
 
 
 class Ground(NamedTuple):
-    """The perspective: all in pixels but for ``middle``, which is in sixteenths."""
+    """The perspective: all in pixels, except ``middle``, which is in sixteenths of a pixel."""
 
     height: int
     width: int
@@ -27,27 +27,30 @@ class Ground(NamedTuple):
 
     @classmethod
     def draw(cls, stream: Stream, height: int, width: int) -> Ground:
-        """A horizon in the middle third, a vanishing point near the middle."""
+        """Draw a horizon in the middle third and a vanishing point near the middle."""
         return cls(height, width, height * stream.between(36, 50) // 100,
                    width * stream.between(16 * 35, 16 * 65) // 100)
 
     def bottom(self, depth: int) -> int:
-        """Where something stands, in sixteenths; ``depth`` 0 = at the horizon .. 100 = nearest."""
+        """Return the row on which an object stands, in sixteenths of a pixel.
+
+        ``depth`` is from 0 at the horizon to 100 at the nearest position.
+        """
         return 16 * self.horizon + 16 * (self.height - self.horizon) * depth // 100
 
     def unit(self, depth: int) -> int:
-        """The picture's height as seen at that depth, in sixteenths of a pixel."""
+        """Return the height of the image as it appears at that depth, in sixteenths of a pixel."""
         return 16 * self.height * depth // 100
 
 
 def jitter(stream: Stream, color: tuple[int, int, int], by: int) -> np.ndarray:
-    """A colour near ``color``; int32 (3,)."""
+    """Return a random colour near ``color``; int32 (3,)."""
     return np.array([c + stream.between(-by, by) for c in color], np.int32)
 
 
 def draw_ground(stream: Stream, ground: Ground, height: int, width: int
                 ) -> tuple[np.ndarray, np.ndarray]:
-    """An empty street: int32 (H, W, 3) and its labels, int32 (H, W)."""
+    """Draw an empty street: image int32 (H, W, 3) and labels int32 (H, W)."""
     image = np.empty((height, width, 3), np.int32)
     labels = np.full((height, width), SKY, np.int32)
     rise = (np.arange(height) * 60 // max(1, ground.horizon))[:, None, None]
@@ -77,7 +80,7 @@ def _draw_buildings(stream: Stream, ground: Ground, image: np.ndarray, labels: n
 
 
 def _draw_trees(stream: Stream, ground: Ground, image: np.ndarray, labels: np.ndarray) -> None:
-    """Crowns that overlap at the horizon, of some of the trees that there could be."""
+    """Draw trees whose crowns overlap at the horizon."""
     y = np.arange(ground.horizon)[:, None] + 0.5
     x = np.arange(ground.width)[None, :] + 0.5
     for _ in range(stream.between(2, 7)):
@@ -94,7 +97,7 @@ def _draw_trees(stream: Stream, ground: Ground, image: np.ndarray, labels: np.nd
 
 
 def _draw_street(stream: Stream, ground: Ground, image: np.ndarray, labels: np.ndarray) -> None:
-    """A road with a sidewalk on both sides and green beyond, all meeting at the horizon."""
+    """Draw a road with a sidewalk on both sides and grass beyond; all meet at the horizon."""
     rows = ground.height - ground.horizon
     far = (np.arange(rows) + 0.5)[:, None] / rows
     across = np.abs(np.arange(ground.width) + 0.5 - ground.middle / 16)[None, :] / ground.width
@@ -112,7 +115,7 @@ def _draw_street(stream: Stream, ground: Ground, image: np.ndarray, labels: np.n
 
 
 def bush(stream: Stream, height: int, width: int) -> tuple[Window, np.ndarray, np.ndarray]:
-    """Something green at either end, in front of everything: window, mask, colour."""
+    """Draw a bush at the left or right end, in front of everything: window, mask, colour."""
     radius = max(2, height * stream.between(14, 26) // 100)
     left = stream.chance(50)
     middle = stream.between(0, width // 5)

@@ -1,22 +1,22 @@
-"""What decides the content of a generated data set, and one picture of it."""
+"""The settings of a generated data set, and the rendering of one image."""
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from toy_data.degrade import degrade, degrade_by
-from toy_data.layer import MIN_VISIBLE
-from toy_data.stream import Stream
-from toy_data.street import EXTRAS, FIRST_OBJECT, render_street
-from toy_data.v1 import render_v1
-from toy_data.v2 import render_v2
+from .degrade import degrade, degrade_by
+from .layer import MIN_VISIBLE
+from .stream import Stream
+from .street import EXTRAS, FIRST_OBJECT, render_street
+from .v1 import render_v1
+from .v2 import render_v2
 
 SPLITS = ('train', 'val', 'test')
-MAX_IDS = 65535          # what 16 bits hold beside 0
+MAX_IDS = 65535          # the ids that 16 bits can hold, except 0
 MAX_STREET_OBJECTS = FIRST_OBJECT - EXTRAS
 MAX_PIXELS = 100_000_000
-REVISION = {'v1': 1, 'v2': 1, 'street': 1}   # raised whenever the same seed gives other pictures
+REVISION = {'v1': 1, 'v2': 1, 'street': 1}   # raised whenever the same seed gives other images
 DEFAULTS: dict[str, dict] = {
     'v1': {'height': 96, 'width': 96, 'min_objects': 8, 'max_objects': 22},
     'v2': {'height': 128, 'width': 128, 'min_objects': 12, 'max_objects': 52},
@@ -33,14 +33,14 @@ _STREET_BLUR, _STREET_NOISE = (6, 12), (16 * 4, 16 * 12)   # sixteenths of a pix
 
 @dataclass(frozen=True)
 class ToySettings:
-    """Everything the pixels depend on, beside split and index.
+    """Everything that the pixels depend on, except split and index.
 
     Attributes
     ----------
     version : 'v1', 'v2' or 'street'
     height, width : pixels
     min_objects, max_objects : the number of objects is uniform between them; a street scene has
-        fewer where there is no room for all
+        fewer if there is no room for all
     seed : >= 0
     """
 
@@ -79,19 +79,23 @@ class ToySettings:
 
     @classmethod
     def default(cls, version: str, **changes: int) -> ToySettings:
-        """The data set as the paper has it (section 6), with ``changes`` to single fields."""
+        """Return the default data set with ``changes`` to single fields.
+
+        V1 is that of the paper (section 6).  V2 is that of the official code; the paper does not
+        have it.
+        """
         return cls(**{'version': version, **DEFAULTS.get(version, DEFAULTS['v1']), **changes})
 
     def as_dict(self) -> dict:
-        """What the manifest records."""
+        """Return the settings for the manifest."""
         return {**asdict(self), 'revision': REVISION[self.version]}
 
 
 def render(settings: ToySettings, split: str, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Picture ``index`` of ``split``; depends on nothing but the three arguments.
+    """Render image ``index`` of ``split``; it depends only on the three arguments.
 
-    Validation and test pictures of V1 are blurred and noisy, those of V2 and the training ones of
-    V1 are clean, and street scenes are all a little blurred and noisy.
+    Validation and test images of V1 are blurred and noisy.  Those of V2 and the training images of
+    V1 are clean.  All street scenes are slightly blurred and noisy.
 
     Returns
     -------

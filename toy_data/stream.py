@@ -1,9 +1,8 @@
-"""Random numbers that are the same on every machine and with every NumPy.
+"""Random numbers that are the same on every machine and with every version of NumPy.
 
-NumPy promises that the raw words of its bit generators and ``SeedSequence``
-never change, but not the methods of ``Generator``, and floats drawn through
-``log`` or ``exp`` may differ by C library.  So this class takes raw words and
-makes integers of them.
+NumPy guarantees that the raw words of its bit generators and ``SeedSequence`` never change, but
+not the methods of ``Generator``.  Floats that are drawn through ``log`` or ``exp`` may depend on
+the C library.  So this class makes integers from raw words.
 """
 from __future__ import annotations
 
@@ -22,7 +21,7 @@ class Stream:
     Parameters
     ----------
     key
-        Non-negative integers, for instance (seed, data set, split, index).
+        Non-negative integers, for example (seed, data set, split, index).
     """
 
     def __init__(self, key: Sequence[int]):
@@ -30,25 +29,25 @@ class Stream:
         self._words: list = []
 
     def below(self, n: int) -> int:
-        """A uniform integer in [0, n), ``n`` up to 2**32."""
+        """Return a uniform integer in [0, n), ``n`` up to 2**32."""
         if not self._words:
             self._words = (self._bits.random_raw(_BLOCK) >> np.uint64(32)).tolist()
         return (self._words.pop() * n) >> 32
 
     def between(self, low: int, high: int) -> int:
-        """A uniform integer in [low, high]."""
+        """Return a uniform integer in [low, high]."""
         return low + self.below(high - low + 1)
 
     def chance(self, percent: int) -> bool:
-        """True in ``percent`` of a hundred cases."""
+        """Return True with a probability of ``percent`` / 100."""
         return self.below(100) < percent
 
     def bell(self, low: int, high: int) -> int:
-        """An integer in [low, high] with a bell-shaped distribution (mean of three uniforms)."""
+        """Return an integer in [low, high], bell-shaped (the mean of three uniform ones)."""
         return (sum(self.between(low, high) for _ in range(3)) + 1) // 3
 
     def shuffled(self, n: int) -> list:
-        """The integers 0 .. n - 1 in random order."""
+        """Return the integers 0 .. n - 1 in random order."""
         order = list(range(n))
         for i in range(n - 1, 0, -1):
             j = self.below(i + 1)
@@ -56,10 +55,10 @@ class Stream:
         return order
 
     def normal(self, height: int, width: int, std: int) -> np.ndarray:
-        """Nearly Gaussian integers, int32 (height, width).
+        """Return nearly Gaussian integers, int32 (height, width).
 
-        ``std`` is in sixteenths.  A value is the sum of four uniform bytes,
-        which is bell-shaped up to 3.4 standard deviations.
+        ``std`` is in sixteenths.  A value is the sum of four uniform bytes, which is bell-shaped
+        up to 3.4 standard deviations.
         """
         words = self._bits.random_raw((height * width + 1) // 2)
         octets = words.astype('<u8').view(np.uint8)[:height * width * 4]

@@ -1,10 +1,10 @@
-"""Street scenes: a toy panoptic problem, with labels and ids as Cityscapes has them.
+"""Street scenes: a toy panoptic problem with labels and ids like those of Cityscapes.
 
-Five classes of stuff and three of things of different shape (boxy cars, elongated persons, round
-bicycles).  Objects stand on the ground, are smaller the nearer they are to the horizon, and are
-drawn from far to near, many of them close to the one before, so that they cover each other; some
-bushes stand in front.  Persons far away can form a group that counts as one crowd region, and the
-observer's car and some litter are void.
+There are five classes of stuff and three of things with different shapes (boxy cars, tall persons,
+round bicycles).  Objects stand on the ground and are smaller the closer they are to the horizon.
+They are drawn from far to near, many of them close to the previous one, so that they cover each
+other.  Some bushes stand in front.  Distant persons can form a group that is one crowd region.
+The observer's car and some litter are void.
 """
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
-from toy_data.layer import MIN_VISIBLE, IdLayer, Window
-from toy_data.scenery import HEDGE, VOID_COLOR, Ground, bush, draw_ground, jitter
-from toy_data.stream import Stream
-from toy_data.vehicles import BODIES, Body, Pose, paint
+from .layer import MIN_VISIBLE, IdLayer, Window
+from .scenery import HEDGE, VOID_COLOR, Ground, bush, draw_ground, jitter
+from .stream import Stream
+from .vehicles import BODIES, Body, Pose, paint
 
 FIRST_OBJECT = 1000        # id = label * 1000 + number; a crowd has its label for an id
 BUSH, EGO, LITTER = 21, 1, 4
 PERSON, CAR, BICYCLE = 24, 26, 33
 SHARES = (PERSON,) * 4 + (CAR,) * 4 + (BICYCLE,) * 2
-NEAR, FAR = 100, 24        # percent of the way from the horizon to the bottom at which things stand
-TWINS = 45                 # percent of the objects that are placed beside the one before
-MIN_SHARE = 20             # percent of every object that stay visible
-CROWDS, LITTERS, EGOS = 35, 40, 50   # percent of the pictures
+NEAR, FAR = 100, 24        # position of things, in percent of the way from horizon to bottom
+TWINS = 45                 # percent of the objects that are placed beside the previous one
+MIN_SHARE = 20             # smallest visible percentage of every object
+CROWDS, LITTERS, EGOS = 35, 40, 50   # percent of the images
 TRIES = 12
-EXTRAS = 4                 # crowd, bush, litter and the observer's car are numbered, too
+EXTRAS = 4                 # crowd, bush, litter and the observer's car have numbers, too
 
 
 class Category(NamedTuple):
-    """A class of the data set: COCO's fields."""
+    """A class of the data set, with the fields of COCO."""
 
     id: int
     name: str
@@ -53,15 +53,15 @@ CATEGORIES = (
 
 def render_street(stream: Stream, height: int, width: int, count: int
                   ) -> tuple[np.ndarray, np.ndarray]:
-    """One sharp picture of at most ``count`` objects; fewer where there is no room for them.
+    """Render one sharp image of at most ``count`` objects; fewer if there is no room for them.
 
     Every object keeps ``layer.MIN_VISIBLE`` pixels and ``MIN_SHARE`` percent of its area.
 
     Returns
     -------
     image : uint8 (height, width, 3), RGB
-    ids : uint16 (height, width): the label of stuff and void, ``FIRST_OBJECT`` times the label
-        plus a number for an object, a thing's label alone for a crowd
+    ids : uint16 (height, width): the label of stuff and void, ``FIRST_OBJECT`` times the label plus
+        a number for an object, and only the label of a thing for a crowd
     """
     ground = Ground.draw(stream, height, width)
     image, stuff = draw_ground(stream, ground, height, width)
@@ -79,7 +79,7 @@ def render_street(stream: Stream, height: int, width: int, count: int
 
 
 class _Scene(NamedTuple):
-    """What is painted on; ``labels`` says what the numbers in ``layer`` are: label, is a group."""
+    """The scene that is painted; ``labels`` maps numbers in ``layer`` to label and is-a-group."""
 
     image: np.ndarray
     stuff: np.ndarray
@@ -88,14 +88,14 @@ class _Scene(NamedTuple):
     labels: dict[int, tuple[int, bool]]
 
     def add(self, window: Window, mask: np.ndarray, label: int, group: bool) -> bool:
-        """Let something cover what is there; False if that would hide an object too much."""
+        """Let an object cover what is there; False if it would cover too much of another one."""
         if not self.layer.add(window, mask, len(self.labels) + 1):
             return False
         self.labels[len(self.labels) + 1] = label, group
         return True
 
     def finish(self, stream: Stream) -> np.ndarray:
-        """The final ids; objects are numbered in random order, not by their depth."""
+        """Return the final ids; objects are numbered in random order, not by their depth."""
         table = np.zeros(len(self.labels) + 1, np.uint16)
         order = stream.shuffled(len(self.labels))
         for number, (label, group) in self.labels.items():
@@ -133,7 +133,7 @@ def _draw_pose(stream: Stream, ground: Ground, depth: int, before: Optional[Pose
 
 
 def _add_crowd(stream: Stream, scene: _Scene) -> None:
-    """Some persons far away, which cannot be told apart."""
+    """Add some distant persons that cannot be told apart."""
     depth = stream.between(FAR - 8, FAR + 6)
     unit = scene.ground.unit(depth)
     x = stream.between(0, 16 * scene.ground.width)
@@ -170,7 +170,7 @@ def _add_litter(stream: Stream, scene: _Scene, height: int, width: int) -> None:
 
 
 def _add_ego(stream: Stream, scene: _Scene, height: int, width: int) -> None:
-    """The bonnet of the observer's car."""
+    """Add the bonnet of the observer's car."""
     rows = max(1, height * stream.between(4, 9) // 100)
     window = slice(height - rows, height), slice(0, width)
     x = (np.arange(width) + 0.5) * 2 / width - 1

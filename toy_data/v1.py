@@ -1,10 +1,9 @@
-"""ToyV1: red capsules with a thin blue border that lie over one another on white.
+"""ToyV1: red capsules with a thin blue border that overlap on white.
 
-What was measured on the authors' pictures (256x256, 250 objects): capsules
-about 7 to 12 pixels thick and 16 to 45 long, borders of about one to two
-pixels, centres that keep some 14 pixels away from the image border, few
-objects that the image border cuts, and many pairs of nearly parallel objects
-that lie almost upon one another.  A later object overpaints the earlier ones.
+These values were measured on the authors' images (256x256, 250 objects): capsules about 7 to 12
+pixels thick and 16 to 45 long, borders of about one to two pixels, centres at least about 14 pixels
+from the image border, few objects cut by the image border, and many pairs of nearly parallel
+objects that almost coincide.  A later object covers the earlier ones.
 """
 from __future__ import annotations
 
@@ -12,24 +11,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toy_data.directions import COS, DIRECTIONS, SIN
-from toy_data.layer import IdLayer, Window, margin, place_all, window_around
-from toy_data.stream import Stream
+from .directions import COS, DIRECTIONS, SIN
+from .layer import IdLayer, Window, margin, place_all, window_around
+from .stream import Stream
 
 BACKGROUND = 255
 THICKNESS = (7, 7, 7, 7, 8, 8, 8, 8, 9, 9, 10, 11)   # pixels, with the border
 LENGTH = (17, 49)                                    # pixels, bell-shaped between them
 BORDERS = (13, 14, 15, 17, 20, 24, 28)               # sixteenths of a pixel
-MASK_INSET = 0.25     # pixels by which the authors' masks end before the border does
+MASK_INSET = 0.25     # the authors' masks are smaller than the border by so many pixels
 MARGIN = 14           # pixels between the image border and the centres
 TWINS = 28            # percent of objects placed along an earlier one
 CUT = 12              # percent of the poses cut by the image border that are kept
-MIN_SHARE = 25        # percent of every object that stay visible
+MIN_SHARE = 25        # smallest visible percentage of every object
 
 
 @dataclass(frozen=True)
 class Capsule:
-    """Centre (x, y) and measures in sixteenths of a pixel; ``direction`` in 1024ths of a turn."""
+    """Centre (x, y) and sizes in sixteenths of a pixel; ``direction`` in 1024ths of a turn."""
 
     x: int
     y: int
@@ -39,17 +38,17 @@ class Capsule:
     border: int
 
     def reach(self) -> tuple[int, int]:
-        """How far it extends from its centre along x and y."""
+        """Return how far it extends from its centre along x and y."""
         half = max(0, self.length - self.thickness) / 2
         return (int(abs(half * COS[self.direction])) + self.thickness // 2,
                 int(abs(half * SIN[self.direction])) + self.thickness // 2)
 
 
 def render_v1(stream: Stream, height: int, width: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """One clean picture of ``count`` capsules.
+    """Render one clean image of ``count`` capsules.
 
-    Every object stays visible in part (``layer.MIN_VISIBLE``, ``MIN_SHARE``): one that would
-    hide another further than that is placed anew.
+    A part of every object stays visible (``layer.MIN_VISIBLE``, ``MIN_SHARE``): an object that
+    would cover too much of another one is placed again.
 
     Returns
     -------
@@ -59,7 +58,7 @@ def render_v1(stream: Stream, height: int, width: int, count: int) -> tuple[np.n
     Raises
     ------
     ValueError
-        If no place is found for an object.
+        If no position is found for an object.
     """
     image = np.full((height, width, 3), BACKGROUND, np.int32)
     layer = IdLayer(height, width, count, MIN_SHARE)
@@ -75,7 +74,7 @@ def render_v1(stream: Stream, height: int, width: int, count: int) -> tuple[np.n
         return True
 
     place_all(count, height, width, attempt)
-    return image.astype(np.uint8), layer.relabelled(stream.shuffled(count))
+    return image.astype(np.uint8), layer.relabel(stream.shuffled(count))
 
 
 def _draw_pose(stream: Stream, height: int, width: int, placed: list[Capsule]) -> Capsule:
@@ -89,7 +88,7 @@ def _draw_pose(stream: Stream, height: int, width: int, placed: list[Capsule]) -
 
 def _twin(stream: Stream, other: Capsule, length: int, thickness: int,
           height: int, width: int) -> Capsule:
-    """Nearly the pose of ``other``: the boxes of the two nearly coincide."""
+    """Return nearly the pose of ``other``, so that the boxes of the two nearly coincide."""
     direction = (other.direction + stream.bell(-50, 50)) % DIRECTIONS
     across, along = stream.bell(-16 * 10, 16 * 10), stream.bell(-16 * 14, 16 * 14)
     cos, sin = COS[other.direction], SIN[other.direction]
@@ -114,7 +113,7 @@ def _is_cut(capsule: Capsule, height: int, width: int) -> bool:
 
 
 def _paint(image: np.ndarray, layer: IdLayer, capsule: Capsule, number: int) -> bool:
-    """Paint it over all others, unless that hides one too much (then False)."""
+    """Paint it over all others; return False if it would cover too much of one."""
     reach_x, reach_y = capsule.reach()
     window = window_around(capsule.x, capsule.y, reach_x + 32, reach_y + 32, *layer.ids.shape)
     distance = _distance(capsule, window)
@@ -126,7 +125,7 @@ def _paint(image: np.ndarray, layer: IdLayer, capsule: Capsule, number: int) -> 
 
 
 def _distance(capsule: Capsule, window: Window) -> np.ndarray:
-    """Distance of pixel centres to the axis, in pixels (only correctly rounded operations)."""
+    """Return the distance of pixel centres to the axis, in pixels (correctly rounded only)."""
     rows, cols = window
     y = np.arange(rows.start, rows.stop, dtype=np.float64)[:, None] + 0.5 - capsule.y / 16
     x = np.arange(cols.start, cols.stop, dtype=np.float64)[None, :] + 0.5 - capsule.x / 16
@@ -142,7 +141,7 @@ def _distance(capsule: Capsule, window: Window) -> np.ndarray:
 
 
 def _blend(patch: np.ndarray, distance: np.ndarray, radius: float, border: float) -> None:
-    """Blue up to ``radius``, red up to the border's inner edge, both with smooth edges."""
+    """Paint blue up to ``radius`` and red up to the border's inner edge, both with smooth edges."""
     outer = np.clip((radius + 0.5 - distance) * 256, 0, 256).astype(np.int32)
     inner = np.clip((radius - border + 0.5 - distance) * 255, 0, 255).astype(np.int32)
     patch *= (256 - outer)[:, :, None]

@@ -1,12 +1,11 @@
-"""ToyV2: bent rods and blobs of bluish tones on a soft pastel background.
+"""ToyV2: bent rods and blobs in bluish colours on a soft pastel background.
 
-What was measured on the authors' pictures (256x256 with 250 objects, 128x128
-with 12 to 52): rods 6 to 9 pixels thick and up to 65 long, straight, curved
-or kinked, blobs up to 18 pixels across; each of one translucent blue with a
-lighter border of some two pixels; clouds of low frequency behind; and a blur
-with a standard deviation of about half a pixel over all.
+These values were measured on the authors' images (256x256 with 250 objects, 128x128 with 12 to 52):
+rods 6 to 9 pixels thick and up to 65 long, straight, curved or kinked; blobs up to 18 pixels
+across; each of one translucent blue with a lighter border of about two pixels; clouds of low
+frequency behind; and a blur over everything with a standard deviation of about half a pixel.
 
-Rods and blobs are drawn alike: a disk of changing radius moved along a path.
+Rods and blobs are drawn in the same way: a disk of varying radius moves along a path.
 """
 from __future__ import annotations
 
@@ -15,19 +14,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toy_data.degrade import blur
-from toy_data.directions import COS, DIRECTIONS, SIN
-from toy_data.layer import IdLayer, Window, margin, place_all, window_around
-from toy_data.stream import Stream
+from .degrade import blur
+from .directions import COS, DIRECTIONS, SIN
+from .layer import IdLayer, Window, margin, place_all, window_around
+from .stream import Stream
 
 MARGIN = 14           # pixels between the image border and the middles of the objects
 BLOBS = 38            # percent of objects that are blobs
 NEIGHBOURS = 18       # percent of objects placed close to an earlier one
 CUT = 12              # percent of the poses cut by the image border that are kept
-MIN_SHARE = 36        # percent of every object that stay visible
+MIN_SHARE = 36        # smallest visible percentage of every object
 BLUR = 9              # sixteenths of a pixel
 FILL = ((0, 66), (64, 126), (164, 220))             # range of R, G, B
-BORDER = ((12, 48), (24, 58), (26, 56))             # what the border adds to them
+BORDER = ((12, 48), (24, 58), (26, 56))             # added to them by the border
 PASTEL = ((142, 172), (184, 200), (206, 218))      # range of the mean of the background
 _STEP = 0.75          # pixels between the disks along a path
 
@@ -53,10 +52,10 @@ class Paint:
 
 
 def render_v2(stream: Stream, height: int, width: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """One picture of ``count`` rods and blobs.
+    """Render one image of ``count`` rods and blobs.
 
-    Every object stays visible in part (``layer.MIN_VISIBLE``, ``MIN_SHARE``): one that would
-    hide another further than that is placed anew.
+    A part of every object stays visible (``layer.MIN_VISIBLE``, ``MIN_SHARE``): an object that
+    would cover too much of another one is placed again.
 
     Returns
     -------
@@ -66,7 +65,7 @@ def render_v2(stream: Stream, height: int, width: int, count: int) -> tuple[np.n
     Raises
     ------
     ValueError
-        If no place is found for an object.
+        If no position is found for an object.
     """
     image = _background(stream, height, width)
     mottle = _clouds(stream, height, width, (4, 2))
@@ -85,11 +84,11 @@ def render_v2(stream: Stream, height: int, width: int, count: int) -> tuple[np.n
 
     place_all(count, height, width, attempt)
     image = np.clip(blur(image, BLUR), 0, 255).astype(np.uint8)
-    return image, layer.relabelled(stream.shuffled(count))
+    return image, layer.relabel(stream.shuffled(count))
 
 
 def _background(stream: Stream, height: int, width: int) -> np.ndarray:
-    """Clouds between bluish and whitish, int32 (height, width, 3)."""
+    """Return clouds between bluish and whitish, int32 (height, width, 3)."""
     light = _clouds(stream, height, width, (96, 48, 24, 12, 6, 4))
     tint = _clouds(stream, height, width, (96, 48, 24, 12))
     mean = [stream.between(*bounds) for bounds in PASTEL]
@@ -100,9 +99,9 @@ def _background(stream: Stream, height: int, width: int) -> np.ndarray:
 
 
 def _clouds(stream: Stream, height: int, width: int, periods: Sequence[int]) -> np.ndarray:
-    """Value noise, int32 (height, width), roughly within -512 .. 512.
+    """Return value noise, int32 (height, width), roughly within -512 .. 512.
 
-    One octave for each period (in pixels); each has three quarters of the one before.
+    There is one octave per period (in pixels); each has three quarters of the previous amplitude.
     """
     total = np.zeros((height, width), np.int32)
     for octave, period in enumerate(periods):
@@ -115,7 +114,7 @@ def _clouds(stream: Stream, height: int, width: int, periods: Sequence[int]) -> 
 
 
 def _stretch(grid: np.ndarray, size: int, period: int, shift: int) -> np.ndarray:
-    """Rows of ``grid`` interpolated to ``size`` rows, ``period`` apart, along a smooth step."""
+    """Interpolate the rows of ``grid`` to ``size`` rows, ``period`` apart, along a smooth step."""
     at = np.arange(size) + shift
     low, part = at // period, (at % period) * 256 // period
     weight = (part * part * (768 - 2 * part) >> 16).astype(np.int32)[:, None]
@@ -132,7 +131,7 @@ def _place(stream: Stream, height: int, width: int,
 
 
 def _inside(value: int, size: int) -> int:
-    """``value`` mirrored at the margins, so that no line of objects forms along them."""
+    """Return ``value`` mirrored at the margins, so that no line of objects forms along them."""
     low = margin(size, MARGIN)
     high = 16 * size - low
     if value < low:
@@ -160,16 +159,17 @@ def _blob(stream: Stream, x: int, y: int, size: int) -> Sweep:
 
 
 def _uneven(stream: Stream, radius: np.ndarray, amount: int) -> np.ndarray:
-    """``radius`` with a rough outline: it changes by up to ``amount`` sixteenths here and there."""
+    """Return ``radius`` with a rough outline, which changes by up to ``amount`` sixteenths."""
     knots = [stream.between(-amount, amount) for _ in range(len(radius) // 3 + 2)]
     at = np.arange(len(radius))
     return radius + np.array(knots)[(at + 1) // 3] / 16
 
 
 def _path(stream: Stream, length: int, rate: int, kinks: int) -> tuple[np.ndarray, np.ndarray]:
-    """Points of a curve about (0, 0), ``length`` pixels long.
+    """Return points of a curve around (0, 0), ``length`` pixels long.
 
-    ``rate`` bounds its curvature, ``kinks`` the sudden turn in between, in 1024ths of a turn.
+    ``rate`` limits its curvature; ``kinks`` limits the sudden turn in between, in 1024ths of a
+    turn.
     """
     steps = max(2, int(length / _STEP) + 1)
     turns = np.zeros(steps, np.int64)
@@ -183,7 +183,7 @@ def _path(stream: Stream, length: int, rate: int, kinks: int) -> tuple[np.ndarra
 
 
 def _radii(steps: int, start: int, middle: int, end: int) -> np.ndarray:
-    """Radii in pixels along a path, linear between three values in sixteenths of a pixel."""
+    """Return radii in pixels along a path, linear between three values in sixteenths of a pixel."""
     at = np.arange(steps) * 512 // max(1, steps - 1)
     first = start + (middle - start) * np.minimum(at, 256) / 256
     return (first + (end - middle) * np.maximum(at - 256, 0) / 256) / 16
@@ -210,7 +210,7 @@ def _is_cut(sweep: Sweep, height: int, width: int) -> bool:
 
 def _paint(image: np.ndarray, layer: IdLayer, mottle: np.ndarray, sweep: Sweep, paint: Paint,
            number: int) -> bool:
-    """Paint it over all others, unless that hides one too much (then False)."""
+    """Paint it over all others; return False if it would cover too much of one."""
     reach_x, reach_y = _reach(sweep)
     window = window_around(sweep.x, sweep.y, reach_x + 32, reach_y + 32, *layer.ids.shape)
     outside = _signed_distance(sweep, window)
@@ -221,9 +221,9 @@ def _paint(image: np.ndarray, layer: IdLayer, mottle: np.ndarray, sweep: Sweep, 
 
 
 def _signed_distance(sweep: Sweep, window: Window) -> np.ndarray:
-    """Distance of pixel centres to the shape in pixels, negative inside.
+    """Return the distance of pixel centres to the shape in pixels, negative inside.
 
-    Only operations that every processor rounds alike.
+    Only operations that every processor rounds in the same way are used.
     """
     rows, cols = window
     y = np.arange(rows.start, rows.stop, dtype=np.float64) + 0.5 - sweep.y / 16
@@ -236,7 +236,7 @@ def _signed_distance(sweep: Sweep, window: Window) -> np.ndarray:
 
 
 def _blend(patch: np.ndarray, outside: np.ndarray, mottle: np.ndarray, paint: Paint) -> None:
-    """The border reaches 1.2 pixels deep and fades into the fill up to 2.8."""
+    """Paint it; the border is 1.2 pixels wide and fades into the fill up to 2.8 pixels."""
     cover = np.clip((0.5 - outside) * 256, 0, 256).astype(np.int32)
     cover = (cover * paint.opacity) >> 8
     edge = np.clip((outside + 2.8) * 160, 0, 256).astype(np.int32)

@@ -1,13 +1,13 @@
-"""What stands in the street: bodies made of a few boxes and discs."""
+"""The objects in the street: bodies that consist of a few boxes and discs."""
 from __future__ import annotations
 
 from typing import Callable, NamedTuple
 
 import numpy as np
 
-from toy_data.layer import Window, window_around
-from toy_data.scenery import jitter
-from toy_data.stream import Stream
+from .layer import Window, window_around
+from .scenery import jitter
+from .stream import Stream
 
 PAINTS = ((200, 30, 30), (30, 60, 190), (235, 235, 235), (30, 30, 35), (210, 170, 30),
           (40, 140, 80), (120, 120, 130), (150, 60, 150), (230, 110, 30), (90, 160, 210))
@@ -17,7 +17,7 @@ Layers = list[tuple[np.ndarray, np.ndarray]]
 
 
 class Pose(NamedTuple):
-    """Where something stands: middle and foot, width and height in sixteenths of a pixel."""
+    """Where a body stands: middle and foot, width and height in sixteenths of a pixel."""
 
     label: int
     x: int
@@ -27,12 +27,15 @@ class Pose(NamedTuple):
 
 
 class Body(NamedTuple):
-    """How something looks.
+    """The appearance of a body.
 
-    ``height`` : percent of the unit of its distance, from and to; ``aspect`` : width in percent of
-    the height; ``parts`` : makes of coordinates u (-0.5 .. 0.5 from left to right), v (0 at the
-    foot, 1 at the top) and the width per height the masks from the first to the last painted, with
-    the colours that they have, as keys of ``paint``.
+    Attributes
+    ----------
+    height : range in percent of the unit of its distance
+    aspect : range of the width in percent of the height
+    parts : computes masks and their colours, as keys of ``paint``, in the order of painting, from
+        the coordinates u (-0.5 .. 0.5 from left to right) and v (0 at the foot, 1 at the top) and
+        the width per height
     """
 
     height: tuple[int, int]
@@ -41,7 +44,7 @@ class Body(NamedTuple):
 
 
 def paint(body: Body, pose: Pose, size: tuple[int, int], stream: Stream) -> tuple[Window, Layers]:
-    """Masks and colours of a body within the window of the picture that it touches."""
+    """Return the window of the image that a body touches, and its masks and colours there."""
     window = window_around(pose.x, pose.bottom - pose.tall // 2, pose.wide // 2 + 16,
                            pose.tall // 2 + 16, *size)
     rows, cols = window
@@ -62,7 +65,7 @@ def _box(u: np.ndarray, v: np.ndarray, left: float, right: float, low: float, hi
 
 def _disc(u: np.ndarray, v: np.ndarray, at: tuple[float, float], radius: float, aspect: float
           ) -> np.ndarray:
-    """A circle whose radius is in heights of the body."""
+    """Return a circle whose radius is in heights of the body."""
     across, up = (u - at[0]) * aspect, v - at[1]
     return across * across + up * up <= radius * radius
 

@@ -1,4 +1,4 @@
-"""Writes toy data sets to disk: in parallel, resumable, never half a file."""
+"""Write toy data sets to disk: in parallel, resumable, and never half a file."""
 from __future__ import annotations
 
 import json
@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Optional, Union
 
-from toy_data.files import write_file
-from toy_data.layouts import LAYOUTS
-from toy_data.settings import ToySettings, render
+from .files import write_file
+from .layouts import LAYOUTS
+from .settings import ToySettings, render
 
 PathLike = Union[str, 'os.PathLike[str]']
 Progress = Callable[[str, int, int], None]
@@ -25,29 +25,29 @@ _CHUNK = 16
 
 def generate(settings: ToySettings, folder: PathLike, counts: Mapping[str, int], workers: int = 1,
              progress: Optional[Progress] = None, layout: Optional[str] = None) -> int:
-    """Write ``counts[split]`` images of every split below ``folder``, the settings in ``toy.json``.
+    """Write ``counts[split]`` images of every split below ``folder``, and a manifest ``toy.json``.
 
     The layout of V1 and V2 is that of the authors: ``<split>/NNNNN_rgb.png`` and
-    ``<split>/NNNNN_im.png`` (16-bit ids, 0 = none); street scenes are written as COCO panoptic
-    data of one's own or in Cityscapes' folders (see ``layouts``).  Complete images that are there
-    already are kept, so an interrupted call is resumed by repeating it, and more images are added
-    by asking for more.  With several ``workers``, processes are started by ``spawn``: a script
-    that calls this needs the usual ``if __name__ == '__main__'``.
+    ``<split>/NNNNN_im.png`` (16-bit ids, 0 = none).  Street scenes are written in COCO panoptic
+    format or in Cityscapes' folders (see ``layouts``).  Complete images that exist already are
+    kept.  So you resume an interrupted call by repeating it, and add images by asking for more.
+    Several ``workers`` are started by ``spawn``, so a script that calls this function needs the
+    usual ``if __name__ == '__main__'``.
 
     Parameters
     ----------
     progress
-        Called as ``progress(split, done, total)`` now and then.
+        Called as ``progress(split, done, total)`` from time to time.
     layout
-        One of ``layouts_of(settings.version)``, by default the first.
+        One of ``available_layouts(settings.version)``, by default the first.
 
     Returns the number of images written (not those kept).
 
     Raises
     ------
     ValueError
-        If the folder holds anything else or cannot be written, the disk is
-        full, the objects do not fit, or one of the processes was killed.
+        If the folder holds anything else or cannot be written, the disk is full, the objects do
+        not fit, or one of the processes was killed.
     """
     folder = Path(folder)
     layout = choose_layout(settings.version, layout)
@@ -60,16 +60,16 @@ def generate(settings: ToySettings, folder: PathLike, counts: Mapping[str, int],
                for split, count in counts.items())
 
 
-def layouts_of(version: str) -> tuple[str, ...]:
-    """In which layouts a data set can be written, the usual one first."""
+def available_layouts(version: str) -> tuple[str, ...]:
+    """Return the layouts in which a data set can be written, the default first."""
     return ('coco', 'cityscapes') if version == 'street' else ('toy',)
 
 
 def choose_layout(version: str, layout: Optional[str] = None) -> str:
-    """``layout``, or the usual one; ValueError if the data set is not written so."""
-    known = layouts_of(version)
+    """Return ``layout``, or the default; ValueError if the data set cannot be written in it."""
+    known = available_layouts(version)
     if layout not in (None, *known):
-        raise ValueError(f'{version} is not written in the layout {layout!r}, but in '
+        raise ValueError(f'{version} cannot be written in the layout {layout!r}, only in '
                          f'{" or ".join(known)}.')
     return layout or known[0]
 
@@ -88,7 +88,7 @@ def _claim(folder: Path, wanted: Mapping[str, Any], counts: Mapping[str, int]) -
 
 
 def _refuse_other(folder: Path, known: Mapping, wanted: Mapping) -> None:
-    known = {'layout': 'toy', **known}   # which older manifests do not mention
+    known = {'layout': 'toy', **known}   # older manifests do not have the layout
     for key, value in wanted.items():
         if known.get(key) != value:
             raise ValueError(f'{folder} was generated with {key} = {known.get(key)}, not {value}: '
@@ -96,7 +96,7 @@ def _refuse_other(folder: Path, known: Mapping, wanted: Mapping) -> None:
 
 
 def _read_manifest(folder: Path) -> Optional[dict]:
-    """The manifest, or None for a folder that is new or empty."""
+    """Return the manifest, or None for a folder that is new or empty."""
     try:
         if folder.exists() and not folder.is_dir():
             raise ValueError(f'{folder} is a file: choose a folder.')
@@ -113,7 +113,7 @@ def _read_manifest(folder: Path) -> Optional[dict]:
     except OSError as error:
         raise ValueError(f'{folder} cannot be read: {error.strerror}.') from error
     if [name for name in names if name != f'.{MANIFEST}.part']:
-        raise ValueError(f'{folder} holds something else than generated data: '
+        raise ValueError(f'{folder} holds something other than generated data: '
                          'choose another folder.')
     return None
 
@@ -141,14 +141,14 @@ def _run(task: Callable[[int], int], indices: Iterable[int], workers: int) -> It
     if workers <= 1:
         yield from map(task, indices)
         return
-    # Not a Pool, which waits for ever for a process that was killed.
+    # A multiprocessing.Pool would wait forever for a process that was killed.
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context('spawn'),
                                initializer=_leave_interrupts_to_parent)
     try:
         yield from pool.map(task, indices, chunksize=_CHUNK)
     except BrokenProcessPool as error:
-        raise ValueError('One of the processes that draw was killed (is memory short?): repeat '
-                         'the command, it keeps what is done; perhaps with fewer workers.'
+        raise ValueError('A worker process was killed (is there too little memory?): repeat the '
+                         'command, which keeps what is done, perhaps with fewer workers.'
                          ) from error
     finally:
         pool.shutdown(cancel_futures=True)

@@ -1,4 +1,4 @@
-"""``adaptis check-data``: name every missing or inconsistent file before training starts."""
+"""``adaptis check-data``: report every missing or inconsistent file before training starts."""
 from __future__ import annotations
 
 import argparse
@@ -12,22 +12,29 @@ from typing import NamedTuple, Optional
 
 from tqdm import tqdm
 
+from adaptis.commands.rows import config_path
 from adaptis.config import load_config
 from adaptis.data import check
-from adaptis.data.datasets import ANNOTATIONS, DATASETS, SPLITS, missing, open_dataset
+from adaptis.data.datasets import (
+    ANNOTATIONS,
+    DATASETS,
+    SPLITS,
+    missing_root_message,
+    open_dataset,
+)
 from adaptis.data.reader import Reader
 from adaptis.errors import AdaptisError
-from adaptis.evaluation.parallel import ordered_map
+from adaptis.evaluation.parallel import parallel_map
 
-HELP = """Check a data set before training: every file must be there, readable, and fit its
-annotation. Each mistake is told in one sentence, and the exit status is 1 if there is any."""
+HELP = """Check a data set before training: every file must exist, be readable, and match its
+annotation. Each mistake is one sentence, and the exit status is 1 if there is any."""
 SHOWN = 20
 _SAMPLES_AT_A_TIME = 8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
-    parser.add_argument('config', nargs='?', type=Path,
+    """Add the arguments of the command."""
+    parser.add_argument('config', nargs='?', type=config_path,
                         help='a training config: its splits for training and validation')
     parser.add_argument('--dataset', choices=DATASETS, help='instead of a config')
     parser.add_argument('--root', type=Path,
@@ -37,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--annotation', choices=ANNOTATIONS,
                         help="of coco (default: the config's, else panoptic)")
     parser.add_argument('--fast', action='store_true',
-                        help='look at names and headers alone (kind, size), decode nothing')
+                        help='check only names and headers (kind, size), decode nothing')
     parser.add_argument('--processes', type=int, default=os.cpu_count() or 1, metavar='N',
                         help='default: one per core')
     parser.add_argument('--show', type=int, default=SHOWN, metavar='N',
@@ -45,21 +52,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check, print what is wrong and how much was looked at; 0 if all is right.
+    """Check the data set and print the mistakes; return 0 if there is none.
 
-    Raises AdaptisError if anything is wrong.
+    Raises AdaptisError if there is one.
     """
     plan = _plan(args)
-    absent = missing(plan.dataset, plan.root)
-    if absent:
-        raise AdaptisError(absent)
+    message = missing_root_message(plan.dataset, plan.root)
+    if message:
+        raise AdaptisError(message)
     found = 0
     datasets = []
     for split in plan.splits:
         try:
             dataset = open_dataset(plan.dataset, plan.root, split, strict=False,
                                    annotation=plan.annotation)
-        except AdaptisError as error:  # nothing of the split can be looked at
+        except AdaptisError as error:  # the split cannot be opened at all
             print(error)
             found += 1
             continue
@@ -76,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 class Plan(NamedTuple):
-    """What to check."""
+    """Which splits of which data set to check."""
 
     dataset: str
     root: Path
@@ -109,14 +116,14 @@ def _plan(args: argparse.Namespace) -> Plan:
 
 
 def _check_split(dataset: Reader, split: str, args: argparse.Namespace) -> int:
-    """Number of mistakes of a split; the first are printed."""
+    """Print the first mistakes of a split; return how many there are."""
     found = list(dataset.problems)
     with tqdm(total=len(dataset), desc=split, unit='image') as bar:
-        for complaints in _examine(dataset, args):
-            found += filter(None, complaints)
-            bar.update(len(complaints))
-    for complaint in found[:args.show]:
-        print(complaint)
+        for problems in _examine(dataset, args):
+            found += filter(None, problems)
+            bar.update(len(problems))
+    for problem in found[:args.show]:
+        print(problem)
     if len(found) > args.show:
         print(f'... and {len(found) - args.show} more.')
     count = check.count_files(dataset)
@@ -132,19 +139,19 @@ def _counted(count: int, what: str) -> str:
 
 
 def _examine(dataset: Reader, args: argparse.Namespace) -> Iterator[list[Optional[str]]]:
-    """What is wrong with each sample, a few samples at a time, in order."""
-    # By a file: with every task, the reader of COCO's training images would be sent again.
+    """Yield what is wrong with each sample, a few samples at a time, in order."""
+    # Through a file: otherwise every task would send the large reader of COCO's training images.
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / 'dataset'
         path.write_bytes(pickle.dumps(dataset))
         chunks = (Chunk(path, list(range(i, min(i + _SAMPLES_AT_A_TIME, len(dataset)))), args.fast)
                   for i in range(0, len(dataset), _SAMPLES_AT_A_TIME))
-        yield from ordered_map(_examine_chunk, chunks, args.processes)
+        yield from parallel_map(_examine_chunk, chunks, args.processes)
 
 
 def _examine_chunk(chunk: Chunk) -> list[Optional[str]]:
     dataset = _load(chunk.dataset)
-    return [check.problem(dataset, index, chunk.headers_only) for index in chunk.indices]
+    return [check.find_problem(dataset, index, chunk.headers_only) for index in chunk.indices]
 
 
 @functools.lru_cache(maxsize=1)

@@ -1,4 +1,4 @@
-"""``adaptis convert``: official checkpoints -> this project's."""
+"""``adaptis convert``: convert official checkpoints to those of this project."""
 from __future__ import annotations
 
 import argparse
@@ -14,16 +14,17 @@ DLA's authors)."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
+    """Add the arguments of the command."""
     parser.add_argument('source', type=Path, help='official .params, .pkl or .pth file')
-    parser.add_argument('target', type=Path, help='.params file to write; a .json goes beside it')
+    parser.add_argument('target', type=Path,
+                        help='.params file to write; a .json file is written beside it')
     parser.add_argument('--num-stuff', type=int, metavar='N',
                         help='how many classes are stuff (needed unless there are 2 or 19 classes)')
     parser.add_argument('--list', action='store_true', help='print every mapped name')
 
 
 def run(args: argparse.Namespace) -> int:
-    """Convert and say what was mapped; 0 even if something was left out."""
+    """Convert a checkpoint and print what was mapped; return 0 even if a parameter is left out."""
     if args.target.suffix != '.params':
         raise AdaptisError(f'{args.target} does not end in .params.')
     for path in (args.target, args.target.with_suffix('.json')):

@@ -1,4 +1,4 @@
-"""``adaptis doctor``: what is installed, what was found, what will run, and what to do."""
+"""``adaptis doctor``: report what is installed, what will run, and what to fix."""
 from __future__ import annotations
 
 import argparse
@@ -16,9 +16,9 @@ from adaptis import doctor, machine
 from adaptis.doctor import Problem
 from adaptis.errors import AdaptisError
 
-HELP = 'Tell what is installed, what will run, and how to mend what will not.'
+HELP = 'Report what is installed, what will run, and how to fix what will not.'
 
-# What is imported for trial; the optional ones may fail.
+# The modules that the trial imports; the optional ones may fail.
 _TRIED = ('numpy', 'cv2', 'scipy', 'yaml', 'tqdm', 'pycocotools.mask', 'tensorboardX',
           'albumentations', 'mxnet', 'gluoncv')
 _OPTIONAL = ('gluoncv',)
@@ -26,36 +26,37 @@ _TRIAL = 'from adaptis.commands.doctor import try_imports; try_imports()'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
+    """Add the arguments of the command."""
     parser.add_argument('--json', action='store_true', help='print one JSON object')
     parser.add_argument('--fix', action='store_true',
-                        help='first link libgomp and libquadmath, where the system lacks them, '
-                             'from other packages into the folder of MXNet')
+                        help='first link libgomp and libquadmath, if the system lacks them, from '
+                             'other packages into the folder of MXNet')
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the report; 0 if the library runs here, else 1."""
+    """Print the report; return 0 if the library runs here, else 1."""
     if args.fix:
-        for name, copy in machine.lend_libraries().items():
+        for name, copy in machine.link_bundled_libraries().items():
             print(f'Linked {name} to {copy}.', file=sys.stderr)
     here = machine.inspect()
     trial = trial_run()
-    found = _merge(doctor.problems(here), failures(trial))
+    found = _merge(doctor.find_problems(here), failures(trial))
     print(_json(here, trial, found) if args.json else report(here, trial, found))
     return int(any(problem.fatal for problem in found))
 
 
 def try_imports() -> None:
-    """Import everything, compute a little, and print one JSON line for each; for a child process.
+    """Import everything and print one JSON line for each module; run this in a child process.
 
-    Each line is ``{"name": ..., "problem": sentence or null, "devices": [...]}``.
+    Each line is ``{"name": ..., "problem": sentence or null, "devices": [...]}``.  MXNet also
+    computes a little on each device.
     """
     for name in _TRIED:
         print(json.dumps({'name': name, **_try(name)}), flush=True)
 
 
 def trial_run() -> list[dict[str, Any]]:
-    """What `try_imports` prints, run in a process of its own since an import may crash it."""
+    """Return what `try_imports` prints in a process of its own, because an import may crash it."""
     try:
         done = subprocess.run([sys.executable, '-c', _TRIAL], capture_output=True, text=True,
                               timeout=300, check=False)
@@ -68,13 +69,13 @@ def trial_run() -> list[dict[str, Any]]:
 
 
 def failures(trial: list[dict[str, Any]]) -> list[Problem]:
-    """The problems that the trial met."""
+    """Return the problems that the trial found."""
     return [Problem(line['problem'], fatal=line['name'] not in _OPTIONAL)
             for line in trial if line.get('problem')]
 
 
 def report(here: machine.Machine, trial: list[dict[str, Any]], found: list[Problem]) -> str:
-    """The text that a person reads."""
+    """Return the text that a person reads."""
     rows = _rows(here, trial)
     lines = [f'{name + ":":<12}{value}' for name, value in rows]
     fatal = any(problem.fatal for problem in found)
@@ -111,7 +112,7 @@ def _driver(cuda: machine.Cuda) -> str:
 
 def _gpu(gpu: machine.Gpu) -> str:
     return (f'{gpu.index}: {gpu.name}, compute capability {gpu.capability[0]}.{gpu.capability[1]}, '
-            f'{"has" if gpu.runs else "no"} code in mxnet-cu112')
+            f'{"has" if gpu.supported else "no"} code in mxnet-cu112')
 
 
 def _json(here: machine.Machine, trial: list[dict[str, Any]], found: list[Problem]) -> str:
@@ -121,7 +122,7 @@ def _json(here: machine.Machine, trial: list[dict[str, Any]], found: list[Proble
 
 
 def _merge(known: list[Problem], met: list[Problem]) -> list[Problem]:
-    """Both without repetition, the fatal ones first."""
+    """Return the problems of both lists without duplicates, the fatal ones first."""
     by_sentence = {problem.sentence: problem for problem in known}
     for problem in met:
         by_sentence.setdefault(problem.sentence, problem)
@@ -133,36 +134,36 @@ def _try(name: str) -> dict[str, Any]:
         if name == 'mxnet':
             return {'problem': None, 'devices': _compute()}
         if name == 'gluoncv':
-            from adaptis.runtime import gluoncv  # noqa: F401
+            from adaptis.runtime import gluoncv  # noqa: F401 (loads MXNet)
         else:
             importlib.import_module(name)
     except AdaptisError as error:
         return {'problem': str(error)}
-    except Exception as error:   # a trial: whatever goes wrong is what the report is about
-        return {'problem': doctor.explain(name, error)}
+    except Exception as error:   # the report is about whatever goes wrong
+        return {'problem': doctor.explain_import_error(name, error)}
     return {'problem': None}
 
 
 def _compute() -> list[str]:
-    """Import MXNet and multiply two matrices on each device; returns the devices' names."""
-    from adaptis.runtime import context, mx
-    devices = context()
+    """Import MXNet and multiply two matrices on each device; return the names of the devices."""
+    from adaptis.runtime import get_contexts, mx  # loads MXNet
+    devices = get_contexts()
     try:
         for device in devices:
             mx.nd.dot(mx.nd.ones((8, 8), device), mx.nd.ones((8, 8), device)).asnumpy()
     except mx.MXNetError as error:
         reason = str(error).strip().splitlines()[-1]
-        raise AdaptisError(f'MXNet fails to compute on {device} ({reason}): see what nvidia-smi '
-                           f'says, or compute on the CPU.') from error
+        raise AdaptisError(f'MXNet cannot compute on {device} ({reason}): see what nvidia-smi '
+                           'says, or compute on the CPU.') from error
     return [str(device) for device in devices]
 
 
 def _crash(name: str, done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     if done.returncode < 0:
         how = signal.Signals(-done.returncode).name
-        hint = (': this processor lacks instructions that it was built with'
+        hint = (': it uses instructions that this processor does not have'
                 if how == 'SIGILL' else '')
     else:
         how, hint = (done.stderr.strip().splitlines() or ['no message'])[-1], ''
     return {'name': name, 'problem': f'Importing {name} ends the process ({how}){hint}: install '
-                                     f'what requirements.txt pins into a fresh environment.'}
+                                     'the versions of requirements.txt into a new environment.'}

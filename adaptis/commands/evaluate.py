@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional
 
-from adaptis.commands.measure import has_truth, measure, open_source
+from adaptis.commands.evaluation_task import EvaluationTask, resolve_task
+from adaptis.commands.measure import cached_dataset, evaluate_images, has_ground_truth
 from adaptis.commands.options import add_network_options, add_set_option
-from adaptis.commands.rows import EVALUATIONS, beside_published, published_row
-from adaptis.commands.subject import Subject, find_subject
+from adaptis.commands.rows import EVALUATIONS, beside_published, config_path, published_row
 from adaptis.commands.submission import clear_unfinished, join_folders, shard_folder
 from adaptis.data.datasets import ANNOTATIONS, DATASETS
 from adaptis.errors import AdaptisError
@@ -23,30 +23,30 @@ from adaptis.evaluation.report import format_metrics
 from adaptis.evaluation.run import Evaluator, evaluate_folders
 from adaptis.evaluation.shards import WHOLE, Shard
 
-HELP = """Measure PQ, AP and mIoU of a network or of files.  Say which: CONFIG names data set,
-network and row of a table; --dataset and --data name any data set; --image and --ids one picture;
---gt and --pred files in COCO panoptic format; --merge what shards have measured."""
+HELP = """Measure PQ, AP and mIoU of a network or of files.  Choose one: CONFIG names the data set,
+the network and the row of a table; --dataset and --data name any data set; --image and --ids a
+single picture; --gt and --pred files in COCO panoptic format; --merge the results of shards."""
 
 SERVERS = {'cityscapes': 'cityscapes-dataset.com', 'vistas': 'eval.ai, Mapillary Vistas',
            'coco': 'codalab.org or eval.ai, COCO panoptic test-dev'}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
-    parser.add_argument('config', type=Path, nargs='?', metavar='CONFIG',
+    """Add the arguments of the command."""
+    parser.add_argument('config', type=config_path, nargs='?', metavar='CONFIG',
                         help='data set, network, settings and row, e.g. '
                              'experiments/cityscapes/r50.yaml')
     network = parser.add_argument_group('what to measure')
     add_network_options(network)
     network.add_argument('--dataset', choices=DATASETS,
-                         help='without a config: the layout of --data (default: toy)')
+                         help='the layout of --data, if there is no config (default: toy)')
     network.add_argument('--data', type=Path, metavar='DIR', help='folder of the data set')
     network.add_argument('--split', help="train, val or test (default: the config's val_split; "
                                          'test of the toy data, else val)')
     network.add_argument('--annotation', choices=ANNOTATIONS,
                          help="of coco (default: the config's, else panoptic): instances may "
-                              'overlap and know no stuff; both: segments of the one, AP of the '
-                              'other')
+                              'overlap and there is no stuff; both: panoptic segments, but AP on '
+                              'the instances')
     network.add_argument('--image', type=Path, help='one picture instead of a data set')
     network.add_argument('--ids', type=Path, metavar='PNG', help='object ids of --image')
     network.add_argument('--limit', type=int, metavar='N', help='only the first N images')
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_file_options(parser.add_argument_group('measure files'))
     record = parser.add_argument_group('results')
     record.add_argument('--save', type=Path, metavar='DIR',
-                        help='also write what was found, as a benchmark takes it')
+                        help='also write the results in the format of a benchmark')
     record.add_argument('--format', choices=FORMATS,
                         help="of --save (default: the data set's own; coco for the toy data)")
     record.add_argument('--out', type=Path, metavar='FILE',
@@ -64,11 +64,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     record.add_argument('--row', nargs=2, metavar=('TABLE', 'ROW'),
                         help='row of a published table that this measures, e.g. 1 adaptis')
     record.add_argument('--reduced', action='store_true',
-                        help='mark the run as less than the setting of the paper, as --limit does')
+                        help='mark the run as smaller than the setting of the paper, as --limit '
+                             'does')
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, print, and write the record."""
+    """Measure, print the result, and write the record; return 0."""
     _check_arguments(args)
     if args.row is not None:
         published_row('adaptis', *args.row)
@@ -80,30 +81,31 @@ def run(args: argparse.Namespace) -> int:
         return _finish(*_measure_files(args), args.label or args.pred.stem, row, start, args.out)
     if args.merge:
         return _merge(args, start)
-    subject = find_subject(args)
-    if not has_truth(open_source(subject.job.source)):
-        return _submit(subject, args)
+    task = resolve_task(args)
+    if not has_ground_truth(cached_dataset(task.job.source)):
+        return _submit(task, args)
     if args.shard is not None:
-        return _measure_shard(subject, args)
-    evaluator, seconds = _measure(subject, WHOLE, args)
-    settings = {**subject.facts, 'processes': args.processes,
+        return _measure_shard(task, args)
+    evaluator, seconds = _measure(task, WHOLE, args)
+    settings = {**task.facts, 'processes': args.processes,
                 'seconds_per_image': round(seconds / evaluator.quality.images, 4)}
     speed = None   # several processes would share the machine
     if args.processes == 1:
         speed = _speed(seconds, evaluator.quality.images, args.ctx)
-    return _finish(evaluator.result(), settings, subject.label, subject.row, start, args.out, speed)
+    return _finish(evaluator.result(), settings, task.label, task.row, start, args.out, speed)
 
 
 def _add_work_options(group: Any) -> None:
     group.add_argument('--processes', '--workers', type=int, default=1, metavar='N',
                        help='single-threaded processes that share the images; the result does '
-                            'not depend on it (default: %(default)s)')
+                            'not depend on their number (default: %(default)s)')
     group.add_argument('--shard', metavar='I/N',
-                       help='measure every N-th image alone, 1/N to N/N on as many machines, and '
-                            'keep it in --out (default: evaluations/<label>-I-of-N.npz)')
+                       help='measure only every N-th image, so that N machines can share the '
+                            'work, and write it to --out (default: '
+                            'evaluations/<label>-I-of-N.npz)')
     group.add_argument('--merge', type=Path, nargs='+', metavar='FILE',
-                       help='the files of all shards: gives exactly what one run would have '
-                            'given; or the folders in which they saved, with --save DIR')
+                       help='the files of all shards, which give exactly the result of a single '
+                            'run; or, with --save DIR, the folders that the shards saved')
 
 
 def _add_file_options(group: Any) -> None:
@@ -119,18 +121,19 @@ def _check_arguments(args: argparse.Namespace) -> None:
     modes = [bool(args.gt or args.pred), bool(args.config or args.data or args.dataset),
              bool(args.image or args.ids), bool(args.merge)]
     if sum(modes) != 1:
-        raise AdaptisError('Say what to measure: a config, or --data DIR, or --image with --ids, '
-                           'or --gt with --pred, or --merge FILES.')
+        raise AdaptisError('Say what to measure, by one of these: a config, --data DIR, --image '
+                           'with --ids, --gt with --pred, or --merge FILES.')
     if bool(args.gt) != bool(args.pred) or bool(args.image) != bool(args.ids):
         raise AdaptisError('--gt needs --pred, and --image needs --ids.')
     if args.dataset and (args.config or not args.data):
-        raise AdaptisError('--dataset needs --data, and a config names its data set itself.')
+        raise AdaptisError('--dataset needs --data and no config, which names its data set '
+                           'itself.')
     if args.panopticapi and not args.gt:
         raise AdaptisError('--panopticapi reads files: use it with --gt and --pred.')
     if args.processes < 1 or (args.limit is not None and args.limit < 1):
         raise AdaptisError('--processes and --limit must be at least 1.')
     if args.shard is not None and (args.gt or args.merge or args.image):
-        raise AdaptisError('--shard is about the images of a data set.')
+        raise AdaptisError('--shard works only on the images of a data set.')
 
 
 def _measure_files(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -143,38 +146,39 @@ def _measure_files(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, 
     return metrics, {'gt': args.gt, 'pred': args.pred, 'panopticapi': args.panopticapi}
 
 
-def _measure(subject: Subject, shard: Shard, args: argparse.Namespace) -> tuple[Evaluator, float]:
-    """Measure the images of a shard, and save what was found if asked for."""
-    dataset = open_source(subject.job.source)
+def _measure(task: EvaluationTask, shard: Shard,
+             args: argparse.Namespace) -> tuple[Evaluator, float]:
+    """Measure the images of a shard, and save the results if ``--save`` is given."""
+    dataset = cached_dataset(task.job.source)
     indices = shard.indices(min(len(dataset), args.limit or len(dataset)))
     if args.save is None:
-        return measure(subject.job, indices, args.processes)
-    name = subject.job.source.dataset
-    kind = args.format or (name if name in FORMATS else 'coco')
+        return evaluate_images(task.job, indices, args.processes)
+    name = task.job.source.dataset
+    format_name = args.format or (name if name in FORMATS else 'coco')
     folder = shard_folder(args.save, shard)
-    if shard != WHOLE:  # whose folder is named by us
+    if shard != WHOLE:  # the name of the folder is ours, so nothing else lies there
         clear_unfinished(folder)
-    with open_writer(kind, folder, dataset.taxonomy) as writer:
-        return measure(subject.job, indices, args.processes, writer)
+    with open_writer(format_name, folder, dataset.taxonomy) as writer:
+        return evaluate_images(task.job, indices, args.processes, writer)
 
 
 def _speed(seconds: float, images: int, ctx: str) -> dict[str, Any]:
-    """What the network and all that follows it took, and where."""
+    """Return how long the network and its postprocessing took, and on which device."""
     return {'seconds_per_image': seconds / images, 'images_per_second': images / seconds,
             'device': device_name(ctx)}
 
 
-def _measure_shard(subject: Subject, args: argparse.Namespace) -> int:
-    """Measure one shard and keep it, unless that has been done."""
+def _measure_shard(task: EvaluationTask, args: argparse.Namespace) -> int:
+    """Measure one shard and save it, unless that was done before."""
     shard = Shard.parse(args.shard)
-    out = args.out or EVALUATIONS / f'{subject.label}-{shard.index}-of-{shard.count}.npz'
-    run = shards.as_json({'facts': subject.facts, 'label': subject.label, 'row': subject.row,
+    out = args.out or EVALUATIONS / f'{task.label}-{shard.index}-of-{shard.count}.npz'
+    run = shards.as_json({'facts': task.facts, 'label': task.label, 'row': task.row,
                           'commit': provenance()['commit']})
     saved = args.save is None or (shard_folder(args.save, shard) / COMPLETE).is_file()
     if saved and _holds(out, shard, run):
-        print(f'{out} holds shard {shard} already.')
+        print(f'{out} already holds shard {shard}.')
         return 0
-    evaluator, _ = _measure(subject, shard, args)
+    evaluator, _ = _measure(task, shard, args)
     evaluator.run = run
     evaluator.save(out, shard)
     print(f'Wrote {out}; when all {shard.count} are there: adaptis evaluate --merge FILES')
@@ -182,24 +186,24 @@ def _measure_shard(subject: Subject, args: argparse.Namespace) -> int:
 
 
 def _holds(path: Path, shard: Shard, run: Mapping[str, Any]) -> bool:
-    """Whether a file is this shard of this run, which a job that is started again leaves alone."""
+    """Return whether a file holds this shard of this run, so that a restarted job can skip it."""
     try:
         header = shards.read_shard(path).header
     except AdaptisError:
-        return False  # not there, or of a job that was stopped
+        return False  # it does not exist, or its job was stopped
     return header.get('shard') == list(shard) and header.get('run') == run
 
 
 def _merge(args: argparse.Namespace, start: float) -> int:
-    """Put the files of all shards together, or the folders in which they saved results."""
+    """Merge the files of all shards, or the folders in which they saved results."""
     if args.save is not None:
         count = join_folders(args.merge, args.save)
         print(f'Wrote {count} files to {args.save}.')
         return 0
     folder = next((path for path in args.merge if path.is_dir()), None)
     if folder is not None:
-        raise AdaptisError(f'{folder} is a folder: to join what shards saved, say where to with '
-                           '--save DIR; what they measured is in their .npz files.')
+        raise AdaptisError(f'{folder} is a folder: to join the saved results of shards, give the '
+                           'target with --save DIR; their measurements are in their .npz files.')
     evaluator = Evaluator.merge_files(args.merge)
     run = evaluator.run
     if not all(key in run for key in ('facts', 'label', 'row')):
@@ -209,32 +213,32 @@ def _merge(args: argparse.Namespace, start: float) -> int:
                    args.out)
 
 
-def _submit(subject: Subject, args: argparse.Namespace) -> int:
-    """Write what was found on a split whose ground truth nobody but a server has."""
-    source = subject.job.source
-    where = SERVERS.get(source.dataset, 'whoever has it')
+def _submit(task: EvaluationTask, args: argparse.Namespace) -> int:
+    """Write the results of a split whose ground truth only a server has."""
+    source = task.job.source
+    where = SERVERS.get(source.dataset, 'the owner of the data set')
     if args.save is None:
         raise AdaptisError(f'The {source.split} split at {source.root} has no ground truth here: '
                            f'write results for its server ({where}) with --save DIR.')
     shard = WHOLE if args.shard is None else Shard.parse(args.shard)
-    _measure(subject, shard, args)
-    print(f'Wrote {shard_folder(args.save, shard)}; its ground truth is not public: it is measured '
-          f'at {where}.')
+    _measure(task, shard, args)
+    print(f'Wrote {shard_folder(args.save, shard)}; its ground truth is not public: submit it to '
+          f'{where}.')
     if shard != WHOLE:
         print(f'When all {shard.count} shards are there: adaptis evaluate --merge '
               f'{args.save}/*-of-{shard.count} --save DIR')
-    if subject.row.get('table') is not None:
-        print('', beside_published(subject.row, 'the server measures it'), sep='\n')
+    if task.row.get('table') is not None:
+        print('', beside_published(task.row, 'the server measures it'), sep='\n')
     return 0
 
 
 def _finish(metrics: Mapping[str, Any], settings: Mapping[str, Any], label: str,
             row: Mapping[str, Any], start: float, out: Optional[Path],
             speed: Optional[Mapping[str, Any]] = None) -> int:
-    """Print what was measured, beside what is published, and write the record."""
+    """Print the metrics beside the published ones, and write the record."""
     record = make_record(metrics, settings, label=label, **row, speed=speed,
                          seconds=round(time.perf_counter() - start, 2))
-    print(format_metrics(metrics))  # first, as the disk may refuse what took hours
+    print(format_metrics(metrics))  # before anything is written, as the disk may be full
     if record['table'] is not None:
         print('', beside_published(record), sep='\n')
     out = out or EVALUATIONS / f'{label}.json'

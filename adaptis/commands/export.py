@@ -1,21 +1,27 @@
-"""``adaptis export``: a trained network as files that run without this project's networks."""
+"""``adaptis export``: write a trained network as files that run without its code."""
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from adaptis.commands.options import add_network_options, add_set_option, chosen_settings
-from adaptis.commands.options import changes as read_changes
+from adaptis.commands.evaluation_task import checkpoint_facts
+from adaptis.commands.options import (
+    add_network_options,
+    add_set_option,
+    parse_changes,
+    resolve_settings,
+)
+from adaptis.deploy.folder import is_export
 from adaptis.errors import AdaptisError
 from adaptis.loading import load_predictor
 
-HELP = """Write a trained network as graphs, for MXNet and as ONNX, with settings, categories and a
-README: a folder that "adaptis predict" and "adaptis evaluate" take with --export, on a machine
-without MXNet, too."""
+HELP = """Write a trained network as graphs for MXNet and ONNX, with settings, categories and a
+README.  "adaptis predict" and "adaptis evaluate" accept the folder with --export, also on a machine
+without MXNet."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
+    """Add the arguments of the command."""
     add_network_options(parser, exported=False)
     parser.add_argument('--out', type=Path, required=True, metavar='DIR',
                         help='folder to write; an older export there is replaced')
@@ -26,13 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the folder and say how to use it."""
-    from adaptis.commands.subject import checkpoint_facts
-    from adaptis.deploy.export import export
-    from adaptis.deploy.folder import is_export
+    """Write the folder and print how to use it; return 0."""
+    from adaptis.deploy.export import export  # loads MXNet
     if is_export(args.checkpoint):
-        raise AdaptisError(f'{args.checkpoint} is exported already: give the checkpoint.')
-    _, settings = chosen_settings(args, **read_changes(args.set))
+        raise AdaptisError(f'{args.checkpoint} is already exported: give the checkpoint.')
+    _, settings = resolve_settings(args, **parse_changes(args.set))
     predictor = load_predictor(args.checkpoint, settings, 'cpu')
     export(predictor, args.out, args.format, checkpoint_facts(args.checkpoint))
     files = [path for path in args.out.iterdir() if path.is_file()]

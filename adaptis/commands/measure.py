@@ -1,4 +1,4 @@
-"""Segmenting and measuring the images of a data set, in one or several processes."""
+"""Segment and measure the images of a data set, in one or several processes."""
 from __future__ import annotations
 
 import functools
@@ -11,19 +11,19 @@ import numpy as np
 from tqdm import tqdm
 
 from adaptis.data.datasets import open_dataset
-from adaptis.evaluation.parallel import ordered_map
+from adaptis.evaluation.parallel import parallel_map
 from adaptis.evaluation.run import Evaluator
 from adaptis.files import read_ids, read_image
 from adaptis.loading import family_of, load_predictor
 from adaptis.types import TOY_TAXONOMY, PanopticResult, Sample
 
-PICTURE = 'picture'
+SINGLE_IMAGE = 'picture'
 
 
-class Source(NamedTuple):
-    """Which images: a split of the data set ``dataset`` at ``root``.
+class ImageSource(NamedTuple):
+    """The images to use: a split of the data set ``dataset`` at ``root``.
 
-    Or, with ``dataset`` = PICTURE, the one at ``root`` with its objects in the id mask ``split``.
+    If ``dataset`` is SINGLE_IMAGE, ``root`` is one image and ``split`` the id mask of its objects.
     """
 
     dataset: str
@@ -32,33 +32,40 @@ class Source(NamedTuple):
     annotation: str = 'panoptic'
 
     def open(self) -> Any:
-        """The data set; AdaptisError if it is not there or not right."""
-        if self.dataset == PICTURE:
-            return Picture(self.root, Path(self.split))
+        """Open the data set; AdaptisError if it does not exist or is broken."""
+        if self.dataset == SINGLE_IMAGE:
+            return SingleImageDataset(self.root, Path(self.split))
         return open_dataset(self.dataset, self.root, self.split, annotation=self.annotation)
 
 
-class Job(NamedTuple):
-    """All that a process needs to segment images; small, because it travels."""
+class InferenceJob(NamedTuple):
+    """All that a process needs to segment images; it is pickled, so it is small."""
 
     checkpoint: Optional[Path]
     ctx: str
     settings: Any
-    source: Source
-    keep: bool  # whether results are wanted, or only what they measure
+    source: ImageSource
+    keep: bool  # whether to return the results beside their measures
     backend: Optional[str] = None  # of an exported network
 
 
-class Outcome(NamedTuple):
-    """Of one image: what it measures, if there is ground truth; the result, if it is kept."""
+class ImageResult(NamedTuple):
+    """The result of one image.
+
+    Attributes
+    ----------
+    measured : the measures of the image, if there is ground truth
+    result : the segmentation, if the job keeps it
+    seconds : how long the network took
+    """
 
     measured: Optional[Evaluator]
     result: Optional[PanopticResult]
     seconds: float
 
 
-class Picture(Sequence):
-    """A data set of one picture and the ids of its objects, all of the toy's one class."""
+class SingleImageDataset(Sequence):
+    """A data set of one image and the ids of its objects, all of the toy's one class."""
 
     taxonomy = TOY_TAXONOMY
 
@@ -76,28 +83,28 @@ class Picture(Sequence):
         return (self._sample,)[index]
 
     def image_id(self, index: int) -> Union[int, str]:
-        """As a reader's."""
+        """See ``Reader.image_id``."""
         return index
 
     def file_name(self, index: int) -> str:
-        """As a reader's."""
+        """See ``Reader.file_name``."""
         return Path(self._sample.name).name
 
 
-def measure(job: Job, indices: Sequence[int], processes: int,
+def evaluate_images(job: InferenceJob, indices: Sequence[int], processes: int,
             writer: Optional[Any] = None) -> tuple[Evaluator, float]:
-    """Segment images; what they measure, and the seconds that the network took for all.
+    """Segment and measure images; return the measures and the seconds that the network took.
 
     Parameters
     ----------
     indices : which images of ``job.source``
-    processes : how many single-threaded ones share them; the result does not depend on it
-    writer : is given every result, if there is one and ``job.keep``
+    processes : number of single-threaded processes; the result does not depend on it
+    writer : receives every result, if it is given and ``job.keep`` is true
     """
-    dataset = open_source(job.source)
+    dataset = cached_dataset(job.source)
     evaluator = _evaluator(job.source)
     seconds = 0.0
-    outcomes = ordered_map(_segment, ((job, i) for i in indices), processes)
+    outcomes = parallel_map(_segment, ((job, i) for i in indices), processes)
     progress = tqdm(outcomes, total=len(indices), unit='image', disable=len(indices) < 2)
     for outcome, index in zip(progress, indices):  # in this order, so that the bar ends at 100 %
         if outcome.measured is not None:
@@ -108,22 +115,22 @@ def measure(job: Job, indices: Sequence[int], processes: int,
     return evaluator, seconds
 
 
-def has_truth(dataset: Any) -> bool:
-    """Whether the split of an opened data set can be measured here."""
+def has_ground_truth(dataset: Any) -> bool:
+    """Return whether an opened data set has ground truth, so that it can be measured here."""
     return dataset.annotations is not None
 
 
 @functools.lru_cache(maxsize=1)
-def open_source(source: Source) -> Any:
-    """The data set, opened once in a process."""
+def cached_dataset(source: ImageSource) -> Any:
+    """Open a data set once in a process."""
     return source.open()
 
 
-def _segment(task: tuple[Job, int]) -> Outcome:
-    """Segment and measure one image, in whatever process this is."""
+def _segment(task: tuple[InferenceJob, int]) -> ImageResult:
+    """Segment and measure one image, in the process that this runs in."""
     job, index = task
-    dataset = open_source(job.source)
-    sample = dataset[index] if has_truth(dataset) else None
+    dataset = cached_dataset(job.source)
+    sample = dataset[index] if has_ground_truth(dataset) else None
     image = dataset.image(index) if sample is None else sample.image
     family, predictor = _family(job.checkpoint), _predictor(job)
     start = time.perf_counter()
@@ -133,18 +140,18 @@ def _segment(task: tuple[Job, int]) -> Outcome:
     if sample is not None:
         measured = _evaluator(job.source)
         measured.add_sample(index, sample, result)
-    return Outcome(measured, result if job.keep else None, seconds)
+    return ImageResult(measured, result if job.keep else None, seconds)
 
 
-def _evaluator(source: Source) -> Evaluator:
-    return Evaluator(open_source(source).taxonomy, cityscapes=source.dataset == 'cityscapes',
+def _evaluator(source: ImageSource) -> Evaluator:
+    return Evaluator(cached_dataset(source).taxonomy, cityscapes=source.dataset == 'cityscapes',
                      coco=source.dataset == 'coco')
 
 
 @functools.lru_cache(maxsize=1)
-def _predictor(job: Job) -> Any:
-    return load_predictor(job.checkpoint, job.settings, job.ctx, open_source(job.source).taxonomy,
-                          job.backend)
+def _predictor(job: InferenceJob) -> Any:
+    taxonomy = cached_dataset(job.source).taxonomy
+    return load_predictor(job.checkpoint, job.settings, job.ctx, taxonomy, job.backend)
 
 
 _family = functools.lru_cache(maxsize=1)(family_of)

@@ -1,4 +1,4 @@
-"""Options that the commands which use a trained network share."""
+"""Options that several commands share: which network to use, and how."""
 from __future__ import annotations
 
 import argparse
@@ -14,34 +14,36 @@ from adaptis.loading import default_settings, family_of
 
 
 def add_network_options(group: Any, exported: bool = True) -> None:
-    """Which network, where, and with which settings; ``group`` is a parser or a group of one.
+    """Add the options that choose a network; ``group`` is a parser or an argument group.
 
-    With ``exported`` the network may be one that was exported: ``checkpoint`` is its folder then.
+    If ``exported`` is true, the network may be an exported one; ``checkpoint`` is then its folder.
     """
     network = group.add_mutually_exclusive_group() if exported else group
     network.add_argument('--checkpoint', type=Path,
-                         help='a trained network (default: the toy network that ships)')
+                         help='a trained network (default: the toy network in the package)')
     if exported:
         network.add_argument('--export', type=_export_folder, dest='checkpoint', metavar='DIR',
                              help='a network that "adaptis export" wrote, instead')
         group.add_argument('--backend', choices=BACKENDS,
-                           help='of --export: what computes (default: MXNet where it is installed)')
+                           help='what runs --export (default: MXNet if it is installed)')
         group.add_argument('--ctx', default='auto', help='auto, cpu, gpu or gpu:0 (default: auto)')
     group.add_argument('--preset', metavar='NAME',
                        help='thresholds, e.g. toy_v1, cityscapes, vistas or coco (default: what '
                        'the checkpoint was trained for)')
     group.add_argument('--sampling', choices=SAMPLING,
-                       help="of AdaptIS: where candidate points come from (default: the preset's)")
+                       help='AdaptIS only: where candidate points come from (default: the '
+                       "preset's)")
     group.add_argument('--flip', action='store_true', default=None,
-                       help='of AdaptIS: average with the mirrored image: twice the time')
+                       help='AdaptIS only: average with the mirrored image; takes twice the time')
 
 
-def chosen_settings(args: argparse.Namespace, default: Optional[tuple[str, Any]] = None,
+def resolve_settings(args: argparse.Namespace, default: Optional[tuple[str, Any]] = None,
                     checkpoint: Optional[Path] = None, **changes: Any) -> tuple[str, Any]:
-    """The preset asked for, else ``default``, else that of the checkpoint; and its name.
+    """Return the name of the preset and the inference settings.
 
-    ``checkpoint`` is the one in use if ``args`` names none.
-    With ``changes``, and with ``--sampling`` and ``--flip`` if given.
+    The preset is that of the arguments, else ``default``, else that of the checkpoint.
+    ``checkpoint`` is the one to use if ``args`` names none.  ``changes``, ``--sampling`` and
+    ``--flip`` change single settings.
     """
     checkpoint = args.checkpoint or checkpoint
     asked = {'sampling': args.sampling, 'flip': args.flip}
@@ -54,14 +56,17 @@ def chosen_settings(args: argparse.Namespace, default: Optional[tuple[str, Any]]
 
 
 def add_set_option(parser: Any) -> None:
-    """Changes of single settings; see ``changes``."""
+    """Add ``--set``, which changes single settings; see ``parse_changes``."""
     parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE',
                         help='change an inference setting, e.g. max_candidates=400')
 
 
-def changes(pairs: Sequence[str]) -> dict[str, Any]:
-    """What ``--set`` asks for; AdaptisError if it is not key=value with a value as YAML has it."""
-    import yaml
+def parse_changes(pairs: Sequence[str]) -> dict[str, Any]:
+    """Return the settings that ``--set`` changes.
+
+    Raises AdaptisError if a text is not key=value, or the value is not YAML.
+    """
+    import yaml  # loads PyYAML, which exported networks do without
     found: dict[str, Any] = {}
     for text in pairs:
         key, equals, value = text.partition('=')
@@ -75,11 +80,11 @@ def changes(pairs: Sequence[str]) -> dict[str, Any]:
 
 
 def check_backend(args: argparse.Namespace) -> None:
-    """AdaptisError if a backend is named for a network that is not exported."""
+    """Raise AdaptisError if a backend is given for a network that is not exported."""
     if args.backend is not None and not is_export(args.checkpoint):
-        raise AdaptisError('--backend is of an exported network: give one with --export.')
+        raise AdaptisError('--backend needs an exported network: give one with --export.')
 
 
 def _export_folder(text: str) -> Path:
-    read_export(text)   # raises AdaptisError if it is none
+    read_export(text)   # raises AdaptisError if it is not an export
     return Path(text)

@@ -12,20 +12,20 @@ from typing import Any
 import numpy as np
 
 from adaptis import viz
-from adaptis.commands.options import add_network_options, check_backend, chosen_settings
+from adaptis.commands.options import add_network_options, check_backend, resolve_settings
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.coco import InstancesWriter, PanopticWriter
 from adaptis.files import list_images, read_image, write_image
 from adaptis.loading import check_network, load_predictor
-from adaptis.progress import progress, say
+from adaptis.progress import progress_bar, write_line
 
-HELP = """Segment an image or every image of a folder.  Writes, into the output folder,
-overlay/*.png (for the eye), panoptic.json with panoptic/*.png (COCO panoptic format) and
-instances.json (COCO detection results); with --click also clicks/*.png."""
+HELP = """Segment an image or every image of a folder.  The output folder gets overlay/*.png (for
+viewing), panoptic.json with panoptic/*.png (COCO panoptic format) and instances.json (COCO
+detection results); with --click it gets clicks/*.png instead."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
+    """Add the arguments of the command."""
     parser.add_argument('input', type=Path, metavar='IMAGE_OR_FOLDER')
     parser.add_argument('--out', type=Path, required=True, metavar='DIR')
     parser.add_argument('--model', metavar='NAME',
@@ -39,16 +39,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Segment all that can be; raises AdaptisError at the end if some could not."""
+    """Segment all images; return 0.
+
+    Raises AdaptisError at the end if some images failed.
+    """
     paths = list_images(args.input)
     if args.model is not None:
         check_network(args.model, args.checkpoint)
     check_backend(args)
-    _, settings = chosen_settings(args, **({'tile': tuple(args.tile)} if args.tile else {}))
+    _, settings = resolve_settings(args, **({'tile': tuple(args.tile)} if args.tile else {}))
     predictor = load_predictor(args.checkpoint, settings, args.ctx, backend=args.backend)
     if args.click and not hasattr(predictor, 'mask_at'):
-        raise AdaptisError(f'{args.checkpoint} holds no AdaptIS network, the only one that --click '
-                           'can ask.')
+        raise AdaptisError(f'{args.checkpoint} holds no AdaptIS network, but --click works only '
+                           'with AdaptIS.')
     work = _clicks if args.click else _panoptic
     failed = work(predictor, paths, args)
     if failed:
@@ -58,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _panoptic(predictor: Any, paths: Sequence[Path], args: argparse.Namespace) -> int:
-    """Everything in every image; returns how many images failed."""
+    """Segment every image; return how many failed."""
     failed = 0
     with PanopticWriter(args.out / 'panoptic.json', args.out / 'panoptic',
                         predictor.taxonomy) as panoptic, \
@@ -68,7 +71,7 @@ def _panoptic(predictor: Any, paths: Sequence[Path], args: argparse.Namespace) -
                 image = read_image(path)
                 result = predictor.set_image(image).panoptic()
             failed += outcome.failed
-            if not outcome.failed:  # a full disk is no fault of one image: it ends the run
+            if not outcome.failed:  # a full disk ends the run: it is not an error of one image
                 panoptic.add(number, path.name, result)
                 instances.add(number, result)
                 picture = viz.overlay_panoptic(image, result, predictor.taxonomy)
@@ -77,7 +80,7 @@ def _panoptic(predictor: Any, paths: Sequence[Path], args: argparse.Namespace) -
 
 
 def _clicks(predictor: Any, paths: Sequence[Path], args: argparse.Namespace) -> int:
-    """The masks at the clicked points of every image; returns how many images failed."""
+    """Write the masks at the clicked points of every image; return how many images failed."""
     failed = 0
     xs, ys = np.array(args.click, dtype=float).T
     for path, name in _named(paths):
@@ -87,7 +90,7 @@ def _clicks(predictor: Any, paths: Sequence[Path], args: argparse.Namespace) -> 
         failed += outcome.failed
         if not outcome.failed:
             for number, (x, y) in enumerate(args.click):
-                say(f'{path.name} at x={x:g}, y={y:g}: confidence {confidences[number]:.3f}')
+                write_line(f'{path.name} at x={x:g}, y={y:g}: confidence {confidences[number]:.3f}')
                 target = args.out / 'clicks' / f'{name}_{number + 1}'
                 write_image(f'{target}_overlay.png', viz.overlay_mask(image, masks[number], x, y))
                 write_image(f'{target}_mask.png', (masks[number] * 255 + 0.5).astype(np.uint8))
@@ -107,11 +110,14 @@ def _reported(path: Path) -> Iterator[_Outcome]:
     except AdaptisError as error:
         outcome.failed = True
         sentence = str(error) if str(path) in str(error) else f'{path}: {error}'
-        say(sentence, sys.stderr)
+        write_line(sentence, sys.stderr)
 
 
 def _named(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
-    """Paths with a name for their results, the stem if no other image has it; shows progress."""
+    """Yield the paths with a name for their results, and show a progress bar.
+
+    The name is the stem if no other image has it.
+    """
     stems = Counter(path.stem for path in paths)
-    for path in progress(paths, 'image'):
+    for path in progress_bar(paths, 'image'):
         yield path, path.stem if stems[path.stem] == 1 else path.name

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from adaptis.config import TrainConfig, load_config
-from adaptis.data.datasets import missing
+from adaptis.data.datasets import missing_root_message
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import ROOT
 from adaptis.evaluation.table_formats import format_row
@@ -16,14 +16,30 @@ from adaptis.evaluation.tables import Row, Table, find_table, load_tables
 
 PUBLISHED = 'published'
 """The folder of published numbers in ``experiments``."""
+IN_A_WHEEL = Path(__file__).resolve().parents[1] / '_experiments'
+"""Configs and published numbers, where ``setup.py`` puts them into a wheel."""
 EVALUATIONS = Path('evaluations')
 """Where records go unless ``--out`` says otherwise."""
 
 
 def experiments() -> Path:
-    """The folder ``experiments`` of the working directory, else that of the source tree."""
+    """The folder ``experiments`` of the working directory, else of the wheel or the source tree."""
     here = Path('experiments')
-    return here if (here / PUBLISHED).is_dir() else ROOT / 'experiments'
+    if (here / PUBLISHED).is_dir():
+        return here
+    return IN_A_WHEEL if IN_A_WHEEL.is_dir() else ROOT / 'experiments'
+
+
+def config_path(text: str) -> Path:
+    """The config that a command names; one in ``experiments/`` may be that of a wheel.
+
+    ``experiments/coco/r50.yaml`` works in any working directory.
+    """
+    path = Path(text)
+    if path.exists() or path.parts[:1] != ('experiments',):
+        return path
+    installed = experiments().joinpath(*path.parts[1:])
+    return installed if installed.is_file() else path
 
 
 def run_name(config: Path) -> str:
@@ -96,7 +112,7 @@ def remarks(paths: Collection[Path]) -> list[str]:
     sentences = []
     for path in paths:
         data = load_config(path).data
-        sentences.append(missing(data.dataset, data.root))
+        sentences.append(missing_root_message(data.dataset, data.root))
     example = next(iter(paths))
     evaluate = _submission(example) or f'adaptis evaluate {_shown(example)}'
     sentences.append(f'With a checkpoint: {evaluate} --checkpoint FILE.params')

@@ -12,22 +12,30 @@ from adaptis.data.toy import IMAGE_SUFFIX, ToyDataset
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.coco import InstanceAnnotationsWriter, PanopticWriter
 from adaptis.evaluation.segments import sample_truth
+from adaptis.toy_data import (
+    COUNTS,
+    DEFAULTS,
+    SPLITS,
+    ToySettings,
+    generate,
+    street_sheet,
+    write_contact_sheet,
+    write_sheet,
+)
 from adaptis.types import TOY_TAXONOMY
-from toy_data import COUNTS, DEFAULTS, SPLITS, ToySettings, generate
-from toy_data.contact_sheet import street_sheet, write_contact_sheet, write_sheet
 
-HELP = 'Generate ToyV1 or ToyV2 (section 6 of the paper), or street scenes.'
+HELP = 'Generate ToyV1 (section 6 of the paper), ToyV2 (official code), or street scenes.'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of ``adaptis toy``."""
+    """Add the arguments of the command."""
     parser.add_argument('--version', choices=tuple(DEFAULTS), default='v1', help='default: v1')
     parser.add_argument('--out', type=Path, help='folder to write to; it may be resumed')
     parser.add_argument('--split', nargs='+', choices=SPLITS,
-                        help='default: the splits that the paper has')
+                        help='default: all splits that have a default count')
     parser.add_argument('--count', nargs='+', type=int, metavar='N',
                         help='images, one number for all splits or one for each '
-                             '(default: as in the paper)')
+                             '(default for v1: as in the paper)')
     parser.add_argument('--size', nargs='+', type=int, metavar='PIXELS',
                         help='side, or height and width (default: 96 for v1, 128 for v2, 128 256 '
                              'for street)')
@@ -36,21 +44,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                              'street)')
     parser.add_argument('--seed', type=int, default=0, help='default: 0')
     parser.add_argument('--workers', type=int, default=os.cpu_count() or 1,
-                        help='processes; the images do not depend on it (default: one per core)')
+                        help='processes; the images do not depend on their number (default: one '
+                             'per core)')
     parser.add_argument('--coco', action='store_true',
-                        help='of v1 and v2: also write COCO panoptic and instances annotations')
+                        help='v1 and v2 only: also write COCO panoptic and instances annotations')
     parser.add_argument('--layout', choices=('coco', 'cityscapes'),
-                        help='of street: COCO panoptic format or the folders of Cityscapes '
+                        help='street only: COCO panoptic format or the folders of Cityscapes '
                              '(default: coco)')
     parser.add_argument('--contact-sheet', type=Path, metavar='PNG',
-                        help='write a picture of real beside generated samples instead; of street: '
-                             'of scenes beside their labels')
+                        help='write one picture of real and generated samples instead; for '
+                             'street, of scenes and their labels')
     parser.add_argument('--beside', type=Path, metavar='DIR',
                         help='folder with the real samples for --contact-sheet')
 
 
 def run(args: argparse.Namespace) -> int:
-    """Generate what ``args`` ask for; returns 0.
+    """Generate the data set or the contact sheet; return 0.
 
     Raises
     ------
@@ -77,8 +86,8 @@ def run(args: argparse.Namespace) -> int:
 def write_coco(folder: Path, split: str) -> None:
     """Write COCO annotations of one split of a generated data set.
 
-    They go to ``panoptic_<split>.json``, ``panoptic_<split>/`` and
-    ``instances_<split>.json``; image ids are those in the file names.
+    The files are ``panoptic_<split>.json``, ``panoptic_<split>/`` and ``instances_<split>.json``.
+    Image ids are the numbers in the file names.
 
     Raises
     ------

@@ -1,1 +1,1 @@
-"""Official checkpoints -> this project's parameters."""
+"""Convert official checkpoints to this project's parameters."""

@@ -1,4 +1,4 @@
-"""Parameter names of the official AdaptIS code, and this project's for the same arrays."""
+"""Parameter names of the official AdaptIS code, and this project's names for the same arrays."""
 from __future__ import annotations
 
 import re
@@ -9,18 +9,18 @@ DEEPEST_UP_LEVEL = 3
 
 
 def _unit(index: str) -> str:
-    """Layer of an official flat [conv, norm, conv, norm, ...] stack -> unit and layer in it."""
+    """Map a layer of an official flat [conv, norm, conv, norm, ...] stack to a unit's layer."""
     index = int(index)
     return f'{index // 2}.{0 if index % 2 == 0 else 2}'
 
 
 def _dense_unit(index: str) -> str:
-    """The same for a flat [dense, ReLU, norm, ...] stack."""
+    """Do the same for a flat [dense, ReLU, norm, ...] stack."""
     return '{}.{}'.format(*divmod(int(index), 3))
 
 
 def _head_unit(index: str) -> str:
-    """The same for the toy point head, whose first convolution stands by itself."""
+    """Do the same for the toy point head, whose first convolution is separate."""
     index = int(index)
     if index < 2:
         return 'first' if index == 0 else 'before.1'
@@ -28,7 +28,7 @@ def _head_unit(index: str) -> str:
 
 
 def _level(level: str, unit: Optional[str]) -> str:
-    """Block of the official pyramid's semantic head, numbered from 1 -> level and unit in it."""
+    """Map a block of the official pyramid's semantic head, numbered from 1, to level and unit."""
     return f'{int(level) - 1}.{int(unit or 1) - 1}'
 
 
@@ -110,13 +110,13 @@ NETWORKS: dict[str, tuple[str, _Rules]] = {
     'adaptis_deeplab': (r'feature_extractor\.aspp\.', _DEEPLAB),
     'adaptis_fpn': (r'feature_extractor\.head\.block4\.', _FPN),
 }
-"""By their names here: what only names of that official network begin with, and the rules."""
+"""Network name -> a pattern that only its official parameter names match, and its rules."""
 
 
-def recognise(names: Iterable[str]) -> str:
-    """The network, by its name here, whose official parameters have these names.
+def detect_network(names: Iterable[str]) -> str:
+    """Return the name of the network whose official parameters have these names.
 
-    If nothing tells, the one of which most are known.
+    If no pattern matches, it is the network with the most known names.
     """
     names = list(names)
     for network, (sign, _) in NETWORKS.items():
@@ -125,8 +125,8 @@ def recognise(names: Iterable[str]) -> str:
     return max(NETWORKS, key=lambda network: len(map_names(names, network)[0]))
 
 
-def our_name(official: str, network: str = 'adaptis_toy') -> Optional[str]:
-    """This project's name of an official parameter, or None if there is no such parameter."""
+def map_name(official: str, network: str = 'adaptis_toy') -> Optional[str]:
+    """Return this project's name of an official parameter; None if there is no such parameter."""
     for pattern, build in NETWORKS[network][1]:
         match = re.fullmatch(pattern + _FIELDS, official)
         if match:
@@ -137,7 +137,7 @@ def our_name(official: str, network: str = 'adaptis_toy') -> Optional[str]:
 
 def map_names(names: Iterable[str], network: str = 'adaptis_toy'
               ) -> tuple[dict[str, str], list[str]]:
-    """``{official name: our name}`` and the official names that map to nothing."""
-    mapped = {name: our_name(name, network) for name in names}
+    """Return ``{official name: our name}``, and the official names without a counterpart."""
+    mapped = {name: map_name(name, network) for name in names}
     unknown = [name for name, ours in mapped.items() if ours is None]
     return {name: ours for name, ours in mapped.items() if ours is not None}, unknown

@@ -1,37 +1,37 @@
-"""Official AdaptIS checkpoints -> checkpoints of this project."""
+"""Convert official AdaptIS checkpoints to checkpoints of this project."""
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Callable, NamedTuple, Optional
 
-from adaptis.convert.names import map_names, recognise
+from adaptis.convert.names import detect_network, map_names
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike
 from adaptis.model.zoo import get_model, read_arrays, save_model, set_parameters
 
 DEPTHS = {(2, False): 'resnet18', (6, False): 'resnet34', (6, True): 'resnet50',
           (23, True): 'resnet101'}
-"""Backbone by the number of blocks of its third stage and whether they are bottlenecks."""
+"""Backbone by the number of blocks in its third stage and whether they are bottlenecks."""
 
 
 def convert(source: PathLike, target: PathLike, num_stuff: Optional[int] = None
             ) -> dict[str, Any]:
-    """Turn a ``.params`` file of the official MXNet code into a checkpoint of this project.
+    """Convert a ``.params`` file of the official MXNet code to a checkpoint of this project.
 
-    Which network it is, its backbone, width, classes, coordinates and proposal branch are read
-    from the arrays; ``num_stuff``, which cannot be, is known for the toy problem (1 of 2
-    classes) and for Cityscapes (11 of 19).  Returns ``{official name: our name}`` under
-    'mapped', names that are left out under 'unknown', and the network under 'network'.
+    The network, its backbone, width, classes, coordinates and proposal branch follow from the
+    arrays. ``num_stuff`` does not; its default is known for the toy problem (1 of 2 classes) and
+    for Cityscapes (11 of 19).  Returns ``{official name: our name}`` under 'mapped', the names
+    that are left out under 'unknown', and the network under 'network'.
 
-    Raises AdaptisError for a file that is not one, that lacks parameters, or whose ``num_stuff``
-    must be told.
+    Raises AdaptisError for a file that is not an official checkpoint, that lacks parameters, or
+    that needs ``num_stuff``.
     """
     arrays = read_arrays(source)
-    network = recognise(arrays)
+    network = detect_network(arrays)
     mapped, unknown = map_names(arrays, network)
     if not mapped:
-        raise AdaptisError(f'{source} is no official AdaptIS checkpoint: none of its '
+        raise AdaptisError(f'{source} is not an official AdaptIS checkpoint: none of its '
                            f'{len(arrays)} parameters has a name of one of those networks.')
     ours = {name: arrays[official] for official, name in mapped.items()}
     kind = _KINDS[network]
@@ -39,8 +39,8 @@ def convert(source: PathLike, target: PathLike, num_stuff: Optional[int] = None
     if num_stuff is not None:
         options['num_stuff'] = num_stuff
     elif options['num_classes'] != kind.classes:
-        raise AdaptisError(f'{source} has {options["num_classes"]} classes and cannot tell how '
-                           'many of them are stuff: say so with --num-stuff.')
+        raise AdaptisError(f'{source} has {options["num_classes"]} classes but does not say how '
+                           'many of them are stuff: give --num-stuff.')
     net = get_model(network, **options)
     net.initialize()
     set_parameters(net, ours, source)
@@ -49,15 +49,15 @@ def convert(source: PathLike, target: PathLike, num_stuff: Optional[int] = None
 
 
 class _Arrays(dict[str, Any]):
-    """Arrays by our names; AdaptisError for one that is asked for and not there."""
+    """Arrays by our names; AdaptisError if a missing one is accessed."""
 
     def __init__(self, arrays: Mapping[str, Any], kind: str, source: PathLike):
         super().__init__(arrays)
         self.kind, self.source = kind, source
 
     def __missing__(self, name: str) -> Any:
-        raise AdaptisError(f'{self.source} is no whole checkpoint of the official {self.kind} '
-                           f"network: it lacks the parameter that becomes '{name}'.")
+        raise AdaptisError(f'{self.source} is not a complete checkpoint of the official '
+                           f"{self.kind} network: it lacks the parameter that becomes '{name}'.")
 
 
 def _toy_options(arrays: _Arrays) -> dict[str, Any]:
@@ -83,13 +83,13 @@ def _resnet_options(arrays: _Arrays, width: int, classes: int) -> dict[str, Any]
 
 
 def _backbone(arrays: _Arrays) -> str:
-    """Depth by the number of blocks of the third stage, and by whether they are bottlenecks."""
+    """Return the backbone by the number of blocks in its third stage and their type."""
     stage = 'encoder.backbone.trunk.stages.2.'
     blocks = {name[len(stage):].split('.')[0] for name in arrays if name.startswith(stage)}
     depth = len(blocks), f'{stage}0.conv3.weight' in arrays
     if depth not in DEPTHS:
-        raise AdaptisError(f'{arrays.source} has no backbone that is known: {len(blocks)} blocks '
-                           f'in the third stage; known are {", ".join(DEPTHS.values())}.')
+        raise AdaptisError(f'{arrays.source} has an unknown backbone: {len(blocks)} blocks in the '
+                           f'third stage; known are {", ".join(DEPTHS.values())}.')
     return DEPTHS[depth]
 
 
@@ -103,8 +103,14 @@ def _head_options(arrays: _Arrays, width: int, proposals: str) -> dict[str, Any]
 
 
 class _Kind(NamedTuple):
-    """An official network: its name in messages, how its options are read from the arrays, and
-    with how many classes the default number of stuff is right."""
+    """An official network.
+
+    Attributes
+    ----------
+    name : its name in messages
+    options : reads its options from the arrays
+    classes : number of classes for which the default ``num_stuff`` is right
+    """
 
     name: str
     options: Callable[[_Arrays], dict[str, Any]]

@@ -1,1 +1,1 @@
-"""Data sets on disk, augmentation, point sampling, loading; no MXNet (workers import this)."""
+"""Data sets on disk, augmentation, point sampling and loading.  Nothing here imports MXNet."""

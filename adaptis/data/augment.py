@@ -1,22 +1,34 @@
-"""Augmentation: albumentations where it has the transform, seeded sample by sample."""
+"""Augmentation, mostly by albumentations, with a seed for each sample."""
 from __future__ import annotations
 
 import dataclasses
 import random
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Callable, Optional
+from typing import Any, Callable, Optional, Union
 
 import cv2
 import numpy as np
 
+from adaptis.data.transforms import ShiftRotate, Transform, parse_transforms
 from adaptis.errors import AdaptisError
+from adaptis.toy_data import degrade
 from adaptis.types import AnnotatedObjects, Sample
 
 Augmentation = Callable[[Sample, int], Sample]
 Span = tuple[int, int, int]      # along an axis: from, to (exclusive), and how many they become
-TOYS = ('none', 'flip', 'toy_v1', 'toy_v2')
-PHOTOS = ('cityscapes', 'vistas', 'coco')
-NAMES = TOYS + PHOTOS
+TOYS = ('none', 'toy_v1', 'toy_v2')
+_FLIP = {'horizontal_flip': {'prob': 0.5}}
+PHOTOS: dict[str, dict[str, Any]] = {
+    'flip': _FLIP,
+    # AdaptIS, section 7: brightness, contrast and colour; the strengths are the official code's.
+    'cityscapes': {**_FLIP, 'brightness': {'range': [-0.25, 0.25], 'of': 'mean', 'prob': 0.75},
+                   'contrast': {'range': [-0.15, 0.4], 'prob': 0.75},
+                   'channel_shift': {'range': [-10, 10], 'prob': 0.75}},
+    'vistas': _FLIP,             # AdaptIS, section 7: nothing else
+    'coco': _FLIP,               # AdaptIS, section 7: it mentions nothing else
+}
+NAMES = (*TOYS, *PHOTOS)
 
 UNKNOWN = -1                     # in both maps: pixels that padding added
 MEAN_COLOR = (124, 116, 104)     # of ImageNet, so that a network sees about 0
@@ -24,37 +36,48 @@ MEAN_COLOR = (124, 116, 104)     # of ImageNet, so that a network sees about 0
 
 @dataclass(frozen=True)
 class Crop:
-    """What part of an image to learn from.
+    """A random crop of an image.
 
     Attributes
     ----------
     size : height and width of the result
-    scale : the image is rescaled by a random factor of this range before
-    short_side, max_side : and, before that, to this shorter side, or as far as the longer side
-        stays within ``max_side``; without ``short_side`` images are only ever made smaller
+    scale : range of a random factor by which the image is rescaled before the crop
+    short_side, max_side : before that, the shorter side is resized to ``short_side``, or less so
+        that the longer side stays within ``max_side``; without ``short_side`` images only shrink
+    long_side : instead of these, range of a random longer side to which every image is resized
     """
 
     size: tuple[int, int]
     scale: tuple[float, float] = (1.0, 1.0)
     short_side: Optional[int] = None
     max_side: Optional[int] = None
+    long_side: Optional[tuple[float, float]] = None
+
+    def draw_factor(self, height: int, width: int) -> float:
+        """Return the factor by which an image is rescaled; it draws from the module ``random``."""
+        if self.long_side:
+            return random.uniform(*self.long_side) / max(height, width)
+        return self.base_factor(height, width) * random.uniform(*self.scale)
 
     def base_factor(self, height: int, width: int) -> float:
-        """By how much an image is rescaled before chance has its say."""
+        """Return the factor by which an image is rescaled before the random ``scale``."""
         factor = self.short_side / min(height, width) if self.short_side else 1.0
         return min(factor, self.max_side / max(height, width)) if self.max_side else factor
 
 
 @dataclass(frozen=True)
 class Rescale:
-    """To which size whole images are brought: a shorter side of ``short_sides``, by chance one of
-    them, or less where the longer one would exceed ``max_side``; without any, only smaller."""
+    """Resize whole images to a shorter side that is chosen at random from ``short_sides``.
+
+    The side is less where the longer one would exceed ``max_side``.  Without ``short_sides`` images
+    only shrink.
+    """
 
     short_sides: tuple[int, ...] = ()
     max_side: Optional[int] = None
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """A sample at that size."""
+        """Return the sample at that size."""
         size = sample.image.shape[:2]
         side = int(rng.choice(self.short_sides)) if self.short_sides else min(size)
         factor = side / min(size)
@@ -63,42 +86,48 @@ class Rescale:
         return resize_sample(sample, tuple(max(1, int(s * factor + 0.5)) for s in size))
 
 
-def build_augmentation(name: str, crop: Optional[Crop] = None) -> Augmentation:
-    """The augmentation of a data set, as ``augment(sample, seed) -> sample``.
+def build_augmentation(augmentation: Union[str, Mapping[str, Any]],
+                       crop: Optional[Crop] = None) -> Augmentation:
+    """Return the augmentation of a data set, as ``augment(sample, seed) -> sample``.
 
-    'toy_v1': both flips, transposition (a toy scene has no up), and the blur and noise that the
-    test images were stored with, of random strength, and now and then JPEG compression (the
-    authors' pictures are JPEGs).  'toy_v2': the same without blur and noise.
-    'cityscapes', 'vistas', 'coco': a random ``crop`` of the rescaled image, horizontal flip,
-    brightness, contrast and a shift of the channels; they differ in what ``crop`` asks for alone.
-    'flip': horizontal flip alone.  'none': nothing.
+    ``augmentation`` is a mapping of transforms to their strengths, see ``adaptis.data.transforms``,
+    or a name:
+    'flip': only the horizontal flip.  'cityscapes', 'vistas', 'coco': see ``PHOTOS``.
+    'toy_v1': both flips, transposition (a toy scene has no up), blur and noise of random strength
+    like those of the stored test images, and sometimes JPEG compression (the authors' images are
+    JPEGs).  'toy_v2': the same without blur and noise.
+    'none': no change.
 
-    Where a photo is smaller than its crop, ``MEAN_COLOR`` and, in both maps, ``UNKNOWN`` surround
-    it.  Only photos are cropped here, for the others see ``random_crop``.
+    Photos (all but 'toy_v1', 'toy_v2' and 'none') get a random ``crop`` of the rescaled image.  If
+    a photo is smaller than its crop, it is padded with ``MEAN_COLOR`` and, in both maps, with
+    ``UNKNOWN``.  The other images are not cropped here, see ``random_crop``.
 
-    Raises AdaptisError for another name, or if images that are no photos were to be rescaled.
+    Raises AdaptisError for another name or transform, or if a toy augmentation should rescale.
     """
-    check_augmentation(name, crop)
-    if name == 'none':
+    check_augmentation(augmentation, crop)
+    if augmentation == 'none':
         return _unchanged
-    if name in PHOTOS:
-        return _Albumentations(_photo(crop))
-    if name == 'flip':
-        return _Albumentations(_geometry()[:1])
-    return _Albumentations(_geometry() + (_degradation() if name == 'toy_v1' else []))
+    if augmentation not in TOYS:
+        return _Albumentations(_photo(_transforms(augmentation), crop))
+    return _Albumentations(_geometry() + (_degradation() if augmentation == 'toy_v1' else []))
 
 
-def check_augmentation(name: str, crop: Optional[Crop] = None) -> None:
-    """Raise AdaptisError if there is no augmentation of this name, or it does not rescale."""
-    if name not in NAMES:
-        raise AdaptisError(f'There is no augmentation "{name}"; known: {", ".join(NAMES)}.')
-    if name in TOYS and crop is not None and crop != Crop(crop.size):
-        raise AdaptisError(f'The augmentation "{name}" does not rescale images: leave out scale, '
-                           f'short_side and max_side, or take one of {", ".join(PHOTOS)}.')
+def check_augmentation(augmentation: Union[str, Mapping[str, Any]],
+                       crop: Optional[Crop] = None) -> None:
+    """Raise AdaptisError if there is no such augmentation, or if it does not rescale images."""
+    if not isinstance(augmentation, str):
+        parse_transforms(augmentation)
+    elif augmentation not in NAMES:
+        raise AdaptisError(f'There is no augmentation "{augmentation}"; known: '
+                           f'{", ".join(NAMES)}.')
+    elif augmentation in TOYS and crop is not None and crop != Crop(crop.size):
+        raise AdaptisError(f'The augmentation "{augmentation}" does not rescale images: leave out '
+                           'scale, short_side, max_side and long_side, or take one of '
+                           f'{", ".join(PHOTOS)}.')
 
 
 def random_crop(sample: Sample, size: tuple[int, int], rng: np.random.Generator) -> Sample:
-    """A random part of a sample that is larger than ``size``; else what there is of it."""
+    """Return a random crop of a sample; a side shorter than ``size`` is kept whole."""
     top, left = (int(rng.integers(max(have - want, 0) + 1))
                  for have, want in zip(sample.image.shape, size))
     window = slice(top, top + size[0]), slice(left, left + size[1])
@@ -109,7 +138,7 @@ def random_crop(sample: Sample, size: tuple[int, int], rng: np.random.Generator)
 
 
 def resize_sample(sample: Sample, size: tuple[int, int]) -> Sample:
-    """A sample at another height and width."""
+    """Return a sample at another height and width."""
     height, width = sample.image.shape[:2]
     if (height, width) == size:
         return sample
@@ -132,7 +161,7 @@ def _unchanged(sample: Sample, seed: int) -> Sample:
 
 class _Albumentations:
     def __init__(self, transforms: list):
-        import albumentations
+        import albumentations  # slow to load
         self._compose = albumentations.Compose(
             transforms, additional_targets={'instances': 'mask', 'semantic': 'mask'})
 
@@ -149,20 +178,18 @@ class _Albumentations:
         objects = None
         if layers:
             moved = np.stack(result.pop('masks'))
-            objects = sample.objects.moved(np.maximum(moved, 0))   # nothing lies in the padding
+            objects = sample.objects.moved(np.maximum(moved, 0))   # no object is in the padding
         arrays = {key: np.ascontiguousarray(value) for key, value in result.items()}
         return dataclasses.replace(sample, objects=objects, **arrays)
 
 
 def _geometry() -> list:
-    import albumentations as A
+    import albumentations as A  # slow to load
     return [A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5), A.Transpose(p=0.5)]
 
 
 def _degradation() -> list:
-    import albumentations as A
-
-    from toy_data import degrade
+    import albumentations as A  # slow to load
 
     class Degrade(A.ImageOnlyTransform):
         """The blur and noise of the toy generator, of random strength."""
@@ -176,26 +203,34 @@ def _degradation() -> list:
     return [Degrade(p=1.0), A.ImageCompression(quality_lower=80, quality_upper=98, p=0.25)]
 
 
-def _photo(crop: Optional[Crop]) -> list:
-    """The strengths of flip and colours: from memory of the official scripts, not certain."""
-    import albumentations as A
-    colors = [A.HorizontalFlip(p=0.5),
-              A.RandomBrightnessContrast(brightness_limit=0.25, contrast_limit=(-0.15, 0.4),
-                                         p=0.75),
-              A.RGBShift(r_shift_limit=10, g_shift_limit=10, b_shift_limit=10, p=0.75)]
+def _transforms(augmentation: Union[str, Mapping[str, Any]]) -> list[Transform]:
+    return parse_transforms(PHOTOS[augmentation] if isinstance(augmentation, str) else augmentation)
+
+
+def _photo(transforms: Sequence[Transform], crop: Optional[Crop]) -> list:
+    import albumentations as A  # slow to load
+
+    def build(transform: Transform) -> A.BasicTransform:
+        name, arguments = transform.albumentation()
+        if isinstance(transform, ShiftRotate):
+            arguments['mask_value'] = UNKNOWN
+        return getattr(A, name)(**arguments, p=transform.prob)
+
+    before = [build(t) for t in transforms if isinstance(t, ShiftRotate)]
+    after = [build(t) for t in transforms if not isinstance(t, ShiftRotate)]
     if crop is None:
-        return colors
+        return before + after
     padding = A.PadIfNeeded(*crop.size, position='random', border_mode=cv2.BORDER_CONSTANT,
                             value=MEAN_COLOR, mask_value=UNKNOWN)
-    return [_scaled_crop(crop), *colors, padding]
+    return [*before, _scaled_crop(crop), *after, padding]
 
 
 def _scaled_crop(crop: Crop) -> object:
-    """What ``RandomScale`` and ``RandomCrop`` do, but for pixels that the crop leaves out.
+    """Return a ``RandomScale`` and ``RandomCrop`` that do not compute the pixels outside the crop.
 
     Albumentations' own ``RandomSizedCrop`` would do if all images had one size.
     """
-    import albumentations as A
+    import albumentations as A  # slow to load
 
     class ScaledCrop(A.DualTransform):
         """A random window, rescaled to ``crop.size``, or less where the image ends before."""
@@ -206,7 +241,7 @@ def _scaled_crop(crop: Crop) -> object:
 
         def get_params_dependent_on_targets(self, params: dict) -> dict:
             height, width = params['image'].shape[:2]
-            factor = crop.base_factor(height, width) * random.uniform(*crop.scale)
+            factor = crop.draw_factor(height, width)
             rows, cols = (_window(*sides, factor) for sides in zip((height, width), crop.size))
             return {'rows_': rows, 'cols_': cols}
 
@@ -222,7 +257,7 @@ def _scaled_crop(crop: Crop) -> object:
 
 
 def _window(have: int, want: int, factor: float) -> Span:
-    """A random window of an axis of ``have`` pixels, of about ``want`` when it is rescaled."""
+    """Return a random window of an axis of ``have`` pixels, about ``want`` when rescaled."""
     size = max(round(want / factor), 1)
     if size >= have:
         return 0, have, min(max(round(have * factor), 1), want)
@@ -243,6 +278,6 @@ def _resize_ids(ids: np.ndarray, rows: Span, cols: Span) -> np.ndarray:
 
 
 def _nearest(first: int, last: int, count: int) -> np.ndarray:
-    """The pixels in which the centres of ``count`` new ones lie."""
+    """Return the pixels in which the centres of ``count`` new ones lie."""
     centers = (np.arange(count) + 0.5) * ((last - first) / count)
     return first + np.minimum(centers.astype(np.intp), last - first - 1)

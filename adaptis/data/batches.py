@@ -1,10 +1,11 @@
-"""Turning a data set into training batches, each a pure function of (seed, step)."""
+"""Training batches of a data set; each is a pure function of (seed, step)."""
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Union
 
 import numpy as np
 
@@ -21,17 +22,17 @@ from adaptis.errors import AdaptisError
 from adaptis.types import Sample
 
 Batch = dict[str, np.ndarray]
-TRIES = 10  # to find a part of an image that shows an object
+TRIES = 10  # at most so many random crops until one shows an object
 
 
 @dataclass(frozen=True)
 class BatchSource:
-    """Batch ``step`` of a training run, whoever computes it and whenever.
+    """Computes any batch of a training run, in any process and at any time.
 
-    Nothing is remembered between batches: the order of an epoch comes from (seed, epoch), the
-    augmentation and the points of an image from (seed, epoch, index).  So any number of workers
-    gives the same batches, and a run resumes at any step.  The last partial batch of an epoch is
-    discarded; the next epoch is shuffled anew.
+    Nothing is remembered between batches: the order of an epoch follows from (seed, epoch), the
+    augmentation and the points of an image from (seed, epoch, index).  So the batches do not depend
+    on the number of workers, and a run can resume at any step.  The last partial batch of an epoch
+    is dropped; the next epoch is shuffled again.
 
     Attributes
     ----------
@@ -41,27 +42,27 @@ class BatchSource:
     seed : a sequence of non-negative integers
     augmentation : see ``build_augmentation``
     strategy, min_object_area, ignore_object_prob, background_prob : see ``sample_points``
-    crop, crop_until : steps before ``crop_until`` give random parts of the images
-    empty_crop_prob : chance to keep a part that shows no object to choose; else another is drawn,
-        at most ``TRIES`` in all
-    rank, world : this process and the number of processes that share every batch
-    shuffle : False takes the images in their order
-    rescale : the size of whole images, after augmentation
-    targets : makes a batch of augmented samples and their random generators, in place of points;
+    crop, crop_until : steps before ``crop_until`` use random crops of the images
+    empty_crop_prob : probability of keeping a crop without an eligible object; otherwise another is
+        drawn, at most ``TRIES`` in all
+    rank, world_size : number of this process, and how many processes share every batch
+    shuffle : False keeps the images in their order
+    rescale : size of whole images, after augmentation
+    targets : makes a batch from augmented samples and their random generators, instead of points;
         picklable
 
-    Raises AdaptisError for names that do not exist, or fewer images than a batch has.
+    Raises AdaptisError for unknown names, or if a batch needs more images than there are.
     """
 
     dataset: Sequence[Sample]
     batch_size: int
     points: Optional[int]
     seed: Sequence[int] = (0,)
-    augmentation: str = 'none'
+    augmentation: Union[str, Mapping[str, Any]] = 'none'
     strategy: str = 'objects'
     min_object_area: int = 1
     rank: int = 0
-    world: int = 1
+    world_size: int = 1
     shuffle: bool = True
     crop: Optional[Crop] = None
     crop_until: int = 0
@@ -77,15 +78,15 @@ class BatchSource:
         check_strategy(self.strategy)
         if len(self) == 0:
             raise AdaptisError(
-                f'A batch of {self.batch_size * self.world} images cannot be taken from '
+                f'A batch of {self.batch_size * self.world_size} images cannot be taken from '
                 f'{len(self.dataset)}: lower batch_size or give more images.')
 
     def __len__(self) -> int:
-        """Batches in an epoch."""
-        return len(self.dataset) // (self.batch_size * self.world)
+        """Return the number of batches in an epoch."""
+        return len(self.dataset) // (self.batch_size * self.world_size)
 
     def batch(self, step: int) -> Batch:
-        """The arrays of one step: those of ``targets``, or of points:
+        """Return the arrays of one step: those of ``targets``, or by default
 
         image uint8 (B, 3, H, W); points float32 (B, N, 2); instances int8 (B*N, 1, H, W) in
         {1, 0, -1 = ignore}; semantic int16 (B, H, W), -1 = ignore.
@@ -93,7 +94,7 @@ class BatchSource:
         Raises AdaptisError for broken files or images of different sizes.
         """
         epoch, position = divmod(step, len(self))
-        first = (position * self.world + self.rank) * self.batch_size
+        first = (position * self.world_size + self.rank) * self.batch_size
         chosen = self._order(epoch)[first:first + self.batch_size]
         crop = self.crop if step < self.crop_until else None
         drawn = [self._draw(epoch, int(index), crop) for index in chosen]
@@ -112,7 +113,7 @@ class BatchSource:
 
     def _draw(self, epoch: int, index: int,
               crop: Optional[Crop]) -> tuple[Sample, np.random.Generator]:
-        """An augmented sample, and its generator for what else is drawn for it."""
+        """Return an augmented sample, and its random generator for everything else."""
         rng = np.random.default_rng((*self.seed, epoch, index))
         sample = self._augmented(self.dataset[index], crop, rng)
         return sample if self.rescale is None or crop else self.rescale(sample, rng), rng
@@ -126,10 +127,9 @@ class BatchSource:
                 'instances': masks[:, None], 'semantic': sample.semantic.astype(np.int16),
                 'name': sample.name}
 
-
     def _augmented(self, original: Sample, crop: Optional[Crop],
                    rng: np.random.Generator) -> Sample:
-        augment = _augmentation(self.augmentation, crop)
+        augment = _augmentation(json.dumps(self.augmentation), crop)
         hopeless = set(original.classes) <= set(original.ignored)
         for _ in range(TRIES):
             sample = augment(original, int(rng.integers(1 << 62)))
@@ -145,8 +145,9 @@ class BatchSource:
 
 
 @functools.cache
-def _augmentation(name: str, crop: Optional[Crop]) -> Augmentation:
-    return build_augmentation(name, crop)
+def _augmentation(text: str, crop: Optional[Crop]) -> Augmentation:
+    """Return the augmentation of a name or mapping; ``text`` is its JSON, which can be hashed."""
+    return build_augmentation(json.loads(text), crop)
 
 
 def _collate(items: list[dict]) -> Batch:

@@ -1,12 +1,13 @@
-"""Finding files of a data set that are broken or do not belong together, before training does."""
+"""Find broken or unpaired files of a data set before training does."""
 from __future__ import annotations
 
+import warnings
 from typing import NamedTuple, Optional
 
 import numpy as np
 
 from adaptis.data.reader import Reader
-from adaptis.errors import AdaptisError
+from adaptis.errors import AdaptisError, DataWarning
 from adaptis.files import read_header
 
 QUICK_SAMPLES = 1000
@@ -19,46 +20,49 @@ class Count(NamedTuple):
     annotations: int
 
 
-def quick(dataset: Reader) -> None:
-    """Look for the first mistake in seconds, whatever the size of the data set.
+def quick_check(dataset: Reader) -> None:
+    """Look for a mistake in a few seconds, whatever the size of the data set.
 
-    Every file must exist and have its counterpart (that is known since the data set was opened);
-    of ``QUICK_SAMPLES`` samples, evenly spread, the headers must fit each other.
+    Opening the data set has already checked that every file exists and has its counterpart.  This
+    compares the headers of ``QUICK_SAMPLES`` samples that are evenly spread.
 
     Raises AdaptisError naming the file.
     """
-    complaint = next(iter(dataset.problems), None)
+    problem = next(iter(dataset.problems), None)
     spread = np.linspace(0, len(dataset) - 1, min(len(dataset), QUICK_SAMPLES)).astype(int)
     for index in spread.tolist():
-        complaint = complaint or header_problem(dataset, index)
-    if complaint:
-        raise AdaptisError(f'{complaint[:-1]} (adaptis check-data looks at all files).')
+        problem = problem or find_header_problem(dataset, index)
+    if problem:
+        raise AdaptisError(f'{problem[:-1]} (adaptis check-data looks at all files).')
 
 
 def count_files(dataset: Reader) -> Count:
-    """The files of a data set."""
+    """Return how many images and annotations a data set has."""
     return Count(len(dataset), len(dataset.annotations.names) if dataset.annotations else 0)
 
 
-def problem(dataset: Reader, index: int, headers_only: bool = False) -> Optional[str]:
-    """What is wrong with a sample, as a sentence that names the file; None if it is right.
+def find_problem(dataset: Reader, index: int, headers_only: bool = False) -> Optional[str]:
+    """Return a sentence about what is wrong with a sample, naming the file; None if it is correct.
 
-    The whole of its files is decoded and all ids are compared, or only the headers are read.
+    The files are decoded completely and all ids are compared; with ``headers_only`` only the
+    headers are read.
     """
     if headers_only:
-        return header_problem(dataset, index)
-    try:
-        if dataset.annotations is None:
-            dataset.image(index)
-        else:
-            dataset[index]
-    except AdaptisError as error:
-        return str(error)
-    return None
+        return find_header_problem(dataset, index)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter('always', DataWarning)
+        try:
+            if dataset.annotations is None:
+                dataset.image(index)
+            else:
+                dataset[index]
+        except AdaptisError as error:
+            return str(error)
+    return next((str(w.message) for w in told if issubclass(w.category, DataWarning)), None)
 
 
-def header_problem(dataset: Reader, index: int) -> Optional[str]:
-    """Like :func:`problem`, without decoding: existence, kind of file, sizes, channels."""
+def find_header_problem(dataset: Reader, index: int) -> Optional[str]:
+    """Like :func:`find_problem`, but without decoding: existence, type of file, sizes, channels."""
     paths = [dataset.images.path(index)]
     pictures = dataset.annotations is not None and dataset.annotation_channels > 0
     paths += [dataset.annotations.path(index)] if pictures else []
@@ -69,14 +73,14 @@ def header_problem(dataset: Reader, index: int) -> Optional[str]:
     sizes = [(str(path), header.size) for path, header in zip(paths, headers)]
     if dataset.annotations:
         if pictures and headers[1].channels != dataset.annotation_channels:
-            return (f'{paths[1]} is another kind of picture: it should have '
-                    f'{dataset.annotation_channels} channel(s), but it has {headers[1].channels}.')
+            return (f'{paths[1]} should have {dataset.annotation_channels} channel(s), but it has '
+                    f'{headers[1].channels}: is it another picture?')
         sizes.append(('its entry in the JSON', dataset.expected_size(index) or headers[0].size))
     return _size_problem(sizes)
 
 
 def compare_categories(datasets: list[Reader]) -> Optional[str]:
-    """A sentence if the splits of a data set do not share their categories."""
+    """Return a sentence if the splits of a data set have different categories, else None."""
     for first, other in zip(datasets, datasets[1:]):
         if other.taxonomy.categories != first.taxonomy.categories:
             return (f'{first.images.folder} and {other.images.folder} do not have the same '

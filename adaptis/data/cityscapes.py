@@ -1,10 +1,10 @@
 """Cityscapes with fine annotations, in its original folders.
 
-What is read: ``leftImg8bit/<split>/<city>/<id>_leftImg8bit.png`` and
-``gtFine/<split>/<city>/<id>_gtFine_instanceIds.png``.  The latter holds, per pixel, the label of
-stuff, label * 1000 + number of an object, or the label of a thing alone where objects cannot be
-told apart (a group, ignored); so labelIds are contained in it and not needed.  The label table
-and the meaning of the ids are those of the data set's own scripts (``cityscapesscripts``).
+This reads ``leftImg8bit/<split>/<city>/<id>_leftImg8bit.png`` and
+``gtFine/<split>/<city>/<id>_gtFine_instanceIds.png``.  The latter holds for each pixel the label
+of stuff, label * 1000 + number of an object, or the label of a thing alone if its objects cannot
+be told apart (a group, which is ignored).  So the labelIds files are not needed.  The label table
+and the meaning of the ids come from the data set's own scripts (``cityscapesscripts``).
 """
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from adaptis.data.labels import LabelMap
-from adaptis.data.reader import Reader, folder_of, mask_values, pair_files
+from adaptis.data.reader import Reader, mask_values, pair_files, split_folder
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike, read_ids
 from adaptis.types import Category, Sample, Taxonomy
 
 SPLITS = {'train': 'train', 'val': 'val', 'test': 'test'}
-UNANNOTATED = 'test'  # its annotation files are dummies
+UNANNOTATED = 'test'  # its annotation files are placeholders
 IMAGE_SUFFIX = '_leftImg8bit.png'
 INSTANCE_SUFFIX = '_gtFine_instanceIds.png'
 NUM_LABELS = 34
@@ -53,16 +53,16 @@ CITYSCAPES_LABELS = LabelMap([c.id for c in CITYSCAPES_TAXONOMY.categories], NUM
 
 
 class CityscapesDataset(Reader):
-    """Cityscapes fine.
+    """Cityscapes with fine annotations.
 
-    Objects keep their ids; a group has its label for an id.  Void is everything that the
-    benchmark does not evaluate.  The test split has no ground truth.
+    Objects keep their ids; the id of a group is its label.  Everything that the benchmark does not
+    evaluate is void.  The test split has no ground truth.
 
     Parameters
     ----------
-    root : folder that holds ``leftImg8bit`` and ``gtFine``
+    root : folder that contains ``leftImg8bit`` and ``gtFine``
     split : 'train', 'val' or 'test'
-    annotations : False lists the images alone
+    annotations : False lists only the images
     strict : raise AdaptisError if files have no counterpart
 
     Raises
@@ -75,7 +75,7 @@ class CityscapesDataset(Reader):
     labels = CITYSCAPES_LABELS
 
     def __init__(self, root: PathLike, split: str, annotations: bool = True, strict: bool = True):
-        folder = folder_of(split, SPLITS, 'Cityscapes')
+        folder = split_folder(split, SPLITS, 'Cityscapes')
         truth = annotations and split != UNANNOTATED
         pairs = pair_files(Path(root) / 'leftImg8bit' / folder, IMAGE_SUFFIX,
                            Path(root) / 'gtFine' / folder if truth else None, INSTANCE_SUFFIX,
@@ -83,7 +83,7 @@ class CityscapesDataset(Reader):
         super().__init__(*pairs, strict=strict)
 
     def image_id(self, index: int) -> str:
-        """City, sequence and frame, as the results formats name the image."""
+        """Return city, sequence and frame, as the results formats name the image."""
         return Path(self.images.names[index]).name[:-len(IMAGE_SUFFIX)]
 
     def _annotate(self, index: int, image: np.ndarray) -> Sample:
@@ -94,7 +94,7 @@ class CityscapesDataset(Reader):
         strange = present[~known[present]]
         if strange.size:
             raise AdaptisError(f'{path} holds the id {strange[0]}, which is neither a label '
-                               f'(0..{NUM_LABELS - 1}) nor an object of a thing.')
+                               f'(0..{NUM_LABELS - 1}) nor an object of a thing class.')
         objects = present[classes[present] >= self.taxonomy.num_stuff]
         keep = np.zeros_like(classes)
         keep[objects] = objects
@@ -106,7 +106,7 @@ class CityscapesDataset(Reader):
 
 @functools.lru_cache(maxsize=1)
 def _id_table() -> tuple[np.ndarray, np.ndarray]:
-    """For each id of 16 bits: class index, int32, -1 = void; and whether such an id can occur."""
+    """Return for each 16-bit id its class index, int32, -1 = void; and whether the id can occur."""
     ids = np.arange(0x10000)
     labels = np.where(ids < FIRST_OBJECT, ids, ids // FIRST_OBJECT)
     things = [c.id for c in CITYSCAPES_TAXONOMY.categories if c.isthing]

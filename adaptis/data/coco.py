@@ -1,15 +1,15 @@
-"""COCO 2017 in its original folders, and data of one's own in the same formats.
+"""COCO 2017 in its original folders, and your own data in the same formats.
 
-COCO: images in ``train2017``, ``val2017``, ``test2017``; the panoptic annotation in
-``annotations/panoptic_<train|val>2017.json`` with the folder of PNGs of the same name, there or in
-the root; that of instances, which may overlap, in ``annotations/instances_<train|val>2017.json``.
-The test split is what ``annotations/image_info_test-dev2017.json`` lists, or else all of
-``test2017``.
+COCO: the images are in ``train2017``, ``val2017`` and ``test2017``.  The panoptic annotation is
+``annotations/panoptic_<train|val>2017.json``, with the PNGs in a folder of the same name, there or
+in the root.  The annotation of instances, which may overlap, is
+``annotations/instances_<train|val>2017.json``.  The test split is the list in
+``annotations/image_info_test-dev2017.json``, or all of ``test2017`` without that file.
 
-One's own: ``<split>/images``, ``<split>/panoptic.json`` and the PNGs in ``<split>/panoptic``, and
-``<split>/instances.json``.  Categories are those of the JSON.
+Your own data: ``<split>/images``, ``<split>/panoptic.json``, the PNGs in ``<split>/panoptic``, and
+``<split>/instances.json``.  The categories are those of the JSON.
 
-The JSON decides which images belong to a split; further files in the folders do no harm.
+The JSON decides which images belong to a split; other files in the folders are allowed.
 """
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ import numpy as np
 from adaptis.data.coco_categories import COCO_TAXONOMY
 from adaptis.data.instances import InstanceIndex, front
 from adaptis.data.panoptic import PanopticIndex, PanopticReader, missing_files
-from adaptis.data.reader import Files, ImageId, Reader, need_folder
+from adaptis.data.reader import FileList, ImageId, Reader, check_folder
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike, list_images, read_json
 from adaptis.types import Sample, Taxonomy
@@ -42,20 +42,20 @@ class Layout(NamedTuple):
 
 def open_coco(root: PathLike, split: str, annotations: bool = True, strict: bool = True,
               annotation: str = 'panoptic') -> Reader:
-    """COCO 2017, or data in the same format.
+    """Open COCO 2017, or data in the same format.
 
     Parameters
     ----------
-    root : folder that holds ``train2017`` and ``annotations``, or ``train/images`` (see above)
-    split : 'train', 'val', or 'test', which has no ground truth at COCO
-    annotations : False lists the images alone
-    strict : raise AdaptisError if files lack
+    root : folder that contains ``train2017`` and ``annotations``, or ``train/images`` (see above)
+    split : 'train', 'val', or 'test', for which COCO publishes no ground truth
+    annotations : False lists only the images
+    strict : raise AdaptisError if files are missing
     annotation : one of ``datasets.ANNOTATIONS``
 
     Raises
     ------
     AdaptisError
-        If a folder is missing, a JSON is missing, broken or none of the format, or files lack.
+        If a folder or a file is missing, or a JSON is broken or has another format.
     """
     layout = find_layout(Path(root), split)
     truth = layout.instances if annotation == 'instances' else layout.json
@@ -76,16 +76,16 @@ def open_coco(root: PathLike, split: str, annotations: bool = True, strict: bool
 
 
 class CocoInstances(Reader):
-    """The instance annotation: things alone, which may overlap.
+    """The instance annotation: only things, which may overlap.
 
-    ``Sample.objects`` has them all; ``instances`` and ``semantic`` show the smallest one at each
-    pixel, void where there is none.  Images without an object are among the samples.
+    ``Sample.objects`` has all of them; ``instances`` and ``semantic`` have the smallest one at each
+    pixel, and void where there is none.  Images without an object are among the samples.
     """
 
     annotation_channels = 0
 
     def __init__(self, layout: Layout, strict: bool):
-        need_folder(layout.images)
+        check_folder(layout.images)
         self._index = InstanceIndex(layout.instances, COCO_TAXONOMY.categories)
         self.taxonomy = Taxonomy(self._index.categories)
         entries = sorted(self._index.images.values(), key=lambda image: image.file_name)
@@ -95,16 +95,16 @@ class CocoInstances(Reader):
                       for name in sorted(missing))]
         self._entries = [image for image in entries if image.file_name not in missing]
         names = [image.file_name for image in self._entries]
-        super().__init__(Files(layout.images, names),
-                         Files(layout.instances.parent, [layout.instances.name] * len(names)),
+        super().__init__(FileList(layout.images, names),
+                         FileList(layout.instances.parent, [layout.instances.name] * len(names)),
                          problems, strict)
 
     def image_id(self, index: int) -> ImageId:
-        """The id in the JSON."""
+        """Return the id in the JSON."""
         return self._entries[index].id
 
     def expected_size(self, index: int) -> Optional[tuple[int, int]]:
-        """Height and width in the JSON."""
+        """Return the height and width in the JSON."""
         return self._entries[index].size
 
     def _annotate(self, index: int, image: np.ndarray) -> Sample:
@@ -122,7 +122,7 @@ class CocoInstances(Reader):
 
 
 class CocoBoth(PanopticReader):
-    """The panoptic annotation, and the objects of that of instances beside it."""
+    """The panoptic annotation together with the objects of the instance annotation."""
 
     def __init__(self, objects: InstanceIndex, index: PanopticIndex, *arguments: Any,
                  strict: bool):
@@ -131,10 +131,10 @@ class CocoBoth(PanopticReader):
             *objects.problems, *(f'{objects.json_path} does not list image {i}, which '
                                  f'{index.json_path} does.' for i in unlisted)])
         things = {c.id for c in self.taxonomy.categories if c.isthing}
-        strangers = [c for c in objects.categories if c.id not in things]
-        if strangers:
-            raise AdaptisError(f'{objects.json_path} has the category {strangers[0].name} '
-                               f'({strangers[0].id}), which is no thing in {index.json_path}.')
+        unknown = [c for c in objects.categories if c.id not in things]
+        if unknown:
+            raise AdaptisError(f'{objects.json_path} has the category {unknown[0].name} '
+                               f'({unknown[0].id}), which is not a thing in {index.json_path}.')
         self._objects = objects
 
     def _annotate(self, index: int, image: np.ndarray) -> Sample:
@@ -147,24 +147,24 @@ class CocoImages(Reader):
 
     def __init__(self, layout: Layout, split: str, taxonomy: Taxonomy, strict: bool):
         self.taxonomy = taxonomy
-        need_folder(layout.images)
+        check_folder(layout.images)
         self._ids = _listed_ids(layout, split)
         names = sorted(self._ids) or [p.name for p in list_images(layout.images)]
         missing = missing_files(layout.images, names)
         problems = [f'{layout.images / name}, which is among the images of the split, does not '
                     'exist.' for name in names if name in missing]
-        super().__init__(Files(layout.images, [n for n in names if n not in missing]), None,
+        super().__init__(FileList(layout.images, [n for n in names if n not in missing]), None,
                          problems, strict)
 
     def image_id(self, index: int) -> ImageId:
-        """The id in the JSON; without one, the number that the file is named by, else its stem."""
+        """Return the id in the JSON; without one, the number in the file name, or its stem."""
         name = self.images.names[index]
         stem = Path(name).stem
         return self._ids.get(name, int(stem) if stem.isdecimal() else stem)
 
 
 def find_layout(root: Path, split: str) -> Layout:
-    """Where a split is, in COCO's folders or in one's own."""
+    """Return where a split is, in COCO's folders or in those of your own data."""
     if (root / split / 'images').is_dir():
         return Layout(root / split / 'images', root / split / 'panoptic.json',
                       root / split / 'panoptic', custom=True,
@@ -177,7 +177,7 @@ def find_layout(root: Path, split: str) -> Layout:
 
 
 def _listed_ids(layout: Layout, split: str) -> dict[str, ImageId]:
-    """File name -> id of the images that a JSON lists for the split; empty without such a file."""
+    """Return file name -> id of the images that a JSON lists for the split, if there is one."""
     if layout.json.is_file():
         index = PanopticIndex(layout.json)
         return dict(zip(index.file_names, index.image_ids))
@@ -192,7 +192,7 @@ def _listed_ids(layout: Layout, split: str) -> dict[str, ImageId]:
 
 
 def _taxonomy(root: Path) -> Taxonomy:
-    """The categories of the split that has a JSON; COCO's if there is none."""
+    """Return the categories of a split that has a JSON; COCO's if no split has one."""
     for split in ('val', 'train'):  # val is the smaller file
         layout = find_layout(root, split)
         if layout.json.is_file():

@@ -1,4 +1,4 @@
-"""The 133 categories of COCO panoptic 2017, for where no JSON lists them (test images)."""
+"""The 133 categories of COCO panoptic 2017, for test images, which no panoptic JSON describes."""
 from __future__ import annotations
 
 from adaptis.types import Category, Taxonomy

@@ -1,10 +1,11 @@
-"""One way to open every data set."""
+"""One function that opens every data set."""
 from __future__ import annotations
 
 import importlib
 from pathlib import Path
 from typing import Any, Optional
 
+from adaptis.data.joined import JoinedReader
 from adaptis.data.reader import Reader
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike
@@ -15,7 +16,7 @@ _READERS: dict[str, tuple[str, str]] = {  # imported when asked for: workers sta
     'vistas': ('vistas', 'open_vistas'),
     'coco': ('coco', 'open_coco'),
 }
-_CONTENTS: dict[str, tuple[str, str]] = {  # what a person calls it, and what must lie there
+_CONTENTS: dict[str, tuple[str, str]] = {  # the title of each data set, and its folders
     'toy': ('The toy data', 'train and test, which "adaptis toy --out FOLDER" draws'),
     'cityscapes': ('Cityscapes', 'leftImg8bit and gtFine, from cityscapes-dataset.com'),
     'vistas': ('Mapillary Vistas', 'config.json, training and validation of version 1.2, or its '
@@ -26,33 +27,37 @@ _CONTENTS: dict[str, tuple[str, str]] = {  # what a person calls it, and what mu
 DATASETS = tuple(_READERS)
 SPLITS = ('train', 'val', 'test')
 ANNOTATIONS = ('panoptic', 'instances', 'both')
-"""Of coco; ``both``: segments of the panoptic one, and ``Sample.objects`` of the instances."""
+"""Of coco; ``both``: the panoptic segments, and the instances as ``Sample.objects``."""
 
 
 def open_dataset(name: str, root: PathLike, split: str, annotations: bool = True,
                  **options: Any) -> Reader:
-    """The data set ``name`` below its original folder ``root``.
+    """Open the data set ``name`` in its original folder ``root``.
 
-    Cheap (lists files, reads no image), and the result is small when pickled.
+    This lists files and reads no image, so it is fast; the result is small when pickled.
 
     Parameters
     ----------
     name : one of ``DATASETS``
     root : the folder into which the data set was unpacked
-    split : one of ``SPLITS``, whatever the data set calls its folders
-    annotations : False lists the images alone; then samples cannot be read, but images can
-    options : further ones of the reader, e.g. ``strict``; of coco ``annotation``
+    split : one of ``SPLITS``, whatever the data set calls its folders; or several joined by "+",
+        for example 'train+val'
+    annotations : False lists only the images, so that images can be read but no samples
+    options : further options of the reader, for example ``strict``; for coco also ``annotation``,
+        one of ``ANNOTATIONS``
 
     Raises
     ------
     AdaptisError
         For another name or split, a missing or empty folder, or files without a counterpart.
     """
-    complaint = missing(name, root)
-    if complaint:
-        raise AdaptisError(complaint)
-    if split not in SPLITS:
-        raise AdaptisError(f'There is no split "{split}": choose from {", ".join(SPLITS)}.')
+    message = missing_root_message(name, root)
+    if message:
+        raise AdaptisError(message)
+    names = split.split('+')
+    if len(set(names)) < len(names) or not set(names) <= set(SPLITS):
+        raise AdaptisError(f'There is no split "{split}": choose from {", ".join(SPLITS)}, or '
+                           'join different ones, as train+val.')
     annotation = options.pop('annotation', 'panoptic')
     if annotation not in ANNOTATIONS:
         raise AdaptisError(f'There is no annotation "{annotation}": choose from '
@@ -62,19 +67,25 @@ def open_dataset(name: str, root: PathLike, split: str, annotations: bool = True
             raise AdaptisError(f'Only coco has the annotation "{annotation}", not {name}.')
         options['annotation'] = annotation
     module, reader = _READERS[name]
-    return getattr(importlib.import_module(f'adaptis.data.{module}'), reader)(
-        root, split, annotations=annotations, **options)
+    read = getattr(importlib.import_module(f'adaptis.data.{module}'), reader)
+    if len(names) == 1:
+        return read(root, split, annotations=annotations, **options)
+    try:
+        parts = [read(root, part, annotations=annotations, **options) for part in names]
+    except AdaptisError as error:
+        raise AdaptisError(f'The split "{split}" needs all of its parts: {error}') from error
+    return JoinedReader(root, parts)
 
 
-def missing(name: str, root: PathLike) -> Optional[str]:
-    """A sentence if there is no folder ``root``, with what belongs into it; None if there is.
+def missing_root_message(name: str, root: PathLike) -> Optional[str]:
+    """Return a sentence about the expected content if the folder ``root`` is missing, else None.
 
-    AdaptisError if there is no such data set.
+    Raises AdaptisError if no data set has this name.
     """
     if name not in _READERS:
         raise AdaptisError(f'There is no data set "{name}": choose from {", ".join(DATASETS)}.')
     if Path(root).is_dir():
         return None
     title, content = _CONTENTS[name]
-    return (f'{title} is not at {root}: that folder is expected to hold {content}; '
+    return (f'{title} is not at {root}: that folder is expected to contain {content}; '
             'or give another folder.')

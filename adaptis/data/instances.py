@@ -1,10 +1,10 @@
 """Ground truth in the COCO instances format: one JSON, whose objects may overlap.
 
 An object is a list of polygons, or a mask as RLE (all crowds are).  The file of COCO's training
-images holds 860,000 objects with some 45 million coordinates, which as Python numbers are 2 GB.  So
-each entry is packed as soon as it is parsed, and what remains are a few arrays: of 100,000 objects
-of 26 points 28 MB, read in 5 seconds.  Coordinates, which have two decimals in COCO, are kept as
-whole hundredths where that loses nothing.
+images holds 860,000 objects with about 45 million coordinates, which need 2 GB as Python numbers.
+So each entry is packed as soon as it is parsed, and only a few arrays remain: 28 MB for 100,000
+objects of 26 points, read in 5 seconds.  Coordinates, which have two decimals in COCO, are stored
+as whole hundredths if that is exact.
 """
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from adaptis.types import AnnotatedObjects, Category, Taxonomy
 
 Size = tuple[int, int]
 FEWEST = 6
-"""Numbers of a polygon: three points."""
+"""The least number of values in a polygon: three points."""
 
 
 class InstanceImage(NamedTuple):
@@ -54,18 +54,18 @@ class _Object(NamedTuple):
 
 
 class InstanceIndex:
-    """What an instances JSON says.
+    """The content of an instances JSON.
 
     Attributes
     ----------
-    categories : those that the file lists; all are things
-    images : by id, in the order of the file; images without an object are among them
-    problems : sentences about entries that cannot be used and were left out
+    categories : the listed categories; all are things
+    images : by id, in the order of the file, including images without an object
+    problems : sentences about entries that were left out because they cannot be used
 
     Raises
     ------
     AdaptisError
-        If the file is missing, no JSON, or no COCO instances file.
+        If the file is missing, or is not JSON or not a COCO instances file.
     """
 
     def __init__(self, json_path: PathLike, colors: Iterable[Category] = ()):
@@ -84,7 +84,7 @@ class InstanceIndex:
         self._pack(self._usable(self._list(data, 'annotations', _Object)))
 
     def objects(self, image_id: ImageId, taxonomy: Taxonomy) -> AnnotatedObjects:
-        """The objects of an image in the order of the file; none where it has no entry."""
+        """Return the objects of an image in the order of the file; none if it has no entry."""
         size = self.images[image_id].size
         rows = slice(*self._rows.get(image_id, (0, 0)))
         masks = (self._mask(row, size) for row in range(rows.start, rows.stop))
@@ -101,15 +101,15 @@ class InstanceIndex:
         return entries
 
     def _usable(self, objects: Sequence[_Object]) -> list[_Object]:
-        """The objects that can be used, image by image; tells of the others."""
+        """Return the usable objects, image by image, and note the problems of the others."""
         known = {c.id for c in self.categories}
         place = {image_id: k for k, image_id in enumerate(self.images)}
         usable = []
         for entry in objects:
-            complaint = _complaint(entry, self.images.get(entry.image_id), known)
-            if complaint:
+            problem = _find_problem(entry, self.images.get(entry.image_id), known)
+            if problem:
                 self.problems.append(f'{self.json_path}: object {entry.id} of image '
-                                     f'{entry.image_id} {complaint}.')
+                                     f'{entry.image_id} {problem}.')
             else:
                 usable.append(entry)
         return sorted(usable, key=lambda o: place[o.image_id])
@@ -127,15 +127,12 @@ class InstanceIndex:
         self._ends = np.cumsum([0, *(len(o.mask) for o in objects)])
 
     def _mask(self, row: int, size: Size) -> np.ndarray:
-        """bool (H, W)."""
+        """Return the mask of a row, bool (H, W)."""
         return _decode(self._masks[self._ends[row]:self._ends[row + 1]].tobytes(), size)
 
 
 def pack_layers(masks: Iterable[np.ndarray], size: Size) -> np.ndarray:
-    """Masks in as few layers as finding room in turn needs: int32 (L, H, W), mask k as k + 1.
-
-    L is at least 1.
-    """
+    """Return int32 (L, H, W): mask k is k + 1 in the first layer that has room for it; L >= 1."""
     layers = [np.zeros(size, np.int32)]
     for number, mask in enumerate(masks, start=1):
         free = (layer for layer in layers if not layer[mask].any())
@@ -148,7 +145,7 @@ def pack_layers(masks: Iterable[np.ndarray], size: Size) -> np.ndarray:
 
 
 def front(layers: np.ndarray, areas: np.ndarray) -> np.ndarray:
-    """int32 (H, W): the object at each pixel, as k + 1, of several that of the smallest area."""
+    """Return int32 (H, W): object k as k + 1, where they overlap the one of the smallest area."""
     order = np.argsort(-areas, kind='stable')
     rank = np.zeros(len(order) + 1, np.int32)
     rank[order + 1] = np.arange(1, len(order) + 1)
@@ -156,7 +153,7 @@ def front(layers: np.ndarray, areas: np.ndarray) -> np.ndarray:
 
 
 def _reduce(entry: dict, path: Path) -> Any:
-    """An object of the file, as soon as it is parsed, reduced to what is needed."""
+    """Reduce an object of the file to what is needed, as soon as it is parsed."""
     try:
         if 'counts' in entry and 'size' in entry:
             return _rle(entry)
@@ -166,13 +163,13 @@ def _reduce(entry: dict, path: Path) -> Any:
             return InstanceImage(_typed(entry['id'], (int, str)), _typed(entry['file_name'], str),
                                  (_typed(entry['height'], int), _typed(entry['width'], int)))
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
-        raise AdaptisError(f'{path} has an entry that no COCO instances file has: '
+        raise AdaptisError(f'{path} has an entry that does not fit the COCO instances format: '
                            f'{str(entry)[:100]}.') from error
     return entry
 
 
 def _rle(entry: dict) -> _Rle:
-    """RLE, whose runs must cover the image: pycocotools leaves other pixels as memory had them."""
+    """Return RLE whose runs cover the image: pycocotools leaves other pixels uninitialised."""
     height, width = (_typed(side, int) for side in entry['size'])
     counts = entry['counts']
     lengths = counts if isinstance(counts, list) else _run_lengths(counts.encode('ascii'))
@@ -183,8 +180,11 @@ def _rle(entry: dict) -> _Rle:
 
 
 def _run_lengths(text: bytes) -> list[int]:
-    """What COCO's text of RLE says: five bits a character, the least first, all but the last of a
-    number marked; from the fourth number on the difference from the last but one."""
+    """Return the run lengths of COCO's RLE text.
+
+    A character holds five bits of a number, the lowest first, and a flag that more follow.  From
+    the fourth on, a number is the difference to the one two places before.
+    """
     lengths: list[int] = []
     value = shift = 0
     for character in text:
@@ -218,7 +218,7 @@ def _object(entry: dict) -> _Object:
 
 
 def _packed(values: np.ndarray, lengths: Sequence[int]) -> bytes:
-    """Kind of number, how many polygons, how many numbers each has, and these."""
+    """Return bytes: the kind of number, the count of polygons, their lengths, and the values."""
     if not np.isfinite(values).all():
         raise ValueError('no polygons')
     hundredths = np.rint(values * 100)
@@ -229,7 +229,7 @@ def _packed(values: np.ndarray, lengths: Sequence[int]) -> bytes:
 
 
 def _decode(packed: bytes, size: Size) -> np.ndarray:
-    """The mask that polygons or RLE are, bool (H, W), by pycocotools."""
+    """Return the mask of packed polygons or RLE, bool (H, W), by pycocotools."""
     if packed[:1] == b'r':
         return rle.decode({'size': list(size), 'counts': packed[1:]}).astype(bool)
     count = int(np.frombuffer(packed, '<i4', 1, 1)[0])
@@ -251,13 +251,13 @@ def _category(entry: dict, colors: dict, path: Path) -> Category:
     try:
         number, name = _typed(entry['id'], int), _typed(entry['name'], str)
     except (KeyError, TypeError) as error:
-        raise AdaptisError(f'{path} has a category that is not of the COCO instances format: '
+        raise AdaptisError(f'{path} has a category that does not fit the COCO instances format: '
                            f'{str(entry)[:100]}.') from error
     return Category(number, name, True, colors.get((number, name), Category.color))
 
 
-def _complaint(entry: _Object, image: Optional[InstanceImage], known: set[int]) -> Optional[str]:
-    """What is wrong with an object, if anything."""
+def _find_problem(entry: _Object, image: Optional[InstanceImage], known: set[int]) -> Optional[str]:
+    """Return what is wrong with an object, or None."""
     if image is None:
         return 'belongs to an image that is not listed'
     if entry.category_id not in known:

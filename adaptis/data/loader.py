@@ -1,11 +1,11 @@
-"""Batches computed ahead in worker processes that cannot deadlock.
+"""Worker processes that compute batches in advance and cannot deadlock.
 
-Why not ``gluon.data.DataLoader``: it forks (which hangs once MXNet runs threads), passes arrays
-through /dev/shm (small in containers), shares queues whose locks a killed worker keeps, and knows
-neither seeds nor positions.  Here every worker is spawned, imports no MXNet, and owns one pipe: it
-is asked for a step by a few bytes and answers with the arrays.  At most ``PREFETCH`` requests are
-open per worker, so no side ever blocks on writing to one that does not read; there is no lock, no
-shared memory and no feeder thread.
+``gluon.data.DataLoader`` is not used because it forks (which hangs once MXNet runs threads), passes
+arrays through /dev/shm (small in containers), shares queues whose locks a killed worker keeps, and
+knows neither seeds nor positions.  Here every worker is spawned, imports no MXNet, and owns one
+pipe: it receives the number of a step and answers with the arrays.  Each worker has at most
+``PREFETCH`` open requests, so no side ever blocks on writing to one that does not read.  There is
+no lock, no shared memory and no feeder thread.
 """
 from __future__ import annotations
 
@@ -14,31 +14,35 @@ import multiprocessing
 import signal
 import time
 import traceback
+import warnings
 from collections.abc import Iterator
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
+from typing import Optional
+
+import cv2
 
 from adaptis.data.batches import Batch, BatchSource
-from adaptis.errors import AdaptisError
+from adaptis.errors import AdaptisError, DataWarning
 
 PREFETCH = 2
-PATIENCE = 300.0
+TIMEOUT = 300.0
 
 
 class Loader:
-    """Batches of a ``BatchSource`` in order; a context manager that ends its workers.
+    """Yields the batches of a ``BatchSource`` in order; a context manager that ends its workers.
 
     Parameters
     ----------
-    source : what computes a batch; pickled to the workers
-    workers : number of processes; 0 computes batches in this one
-    patience : seconds to wait for one batch before giving up
+    source : computes a batch; it is pickled to the workers
+    workers : number of processes; 0 computes the batches in this process
+    timeout : seconds to wait for one batch before giving up
     """
 
-    def __init__(self, source: BatchSource, workers: int, patience: float = PATIENCE):
+    def __init__(self, source: BatchSource, workers: int, timeout: float = TIMEOUT):
         self.source = source
-        self.waited = 0.0
-        self._patience = patience
+        self.wait_seconds = 0.0
+        self._timeout = timeout
         self._workers: list[_Worker] = []
         try:
             for _ in range(workers):
@@ -61,11 +65,11 @@ class Loader:
         self._workers = []
 
     def steps(self, start: int, stop: int) -> Iterator[tuple[int, Batch]]:
-        """Yield (step, batch) for start <= step < stop; to be called once.
+        """Yield (step, batch) for start <= step < stop; call it once.
 
-        ``waited`` sums up the seconds in which the caller waited for data.
+        ``wait_seconds`` is the total time in which the caller waited for data.
 
-        Raises AdaptisError if data are broken, or a worker died or does not answer.
+        Raises AdaptisError if data are broken, or a worker dies or does not answer.
         """
         workers = self._workers
         ahead = PREFETCH * len(workers)
@@ -75,12 +79,12 @@ class Loader:
             began = time.perf_counter()
             if workers:
                 worker = workers[(step - start) % len(workers)]
-                batch = worker.answer(self._patience)
+                batch = worker.answer(self._timeout)
                 if step + ahead < stop:
                     worker.request(step + ahead)
             else:
                 batch = self.source.batch(step)
-            self.waited += time.perf_counter() - began
+            self.wait_seconds += time.perf_counter() - began
             yield step, batch
 
 
@@ -91,7 +95,7 @@ class _Worker:
         self._process = context.Process(target=_serve, args=(theirs, source), daemon=True)
         with _without_interrupts():
             self._process.start()
-        theirs.close()  # so that the death of the worker is the end of the pipe
+        theirs.close()  # so that the pipe ends when the worker dies
 
     @property
     def pid(self) -> int:
@@ -103,19 +107,21 @@ class _Worker:
         except OSError as error:
             raise self._died() from error
 
-    def answer(self, patience: float) -> Batch:
-        if not wait([self._pipe, self._process.sentinel], patience):
-            raise AdaptisError(f'A data worker gave no batch for {patience:.0f} seconds: '
+    def answer(self, timeout: float) -> Batch:
+        if not wait([self._pipe, self._process.sentinel], timeout):
+            raise AdaptisError(f'A data worker gave no batch for {timeout:.0f} seconds: '
                                'is the disk gone? Try --workers 0.')
         try:
             # The pipe comes first: a worker may have answered before it ended.
             if not self._pipe.poll():
                 raise EOFError
-            batch, complaint = self._pipe.recv()
+            batch, message, remarks = self._pipe.recv()
         except (EOFError, OSError) as error:
             raise self._died() from error
-        if complaint:
-            raise AdaptisError(complaint)
+        for remark in remarks:
+            warnings.warn(remark, DataWarning, stacklevel=2)
+        if message:
+            raise AdaptisError(message)
         return batch
 
     def close(self) -> None:
@@ -134,11 +140,11 @@ class _Worker:
 
 @contextlib.contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Processes started inside never get Ctrl-C, which a terminal sends to them too.
+    """Start processes inside that never receive Ctrl-C, which a terminal sends to them, too.
 
-    Here it waits until the block ends: it is the parent's to handle.
+    The signal waits until the block ends: only the parent handles it.
     """
-    resource_tracker.ensure_running()  # else it is started below, and lets the signal through again
+    resource_tracker.ensure_running()  # starting it inside the block would unblock the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
     try:
         yield
@@ -147,21 +153,28 @@ def _without_interrupts() -> Iterator[None]:
 
 
 def _serve(pipe: Connection, source: BatchSource) -> None:
-    """What a worker does until its pipe ends, be it because its parent was killed."""
-    import cv2
+    """Answer requests until the pipe ends, which also happens if the parent is killed."""
     cv2.setNumThreads(0)
     while True:
         try:
             step = pipe.recv()
         except (EOFError, OSError):
             return
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter('always', DataWarning)
+            answer = _answer(source, step)
         try:
-            answer = source.batch(step), None
-        except AdaptisError as error:
-            answer = None, str(error)
-        except Exception:  # whatever it is, the parent must hear of it rather than wait
-            answer = None, f'A data worker failed: {traceback.format_exc()}'
-        try:
-            pipe.send(answer)
+            pipe.send((*answer, [str(w.message) for w in told
+                                 if issubclass(w.category, DataWarning)]))
         except OSError:
             return
+
+
+def _answer(source: BatchSource, step: int) -> tuple[Optional[Batch], Optional[str]]:
+    """Return the batch of a step, or what is wrong with it."""
+    try:
+        return source.batch(step), None
+    except AdaptisError as error:
+        return None, str(error)
+    except Exception:  # the parent must learn of any error instead of waiting
+        return None, f'A data worker failed: {traceback.format_exc()}'

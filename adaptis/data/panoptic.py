@@ -1,31 +1,32 @@
 """Ground truth in the COCO panoptic format: one JSON and a folder of PNGs.
 
-The JSON of COCO's training images lists 1.3 million segments: as Python objects some 0.7 GB, in
-every process.  So each object of the file is reduced to what is needed as soon as it has been
-parsed, and what remains are a few arrays (23 MB for a file of that many entries, read in 6 seconds
+The JSON of COCO's training images lists 1.3 million segments, which take about 0.7 GB as Python
+objects in every process.  So each object of the file is reduced to the needed values as soon as it
+is parsed.  What remains are a few arrays (23 MB for a file of that many entries, read in 6 seconds
 with a peak of 0.4 GB).
 """
 from __future__ import annotations
 
 import functools
 import os
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
-from adaptis.data.reader import Files, ImageId, Reader, is_color, need_folder
-from adaptis.errors import AdaptisError
+from adaptis.data.reader import FileList, ImageId, Reader, check_folder, is_color
+from adaptis.errors import AdaptisError, DataWarning
 from adaptis.files import PathLike, read_json
-from adaptis.ids import MAX_ID, compact, read_panoptic_png
+from adaptis.ids import MAX_ID, read_panoptic_png, relabel_ids
 from adaptis.types import Category, Sample, Taxonomy
 
 
 class _Image(NamedTuple):
     id: ImageId
     file_name: str
-    size: tuple[int, int]  # height and width, 0 = not stated
+    size: tuple[int, int]  # height and width, 0 = not given
 
 
 class _Annotation(NamedTuple):
@@ -35,19 +36,19 @@ class _Annotation(NamedTuple):
 
 
 class PanopticIndex:
-    """What a panoptic JSON says, in arrays.
+    """The content of a panoptic JSON, in arrays.
 
     Attributes
     ----------
     categories : those that the file lists
     image_ids, file_names, png_names : of each image that has a usable annotation
-    sizes : int64 (N, 2), height and width, 0 = not stated
+    sizes : int64 (N, 2), height and width, 0 = not given
     problems : sentences about entries that cannot be used and were left out
 
     Raises
     ------
     AdaptisError
-        If the file is missing, no JSON, or no COCO panoptic file.
+        If the file is missing, not JSON, or not a COCO panoptic file.
     """
 
     def __init__(self, json_path: PathLike):
@@ -73,19 +74,19 @@ class PanopticIndex:
         return len(self.image_ids)
 
     def segments(self, row: int) -> np.ndarray:
-        """Segments of one image, int32 (n, 3): id, category id, crowd (0 or 1)."""
+        """Return the segments of one image, int32 (n, 3): id, category id, crowd (0 or 1)."""
         return self._segments[self._first[row]:self._first[row + 1]]
 
     def _list(self, data: Any, key: str, kind: type = dict) -> list:
         entries = data.get(key) if isinstance(data, dict) else None
         if not isinstance(entries, list) or not all(isinstance(e, kind) for e in entries):
-            raise AdaptisError(f'{self.json_path} has no list "{key}" as a COCO panoptic file '
-                               'has one: is it another file?')
+            raise AdaptisError(f'{self.json_path} has no list "{key}", which a COCO panoptic file '
+                               'has: is it another file?')
         return entries
 
     def _usable(self, images: Sequence[_Image],
                 annotations: Sequence[_Annotation]) -> dict[ImageId, _Annotation]:
-        """The annotation of each image; tells of images and annotations without counterpart."""
+        """Return the annotation of each image; record those without counterpart."""
         known = {c.id for c in self.categories}
         unclaimed = {image.id for image in images}
         if len(unclaimed) < len(images):
@@ -94,14 +95,14 @@ class PanopticIndex:
             self._tell('lists no image')
         usable = {}
         for annotation in annotations:
-            complaint = _complaint(annotation.segments, known)
+            problem = _find_problem(annotation.segments, known)
             if annotation.image_id in usable:
                 self._tell(f'annotates image {annotation.image_id} twice')
             elif annotation.image_id not in unclaimed:
                 self._tell(f'annotates image {annotation.image_id} ({annotation.file_name}), '
                            'which is not among its images')
-            elif complaint:
-                self._tell(f'{complaint} in {annotation.file_name}')
+            elif problem:
+                self._tell(f'{problem} in {annotation.file_name}')
             else:
                 usable[annotation.image_id] = annotation
             unclaimed.discard(annotation.image_id)
@@ -117,25 +118,26 @@ class PanopticIndex:
 class PanopticReader(Reader):
     """Samples of a panoptic JSON, its PNGs and the images.
 
-    Objects are numbered by their place in the JSON's list, from 1 on (COCO's own ids reach 2^24,
-    which every table over ids would pay for).  Crowds of things are ignored objects; a crowd of
-    stuff is void.
+    Objects are numbered by their position in the JSON's list, starting at 1.  (COCO's own ids reach
+    2^24, which would make every table over ids large.)  Crowds of things are ignored objects; a
+    crowd of stuff is void.  A segment that is listed but has no pixel, for example because others
+    were painted over it, is left out with a DataWarning.
 
     Parameters
     ----------
-    index : what the JSON says
+    index : the content of the JSON
     images, pngs : the two folders
     taxonomy : the categories in the order of the networks' classes
-    class_of : category id of the JSON -> class index; what is missing is void
-    problems : found already
+    class_of : category id of the JSON -> class index; other categories are void
+    problems : those that are known already
     """
 
     annotation_channels = 3
 
     def __init__(self, index: PanopticIndex, images: Path, pngs: Path, taxonomy: Taxonomy,
                  class_of: dict[int, int], problems: Iterable[str] = (), strict: bool = True):
-        need_folder(images)
-        need_folder(pngs)
+        check_folder(images)
+        check_folder(pngs)
         missing = missing_files(images, index.file_names)
         missing_pngs = missing_files(pngs, index.png_names)
         problems = [*problems, *index.problems,
@@ -148,52 +150,59 @@ class PanopticReader(Reader):
         rows = [row for row, name in enumerate(index.file_names)
                 if name not in missing and index.png_names[row] not in missing_pngs]
         self._rows = sorted(rows, key=index.file_names.__getitem__)
-        super().__init__(Files(images, [index.file_names[row] for row in self._rows]),
-                         Files(pngs, [index.png_names[row] for row in self._rows]),
+        super().__init__(FileList(images, [index.file_names[row] for row in self._rows]),
+                         FileList(pngs, [index.png_names[row] for row in self._rows]),
                          problems, strict)
 
     def image_id(self, index: int) -> ImageId:
-        """The id in the JSON."""
+        """Return the id in the JSON."""
         return self._index.image_ids[self._rows[index]]
 
     def expected_size(self, index: int) -> Optional[tuple[int, int]]:
-        """Height and width in the JSON, if it states them."""
+        """Return height and width in the JSON, or None if it does not give them."""
         height, width = self._index.sizes[self._rows[index]].tolist()
         return (height, width) if height and width else None
 
     def _annotate(self, index: int, image: np.ndarray) -> Sample:
         path = self.annotations.path(index)
         segments = self._index.segments(self._rows[index])
-        places = compact(read_panoptic_png(path), segments[:, 0], str(path))
-        self._check(index, image, places, segments[:, 0])
+        positions = relabel_ids(read_panoptic_png(path), segments[:, 0], str(path))
+        self._check(index, image, positions)
+        seen = self._seen(index, positions, segments[:, 0])
         crowd = segments[:, 2] > 0
         classes = np.array([self._class_of.get(c, -1) for c in segments[:, 1].tolist()], np.int32)
         things = classes >= self.taxonomy.num_stuff
         classes[crowd & ~things] = -1
         numbers = np.arange(1, len(segments) + 1, dtype=np.int32) * things
-        return Sample(image=image, instances=np.r_[np.int32(0), numbers][places],
-                      semantic=np.r_[np.int32(-1), classes][places],
-                      classes={int(n): int(c) for n, c in zip(numbers, classes) if n},
-                      ignored=frozenset(numbers[things & crowd].tolist()),
+        return Sample(image=image, instances=np.r_[np.int32(0), numbers][positions],
+                      semantic=np.r_[np.int32(-1), classes][positions],
+                      classes={int(n): int(c) for n, c in zip(numbers[seen], classes[seen]) if n},
+                      ignored=frozenset(numbers[things & crowd & seen].tolist()),
                       name=str(self.images.path(index)))
 
-    def _check(self, index: int, image: np.ndarray, places: np.ndarray, ids: np.ndarray) -> None:
-        """The picture and the JSON must agree."""
+    def _check(self, index: int, image: np.ndarray, positions: np.ndarray) -> None:
+        """Raise AdaptisError if the PNG and the JSON disagree."""
         path, size = self.annotations.path(index), self.expected_size(index)
         if size not in (None, image.shape[:2]):
             raise AdaptisError(f'{self.images.path(index)} is {image.shape[0]}x{image.shape[1]} '
                                f'but {self._index.json_path} says {size[0]}x{size[1]}.')
-        if places.shape != image.shape[:2]:
-            raise AdaptisError(f'{path} is {places.shape[0]}x{places.shape[1]} but '
+        if positions.shape != image.shape[:2]:
+            raise AdaptisError(f'{path} is {positions.shape[0]}x{positions.shape[1]} but '
                                f'{self.images.path(index)} is {image.shape[0]}x{image.shape[1]}.')
-        seen = np.bincount(places.ravel(), minlength=len(ids) + 1)[1:]
+
+    def _seen(self, index: int, positions: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        """Return which segments have a pixel, bool (n,); warn if some have none."""
+        seen = np.bincount(positions.ravel(), minlength=len(ids) + 1)[1:] > 0
         if not seen.all():
-            raise AdaptisError(f'{path} has no pixel of segment {ids[seen == 0][0]}, which '
-                               f'{self._index.json_path} lists.')
+            lost = ', '.join(map(str, ids[~seen].tolist()))
+            warnings.warn(f'{self.annotations.path(index)} has no pixel of segment {lost}, which '
+                          f'{self._index.json_path} lists: it is left out.', DataWarning,
+                          stacklevel=2)
+        return seen
 
 
 def _reduce(entry: dict, path: Path) -> Any:
-    """An object of the file, as soon as it is parsed, reduced to what is needed."""
+    """Reduce an object of the file to the needed values as soon as it is parsed."""
     try:
         if 'segments_info' in entry:
             rows = _of_type(entry, 'segments_info', list)
@@ -207,14 +216,14 @@ def _reduce(entry: dict, path: Path) -> Any:
             return _Image(_of_type(entry, 'id', (int, str)), _of_type(entry, 'file_name', str),
                           (int(entry.get('height', 0)), int(entry.get('width', 0))))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise AdaptisError(f'{path} has an entry that no COCO panoptic file has: '
+        raise AdaptisError(f'{path} has an entry that is not of the COCO panoptic format: '
                            f'{str(entry)[:100]}.') from error
     return entry
 
 
 def _rows(segments: list[tuple[int, int, int]]) -> np.ndarray:
     rows = np.array(segments or np.zeros((0, 3)), np.int64).reshape(-1, 3)
-    if (rows != rows.astype(np.int32)).any():  # NumPy 1 would wrap them round without a word
+    if (rows != rows.astype(np.int32)).any():  # NumPy 1 would wrap them silently
         raise OverflowError('an id of more than 32 bits')
     return rows.astype(np.int32)
 
@@ -237,8 +246,8 @@ def _category(entry: dict, path: Path) -> Category:
                            f'{str(entry)[:100]}.') from error
 
 
-def _complaint(segments: np.ndarray, known: set[int]) -> Optional[str]:
-    """What is wrong with the list of an image's segments, if anything."""
+def _find_problem(segments: np.ndarray, known: set[int]) -> Optional[str]:
+    """Return what is wrong with the list of an image's segments; None if it is correct."""
     for segment_id, category_id, _ in segments.tolist():
         if category_id not in known:
             return (f'gives segment {segment_id} the category {category_id}, which it does not '
@@ -251,7 +260,7 @@ def _complaint(segments: np.ndarray, known: set[int]) -> Optional[str]:
 
 
 def missing_files(folder: Path, names: Sequence[str]) -> set[str]:
-    """Those names that are no files of the folder; each folder is listed once, as that is fast."""
+    """Return the names that are not files of the folder; each folder is listed only once."""
     parents = {Path(name).parent for name in names}
     found = {(parent / p.name).as_posix() for parent in parents if os.path.isdir(folder / parent)
              for p in (folder / parent).iterdir()}

@@ -1,4 +1,4 @@
-"""Choosing the points that AdaptIS is trained on, and the mask that belongs to each."""
+"""Sample the points that AdaptIS is trained on, and the mask that belongs to each."""
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -14,33 +14,34 @@ def sample_points(instances: np.ndarray, n: int, rng: np.random.Generator, *,
                   ignored: Iterable[int] = (), min_object_area: int = 1,
                   strategy: str = 'objects', ignore_object_prob: float = 0.0,
                   background_prob: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """Points on objects, and for each the mask of the object it lies on.
+    """Sample points on objects, and return for each the mask of the object that it lies on.
 
-    What the last two options are for is known from memory of the official code alone, and their
-    masks are this project's reading of it.  A point without an object of its own is nothing that
-    the proposal loss can judge (it leaves out the image): use them to train the masks.
+    Only the official code has ``ignore_object_prob`` and ``background_prob``; the masks of these
+    points are this project's reading of it.  The proposal loss cannot judge a point without an
+    object of its own (it leaves out the image), so use them only to train the masks.
 
     Parameters
     ----------
     instances : int (H, W), object ids, 0 = none, negative = unknown (padding): -1 in every mask
     n : number of points
-    rng : the only source of chance
-    ignored : ids of objects that are neither right nor wrong (crowd): -1 in every mask
-    min_object_area : objects with fewer pixels are not chosen; in other objects' masks they are
-        0 like all that is not the object
-    strategy : 'objects' gives every object the same chance whatever its area and then every pixel
-        inside it the same chance (stratified sampling, paper appendix A): objects are dealt like
-        cards from a shuffled deck, so none comes twice before all came once.  'uniform' gives
-        every object pixel the same chance (the ablation).
-    ignore_object_prob : chance of a point to lie on an ignored object instead, if there is one: a
-        mask may then cover any of it, but nothing beyond
-    background_prob : chance of a point to lie on no object instead, so that its mask is empty
+    rng : the only source of randomness
+    ignored : ids of objects that are neither right nor wrong (crowds): -1 in every mask
+    min_object_area : objects with fewer pixels are not chosen; in the masks of other objects they
+        are 0 like everything outside
+    strategy : 'objects' chooses every object with the same probability, whatever its area, and then
+        every pixel inside it with the same probability (stratified sampling, section 3, Training).
+        The paper chooses a random object each time; here objects are dealt like cards from a
+        shuffled deck, so that none comes twice before all came once.  'uniform' chooses every
+        object pixel with the same probability (the ablation).
+    ignore_object_prob : probability of a point on an ignored object instead, if there is one; a
+        mask may then cover any part of it, but nothing outside
+    background_prob : probability of a point on no object instead, so that its mask is empty
 
     Returns
     -------
     points : float32 (n, 2), row and column
-    masks : int8 (n, H, W), 1 inside the object of the point, 0 outside, -1 ignore.  Where there is
-        no object to choose, points fall anywhere and all of their masks are -1.
+    masks : int8 (n, H, W), 1 inside the object of the point, 0 outside, -1 ignore.  If there is no
+        object to choose, the points are random and all masks are -1.
 
     Raises AdaptisError for another strategy.
     """
@@ -64,7 +65,7 @@ def sample_points(instances: np.ndarray, n: int, rng: np.random.Generator, *,
 
 def eligible_objects(instances: np.ndarray, ignored: Iterable[int],
                      min_object_area: int) -> np.ndarray:
-    """Which ids are of objects that points may lie on, bool (largest id + 1,)."""
+    """Return which ids belong to objects that points may lie on, bool (largest id + 1,)."""
     areas = np.bincount(np.maximum(instances, 0).ravel())
     eligible = areas >= max(min_object_area, 1)
     eligible[[0, *(i for i in ignored if i < len(areas))]] = False
@@ -94,7 +95,7 @@ def _by_pixel(flat: np.ndarray, eligible: np.ndarray, n: int,
 
 def _move_some(pixels: np.ndarray, masks: np.ndarray,
                places: Iterable[tuple[float, np.ndarray]], rng: np.random.Generator) -> None:
-    """Put points, each with the given chance, on pixels that are no object, with empty masks."""
+    """Move points, each with the given probability, to pixels without object, with empty masks."""
     lots = rng.random(len(pixels))
     low = 0.0
     for chance, place in places:

@@ -1,4 +1,4 @@
-"""What the readers of all data sets share: image files, their annotations, and what is missing."""
+"""The common part of the readers of all data sets: images, annotations, and missing files."""
 from __future__ import annotations
 
 import abc
@@ -18,27 +18,28 @@ ImageId = Union[int, str]
 MAX_MASK_ID = 0xFFFF
 
 
-class Files(NamedTuple):
+class FileList(NamedTuple):
     """Files below one folder, in the order of the data set."""
 
     folder: Path
     names: list[str]
 
     def path(self, index: int) -> Path:
-        """The path of file ``index``."""
+        """Return the path of file ``index``."""
         return self.folder / self.names[index]
 
 
 class Reader(abc.ABC):
-    """A data set on disk: a sequence of samples, read when asked for; small when pickled.
+    """A data set on disk: a sequence of samples that are read on access; small when pickled.
 
     Attributes
     ----------
     taxonomy : its categories
-    images, annotations : files, one of each per sample; no ``annotations`` without ground truth
-    problems : sentences about files that are missing or do not belong together; those files are
+    images, annotations : files, one of each per sample; ``annotations`` is None without ground
+        truth
+    problems : sentences about files that are missing or do not belong together; these files are
         not among the samples
-    annotation_channels : of an annotation PNG; 0 if the annotation is no picture
+    annotation_channels : channels of an annotation PNG; 0 if the annotation is not a picture
 
     Parameters
     ----------
@@ -48,7 +49,7 @@ class Reader(abc.ABC):
     taxonomy: Taxonomy
     annotation_channels = 1
 
-    def __init__(self, images: Files, annotations: Optional[Files], problems: Sequence[str],
+    def __init__(self, images: FileList, annotations: Optional[FileList], problems: Sequence[str],
                  strict: bool):
         self.images, self.annotations = images, annotations
         self.problems: tuple[str, ...] = tuple(problems)
@@ -60,53 +61,53 @@ class Reader(abc.ABC):
         return len(self.images.names)
 
     def __getitem__(self, index: int) -> Sample:
-        """Sample ``index``; AdaptisError if files are broken, do not match, or lack."""
+        """Return sample ``index``; AdaptisError if files are broken, missing, or do not match."""
         if self.annotations is None:
-            raise AdaptisError(f'{self.images.path(index)} has no annotation here: it was opened '
-                               'without, or its split has none.')
+            raise AdaptisError(f'{self.images.path(index)} has no annotation here: the data set '
+                               'was opened without, or the split has none.')
         return self._annotate(index, self.image(index))
 
     def image(self, index: int) -> np.ndarray:
-        """Image ``index``, uint8 (H, W, 3) RGB, with or without ground truth."""
+        """Return image ``index``, uint8 (H, W, 3) RGB, with or without ground truth."""
         return read_image(self.images.path(index))
 
     def file_name(self, index: int) -> str:
-        """The image's file, relative to the folder of the split's images."""
+        """Return the image's file, relative to the folder of the split's images."""
         return self.images.names[index]
 
     @functools.cached_property
     def labels(self) -> LabelMap:
-        """Between class indices and the labels of the data set's own files."""
+        """Conversion between class indices and the labels in the data set's own files."""
         ids = [c.id for c in self.taxonomy.categories]
         return LabelMap(ids, max(ids) + 2, void=max(ids) + 1 if 0 in ids else 0)
 
     def expected_size(self, index: int) -> Optional[tuple[int, int]]:
-        """Height and width that the annotation states beside its picture, if any."""
+        """Return the height and width that the annotation gives; None if it does not."""
         return None
 
     @abc.abstractmethod
     def image_id(self, index: int) -> ImageId:
-        """What the data set's own results format calls the image."""
+        """Return the id of the image in the data set's own results format."""
 
     def _annotate(self, index: int, image: np.ndarray) -> Sample:
-        """The image with its ground truth, where there is one."""
+        """Return the image with its ground truth, if there is any."""
         raise NotImplementedError
 
 
-class Pairs(NamedTuple):
-    """Images and annotations that belong together, and what has no counterpart."""
+class FilePairs(NamedTuple):
+    """Images and annotations that belong together, and the files without a counterpart."""
 
-    images: Files
-    annotations: Optional[Files]
+    images: FileList
+    annotations: Optional[FileList]
     problems: list[str]
 
 
 def pair_files(images: Path, image_suffix: str, annotations: Optional[Path],
-               annotation_suffix: str, nested: bool = False) -> Pairs:
-    """Images ``<key><image_suffix>`` with ``<key><annotation_suffix>``, sorted by key.
+               annotation_suffix: str, nested: bool = False) -> FilePairs:
+    """Pair images ``<key><image_suffix>`` with ``<key><annotation_suffix>``, sorted by key.
 
-    A key is what a name has before its suffix; ``nested``: with the folder it lies in, which lies
-    in ``images``.  Without an annotation folder all images count.
+    A key is the part of a name before its suffix.  With ``nested`` it includes the subfolder of the
+    file.  Without an annotation folder all images are returned.
 
     Raises AdaptisError if a folder is missing or holds no image.
     """
@@ -114,26 +115,26 @@ def pair_files(images: Path, image_suffix: str, annotations: Optional[Path],
     if not keys:
         raise AdaptisError(f'{images} holds no image ...{image_suffix}.')
     if annotations is None:
-        return Pairs(_files(images, keys, image_suffix), None, [])
+        return FilePairs(_files(images, keys, image_suffix), None, [])
     annotated = find_keys(annotations, annotation_suffix, nested)
     problems = [f'{images / key}{image_suffix} has no annotation '
                 f'{annotations / key}{annotation_suffix}.' for key in sorted(keys - annotated)]
     problems += [f'{annotations / key}{annotation_suffix} has no image '
                  f'{images / key}{image_suffix}.' for key in sorted(annotated - keys)]
     both = keys & annotated
-    return Pairs(_files(images, both, image_suffix), _files(annotations, both, annotation_suffix),
-                 problems)
+    return FilePairs(_files(images, both, image_suffix),
+                     _files(annotations, both, annotation_suffix), problems)
 
 
 def find_keys(folder: Path, suffix: str, nested: bool = False) -> set[str]:
-    """What the files of a folder are called before ``suffix``; AdaptisError if it is missing."""
-    need_folder(folder)
+    """Return the file names in a folder without ``suffix``; AdaptisError if it is missing."""
+    check_folder(folder)
     return {p.relative_to(folder).as_posix()[:-len(suffix)]
             for p in folder.glob(('*/*' if nested else '*') + suffix) if p.name[0] != '.'}
 
 
 def mask_values(ids: np.ndarray, path: Path) -> np.ndarray:
-    """The ids that occur in a mask, sorted; AdaptisError if 16 bits cannot hold them."""
+    """Return the sorted ids that occur in a mask; AdaptisError if they do not fit into 16 bits."""
     low, high = int(ids.min()), int(ids.max())
     if low < 0 or high > MAX_MASK_ID:
         raise AdaptisError(f'{path} holds the id {low if low < 0 else high}, outside '
@@ -142,24 +143,24 @@ def mask_values(ids: np.ndarray, path: Path) -> np.ndarray:
 
 
 def is_color(value: Any) -> bool:
-    """Whether it is a list of three whole numbers from 0 to 255."""
+    """Return whether the value is a list of three integers from 0 to 255."""
     return isinstance(value, (list, tuple)) and len(value) == 3 and all(
         isinstance(part, int) and 0 <= part <= 255 for part in value)
 
 
-def need_folder(folder: Path) -> None:
-    """AdaptisError unless the folder exists."""
+def check_folder(folder: Path) -> None:
+    """Raise AdaptisError unless the folder exists."""
     if not folder.is_dir():
         raise AdaptisError(f'The folder {folder} does not exist: is the root of the data set '
                            'right, and is the data set unpacked?')
 
 
-def folder_of(split: str, folders: dict, what: str) -> str:
-    """The folder of a split; AdaptisError if the data set has no such split."""
+def split_folder(split: str, folders: dict, what: str) -> str:
+    """Return the folder of a split; AdaptisError if the data set has no such split."""
     if split not in folders:
         raise AdaptisError(f'{what} has no split "{split}": choose from {", ".join(folders)}.')
     return folders[split]
 
 
-def _files(folder: Path, keys: Iterable[str], suffix: str) -> Files:
-    return Files(folder, [key + suffix for key in sorted(keys)])
+def _files(folder: Path, keys: Iterable[str], suffix: str) -> FileList:
+    return FileList(folder, [key + suffix for key in sorted(keys)])

@@ -18,13 +18,13 @@ OBJECT_CLASS = 1
 class ToyDataset(Reader):
     """``<root>/<split>/NNNNN_rgb.png`` with ``NNNNN_im.png`` (object ids, 16 bits, 0 = background).
 
-    Both what ``adaptis toy`` writes and the authors' own ToyV1 and ToyV2 have this layout.
+    This is the layout of ``adaptis toy`` and of the authors' own ToyV1 and ToyV2.
 
     Parameters
     ----------
-    root : folder that holds the splits
-    split : 'train', 'test', 'val'
-    annotations : False lists the images alone
+    root : folder that contains the splits
+    split : 'train', 'test' or 'val'
+    annotations : False lists only the images
     strict : raise AdaptisError if an image or a mask has no counterpart
 
     Raises
@@ -41,18 +41,18 @@ class ToyDataset(Reader):
             raise AdaptisError(
                 f'{folder} does not exist: generate it with "adaptis toy" or give another folder.')
         if (folder / 'panoptic.json').is_file():
-            raise AdaptisError(f'{root} is in COCO panoptic format, as street scenes are: say that '
-                               'the data set is coco, not toy.')
+            raise AdaptisError(f'{root} is in COCO panoptic format, as street scenes are: choose '
+                               'the data set coco, not toy.')
         pairs = pair_files(folder, IMAGE_SUFFIX, folder if annotations else None, MASK_SUFFIX)
         super().__init__(*pairs, strict=strict)
 
     @property
     def names(self) -> list[str]:
-        """What the files of each sample are called before their suffix."""
+        """The file name of each sample without its suffix."""
         return [name[:-len(IMAGE_SUFFIX)] for name in self.images.names]
 
     def image_id(self, index: int) -> ImageId:
-        """The number that the file is named by; its name if that is no number."""
+        """Return the number in the file name, or the whole name if it is not a number."""
         name = self.images.names[index][:-len(IMAGE_SUFFIX)]
         return int(name) if name.isdecimal() else name
 

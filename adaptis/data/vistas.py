@@ -1,18 +1,18 @@
 """Mapillary Vistas v1.2, in its original folders.
 
-What is read, below ``training``, ``validation`` and ``testing`` (which has images alone):
+These files below ``training``, ``validation`` and ``testing`` (which has only images) are read:
 
 ``images/<id>.jpg``
     the images;
 ``panoptic/panoptic_2018.json`` and ``panoptic/<id>.png``
-    the ground truth in COCO's format, if it is there: it alone knows crowds;
+    the ground truth in COCO's format, if it exists; only this one marks crowds;
 ``instances/<id>.png``
-    else: 256 * label + number of the object, 16 bits; a crowd is an object like others there.
+    otherwise: 256 * label + number of the object, 16 bits; here a crowd is an ordinary object.
 
-``config.json`` lists the labels: their order is the label, ``evaluate`` whether one is a class or
-void, ``instances`` whether it is a thing.  Category ids are label + 1, as in the panoptic files.
-The archive of version 2.0, which contains version 1.2, is also understood: it has
-``config_v1.2.json``, and ``v1.2/`` between the folders of a split and its annotations.
+``config.json`` lists the labels: the position is the label, ``evaluate`` says whether it is a class
+or void, ``instances`` whether it is a thing.  Category ids are label + 1, as in the panoptic files.
+The archive of version 2.0, which contains version 1.2, works, too: it has ``config_v1.2.json``, and
+``v1.2/`` between the folders of a split and its annotations.
 """
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ import numpy as np
 
 from adaptis.data.labels import LabelMap
 from adaptis.data.panoptic import PanopticIndex, PanopticReader
-from adaptis.data.reader import Reader, find_keys, folder_of, is_color, mask_values, pair_files
+from adaptis.data.reader import Reader, find_keys, is_color, mask_values, pair_files, split_folder
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike, read_json, read_pixels
 from adaptis.types import Category, Sample, Taxonomy
@@ -36,7 +36,7 @@ LABEL_STEP = 256  # instances: label * 256 + number
 
 
 class VistasConfig(NamedTuple):
-    """What the config says; ``entries`` are its labels as they stand there."""
+    """The content of the config; ``entries`` are its labels, unchanged."""
 
     path: Path
     entries: list[dict[str, Any]]
@@ -47,13 +47,13 @@ class VistasConfig(NamedTuple):
 
 def open_vistas(root: PathLike, split: str, annotations: bool = True,
                 strict: bool = True) -> Reader:
-    """Mapillary Vistas v1.2; the truth from the panoptic files, else from ``instances``.
+    """Open Mapillary Vistas v1.2, with the panoptic files if they exist, else with ``instances``.
 
     Parameters
     ----------
-    root : folder that holds ``config.json`` and ``training``
+    root : folder that contains ``config.json`` and ``training``
     split : 'train', 'val', or 'test', which has no ground truth
-    annotations : False lists the images alone
+    annotations : False lists only the images
     strict : raise AdaptisError if files have no counterpart
 
     Raises
@@ -63,7 +63,7 @@ def open_vistas(root: PathLike, split: str, annotations: bool = True,
         annotation has no counterpart.
     """
     config = read_config(Path(root))
-    folder = Path(root) / folder_of(split, SPLITS, 'Mapillary Vistas')
+    folder = Path(root) / split_folder(split, SPLITS, 'Mapillary Vistas')
     truth = folder / config.folder
     if not annotations or split == UNANNOTATED:
         return VistasInstances(config, folder / 'images', None, strict)
@@ -95,7 +95,7 @@ def read_config(root: Path) -> VistasConfig:
 
 
 class VistasPanoptic(PanopticReader):
-    """Vistas with the truth of its panoptic files, which know crowds."""
+    """Vistas with its panoptic files as ground truth, which mark crowds."""
 
     def __init__(self, config: VistasConfig, images: Path, folder: Path, strict: bool):
         index = PanopticIndex(folder / PANOPTIC_JSON)
@@ -107,14 +107,14 @@ class VistasPanoptic(PanopticReader):
         self.labels = config.labels
 
     def image_id(self, index: int) -> str:
-        """The stem of the file."""
+        """Return the stem of the file."""
         return Path(self.images.names[index]).stem
 
 
 class VistasInstances(Reader):
-    """Vistas with the truth of the PNGs in ``instances``, or without.
+    """Vistas with the PNGs in ``instances`` as ground truth, or without ground truth.
 
-    Objects have the value of the PNG plus 1 as their id, since object 0 of label 0 is one, too.
+    The id of an object is the value in the PNG plus 1, because object 0 of label 0 has the value 0.
     """
 
     def __init__(self, config: VistasConfig, images: Path, instances: Optional[Path],
@@ -123,14 +123,14 @@ class VistasInstances(Reader):
         super().__init__(*pair_files(images, '.jpg', instances, '.png'), strict=strict)
 
     def image_id(self, index: int) -> str:
-        """The stem of the file."""
+        """Return the stem of the file."""
         return Path(self.images.names[index]).stem
 
     def _annotate(self, index: int, image: np.ndarray) -> Sample:
         path = self.annotations.path(index)
         values = read_pixels(path)
         if values.dtype != np.uint16 or values.ndim != 2:
-            raise AdaptisError(f'{path} does not hold one channel of 16 bits: instances of Vistas '
+            raise AdaptisError(f'{path} does not have one channel of 16 bits: instances of Vistas '
                                'are 256 times their label plus their number.')
         values = values.astype(np.int32)
         present = mask_values(values, path)
@@ -152,7 +152,7 @@ def _is_label(entry: Any) -> bool:
 
 
 def _class_of(index: PanopticIndex, config: VistasConfig) -> dict[int, int]:
-    """Category id of the panoptic JSON -> class index; what the config leaves out is void."""
+    """Return category id of the panoptic JSON -> class index; the config decides which are void."""
     by_name = {name: number for number, label in enumerate(config.entries)
                for name in (label['readable'], label['name'])}
     classes = {}

@@ -1,1 +1,1 @@
-"""Trained networks as files that run without this project's code of networks."""
+"""Trained networks as files that run without this project's network code."""

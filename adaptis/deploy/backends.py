@@ -1,6 +1,6 @@
-"""What runs the stages of a network: blocks, MXNet from files, or ONNX Runtime.
+"""Runners of the stages of a network: blocks, exported MXNet files, or ONNX Runtime.
 
-Each loads its library when it is made, so that one runs where the other is not installed.
+Each runner loads its library when it is created, so it works where the other is not installed.
 """
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ class Runner(Protocol):
 
     Attributes
     ----------
-    stages : what each takes and gives
-    device : where, as an MXNet context; or 'cpu' or 'gpu:0'
+    stages : inputs and outputs of each stage
+    device : an MXNet context, or 'cpu' or 'gpu:0'
     """
 
     stages: Mapping[str, Interface]
     device: Any
 
     def run(self, stage: str, *arrays: Any) -> list[Any]:
-        """The outputs of a stage, as arrays of the backend's own kind.
+        """Return the outputs of a stage, as arrays of the backend.
 
-        ``arrays`` are its inputs in order, NumPy arrays or what another stage gave.
+        ``arrays`` are its inputs in order: NumPy arrays, or outputs of another stage.
         """
 
 
-def run_named(runner: Runner, stage: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """A stage's outputs by name; its inputs are taken from ``values`` by theirs."""
+def run_stage(runner: Runner, stage: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the outputs of a stage by name; its inputs are taken from ``values`` by name."""
     interface = runner.stages[stage]
     outputs = runner.run(stage, *(values[signature.name] for signature in interface.inputs))
     return dict(zip(interface.outputs, outputs))
@@ -49,8 +49,8 @@ class BlockRunner:
 
     Parameters
     ----------
-    stages : of a network
-    ctx : an MXNet context, where its parameters are
+    stages : the stages of a network
+    ctx : the MXNet context of its parameters
     """
 
     def __init__(self, stages: Sequence[Stage], ctx: Any):
@@ -58,61 +58,61 @@ class BlockRunner:
         self._blocks = {stage.name: stage.block for stage in stages}
 
     def run(self, stage: str, *arrays: Any) -> list[Any]:
-        """See ``Runner``; gives NDArrays."""
+        """See ``Runner``; returns NDArrays."""
         return call_block(self._blocks[stage], arrays, self.device)
 
 
 class MXNetRunner:
-    """Runs stages that were exported for MXNet, each read when it is first used.
+    """Runs stages that were exported for MXNet; each is loaded when it is first used.
 
     Parameters
     ----------
-    stages : by name
-    files : of each stage, its symbol and its parameters if it has any
-    ctx : an MXNet context; default the CPU
+    stages : inputs and outputs by name
+    files : the symbol of each stage, and its parameters if it has any
+    ctx : an MXNet context; by default the CPU
     """
 
     def __init__(self, stages: Mapping[str, Interface],
                  files: Mapping[str, tuple[Path, Optional[Path]]], ctx: Any = None):
-        from adaptis.runtime import mx
+        from adaptis.runtime import mx  # loads MXNet
         self.stages, self.device = stages, mx.cpu() if ctx is None else ctx
         self._files = files
         self._blocks: dict[str, Any] = {}
 
     def run(self, stage: str, *arrays: Any) -> list[Any]:
-        """See ``Runner``; gives NDArrays."""
+        """See ``Runner``; returns NDArrays."""
         if stage not in self._blocks:
             self._blocks[stage] = self._read(stage)
         return call_block(self._blocks[stage], arrays, self.device)
 
     def _read(self, stage: str) -> Any:
-        from adaptis.runtime import mx
+        from adaptis.runtime import mx  # loads MXNet
         symbol, parameters = self._files[stage]
         names = [signature.name for signature in self.stages[stage].inputs]
         try:
-            with warnings.catch_warnings():   # of inputs whose type is only known when they come
+            with warnings.catch_warnings():   # about inputs whose type is not known yet
                 warnings.simplefilter('ignore', UserWarning)
                 block = mx.gluon.SymbolBlock.imports(
                     str(symbol), names, parameters and str(parameters), ctx=self.device)
         except (mx.MXNetError, AssertionError, ValueError) as error:
-            raise AdaptisError(f'{symbol} or its parameters are not what was exported: copy the '
-                               'folder again.') from error
+            raise AdaptisError(f'{symbol} or its parameters have changed since the export: copy '
+                               'the folder again.') from error
         block.hybridize()
         return block
 
 
 class OnnxRunner:
-    """Runs stages with ONNX Runtime, each read when it is first used.
+    """Runs stages with ONNX Runtime; each is loaded when it is first used.
 
-    On a CPU it takes as many threads as OMP_NUM_THREADS says, by default one for each core.
+    On a CPU it uses OMP_NUM_THREADS threads, by default one per core.
 
     Parameters
     ----------
-    stages : by name
-    files : of each stage
-    device : 'cpu'; 'gpu' or 'gpu:1'; 'auto', the first GPU where there is one
+    stages : inputs and outputs by name
+    files : the file of each stage
+    device : 'cpu'; 'gpu' or 'gpu:1'; 'auto', which is the first GPU if there is one
 
-    Raises AdaptisError if ONNX Runtime is not installed, or knows no GPU that is asked for.
+    Raises AdaptisError if ONNX Runtime is not installed, or does not support the GPU.
     """
 
     def __init__(self, stages: Mapping[str, Interface], files: Mapping[str, Path],
@@ -123,38 +123,38 @@ class OnnxRunner:
         self._sessions: dict[str, Any] = {}
 
     def run(self, stage: str, *arrays: Any) -> list[np.ndarray]:
-        """See ``Runner``; gives NumPy arrays."""
+        """See ``Runner``; returns NumPy arrays."""
         if stage not in self._sessions:
             self._sessions[stage] = self._read(stage)
         inputs, outputs = self.stages[stage]
         feed = {s.name: np.ascontiguousarray(array, s.dtype) for s, array in zip(inputs, arrays)}
         try:
             found: list[np.ndarray] = self._sessions[stage].run(list(outputs), feed)
-        except Exception as error:   # its exceptions have no common class
+        except Exception as error:   # ONNX Runtime's exceptions have no common class
             if 'allocate memory' in str(error):
-                raise AdaptisError('ONNX Runtime lacks memory for this image: segment it in '
-                                   'tiles, or use a smaller one.') from error
+                raise AdaptisError('ONNX Runtime has not enough memory for this image: segment it '
+                                   'in tiles, or use a smaller one.') from error
             raise AdaptisError(f'ONNX Runtime {self._runtime.__version__} cannot compute '
                                f'{self._files[stage]} ({_first_line(error)}).') from error
         return found
 
     def _checked_device(self, device: str) -> str:
-        """'cpu', or 'gpu:0' and so on."""
-        kind, _, number = device.partition(':')
-        if kind not in ('auto', 'cpu', 'gpu') or (number and not (kind == 'gpu'
+        """Return 'cpu', 'gpu:0' and so on."""
+        device_type, _, number = device.partition(':')
+        if device_type not in ('auto', 'cpu', 'gpu') or (number and not (device_type == 'gpu'
                                                                   and number.isdecimal())):
-            raise AdaptisError(f'"{device}" is no device of ONNX Runtime: say auto, cpu, gpu or '
+            raise AdaptisError(f'"{device}" is not a device of ONNX Runtime: use auto, cpu, gpu or '
                                'gpu:0.')
         has_cuda = 'CUDAExecutionProvider' in self._runtime.get_available_providers()
-        if kind == 'gpu' and not has_cuda:
-            raise AdaptisError(f'The device "{device}" was asked for, but the installed ONNX '
+        if device_type == 'gpu' and not has_cuda:
+            raise AdaptisError(f'The device "{device}" cannot be used, because the installed ONNX '
                                'Runtime computes on the CPU only: python -m pip uninstall '
                                'onnxruntime, then python -m pip install onnxruntime-gpu.')
-        return f'gpu:{int(number or 0)}' if kind != 'cpu' and has_cuda else 'cpu'
+        return f'gpu:{int(number or 0)}' if device_type != 'cpu' and has_cuda else 'cpu'
 
     def _read(self, stage: str) -> Any:
         options = self._runtime.SessionOptions()
-        options.log_severity_level = 3   # what it would warn of, a user cannot mend
+        options.log_severity_level = 3   # users cannot fix the causes of its warnings
         threads = os.environ.get('OMP_NUM_THREADS', '')
         if threads.isdecimal():
             options.intra_op_num_threads = int(threads)
@@ -166,7 +166,7 @@ class OnnxRunner:
             raise AdaptisError(f'{path} cannot be read by ONNX Runtime '
                                f'{self._runtime.__version__} ({_first_line(error)}).') from error
         if self.device != 'cpu' and 'CUDAExecutionProvider' not in session.get_providers():
-            raise AdaptisError(f'ONNX Runtime found no way to compute on {self.device}: its CUDA '
+            raise AdaptisError(f'ONNX Runtime cannot compute on {self.device}: its CUDA '
                                'libraries do not load (see its own message above), or there is no '
                                'such GPU; use cpu.')
         return session
@@ -179,8 +179,8 @@ class OnnxRunner:
 
 
 def call_block(block: Any, arrays: Sequence[Any], ctx: Any) -> list[Any]:
-    """The outputs of a block as a list; NumPy arrays among its inputs are sent to ``ctx``."""
-    from adaptis.runtime import mx
+    """Return the outputs of a block as a list; NumPy inputs are copied to ``ctx`` first."""
+    from adaptis.runtime import mx  # loads MXNet
     inputs = [mx.nd.array(a, ctx=ctx, dtype=a.dtype) if isinstance(a, np.ndarray) else a
               for a in arrays]
     outputs = block(*inputs)
@@ -189,7 +189,7 @@ def call_block(block: Any, arrays: Sequence[Any], ctx: Any) -> list[Any]:
 
 def _onnxruntime() -> Any:
     try:
-        import onnxruntime
+        import onnxruntime  # optional
     except ImportError as error:
         raise AdaptisError('ONNX Runtime is not installed: python -m pip install onnxruntime '
                            '(for an NVIDIA GPU onnxruntime-gpu).') from error

@@ -1,4 +1,4 @@
-"""Writing a trained network as a folder of graphs that need none of this project's networks."""
+"""Write a trained network as a folder of graphs that run without this project's network code."""
 from __future__ import annotations
 
 import dataclasses
@@ -11,36 +11,37 @@ from typing import Any, Optional
 from adaptis import __version__, machine
 from adaptis.deploy.folder import FORMAT, MANIFEST, README, format_list, is_replaceable, seal
 from adaptis.deploy.readme import describe_export
-from adaptis.deploy.stages import Stage, symbol_of
+from adaptis.deploy.stages import Stage, trace_symbol
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import provenance, sha256
 from adaptis.files import PathLike, atomic_folder
-from adaptis.inference.sidecar import describe
-from adaptis.model.zoo import lasting, write_arrays
+from adaptis.inference.sidecar import taxonomy_to_list
+from adaptis.model.zoo import strip_training_options, write_arrays
 from adaptis.registry import find_family
 
 
 def export(predictor: Any, folder: PathLike, formats: str = 'both',
            source: Optional[Mapping[str, Any]] = None) -> Path:
-    """Write the network of a predictor with all that its use needs.
+    """Write the network of a predictor with everything that inference needs.
 
     Parameters
     ----------
-    predictor : of any system, whose ``settings`` and ``taxonomy`` are kept
-    folder : to be written; an older export there is replaced, unless other files are in it
+    predictor : a predictor of any system; its ``settings`` and ``taxonomy`` are stored
+    folder : the folder to write; an older export is replaced, unless the folder has other files
     formats : 'mxnet', 'onnx' or 'both'
     source : where the network comes from, as plain data
 
-    Raises AdaptisError if something else is at ``folder``, the disk is full, the onnx package is
+    Raises AdaptisError if ``folder`` holds something else, the disk is full, the onnx package is
     missing, or the network cannot be exported.
     """
     wanted = format_list(formats)
     net = predictor.net
     if not hasattr(net, 'description'):
-        raise AdaptisError('Only a network that get_model or load_model made can be exported.')
+        raise AdaptisError('Only a network from get_model or load_model can be exported.')
     family = find_family(net.description['name'])
-    facts = {'format': FORMAT, 'model': lasting(net.description),
-             'attributes': family.export_attributes(net), 'taxonomy': describe(predictor.taxonomy),
+    facts = {'format': FORMAT, 'model': strip_training_options(net.description),
+             'attributes': family.export_attributes(net),
+             'taxonomy': taxonomy_to_list(predictor.taxonomy),
              'inference': dataclasses.asdict(predictor.settings)}
     facts['preprocessing'] = _preprocessing(facts['attributes'], predictor.settings)
     with atomic_folder(folder, is_replaceable) as new:
@@ -57,19 +58,19 @@ def export(predictor: Any, folder: PathLike, formats: str = 'both',
 
 
 def _write_stage(stage: Stage, folder: Path, formats: Sequence[str]) -> dict[str, Any]:
-    """Write the files of a stage; returns its entry of the manifest."""
+    """Write the files of a stage; return its entry of the manifest."""
     files: dict[str, str] = {}
-    symbol = symbol_of(stage)
+    symbol = trace_symbol(stage)
     if 'mxnet' in formats:
         files['symbol'] = f'{stage.name}-symbol.json'
-        # Not by MXNet, which overlooks a full disk.
+        # MXNet's own function does not notice a full disk.
         (folder / files['symbol']).write_text(symbol.tojson(), encoding='utf-8')
         parameters = _parameters(stage, symbol)
         if parameters:
             files['parameters'] = f'{stage.name}-0000.params'
             write_arrays(folder / files['parameters'], parameters)
     if 'onnx' in formats:
-        from adaptis.deploy.onnx_export import to_onnx
+        from adaptis.deploy.onnx_export import to_onnx  # needs the optional onnx package
         files['onnx'] = f'{stage.name}.onnx'
         to_onnx(stage, folder / files['onnx'])
     outputs = [{'name': name, 'example': list(shape)}
@@ -79,7 +80,7 @@ def _write_stage(stage: Stage, folder: Path, formats: Sequence[str]) -> dict[str
 
 
 def _parameters(stage: Stage, symbol: Any) -> dict[str, Any]:
-    """A stage's parameters by the names that MXNet's parameter files have for them."""
+    """Return a stage's parameters by their names in MXNet's parameter files."""
     parameters = stage.block.collect_params()
     inputs = {signature.name for signature in stage.inputs}
     kinds = [('arg', symbol.list_arguments()), ('aux', symbol.list_auxiliary_states())]
@@ -88,7 +89,7 @@ def _parameters(stage: Stage, symbol: Any) -> dict[str, Any]:
 
 
 def _example_outputs(stage: Stage, symbol: Any) -> list[tuple[int, ...]]:
-    """The outputs' shapes for the stage's example."""
+    """Return the shapes of the outputs for the example of the stage."""
     used = set(symbol.list_arguments())
     known = {signature.name: shape for signature, shape in zip(stage.inputs, stage.example_shapes())
              if signature.name in used}
@@ -97,7 +98,7 @@ def _example_outputs(stage: Stage, symbol: Any) -> list[tuple[int, ...]]:
 
 
 def _preprocessing(attributes: Mapping[str, Any], settings: Any) -> dict[str, Any]:
-    """What an image becomes before the first stage."""
+    """Return what is done to an image before the first stage."""
     color = attributes.get('mean')
     return {'layout': 'NCHW', 'batch': 1, 'colors': 'RGB', 'range': [0, 255],
             'normalization': 'inside the graph: mean and deviation are not to be applied',

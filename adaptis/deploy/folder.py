@@ -1,6 +1,6 @@
-"""An exported network: what is in its folder, and the predictor that it makes.
+"""The folder of an exported network, and the predictor that is made from it.
 
-Loads neither MXNet nor anything else that ONNX Runtime does without.
+This module does not load MXNet, nor anything else that ONNX Runtime does without.
 """
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from adaptis.types import Taxonomy
 MANIFEST, README = 'export.json', 'README.md'
 FORMAT = 1
 FORMATS: dict[str, str] = {'mxnet': 'symbol', 'onnx': 'onnx'}
-"""What can be written, and what the manifest calls its graphs."""
+"""The formats, and the keys of their graphs in the manifest."""
 
 _OF_BACKEND = {'mxnet': 'mxnet', 'onnxruntime': 'onnx'}
 _SEALED = ('model', 'attributes', 'stages', 'files')
@@ -30,11 +30,17 @@ _KEYS = (*_SEALED, 'seal', 'taxonomy', 'inference')
 
 
 class Export(NamedTuple):
-    """What a manifest tells.
+    """The content of a manifest.
 
-    ``model`` describes the network, ``attributes`` is what its inference needs to know beside its
-    stages, ``inference`` its settings; ``paths`` are the files of each stage by what they are,
-    ``digests`` of files by their names.
+    Attributes
+    ----------
+    model : description of the network
+    attributes : what inference needs to know of the network beside its stages
+    taxonomy : the meaning of its classes
+    inference : inference settings
+    stages : inputs and outputs of each stage
+    paths : files of each stage by their type
+    digests : digests of the files by name
     """
 
     folder: Path
@@ -46,19 +52,19 @@ class Export(NamedTuple):
     paths: Mapping[str, Mapping[str, Path]]
     digests: Mapping[str, str]
 
-    def holds(self, backend: str) -> bool:
-        """Whether it has the files of a backend."""
+    def supports(self, backend: str) -> bool:
+        """Return whether the export has the files of a backend."""
         graph = FORMATS[_OF_BACKEND[backend]]
         return all(graph in paths for paths in self.paths.values())
 
 
 def is_export(path: Any) -> bool:
-    """Whether this is the folder of an exported network."""
+    """Return whether a path is the folder of an exported network."""
     return path is not None and (Path(path) / MANIFEST).is_file()
 
 
 def is_replaceable(folder: Path) -> bool:
-    """Whether a folder holds an export and nothing that would be lost with it."""
+    """Return whether a folder holds an export and no other file that would be lost."""
     try:
         manifest = read_json(folder / MANIFEST)
     except AdaptisError:
@@ -71,33 +77,36 @@ def is_replaceable(folder: Path) -> bool:
 
 
 def seal(manifest: Mapping[str, Any]) -> str:
-    """Digest of all that has to fit the graphs; categories and settings may be edited."""
+    """Return a digest of everything that must match the graphs, not categories and settings."""
     text = json.dumps([manifest[key] for key in _SEALED], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_export(folder: PathLike) -> Export:
-    """What is in a folder; AdaptisError if that is no export, not whole, or of another version."""
+    """Read the manifest of an export.
+
+    Raises AdaptisError if the folder is not an export, is incomplete, or has another version.
+    """
     folder = Path(folder)
     if not is_export(folder):
-        raise AdaptisError(f'{folder} is no exported network: it has no {MANIFEST} '
+        raise AdaptisError(f'{folder} is not an exported network: it has no {MANIFEST} '
                            '(see "adaptis export").')
     where = folder / MANIFEST
     manifest = read_json(where)
     if not isinstance(manifest, dict) or manifest.get('format') != FORMAT:
         found = manifest.get('format') if isinstance(manifest, dict) else None
-        raise AdaptisError(f'{where} is of format {found} and this version reads {FORMAT}: export '
+        raise AdaptisError(f'{where} has format {found}, but this version reads {FORMAT}: export '
                            'the network with this version.')
     missing = [key for key in _KEYS if key not in manifest]
     if missing:
         raise AdaptisError(f'{where} has no "{missing[0]}": copy the folder again.')
     if manifest['seal'] != seal(manifest):
-        raise AdaptisError(f'{where} was changed where it tells of graphs and files: copy the '
+        raise AdaptisError(f'{where} was edited where it describes graphs and files: copy the '
                            'folder again.')
     _check_files(folder, manifest)
     if not isinstance(manifest['inference'], dict):
-        raise AdaptisError(f'{where}: its "inference" are no settings.')
-    taxonomy = Taxonomy.parse(manifest['taxonomy'], where)
+        raise AdaptisError(f'{where}: its "inference" does not hold settings.')
+    taxonomy = Taxonomy.from_list(manifest['taxonomy'], where)
     stages = manifest['stages']
     return Export(
         folder, manifest['model'], manifest['attributes'], taxonomy, manifest['inference'],
@@ -108,21 +117,21 @@ def read_export(folder: PathLike) -> Export:
 
 
 def exported_settings(folder: PathLike) -> Any:
-    """The inference settings that a network was exported with."""
+    """Return the inference settings that a network was exported with."""
     return _settings(read_export(folder))
 
 
 def load_exported(folder: PathLike, backend: Optional[str] = None, ctx: Any = None,
                   settings: Any = None, taxonomy: Optional[Taxonomy] = None) -> Any:
-    """The predictor of an exported network, of whichever system it is.
+    """Return the predictor of an exported network, for any system.
 
     Parameters
     ----------
-    backend : one of ``BACKENDS``; default MXNet if it is installed and the folder has its files
+    backend : one of ``BACKENDS``; by default MXNet if it is installed and the folder has its files
     ctx, settings : see ``adaptis.inference.predictor.Predictor.from_export``
-    taxonomy : what its classes mean, default what it was exported with
+    taxonomy : the meaning of the classes; by default that of the export
 
-    Raises AdaptisError if the folder is no export, one of its files is another one, or the backend
+    Raises AdaptisError if the folder is not an export, one of its files has changed, or the backend
     is missing.
     """
     export = read_export(folder)
@@ -131,8 +140,8 @@ def load_exported(folder: PathLike, backend: Optional[str] = None, ctx: Any = No
     official = export.inference.get('official')
     if getattr(chosen, 'official', None) != official:
         raise AdaptisError(f'{export.folder} was exported with official={official}, which is part '
-                           'of its graphs: use these settings with an export of their own.')
-    backend = backend or usual_backend(export)
+                           'of its graphs: export the network again with these settings.')
+    backend = backend or default_backend(export)
     runner = make_runner(export, backend, ctx)
     _check_digests(export, backend)
     make_predictor = import_object(family.exported_predictor)
@@ -140,27 +149,27 @@ def load_exported(folder: PathLike, backend: Optional[str] = None, ctx: Any = No
 
 
 def make_runner(export: Export, backend: str, ctx: Any = None) -> Runner:
-    """What runs the stages of an export; AdaptisError if it has no files for that backend."""
+    """Return the runner of an export; AdaptisError if it has no files for that backend."""
     if backend not in BACKENDS:
         raise AdaptisError(f'There is no backend "{backend}": choose one of {", ".join(BACKENDS)}.')
-    if not export.holds(backend):
+    if not export.supports(backend):
         raise AdaptisError(f'{export.folder} holds no files for {backend}: export the network with '
                            f'--format {_OF_BACKEND[backend]} or both, or use the other backend.')
     if backend == 'onnxruntime':
         files = {name: paths['onnx'] for name, paths in export.paths.items()}
         return OnnxRunner(export.stages, files, _device_name(ctx))
     if isinstance(ctx, str):
-        from adaptis.runtime import context
-        ctx = context(ctx)[0]
+        from adaptis.runtime import get_contexts  # loads MXNet
+        ctx = get_contexts(ctx)[0]
     pairs = {name: (paths['symbol'], paths.get('parameters'))
              for name, paths in export.paths.items()}
     return MXNetRunner(export.stages, pairs, ctx)
 
 
-def usual_backend(export: Export) -> str:
-    """MXNet where it is installed and the folder has its files, else ONNX Runtime."""
+def default_backend(export: Export) -> str:
+    """Return 'mxnet' if it is installed and the folder has its files, else 'onnxruntime'."""
     installed = importlib.util.find_spec('mxnet') is not None
-    return 'mxnet' if installed and export.holds('mxnet') else 'onnxruntime'
+    return 'mxnet' if installed and export.supports('mxnet') else 'onnxruntime'
 
 
 def _family(export: Export) -> Any:
@@ -171,7 +180,7 @@ def _family(export: Export) -> Any:
 
 
 def _settings(export: Export) -> Any:
-    preset = next(iter(_family(export).presets.values()))   # of the right class
+    preset = next(iter(_family(export).presets.values()))   # any preset has the right class
     try:
         return preset.replace(**export.inference)
     except AdaptisError as error:
@@ -185,7 +194,7 @@ def _interface(stage: Mapping[str, Any]) -> Interface:
 
 
 def _check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """AdaptisError if a file is missing or cut short, or lies elsewhere."""
+    """Raise AdaptisError if a file is missing, truncated, or in another folder."""
     files = manifest['files']
     used = {name for stage in manifest['stages'].values() for name in stage['files'].values()}
     for name in used - files.keys():
@@ -202,23 +211,23 @@ def _check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def _check_digests(export: Export, backend: str) -> None:
-    """AdaptisError if a file of a backend has other content, be it as long."""
+    """Raise AdaptisError if a file of a backend has other content of the same length."""
     for paths in export.paths.values():
         for what, path in paths.items():
             mine = (what == 'onnx') == (backend == 'onnxruntime')
             if mine and sha256(path) != export.digests[path.name]:
-                raise AdaptisError(f'{path} is not what was exported: copy the folder again.')
+                raise AdaptisError(f'{path} has changed since the export: copy the folder again.')
 
 
 def _device_name(ctx: Any) -> str:
-    """Of ONNX Runtime's device; an MXNet context is understood, too."""
+    """Return the name of ONNX Runtime's device; MXNet contexts are accepted, too."""
     if ctx is None or isinstance(ctx, str):
         return ctx or 'cpu'
     return f'gpu:{ctx.device_id}' if ctx.device_type == 'gpu' else 'cpu'
 
 
 def format_list(name: str) -> list[str]:
-    """'mxnet', 'onnx' or 'both' as a list; AdaptisError for anything else."""
+    """Return 'mxnet', 'onnx' or 'both' as a list; AdaptisError for anything else."""
     if name not in (*FORMATS, 'both'):
         raise AdaptisError(f'There is no format "{name}": choose mxnet, onnx or both.')
     return list(FORMATS) if name == 'both' else [name]

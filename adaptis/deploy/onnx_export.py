@@ -1,9 +1,9 @@
-"""Stages as ONNX models, each for every size at once.
+"""Stages as ONNX models, one for all sizes.
 
 MXNet's own exporter (``mxnet.onnx``) converts the operators one by one, by its converters and by
-those of ``onnx_shapes`` and ``onnx_layers``.  What it does around them is done here: it would write
-for the newest opset that the onnx package knows, which its converters do not fit, give one name to
-all uses of a shared layer, lose the order of the outputs, and make Python lists of all weights.
+those of ``onnx_shapes`` and ``onnx_layers``.  This module does the rest.  MXNet's exporter would
+write for the newest opset of the onnx package, which its converters do not match; give one name to
+all uses of a shared layer; lose the order of the outputs; and make Python lists of all weights.
 """
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ from typing import Any, NamedTuple, Union
 import numpy as np
 
 from adaptis import __version__
-from adaptis.deploy.onnx_tidy import tidy
-from adaptis.deploy.stages import Stage, concrete_shape, symbol_of
+from adaptis.deploy.onnx_simplify import simplify
+from adaptis.deploy.onnx_writer import OPSET
+from adaptis.deploy.stages import Stage, concrete_shape, trace_symbol
 from adaptis.errors import AdaptisError
 from adaptis.files import atomic_write
 from adaptis.model.graph import node_shapes
 from adaptis.runtime import mx
 
 IR_VERSION = 8
-"""Of the file format: the one that belongs to the opset, so that older runtimes read it, too."""
+"""Version of the file format that belongs to the opset, so that older runtimes can read it."""
 
 Shapes = list[list[tuple[int, ...]]]
 
 
 class Tensor(NamedTuple):
-    """What MXNet's converters know of an output: its name in the model, and its type."""
+    """The name and the type of an output, for MXNet's converters."""
 
     name: str
     dtype: np.dtype = np.dtype('float32')
@@ -40,13 +41,13 @@ class Tensor(NamedTuple):
 def to_onnx(stage: Stage, path: Union[str, os.PathLike]) -> None:
     """Write a stage as a checked ONNX model.
 
-    Inputs and outputs have the names of the stage, and dimensions that vary have theirs.
+    Inputs, outputs and dynamic dimensions have the names of the stage.
 
     Raises
     ------
     AdaptisError
-        If the onnx package is missing, an operator of the stage has no translation, or the file
-        cannot be written.
+        If the onnx package is missing, an operator has no converter, or the file cannot be
+        written.
     """
     data = onnx_model(stage).SerializeToString()
     with atomic_write(path) as file:
@@ -54,21 +55,20 @@ def to_onnx(stage: Stage, path: Union[str, os.PathLike]) -> None:
 
 
 def onnx_model(stage: Stage) -> Any:
-    """The ``onnx.ModelProto`` of a stage; see ``to_onnx``."""
+    """Return the ``onnx.ModelProto`` of a stage; see ``to_onnx``."""
     onnx = import_onnx()
-    from adaptis.deploy.onnx_writer import OPSET
-    symbol = symbol_of(stage)
+    symbol = trace_symbol(stage)
     if len(symbol.list_outputs()) != len(stage.outputs):
-        raise ValueError(f'The stage {stage.name} gives {len(symbol.list_outputs())} arrays and '
+        raise ValueError(f'The stage {stage.name} returns {len(symbol.list_outputs())} arrays but '
                          f'names {len(stage.outputs)}.')
-    with warnings.catch_warnings():   # of names of the onnx package that MXNet should not use
+    with warnings.catch_warnings():   # about names of the onnx package that MXNet uses
         warnings.simplefilter('ignore', DeprecationWarning)
         nodes, tensors, initializers = _convert(stage, symbol)
     heads = json.loads(symbol.tojson())['heads']
     for (number, output, *_), name in zip(heads, stage.outputs):
         nodes.append(onnx.helper.make_node('Identity', [tensors[number][output].name], [name],
                                            name=name))
-    nodes, initializers = tidy(nodes, initializers, stage.outputs)
+    nodes, initializers = simplify(nodes, initializers, stage.outputs)
     graph = onnx.helper.make_graph(
         nodes, stage.name,
         [_value(s.name, s.shape, s.dtype) for s in stage.inputs],
@@ -83,14 +83,14 @@ def onnx_model(stage: Stage) -> Any:
 
 
 def import_onnx() -> Any:
-    """The onnx package, with our converters registered; AdaptisError if it cannot be imported."""
+    """Import the onnx package and register our converters; AdaptisError if that fails."""
     try:
         onnx = importlib.import_module('onnx')
     except ImportError as error:
         raise AdaptisError(f'ONNX models are written by the onnx package, which cannot be imported '
-                           f'({error}): install it (pip install onnx), or say --format mxnet.'
+                           f'({error}): install it (pip install onnx), or use --format mxnet.'
                            ) from error
-    importlib.import_module('adaptis.deploy.onnx_layers')   # and what that imports
+    importlib.import_module('adaptis.deploy.onnx_layers')   # registers the converters
     return onnx
 
 
@@ -99,8 +99,8 @@ def _shapes(stage: Stage, symbol: Any, values: Mapping[str, int]) -> Shapes:
 
 
 def _convert(stage: Stage, symbol: Any) -> tuple[list[Any], list[list[Tensor]], list[Any]]:
-    """ONNX nodes, the tensors that every node of the symbol gives, and weights and constants."""
-    from onnx import numpy_helper
+    """Return ONNX nodes, the output tensors of every node, and weights and constants."""
+    from onnx import numpy_helper  # optional
     described = json.loads(symbol.tojson())['nodes']
     shapes = _shapes(stage, symbol, stage.example)
     parameters = stage.block.collect_params()
@@ -124,21 +124,19 @@ def _convert(stage: Stage, symbol: Any) -> tuple[list[Any], list[list[Tensor]], 
 
 
 def _convert_node(stage: Stage, node: Mapping[str, Any], **context: Any) -> list[Any]:
-    """The ONNX nodes of one operator."""
-    from onnx import NodeProto
-
-    from adaptis.deploy.onnx_writer import OPSET
+    """Return the ONNX nodes of one operator."""
+    from onnx import NodeProto  # optional
     exporter = mx.onnx.mx2onnx._export_onnx.MXNetGraph
     try:
         written, _ = exporter.convert_layer(node, is_input=False, opset_version=OPSET, **context)
-    except (AttributeError, NotImplementedError) as error:   # what MXNet's converters raise, too
+    except (AttributeError, NotImplementedError) as error:   # MXNet's converters raise both, too
         raise AdaptisError(f'The stage {stage.name} cannot become an ONNX model: there is no '
-                           f'translation of its operator {node["op"]} ({error}).') from error
+                           f'converter for its operator {node["op"]} ({error}).') from error
     return [part for part in written if isinstance(part, NodeProto)]
 
 
 def _tensors(name: str, written: Sequence[Any], count: int) -> list[Tensor]:
-    """The outputs of an operator: MXNet's converters number them, if they are several."""
+    """Return the outputs of an operator; MXNet's converters number them if there are several."""
     names: set[str] = {output for node in written for output in node.output}
     if name in names:
         return [Tensor(name)]
@@ -150,9 +148,9 @@ def _value_of(parameter: Any) -> np.ndarray:
 
 
 def _output_shapes(stage: Stage, symbol: Any) -> list[tuple[Any, ...]]:
-    """Of every output its sizes: numbers, names of the inputs' sizes that they equal, or None.
+    """Return the shape of every output: numbers, names of equal input sizes, or None.
 
-    What varies is what does so when all that may vary becomes twice as large.
+    A size is dynamic if it changes when all dynamic sizes are doubled.
     """
     heads = [(number, output) for number, output, *_ in json.loads(symbol.tojson())['heads']]
     small, large = stage.example, {name: 2 * size for name, size in stage.example.items()}
@@ -165,6 +163,6 @@ def _output_shapes(stage: Stage, symbol: Any) -> list[tuple[Any, ...]]:
 
 
 def _value(name: str, shape: Sequence[Any], dtype: str) -> Any:
-    from onnx import helper
+    from onnx import helper  # optional
     return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)),
                                          list(shape))

@@ -1,16 +1,16 @@
-"""Converters to ONNX of the operators that compute: arithmetic, sums, products, layers.
+"""ONNX converters of the operators that compute: arithmetic, sums, products, layers.
 
-Importing this module registers them with MXNet's exporter for opset 16.  Its own ones for these
-operators take the side of a scalar from the name of the node, know products of matrices only, or no
-``like`` resize, mean of axes, aligned RoIAlign, fixed gamma or synchronised norm; or they need
-parts of the onnx package which newer ones lack.
+Importing this module registers them with MXNet's exporter for opset 16.  MXNet's own converters of
+these operators do not work: they take the side of a scalar from the name of the node; support only
+products of matrices; lack resizing with ``like``, means over axes, aligned RoIAlign, fixed gamma or
+synchronised normalisation; or need parts of the onnx package that newer versions lack.
 """
 from __future__ import annotations
 
 from typing import Any, Optional
 
 from adaptis.deploy.onnx_shapes import axes_of, filled_like
-from adaptis.deploy.onnx_writer import Operator, converts
+from adaptis.deploy.onnx_writer import Operator, register_converter
 
 # -- arithmetic ---------------------------------------------------------------------------------
 
@@ -23,13 +23,13 @@ def _with_scalar(kind: str, scalar_first: bool = False) -> Any:
 
 for _name, _kind in (('plus', 'Add'), ('minus', 'Sub'), ('mul', 'Mul'), ('div', 'Div'),
                      ('power', 'Pow'), ('maximum', 'Max'), ('minimum', 'Min')):
-    converts(f'_{_name}_scalar')(_with_scalar(_kind))
+    register_converter(f'_{_name}_scalar')(_with_scalar(_kind))
 for _name, _kind in (('rminus', 'Sub'), ('rdiv', 'Div'), ('rpower', 'Pow')):
-    converts(f'_{_name}_scalar')(_with_scalar(_kind, scalar_first=True))
+    register_converter(f'_{_name}_scalar')(_with_scalar(_kind, scalar_first=True))
 
 
 def _comparison(kind: str, negated: bool = False) -> Any:
-    """MXNet's comparisons give the numbers 0 and 1."""
+    """Convert a comparison; MXNet's comparisons return the numbers 0 and 1."""
     def convert(op: Operator) -> str:
         operands = op.inputs if len(op.inputs) == 2 else [
             op.inputs[0], op.number(op.attribute('scalar', 1.0))]
@@ -40,8 +40,9 @@ def _comparison(kind: str, negated: bool = False) -> Any:
 
 for _name, _kind in (('equal', 'Equal'), ('greater', 'Greater'), ('lesser', 'Less'),
                      ('greater_equal', 'GreaterOrEqual'), ('lesser_equal', 'LessOrEqual')):
-    converts(f'broadcast_{_name}', f'_{_name}', f'_{_name}_scalar')(_comparison(_kind))
-converts('broadcast_not_equal', '_not_equal', '_not_equal_scalar')(_comparison('Equal', True))
+    register_converter(f'broadcast_{_name}', f'_{_name}', f'_{_name}_scalar')(_comparison(_kind))
+register_converter('broadcast_not_equal', '_not_equal', '_not_equal_scalar')(
+    _comparison('Equal', negated=True))
 
 
 def _of_two(kind: str) -> Any:
@@ -49,28 +50,28 @@ def _of_two(kind: str) -> Any:
 
 
 for _name, _kind in (('maximum', 'Max'), ('minimum', 'Min')):
-    converts(f'broadcast_{_name}', f'_{_name}')(_of_two(_kind))
+    register_converter(f'broadcast_{_name}', f'_{_name}')(_of_two(_kind))
 
 
-@converts('square')
+@register_converter('square')
 def _square(op: Operator) -> str:
     return op.add('Mul', op.inputs[0], op.inputs[0])
 
 
-@converts('rsqrt')
+@register_converter('rsqrt')
 def _rsqrt(op: Operator) -> str:
     return op.add('Reciprocal', op.add('Sqrt', op.inputs[0]))
 
 
-@converts('clip')
+@register_converter('clip')
 def _clip(op: Operator) -> str:
     return op.add('Clip', op.inputs[0],
                   *(op.number(op.attribute(name)) for name in ('a_min', 'a_max')))
 
 
-@converts('softmax')
+@register_converter('softmax')
 def _softmax(op: Operator) -> str:
-    op.demand(use_length=(False,), temperature=(1,), dtype=('float32',))
+    op.require(use_length=(False,), temperature=(1,), dtype=('float32',))
     return op.add('Softmax', op.inputs[0], axis=op.axis(op.attribute('axis', -1)))
 
 
@@ -78,7 +79,7 @@ def _softmax(op: Operator) -> str:
 
 def _reduction(kind: str, axes_are_an_input: bool = False) -> Any:
     def convert(op: Operator) -> str:
-        op.demand(exclude=(False,))
+        op.require(exclude=(False,))
         axes, keepdims = axes_of(op), bool(op.attribute('keepdims', False))
         inputs, options = list(op.inputs), {}
         if axes is not None and axes_are_an_input:
@@ -88,16 +89,16 @@ def _reduction(kind: str, axes_are_an_input: bool = False) -> Any:
         result = op.add(kind, *inputs, keepdims=int(keepdims), **options)
         if keepdims or (axes is not None and len(axes) < op.ranks[0]):
             return result
-        return op.add('Reshape', result, op.constant([1]))   # MXNet knows no array without axes
+        return op.add('Reshape', result, op.constant([1]))   # MXNet has no arrays without axes
     return convert
 
 
-converts('sum', 'sum_axis')(_reduction('ReduceSum', axes_are_an_input=True))
+register_converter('sum', 'sum_axis')(_reduction('ReduceSum', axes_are_an_input=True))
 for _name, _kind in (('max', 'Max'), ('min', 'Min'), ('mean', 'Mean'), ('prod', 'Prod')):
-    converts(_name)(_reduction(f'Reduce{_kind}'))
+    register_converter(_name)(_reduction(f'Reduce{_kind}'))
 
 
-@converts('argmax')
+@register_converter('argmax')
 def _argmax(op: Operator) -> str:
     if op.attribute('axis') is None:
         raise NotImplementedError('argmax over all axes')
@@ -106,12 +107,15 @@ def _argmax(op: Operator) -> str:
     return op.cast(found, 'float32')
 
 
-@converts('dot')
+@register_converter('dot')
 def _dot(op: Operator) -> str:
-    """Axes of the left one but its last, then those of the right one, a vector or a matrix."""
+    """Convert a product: the axes of the left array but its last, then those of the right one.
+
+    The right one must be a vector or a matrix.
+    """
     (left, right), (left_rank, right_rank) = op.inputs, op.ranks
-    if left_rank == 2 and right_rank == 1 and op.maker(1).kind == 'ones_like':
-        return _row_sums(op, left, op.maker(0))
+    if left_rank == 2 and right_rank == 1 and op.producer(1).kind == 'ones_like':
+        return _row_sums(op, left, op.producer(0))
     transposed = [op.attribute(f'transpose_{which}', False) for which in 'ab']
     if right_rank > 2 or (transposed[0] and left_rank > 2):
         raise NotImplementedError(f'dot of {left_rank} and {right_rank} dimensions')
@@ -123,33 +127,34 @@ def _dot(op: Operator) -> str:
     return op.add('Reshape', product, op.constant([1])) if left_rank == right_rank == 1 else product
 
 
-@converts('batch_dot')
+@register_converter('batch_dot')
 def _batch_dot(op: Operator) -> str:
     left, right = op.inputs
     transposed = [bool(op.attribute(f'transpose_{which}', False)) for which in 'ab']
-    if transposed == [False, True] and all(_is_row(op.maker(i)) for i in (0, 1)):
+    if transposed == [False, True] and all(_is_row(op.producer(i)) for i in (0, 1)):
         rows = op.add('Squeeze', op.add('Mul', left, right), op.constant([1]))
-        return op.add('Unsqueeze', _row_sums(op, rows, op.maker(0)), op.constant([1, 2]))
+        return op.add('Unsqueeze', _row_sums(op, rows, op.producer(0)), op.constant([1, 2]))
     return op.add('MatMul', *(op.add('Transpose', x, perm=[0, 2, 1]) if swapped else x
                               for x, swapped in zip(op.inputs, transposed)))
 
 
-def _is_row(maker: Operator) -> bool:
-    """Whether an operator makes (M, 1, n)."""
-    return maker.kind == 'expand_dims' and maker.ranks == [2] and maker.attribute('axis') == 1
+def _is_row(producer: Operator) -> bool:
+    """Return whether an operator makes an array (M, 1, n)."""
+    return (producer.kind == 'expand_dims' and producer.ranks == [2]
+            and producer.attribute('axis') == 1)
 
 
-def _row_sums(op: Operator, rows: str, maker: Operator) -> str:
-    """Sums over the last axis, in two steps if the rows were images.
+def _row_sums(op: Operator, rows: str, producer: Operator) -> str:
+    """Sum over the last axis, in two steps if the rows were images.
 
-    ONNX Runtime adds up one number after the other, which loses digits of long rows: with one
-    step masks of AdaptIS are off by up to 4e-4.
+    ONNX Runtime adds one number after the other, which loses precision in long rows: with one step,
+    masks of AdaptIS differ by up to 4e-4.
     """
-    while maker.kind in ('broadcast_sub', 'square', 'expand_dims'):
-        maker = maker.maker()
-    if maker.kind not in ('Reshape', 'reshape'):
+    while producer.kind in ('broadcast_sub', 'square', 'expand_dims'):
+        producer = producer.producer()
+    if producer.kind not in ('Reshape', 'reshape'):
         return op.add('ReduceSum', rows, op.constant([-1]), keepdims=0)
-    width = op.shape(maker.inputs[0], maker.ranks[0] - 1)
+    width = op.shape(producer.inputs[0], producer.ranks[0] - 1)
     rows = op.add('Reshape', rows, op.concat([op.constant([0, -1]), width]))
     rows = op.add('ReduceSum', rows, op.constant([2]), keepdims=0)
     return op.add('ReduceSum', rows, op.constant([1]), keepdims=0)
@@ -157,26 +162,26 @@ def _row_sums(op: Operator, rows: str, maker: Operator) -> str:
 
 # -- layers -------------------------------------------------------------------------------------
 
-@converts('BatchNorm', '_contrib_SyncBatchNorm')
+@register_converter('BatchNorm', '_contrib_SyncBatchNorm')
 def _batch_norm(op: Operator) -> str:
-    """By stored statistics, as in inference."""
-    op.demand(axis=(1,))
+    """Convert batch normalisation with stored statistics, as in inference."""
+    op.require(axis=(1,))
     x, gamma, *others = op.inputs
     if op.attribute('fix_gamma', True):
         gamma = filled_like(op, gamma, 1.0)
     return op.add('BatchNormalization', x, gamma, *others, epsilon=op.attribute('eps', 1e-3))
 
 
-@converts('UpSampling')
+@register_converter('UpSampling')
 def _up_sampling(op: Operator) -> str:
-    op.demand(sample_type=('nearest',), num_args=(1,))
+    op.require(sample_type=('nearest',), num_args=(1,))
     scale = op.attribute('scale')
     return _resize(op, 'nearest', 'asymmetric', scale, nearest_mode='floor')
 
 
-@converts('_contrib_BilinearResize2D')
+@register_converter('_contrib_BilinearResize2D')
 def _bilinear_resize(op: Operator) -> str:
-    op.demand(mode=('size', 'like'))
+    op.require(mode=('size', 'like'))
     how = 'align_corners' if op.attribute('align_corners', True) else 'half_pixel'
     scales = op.attribute('scale_height'), op.attribute('scale_width')
     if op.attribute('mode') == 'like':
@@ -190,7 +195,7 @@ def _bilinear_resize(op: Operator) -> str:
 def _resize(op: Operator, mode: str, how: str, scale: float = 1,
             scale_width: Optional[float] = None, size: Optional[str] = None,
             **options: Any) -> str:
-    """By scales of height and width, or to a size."""
+    """Resize by scales of height and width, or to a size."""
     x = op.inputs[0]
     if size is None:
         factors = [1, 1, scale, scale if scale_width is None else scale_width]
@@ -200,17 +205,17 @@ def _resize(op: Operator, mode: str, how: str, scale: float = 1,
     return op.add('Resize', x, *more, mode=mode, coordinate_transformation_mode=how, **options)
 
 
-@converts('BilinearSampler')
+@register_converter('BilinearSampler')
 def _bilinear_sampler(op: Operator) -> str:
     x, grid = op.inputs
     return op.add('GridSample', x, op.add('Transpose', grid, perm=[0, 2, 3, 1]), mode='bilinear',
                   padding_mode='zeros', align_corners=1)
 
 
-@converts('_contrib_ROIAlign')
+@register_converter('_contrib_ROIAlign')
 def _roi_align(op: Operator) -> str:
-    """An image's number of -1, of which MXNet makes zeros, is not known to ONNX."""
-    op.demand(position_sensitive=(False,))
+    """Convert RoIAlign, but not MXNet's zeros for an image index of -1, which ONNX lacks."""
+    op.require(position_sensitive=(False,))
     x, rois = op.inputs
     axis = op.constant([1])
     boxes = op.add('Slice', rois, op.constant([1]), op.constant([5]), axis)

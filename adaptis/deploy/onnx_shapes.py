@@ -1,10 +1,10 @@
-"""Converters to ONNX of the operators that change an array's shape, take parts of it or make one.
+"""ONNX converters of the operators that change an array's shape, take parts of it, or make one.
 
 Importing this module registers them with MXNet's exporter for opset 16; ``onnx_layers`` has those
-that compute.  Its own ones remain for convolutions, pooling, dense layers, activations and the
-arithmetic of two arrays.  For the operators here it has none, or one that does not know all of
-MXNet's shape codes or axes, or that needs parts of the onnx package which newer ones lack.
-No converter looks at a size.
+that compute.  MXNet's own converters are used for convolutions, pooling, dense layers, activations
+and the arithmetic of two arrays.  For the operators here, it has none, or one that does not support
+all of MXNet's shape codes or axes, or that needs parts of the onnx package that newer versions
+lack.  No converter depends on a size.
 """
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from typing import Any, Optional, Union
 
 import numpy as np
 
-from adaptis.deploy.onnx_writer import Operator, converts
+from adaptis.deploy.onnx_writer import Operator, register_converter
 
 _LAST = np.iinfo(np.int64).max
 Dimension = Union[int, tuple[int, ...]]
-"""Of a new shape: a size, -1 for what is left over, or axes of the input that it multiplies."""
+"""A size of a new shape: a number, -1 for the rest, or the input axes whose product it is."""
 
 
 # -- shapes -------------------------------------------------------------------------------------
 
-@converts('Reshape', 'reshape')
+@register_converter('Reshape', 'reshape')
 def _reshape(op: Operator) -> str:
-    op.demand(reverse=(False,))
+    op.require(reverse=(False,))
     x, = op.inputs
     return op.add('Reshape', x, _new_shape(op, new_dimensions(op.attribute('shape'), op.ranks[0])))
 
 
 def new_dimensions(codes: Sequence[int], rank: int) -> list[Dimension]:
-    """What MXNet's codes of a reshaped array mean: 0, -1, -2, -3, -4 and sizes."""
+    """Return the meaning of MXNet's codes for a reshape: 0, -1, -2, -3, -4 and sizes."""
     dimensions: list[Dimension] = []
     axis, rest = 0, list(codes)
     while rest:
@@ -56,7 +56,7 @@ def new_dimensions(codes: Sequence[int], rank: int) -> list[Dimension]:
 
 
 def _new_shape(op: Operator, dimensions: Sequence[Dimension]) -> str:
-    """The vector of a shape of the first input."""
+    """Return the name of a shape vector for the first input."""
     x = op.inputs[0]
     if dimensions.count(-1) > 1:
         raise NotImplementedError(f'Reshape to {op.attribute("shape")}')
@@ -64,7 +64,7 @@ def _new_shape(op: Operator, dimensions: Sequence[Dimension]) -> str:
     numbers: list[int] = []
     for i, dimension in enumerate(dimensions):
         if not isinstance(dimension, tuple) or dimension == (i,):
-            numbers.append(0 if isinstance(dimension, tuple) else dimension)   # 0: as it was here
+            numbers.append(0 if isinstance(dimension, tuple) else dimension)   # 0 keeps the size
             continue
         if numbers:
             parts.append(op.constant(numbers))
@@ -74,7 +74,7 @@ def _new_shape(op: Operator, dimensions: Sequence[Dimension]) -> str:
     return op.concat(parts + [op.constant(numbers)] * bool(numbers))
 
 
-@converts('reshape_like')
+@register_converter('reshape_like')
 def _reshape_like(op: Operator) -> str:
     x, like = op.inputs
     begin, end, like_begin, like_end = (
@@ -92,26 +92,26 @@ def _limit(value: Optional[int], rank: int, default: int) -> int:
     return value + rank if value < 0 else value
 
 
-@converts('expand_dims')
+@register_converter('expand_dims')
 def _expand_dims(op: Operator) -> str:
     axis = op.axis(op.attribute('axis'), op.ranks[0] + 1)
     return op.add('Unsqueeze', op.inputs[0], op.constant([axis]))
 
 
-@converts('squeeze')
+@register_converter('squeeze')
 def _squeeze(op: Operator) -> str:
     axes = axes_of(op)
     return op.add('Squeeze', op.inputs[0], *([] if axes is None else [op.constant(axes)]))
 
 
-@converts('stack')
+@register_converter('stack')
 def _stack(op: Operator) -> str:
     axis = op.axis(op.attribute('axis', 0), op.ranks[0] + 1)
-    place = op.constant([axis])
-    return op.add('Concat', *(op.add('Unsqueeze', x, place) for x in op.inputs), axis=axis)
+    axes = op.constant([axis])
+    return op.add('Concat', *(op.add('Unsqueeze', x, axes) for x in op.inputs), axis=axis)
 
 
-@converts('broadcast_like')
+@register_converter('broadcast_like')
 def _broadcast_like(op: Operator) -> str:
     x, like = op.inputs
     ours, theirs = (op.attribute(f'{side}_axes') for side in ('lhs', 'rhs'))
@@ -124,7 +124,7 @@ def _broadcast_like(op: Operator) -> str:
     return op.add('Expand', x, op.concat(sizes))
 
 
-@converts('tile')
+@register_converter('tile')
 def _tile(op: Operator) -> str:
     x, reps = op.inputs[0], op.attribute('reps')
     missing = len(reps) - op.ranks[0]
@@ -133,7 +133,7 @@ def _tile(op: Operator) -> str:
     return op.add('Tile', x, op.constant([1] * max(0, -missing) + list(reps)))
 
 
-@converts('repeat')
+@register_converter('repeat')
 def _repeat(op: Operator) -> str:
     x, axis, repeats = op.inputs[0], op.attribute('axis'), op.attribute('repeats')
     if axis is None:
@@ -149,20 +149,20 @@ def _repeat(op: Operator) -> str:
 
 # -- parts --------------------------------------------------------------------------------------
 
-@converts('slice_axis')
+@register_converter('slice_axis')
 def _slice_axis(op: Operator) -> str:
     return _slice(op, [op.axis(op.attribute('axis'))], [op.attribute('begin')],
                   [op.attribute('end')], [None])
 
 
-@converts('slice')
+@register_converter('slice')
 def _slice_axes(op: Operator) -> str:
     begins, ends = op.attribute('begin'), op.attribute('end')
     steps = op.attribute('step') or [None] * len(begins)
     return _slice(op, range(len(begins)), begins, ends, steps)
 
 
-@converts('reverse', 'flip')
+@register_converter('reverse', 'flip')
 def _reverse(op: Operator) -> str:
     axes = axes_of(op)
     count = len(axes)
@@ -171,7 +171,7 @@ def _reverse(op: Operator) -> str:
 
 def _slice(op: Operator, axes: Sequence[int], begins: Sequence[Any], ends: Sequence[Any],
            steps: Sequence[Any]) -> str:
-    """Of None everything there is; axes of which nothing is left out need not be named."""
+    """Slice some axes; None is the whole range, and axes that are kept whole are left out."""
     limits = []
     for axis, begin, end, step in zip(axes, begins, ends, steps):
         step = 1 if step is None else step
@@ -186,7 +186,7 @@ def _slice(op: Operator, axes: Sequence[int], begins: Sequence[Any], ends: Seque
     return op.add('Slice', op.inputs[0], *(op.constant(values) for values in zip(*limits)))
 
 
-@converts('slice_like')
+@register_converter('slice_like')
 def _slice_like(op: Operator) -> str:
     x, like = op.inputs
     axes = [op.axis(a) for a in op.attribute('axes') or range(op.ranks[1])]
@@ -194,7 +194,7 @@ def _slice_like(op: Operator) -> str:
     return op.add('Slice', x, op.constant([0] * len(axes)), sizes, op.constant(axes))
 
 
-@converts('Crop')
+@register_converter('Crop')
 def _crop(op: Operator) -> str:
     x, *like = op.inputs
     size = op.shape(like[0], 2, 4) if like else op.constant(op.attribute('h_w'))
@@ -205,7 +205,7 @@ def _crop(op: Operator) -> str:
     return op.add('Slice', x, begin, op.add('Add', begin, size), op.constant([2, 3]))
 
 
-@converts('SliceChannel', 'split')
+@register_converter('SliceChannel', 'split')
 def _split(op: Operator) -> list[str]:
     axis, count = op.axis(op.attribute('axis', 1)), op.attribute('num_outputs')
     parts = op.add_many('Split', op.inputs, count, axis=axis)
@@ -214,9 +214,9 @@ def _split(op: Operator) -> list[str]:
     return parts
 
 
-@converts('take')
+@register_converter('take')
 def _take(op: Operator) -> str:
-    op.demand(mode=('clip',))
+    op.require(mode=('clip',))
     x, indices = op.inputs
     axis = op.axis(op.attribute('axis', 0))
     last = op.add('Sub', op.shape(x, axis, axis + 1), op.constant([1]))
@@ -226,15 +226,15 @@ def _take(op: Operator) -> str:
     return op.add('Gather', x, indices, axis=axis)
 
 
-@converts('one_hot')
+@register_converter('one_hot')
 def _one_hot(op: Operator) -> str:
-    op.demand(dtype=('float32',))
+    op.require(dtype=('float32',))
     values = op.constant([op.attribute('off_value', 0), op.attribute('on_value', 1)], 'float32')
     return op.add('OneHot', op.cast(op.inputs[0], 'int64'), op.constant(op.attribute('depth')),
                   values, axis=-1)
 
 
-@converts('Pad', 'pad')
+@register_converter('Pad', 'pad')
 def _pad(op: Operator) -> str:
     widths = op.attribute('pad_width')
     inputs = [op.inputs[0], op.constant([*widths[::2], *widths[1::2]])]
@@ -246,9 +246,9 @@ def _pad(op: Operator) -> str:
 
 # -- new arrays ---------------------------------------------------------------------------------
 
-@converts('_contrib_arange_like')
+@register_converter('_contrib_arange_like')
 def _arange_like(op: Operator) -> str:
-    op.demand(repeat=(1,))
+    op.require(repeat=(1,))
     x, axis = op.inputs[0], op.attribute('axis')
     if axis is None:
         count = op.add('Size', x)
@@ -264,12 +264,12 @@ def _arange_like(op: Operator) -> str:
     return values if axis is not None else op.add('Reshape', values, op.shape(x))
 
 
-@converts('ones_like')
+@register_converter('ones_like')
 def _ones_like(op: Operator) -> str:
     return filled_like(op, op.inputs[0], 1.0)
 
 
-@converts('zeros_like')
+@register_converter('zeros_like')
 def _zeros_like(op: Operator) -> str:
     return filled_like(op, op.inputs[0], 0.0)
 
@@ -277,7 +277,7 @@ def _zeros_like(op: Operator) -> str:
 # -- shared with onnx_layers ---------------------------------------------------------------------
 
 def axes_of(op: Operator) -> Optional[list[int]]:
-    """Axes counted from the front, None of all."""
+    """Return the axes, counted from the front; None for all axes."""
     axis = op.attribute('axis')
     if axis is None or axis == ():
         return None
@@ -285,6 +285,7 @@ def axes_of(op: Operator) -> Optional[list[int]]:
 
 
 def filled_like(op: Operator, x: str, value: float) -> str:
-    from onnx import numpy_helper
+    """Return an array of ``x``'s shape that is filled with a value."""
+    from onnx import numpy_helper  # optional
     return op.add('ConstantOfShape', op.shape(x),
                   value=numpy_helper.from_array(np.array([value], np.float32)))

@@ -1,4 +1,4 @@
-"""What a converter of an MXNet operator to ONNX is given: what it reads, and how to write nodes."""
+"""The interface for converters of MXNet operators to ONNX: read the operator, and write nodes."""
 from __future__ import annotations
 
 import ast
@@ -10,22 +10,22 @@ import numpy as np
 from adaptis.runtime import mx
 
 OPSET = 16
-"""Of the models: the first with GridSample and with the aligned RoiAlign."""
+"""Opset of the models, the first with GridSample and the aligned RoiAlign."""
 
 Results = Union[str, Sequence[str]]
 
 
 class Operator:
-    """One MXNet operator on its way to ONNX.
+    """One MXNet operator that is converted to ONNX.
 
-    Sizes are never known here, as a graph is for all of them; the number of dimensions is.
+    Sizes are not known here, because one graph is for all sizes; the number of dimensions is known.
 
     Attributes
     ----------
-    name : of the operator, and of the tensor that it gives
-    kind : what MXNet calls such operators; 'null' are inputs and weights
-    inputs : names of the tensors it reads
-    ranks : how many dimensions each of these has
+    name : name of the operator and of its output tensor
+    kind : MXNet's name of the operator type; 'null' for inputs and weights
+    inputs : names of the tensors that it reads
+    ranks : number of dimensions of each input
     nodes : ONNX nodes written so far
     """
 
@@ -39,7 +39,7 @@ class Operator:
         self._count = 0
 
     def attribute(self, name: str, default: Any = None) -> Any:
-        """A parameter of the operator: a number, a tuple, a truth value, None or a word."""
+        """Return a parameter of the operator: a number, a tuple, a bool, None or a string."""
         text = self._attributes.get(name)
         if text is None:
             return default
@@ -48,60 +48,60 @@ class Operator:
         except (ValueError, SyntaxError):
             return text
 
-    def demand(self, **expected: Any) -> None:
-        """NotImplementedError if a parameter that is given is not one of the ``expected``."""
+    def require(self, **expected: Any) -> None:
+        """Raise NotImplementedError if a given parameter is not one of the ``expected`` values."""
         for name, values in expected.items():
             value = self.attribute(name)
             if value is not None and value not in values:
                 raise NotImplementedError(f'{self.kind} with {name}={value}')
 
-    def maker(self, index: int = 0) -> Operator:
-        """What gives an input: to look at, not to write with."""
+    def producer(self, index: int = 0) -> Operator:
+        """Return the operator that produces an input; use it only for reading."""
         return Operator(self._context['mx_graph'][self._node['inputs'][index][0]], self._context)
 
     def add(self, kind: str, *inputs: str, **attributes: Any) -> str:
-        """Write an ONNX node of one output, and give the name of that."""
+        """Write an ONNX node with one output; return the name of the output."""
         return self.add_many(kind, inputs, 1, **attributes)[0]
 
     def add_many(self, kind: str, inputs: Sequence[str], outputs: int,
                  **attributes: Any) -> list[str]:
-        """Write an ONNX node of several outputs."""
-        from onnx import helper
+        """Write an ONNX node with several outputs; return their names."""
+        from onnx import helper  # optional
         names = [self._fresh() for _ in range(outputs)]
         self.nodes.append(helper.make_node(kind, list(inputs), names, name=names[0], **attributes))
         return names
 
     def constant(self, value: Any, dtype: str = 'int64') -> str:
-        """A tensor that is known."""
-        from onnx import numpy_helper
+        """Write a constant tensor; return its name."""
+        from onnx import numpy_helper  # optional
         name = self._fresh()
         self._context['initializer'].append(numpy_helper.from_array(np.array(value, dtype), name))
         return name
 
     def number(self, value: float) -> str:
-        """A float32 without dimensions."""
+        """Write a float32 constant without dimensions; return its name."""
         return self.constant(value, 'float32')
 
     def shape(self, tensor: str, begin: int = 0, end: Any = None) -> str:
-        """int64 (end - begin,): sizes of some dimensions."""
+        """Write the sizes of some dimensions, int64 (end - begin,); return the name."""
         limits = {} if end is None else {'end': end}
         return self.add('Shape', tensor, start=begin, **limits)
 
     def concat(self, parts: Sequence[str]) -> str:
-        """Vectors one after the other."""
+        """Concatenate vectors; return the name of the result."""
         return parts[0] if len(parts) == 1 else self.add('Concat', *parts, axis=0)
 
     def cast(self, tensor: str, dtype: str) -> str:
-        """The same values as another type."""
-        from onnx import helper
+        """Cast a tensor to another type; return the name of the result."""
+        from onnx import helper  # optional
         return self.add('Cast', tensor, to=int(helper.np_dtype_to_tensor_dtype(np.dtype(dtype))))
 
     def axis(self, axis: int, rank: Any = None) -> int:
-        """An axis, counted from the front, of the first input or of so many dimensions."""
+        """Return an axis counted from the front, for the first input or for ``rank`` dimensions."""
         return axis % (self.ranks[0] if rank is None else rank)
 
     def finish(self, results: Results) -> list[Any]:
-        """The nodes, with the outputs called as MXNet's exporter expects it."""
+        """Return the nodes, with the output names that MXNet's exporter expects."""
         several = not isinstance(results, str)
         for i, result in enumerate(results if several else [results]):
             self.nodes.append(_identity(result, f'{self.name}{i}' if several else self.name))
@@ -119,8 +119,8 @@ class Operator:
         return f'{self.name}.{self._count}'
 
 
-def converts(*operators: str) -> Callable[[Callable[[Operator], Results]], Callable]:
-    """Register a converter with MXNet's exporter, for this opset: ``Operator`` -> result names."""
+def register_converter(*operators: str) -> Callable[[Callable[[Operator], Results]], Callable]:
+    """Register a converter, ``Operator`` -> names of results, with MXNet's exporter."""
     def decorate(convert: Callable[[Operator], Results]) -> Callable:
         def adapted(node: Mapping[str, Any], **context: Any) -> list[Any]:
             operator = Operator(node, context)
@@ -132,5 +132,5 @@ def converts(*operators: str) -> Callable[[Callable[[Operator], Results]], Calla
 
 
 def _identity(source: str, target: str) -> Any:
-    from onnx import helper
+    from onnx import helper  # optional
     return helper.make_node('Identity', [source], [target], name=target)

@@ -1,4 +1,4 @@
-"""The README of an exported network, for whoever gets only the folder."""
+"""The README of an exported network, for people who have only the folder."""
 from __future__ import annotations
 
 import textwrap
@@ -7,9 +7,8 @@ from typing import Any
 
 _TEXT = """# {name}, exported
 
-A trained network for panoptic segmentation as graphs; {classes} classes, {things} of
-them things.
-It was written by `adaptis export` {version}{source}.
+A trained network for panoptic segmentation, stored as graphs.  It has {classes} classes, {things}
+of them things.  It was written by `adaptis export` {version}{source}.
 
 ## With this project's package
 
@@ -29,16 +28,16 @@ result.segment_map, result.segments
 ```
 {mxnet}
 `export.json` has everything else: categories, thresholds (`inference`), the signature of each
-stage, sizes and digests of the files, and where the network comes from.
+stage, sizes and digests of the files, and the origin of the network.
 
 ## Without it
 
 {preprocessing}
 
-Each stage takes its inputs by name from what earlier ones gave. Names in shapes vary from call to
-call; the shapes of outputs are an example. What lies between the stages (which points to
-ask for, which boxes suppress each other, who gets which pixel) is no graph, but the package's
-NumPy code.
+Each stage takes its inputs by name from the outputs of earlier stages. Names in shapes stand for
+dynamic sizes; the shapes of outputs are an example. The work between the stages (which points to
+query, which boxes suppress each other, which object gets a pixel) is not in a graph, but in the
+NumPy code of the package.
 
 | stage | inputs | outputs, for instance | files |
 | --- | --- | --- | --- |
@@ -58,7 +57,7 @@ With MXNet 1.9.1, `backend='mxnet'` gives the results of the network itself, bit
 
 
 def describe_export(manifest: Mapping[str, Any]) -> str:
-    """The text for a manifest."""
+    """Return the README text for a manifest."""
     things = sum(category['isthing'] for category in manifest['taxonomy'])
     has_mxnet = any('symbol' in stage['files'] for stage in manifest['stages'].values())
     checkpoint = manifest['source'].get('file')
@@ -71,10 +70,10 @@ def describe_export(manifest: Mapping[str, Any]) -> str:
 
 
 def _preprocessing(facts: Mapping[str, Any]) -> str:
-    sentences = ['An image goes in as float32 (1, 3, H, W), RGB, 0 to 255; **mean and deviation '
+    sentences = ['The input image is float32 (1, 3, H, W), RGB, 0 to 255; **mean and deviation '
                  'are inside the graph**.']
     if facts['short_side']:
-        limit = f', less where the longer one would exceed {facts["max_side"]}'
+        limit = f', or less so that the longer one does not exceed {facts["max_side"]}'
         sentences.append(f'It is resized so that its shorter side has {facts["short_side"]} '
                          f'pixels{limit * bool(facts["max_side"])}.')
     elif facts['max_side']:

@@ -1,4 +1,4 @@
-"""What a network is made of for export: graphs with a signature, between which NumPy decides."""
+"""The stages of a network for export: graphs with a signature; NumPy code runs between them."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -6,10 +6,10 @@ from typing import Any, NamedTuple, Union
 
 
 class Signature(NamedTuple):
-    """One array that goes into a stage or comes out of it.
+    """An array that is an input or an output of a stage.
 
-    ``shape`` holds a number where a dimension is fixed and a name ('H', 'W', 'N', ...) where it
-    varies; dimensions of one name within one stage agree.
+    ``shape`` holds a number for each fixed dimension and a name ('H', 'W', 'N', ...) for each
+    dynamic one.  Dimensions with the same name within one stage are equal.
     """
 
     name: str
@@ -20,9 +20,11 @@ class Signature(NamedTuple):
 class Stage(NamedTuple):
     """One graph of a network.
 
-    ``block`` is an initialised ``HybridBlock`` that takes the ``inputs`` in their order and gives
-    one output or a flat list, called ``outputs``.  ``example`` has a number for each name in the
-    inputs' shapes: what the graph may be traced and checked with.
+    Attributes
+    ----------
+    block : an initialised ``HybridBlock`` that takes the ``inputs`` in order and returns one output
+        or a flat list, called ``outputs``
+    example : a number for each name in the shapes of the inputs, for tracing and checking
     """
 
     name: str
@@ -32,29 +34,29 @@ class Stage(NamedTuple):
     example: Mapping[str, int]
 
     def example_shapes(self) -> list[tuple[int, ...]]:
-        """The inputs' shapes with the numbers of ``example``."""
+        """Return the shapes of the inputs with the numbers of ``example``."""
         return [concrete_shape(signature, self.example) for signature in self.inputs]
 
 
 class Interface(NamedTuple):
-    """What a stage takes and gives, in order: all that its caller has to know."""
+    """The inputs and outputs of a stage, in order."""
 
     inputs: tuple[Signature, ...]
     outputs: tuple[str, ...]
 
 
 def interfaces(stages: Sequence[Stage]) -> dict[str, Interface]:
-    """The stages by name, without their blocks."""
+    """Return the interfaces of stages by name."""
     return {stage.name: Interface(stage.inputs, stage.outputs) for stage in stages}
 
 
-def symbol_of(stage: Stage) -> Any:
-    """The graph of a stage as an MXNet symbol whose inputs have the stage's names for them."""
-    from adaptis.runtime import mx
+def trace_symbol(stage: Stage) -> Any:
+    """Return the graph of a stage as an MXNet symbol whose inputs have the names of the stage."""
+    from adaptis.runtime import mx  # loads MXNet
     outputs = stage.block(*(mx.sym.var(signature.name) for signature in stage.inputs))
     return mx.sym.Group(list(outputs)) if isinstance(outputs, (list, tuple)) else outputs
 
 
 def concrete_shape(signature: Signature, values: Mapping[str, int]) -> tuple[int, ...]:
-    """A signature's shape with numbers for its names."""
+    """Return the shape of a signature with numbers in place of its names."""
     return tuple(values[part] if isinstance(part, str) else part for part in signature.shape)

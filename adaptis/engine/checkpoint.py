@@ -1,15 +1,15 @@
-"""Checkpoints: everything a run needs to go on as if it had never stopped.
+"""Checkpoints: everything that a run needs to continue as if it had never stopped.
 
-A checkpoint is a folder that is filled under a temporary name and then renamed, so that there is
-either a whole one or none:
+A checkpoint is a folder that is written under a temporary name and then renamed, so it is either
+complete or absent:
 
-    net.params      parameters and running statistics, with net.json a checkpoint of its own
+    net.params      parameters and running statistics; with net.json a checkpoint of its own
     optimizer.npz   optimizer states as plain arrays (MXNet would pickle them)
     state.json      stage, step, system state, metrics, config, state of the mixed precision, and
-                    the digests of the others
+                    the digests of the other files
 
-The random state is (seed, stage, step): every random number of a run is drawn from generators
-seeded by these, see ``BatchSource`` and ``seed_everything``.  Nothing is ever unpickled.
+The random state is (seed, stage, step): every random number of a run comes from generators that
+are seeded by these, see ``BatchSource`` and ``seed_everything``.  Nothing is ever unpickled.
 """
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NAME = re.compile(r'(\d+)-([a-z]+)-(\d{8})$')
 
 @dataclass
 class Position:
-    """Where a run is: ``step`` steps of stage number ``index`` called ``stage`` are done."""
+    """The progress of a run: ``step`` steps are done of stage number ``index``, named ``stage``."""
 
     index: int
     stage: str
@@ -46,7 +46,7 @@ class Position:
 
 @dataclass
 class Checkpoint:
-    """A checkpoint on disk, its files verified."""
+    """A checkpoint on disk with verified files."""
 
     folder: Path
     position: Position
@@ -63,7 +63,7 @@ class Checkpoint:
 
 
 class CheckpointFolder:
-    """The checkpoints of a run; the newest ``keep`` stay."""
+    """The checkpoints of a run; the newest ``keep`` remain."""
 
     def __init__(self, folder: Path, keep: int = 2):
         self.folder = folder
@@ -74,9 +74,9 @@ class CheckpointFolder:
              metrics: Optional[dict[str, float]] = None,
              scaler: Optional[dict[str, float]] = None,
              info: Optional[dict[str, Any]] = None) -> Path:
-        """Write a checkpoint and remove old ones; AdaptisError if the disk refuses.
+        """Write a checkpoint and remove old ones; AdaptisError if the disk cannot be written.
 
-        ``info`` is kept beside the parameters, for those who use them alone.
+        ``info`` is stored beside the parameters, for use without the rest of the checkpoint.
         """
         target = self.folder / f'{position.index}-{position.stage}-{position.step:08d}'
         if target.exists():
@@ -93,14 +93,14 @@ class CheckpointFolder:
         except (OSError, AdaptisError) as error:
             self._remove_leftovers()
             reason = getattr(error, 'strerror', None) or str(error)
-            raise AdaptisError(f'The checkpoint {target} cannot be written ({reason}); those '
-                               'before it are untouched.') from error
+            raise AdaptisError(f'The checkpoint {target} cannot be written ({reason}); earlier '
+                               'ones are unchanged.') from error
         for old in self._names()[:-self.keep]:
             shutil.rmtree(self.folder / old, ignore_errors=True)
         return target
 
     def latest(self) -> Optional[Checkpoint]:
-        """The newest checkpoint, or None; AdaptisError if it is damaged."""
+        """Return the newest checkpoint, or None; AdaptisError if it is damaged."""
         names = self._names()
         return read_checkpoint(self.folder / names[-1]) if names else None
 
@@ -130,12 +130,12 @@ def read_checkpoint(folder: Path) -> Checkpoint:
                           system=state['system'], config=state['config'], best=state['best'],
                           metrics=state['metrics'], scaler=state.get('scaler', {}))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise AdaptisError(f'{folder} is no whole checkpoint ({type(error).__name__}: {error}): '
-                           'remove it to resume from the one before it.') from error
+        raise AdaptisError(f'{folder} is not a complete checkpoint ({type(error).__name__}: '
+                           f'{error}): remove it to resume from the one before it.') from error
 
 
 def load_parameters(net: Any, checkpoint: Checkpoint) -> None:
-    """Fill an initialised network, wholly or not at all.
+    """Set all parameters of an initialised network, or none if there is an error.
 
     Raises AdaptisError if the checkpoint belongs to another architecture.
     """
@@ -143,7 +143,7 @@ def load_parameters(net: Any, checkpoint: Checkpoint) -> None:
 
 
 def optimizer_arrays(trainer: Any) -> dict[str, np.ndarray]:
-    """States of a ``gluon.Trainer`` as arrays: 'parameter.slot', in the order of its parameters."""
+    """Return the states of a ``gluon.Trainer``: 'parameter.slot', in the order of parameters."""
     arrays = {}
     for index, state in trainer._updaters[0].states.items():
         for slot, array in enumerate(_slots(state)):
@@ -152,7 +152,7 @@ def optimizer_arrays(trainer: Any) -> dict[str, np.ndarray]:
 
 
 def load_optimizer(trainer: Any, path: Path) -> None:
-    """Restore what ``optimizer_arrays`` gave; AdaptisError if it belongs to other parameters."""
+    """Restore what ``optimizer_arrays`` returned; AdaptisError if it is for other parameters."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {key: stored[key] for key in stored.files}
@@ -181,7 +181,7 @@ def _fill(folder: Path, net: Any, trainer: Any, state: dict[str, Any],
           info: dict[str, Any]) -> None:
     save_model(net, folder / 'net.params',
                {**{k: state[k] for k in ('position', 'metrics')}, **info})
-    buffer = io.BytesIO()  # on a full disk NumPy's archive would complain a second time
+    buffer = io.BytesIO()  # on a full disk, NumPy's archive would raise a second error
     np.savez(buffer, **optimizer_arrays(trainer))
     (folder / 'optimizer.npz').write_bytes(buffer.getvalue())
     digests = {f.name: _digest(f) for f in sorted(folder.iterdir())}

@@ -1,4 +1,4 @@
-"""Several processes that train one network (``--kvstore dist_sync``)."""
+"""Training of one network in several processes (``--kvstore dist_sync``)."""
 from __future__ import annotations
 
 import os
@@ -8,10 +8,10 @@ from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
 
 
-def open_store(name: str) -> Any:
-    """A KVStore for a distributed ``name``, else the name itself, as ``gluon.Trainer`` takes it.
+def create_kvstore(name: str) -> Any:
+    """Return a KVStore for a distributed ``name``, else the name itself, for ``gluon.Trainer``.
 
-    MXNet learns who is who from the variables ``DMLC_*`` that its launcher sets.
+    MXNet's launcher sets the variables ``DMLC_*``, which tell each process its role.
 
     Raises AdaptisError for an unknown name, or an asynchronous one (such a run cannot be resumed).
     """
@@ -26,11 +26,11 @@ def open_store(name: str) -> Any:
     return mx.kv.create(name)
 
 
-class StageStore(mx.kvstore.KVStoreBase):
-    """A distributed KVStore as one stage sees it.
+class StageKVStore(mx.kvstore.KVStoreBase):
+    """A distributed KVStore for one stage.
 
     The store broadcasts a key only once, but every stage has a trainer that numbers its parameters
-    from 0, so the keys of a stage get its name in front.
+    from 0.  So the name of the stage is prepended to its keys.
     """
 
     def __init__(self, store: Any, stage: str):
@@ -40,11 +40,11 @@ class StageStore(mx.kvstore.KVStoreBase):
         self.broadcast('votes', self._votes, self._votes)
 
     def broadcast(self, key: Union[int, str], value: Any, out: Any, priority: int = 0) -> None:
-        """Copy what rank 0 has to all.
+        """Copy the values of rank 0 to all processes.
 
-        By way of a plain array: MXNet cannot send weights that oneDNN keeps in its own layout, as
-        it does after a hybridized pass.  And it is waited for: MXNet does not order a later
-        ``pushpull`` of the key after this, so that gradients may arrive in place of weights.
+        This sends a plain array, because MXNet cannot send weights in oneDNN's own layout, which
+        they have after a hybridized pass.  It waits for the result, because MXNet does not order a
+        later ``pushpull`` of the key after it, so that gradients could arrive in place of weights.
         """
         first = value[0] if isinstance(value, (list, tuple)) else value
         plain = mx.nd.array(first.asnumpy(), dtype=first.dtype)
@@ -55,49 +55,50 @@ class StageStore(mx.kvstore.KVStoreBase):
 
     def pushpull(self, key: Union[int, str], value: Any, out: Any = None,
                  priority: int = 0) -> None:
-        """Replace by the sum over all processes."""
+        """Replace the values by their sum over all processes."""
         self._store.pushpull(f'{self._stage}.{key}', value, out, priority)
 
-    def share(self, net: Any) -> None:
-        """Give all processes the parameters of rank 0, and its running statistics.
+    def broadcast_parameters(self, net: Any) -> None:
+        """Give all processes the parameters and running statistics of rank 0.
 
-        The trainer would do so only after the first backward pass, and for trained parameters.
+        The trainer would do this only after the first backward pass, and only for trained
+        parameters.
         """
         for name, parameter in net._collect_params_with_prefix().items():
             values = parameter.list_data()
             self.broadcast(f'net.{name}', values[0], values)
 
-    def anyone(self, mine: int) -> int:
-        """The sum of the numbers of all processes; all must ask at the same time."""
+    def sum_over_processes(self, mine: int) -> int:
+        """Return the sum of the numbers of all processes; all must call this at the same time."""
         self._votes[:] = mine
         self.pushpull('votes', self._votes)
         return int(self._votes.asscalar())
 
     @staticmethod
     def is_capable(capability: str) -> bool:
-        """Whether the optimizer may run on the servers: it may not, its state is saved here."""
+        """Return False: the optimizer must not run on the servers, as its state is saved here."""
         return False
 
     @property
     def type(self) -> str:
-        """Name of the underlying store."""
+        """The name of the underlying store."""
         return self._store.type
 
     @property
     def rank(self) -> int:
-        """Number of this process."""
+        """The number of this process."""
         return self._store.rank
 
     @property
     def num_workers(self) -> int:
-        """Number of processes."""
+        """The number of processes."""
         return self._store.num_workers
 
 
-def for_stage(store: Union[str, Any], stage: str, net: Any) -> Union[str, StageStore]:
-    """The store to give to the trainer of a stage; a distributed one equals out ``net`` first."""
+def stage_kvstore(store: Union[str, Any], stage: str, net: Any) -> Union[str, StageKVStore]:
+    """Return the store for the trainer of a stage; a distributed one first broadcasts ``net``."""
     if isinstance(store, str):
         return store
-    result = StageStore(store, stage)
-    result.share(net)
+    result = StageKVStore(store, stage)
+    result.broadcast_parameters(net)
     return result

@@ -1,4 +1,4 @@
-"""What a run tells while it lasts: a progress bar, a JSON-lines log and TensorBoard events."""
+"""Output of a run: a progress bar, a JSON-lines log and TensorBoard events."""
 from __future__ import annotations
 
 import json
@@ -16,7 +16,10 @@ LOG_NAME = 'log.jsonl'
 
 
 class RunLog:
-    """Log of a run in ``folder``; ``quiet`` (other ranks of a distributed run) writes nothing."""
+    """Log of a run in ``folder``.
+
+    If ``quiet`` (other ranks of a distributed run), nothing is written.
+    """
 
     def __init__(self, folder: Path, quiet: bool = False):
         self._folder = folder
@@ -41,7 +44,7 @@ class RunLog:
             self._events.close()
 
     def write(self, kind: str, index: int, stage: str, step: int, **values: Any) -> None:
-        """One record: a line of the log, and events for those values that are numbers."""
+        """Write one record to the log, and events for those values that are numbers."""
         if not self._stream:
             return
         record = {'kind': kind, 'index': index, 'stage': stage, 'step': step,
@@ -53,13 +56,13 @@ class RunLog:
                 self._events.add_scalar(f'{stage}/{kind}/{name}', value, step)
 
     def picture(self, stage: str, step: int, image: np.ndarray) -> None:
-        """A picture, uint8 (H, W, 3), among the events."""
+        """Write an image, uint8 (H, W, 3), to the events."""
         if self._events:
             self._events.add_image(f'{stage}/prediction', image, step, dataformats='HWC')
             self._events.flush()
 
 
-class StageBar:
+class StageProgress:
     """Progress bar of a stage."""
 
     def __init__(self, stage: str, start: int, total: int, quiet: bool):
@@ -67,23 +70,23 @@ class StageBar:
                          dynamic_ncols=True, mininterval=0.5)
 
     def advance(self) -> None:
-        """One step more."""
+        """Advance by one step."""
         self._bar.update()
 
     def show(self, values: dict[str, float]) -> None:
-        """Numbers to stand behind the bar."""
+        """Show numbers after the bar."""
         self._bar.set_postfix_str(', '.join(f'{k} {v:.4g}' for k, v in values.items()))
 
-    def say(self, text: str) -> None:
-        """A line above the bar."""
+    def write_line(self, text: str) -> None:
+        """Write a line above the bar."""
         self._bar.write(text)
 
     def close(self) -> None:
-        """End the bar."""
+        """Close the bar."""
         self._bar.close()
 
 
-class Averages:
+class AverageMeter:
     """Means of the values of the last steps."""
 
     def __init__(self) -> None:
@@ -93,16 +96,17 @@ class Averages:
         self._waited_before = 0.0
 
     def add(self, values: dict[str, float], seconds: float) -> None:
-        """The values of one step, and how long it took with the wait for its data."""
+        """Add the values of one step, and its duration including the wait for data."""
         self._steps += 1
         self._seconds += seconds
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
 
     def flush(self, images_per_step: int, waited: float) -> dict[str, float]:
-        """Means since the last flush, images per second, and the share of time spent waiting.
+        """Return means since the last flush, images per second, and the share of waiting time.
 
-        ``waited`` counts all seconds since the beginning in which data were waited for.
+        ``waited`` is the total time since the beginning that was spent waiting for data, in
+        seconds.
         """
         seconds = max(self._seconds, 1e-9)
         result = {name: total / self._steps for name, total in self._sums.items()}
@@ -113,8 +117,8 @@ class Averages:
         return result
 
 
-def drop_after(folder: Path, index: int, step: int) -> None:
-    """Forget log lines of steps that a resumed run will do again."""
+def truncate_log(folder: Path, index: int, step: int) -> None:
+    """Remove the log lines of steps that a resumed run will repeat."""
     path = folder / LOG_NAME
     if not path.exists():
         return
@@ -124,7 +128,7 @@ def drop_after(folder: Path, index: int, step: int) -> None:
             record = json.loads(line)
             done = (record['index'], record['step']) <= (index, step)
         except (ValueError, KeyError):
-            continue  # the last line of a killed run may be cut
+            continue  # the last line of a killed run may be incomplete
         if done:
             lines.append(line + '\n')
     with atomic_write(path) as temporary:
@@ -133,7 +137,7 @@ def drop_after(folder: Path, index: int, step: int) -> None:
 
 def _event_writer(folder: Path) -> Optional[Any]:
     try:
-        from tensorboardX import SummaryWriter
+        from tensorboardX import SummaryWriter  # optional
     except ImportError:
-        return None  # not worth ending a run for: the JSON log holds the same numbers
+        return None  # the JSON log holds the same numbers
     return SummaryWriter(str(folder))

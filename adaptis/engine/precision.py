@@ -1,9 +1,9 @@
-"""Mixed precision, as MXNet's ``contrib.amp`` offers it, with states that can be saved.
+"""Mixed precision by MXNet's ``contrib.amp``, with a state that can be saved.
 
-Parameters, optimizer and losses stay float32; convolutions, dense layers and, on GPUs, whatever
-MXNet lists as safe compute in half precision.  For that MXNet replaces its own operators, in the
-whole process and for good; here the replaced ones are in force during ``half_precision`` alone, so
-that whatever else computes (validation, evaluation) does so in float32.
+Parameters, optimizer and losses stay float32.  Convolutions, dense layers and, on GPUs, whatever
+MXNet lists as safe compute in half precision.  For this, MXNet replaces its own operators for the
+whole process and for good.  Here the replacements are active only inside ``half_precision``, so
+validation and evaluation compute in float32.
 """
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from typing import Any
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
 
-# Where an operator is, its name, and the two functions that can be there: plain and mixed.
+# The module of an operator, its name, and its two versions: plain and mixed.
 _Operator = tuple[types.ModuleType, str, Any, Any]
 _operators: list[_Operator] = []
 
 
-def enable(contexts: list[Any]) -> str:
-    """Make mixed precision available, once in a process, before networks; returns the half type.
+def enable_mixed_precision(contexts: list[Any]) -> str:
+    """Enable mixed precision and return the half type; call it once, before networks are made.
 
-    float16 on GPUs, bfloat16 on the CPU.
+    The type is float16 on GPUs and bfloat16 on the CPU.
 
     Raises AdaptisError if the device cannot compute with it.
     """
     amp, modules = _amp(), _operator_modules()
     plain = {module: dict(vars(module)) for module in modules}
-    kind = 'float16' if contexts[0].device_type == 'gpu' else 'bfloat16'
-    if kind == 'float16':
-        amp.init(kind)
+    dtype = 'float16' if contexts[0].device_type == 'gpu' else 'bfloat16'
+    if dtype == 'float16':
+        amp.init(dtype)
     else:
-        amp.init(kind, fp32_ops=_float32_on_cpu(amp))
+        amp.init(dtype, fp32_ops=_float32_on_cpu(amp))
     _operators.extend((module, name, plain[module][name], value) for module in modules
                       for name, value in vars(module).items()
                       if plain[module].get(name, value) is not value)
@@ -42,14 +42,14 @@ def enable(contexts: list[Any]) -> str:
         with half_precision():
             _try_out(contexts[0])
     except mx.MXNetError as error:
-        raise AdaptisError(f'{contexts[0]} cannot compute in {kind} ({_first_line(error)}): set '
+        raise AdaptisError(f'{contexts[0]} cannot compute in {dtype} ({_first_line(error)}): set '
                            'precision to float32.') from error
-    return kind
+    return dtype
 
 
 @contextlib.contextmanager
 def half_precision() -> Iterator[None]:
-    """Compute in mixed precision inside, if it was enabled; and in float32 after."""
+    """Compute in mixed precision inside the block if it is enabled, and in float32 afterwards."""
     for module, name, _, mixed in _operators:
         setattr(module, name, mixed)
     try:
@@ -59,8 +59,8 @@ def half_precision() -> Iterator[None]:
             setattr(module, name, plain)
 
 
-def attach(trainer: Any, state: Mapping[str, float]) -> None:
-    """Let a trainer scale its loss so that small gradients survive, from where ``state`` was."""
+def attach_loss_scaler(trainer: Any, state: Mapping[str, float]) -> None:
+    """Make a trainer scale its loss, starting from ``state``, so that small gradients survive."""
     _amp().init_trainer(trainer)
     scaler = trainer._amp_loss_scaler
     scaler._loss_scale = state.get('scale', scaler._loss_scale)
@@ -69,9 +69,9 @@ def attach(trainer: Any, state: Mapping[str, float]) -> None:
 
 
 def scaler_state(trainer: Any) -> dict[str, float]:
-    """What ``attach`` needs to go on; nothing without mixed precision.
+    """Return the state for ``attach_loss_scaler``; empty without mixed precision.
 
-    'updates' are fewer than the steps: those whose gradients overflow are skipped.
+    'updates' can be fewer than the steps, because updates whose gradients overflow are skipped.
     """
     scaler = getattr(trainer, '_amp_loss_scaler', None)
     if scaler is None:
@@ -80,18 +80,18 @@ def scaler_state(trainer: Any) -> dict[str, float]:
             'unskipped': scaler._unskipped, 'updates': trainer.optimizer.num_update}
 
 
-def scaled(loss: Any, trainer: Any) -> Any:
-    """The loss to take the gradient of, while recording."""
+def scale_loss(loss: Any, trainer: Any) -> Any:
+    """Return the loss whose gradient is computed; call it while recording."""
     if getattr(trainer, '_amp_loss_scaler', None) is None:
         return loss
     with _amp().scale_loss(loss, trainer) as result:
         return result
 
 
-def forget_layouts(net: Any) -> None:
-    """Bring a network's parameters back to plain arrays, after it predicted on the CPU.
+def reset_weight_layouts(net: Any) -> None:
+    """Convert a network's parameters back to plain arrays after it predicted on the CPU.
 
-    Predictions leave weights in oneDNN's layouts, some of which MXNet cannot cast to bfloat16.
+    Predictions leave weights in oneDNN's layouts, and MXNet cannot cast some of them to bfloat16.
     """
     for parameter in net.collect_params().values():
         contexts = parameter.list_ctx()
@@ -106,7 +106,7 @@ def _amp() -> Any:
 
 
 def _operator_modules() -> list[types.ModuleType]:
-    """The modules that hold MXNet's operators: ``nd`` and ``sym`` and those inside."""
+    """Return the modules that hold MXNet's operators: ``nd``, ``sym`` and their submodules."""
     inside = [value for parent in (mx.nd, mx.sym) for value in vars(parent).values()
               if isinstance(value, types.ModuleType)
               and value.__name__.startswith(f'{parent.__name__}.')]
@@ -114,9 +114,9 @@ def _operator_modules() -> list[types.ModuleType]:
 
 
 def _float32_on_cpu(amp: Any) -> list[str]:
-    """Operators to keep in float32: also those that MXNet lets take whatever comes.
+    """Return operators to keep in float32, including those that MXNet lets take any type.
 
-    With bfloat16 beside float32 some of those fail (``concat``), against MXNet's list.
+    With bfloat16 beside float32 some of those fail (``concat``), contrary to MXNet's list.
     """
     half = amp.amp.bfloat16
     either = [name for name in amp.list_lp16_fp32_ops(half) if not name.startswith('_')

@@ -1,4 +1,4 @@
-"""Going on with a run: from where, and whether the config still asks for the same."""
+"""Resume a run: check that the config still describes the same training."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,25 +6,25 @@ from typing import Any
 
 import yaml
 
-from adaptis.config import TrainConfig, stored_config
+from adaptis.config import TrainConfig, config_from_dict
 from adaptis.engine.checkpoint import Checkpoint
 from adaptis.errors import AdaptisError
 
-# What may change between two sessions of a run: where data lie, what is shown, saved and measured.
+# Keys that may change when a run is resumed: location of data, logging, saving and evaluation.
 _FREE = ('data.root', 'data.val_split', 'workers', 'log_every', 'pictures_every',
          'checkpoint_minutes', 'checkpoint_steps', 'evaluation_images', 'validation', 'inference',
          'row', 'checkpoint', 'model.pretrained_base', 'model.pretrained')
 
 
 def check_same_run(start: Checkpoint, config: TrainConfig, confirmed: Sequence[str] = ()) -> None:
-    """Refuse to go on with another config than the one that a checkpoint was trained by.
+    """Refuse to resume with another config than the one that a checkpoint was trained with.
 
-    ``confirmed`` are keys that the user has set for this session: they may differ, but for those
-    of the network.  Keys that do not change what is learnt may differ anyway.
+    ``confirmed`` are keys that the user has set for this session.  They may differ, except those of
+    the network.  Keys that do not affect training may always differ.
 
-    Raises AdaptisError naming what differs.
+    Raises AdaptisError naming the differences.
     """
-    stored = stored_config(start.config, str(start.folder)).to_dict()
+    stored = config_from_dict(start.config, str(start.folder)).to_dict()
     changes = [(key, old, new) for key, old, new in _differences(stored, config.to_dict())
                if not _below(key, _FREE)]
     if any(_below(key, ['model']) for key, *_ in changes):
@@ -34,12 +34,12 @@ def check_same_run(start: Checkpoint, config: TrainConfig, confirmed: Sequence[s
     if changes:
         told = ', '.join(f'{key} {_yaml(old)} (now {_yaml(new)})' for key, old, new in changes)
         key, _, new = changes[0]
-        raise AdaptisError(f'{start.folder} was trained with {told}: put the config back, or '
-                           f'confirm each change, as by --set {key}={_yaml(new)}.')
+        raise AdaptisError(f'{start.folder} was trained with {told}: restore the config, or '
+                           f'confirm each change, for example by --set {key}={_yaml(new)}.')
 
 
-def named_keys(overrides: Sequence[str]) -> list[str]:
-    """The keys of ``key=value`` texts."""
+def override_keys(overrides: Sequence[str]) -> list[str]:
+    """Return the keys of ``key=value`` texts."""
     return [text.partition('=')[0] for text in overrides]
 
 

@@ -1,7 +1,7 @@
 """Learning rates as pure functions of the step.
 
-MXNet's and GluonCV's schedulers remember what they were asked before, so that a resumed run
-depends on how they catch up; these need no state.
+The schedulers of MXNet and GluonCV have a state, so a resumed run depends on how they catch up.
+These functions have none.
 """
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from typing import Callable
 from adaptis.config import OptimizerConfig
 from adaptis.errors import AdaptisError
 
-KNOWN = ('cosine', 'poly', 'step', 'constant', 'cooldown')
+SCHEDULES = ('cosine', 'poly', 'step', 'constant', 'cooldown')
 
 
 def build_schedule(config: OptimizerConfig, steps: int,
                    epoch: int = 1) -> Callable[[int], float]:
-    """The learning rate of every step 0 <= step < ``steps``, ``epoch`` of which are an epoch.
+    """Return the learning rate of every step 0 <= step < ``steps``; an epoch has ``epoch`` steps.
 
-    Linear from 0, or ``warmup_factor`` times the rate, over ``warmup_steps``, then what
-    ``schedule`` says over the rest: 'cosine' and 'poly' fall from ``lr`` to ``final_lr``, which
-    step ``steps`` would reach; 'step' multiplies by ``factor`` at each of ``milestones`` (shares
-    of ``steps``), ``milestone_epochs`` or ``milestone_steps``; 'cooldown' stays at ``lr`` and falls
-    linearly to ``final_lr`` in the last ``cooldown_steps``, so that a run can be made longer or
-    shorter at any time before they begin.
+    First the rate rises linearly from 0, or from ``warmup_factor`` times the rate, over
+    ``warmup_steps``.  Then ``schedule`` applies to the rest: 'cosine' and 'poly' fall from ``lr``
+    to ``final_lr``, which step ``steps`` would reach; 'step' multiplies by ``factor`` at each of
+    ``milestones`` (shares of ``steps``), ``milestone_epochs`` or ``milestone_steps``; 'cooldown'
+    stays at ``lr`` and falls linearly to ``final_lr`` in the last ``cooldown_steps``, so that a
+    run can be made longer or shorter at any time before they begin.
 
-    Raises AdaptisError for an unknown schedule, a warm-up or cool-down longer than the run, or
-    an epoch beyond its end.
+    Raises AdaptisError for an unknown schedule, a warm-up or cool-down longer than the run, or a
+    milestone beyond its end.
     """
-    if config.schedule not in KNOWN:
+    if config.schedule not in SCHEDULES:
         raise AdaptisError(f'There is no learning rate schedule "{config.schedule}"; '
-                           f'known: {", ".join(KNOWN)}.')
+                           f'known: {", ".join(SCHEDULES)}.')
     if config.warmup_steps + config.cooldown_steps >= steps:
         raise AdaptisError(f'{config.warmup_steps} warmup_steps and {config.cooldown_steps} '
                            f'cooldown_steps do not fit into {steps} steps.')

@@ -1,15 +1,15 @@
-"""Stopping a run so that it can go on."""
+"""Stop a run so that it can be resumed."""
 from __future__ import annotations
 
 import contextlib
 import signal
 from typing import Any
 
-from adaptis.engine.distributed import StageStore
+from adaptis.engine.distributed import StageKVStore
 
 
 class Stopped(Exception):
-    """The user asked to stop; a checkpoint was written.  ``status`` is the exit status."""
+    """The user stopped the run; a checkpoint was written.  ``status`` is the exit status."""
 
     def __init__(self, status: int):
         super().__init__(f'stopped with status {status}')
@@ -17,7 +17,7 @@ class Stopped(Exception):
 
 
 class StopRequest:
-    """Ctrl-C or SIGTERM once: stop after the running step; twice: at once."""
+    """Handles Ctrl-C and SIGTERM: once, stop after the current step; twice, stop at once."""
 
     def __init__(self) -> None:
         self.status = 0
@@ -39,9 +39,9 @@ class StopRequest:
         self.status = 128 + number
 
 
-def agree(store: Any, status: int) -> int:
-    """Exit status of those who were asked to stop; all processes must stop at the same step."""
-    if not isinstance(store, StageStore):
+def agree_on_stop(store: Any, status: int) -> int:
+    """Return the exit status, nonzero if any process should stop; all stop at the same step."""
+    if not isinstance(store, StageKVStore):
         return status
-    votes = store.anyone(status)
+    votes = store.sum_over_processes(status)
     return status or (130 if votes else 0)

@@ -16,9 +16,9 @@ from adaptis.data.augment import Crop, Rescale
 from adaptis.data.batches import Batch, BatchSource
 from adaptis.data.loader import Loader
 from adaptis.engine.checkpoint import Checkpoint, CheckpointFolder, Position, load_optimizer
-from adaptis.engine.distributed import for_stage
-from adaptis.engine.logs import Averages, RunLog, StageBar
-from adaptis.engine.precision import attach, forget_layouts, scaler_state
+from adaptis.engine.distributed import stage_kvstore
+from adaptis.engine.logs import AverageMeter, RunLog, StageProgress
+from adaptis.engine.precision import attach_loss_scaler, reset_weight_layouts, scaler_state
 from adaptis.engine.schedules import build_schedule
 from adaptis.engine.steps import (
     check_split,
@@ -26,26 +26,26 @@ from adaptis.engine.steps import (
     make_trainer,
     prepare_gradients,
     seed_everything,
-    slow_down_backbone,
+    set_backbone_lr_mult,
     train_step,
 )
-from adaptis.engine.stopping import Stopped, StopRequest, agree
+from adaptis.engine.stopping import Stopped, StopRequest, agree_on_stop
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import provenance
 from adaptis.files import write_image
-from adaptis.inference.sidecar import describe
+from adaptis.inference.sidecar import taxonomy_to_list
 from adaptis.model import save_model
 
 
 @dataclass
 class Run:
-    """What the stages of a run share.
+    """The common state of the stages of a run.
 
     Attributes
     ----------
     make_system : (stage name, stage) -> system with ``losses(batch)``, ``metrics()``,
-        ``parameters()``, ``state()`` and ``load_state(dict)``; if it does not learn from points
-        also ``targets()``, and ``begin_step(step)`` if it cares
+        ``parameters()``, ``state()`` and ``load_state(dict)``; if it does not learn from points,
+        also ``targets()``, and optionally ``begin_step(step)``
     validate : () -> metrics; the first of them decides which parameters are the best
     picture : stage name -> uint8 (H, W, 3)
     kvstore : a name, or a KVStore for distributed training
@@ -62,21 +62,22 @@ class Run:
     validate: Optional[Callable[[], dict[str, float]]] = None
     picture: Optional[Callable[[str], np.ndarray]] = None
     rank: int = 0
-    world: int = 1
+    world_size: int = 1
     held_out: Optional[Sequence[Any]] = None
 
     def description(self) -> dict[str, Any]:
-        """What is kept beside the network's parameters: its config and what its classes mean."""
-        return {'config': self.config.to_dict(), 'taxonomy': describe(self.dataset.taxonomy)}
+        """Return what is stored beside the network's parameters: its config and its taxonomy."""
+        return {'config': self.config.to_dict(),
+                'taxonomy': taxonomy_to_list(self.dataset.taxonomy)}
 
     @property
     def checkpoints(self) -> CheckpointFolder:
-        """Where the checkpoints are."""
+        """The folder of the checkpoints."""
         return CheckpointFolder(self.folder / 'checkpoints')
 
 
 def fit(run: Run, start: Optional[Checkpoint] = None) -> None:
-    """Train all stages from the beginning or from a checkpoint whose parameters ``net`` holds.
+    """Train all stages from the beginning, or from a checkpoint whose parameters ``net`` has.
 
     Raises Stopped after Ctrl-C or SIGTERM, AdaptisError for broken data or a diverging loss.
     """
@@ -99,43 +100,43 @@ class _StageRun:
             augmentation=run.config.data.augmentation, strategy=stage.sampling,
             min_object_area=stage.min_object_area, crop=_crop(stage),
             empty_crop_prob=stage.empty_crop_prob, ignore_object_prob=stage.ignore_object_prob,
-            background_prob=stage.background_prob, rank=run.rank, world=run.world,
+            background_prob=stage.background_prob, rank=run.rank, world_size=run.world_size,
             rescale=_rescale(stage))
         self.total = stage.steps or stage.epochs * len(source)
         self.source = replace(source, crop_until=self.total - stage.full_size_steps)
         self.schedule = build_schedule(stage.optimizer, self.total, len(source))
         self.pieces = stage.batch_size // (stage.micro_batch or stage.batch_size)
-        # Mistakes, even of the last stage, are told before the first step.
+        # Report mistakes, even of the last stage, before the first step.
         make_optimizer(stage.optimizer)
-        slow_down_backbone(run.net, stage.optimizer.backbone_lr_mult)
+        set_backbone_lr_mult(run.net, stage.optimizer.backbone_lr_mult)
         check_split(stage.batch_size, len(run.contexts) * self.pieces)
         self.best: Optional[float] = None
         self.metrics: dict[str, float] = {}
 
     def train(self, log: RunLog, stop: StopRequest, start: Optional[Checkpoint]) -> None:
-        """Do the remaining steps and leave a checkpoint."""
+        """Do the remaining steps and write checkpoints."""
         first = start.position.step if start else 0
         if first >= self.total:
             return
         self.log = log
         self.system = self.run.make_system(self.name, self.stage)
-        slow_down_backbone(self.run.net, self.stage.optimizer.backbone_lr_mult)
-        store = for_stage(self.run.kvstore, self.name, self.run.net)
+        set_backbone_lr_mult(self.run.net, self.stage.optimizer.backbone_lr_mult)
+        store = stage_kvstore(self.run.kvstore, self.name, self.run.net)
         scaler = start.scaler if start else {}
         trainer = make_trainer(self.system, self.stage, store, scaler.get('updates', first))
         if self.run.config.precision == 'amp':
-            attach(trainer, scaler)
+            attach_loss_scaler(trainer, scaler)
         prepare_gradients(trainer, accumulate=self.pieces > 1)
         if start:
             self._restore(trainer, start)
         with Loader(self._source(), self.run.workers) as loader, self._bar(first) as bar:
-            averages, saved_at, clock = Averages(), time.monotonic(), time.perf_counter()
+            averages, saved_at, clock = AverageMeter(), time.monotonic(), time.perf_counter()
             for step, batch in loader.steps(first, self.total):
                 losses = self._step(trainer, step, batch)
                 averages.add(losses, time.perf_counter() - clock)
                 bar.advance()
                 self._tell(bar, step + 1, averages, loader)
-                status = agree(store, stop.status)
+                status = agree_on_stop(store, stop.status)
                 if status or self._should_save(step + 1, saved_at):
                     self._save(trainer, step + 1)
                     saved_at = time.monotonic()
@@ -144,7 +145,7 @@ class _StageRun:
                 clock = time.perf_counter()
 
     def _source(self) -> BatchSource:
-        """What makes batches for the system of this stage."""
+        """Return the batch source for the system of this stage."""
         targets = getattr(self.system, 'targets', None)
         return self.source if targets is None else replace(self.source, targets=targets())
 
@@ -159,20 +160,20 @@ class _StageRun:
         if hasattr(self.system, 'begin_step'):
             self.system.begin_step(step)
         losses = train_step(self.system, trainer, batch, self.run.contexts, self.pieces,
-                            self.run.world)
+                            self.run.world_size)
         for name, value in losses.items():
             if not math.isfinite(value):
                 raise AdaptisError(
                     f'The loss "{name}" became {value} at step {step} of stage {self.name}: lower '
-                    'the learning rate; the checkpoints written before are untouched.')
+                    'the learning rate; earlier checkpoints are unchanged.')
         return losses
 
-    def _tell(self, bar: StageBar, done: int, averages: Averages, loader: Loader) -> None:
-        """Whatever is due after this step: numbers, validation, pictures."""
+    def _tell(self, bar: StageProgress, done: int, averages: AverageMeter, loader: Loader) -> None:
+        """Do what is due after this step: log numbers, validate, write pictures."""
         config = self.run.config
         if self._due(config.log_every, done):
-            images = self.stage.batch_size * self.run.world
-            self._report(bar, done, averages.flush(images, loader.waited))
+            images = self.stage.batch_size * self.run.world_size
+            self._report(bar, done, averages.flush(images, loader.wait_seconds))
         if self._due(config.validation.every, done):
             self._validate(bar, done)
         if self._due(config.pictures_every, done):
@@ -180,7 +181,7 @@ class _StageRun:
         looked = [self._due(every, done) for every in (config.validation.every,
                                                        config.pictures_every)]
         if any(looked) and config.precision == 'amp':
-            forget_layouts(self.run.net)
+            reset_weight_layouts(self.run.net)
 
     def _due(self, every: Optional[int], done: int) -> bool:
         return bool(every) and (done % every == 0 or done == self.total)
@@ -190,18 +191,18 @@ class _StageRun:
         return (self._due(config.checkpoint_steps or self.total, done)
                 or time.monotonic() - saved_at > 60 * config.checkpoint_minutes)
 
-    def _report(self, bar: StageBar, done: int, values: dict[str, float]) -> None:
+    def _report(self, bar: StageProgress, done: int, values: dict[str, float]) -> None:
         values.update({k: float(v) for k, v in self.system.metrics().items()})
         values['lr'] = self.schedule(done - 1)
         bar.show(values)
         self.log.write('train', self.index, self.name, done, **values)
 
-    def _validate(self, bar: StageBar, done: int) -> None:
+    def _validate(self, bar: StageProgress, done: int) -> None:
         if self.run.validate is None or self.run.rank > 0:
             return
         self.metrics = self.run.validate()
         self.log.write('validation', self.index, self.name, done, **self.metrics)
-        bar.say(f'{self.name} {done}: ' + ', '.join(
+        bar.write_line(f'{self.name} {done}: ' + ', '.join(
             f'{k} {v:.4f}' for k, v in self.metrics.items()))
         score = next(iter(self.metrics.values()), None)
         if score is not None and (self.best is None or score >= self.best):
@@ -228,8 +229,8 @@ class _StageRun:
                 **self.run.description()}
 
     @contextlib.contextmanager
-    def _bar(self, first: int) -> Iterator[StageBar]:
-        bar = StageBar(self.name, first, self.total, quiet=self.run.rank > 0)
+    def _bar(self, first: int) -> Iterator[StageProgress]:
+        bar = StageProgress(self.name, first, self.total, quiet=self.run.rank > 0)
         try:
             yield bar
         finally:
@@ -240,7 +241,8 @@ def _crop(stage: StageConfig) -> Optional[Crop]:
     if stage.crop_size is None:
         return None
     low, high = stage.scale or (1.0, 1.0)
-    return Crop(stage.crop_size, (low, high), stage.short_side, stage.max_side)
+    long_side = None if stage.long_side is None else tuple(stage.long_side)
+    return Crop(stage.crop_size, (low, high), stage.short_side, stage.max_side, long_side)
 
 
 def _rescale(stage: StageConfig) -> Optional[Rescale]:

@@ -1,4 +1,4 @@
-"""What a run measures and shows of its network: cheaply on the way, thoroughly at the end."""
+"""Evaluation of the network of a run: quick during training, complete at the end."""
 from __future__ import annotations
 
 import dataclasses
@@ -12,18 +12,23 @@ from adaptis.config import TrainConfig, ValidationConfig
 from adaptis.data.augment import resize_sample
 from adaptis.data.batches import BatchSource
 from adaptis.errors import AdaptisError
+from adaptis.evaluation.run import Evaluator
 from adaptis.inference.rescale import network_size, resize
 from adaptis.inference.settings import AdaptISSettings
 from adaptis.loading import inference_settings
 from adaptis.registry import ModelFamily, find_family
 from adaptis.runtime import mx
 from adaptis.types import Sample
+from adaptis.viz import contact_sheet, result_row
 
 PICTURE_SIDE = 512
 
 
 class FirstSamples:
-    """The first ``count`` samples of a data set; with ``settings``, at the size a network sees."""
+    """The first ``count`` samples of a data set.
+
+    With ``settings``, they have the size of the network's input.
+    """
 
     def __init__(self, dataset: Sequence[Sample], count: int,
                  settings: Optional[AdaptISSettings] = None):
@@ -42,9 +47,9 @@ class FirstSamples:
 
 
 class PointValidation:
-    """Call it with a network to get ``{'iou', 'semantic_accuracy'}``.
+    """Measures ``{'iou', 'semantic_accuracy'}`` of a network when it is called.
 
-    The points are drawn once, object by object, and stay the same for the whole run; the images
+    The points are drawn once, object by object, and stay the same for the whole run.  The images
     are whole, and rescaled if ``settings`` say so.
     """
 
@@ -74,8 +79,7 @@ class PointValidation:
 
 
 def _ious(predicted: np.ndarray, target: np.ndarray) -> list[float]:
-    """IoU of every mask, (M, 1, H, W) bool and {1, 0, -1}; masks that are all ignored are left out.
-    """
+    """Return the IoU of (M, 1, H, W) bool masks with {1, 0, -1}, except where all labels are -1."""
     result = []
     for mask, truth in zip(predicted, target):
         valid = truth >= 0
@@ -86,15 +90,16 @@ def _ious(predicted: np.ndarray, target: np.ndarray) -> list[float]:
 
 
 class ResultValidation:
-    """Call it with a network that knows no points to get those of 'pq', 'ap' and 'miou' that it is
-    about, in [0, 1]."""
+    """Measures 'pq', 'ap' and 'miou', in [0, 1], of a network without points when it is called.
+
+    Only the metrics that apply to the network are returned.
+    """
 
     def __init__(self, dataset: Any, config: ValidationConfig, family: ModelFamily, settings: Any):
         self._samples = FirstSamples(dataset, config.images)
         self._taxonomy, self._family, self._settings = dataset.taxonomy, family, settings
 
     def __call__(self, net: Any) -> dict[str, float]:
-        from adaptis.evaluation.run import Evaluator
         predictor = self._family.make_predictor(net, self._settings, self._taxonomy, ())
         evaluator = Evaluator(self._taxonomy)
         for index in range(len(self._samples)):
@@ -103,16 +108,16 @@ class ResultValidation:
                                  self._family.evaluation_result(predictor.set_image(sample.image)))
         result = evaluator.result()
         every = {'ap': result['ap']['ap']}
-        if 'pq' in result:   # not where the annotation knows things alone
+        if 'pq' in result:   # missing if the annotation has only things
             every.update(pq=result['pq']['All']['pq'], miou=result['miou']['miou'])
         return {name: every[name] for name in self._family.metrics(net)
                 if name in every and not np.isnan(every[name])}
 
 
 class Preview:
-    """Call it with a network and the name of a stage for a picture of what it finds.
+    """Makes an image of results of a network after a stage when it is called.
 
-    Rows of image, proposals (once they are trained), found objects and true ones.
+    A row has the image, the proposals (once they are trained), found objects and true objects.
     """
 
     def __init__(self, dataset: Any, settings: Any, images: int = 3,
@@ -122,7 +127,6 @@ class Preview:
         self._family = family or find_family('adaptis')
 
     def __call__(self, net: Any, stage: str) -> np.ndarray:
-        from adaptis.viz import contact_sheet, result_row
         predictor = self._family.make_predictor(net, self._settings, self._taxonomy, [stage])
         rows = []
         for sample in self._samples:
@@ -134,7 +138,7 @@ class Preview:
 
 
 def _fit(picture: np.ndarray) -> np.ndarray:
-    """A picture of a handy size: small ones doubled, large ones shrunk."""
+    """Return an image of a convenient size: small ones are doubled, large ones shrunk."""
     longest = max(picture.shape[:2])
     if longest <= PICTURE_SIDE // 2:
         return picture.repeat(2, axis=0).repeat(2, axis=1)
@@ -143,14 +147,13 @@ def _fit(picture: np.ndarray) -> np.ndarray:
     return resize(picture, (height, width))
 
 
-def evaluate_net(net: Any, dataset: Any, config: TrainConfig,
+def evaluate_network(net: Any, dataset: Any, config: TrainConfig,
                  images: Optional[int] = None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """All measures on the first ``images`` (None = all) of a data set.
+    """Return all measures on the first ``images`` (None = all) of a data set, and the settings.
 
-    Returns the measures and the settings they were taken with, for ``make_record``.  The points of
-    AdaptIS come from the proposal branch if the config trains it, else they are random.
+    The settings are those for ``make_record``.  The points of AdaptIS come from the proposal branch
+    if the config trains it, and are random otherwise.
     """
-    from adaptis.evaluation.run import Evaluator
     samples = FirstSamples(dataset, images or len(dataset))
     net.hybridize()  # the shape-free graph is faster for inference
     family = find_family(config.model['name'])

@@ -1,1 +1,1 @@
-"""Measuring: PQ, AP and mIoU, one streaming accumulator each, and the COCO formats in and out."""
+"""Evaluation: streaming accumulators of PQ, AP and mIoU, and the COCO formats."""

@@ -1,8 +1,8 @@
 """Average precision of object masks by pycocotools, and counts of found and missed objects.
 
 Table 1 of the AdaptIS paper reports class-agnostic AP at the IoU thresholds .5, .7, .8 and .9;
-COCO's AP is the mean over .50, .55, ... .95.  The score of an object is its mean confidence
-inside its mask (section 6).
+COCO's AP is the mean over .50, .55, ... .95.  The score of an object is its mean confidence inside
+its mask; this is a choice, because the paper does not state the score.
 """
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, Optional
 import numpy as np
 
 from adaptis.errors import AdaptisError
-from adaptis.evaluation.detections import RECORD, Detections, pack, unpack
-from adaptis.evaluation.overlap import Overlap, overlap_of
+from adaptis.evaluation.detections import DETECTION_DTYPE, Detections, pack, unpack
+from adaptis.evaluation.overlap import Overlap, compute_overlap
 from adaptis.types import PanopticResult, Segment
 
 THRESHOLDS = tuple(round(0.5 + 0.05 * k, 2) for k in range(10))
@@ -23,7 +23,7 @@ TABLE_1 = (0.5, 0.7, 0.8, 0.9)
 
 
 class Counts(NamedTuple):
-    """Objects of one image after a one-to-one matching."""
+    """Number of objects of one image after a one-to-one matching."""
 
     found: int
     missed: int
@@ -31,45 +31,45 @@ class Counts(NamedTuple):
 
 
 class AveragePrecision:
-    """Streaming accumulator of AP: every image is matched at once, and its masks are forgotten.
+    """Streaming accumulator of AP; each image is matched immediately, and its masks are not kept.
 
-    The numbers are those of pycocotools' COCOeval on the whole data set, to the last bit: counting
-    the pixels that segments share gives the IoU that it finds from masks, the matching is its own,
-    and it draws the curves itself.  1,000 detections take 20 kB, 1,000 images 60 kB
-    more (measured: 96,000 detections in 10,000 images, 2.5 MB), true objects nothing.
+    The numbers equal those of pycocotools' COCOeval on the whole data set, to the last bit.  The
+    IoU comes from the pixels that segments share and equals that of masks; the matching is the
+    same; and COCOeval itself computes the curves.  1,000 detections take 20 kB and 1,000 images 60
+    kB more (measured: 96,000 detections in 10,000 images, 2.5 MB); true objects take nothing.
 
     Parameters
     ----------
     class_agnostic : whether all objects count as one class; otherwise AP is the mean over the
         categories that occur in the ground truth
-    max_detections : of one image (and category) that count, best scores first; None = all of them
-        (COCO's default of 100 would cut pictures of 250 or 700 objects)
+    max_detections : per image and category, best scores first; None = no limit (COCO's default of
+        100 would cut images of 250 or 700 objects)
     """
 
     def __init__(self, class_agnostic: bool = True, max_detections: Optional[int] = None):
-        coco_judge()  # rather now than after hours
+        make_cocoeval()  # reports a missing pycocotools now and not after hours
         self.class_agnostic = class_agnostic
         self.max_detections = max_detections
         self.detections = Detections()
 
     def add(self, image_id: int, truth: PanopticResult, found: PanopticResult,
             crowd: Collection[int] = ()) -> None:
-        """Count the things of one image.
+        """Add the things of one image.
 
         Parameters
         ----------
-        image_id : orders the images, so that parts merge into exactly the whole
+        image_id : orders the images, so that merged parts equal the whole exactly
         crowd : ids of true segments that are neither right nor wrong
 
         Raises
         ------
         AdaptisError
-            If the image was already added, the sizes differ, or a map and its list disagree.
+            If the image was added before, the sizes differ, or a map and its list disagree.
         """
-        self.add_overlap(image_id, overlap_of(truth, found, crowd, f'Image {image_id}'))
+        self.add_overlap(image_id, compute_overlap(truth, found, crowd, f'Image {image_id}'))
 
     def add_overlap(self, image_id: int, overlap: Overlap) -> None:
-        """Count one image whose overlaps are known; see :meth:`add`."""
+        """Add one image whose overlaps are known; see :meth:`add`."""
         true, true_category, excused = true_things(overlap)
         found, category, scores = found_things(overlap)
         if self.class_agnostic:
@@ -78,20 +78,20 @@ class AveragePrecision:
         found, category, scores = found[kept], category[kept], scores[kept]
         iou = mask_iou(overlap, found, true, excused)
         iou[category[:, None] != true_category] = 0
-        records = np.empty(len(found), dtype=RECORD)
+        records = np.empty(len(found), dtype=DETECTION_DTYPE)
         records['score'], records['category'] = scores, category
         records['right'], records['excused'] = map(pack, _matches(iou, excused))
         self.detections.add(image_id, records, true_category.tolist(), ~excused)
 
     def merge(self, other: AveragePrecision) -> None:
-        """Add the images of ``other``, which must be others than these."""
+        """Add the images of ``other``, which must be different from these."""
         self.detections.merge(other.detections)
 
     def result(self) -> dict[str, Any]:
-        """``ap`` (COCO's mean over ten thresholds) and ``ap50`` ... ``ap95``, in [0, 1].
+        """Return ``ap`` (COCO's mean over ten thresholds) and ``ap50`` ... ``ap95``, in [0, 1].
 
-        Unless class-agnostic also ``per_class``: category id -> ``ap``.  NaN where the ground
-        truth has no object.
+        Unless class-agnostic, the result also has ``per_class``: category id -> ``ap``.  Values
+        are NaN if the ground truth has no object.
         """
         records = self.detections.sorted()
         categories = sorted({*self.detections.objects, *np.unique(records['category']).tolist()})
@@ -106,9 +106,9 @@ class AveragePrecision:
 
 
 def true_things(overlap: Overlap) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows, categories and whether they are crowds, of the true objects that own pixels.
+    """Return rows, categories and crowd flags of the true things that have pixels.
 
-    Crowds come last, as COCOeval wants them.
+    Crowds come last, as COCOeval needs them.
     """
     area, crowd = overlap.truth_area, overlap.is_crowd
     rows = [k for k, s in enumerate(overlap.truth) if s.isthing and area[k]]
@@ -117,7 +117,7 @@ def true_things(overlap: Overlap) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def found_things(overlap: Overlap) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Columns, categories and scores of the found objects that own pixels, in their order."""
+    """Return columns, categories and scores of the found things that have pixels, in order."""
     area = overlap.found_area
     columns = np.array([k for k, s in enumerate(overlap.found) if s.isthing and area[k]],
                        dtype=np.intp)
@@ -130,7 +130,7 @@ def _categories(segments: Sequence[Segment], which: np.ndarray) -> np.ndarray:
 
 
 def _best(category: np.ndarray, scores: np.ndarray, most: Optional[int]) -> np.ndarray:
-    """Positions by falling score, ties in their order; at most ``most`` of each category."""
+    """Return positions by falling score, ties in their order; at most ``most`` of each category."""
     order = np.argsort(-scores, kind='stable')
     if most is None:
         return order
@@ -143,7 +143,7 @@ def _best(category: np.ndarray, scores: np.ndarray, most: Optional[int]) -> np.n
 
 def mask_iou(overlap: Overlap, found: np.ndarray, true: np.ndarray,
              excused: np.ndarray) -> np.ndarray:
-    """IoU as pycocotools has it, float64 (P, G): over the detection's own area for a crowd."""
+    """Return the IoU of pycocotools, float64 (P, G): for a crowd, over the detection's area."""
     shared = overlap.shared[1:, 1:][np.ix_(true, found)].T
     own = overlap.found_area[found][:, None]
     union = own + overlap.truth_area[true] - shared
@@ -151,10 +151,10 @@ def mask_iou(overlap: Overlap, found: np.ndarray, true: np.ndarray,
 
 
 def _matches(iou: np.ndarray, excused: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """COCOeval's matching: detections in turn take the free object of highest IoU.
+    """Match as COCOeval does: detections in turn take the free object of highest IoU.
 
-    A crowd is taken if no object can be, and by any number of detections.  Of equal IoUs the
-    last one counts.
+    A crowd is taken if no object is free, and by any number of detections.  Of equal IoUs the last
+    one wins.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ def _matches(iou: np.ndarray, excused: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
     Returns
     -------
-    Which detections are right and which excused: bool (thresholds, P) each.
+    Which detections are right and which are excused: bool (thresholds, P) each.
     """
     right = np.zeros((len(THRESHOLDS), len(iou)), dtype=bool)
     on_crowd = np.zeros_like(right)
@@ -172,8 +172,8 @@ def _matches(iou: np.ndarray, excused: np.ndarray) -> tuple[np.ndarray, np.ndarr
         options.setdefault(p, []).append((not excused[g], iou[p, g], g))
     for step, threshold in enumerate(THRESHOLDS):
         taken: set[int] = set()
-        for p, those in options.items():
-            free = [o for o in those if o[1] >= threshold and not (o[0] and o[2] in taken)]
+        for p, candidates in options.items():
+            free = [o for o in candidates if o[1] >= threshold and not (o[0] and o[2] in taken)]
             if free:
                 countable, _, g = max(free)
                 (right if countable else on_crowd)[step, p] = True
@@ -183,39 +183,39 @@ def _matches(iou: np.ndarray, excused: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 def accumulate(records: np.ndarray, categories: Sequence[int],
                objects: Mapping[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """What COCOeval says of all detections: -1 = category absent.
+    """Return the precision and recall that COCOeval computes from all detections.
 
-    Returns precision at 101 recalls (thresholds, recalls, categories), and recall (thresholds,
-    categories).
+    Precision at 101 recalls has the shape (thresholds, recalls, categories), recall (thresholds,
+    categories); -1 = category absent.
     """
     if not categories:
         return np.full((len(THRESHOLDS), 1, 1), -1.0), np.full((len(THRESHOLDS), 1), -1.0)
-    judge = coco_judge()
-    judge.params.imgIds, judge.params.catIds = [0], list(categories)
-    judge.params.iouThrs = np.array(THRESHOLDS)
-    judge.params.areaRng, judge.params.areaRngLbl = [[0, np.inf]], ['all']
-    judge.params.maxDets = [max(1, len(records))]
-    # Accumulating puts images one behind the other, so all of them may as well be one.
-    judge.evalImgs = [_as_one_image(records[records['category'] == c], objects.get(c, 0))
+    evaluator = make_cocoeval()
+    evaluator.params.imgIds, evaluator.params.catIds = [0], list(categories)
+    evaluator.params.iouThrs = np.array(THRESHOLDS)
+    evaluator.params.areaRng, evaluator.params.areaRngLbl = [[0, np.inf]], ['all']
+    evaluator.params.maxDets = [max(1, len(records))]
+    # COCOeval concatenates the images anyway, so all of them can be one.
+    evaluator.evalImgs = [_as_one_image(records[records['category'] == c], objects.get(c, 0))
                       for c in categories]
-    judge._paramsEval = judge.params
+    evaluator._paramsEval = evaluator.params
     with contextlib.redirect_stdout(io.StringIO()):
-        judge.accumulate()
-    return judge.eval['precision'][:, :, :, 0, 0], judge.eval['recall'][:, :, 0, 0]
+        evaluator.accumulate()
+    return evaluator.eval['precision'][:, :, :, 0, 0], evaluator.eval['recall'][:, :, 0, 0]
 
 
 def _as_one_image(records: np.ndarray, objects: int) -> dict[str, Any]:
-    """What COCOeval keeps of an image and a category."""
+    """Return what COCOeval stores for an image and a category."""
     excused = unpack(records['excused'], len(THRESHOLDS))
     return {'dtScores': records['score'], 'dtIgnore': excused,
             'dtMatches': unpack(records['right'], len(THRESHOLDS)) | excused,
             'gtIgnore': np.zeros(objects)}
 
 
-def coco_judge() -> Any:
-    """An empty COCOeval; AdaptisError if pycocotools is not installed."""
+def make_cocoeval() -> Any:
+    """Return an empty COCOeval; AdaptisError if pycocotools is not installed."""
     try:
-        from pycocotools.cocoeval import COCOeval
+        from pycocotools.cocoeval import COCOeval  # optional
     except ImportError as error:
         raise AdaptisError('AP needs pycocotools: pip install pycocotools.') from error
     return COCOeval(iouType='segm')
@@ -223,16 +223,16 @@ def coco_judge() -> Any:
 
 def match_counts(truth: PanopticResult, found: PanopticResult, iou: float = 0.5,
                  crowd: Collection[int] = ()) -> Counts:
-    """Objects found, missed and falsely reported at an IoU of at least ``iou``.
+    """Return the numbers of objects found, missed and falsely found at an IoU of at least ``iou``.
 
-    One-to-one, class-agnostic, best IoU first.  Crowds are not counted as missed, and
-    a report that lies mostly on a crowd is not counted as false.
+    The matching is one-to-one, class-agnostic and takes the best IoU first.  A crowd does not count
+    as missed, and a detection that lies mostly on a crowd does not count as false.
     """
-    return count_objects(overlap_of(truth, found, crowd), iou)
+    return count_objects(compute_overlap(truth, found, crowd), iou)
 
 
 def count_objects(overlap: Overlap, iou: float = 0.5) -> Counts:
-    """The same where the overlaps are known."""
+    """Do the same for overlaps that are known."""
     shared, is_crowd = overlap.shared[1:, 1:], overlap.is_crowd
     true_area, area = overlap.truth_area, overlap.found_area
     ratio = shared / np.maximum(true_area[:, None] + area - shared, 1)
@@ -248,7 +248,7 @@ def count_objects(overlap: Overlap, iou: float = 0.5) -> Counts:
 
 
 def _pairs(ratio: np.ndarray, threshold: float) -> list[tuple[int, int]]:
-    """Pairs of at least ``threshold``, largest first, every row and column at most once."""
+    """Return pairs of at least ``threshold``, largest first, every row and column at most once."""
     rows, columns = np.nonzero((ratio >= threshold) & (ratio > 0))
     order = np.argsort(-ratio[rows, columns], kind='stable')
     used_rows, used_columns, pairs = set(), set(), []
@@ -261,6 +261,6 @@ def _pairs(ratio: np.ndarray, threshold: float) -> list[tuple[int, int]]:
 
 
 def mean_valid(values: np.ndarray) -> float:
-    """Mean over thresholds, recalls and the categories that occur (-1 marks those that do not)."""
+    """Return the mean over the values of categories that occur (-1 marks the others)."""
     valid = values[values > -1]
     return float(valid.mean()) if valid.size else float('nan')

@@ -1,16 +1,16 @@
 """Average precision as the Cityscapes benchmark defines it (``cityscapesscripts``, instance level).
 
-Where it differs from COCO's:
+It differs from COCO's:
 
-* a match needs an IoU above the threshold, not equal to it; thresholds .50, .55, ... .95;
-* objects below 100 pixels and groups need not be found, and a detection that matches one of them,
-  or of which a larger share than the threshold lies on them and on void, counts for nothing
-  (COCO takes the share of one crowd and knows neither small objects nor void);
-* the area under the precision-recall curve is taken between its points, by central differences,
-  not read off at 101 recalls of a curve made monotonous.
+* A match needs an IoU above the threshold, not equal to it; thresholds are .50, .55, ... .95.
+* Objects below 100 pixels and groups need not be found.  A detection that matches one of them, or
+  that has a larger share than the threshold on them and on void, does not count.  (COCO uses the
+  share on one crowd, and has neither small objects nor void.)
+* The area under the precision-recall curve is computed between its points, by central differences,
+  and not from 101 recalls of a curve that is made monotonic.
 
-Caravans and trailers are void here, as in the panoptic benchmark; the instance benchmark takes
-their groups alone for void, so that it counts a detection on a single caravan as false.
+Caravans and trailers are void here, as in the panoptic benchmark.  In the instance benchmark only
+their groups are void, so a detection on a single caravan counts as false.
 """
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from typing import Any
 import numpy as np
 
 from adaptis.evaluation.ap import found_things, true_things
-from adaptis.evaluation.detections import RECORD, Detections, pack, unpack
+from adaptis.evaluation.detections import DETECTION_DTYPE, Detections, pack, unpack
 from adaptis.evaluation.overlap import Overlap
 
-THRESHOLDS = np.arange(0.5, 1.0, 0.05)  # not rounded, as there: a comparison may hang on it
+THRESHOLDS = np.arange(0.5, 1.0, 0.05)  # not rounded, as there: a comparison can depend on it
 SMALLEST = 100
-"""Pixels of an object that has to be found."""
+"""Smallest number of pixels of an object that must be found."""
 
 
 class CityscapesAP:
-    """Streaming accumulator of Cityscapes' AP; memory as that of ``AveragePrecision``."""
+    """Streaming accumulator of Cityscapes' AP; it needs as much memory as ``AveragePrecision``."""
 
     def __init__(self) -> None:
         self.detections = Detections()
 
     def add_overlap(self, image_id: int, overlap: Overlap) -> None:
-        """Count the things of one image; ``image_id`` orders the images."""
+        """Add the things of one image; ``image_id`` orders the images."""
         true, true_category, group = true_things(overlap)
         found, category, scores = found_things(overlap)
         area, small = overlap.found_area[found], overlap.truth_area[true] < SMALLEST
@@ -42,25 +42,25 @@ class CityscapesAP:
         shared = np.where(category[:, None] == true_category, shared, 0)
         match = shared / (area[:, None] + overlap.truth_area[true] - shared)
         match = match > THRESHOLDS[:, None, None]  # (thresholds, P, G)
-        # What is a group and small is counted twice there, too.
-        pardon = overlap.shared[0, 1:][found] + shared @ (group.astype(int) + small)
+        # A group that is small counts twice there, too.
+        excused_area = overlap.shared[0, 1:][found] + shared @ (group.astype(int) + small)
         countable = ~group & ~small
         right = _first(match, np.argsort(-scores, kind='stable'))[:, :, countable].any(axis=2)
-        again = match[:, :, countable].any(axis=2) & ~right  # of an object that is found already
-        excused = (match.any(axis=2) | (pardon / area > THRESHOLDS[:, None])) & ~again
-        records = np.empty(len(found), dtype=RECORD)
+        again = match[:, :, countable].any(axis=2) & ~right  # the object was already found
+        excused = (match.any(axis=2) | (excused_area / area > THRESHOLDS[:, None])) & ~again
+        records = np.empty(len(found), dtype=DETECTION_DTYPE)
         records['score'], records['category'] = scores, category
         records['right'], records['excused'] = pack(right), pack(excused & ~right)
         self.detections.add(image_id, records, true_category.tolist(), countable)
 
     def merge(self, other: CityscapesAP) -> None:
-        """Add the images of ``other``, which must be others than these."""
+        """Add the images of ``other``, which must be different from these."""
         self.detections.merge(other.detections)
 
     def result(self) -> dict[str, Any]:
-        """``ap`` (mean over thresholds and classes), ``ap50``, and ``per_class``: id -> ``ap``.
+        """Return ``ap`` (mean over thresholds and classes), ``ap50`` and ``per_class``: id -> ap.
 
-        In [0, 1]; NaN where the ground truth has no object that has to be found.
+        Values are in [0, 1]; NaN if the ground truth has no object that must be found.
         """
         records = self.detections.sorted()
         values = {c: _curve_areas(records[records['category'] == c], objects)
@@ -72,7 +72,7 @@ class CityscapesAP:
 
 
 def _first(match: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Of the detections that match an object the first one in ``order``, (thresholds, P, G)."""
+    """Return which detection is the first in ``order`` to match an object, (thresholds, P, G)."""
     first = np.zeros_like(match)
     ordered = match[:, order]
     first[:, order] = ordered & (ordered.cumsum(axis=1) == 1)
@@ -80,7 +80,7 @@ def _first(match: np.ndarray, order: np.ndarray) -> np.ndarray:
 
 
 def _curve_areas(records: np.ndarray, objects: int) -> np.ndarray:
-    """AP of one category at each threshold; NaN without an object."""
+    """Return AP of one category at each threshold; NaN without an object."""
     if not objects:
         return np.full(len(THRESHOLDS), np.nan)
     right = unpack(records['right'], len(THRESHOLDS))
@@ -90,7 +90,7 @@ def _curve_areas(records: np.ndarray, objects: int) -> np.ndarray:
 
 
 def _curve_area(scores: np.ndarray, right: np.ndarray, objects: int) -> float:
-    """Area below precision over recall, with a point for each different score and (0, 1)."""
+    """Return the area under precision over recall, with a point per different score and (0, 1)."""
     order = np.argsort(scores)
     first = np.unique(scores[order], return_index=True)[1]
     hits = right.sum() - np.concatenate([[0], np.cumsum(right[order])])[first]

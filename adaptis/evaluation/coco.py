@@ -1,7 +1,7 @@
-"""COCO formats in and out: panoptic PNG + JSON, instance annotations, detection results.
+"""Read and write COCO formats: panoptic PNG + JSON, instance annotations, detection results.
 
-Everything is written as a stream, so that memory does not grow with the data set, and appears
-under its name only when it is complete.
+All files are written as a stream, so memory does not grow with the data set, and a file gets its
+name only when it is complete.
 """
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from typing import Any, Optional, TypeVar, Union
 import numpy as np
 
 from adaptis.errors import AdaptisError
-from adaptis.evaluation.segments import boxes, segment_areas
+from adaptis.evaluation.segments import segment_areas, segment_boxes
 from adaptis.files import PathLike, atomic_write, read_json, write_image
-from adaptis.ids import compact, ids_to_rgb, read_panoptic_png
+from adaptis.ids import ids_to_rgb, read_panoptic_png, relabel_ids
 from adaptis.types import Category, Objects, PanopticResult, Segment, Taxonomy
 
 ImageId = Union[int, str]
 Stream = TypeVar('Stream', bound='_JsonStream')
 
-# What the entries of a panoptic JSON must hold, and of which type.
+# The keys of the entries of a panoptic JSON, and their types.
 _CATEGORY = {'id': int, 'name': str, 'isthing': int}
 _IMAGE = {'id': (int, str), 'file_name': str}
 _IMAGE_OPTIONS = {'height': int, 'width': int}
@@ -53,10 +53,10 @@ def write_panoptic(json_path: PathLike, folder: PathLike,
 
 
 class _JsonStream:
-    """A JSON object whose lists are written entry by entry and which appears when complete.
+    """A JSON object whose lists are written entry by entry; it appears when it is complete.
 
-    The longest list goes straight to the file; what the others need is kept as short text.
-    Leaving a ``with`` block by an exception leaves an older file as it was.
+    The longest list goes straight to the file; the others are kept as short text.  If a ``with``
+    block raises, an older file does not change.
     """
 
     def __init__(self, json_path: PathLike):
@@ -84,7 +84,7 @@ class _JsonStream:
         """Write what follows the streamed list."""
 
     def close(self) -> None:
-        """Complete the file and give it its name; does nothing the second time."""
+        """Complete the file and give it its name; the second call does nothing."""
         if self._file.closed:
             return
         with self._stack:
@@ -118,7 +118,7 @@ class PanopticWriter(_Annotations):
     Parameters
     ----------
     json_path : the JSON to write; it appears when the writer is closed
-    folder : where the PNGs go, created if need be
+    folder : the folder of the PNGs, created if needed
     taxonomy : the categories of all results
     """
 
@@ -132,14 +132,14 @@ class PanopticWriter(_Annotations):
             crowd: Collection[int] = (), png: Optional[str] = None) -> None:
         """Write one image.
 
-        Segments that own no pixel are left out, because the format cannot hold them.
+        Segments without pixels are left out, because the format cannot hold them.
 
         Parameters
         ----------
         file_name : of the image that was segmented
-        height, width : size of that image, checked against the result if given
+        height, width : size of that image; if given, the result must have it
         crowd : ids of ground-truth segments that are crowds
-        png : what the PNG is called; by default the stem of the image
+        png : name of the PNG; by default the stem of the image
 
         Raises
         ------
@@ -157,7 +157,7 @@ class PanopticWriter(_Annotations):
         self._write({'image_id': image_id, 'file_name': png, 'segments_info': infos})
 
     def _new_name(self, file_name: str, png: Optional[str]) -> str:
-        """The stem of the image; its whole name where a.jpg and a.png both exist."""
+        """Return the stem of the image, or its whole name if a.jpg and a.png both exist."""
         name = png or Path(file_name).stem + '.png'
         if name in self._names and png is None:
             name = Path(file_name).name + '.png'
@@ -184,7 +184,7 @@ class InstanceAnnotationsWriter(_Annotations):
         for info, mask in zip(infos, masks):
             info.pop('score')
             self.taxonomy.index(info['category_id'])
-            # Ids count from 1: pycocotools takes a match with id 0 for no match.
+            # Ids start at 1, because pycocotools treats a match with id 0 as no match.
             self._write({**info, 'id': self._entries + 1, 'image_id': image_id,
                          'segmentation': _rle_json(mask)})
 
@@ -197,9 +197,9 @@ class InstancesWriter(_JsonStream):
         self._file.write('[\n')
 
     def add(self, image_id: ImageId, result: PanopticResult) -> None:
-        """Write the things of one result, as they were before they were merged if it has them.
+        """Write the things of one result, or its ``objects``, which may overlap, if it has them.
 
-        Those without pixels are left out.
+        Things without pixels are left out.
         """
         if result.objects is not None:
             self._add_objects(image_id, result.objects)
@@ -226,13 +226,13 @@ class InstancesWriter(_JsonStream):
 class PanopticFolder:
     """Reads a COCO panoptic JSON and its folder of PNGs, image by image.
 
-    The list of images is checked when it is opened, a PNG when it is read; each error names the
-    file and what is wrong with it.
+    The list of images is checked on opening, each PNG on reading.  Every error names the file and
+    what is wrong with it.
 
     Parameters
     ----------
     json_path : the panoptic JSON
-    folder : where the PNGs are; by default the folder named like the JSON, as COCO ships them
+    folder : the folder of the PNGs; by default the folder with the name of the JSON, as COCO has it
     """
 
     def __init__(self, json_path: PathLike, folder: Optional[PathLike] = None):
@@ -294,7 +294,7 @@ class PanopticFolder:
 
 
 def encode_segments(segment_map: np.ndarray, ids: Collection[int]) -> list[dict[str, Any]]:
-    """Compressed RLE of each segment, as ``pycocotools.mask.encode`` makes it (bytes).
+    """Return the compressed RLE of each segment, as ``pycocotools.mask.encode`` does (bytes).
 
     The runs of all segments are found in one pass, without a mask for each of them.
     """
@@ -315,15 +315,18 @@ def encode_segments(segment_map: np.ndarray, ids: Collection[int]) -> list[dict[
 
 
 def _compressed(counts: np.ndarray) -> bytes:
-    """Lengths of runs as COCO's text: the fourth and later ones as the difference from the last
-    but one, five bits a character, the least first, each but the last of a number marked."""
+    """Return the lengths of runs in COCO's text format.
+
+    From the fourth on, each length is the difference from the last but one.  A character has five
+    bits, the lowest first; all characters of a number but the last are marked.
+    """
     rest = counts.astype(np.int64)
     rest[3:] -= counts[1:-2]
     characters, used = [], [np.ones(len(rest), bool)]
     while used[-1].any():
         bits = rest & 31
         rest >>= 5
-        more = rest != np.where(bits & 16, -1, 0)  # else the sign bit says all that is left
+        more = rest != np.where(bits & 16, -1, 0)  # otherwise the sign bit gives the rest
         characters.append(bits + 32 * more + 48)
         used.append(used[-1] & more)
     text: np.ndarray = np.stack(characters, axis=1).astype(np.uint8)
@@ -337,10 +340,10 @@ def _rle_json(mask: dict[str, Any]) -> dict[str, Any]:
 def _segment_infos(result: PanopticResult, crowd: Collection[int], taxonomy: Optional[Taxonomy],
                    what: str) -> list[dict[str, Any]]:
     ids = [s.id for s in result.segments]
-    positions = compact(result.segment_map, ids, what)
+    positions = relabel_ids(result.segment_map, ids, what)
     areas = np.bincount(positions.ravel(), minlength=len(ids) + 1)[1:]
     infos = []
-    for segment, area, box in zip(result.segments, areas, boxes(positions, len(ids))):
+    for segment, area, box in zip(result.segments, areas, segment_boxes(positions, len(ids))):
         if taxonomy is not None:
             taxonomy.index(segment.category_id)
         if area:
@@ -394,7 +397,7 @@ def _entries(data: Any, key: str, path: Path) -> list[dict]:
 
 def _checked(entries: list[dict], needed: Mapping[str, Any], path: Path,
              optional: Mapping[str, Any] = MappingProxyType({})) -> list[dict]:
-    """The entries, each of which holds the needed keys, and values of the right types."""
+    """Return the entries if each has the needed keys and values of the right types."""
     for entry in entries:
         for key, kind in {**needed, **optional}.items():
             if not isinstance(entry, dict) or (key in needed and key not in entry):

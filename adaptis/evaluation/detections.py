@@ -1,8 +1,8 @@
-"""Detections after their matching: what remains of an image until average precision is asked for.
+"""Matched detections: what an image contributes to average precision.
 
-A detection was right at some of the thresholds, excused at others (it lies on something that is
-neither right nor wrong) and wrong at the rest.  Nothing else about it, nor about the true objects
-but their number, enters a precision-recall curve.
+A detection was right at some thresholds, excused at others (it lies on something that is neither
+right nor wrong) and wrong at the rest.  A precision-recall curve depends on nothing else, except
+the number of true objects.
 """
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ import numpy as np
 
 from adaptis.errors import AdaptisError
 
-RECORD = np.dtype([('score', '<f8'), ('category', '<i8'), ('right', '<u2'), ('excused', '<u2')])
+DETECTION_DTYPE = np.dtype(
+    [('score', '<f8'), ('category', '<i8'), ('right', '<u2'), ('excused', '<u2')])
 """20 bytes; bit k of ``right`` and ``excused`` is threshold k."""
 
 
 class Detections:
-    """Judged detections of many images, 20 bytes each, about 60 more for an image.
+    """Matched detections of many images: 20 bytes each, and about 60 more per image.
 
-    ``objects`` counts the true objects of each category that can be found; a category whose
-    objects are all crowds has 0.
+    ``objects`` is the number of true objects of each category that can be found; it is 0 for a
+    category with only crowds.
     """
 
     def __init__(self) -> None:
@@ -30,65 +31,68 @@ class Detections:
         self._images: dict[int, int] = {}  # how many records of which image, in their order
 
     def __iter__(self) -> Iterator[int]:
-        """The ids of the images."""
+        """Iterate over the ids of the images."""
         return iter(self._images)
 
     def add(self, image_id: int, records: np.ndarray, categories: Iterable[int],
             countable: Iterable[bool]) -> None:
-        """Keep an image's detections, best scores first, and count its true objects.
+        """Add the detections of an image, best scores first, and count its true objects.
 
         Parameters
         ----------
-        records : RECORD (P,)
-        categories : of the true objects
+        records : DETECTION_DTYPE (P,)
+        categories : categories of the true objects
         countable : which of them can be found; crowds cannot
         """
-        self.refuse({image_id})
+        self.check_new({image_id})
         self._images[image_id] = len(records)
         self._records.extend(records.tobytes())
         for category, counts in zip(categories, countable):
             self.objects[category] += int(counts)
 
     def merge(self, other: Detections) -> None:
-        """Add the images of ``other``, which must be others than these."""
-        self.refuse(other)
+        """Add the images of ``other``, which must be different from these."""
+        self.check_new(other)
         self._images.update(other._images)
         self._records.extend(other._records)
         self.objects.update(other.objects)
 
-    def refuse(self, images: Iterable[int]) -> None:
-        """AdaptisError if one of the images is here already."""
+    def check_new(self, images: Iterable[int]) -> None:
+        """Raise AdaptisError if one of the images was added before."""
         twice = self._images.keys() & set(images)
         if twice:
             raise AdaptisError(f'Image {min(twice)} is counted twice.')
 
     def sorted(self) -> np.ndarray:
-        """All detections, RECORD (N,), by image: the same however the parts came together."""
-        records = np.frombuffer(self._records, dtype=RECORD)
+        """Return all detections, DETECTION_DTYPE (N,), sorted by image.
+
+        The order in which parts were merged does not matter.
+        """
+        records = np.frombuffer(self._records, dtype=DETECTION_DTYPE)
         images = np.repeat(np.fromiter(self._images, np.int64), list(self._images.values()))
         return records[np.argsort(images, kind='stable')]
 
     def state(self) -> dict[str, np.ndarray]:
-        """Everything as arrays, for a file."""
-        return {'records': np.frombuffer(self._records, dtype=RECORD).copy(),
+        """Return the state as arrays, for a file."""
+        return {'records': np.frombuffer(self._records, dtype=DETECTION_DTYPE).copy(),
                 'images': np.array(list(self._images.items()), np.int64).reshape(-1, 2),
                 'objects': np.array(list(self.objects.items()), np.int64).reshape(-1, 2)}
 
-    def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Take over what :meth:`state` gave; ValueError if it contradicts itself."""
-        self._records = bytearray(state['records'].astype(RECORD, casting='no').tobytes())
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Restore what :meth:`state` returned; ValueError if it is inconsistent."""
+        self._records = bytearray(state['records'].astype(DETECTION_DTYPE, casting='no').tobytes())
         self._images = dict(state['images'].tolist())
         self.objects = Counter(dict(state['objects'].tolist()))
         if sum(self._images.values()) != len(state['records']):
-            raise ValueError('the images have other detections than are listed')
+            raise ValueError('the number of detections differs from that of the images')
 
 
 def unpack(bits: np.ndarray, count: int) -> np.ndarray:
-    """Bits of the thresholds, (N,) -> bool (count, N)."""
+    """Return the bits of the thresholds: (N,) -> bool (count, N)."""
     return (bits >> np.arange(count, dtype=bits.dtype)[:, None] & 1).astype(bool)
 
 
 def pack(flags: np.ndarray) -> np.ndarray:
-    """Inverse of :func:`unpack`: bool (thresholds, N) -> uint16 (N,)."""
+    """Do the inverse of :func:`unpack`: bool (thresholds, N) -> uint16 (N,)."""
     weights = (1 << np.arange(len(flags))).astype(np.uint16)
     return (flags * weights[:, None]).sum(axis=0, dtype=np.uint16)

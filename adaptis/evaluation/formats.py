@@ -1,4 +1,4 @@
-"""Results as the data sets' own servers and scripts read them, written image by image.
+"""Results in the formats of the data sets' own servers and scripts, written image by image.
 
 ``coco``
     ``panoptic.json`` with ``panoptic/<stem>.png`` (COCO panoptic format) and ``instances.json``
@@ -7,16 +7,16 @@
     for the three tasks of the benchmark (``cityscapesscripts``); a name starts with
     ``<city>_<sequence>_<frame>``, by which the scripts find it, and labels are label ids:
 
-    * ``panoptic.json`` with ``panoptic/<id>_panoptic.png``, the image id is ``<id>``;
+    * ``panoptic.json`` with ``panoptic/<id>_panoptic.png``; the image id is ``<id>``;
     * ``semantic/<id>_labelIds.png``, label 0 where nothing was found;
     * ``instances/<id>.txt``, a line ``masks/<id>_<k>.png label confidence`` for each object.
 
-    Each task searches a folder of its own: ``panoptic``, ``semantic`` and ``instances`` are those.
+    Each task needs a folder of its own: ``panoptic``, ``semantic`` or ``instances``.
 ``vistas``
     ``panoptic.json`` with ``panoptic/<stem>.png``: the COCO panoptic format with the category ids
-    of Mapillary's own panoptic files, the image id is the stem of the image.
+    of Mapillary's own panoptic files; the image id is the stem of the image.
 
-JSON files appear when all is written, every other file when it is complete.
+JSON files appear when everything is written, and every other file when it is complete.
 """
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ CITYSCAPES_THINGS = frozenset([24, 25, 26, 27, 28, 31, 32, 33])
 CITYSCAPES_NAME = re.compile(r'[^_]+_\d{6}_\d{6}')
 
 COMPLETE = 'panoptic.json'
-"""What every format writes last."""
+"""The file that every format writes last."""
 FOLDERS = ('panoptic', 'semantic', 'instances')
-"""What formats write their pictures into."""
+"""The folders of the PNGs."""
 
 Self = TypeVar('Self', bound='ResultsWriter')
 
@@ -52,7 +52,7 @@ class ResultsWriter:
 
     Parameters
     ----------
-    folder : created if need be
+    folder : created if needed
     taxonomy : the categories of all results
 
     Raises
@@ -73,13 +73,13 @@ class ResultsWriter:
 
         Parameters
         ----------
-        image_id : what COCO calls the image; the other formats take it from ``file_name``
-        file_name : of the image, with or without its folder
+        image_id : COCO's id of the image; the other formats take it from ``file_name``
+        file_name : name of the image, with or without its folder
 
         Raises
         ------
         AdaptisError
-            If an image comes twice, its name does not fit, an id or category is unknown, or the
+            If an image comes twice, its name does not match, an id or category is unknown, or the
             disk is full.
         """
         raise NotImplementedError
@@ -96,15 +96,18 @@ class ResultsWriter:
             self.folder / COMPLETE, self.folder / 'panoptic', self.taxonomy))
 
     def _check(self) -> None:
-        """A submission must not mix two runs."""
+        """Raise AdaptisError if the folder has results: a submission must not mix two runs."""
         for name in (COMPLETE, *FOLDERS):
             if (self.folder / name).exists():
-                raise AdaptisError(f'{self.folder} holds results already ({name}): choose another '
+                raise AdaptisError(f'{self.folder} already holds results ({name}): choose another '
                                    'folder, or delete them.')
 
 
 class CocoWriter(ResultsWriter):
-    """See the module; results of an earlier run in this format are replaced."""
+    """Writes the format ``coco``, see the module.
+
+    Results of an earlier run in this format are replaced.
+    """
 
     def add(self, image_id: ImageId, file_name: str, result: PanopticResult) -> None:
         """See :meth:`ResultsWriter.add`."""
@@ -123,7 +126,7 @@ class CocoWriter(ResultsWriter):
 
 
 class CityscapesWriter(ResultsWriter):
-    """See the module.
+    """Writes the format ``cityscapes``, see the module.
 
     The semantic labels are those of the result's ``semantic`` map if it has one, else of its
     segments.
@@ -133,20 +136,20 @@ class CityscapesWriter(ResultsWriter):
         """See :meth:`ResultsWriter.add`."""
         found = CITYSCAPES_NAME.match(Path(file_name).name)
         if found is None:
-            raise AdaptisError(f'{file_name} is not named as an image of Cityscapes, '
-                               '<city>_<sequence>_<frame>..., six digits each.')
+            raise AdaptisError(f'{file_name} is not named like an image of Cityscapes: '
+                               '<city>_<sequence>_<frame>..., with six digits each.')
         name = found.group()
         self.panoptic.add(name, Path(file_name).name, result, png=f'{name}_panoptic.png')
         write_image(self.folder / 'semantic' / f'{name}_labelIds.png', self._labels(result, name))
         self._add_instances(name, result)
 
     def _labels(self, result: PanopticResult, name: str) -> np.ndarray:
-        """Label ids, uint8 (H, W); 0 is Cityscapes' "unlabeled"."""
+        """Return label ids, uint8 (H, W); 0 is Cityscapes' "unlabeled"."""
         classes = result.semantic
         if classes is None:
             classes = semantic_map(result, self.taxonomy)
         if classes.shape != result.segment_map.shape:
-            raise AdaptisError(f'{name}: the semantic map is of another size than the segments.')
+            raise AdaptisError(f'{name}: the semantic map and the segments have different sizes.')
         labels = np.array([0] + [c.id for c in self.taxonomy.categories], dtype=np.uint8)
         return labels[classes + 1]
 
@@ -166,12 +169,12 @@ class CityscapesWriter(ResultsWriter):
         for category in self.taxonomy.categories:
             if category.id not in (CITYSCAPES_THINGS if category.isthing else CITYSCAPES_STUFF):
                 kind = 'thing' if category.isthing else 'stuff'
-                raise AdaptisError(f'Category {category.id} ({category.name}, {kind}) is no label '
-                                   'that Cityscapes evaluates: write these results as coco.')
+                raise AdaptisError(f'Category {category.id} ({category.name}, {kind}) is not a '
+                                   'label that Cityscapes evaluates: write these results as coco.')
 
 
 class VistasWriter(ResultsWriter):
-    """See the module."""
+    """Writes the format ``vistas``, see the module."""
 
     def add(self, image_id: ImageId, file_name: str, result: PanopticResult) -> None:
         """See :meth:`ResultsWriter.add`."""
@@ -183,7 +186,7 @@ FORMATS = tuple(_WRITERS)
 
 
 def open_writer(format: str, folder: PathLike, taxonomy: Taxonomy) -> ResultsWriter:
-    """A writer of results in one of ``FORMATS``; AdaptisError as :class:`ResultsWriter`'s."""
+    """Return a writer of one of the ``FORMATS``; AdaptisError as for :class:`ResultsWriter`."""
     if format not in _WRITERS:
         raise AdaptisError(f'There is no format "{format}": choose from {", ".join(FORMATS)}.')
     return _WRITERS[format](folder, taxonomy)

@@ -1,9 +1,9 @@
 """Instance-level IoU of semantic segmentation, iIoU, as the Cityscapes benchmark defines it.
 
-IoU favours large objects, as their pixels count most.  So the pixels of each object, found and
-missed, are weighted by how large objects of its class are on average over how large it is; false
-ones are not (``cityscapesscripts``, pixel level).  Groups count as false pixels of other classes
-alone.
+IoU favours large objects, because they have most of the pixels.  So the pixels of each object,
+found or missed, are weighted by the average size of objects of its class divided by its own size.
+False pixels are not weighted (``cityscapesscripts``, pixel level).  Groups only count where they
+are false pixels of other classes.
 """
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from typing import Any, Optional
 
 import numpy as np
 
-from adaptis.evaluation.miou import classes_of
+from adaptis.evaluation.miou import segment_classes
 from adaptis.evaluation.overlap import Overlap
-from adaptis.ids import compact
+from adaptis.ids import relabel_ids
 from adaptis.types import PanopticResult, Taxonomy
 
 CITYSCAPES_SIZES = {24: 3462.4756337644, 25: 3930.4788056518, 26: 12794.0202738185,
                     27: 27855.1264367816, 28: 35732.1511111111, 31: 67583.7075812274,
                     32: 6298.7200839748, 33: 4672.3249222261}
-"""Pixels of an object on average, by label id: ``avgClassSize`` of ``cityscapesscripts`` 2.3.0."""
-# Shares of an object lie in [0, 1]: as whole multiples of 2^-53 their sums are exact, and merging
-# parts in any order gives the same last bit.
+"""Average pixels of an object, by label id: ``avgClassSize`` of ``cityscapesscripts`` 2.3.0."""
+# Shares of an object lie in [0, 1].  As whole multiples of 2^-53, their sums are exact and do not
+# depend on the order in which parts are merged.
 _UNIT = 2 ** 53
 
 
@@ -35,22 +35,22 @@ class InstanceIoU:
         self._found = [0] * len(taxonomy)
         self._objects = np.zeros(len(taxonomy), np.int64)
 
-    def add(self, overlap: Overlap, truth: PanopticResult, said: Optional[np.ndarray],
+    def add(self, overlap: Overlap, truth: PanopticResult, predicted: Optional[np.ndarray],
             name: str = 'The image') -> None:
-        """Count an image.
+        """Add an image.
 
         Parameters
         ----------
-        overlap : of ``truth`` and what was found
-        said : class indices (H, W) of a semantic branch; None = those of what was found
+        overlap : of ``truth`` and the found segments
+        predicted : class indices (H, W) of a semantic branch; None = those of the found segments
         """
-        classes = classes_of(overlap.truth, self.taxonomy)
-        if said is None:
-            same = classes[1:, None] == classes_of(overlap.found, self.taxonomy)[1:]
+        classes = segment_classes(overlap.truth, self.taxonomy)
+        if predicted is None:
+            same = classes[1:, None] == segment_classes(overlap.found, self.taxonomy)[1:]
             hits = (overlap.shared[1:, 1:] * same).sum(axis=1)
         else:
-            rows = compact(truth.segment_map, [s.id for s in overlap.truth], name)
-            hits = np.bincount(rows[classes[rows] == said], minlength=len(classes))[1:]
+            rows = relabel_ids(truth.segment_map, [s.id for s in overlap.truth], name)
+            hits = np.bincount(rows[classes[rows] == predicted], minlength=len(classes))[1:]
         for k, (segment, area) in enumerate(zip(overlap.truth, overlap.truth_area.tolist())):
             if area and segment.category_id in self._sizes and segment.id not in overlap.crowd:
                 self._found[classes[k + 1]] += int(hits[k] / area * _UNIT)
@@ -62,19 +62,21 @@ class InstanceIoU:
         self._objects += other._objects
 
     def state(self) -> dict[str, np.ndarray]:
-        """Everything as arrays, for a file."""
+        """Return the state as arrays, for a file."""
         return {'found': np.array([str(v) for v in self._found]), 'objects': self._objects.copy()}
 
-    def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Take over what :meth:`state` gave; ValueError if it is of another shape."""
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Restore what :meth:`state` returned; ValueError if it has another shape."""
         self._found, self._objects = [int(v) for v in state['found']], state['objects'].copy()
         if not len(self._found) == len(self._objects) == len(self.taxonomy):
-            raise ValueError('shares of objects of another number of classes')
+            raise ValueError('the state has another number of classes')
 
     def result(self, false_pixels: np.ndarray) -> dict[str, Any]:
-        """``iiou``, the mean over the classes that occur, and ``per_class``: category id -> iIoU.
+        """Return ``iiou``, the mean over the classes, and ``per_class``: category id -> iIoU.
 
-        ``false_pixels`` : of each class, those labelled otherwise.  NaN where nothing was counted.
+        ``false_pixels`` : for each class, the pixels of other classes that were taken for it
+
+        A class that does not occur is NaN and not part of the mean.
         """
         values = {}
         for index, category in enumerate(self.taxonomy.categories):

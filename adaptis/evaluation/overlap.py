@@ -1,4 +1,4 @@
-"""How the segments of a truth and of a result overlap: all that the measures need of an image."""
+"""The overlaps between true and found segments, which all measures of an image need."""
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
@@ -8,7 +8,7 @@ from typing import Optional
 import numpy as np
 
 from adaptis.errors import AdaptisError
-from adaptis.ids import compact
+from adaptis.ids import relabel_ids
 from adaptis.types import AnnotatedObjects, Objects, PanopticResult, Segment, Taxonomy
 
 
@@ -22,10 +22,10 @@ class Overlap:
         share, in the order of the lists; row 0 and column 0 are void
     truth, found : the segments
     crowd : ids of true segments that are crowds
-    positions : int32 (H, W), the column of each pixel; None where found segments may overlap
-    true_areas, found_areas : int64 (G,) and (P,), where the rows or columns of ``shared`` do not
-        add up to them
-    annotated_areas : float64 (G,), where the annotation says others than ``true_areas``
+    positions : int32 (H, W), the column of each pixel; None if found segments may overlap
+    true_areas, found_areas : int64 (G,) and (P,), if the sums of the rows or columns of ``shared``
+        differ from them
+    annotated_areas : float64 (G,), if the annotation gives other areas than ``true_areas``
     """
 
     shared: np.ndarray
@@ -49,7 +49,7 @@ class Overlap:
 
     @property
     def annotated_area(self) -> np.ndarray:
-        """Pixels of each true segment as the annotation says: (G,)."""
+        """Pixels of each true segment according to the annotation: (G,)."""
         return self.truth_area if self.annotated_areas is None else self.annotated_areas
 
     @property
@@ -58,15 +58,15 @@ class Overlap:
         return np.array([s.id in self.crowd for s in self.truth], dtype=bool)
 
 
-def overlap_of(truth: PanopticResult, found: PanopticResult, crowd: Collection[int] = (),
+def compute_overlap(truth: PanopticResult, found: PanopticResult, crowd: Collection[int] = (),
                name: str = 'The image') -> Overlap:
-    """Count what two segmentations of one image share.
+    """Count the pixels that two segmentations of one image share.
 
     Parameters
     ----------
-    truth, found : areas are taken from the maps, not from the lists
+    truth, found : areas are computed from the maps, not taken from the lists
     crowd : ids of true segments that are crowds
-    name : what error messages call the image
+    name : name of the image in error messages
 
     Raises
     ------
@@ -77,8 +77,8 @@ def overlap_of(truth: PanopticResult, found: PanopticResult, crowd: Collection[i
     if rows_of.shape != columns_of.shape:
         raise AdaptisError(f'{name}: the ground truth is {rows_of.shape[0]}x{rows_of.shape[1]} but '
                            f'the prediction is {columns_of.shape[0]}x{columns_of.shape[1]}.')
-    rows = compact(rows_of, [s.id for s in truth.segments], f'{name} (ground truth)')
-    columns = compact(columns_of, [s.id for s in found.segments], f'{name} (prediction)')
+    rows = relabel_ids(rows_of, [s.id for s in truth.segments], f'{name} (ground truth)')
+    columns = relabel_ids(columns_of, [s.id for s in found.segments], f'{name} (prediction)')
     shape = len(truth.segments) + 1, len(found.segments) + 1
     size = shape[0] * shape[1]
     if size >= 2 ** 31:
@@ -89,9 +89,9 @@ def overlap_of(truth: PanopticResult, found: PanopticResult, crowd: Collection[i
     return Overlap(shared, truth.segments, found.segments, crowd, columns)
 
 
-def overlap_of_objects(truth: PanopticResult, found: Objects, crowd: Collection[int] = (),
+def compute_object_overlap(truth: PanopticResult, found: Objects, crowd: Collection[int] = (),
                        name: str = 'The image') -> Overlap:
-    """The same for found objects that may overlap each other.
+    """Do the same for found objects that may overlap each other.
 
     Raises AdaptisError if the sizes differ, or the true map holds an id that is not listed.
     """
@@ -99,7 +99,7 @@ def overlap_of_objects(truth: PanopticResult, found: Objects, crowd: Collection[
         raise AdaptisError(f'{name}: the ground truth is {truth.segment_map.shape[0]}x'
                            f'{truth.segment_map.shape[1]} but the found objects are '
                            f'{found.masks.shape[1]}x{found.masks.shape[2]}.')
-    rows = compact(truth.segment_map, [s.id for s in truth.segments], f'{name} (ground truth)')
+    rows = relabel_ids(truth.segment_map, [s.id for s in truth.segments], f'{name} (ground truth)')
     height = len(truth.segments) + 1
     shared = np.zeros((height, len(found.masks) + 1), np.int64)
     for column, mask in enumerate(found.masks, start=1):
@@ -110,11 +110,11 @@ def overlap_of_objects(truth: PanopticResult, found: Objects, crowd: Collection[
                    true_areas=np.bincount(rows.ravel(), minlength=height)[1:])
 
 
-def overlap_of_annotated(truth: AnnotatedObjects, found: PanopticResult, taxonomy: Taxonomy,
-                         name: str = 'The image') -> Overlap:
-    """The same where true objects may overlap each other; the ids of those are 1, 2, ....
+def compute_annotated_overlap(truth: AnnotatedObjects, found: PanopticResult, taxonomy: Taxonomy,
+                              name: str = 'The image') -> Overlap:
+    """Do the same for true objects that may overlap each other; their ids become 1, 2, ....
 
-    Counts the ``objects`` of ``found``, or its segments if it has none.
+    It counts the ``objects`` of ``found``, or its segments if it has none.
 
     Raises AdaptisError if the sizes differ, or the found map holds an id that is not listed.
     """
@@ -130,7 +130,7 @@ def overlap_of_annotated(truth: AnnotatedObjects, found: PanopticResult, taxonom
         areas[k] = np.count_nonzero(mask)
         for layer in layers:
             shared[:, k + 1] += np.bincount(layer[mask], minlength=height)
-    shared[0] = 0   # what no object of a layer covers one of another may cover
+    shared[0] = 0   # a pixel that is free in one layer may be covered in another
     ids = [c.id for c in taxonomy.categories]
     true = [Segment(k, ids[c], True, 1.0, 0) for k, c in enumerate(truth.classes.tolist(), 1)]
     return Overlap(shared, true, segments, frozenset((np.flatnonzero(truth.crowd) + 1).tolist()),
@@ -140,10 +140,11 @@ def overlap_of_annotated(truth: AnnotatedObjects, found: PanopticResult, taxonom
 
 def _masks_of(found: PanopticResult,
               name: str) -> tuple[Iterable[np.ndarray], Sequence[Segment]]:
-    """The mask (H, W) of each found object, or segment if there are none, and what it is."""
+    """Return the masks (H, W) and the list of found objects, or of segments without objects."""
     objects = found.objects
     if objects is None:
-        columns = compact(found.segment_map, [s.id for s in found.segments], f'{name} (prediction)')
+        columns = relabel_ids(found.segment_map, [s.id for s in found.segments],
+                              f'{name} (prediction)')
         return (columns == k + 1 for k in range(len(found.segments))), found.segments
     return objects.masks, [Segment(k, int(category), True, float(score), 0) for k, (
         category, score) in enumerate(zip(objects.category_ids, objects.scores), 1)]

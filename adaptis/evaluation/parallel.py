@@ -1,4 +1,4 @@
-"""Running one function over many images in several processes, in order."""
+"""Run one function on many images in several processes, in order."""
 from __future__ import annotations
 
 import collections
@@ -16,17 +16,17 @@ from adaptis.errors import AdaptisError
 Item = TypeVar('Item')
 Result = TypeVar('Result')
 
-# Small convolutions gain little from threads; one thread in each of several processes is
-# faster, and what each of them computes is what one alone would.
+# Small convolutions gain little from threads.  Several processes with one thread each are faster,
+# and their results equal those of a single process.
 ONE_THREAD = {'OMP_NUM_THREADS': '1', 'MXNET_CPU_WORKER_NTHREADS': '1'}
 
 
-def ordered_map(function: Callable[[Item], Result], items: Iterable[Item],
+def parallel_map(function: Callable[[Item], Result], items: Iterable[Item],
                 processes: int) -> Iterator[Result]:
-    """``map(function, items)`` in ``processes`` single-threaded processes, in order.
+    """Yield ``map(function, items)`` from ``processes`` single-threaded processes, in order.
 
-    Few items are under way at a time, so results do not pile up.  With one process everything
-    happens in this one.
+    Only a few items are processed at a time, so results do not pile up.  With one process,
+    everything runs in this process.
 
     Parameters
     ----------
@@ -35,14 +35,14 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item],
     Raises
     ------
     AdaptisError
-        If a process is killed (for example because memory ran out); what ``function`` raises
-        is raised here.
+        If a process is killed (for example because memory ran out).  Exceptions of ``function``
+        are raised here.
     """
     if processes <= 1:
         yield from map(function, items)
         return
     context = multiprocessing.get_context('spawn')  # MXNet does not survive a fork
-    # Ctrl-C is for this process alone to answer: the others would print a traceback each.
+    # Only this process handles Ctrl-C: each of the others would print a traceback.
     ignore = dict(initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
     with _environment(ONE_THREAD), ProcessPoolExecutor(processes, context, **ignore) as pool:
         pending = collections.deque()
@@ -54,7 +54,7 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item],
             while pending:
                 yield pending.popleft().result()
         except BrokenProcessPool as error:
-            raise AdaptisError('A worker process was killed; is there too little memory for '
+            raise AdaptisError('A worker process was killed: is there too little memory for '
                                f'{processes} of them? Use fewer --processes.') from error
         finally:
             for future in pending:
@@ -63,7 +63,7 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item],
 
 @contextlib.contextmanager
 def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Environment variables that new processes inherit; restored afterwards."""
+    """Set environment variables that new processes inherit; restore them afterwards."""
     before = {key: os.environ.get(key) for key in values}
     os.environ.update(values)
     try:

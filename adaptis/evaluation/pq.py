@@ -1,8 +1,8 @@
 """Panoptic quality (Kirillov et al., Panoptic Segmentation, 2019): PQ = SQ x RQ.
 
-A predicted and a true segment of one category match where their IoU exceeds 1/2, which makes
-matches unique.  Over the matches of a category, PQ = (sum of IoU) / (TP + FP/2 + FN/2).
-The rules for void and crowd are those of panopticapi, and so are the numbers.
+A predicted and a true segment of one category match if their IoU exceeds 1/2, which makes matches
+unique.  Over the matches of a category, PQ = (sum of IoU) / (TP + FP/2 + FN/2).
+The rules for void and crowd, and the numbers, are those of panopticapi.
 """
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ import numpy as np
 
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.coco import PanopticFolder, PanopticRecord, read_json
-from adaptis.evaluation.overlap import Overlap, overlap_of
-from adaptis.evaluation.shards import shaped
+from adaptis.evaluation.overlap import Overlap, compute_overlap
+from adaptis.evaluation.shards import check_like
 from adaptis.files import PathLike
 from adaptis.types import PanopticResult, Segment, Taxonomy
 
-# IoU of a match lies in (1/2, 1], so it is a whole multiple of 2^-53: sums of such integers are
-# exact, and merging parts in any order gives the same last bit.
+# The IoU of a match is in (1/2, 1], so it is an integer multiple of 2^-53.  Sums of these integers
+# are exact, so merging parts in any order gives the same last bit.
 _UNIT = 2 ** 53
 VOID_SHARE = 0.5
-"""A missed prediction with more than this share of its area on void or crowd is no error."""
+"""An unmatched prediction with more than this share of its area on void or crowd is no error."""
 OFFICIAL_BASE = 255 ** 3
-"""The official AdaptIS code packs a pair of ids as gt * 255^3 + pred, too little for large ids."""
+"""The official AdaptIS code packs two ids as gt * 255^3 + pred, too small for large ids."""
 
 
 class PanopticQuality:
@@ -35,9 +35,9 @@ class PanopticQuality:
 
     Parameters
     ----------
-    taxonomy : the categories; predictions of others are refused
-    official : reproduce the metric inside the official AdaptIS code, which takes predictions whose
-        id is 255^3 or more for other ones
+    taxonomy : the categories; predictions of others raise an error
+    official : reproduce the metric in the official AdaptIS code, which confuses predictions whose
+        id is 255^3 or more with others
     """
 
     def __init__(self, taxonomy: Taxonomy, official: bool = False):
@@ -50,27 +50,27 @@ class PanopticQuality:
     def add(self, gt_map: np.ndarray, gt_segments: Sequence[Segment], pred_map: np.ndarray,
             pred_segments: Sequence[Segment], crowd: Collection[int] = (),
             name: str = 'The image') -> None:
-        """Count one image.
+        """Add one image.
 
         Parameters
         ----------
         gt_map, pred_map : integer (H, W), segment ids, 0 = void
-        gt_segments, pred_segments : the segments of each map; areas are taken from the maps, and
-            predictions without pixels are passed over
+        gt_segments, pred_segments : the segments of each map; areas are computed from the maps, and
+            predictions without pixels are ignored
         crowd : ids of true segments that are crowds; of several in one category only the last
             excuses predictions, as in panopticapi
-        name : what error messages call the image
+        name : name of the image in error messages
 
         Raises
         ------
         AdaptisError
             If the sizes differ, or a map holds an id that its segments do not list.
         """
-        self.add_overlap(overlap_of(PanopticResult(gt_map, gt_segments),
+        self.add_overlap(compute_overlap(PanopticResult(gt_map, gt_segments),
                                     PanopticResult(pred_map, pred_segments), crowd, name))
 
     def add_overlap(self, overlap: Overlap) -> None:
-        """Count one image whose overlaps are known; see :meth:`add`."""
+        """Add one image whose overlaps are known; see :meth:`add`."""
         inter, gt_segments, pred_segments = overlap.shared, overlap.truth, overlap.found
         gt_area, pred_area = overlap.truth_area, overlap.found_area
         if self._official:
@@ -93,7 +93,7 @@ class PanopticQuality:
         self.images += 1
 
     def merge(self, other: PanopticQuality) -> None:
-        """Add the counts of ``other``: exactly as if its images had been added here."""
+        """Add the counts of ``other``, exactly as if its images had been added here."""
         if other.taxonomy.categories != self.taxonomy.categories:
             raise AdaptisError('Two PQ accumulators with different categories cannot be merged.')
         self._counts += other._counts
@@ -101,14 +101,14 @@ class PanopticQuality:
         self.images += other.images
 
     def result(self) -> dict[str, Any]:
-        """PQ, SQ and RQ in [0, 1].
+        """Return PQ, SQ and RQ in [0, 1].
 
         Returns
         -------
         dict
-            ``All``, ``Things``, ``Stuff``: ``pq sq rq tp fp fn n``, means over the ``n``
-            categories with any segment, NaN where there is none;
-            ``per_class``: category id -> ``pq sq rq tp fp fn iou``, zeros where there is none.
+            ``All``, ``Things``, ``Stuff``: ``pq sq rq tp fp fn n``, means over the ``n`` categories
+            with any segment, NaN if there is none;
+            ``per_class``: category id -> ``pq sq rq tp fp fn iou``, zeros if there is none.
         """
         per_class = [self._class_result(i) for i in range(len(self.taxonomy))]
         stuff = self.taxonomy.num_stuff
@@ -117,28 +117,28 @@ class PanopticQuality:
                 'per_class': {c.id: r for c, r in zip(self.taxonomy.categories, per_class)}}
 
     def state(self) -> dict[str, np.ndarray]:
-        """Everything as arrays, for a file."""
-        # As text: the sums of IoU outgrow 64 bits from about a thousand matches on.
+        """Return the state as arrays, for a file."""
+        # As text, because the sums of IoU exceed 64 bits after about a thousand matches.
         return {'images': np.array(self.images), 'counts': self._counts,
                 'iou': np.array([str(v) for v in self._iou])}
 
-    def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Take over what :meth:`state` gave; ValueError if it is of another shape."""
-        self._counts = shaped(state['counts'], self._counts)
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Restore what :meth:`state` returned; ValueError if it has another shape."""
+        self._counts = check_like(state['counts'], self._counts)
         self._iou = [int(v) for v in state['iou']]
         self.images = int(state['images'])
         if len(self._iou) != len(self.taxonomy):
-            raise ValueError('sums of IoU of another number of classes')
+            raise ValueError('the sums of IoU are for another number of classes')
 
     def _classes(self, segments: Sequence[Segment]) -> np.ndarray:
         return np.array([self.taxonomy.index(s.category_id) for s in segments], dtype=np.intp)
 
     def _forgiven(self, inter: np.ndarray, gt_class: np.ndarray, pred_class: np.ndarray,
                   is_crowd: np.ndarray) -> np.ndarray:
-        """Pixels of each prediction on void and on the crowd of its own category: int (P,)."""
+        """Return the pixels of each prediction on void or the crowd of its category: int (P,)."""
         crowd_of = np.zeros(len(self.taxonomy), dtype=np.intp)
         where = np.flatnonzero(is_crowd)
-        crowd_of[gt_class[where]] = where + 1  # in list order: the last one stays
+        crowd_of[gt_class[where]] = where + 1  # the last one in list order wins
         row = crowd_of[pred_class]
         return inter[0, 1:] + np.where(row > 0, inter[row, np.arange(1, inter.shape[1])], 0)
 
@@ -150,11 +150,11 @@ class PanopticQuality:
                 'rq': tp / weight if weight else 0.0, 'tp': tp, 'fp': fp, 'fn': fn, 'iou': iou}
 
 
-def pairs(gt: PanopticFolder,
+def iterate_pairs(gt: PanopticFolder,
           pred: PanopticFolder) -> Iterator[tuple[PanopticRecord, PanopticRecord]]:
     """Yield (true, predicted) records image by image.
 
-    AdaptisError if an image lacks its prediction or the categories differ.
+    Raises AdaptisError if an image has no prediction or the categories differ.
     """
     kinds = [{(c.id, c.isthing) for c in f.taxonomy.categories} for f in (gt, pred)]
     if not kinds[1] <= kinds[0]:
@@ -170,12 +170,12 @@ def pairs(gt: PanopticFolder,
 
 def evaluate_with_panopticapi(gt_json: PathLike, gt_folder: PathLike, pred_json: PathLike,
                               pred_folder: PathLike) -> dict[str, Any]:
-    """The same numbers by the official panopticapi, in the shape of :meth:`result`.
+    """Compute the same numbers by the official panopticapi, in the form of :meth:`result`.
 
     Raises AdaptisError if it is not installed.
     """
     try:
-        from panopticapi.evaluation import pq_compute_single_core
+        from panopticapi.evaluation import pq_compute_single_core  # optional
     except ImportError as error:
         raise AdaptisError('panopticapi is not installed; it is not on PyPI: '
                            'pip install git+https://github.com/cocodataset/panopticapi.git, '
@@ -191,7 +191,7 @@ def evaluate_with_panopticapi(gt_json: PathLike, gt_folder: PathLike, pred_json:
 
 
 def _from_panopticapi(stat: Any, categories: dict[int, dict]) -> dict[str, Any]:
-    """Its own averages divide by zero where a group is empty, so only its counts are used."""
+    """Use only its counts, because its own averages divide by zero if a group is empty."""
     per_class = {}
     for key in categories:
         counts = stat[key]
@@ -208,16 +208,16 @@ def _from_panopticapi(stat: Any, categories: dict[int, dict]) -> dict[str, Any]:
 
 
 def _iou(inter: np.ndarray, gt_area: np.ndarray, pred_area: np.ndarray) -> np.ndarray:
-    """IoU of true and predicted segments: float64 (G, P).
+    """Return the IoU of true and predicted segments: float64 (G, P).
 
-    Void pixels of the truth count for nothing, not even for the union.
+    Void pixels of the truth do not count, not even in the union.
     """
     union = gt_area[:, None] + (pred_area - inter[0, 1:]) - inter[1:, 1:]
     return inter[1:, 1:] / np.maximum(union, 1)
 
 
 def _confused(inter: np.ndarray, gt_ids: Sequence[int], pred_ids: Sequence[int]) -> np.ndarray:
-    """The overlaps after the official packing of ids: those of a large one go to another pair."""
+    """Return the overlaps after the official packing of ids, which moves those of large ids."""
     rows = {segment: row for row, segment in enumerate([0, *gt_ids])}
     columns = {segment: column for column, segment in enumerate(pred_ids, start=1)}
     confused = inter.copy()

@@ -1,27 +1,27 @@
-"""Records of measured runs: what was measured, with what, where and when.
+"""Records of measured runs: what was measured, and with which settings, code and hardware.
 
 One JSON file per run in ``experiments/results``::
 
     format      1
     paper, table, row
                 which row of which published table it measures (``experiments/published``)
-    label       what the run is called, for example the name of its config
-    metrics     nested numbers in [0, 1] as ``Evaluator.result`` gives them; null = not defined.
-                An older record lacks what was not measured then.  Keys, each where it applies:
-                  images, objects         how many images; objects found, missed, false
-                  pq, per_class           panoptic quality; a line for each class
+    label       the name of the run, for example that of its config
+    metrics     nested numbers in [0, 1] from ``Evaluator.result``; null = not defined.  An older
+                record lacks what was not measured at its time.  Keys, each where it applies:
+                  images, objects         number of images; objects found, missed, false
+                  pq, per_class           panoptic quality; values for each class
                   ap, ap_by_class         AP of masks, all detections, without and with classes
                   ap_coco, ap_box         COCO's AP and AR (small, medium, large; 1, 10, 100) of
-                                          masks and of boxes, of a detector's objects
+                                          masks and of boxes, for the objects of a detector
                   ap_cityscapes, iiou     as the Cityscapes benchmark defines them
                   miou                    IoU of the semantic branch, if there is one, else of the
                                           segments: mean, stuff, things, fiou, fiou_stuff, and
                                           confusion of stuff and things
                   miou_panoptic           the same of the segments, beside that of a branch
-    speed       seconds_per_image, images_per_second and device: of network and postprocessing,
-                if one process measured; else null, and missing in older records
+    speed       seconds_per_image, images_per_second and device, for network and postprocessing,
+                if one process measured; otherwise null, and missing in older records
     settings    everything the result depends on: data, split, limit, checkpoint, thresholds
-    reduced     whether it falls short of the paper's setting (fewer images, steps, channels)
+    reduced     whether the setting is smaller than the paper's (fewer images, steps, channels)
     commit, versions, hardware, date, seconds
 """
 from __future__ import annotations
@@ -41,7 +41,7 @@ from typing import Any, Optional
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.coco import read_json
 from adaptis.files import PathLike, atomic_write
-from adaptis.machine import ask_cuda, cuda_build
+from adaptis.machine import cuda_build, query_cuda
 
 FORMAT = 1
 PACKAGES = ('mxnet', 'gluoncv', 'numpy', 'opencv-python', 'opencv-python-headless', 'pycocotools')
@@ -52,7 +52,7 @@ def make_record(metrics: Mapping[str, Any], settings: Mapping[str, Any], *, labe
                 table: Optional[str] = None, row: Optional[str] = None, paper: str = 'adaptis',
                 reduced: bool = False, seconds: Optional[float] = None,
                 speed: Optional[Mapping[str, Any]] = None) -> dict[str, Any]:
-    """A record of a run that ends now, with the facts of this machine."""
+    """Return a record of a run that ends now, with the facts of this machine."""
     now = datetime.datetime.now(datetime.timezone.utc)
     return {'format': FORMAT, 'paper': paper, 'table': table, 'row': row, 'label': label,
             'reduced': reduced, 'metrics': dict(metrics), 'speed': speed,
@@ -61,45 +61,45 @@ def make_record(metrics: Mapping[str, Any], settings: Mapping[str, Any], *, labe
 
 
 def provenance() -> dict[str, Any]:
-    """Commit, versions and hardware of this process."""
+    """Return commit, versions and hardware of this process."""
     return {'commit': _commit(), 'versions': _versions(),
             'hardware': {'cpu': _cpu_model(), 'cores': os.cpu_count(),
                          'memory_gib': _memory_gib(), 'machine': platform.machine()}}
 
 
 def device_name(ctx: str) -> str:
-    """What a network computed on: the GPU that ``auto``, ``gpu`` or ``gpu:0`` means, or the CPU."""
-    gpus = ask_cuda().usable if ctx != 'cpu' and cuda_build() else ()
+    """Return the GPU that ``auto``, ``gpu`` or ``gpu:0`` means, or the CPU."""
+    gpus = query_cuda().usable if ctx != 'cpu' and cuda_build() else ()
     number = ctx.partition(':')[2]
     names = [gpu.name for gpu in gpus if not number or str(gpu.index) == number]
     return names[0] if names else _cpu_model()
 
 
 def write_record(path: PathLike, record: Mapping[str, Any]) -> None:
-    """Write a record; NaN becomes null, because JSON has none."""
+    """Write a record; NaN becomes null, because JSON has no NaN."""
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(_plain(record), indent=1, allow_nan=False) + '\n',
                              encoding='utf-8')
 
 
 def read_records(folder: PathLike) -> list[dict[str, Any]]:
-    """The records of a folder, oldest first; an absent folder has none.
+    """Return the records of a folder, oldest first; a missing folder has none.
 
-    Raises AdaptisError for a file that is no record.
+    Raises AdaptisError for a file that is not a record.
     """
     records = []
     for path in sorted(Path(folder).glob('*.json')):
         record = read_json(path)
         if not isinstance(record, dict) or record.get('format') != FORMAT \
                 or not isinstance(record.get('metrics'), dict):
-            raise AdaptisError(f'{path} is no record of a run (format {FORMAT}): '
+            raise AdaptisError(f'{path} is not a record of a run (format {FORMAT}): '
                                'move it elsewhere or run it again.')
         records.append({**record, 'file': path.name})
     return sorted(records, key=lambda r: str(r.get('date')))
 
 
 def sha256(path: PathLike) -> str:
-    """Digest of a file; AdaptisError if it cannot be read."""
+    """Return the digest of a file; AdaptisError if it cannot be read."""
     digest = hashlib.sha256()
     try:
         with open(path, 'rb') as stream:
@@ -111,7 +111,7 @@ def sha256(path: PathLike) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """As JSON knows it."""
+    """Return a value with only the types of JSON."""
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -124,7 +124,7 @@ def _plain(value: Any) -> Any:
 
 
 def _commit() -> Optional[str]:
-    """The commit of the source, '+' appended if tracked files differ from it."""
+    """Return the commit of the source, with '+' appended if tracked files differ from it."""
     def git(*arguments: str) -> str:
         return subprocess.run(['git', '-C', str(ROOT), *arguments], capture_output=True,
                               text=True, check=True).stdout.strip()

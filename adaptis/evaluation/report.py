@@ -1,4 +1,4 @@
-"""Measures as text."""
+"""Format metrics as text."""
 from __future__ import annotations
 
 import math
@@ -9,7 +9,7 @@ from adaptis.evaluation.ap import TABLE_1
 
 
 def format_metrics(metrics: Mapping[str, Any], per_class: bool = False) -> str:
-    """What ``Evaluator.result`` returns as a few lines; percentages, '-' where undefined.
+    """Return the result of ``Evaluator.result`` as a few lines; percentages, '-' if undefined.
 
     ``per_class`` adds a table with a line for each class.
     """
@@ -64,7 +64,7 @@ def _semantic(scores: Mapping[str, Any], remark: str) -> str:
 
 
 def _class_table(classes: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """PQ, SQ, RQ, IoU and AP of each class: stuff, then things."""
+    """Return PQ, SQ, RQ, IoU and AP of each class: stuff, then things."""
     width = max(len(name) for name in ('class', *classes))
     keys = ('pq', 'sq', 'rq', 'iou', 'ap')
     heads = ''.join(f'{head:>8}' for head in ('PQ', 'SQ', 'RQ', 'IoU', 'AP'))
@@ -76,5 +76,5 @@ def _class_table(classes: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def percent(value: Any) -> str:
-    """A number in [0, 1] as a percentage with two digits; '-' for NaN."""
+    """Return a number in [0, 1] as a percentage with two digits; '-' for NaN."""
     return '-' if value is None or math.isnan(value) else f'{100 * value:.2f}'

@@ -1,4 +1,4 @@
-"""All measures of a system in one pass over its results, or in several that are merged."""
+"""All measures of a system in one pass over its results, or in several passes that are merged."""
 from __future__ import annotations
 
 import math
@@ -12,33 +12,33 @@ from adaptis.errors import AdaptisError
 from adaptis.evaluation.ap import AveragePrecision, count_objects
 from adaptis.evaluation.cityscapes_ap import CityscapesAP
 from adaptis.evaluation.coco import PanopticFolder
-from adaptis.evaluation.coco_ap import CocoAP, boxes_around, of_boxes, of_masks
+from adaptis.evaluation.coco_ap import CocoAP, box_detections, boxes_around, mask_detections
 from adaptis.evaluation.iiou import CITYSCAPES_SIZES, InstanceIoU
-from adaptis.evaluation.miou import MeanIoU, classes_of, semantic_map
+from adaptis.evaluation.miou import MeanIoU, segment_classes, semantic_map
 from adaptis.evaluation.overlap import (
     Overlap,
-    overlap_of,
-    overlap_of_annotated,
-    overlap_of_objects,
+    compute_annotated_overlap,
+    compute_object_overlap,
+    compute_overlap,
 )
-from adaptis.evaluation.pq import PanopticQuality, pairs
-from adaptis.evaluation.segments import boxes, sample_truth
+from adaptis.evaluation.pq import PanopticQuality, iterate_pairs
+from adaptis.evaluation.segments import sample_truth, segment_boxes
 from adaptis.evaluation.shards import (
-    MALFORMED,
+    READ_ERRORS,
     WHOLE,
     Shard,
     as_json,
     check_complete,
-    difference,
-    json_taxonomy,
-    not_a_shard,
+    check_like,
+    find_difference,
+    malformed_shard_error,
     read_shard,
-    shaped,
-    taxonomy_json,
+    taxonomy_from_json,
+    taxonomy_to_json,
     write_shard,
 )
 from adaptis.files import PathLike
-from adaptis.ids import compact
+from adaptis.ids import relabel_ids
 from adaptis.types import AnnotatedObjects, PanopticResult, Sample, Taxonomy
 
 Precision = Union[AveragePrecision, CityscapesAP]
@@ -47,14 +47,14 @@ Precision = Union[AveragePrecision, CityscapesAP]
 class Evaluator:
     """Streaming accumulator of every measure.
 
-    Memory grows by 20 bytes for each detection and measure of AP (one to three of them), and by
-    about 60 bytes for each image and measure of AP; nothing else of an image is kept.
+    For each measure of AP (one to three), memory grows by 20 bytes per detection and about 60 bytes
+    per image; nothing else of an image is kept.
 
     Parameters
     ----------
     taxonomy : categories of truth and results
-    run : JSON values that say what is measured (data, split, checkpoint, settings): evaluators of
-        different runs cannot be merged, and files keep it
+    run : JSON values that describe what is measured (data, split, checkpoint, settings); files
+        keep it, and evaluators of different runs cannot be merged
     cityscapes : also measure AP and iIoU as the Cityscapes benchmark does
     coco : also measure the objects of detectors, and of samples that may overlap, as COCO does
     """
@@ -77,7 +77,7 @@ class Evaluator:
         self.objects = np.zeros(3, dtype=np.int64)
 
     def add_sample(self, image_id: int, sample: Sample, result: PanopticResult) -> None:
-        """Count one annotated image and its result."""
+        """Add one annotated image and its result."""
         truth, crowd = sample_truth(sample, self.taxonomy)
         self.add(image_id, truth, result, crowd, sample.semantic, sample.name or 'The sample',
                  sample.objects)
@@ -85,41 +85,41 @@ class Evaluator:
     def add(self, image_id: int, truth: PanopticResult, result: PanopticResult,
             crowd: Collection[int] = (), semantic: Optional[np.ndarray] = None,
             name: str = 'The image', objects: Optional[AnnotatedObjects] = None) -> None:
-        """Count one image.
+        """Add one image.
 
         Parameters
         ----------
-        image_id : orders the images, so that parts merge into exactly the whole
-        result : mIoU is that of its ``semantic`` map, AP that of its ``objects``, if it has them;
-            else that of its segments
+        image_id : orders the images, so that merged parts equal the whole exactly
+        result : its ``semantic`` map is used for mIoU and its ``objects`` for AP, if it has them;
+            otherwise its segments are
         crowd : ids of true segments that are crowds
         semantic : true class indices (H, W), -1 = ignore; by default those of the segments
-        objects : what AP is measured on in place of ``truth``, if there is such an annotation
+        objects : objects of a second annotation; AP is measured on them instead of ``truth``
 
         Raises
         ------
         AdaptisError
             If sizes differ, a segment or category is unknown, or the image was added before.
         """
-        self.precisions['ap'].detections.refuse({image_id})
-        overlap = overlap_of(truth, result, crowd, name)
+        self.precisions['ap'].detections.check_new({image_id})
+        overlap = compute_overlap(truth, result, crowd, name)
         self.quality.add_overlap(overlap)
         if semantic is None and result.semantic is None:
             self.semantic.add_overlap(overlap, self.taxonomy)
         else:
-            right = semantic_map(truth, self.taxonomy) if semantic is None else semantic
-            said = result.semantic
-            if said is None:
-                said = classes_of(overlap.found, self.taxonomy)[overlap.positions]
-            self.semantic.add(right, said, name)
+            expected = semantic_map(truth, self.taxonomy) if semantic is None else semantic
+            predicted = result.semantic
+            if predicted is None:
+                predicted = segment_classes(overlap.found, self.taxonomy)[overlap.positions]
+            self.semantic.add(expected, predicted, name)
         if result.semantic is not None:
             self.merged.add_overlap(overlap, self.taxonomy)
         if self.iiou is not None:
             self.iiou.add(overlap, truth, result.semantic, name)
         if objects is not None:
-            found = overlap_of_annotated(objects, result, self.taxonomy, name)
+            found = compute_annotated_overlap(objects, result, self.taxonomy, name)
         else:
-            found = overlap if result.objects is None else overlap_of_objects(
+            found = overlap if result.objects is None else compute_object_overlap(
                 truth, result.objects, crowd, name)
         for precision in self.precisions.values():
             precision.add_overlap(image_id, found)
@@ -130,24 +130,24 @@ class Evaluator:
     def _add_detections(self, image_id: int, overlap: Overlap, truth: PanopticResult,
                         result: PanopticResult, objects: Optional[AnnotatedObjects]) -> None:
         if 'ap_coco' in self.detection:
-            self.detection['ap_coco'].add(image_id, *of_masks(overlap))
+            self.detection['ap_coco'].add(image_id, *mask_detections(overlap))
         true_boxes = _true_boxes(truth, objects)
         found = result.objects
         if found is None:
             boxes_found = _boxes_of(result)
         else:
             boxes_found = boxes_around(found.masks) if found.boxes is None else found.boxes
-        self.detection['ap_box'].add(image_id, *of_boxes(overlap, true_boxes, boxes_found))
+        self.detection['ap_box'].add(image_id, *box_detections(overlap, true_boxes, boxes_found))
 
     def merge(self, other: Evaluator) -> None:
         """Add the images of ``other``; the result is exactly that of one pass over all.
 
-        AdaptisError if it belongs to another run, or shares an image with this one.
+        Raises AdaptisError if it belongs to another run, or has an image in common with this one.
         """
-        differs = self._difference(other)
-        if differs:
-            raise AdaptisError(f'Two different evaluations cannot be merged: {differs}.')
-        self.precisions['ap'].detections.refuse(other.precisions['ap'].detections)
+        difference = self._difference(other)
+        if difference:
+            raise AdaptisError(f'Two different evaluations cannot be merged: {difference}.')
+        self.precisions['ap'].detections.check_new(other.precisions['ap'].detections)
         self.quality.merge(other.quality)
         self.semantic.merge(other.semantic)
         self.merged.merge(other.merged)
@@ -160,54 +160,56 @@ class Evaluator:
         self.objects += other.objects
 
     def save(self, path: PathLike, shard: Shard = WHOLE) -> None:
-        """Write all that was counted, as one part of the evaluation of a data set."""
+        """Write the state, as one part of the evaluation of a data set."""
         parts = {key: part.state() for key, part in self._parts().items()}
         write_shard(path, {'shard': list(shard), **self._identity()},
                     {**parts, 'objects': {'counts': self.objects}})
 
     @classmethod
     def load(cls, path: PathLike) -> Evaluator:
-        """Read what :meth:`save` wrote, whichever shard it is.
+        """Read what :meth:`save` wrote, for any shard.
 
-        AdaptisError if the file is missing, cut short or of another kind.
+        Raises AdaptisError if the file is missing, truncated or of another kind.
         """
         return cls._load(path)[0]
 
     @classmethod
     def merge_files(cls, paths: Sequence[PathLike]) -> Evaluator:
-        """Put all shards of one evaluation together, in any order.
+        """Merge all shards of one evaluation, in any order.
 
-        AdaptisError if one is missing, given twice, or belongs to another evaluation.
+        Raises AdaptisError if one is missing, given twice, or belongs to another evaluation.
         """
         if not paths:
             raise AdaptisError('There is nothing to merge: name the files of all shards.')
         loaded = [cls._load(path) for path in paths]
         whole = loaded[0][0]
         for path, (part, _) in zip(paths[1:], loaded[1:]):
-            differs = whole._difference(part)
-            if differs:
-                raise AdaptisError(f'{paths[0]} and {path} are not of one evaluation: {differs}.')
+            difference = whole._difference(part)
+            if difference:
+                raise AdaptisError(f'{paths[0]} and {path} are not of one evaluation: '
+                                   f'{difference}.')
         check_complete([str(p) for p in paths], [shard for _, shard in loaded])
         for part, _ in loaded[1:]:
             whole.merge(part)
         return whole
 
     def result(self) -> dict[str, Any]:
-        """All measures, in [0, 1]; NaN where there was nothing to measure.
+        """Return all measures, in [0, 1]; NaN where there was nothing to measure.
 
         Returns
         -------
         dict
             ``images``; ``pq`` (see ``PanopticQuality.result``); ``ap`` class-agnostic and, with
             several classes of things, ``ap_by_class`` (``AveragePrecision.result``);
-            ``ap_cityscapes`` if asked for (``CityscapesAP.result``); ``miou``
-            (``MeanIoU.result_by_kind``), and ``miou_panoptic``, the same of the segments, where a
-            network has a semantic branch whose ``miou`` that is; ``iiou`` (``InstanceIoU.result``)
-            if asked for; ``ap_coco`` and ``ap_box`` (``CocoAP.result``) if asked for and there were
-            objects of a detector; ``objects``: ``found missed false`` at IoU 0.5;
+            ``ap_cityscapes`` if it was chosen (``CityscapesAP.result``); ``miou``
+            (``MeanIoU.result_by_kind``), and ``miou_panoptic``, the same of the segments, if a
+            network has a semantic branch, whose values ``miou`` then holds; ``iiou``
+            (``InstanceIoU.result``) if it was chosen; ``ap_coco`` and ``ap_box``
+            (``CocoAP.result``) if they were chosen and a detector found objects; ``objects``:
+            ``found missed false`` at IoU 0.5;
             ``per_class``: name -> ``isthing pq sq rq iou ap``.
 
-            Without a class of stuff there is no panoptic segmentation: ``pq`` and ``miou`` lack.
+            Without a stuff class there is no panoptic segmentation: no ``pq`` and no ``miou``.
         """
         result = {'images': self.quality.images, **self._of_pixels(),
                   'objects': dict(zip(('found', 'missed', 'false'), self.objects.tolist())),
@@ -243,37 +245,37 @@ class Evaluator:
         return classes
 
     def _parts(self) -> dict[str, Any]:
-        """Every accumulator with a state of its own."""
+        """Return every accumulator that has a state of its own."""
         parts = {'pq': self.quality, 'miou': self.semantic, 'miou_panoptic': self.merged,
                  **{key: precision.detections for key, precision in self.precisions.items()},
                  **self.detection}
         return parts if self.iiou is None else {**parts, 'iiou': self.iiou}
 
     def _identity(self) -> dict[str, Any]:
-        """What evaluators have in common whose images may be put together."""
-        return {'run': self.run, 'taxonomy': taxonomy_json(self.taxonomy),
+        """Return what must be equal in evaluators that are merged."""
+        return {'run': self.run, 'taxonomy': taxonomy_to_json(self.taxonomy),
                 'measures': list(self._parts())}
 
     def _difference(self, other: Evaluator) -> Optional[str]:
-        return difference(self._identity(), other._identity())
+        return find_difference(self._identity(), other._identity())
 
     @classmethod
     def _load(cls, path: PathLike) -> tuple[Evaluator, Shard]:
         header, parts = read_shard(path)
         try:
-            evaluator = cls(json_taxonomy(header['taxonomy']), header['run'],
+            evaluator = cls(taxonomy_from_json(header['taxonomy']), header['run'],
                             cityscapes='ap_cityscapes' in header['measures'],
                             coco='ap_coco' in header['measures'])
             for key, part in evaluator._parts().items():
-                part.restore(parts[key])
-            evaluator.objects = shaped(parts['objects']['counts'], evaluator.objects)
+                part.load_state(parts[key])
+            evaluator.objects = check_like(parts['objects']['counts'], evaluator.objects)
             return evaluator, Shard(*header['shard'])
-        except MALFORMED as error:
-            raise not_a_shard(path, error) from error
+        except READ_ERRORS as error:
+            raise malformed_shard_error(path, error) from error
 
 
 def _true_boxes(truth: PanopticResult, objects: Optional[AnnotatedObjects]) -> np.ndarray:
-    """(G, 4): x0, y0, x1, y1 as annotated, else around the pixels."""
+    """Return (G, 4): x0, y0, x1, y1 as annotated, otherwise around the pixels."""
     if objects is None:
         return _boxes_of(truth)
     if objects.boxes is None:
@@ -282,15 +284,15 @@ def _true_boxes(truth: PanopticResult, objects: Optional[AnnotatedObjects]) -> n
 
 
 def _boxes_of(result: PanopticResult) -> np.ndarray:
-    """(S, 4): x0, y0, x1, y1 around the pixels of each segment."""
-    positions = compact(result.segment_map, [s.id for s in result.segments], 'The result')
-    found = boxes(positions, len(result.segments)).astype(np.float64)
+    """Return (S, 4): x0, y0, x1, y1 around the pixels of each segment."""
+    positions = relabel_ids(result.segment_map, [s.id for s in result.segments], 'The result')
+    found = segment_boxes(positions, len(result.segments)).astype(np.float64)
     return np.concatenate([found[:, :2], found[:, :2] + found[:, 2:]], axis=1)
 
 
 def evaluate(results: Iterable[tuple[Sample, PanopticResult]],
              taxonomy: Taxonomy) -> dict[str, Any]:
-    """All measures over (sample, result) pairs, which are taken one at a time."""
+    """Return all measures over (sample, result) pairs, which are consumed one at a time."""
     evaluator = Evaluator(taxonomy)
     for index, (sample, result) in enumerate(results):
         evaluator.add_sample(index, sample, result)
@@ -298,9 +300,9 @@ def evaluate(results: Iterable[tuple[Sample, PanopticResult]],
 
 
 def evaluate_folders(gt: PanopticFolder, pred: PanopticFolder) -> dict[str, Any]:
-    """All measures of one COCO panoptic data set against another."""
+    """Return all measures of one COCO panoptic data set against another."""
     evaluator = Evaluator(gt.taxonomy)
-    for index, (truth, found) in enumerate(pairs(gt, pred)):
+    for index, (truth, found) in enumerate(iterate_pairs(gt, pred)):
         evaluator.add(index, truth.result, found.result, truth.crowd,
                       name=f'Image {truth.file_name}')
     return evaluator.result()

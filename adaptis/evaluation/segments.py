@@ -1,4 +1,4 @@
-"""Small vectorised facts about segment maps, which every measure needs."""
+"""Fast vectorised properties of segment maps, for all measures."""
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
@@ -6,20 +6,20 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from adaptis.errors import AdaptisError
-from adaptis.ids import compact, present_ids
+from adaptis.ids import present_ids, relabel_ids
 from adaptis.types import PanopticResult, Sample, Segment, Taxonomy
 
 
 def segment_areas(segment_map: np.ndarray, ids: Sequence[int], what: str) -> dict[int, int]:
-    """Segment id -> its pixels; AdaptisError if the map holds an id that is not in ``ids``."""
-    counts = np.bincount(compact(segment_map, ids, what).ravel(), minlength=len(ids) + 1)
+    """Return segment id -> area; AdaptisError if the map holds an id that is not in ``ids``."""
+    counts = np.bincount(relabel_ids(segment_map, ids, what).ravel(), minlength=len(ids) + 1)
     return dict(zip(ids, counts[1:].tolist()))
 
 
-def boxes(positions: np.ndarray, count: int) -> np.ndarray:
-    """Tight boxes of ``count`` segments: int (count, 4) as x, y, width, height.
+def segment_boxes(positions: np.ndarray, count: int) -> np.ndarray:
+    """Return tight boxes of ``count`` segments: int (count, 4) as x, y, width, height.
 
-    ``positions`` is what :func:`compact` returns; a segment without pixels gets (0, 0, 0, 0).
+    ``positions`` is the result of :func:`relabel_ids`; a segment without pixels gets (0, 0, 0, 0).
     """
     height, width = positions.shape
     top, tall = _extent(positions, np.arange(height)[:, None], height, count)
@@ -29,7 +29,7 @@ def boxes(positions: np.ndarray, count: int) -> np.ndarray:
 
 def _extent(positions: np.ndarray, coordinate: np.ndarray, size: int,
             count: int) -> tuple[np.ndarray, np.ndarray]:
-    """First coordinate and length of each segment along one axis."""
+    """Return the first coordinate and the length of each segment along one axis."""
     cells = positions.astype(np.int64) * size + coordinate
     seen = np.bincount(cells.ravel(), minlength=(count + 1) * size)
     seen = seen.reshape(count + 1, size)[1:] > 0
@@ -39,11 +39,11 @@ def _extent(positions: np.ndarray, coordinate: np.ndarray, size: int,
 
 
 def sample_truth(sample: Sample, taxonomy: Taxonomy) -> tuple[PanopticResult, Collection[int]]:
-    """The ground truth of a sample as a panoptic result, and the ids of its crowd segments.
+    """Return the ground truth of a sample as a panoptic result, and the ids of its crowd segments.
 
-    Objects keep their ids; each stuff class becomes one segment with an id above them.
-    A pixel without object whose semantic class is a thing, or -1, belongs to no segment (void).
-    AdaptisError if an object has no class, or an id beyond what COCO can hold.
+    Objects keep their ids; each stuff class becomes one segment with a larger id.  A pixel without
+    object whose semantic class is a thing, or -1, belongs to no segment (void).
+    Raises AdaptisError if an object has no class, or an id is too large for COCO.
     """
     objects = present_ids(sample.instances, sample.name or 'A sample')
     classes = [_class_of(sample, int(i), len(taxonomy)) for i in objects]

@@ -150,7 +150,7 @@ def _inference(run: Mapping[str, Any]) -> list[str]:
 
 
 def _device(run: Mapping[str, Any], table: Table, row: Row) -> str:
-    """On what a run took its time, where the table is about that."""
+    """Return the device of a run if the table has columns of time."""
     speed = run.get('speed')
     asked = any((row.metric(c) or '').startswith('speed.') for c in table.columns)
     return str(speed.get('device') or '') if asked and isinstance(speed, Mapping) else ''

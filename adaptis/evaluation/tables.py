@@ -163,7 +163,7 @@ def metric_value(metrics: Mapping[str, Any], path: str) -> Optional[float]:
 
 
 def run_value(run: Mapping[str, Any], path: Optional[str]) -> Optional[float]:
-    """The number of a record at a path among its metrics, or in its ``speed``; None without."""
+    """Return the number at a path in the metrics or the ``speed`` of a record, or None."""
     return metric_value({**run['metrics'], 'speed': run.get('speed')}, path) if path else None
 
 

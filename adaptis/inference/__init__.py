@@ -1,4 +1,4 @@
-"""From a trained network and an image to objects."""
+"""Inference: from a trained network and an image to objects."""
 from adaptis.inference.predictor import ClickResult, Predictor
 from adaptis.inference.settings import PRESETS, AdaptISSettings
 

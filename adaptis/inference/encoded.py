@@ -1,12 +1,11 @@
-"""A network behind an :class:`EncodedImage`: features once per image, masks per point.
+"""Encode an image with a network: features once per image, masks per point.
 
-The prediction wrapper of the official code orders things its own way, which
-matters where the maps are smaller than the image: masks are sigmoid, then
-resized; classes softmax, then resized; proposals resized, then sigmoid, then
-squared.  Resizing is bilinear with aligned corners.
+The prediction wrapper of the official code has its own order of operations, which matters if the
+maps are smaller than the image: masks are sigmoid, then resize; classes are softmax, then resize;
+proposals are resize, then sigmoid, then square.  Resizing is bilinear with aligned corners.
 
-A network is what runs its stages (``adaptis.model.stages``) and a few numbers, so MXNet is loaded
-only for one that is made of blocks.
+A network here is a runner of its stages (``adaptis.model.stages``) and a few numbers, so MXNet is
+loaded only for a network that is made of blocks.
 """
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ from typing import Any, NamedTuple, Optional
 import numpy as np
 
 from adaptis.arrays import as_numpy, expit
-from adaptis.deploy.backends import BlockRunner, Runner, run_named
+from adaptis.deploy.backends import BlockRunner, Runner, run_stage
 from adaptis.deploy.stages import Interface
 from adaptis.errors import AdaptisError
 from adaptis.inference.encoded_image import EncodedImage, FlipAveraged
@@ -25,65 +24,70 @@ from adaptis.inference.memory import (
     Footprint,
     check_features,
     check_memory,
+    device_memory,
+    estimate_footprint,
     features_bytes,
-    footprint,
-    memory_of,
     points_at_once,
 )
 from adaptis.inference.settings import AdaptISSettings
 from adaptis.inference.upsample import upsample
 
 MIN_SIDE = 16
-"""A smaller image is continued to this size: the network halves what it sees four times."""
+"""Smaller images are padded to this size, because the network halves its input four times."""
 
 
 class InferenceNetwork(NamedTuple):
-    """A network as inference sees it.
+    """A network for inference.
 
-    ``runner`` of its stages; ``min_side`` pixels that both sides of an image must have; ``needs``
-    of memory, None if that is not known.
+    Attributes
+    ----------
+    runner : runs the stages
+    num_classes, num_stuff : classes of the semantic branch, stuff first
+    min_side : smallest number of pixels of both sides of an image
+    footprint : memory that the network needs; None if it is not known
     """
 
     runner: Runner
     num_classes: int
     num_stuff: int
     min_side: int = MIN_SIDE
-    needs: Optional[Footprint] = None
+    footprint: Optional[Footprint] = None
 
     @classmethod
-    def of(cls, net: Any, ctx: Any = None) -> InferenceNetwork:
-        """Of an ``AdaptIS`` network; AdaptisError if a weight is not finite."""
-        refuse_broken(net)
-        return cls.described(NetworkRunner(net, ctx), export_attributes(net))
+    def from_network(cls, net: Any, ctx: Any = None) -> InferenceNetwork:
+        """Wrap an ``AdaptIS`` network; AdaptisError if a weight is not finite."""
+        check_finite_weights(net)
+        return cls.from_attributes(NetworkRunner(net, ctx), export_attributes(net))
 
     @classmethod
-    def described(cls, runner: Runner, attributes: Mapping[str, Any]) -> InferenceNetwork:
-        """Of what runs its stages and what ``export_attributes`` tells of it."""
-        needs = attributes['footprint']
+    def from_attributes(cls, runner: Runner, attributes: Mapping[str, Any]) -> InferenceNetwork:
+        """Wrap a runner of stages and what ``export_attributes`` returned for the network."""
+        footprint = attributes['footprint']
         return cls(runner, attributes['num_classes'], attributes['num_stuff'],
-                   attributes['min_side'], None if needs is None else Footprint(**needs))
+                   attributes['min_side'], None if footprint is None else Footprint(**footprint))
 
 
 def export_attributes(net: Any) -> dict[str, Any]:
-    """What inference needs to know of an ``AdaptIS`` network beside its stages, as plain data."""
-    needs = footprint(net)
+    """Return what inference needs to know of a network beside its stages, as plain data."""
+    footprint = estimate_footprint(net)
     return {'num_classes': net.num_classes, 'num_stuff': net.num_stuff,
             'min_side': max(MIN_SIDE, net.min_side),
-            'footprint': None if needs is None else needs._asdict()}
+            'footprint': None if footprint is None else footprint._asdict()}
 
 
-class NetworkEncoder:
-    """Makes an :class:`EncodedImage` of a picture.
+class ImageEncoder:
+    """Makes an :class:`EncodedImage` from an image.
 
     Parameters
     ----------
-    net : an ``AdaptIS`` network, or a :class:`InferenceNetwork`
-    settings : ``flip``, ``batch_size``, ``memory_mib``, ``max_pixels`` and ``official`` matter here
-    ctx : where to compute; default where the network's parameters are
+    net : an ``AdaptIS`` network, or an :class:`InferenceNetwork`
+    settings : only ``flip``, ``batch_size``, ``memory_mib``, ``max_pixels`` and ``official`` matter
+    ctx : where to compute; by default where the network's parameters are
     """
 
     def __init__(self, net: Any, settings: AdaptISSettings, ctx: Any = None):
-        self._net = net if isinstance(net, InferenceNetwork) else InferenceNetwork.of(net, ctx)
+        wrapped = isinstance(net, InferenceNetwork)
+        self._net = net if wrapped else InferenceNetwork.from_network(net, ctx)
         self._settings = settings
 
     def __call__(self, image: np.ndarray) -> EncodedImage:
@@ -99,17 +103,17 @@ class NetworkEncoder:
                             self._settings.official)
 
     def _checked_batch(self, size: tuple[int, int]) -> int:
-        """How many points to compute at once; AdaptisError if the image is too large for one."""
+        """Return the number of points per batch; AdaptisError if the image is too large for one."""
         settings, net = self._settings, self._net
         if size[0] * size[1] > settings.max_pixels:
-            raise AdaptisError(f'The image is {size[0]}x{size[1]}, too large to be seen as a '
-                               'whole: segment it in tiles, for instance --tile 512 512, and '
-                               'click in a part of it.')
-        if net.needs is None:
+            raise AdaptisError(f'The image is {size[0]}x{size[1]}, too large to process as a '
+                               'whole: segment it in tiles, for example --tile 512 512; for '
+                               'clicks, cut out a part of it.')
+        if net.footprint is None:
             return settings.batch_size
-        needed = features_bytes(net.needs, size, net.num_classes, settings.flip)
-        check_features(needed, size, memory_of(net.runner.device))
-        return min(settings.batch_size, points_at_once(net.needs, size, settings.memory_mib))
+        needed = features_bytes(net.footprint, size, net.num_classes, settings.flip)
+        check_features(needed, size, device_memory(net.runner.device))
+        return min(settings.batch_size, points_at_once(net.footprint, size, settings.memory_mib))
 
     def _encode(self, image: np.ndarray, batch_size: int) -> EncodedImage:
         height, width = image.shape[:2]
@@ -120,18 +124,18 @@ class NetworkEncoder:
 
 
 class _NetworkImage(EncodedImage):
-    """One pass of the network over an image, whose first ``size`` rows and columns count."""
+    """One pass of the network over a padded image; its first ``size`` rows and columns count."""
 
     def __init__(self, net: InferenceNetwork, image: np.ndarray, size: tuple[int, int],
                  batch_size: int):
         self._runner, self._batch_size = net.runner, batch_size
         self._full, self._size = image.shape[2:], size
-        maps = run_named(net.runner, 'features', {'image': image})
-        prob = run_named(net.runner, 'semantics', maps)['classes']
+        maps = run_stage(net.runner, 'features', {'image': image})
+        prob = run_stage(net.runner, 'semantics', maps)['classes']
         prob = self._enlarge(_finite(as_numpy(prob)[0], 'class probabilities'))
         self.stuff_prob, self.things_prob = prob[:net.num_stuff], prob[net.num_stuff:]
-        if 'proposals' in net.runner.stages:  # not in a network without that branch
-            logits = run_named(net.runner, 'proposals', maps)['logits']
+        if 'proposals' in net.runner.stages:  # missing if the network has no proposal branch
+            logits = run_stage(net.runner, 'proposals', maps)['logits']
             logits = _finite(as_numpy(logits)[0, 0], 'proposals')
             self.proposals_prob = expit(self._enlarge(logits)) ** 2
         asked = [signature.name for signature in net.runner.stages['points'].inputs]
@@ -143,7 +147,7 @@ class _NetworkImage(EncodedImage):
         masks = np.empty((len(points), *self._size), np.float32)
         for start in range(0, len(points), self._batch_size):
             part = np.s_[start:start + self._batch_size]
-            found = run_named(self._runner, 'points', {**self._maps, 'points': points[None, part]})
+            found = run_stage(self._runner, 'points', {**self._maps, 'points': points[None, part]})
             prob = as_numpy(found['masks'])[:, 0]
             for mask, larger in zip(_finite(prob, 'masks'), masks[part]):
                 larger[:] = self._enlarge(mask)
@@ -154,12 +158,12 @@ class _NetworkImage(EncodedImage):
         self.proposals_prob = None
 
     def _enlarge(self, maps: np.ndarray) -> np.ndarray:
-        """Maps (h, w) or (N, h, w) at the size of the image."""
+        """Return maps (h, w) or (N, h, w) at the size of the image."""
         return upsample(maps, self._full)[..., :self._size[0], :self._size[1]]
 
 
 class NetworkRunner:
-    """Runs the stages of an ``AdaptIS`` network, imperative or hybridized as it is by then."""
+    """Runs the stages of an ``AdaptIS`` network, imperative or hybridized as it is at the time."""
 
     def __init__(self, net: Any, ctx: Any = None):
         self._net, self.device = net, ctx or _context_of(net)
@@ -182,12 +186,15 @@ class NetworkRunner:
         return self._made[1]
 
 
-def refuse_broken(net: Any) -> None:
-    """AdaptisError if a weight is not finite: a ReLU turns NaN into 0, and outputs seem fine."""
-    from adaptis.runtime import mx
+def check_finite_weights(net: Any) -> None:
+    """Raise AdaptisError if a weight is not finite.
+
+    A ReLU turns NaN into 0, so the outputs of such a network can look right.
+    """
+    from adaptis.runtime import mx  # loads MXNet
     sums = {}
     for name, parameter in net._collect_params_with_prefix().items():
-        # Before the first image some shapes, and so some values, may not exist yet.
+        # Before the first image, some shapes may be unknown and their values do not exist.
         with contextlib.suppress(mx.gluon.parameter.DeferredInitializationError):
             sums[name] = parameter.data(parameter.list_ctx()[0]).sum().as_in_context(mx.cpu())
     if not sums:
@@ -206,6 +213,6 @@ def _finite(values: np.ndarray, what: str) -> np.ndarray:
 
 
 def _context_of(net: Any) -> Any:
-    from adaptis.runtime import mx
+    from adaptis.runtime import mx  # loads MXNet
     parameters = list(net.collect_params().values())
     return parameters[0].list_ctx()[0] if parameters else mx.cpu()

@@ -1,4 +1,4 @@
-"""What the greedy algorithm sees of a network: maps of one image, and masks on demand."""
+"""The input of the greedy algorithm: the maps of one image, and masks on demand."""
 from __future__ import annotations
 
 from typing import Optional
@@ -7,12 +7,12 @@ import numpy as np
 
 
 class EncodedImage:
-    """One image after the feature extractor.  Subclasses fill the maps and answer points.
+    """One image after the feature extractor.  Subclasses set the maps and compute masks at points.
 
     Attributes
     ----------
-    stuff_prob : float32 (S, H, W), class probabilities of the stuff classes
-    things_prob : float32 (T, H, W), of the thing classes
+    stuff_prob : float32 (S, H, W), probabilities of the stuff classes
+    things_prob : float32 (T, H, W), probabilities of the thing classes
     proposals_prob : float32 (H, W) in [0, 1], or None if the network has no proposal branch
     """
 
@@ -21,28 +21,28 @@ class EncodedImage:
     proposals_prob: Optional[np.ndarray] = None
 
     def masks_at(self, points: np.ndarray) -> np.ndarray:
-        """Probabilities float32 (N, H, W) that a pixel belongs to the object at each point.
+        """Return the probability that a pixel belongs to the object at each point.
 
-        ``points`` is float32 (N, 2): (row, col) in pixels of the image.  The array is the
-        caller's to change.
+        ``points`` is float32 (N, 2): (row, col) in pixels of the image.  The result is float32
+        (N, H, W); the caller may change it.
         """
         raise NotImplementedError
 
     def drop_maps(self) -> None:
-        """Called when only masks are wanted from now on: the maps may go."""
+        """Drop the maps; only masks are needed from now on."""
 
     @property
     def size(self) -> tuple[int, int]:
-        """(H, W) of the image."""
+        """Height and width of the image."""
         return self.things_prob.shape[1:]
 
 
 class FlipAveraged(EncodedImage):
-    """An image averaged with its mirrored self, half and half.
+    """The average of an image and its mirror image.
 
     Parameters
     ----------
-    plain, mirrored : the image, and the image flipped left to right, each in its own frame;
+    plain, mirrored : the image, and the image flipped left to right, each in its own coordinates;
         their maps are dropped
     official : mirror a point's column to W - col as the official code does, not to W - 1 - col
     """

@@ -1,10 +1,11 @@
 """The greedy algorithm: candidate points become masks, and masks compete for pixels.
 
-Section 4 (random points) and section 5 (points from the proposal map) of the
-paper.  Candidates are accepted one after another, but the network evaluates
-them in batches: a candidate goes together with some of the next ones that are
-not occupied *yet*, and those that are when their turn comes are dropped.  So a
-batch may waste an evaluation but never changes a result.
+The paper describes random points in section 4 and points from the proposal map in section 5.  This
+module follows the official code; ``greedy_paper`` follows the paper to the letter.
+
+Candidates are accepted one after another, but the network evaluates them in batches: a batch has
+the next candidate and some later ones that are not occupied *yet*.  Those that are occupied when
+their turn comes are dropped.  So a batch may waste an evaluation but never changes a result.
 """
 from __future__ import annotations
 
@@ -17,22 +18,26 @@ import numpy as np
 
 from adaptis.errors import AdaptisError
 from adaptis.inference.encoded_image import EncodedImage
-from adaptis.inference.memory import keep_mask
+from adaptis.inference.memory import append_mask
 from adaptis.inference.proposals import Proposals, find_proposals
 from adaptis.inference.settings import AdaptISSettings
 
 Draw = Callable[[int, int], list[int]]
 Accept = Callable[[np.ndarray], None]
 
-_SPACING = 12  # pixels; nearer candidates are often of one object, and the later one in vain
+_SPACING = 12  # pixels; closer candidates are often on one object, so the later one is wasted
 
 
 @dataclass
 class Selection:
-    """The accepted masks, float32 (H, W) each, in order; and what they cost.
+    """The accepted masks in order, and their cost.
 
-    ``queried`` masks were computed, of which ``wasted`` would not have been one by one.
-    ``accept``, if given, gets the masks one by one instead of ``masks``.
+    Attributes
+    ----------
+    masks : float32 (H, W) each
+    queried : number of masks that were computed
+    wasted : number of those that an evaluation one by one would not have computed
+    accept : if given, called with each mask, which is then not stored in ``masks``
     """
 
     masks: list[np.ndarray] = field(default_factory=list)
@@ -40,16 +45,16 @@ class Selection:
     wasted: int = 0
     accept: Optional[Accept] = None
 
-    def take(self, mask: np.ndarray) -> None:
-        """Accept a mask; AdaptisError if they are collected and no longer fit into memory."""
+    def accept_mask(self, mask: np.ndarray) -> None:
+        """Accept a mask; AdaptisError if the stored masks no longer fit into memory."""
         if self.accept is None:
-            keep_mask(self.masks, mask)
+            append_mask(self.masks, mask)
         else:
             self.accept(mask)
 
 
 def seeded_draw(seed: int) -> Draw:
-    """``draw(left, n)``: n different indices below ``left``, from a generator of its own."""
+    """Return ``draw(left, n)``: n different indices below ``left``, from its own generator."""
     generator = random.Random(seed)
     return lambda left, n: generator.sample(range(left), n)
 
@@ -62,16 +67,16 @@ def select_masks(encoded: EncodedImage, settings: AdaptISSettings,
 
     Parameters
     ----------
-    ignore : (H, W), > 0 where no object is looked for and none may claim pixels
+    ignore : (H, W), > 0 where no object is searched and none may occupy pixels
     sampling_mask : (H, W) in [0, 1], weight of a pixel as a candidate; 0 acts like ``ignore``
-    draw : source of the random points; default one seeded with ``settings.seed``
-    accept : is called with each mask as soon as it is accepted, and must copy what it keeps;
-        by default they are collected
+    draw : source of the random points; by default one seeded with ``settings.seed``
+    accept : called with each mask as soon as it is accepted, and must copy what it keeps; by
+        default the masks are collected
 
     Raises
     ------
     AdaptisError
-        If proposals are asked for and the network has no proposal branch, or the masks do not
+        If the settings use proposals and the network has no proposal branch, or the masks do not
         fit into memory.
     """
     if settings.sampling == 'random':
@@ -83,7 +88,7 @@ def select_masks(encoded: EncodedImage, settings: AdaptISSettings,
 def proposal_map(encoded: EncodedImage, settings: AdaptISSettings,
                  ignore: Optional[np.ndarray] = None,
                  sampling_mask: Optional[np.ndarray] = None) -> np.ndarray:
-    """The proposal probabilities, float32 (H, W), as the search for maxima sees them."""
+    """Return the proposal probabilities, float32 (H, W), in which the maxima are searched."""
     if encoded.proposals_prob is None:
         raise AdaptisError("This network has no proposal branch: use sampling='random'.")
     prob = encoded.proposals_prob * _is_thing(encoded, settings, ignore)
@@ -91,12 +96,12 @@ def proposal_map(encoded: EncodedImage, settings: AdaptISSettings,
         prob = prob * sampling_mask.astype(np.float32)
     if settings.proposal_blur > 1:
         prob = cv2.blur(prob, (settings.proposal_blur, settings.proposal_blur))
-    return np.clip(prob, 0, 1)  # the blur's sums may round past either
+    return np.clip(prob, 0, 1)  # the sums of the blur may be rounded beyond these limits
 
 
 def search_proposals(prob: np.ndarray, settings: AdaptISSettings,
                      with_colors: bool = False) -> Proposals:
-    """The maxima of :func:`proposal_map` under these settings."""
+    """Return the maxima of :func:`proposal_map` under these settings."""
     return find_proposals(prob, settings.proposal_threshold, settings.proposal_climb,
                           settings.proposal_step, with_colors)
 
@@ -105,10 +110,10 @@ def _select_proposals(encoded: EncodedImage, settings: AdaptISSettings,
                       ignore: Optional[np.ndarray],
                       sampling_mask: Optional[np.ndarray],
                       accept: Optional[Accept]) -> Selection:
-    occupied = _never_free(encoded, ignore, sampling_mask)
+    occupied = never_free(encoded, ignore, sampling_mask)
     prob = proposal_map(encoded, settings, ignore, sampling_mask)
     points = search_proposals(prob, settings).candidates[:settings.candidate_limit(encoded.size)]
-    ahead = _LookAhead(encoded, points, settings)
+    ahead = LookAhead(encoded, points, settings)
     selection = Selection(accept=accept)
     for index, (row, col) in enumerate(points):
         if not occupied[row, col]:
@@ -117,8 +122,8 @@ def _select_proposals(encoded: EncodedImage, settings: AdaptISSettings,
     return selection
 
 
-class _LookAhead:
-    """Evaluates candidates a batch ahead of the decision about them."""
+class LookAhead:
+    """Evaluates candidates in batches before it is decided which of them are used."""
 
     def __init__(self, encoded: EncodedImage, points: np.ndarray, settings: AdaptISSettings):
         self._encoded, self._points = encoded, points
@@ -127,7 +132,7 @@ class _LookAhead:
         self.queried = self.used = 0
 
     def mask(self, index: int, occupied: np.ndarray) -> np.ndarray:
-        """The mask of a free candidate; call with increasing indices."""
+        """Return the mask of a free candidate; call it with increasing indices."""
         self.used += 1
         if index not in self._masks:
             self._evaluate(self._batch(index, occupied))
@@ -139,7 +144,7 @@ class _LookAhead:
         self.queried += len(batch)
 
     def _batch(self, index: int, occupied: np.ndarray) -> list[int]:
-        """The candidate and the next ones that will probably still be free after it."""
+        """Return the candidate and the next ones that will probably still be free after it."""
         later = np.arange(index + 1, len(self._points))
         rows, cols = self._points[later].T
         later = later[~occupied[rows, cols]]
@@ -158,36 +163,36 @@ class _LookAhead:
 
 def _take_if_free(mask: np.ndarray, row: int, col: int, occupied: np.ndarray,
                   settings: AdaptISSettings, selection: Selection) -> None:
-    """Append the mask and occupy its pixels, unless it is tiny or largely covered."""
-    mask = _cut(mask, row, col, settings)
+    """Accept the mask and occupy its pixels, unless it is tiny or mostly occupied."""
+    mask = cut_mask(mask, row, col, settings)
     inside = mask > settings.mask_threshold
     area = np.count_nonzero(inside)
     if area == 0 or area < settings.min_area:
         return
     if np.count_nonzero(inside & occupied) / area >= settings.overlap_threshold:
         return
-    selection.take(mask)
+    selection.accept_mask(mask)
     occupied |= inside
 
 
 def _select_random(encoded: EncodedImage, settings: AdaptISSettings, ignore: Optional[np.ndarray],
                    sampling_mask: Optional[np.ndarray], draw: Draw,
                    accept: Optional[Accept]) -> Selection:
-    free = _is_thing(encoded, settings, ignore) & ~_never_free(encoded, ignore, sampling_mask)
+    free = _is_thing(encoded, settings, ignore) & ~never_free(encoded, ignore, sampling_mask)
     selection = Selection(accept=accept)
     for _ in range(settings.iteration_limit(encoded.size)):
-        places = np.flatnonzero(free)
-        if not len(places):
+        free_pixels = np.flatnonzero(free)
+        if not len(free_pixels):
             break
-        chosen = draw(len(places), min(settings.num_candidates, len(places)))
-        rows, cols = np.divmod(places[chosen], free.shape[1])
+        chosen = draw(len(free_pixels), min(settings.num_candidates, len(free_pixels)))
+        rows, cols = np.divmod(free_pixels[chosen], free.shape[1])
         masks = encoded.masks_at(np.stack([rows, cols], axis=1).astype(np.float32))
         selection.queried += len(masks)
         best = int(np.argmax([_confidence(mask, settings.confident_prob) for mask in masks]))
-        mask = _cut(masks[best], rows[best], cols[best], settings)
+        mask = cut_mask(masks[best], rows[best], cols[best], settings)
         inside = mask > settings.mask_threshold
         if _has_enough_free(inside, free, settings):
-            selection.take(mask)
+            selection.accept_mask(mask)
             free &= ~inside
     return selection
 
@@ -195,7 +200,7 @@ def _select_random(encoded: EncodedImage, settings: AdaptISSettings, ignore: Opt
 def _has_enough_free(inside: np.ndarray, free: np.ndarray, settings: AdaptISSettings) -> bool:
     area = np.count_nonzero(inside)
     if area == 0:
-        return settings.official  # there 0 / 0 < threshold is false, and so it is not refused
+        return settings.official  # there 0 / 0 < threshold is false, so the mask is accepted
     return np.count_nonzero(inside & free) / area >= settings.overlap_threshold
 
 
@@ -206,16 +211,16 @@ def _confidence(mask: np.ndarray, threshold: float) -> float:
 
 def _is_thing(encoded: EncodedImage, settings: AdaptISSettings,
               ignore: Optional[np.ndarray]) -> np.ndarray:
-    """bool (H, W): where some thing class is likely enough to look for an object."""
+    """Return bool (H, W): where a thing class is probable enough to search for an object."""
     prob = encoded.things_prob.max(axis=0)
     if ignore is not None:
         prob = prob * (ignore <= 0)
     return prob >= settings.things_threshold
 
 
-def _never_free(encoded: EncodedImage, ignore: Optional[np.ndarray],
+def never_free(encoded: EncodedImage, ignore: Optional[np.ndarray],
                 sampling_mask: Optional[np.ndarray]) -> np.ndarray:
-    """bool (H, W): pixels that are occupied from the start."""
+    """Return bool (H, W): the pixels that are occupied from the start."""
     never = np.zeros(encoded.size, bool)
     if ignore is not None:
         never |= ignore > 0
@@ -224,8 +229,8 @@ def _never_free(encoded: EncodedImage, ignore: Optional[np.ndarray],
     return never
 
 
-def _cut(mask: np.ndarray, row: int, col: int, settings: AdaptISSettings) -> np.ndarray:
-    """The mask inside the square around its point, 0 elsewhere."""
+def cut_mask(mask: np.ndarray, row: int, col: int, settings: AdaptISSettings) -> np.ndarray:
+    """Return the mask inside the square around its point, 0 elsewhere, if there is a radius."""
     radius = settings.cut_radius
     if radius <= 0:
         return mask

@@ -1,4 +1,4 @@
-"""What inference needs of the memory, known beforehand: a sentence instead of a killed process."""
+"""Estimates of the memory of inference, for an error message instead of a killed process."""
 from __future__ import annotations
 
 import contextlib
@@ -13,22 +13,26 @@ import numpy as np
 from adaptis.errors import AdaptisError
 
 SHARE = 0.5
-"""Of the memory, what the soft masks of one image may take."""
+"""Share of the memory that the soft masks of one image may take."""
 
-# oneDNN keeps maps and weights in layouts of its own beside those that the graph tells of, and has
-# buffers.  Up to 2.25 times what the graph's maps take was measured for features, and up to 1.55
-# times for points of large images (``experiments/cost.py`` shows what is foreseen beside that).
+# oneDNN keeps maps and weights in its own layouts beside those of the graph, and has buffers.
+# Features were measured to take up to 2.25 times the maps of the graph, and points of large images
+# up to 1.55 times (``experiments/benchmarks/cost.py`` shows the measured and the estimated values).
 _FEATURES_MARGIN = 2.5
 _POINT_MARGIN = 1.75
 
-_PROBE = 256  # side of the image whose graph is looked at; what a pixel needs depends little on it
+_PROBE = 256  # side of the traced image; the memory per pixel hardly depends on it
 
 
 class Footprint(NamedTuple):
     """Bytes that a network takes while it computes.
 
-    ``weights`` in all; for each pixel of an image ``features``, the most that its maps take,
-    ``kept``, what of them remains until the next image, and ``point``, for the mask of a point.
+    Attributes
+    ----------
+    weights : all weights
+    features : for each pixel of an image, the peak memory of the maps
+    kept : for each pixel, the maps that remain until the next image
+    point : for each pixel, the mask of one point
     """
 
     weights: float
@@ -37,8 +41,8 @@ class Footprint(NamedTuple):
     point: float
 
 
-def footprint(net: Any) -> Optional[Footprint]:
-    """The memory that a network needs, from its graph; None if it cannot be traced."""
+def estimate_footprint(net: Any) -> Optional[Footprint]:
+    """Return the memory that a network needs, from its graph; None if it cannot be traced."""
     from adaptis.model.graph import BYTES, peak_bytes, trace  # loads MXNet
     try:
         encoder = trace(net.encoder, (1, 3, _PROBE, _PROBE))
@@ -47,7 +51,7 @@ def footprint(net: Any) -> Optional[Footprint]:
         shared, = trace(share, features).outputs
         one, two = (trace(head, shared, queries, (1, n, 2)) for n in (1, 2))
     except (AttributeError, TypeError):
-        return None  # it only computes imperatively
+        return None  # the network is only imperative
     weights = BYTES * sum(math.prod(p.shape) for p in net.collect_params().values())
     kept = BYTES * (math.prod(shared) + math.prod(queries))
     pixels = _PROBE ** 2
@@ -55,26 +59,26 @@ def footprint(net: Any) -> Optional[Footprint]:
                      (peak_bytes(two) - peak_bytes(one)) / pixels * _POINT_MARGIN)
 
 
-def features_bytes(needs: Footprint, size: tuple[int, int], classes: int,
+def features_bytes(footprint: Footprint, size: tuple[int, int], classes: int,
                    flip: bool = False) -> float:
-    """What all maps of an image of (H, W) take at most, and oneDNN's copy of the weights."""
+    """Return the peak memory of an image's maps, (H, W), and of oneDNN's copy of the weights."""
     passes = 2 if flip else 1
-    # With two passes the probabilities are there three times: of both and their mean.
-    per_pixel = needs.features + (passes - 1) * needs.kept + 4 * classes * (2 * passes - 1)
-    return needs.weights + per_pixel * size[0] * size[1]
+    # With two passes there are three sets of probabilities: of both passes, and their mean.
+    per_pixel = footprint.features + (passes - 1) * footprint.kept + 4 * classes * (2 * passes - 1)
+    return footprint.weights + per_pixel * size[0] * size[1]
 
 
 def check_features(needed: float, size: tuple[int, int], memory: float) -> None:
-    """AdaptisError if an image of (H, W) needs more bytes than the memory has."""
+    """Raise AdaptisError if an image of (H, W) needs more bytes than the memory has."""
     if needed > memory:
         raise AdaptisError(f'The features of {size[0]}x{size[1]} pixels take about '
                            f'{needed / 2 ** 30:.1f} GiB, more than the {memory / 2 ** 30:.1f} GiB '
                            'of memory: segment the image in tiles, for instance --tile 512 512.')
 
 
-def points_at_once(needs: Footprint, size: tuple[int, int], budget_mib: int) -> int:
-    """How many points of an image of (H, W) fit into a budget; AdaptisError if not even one."""
-    each = needs.point * size[0] * size[1] / 2 ** 20
+def points_at_once(footprint: Footprint, size: tuple[int, int], budget_mib: int) -> int:
+    """Return how many points of an image of (H, W) fit into a budget; AdaptisError if none does."""
+    each = footprint.point * size[0] * size[1] / 2 ** 20
     if each > budget_mib:
         raise AdaptisError(f'A point on {size[0]}x{size[1]} pixels takes about {each:.0f} MiB, '
                            f'more than memory_mib, {budget_mib}: segment the image in tiles, for '
@@ -83,7 +87,7 @@ def points_at_once(needs: Footprint, size: tuple[int, int], budget_mib: int) -> 
 
 
 def check_memory(count: int, size: tuple[int, int]) -> None:
-    """AdaptisError if ``count`` float32 masks of (H, W) take too much of the memory."""
+    """Raise AdaptisError if ``count`` float32 masks of (H, W) take too much memory."""
     needed = 4 * count * size[0] * size[1]
     if needed > SHARE * physical_memory():
         raise AdaptisError(f'The masks of {count:,} objects on {size[0]}x{size[1]} pixels take '
@@ -91,27 +95,30 @@ def check_memory(count: int, size: tuple[int, int]) -> None:
                            'smaller parts of the image.')
 
 
-def keep_mask(masks: list[np.ndarray], mask: np.ndarray) -> None:
+def append_mask(masks: list[np.ndarray], mask: np.ndarray) -> None:
     """Append a mask; AdaptisError if all of them no longer fit into memory."""
     check_memory(len(masks) + 1, mask.shape)
     # A view would keep the masks of its whole batch.
     masks.append(mask if mask.base is None else mask.copy())
 
 
-def memory_of(ctx: Any) -> float:
-    """Bytes of memory of a device: an MXNet context; or 'cpu' or 'gpu:0' of ONNX Runtime, which
-    does not say how much a GPU has."""
+def device_memory(ctx: Any) -> float:
+    """Return the bytes of memory of a device.
+
+    The device is an MXNet context, or 'cpu' or 'gpu:0' of ONNX Runtime, which does not report the
+    memory of a GPU (infinite).
+    """
     if isinstance(ctx, str):
         return physical_memory() if ctx == 'cpu' else float('inf')
     if ctx.device_type != 'gpu':
         return physical_memory()
-    from adaptis.runtime import mx
+    from adaptis.runtime import mx  # loads MXNet
     return float(mx.context.gpu_memory_info(ctx.device_id)[1])
 
 
 @functools.cache
 def physical_memory() -> float:
-    """Bytes of memory that this process may use, infinite where the system does not say."""
+    """Return the bytes of memory that this process may use; infinite if the system does not say."""
     limits = [float('inf')]
     with contextlib.suppress(AttributeError, OSError, ValueError):
         limits.append(float(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')))

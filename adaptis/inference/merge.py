@@ -1,4 +1,7 @@
-"""From overlapping soft masks and class probabilities to one segment per pixel (section 4)."""
+"""Merge overlapping soft masks and class probabilities into one segment per pixel (section 4).
+
+The class of an object is that of section 5: the mean probability inside its mask decides.
+"""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
@@ -8,21 +11,24 @@ import cv2
 import numpy as np
 
 from adaptis.errors import AdaptisError
-from adaptis.inference.memory import keep_mask
+from adaptis.inference.memory import append_mask
 from adaptis.inference.rescale import Resized, resize
 from adaptis.inference.settings import AdaptISSettings
 from adaptis.types import PanopticResult, Segment, Taxonomy
 
 
 class Merged(NamedTuple):
-    """Masks after they shared out the image.
+    """The result of merging masks.  Class indices count the stuff first.
 
-    ``masks`` float32 (H, W) each, or None if they were not kept; ``background`` float32 (H, W),
-    the score of "no object"; ``instances`` int32 (H, W), 1 + index of the mask that has the
-    pixel, 0 = none; ``prob`` float32 (H, W), that mask's probability there; ``classes`` int32
-    (H, W), the likeliest class of each pixel; ``semantic`` the same with -1 where no class is
-    given; ``class_ids`` int32 (M,), class index of each mask.  Class indices count the stuff
-    first.
+    Attributes
+    ----------
+    masks : float32 (H, W) each, or None if they were not kept
+    background : float32 (H, W), the score of "no object"
+    instances : int32 (H, W), 1 + index of the mask that has the pixel, 0 = none
+    prob : float32 (H, W), the probability of that mask at the pixel
+    classes : int32 (H, W), the most probable class of each pixel
+    semantic : like ``classes``, with -1 where no class is assigned
+    class_ids : int32 (M,), class index of each mask
     """
 
     masks: Optional[list[np.ndarray]]
@@ -35,15 +41,15 @@ class Merged(NamedTuple):
 
 
 class Merger:
-    """Gives every pixel to its likeliest mask or to none, and every mask a class.
+    """Assigns every pixel to its most probable mask or to none, and a class to every mask.
 
-    Masks come one by one in order of acceptance, the earlier wins a tie, and none needs to be
-    kept, so that memory does not grow with the number of objects.
+    Masks are added one by one in order of acceptance; the earlier wins a tie.  They need not be
+    kept, so memory does not grow with the number of objects.
 
     Parameters
     ----------
     stuff_prob, things_prob : float32 (S, h, w), (T, h, w)
-    size : (H, W) to which maps and masks are resized one at a time, once a mask has its class;
+    size : (H, W) to which maps and masks are resized one at a time, after a mask has its class; by
         default that of the maps
     keep_masks : whether the result has the masks
     """
@@ -53,7 +59,10 @@ class Merger:
         self._things_prob, self._settings = things_prob, settings
         self._size = size or things_prob.shape[1:]
         self._stuff, self._things = (Resized(p, self._size) for p in (stuff_prob, things_prob))
-        self._background = np.float32(settings.stuff_prob_mult) * (1 - sum(self._things))
+        if settings.algorithm == 'paper':  # no background competes, but see greedy_paper
+            self._background = np.full(self._size, settings.mask_threshold, np.float32)
+        else:
+            self._background = np.float32(settings.stuff_prob_mult) * (1 - sum(self._things))
         self._best = self._background.copy()
         self._owner = np.zeros(self._size, np.int32)
         self._class_ids: list[int] = []
@@ -62,7 +71,7 @@ class Merger:
     def add(self, mask: np.ndarray) -> None:
         """Let one more mask, float32 (h, w), claim pixels.
 
-        AdaptisError if masks are kept and no longer fit into memory.
+        Raises AdaptisError if masks are kept and no longer fit into memory.
         """
         self._class_ids.append(len(self._stuff)
                                + _thing_class(mask, self._things_prob, self._settings))
@@ -71,11 +80,11 @@ class Merger:
         np.copyto(self._owner, len(self._class_ids), where=better)
         np.maximum(self._best, mask, out=self._best)
         if self._masks is not None:
-            keep_mask(self._masks, mask)
+            append_mask(self._masks, mask)
 
     def result(self, ignore: Optional[np.ndarray] = None) -> Merged:
-        """What has come of it; ``ignore`` (H, W) > 0 where no semantic class is given."""
-        # Where a mask is above the background it is the largest of all.
+        """Return the merged masks; no semantic class is assigned where ``ignore`` (H, W) > 0."""
+        # A mask that is above the background is the largest of all there.
         self._owner[self._best < self._settings.min_things_prob] = 0
         classes, unsure = _likeliest(self._stuff, self._things, self._settings.min_stuff_prob)
         if ignore is not None:
@@ -87,7 +96,7 @@ class Merger:
 
 def merge(masks: Iterable[np.ndarray], stuff_prob: np.ndarray, things_prob: np.ndarray,
           settings: AdaptISSettings, ignore: Optional[np.ndarray] = None) -> Merged:
-    """All masks at once: see :class:`Merger`."""
+    """Merge all masks at once; see :class:`Merger`."""
     merger = Merger(stuff_prob, things_prob, settings)
     for mask in masks:
         merger.add(mask)
@@ -96,10 +105,10 @@ def merge(masks: Iterable[np.ndarray], stuff_prob: np.ndarray, things_prob: np.n
 
 def to_panoptic(merged: Merged, stuff_prob: np.ndarray, taxonomy: Taxonomy,
                 keep_masks: bool = False) -> PanopticResult:
-    """Number the things that kept a pixel from 1 on, then the stuff classes.
+    """Number the things that have a pixel, starting at 1, and then the stuff classes.
 
-    A thing's score is the mean of its mask over its pixels, a stuff segment's that of its class.
-    ``keep_masks`` asks for masks that were kept.
+    The score of a thing is the mean of its mask over its pixels; that of a stuff segment is the
+    mean of its class probability.  ``keep_masks`` needs masks that were kept.
     """
     _check_classes(merged, stuff_prob, taxonomy)
     stuff = np.where(merged.instances == 0, merged.semantic, -1)
@@ -129,7 +138,7 @@ def to_panoptic(merged: Merged, stuff_prob: np.ndarray, taxonomy: Taxonomy,
 
 
 def _thing_class(mask: np.ndarray, things_prob: np.ndarray, settings: AdaptISSettings) -> int:
-    """The thing class with the highest mean probability inside the mask."""
+    """Return the thing class with the highest mean probability inside the mask."""
     inside = (mask > settings.mask_threshold).view(np.uint8)
     if inside.any():
         left, top, width, height = cv2.boundingRect(inside)
@@ -142,7 +151,7 @@ def _thing_class(mask: np.ndarray, things_prob: np.ndarray, settings: AdaptISSet
 
 def _likeliest(stuff_prob: Sequence[np.ndarray], things_prob: Sequence[np.ndarray],
                min_stuff_prob: float) -> tuple[np.ndarray, np.ndarray]:
-    """argmax over all classes, the first wins a tie; and where no stuff class is likely enough."""
+    """Return the argmax over all classes, the first wins a tie; and where stuff is uncertain."""
     best = np.zeros_like(things_prob[0])
     classes = np.zeros(best.shape, np.int32)
     for index, prob in enumerate(stuff_prob):

@@ -5,18 +5,20 @@ from typing import Callable, NamedTuple, Optional
 
 import numpy as np
 
+from adaptis.inference import greedy, greedy_paper
 from adaptis.inference.encoded_image import EncodedImage
-from adaptis.inference.greedy import Draw, seeded_draw, select_masks
+from adaptis.inference.greedy import Draw, seeded_draw
 from adaptis.inference.merge import Merged, Merger
 from adaptis.inference.rescale import resize
 from adaptis.inference.settings import AdaptISSettings
-from adaptis.inference.tiling import Stitcher, Tile, split
+from adaptis.inference.tiling import Stitcher, Tile, split_tiles
 
 Encode = Callable[[np.ndarray], EncodedImage]
+_SELECT_MASKS = {'official': greedy.select_masks, 'paper': greedy_paper.select_masks}
 
 
 class Segmentation(NamedTuple):
-    """``merged`` masks, class probabilities float32 (S / T, h, w) as encoded, and the cost."""
+    """Merged masks, class probabilities float32 (S / T, h, w) as encoded, and the cost."""
 
     merged: Merged
     stuff_prob: np.ndarray
@@ -32,14 +34,14 @@ def segment(encoded: EncodedImage, settings: AdaptISSettings, ignore: Optional[n
 
     Parameters
     ----------
-    ignore : (H, W) like the result, > 0 where nothing is to be found
-    draw : source of the random points; default one seeded with ``settings.seed``
-    size : (H, W) of ``merged``, default that of the encoded image
+    ignore : (H, W) like the result, > 0 where nothing is searched
+    draw : source of the random points; by default one seeded with ``settings.seed``
+    size : (H, W) of ``merged``; by default that of the encoded image
     keep_masks : whether ``merged`` has the soft masks
     """
     merger = Merger(encoded.stuff_prob, encoded.things_prob, settings, size, keep_masks)
-    selection = select_masks(encoded, settings, _at_size(ignore, encoded.size), draw=draw,
-                             accept=merger.add)
+    selection = _SELECT_MASKS[settings.algorithm](
+        encoded, settings, _at_size(ignore, encoded.size), draw=draw, accept=merger.add)
     return Segmentation(merger.result(ignore), encoded.stuff_prob, encoded.things_prob,
                         selection.queried, selection.wasted)
 
@@ -50,8 +52,8 @@ def segment_tiles(encode: Encode, image: np.ndarray, settings: AdaptISSettings,
                   keep_masks: bool = True) -> Segmentation:
     """Segment an image tile by tile; class probabilities of overlapping tiles are averaged.
 
-    ``encode`` gets parts of ``image`` (H, W, 3), at most one of which it needs to keep.  The
-    other parameters are those of :func:`segment`.
+    ``encode`` is called with parts of ``image`` (H, W, 3), and needs to keep only one of them at a
+    time.  The other parameters are those of :func:`segment`.
     """
     whole = image.shape[:2]
     draw = draw or seeded_draw(settings.seed)
@@ -59,10 +61,11 @@ def segment_tiles(encode: Encode, image: np.ndarray, settings: AdaptISSettings,
     classes = _ClassAverage(whole)
     queried = wasted = 0
     left_out = _at_size(ignore, whole)
-    for tile in split(whole, settings.tile or whole, settings.min_tile_overlap, settings.official):
+    for tile in split_tiles(whole, settings.tile or whole, settings.min_tile_overlap,
+                            settings.official):
         part = None if left_out is None else left_out[tile.rows, tile.cols]
         encoded = encode(image[tile.rows, tile.cols])
-        selection = select_masks(encoded, settings, part, draw=draw)
+        selection = _SELECT_MASKS[settings.algorithm](encoded, settings, part, draw=draw)
         stitcher.add(tile, selection.masks)
         classes.add(tile, encoded)
         queried += selection.queried
@@ -75,14 +78,14 @@ def segment_tiles(encode: Encode, image: np.ndarray, settings: AdaptISSettings,
 
 
 def _at_size(ignore: Optional[np.ndarray], size: tuple[int, int]) -> Optional[np.ndarray]:
-    """What to ignore in an image of another size: where most of a pixel is ignored."""
+    """Return ``ignore`` at another size: true where most of a pixel is ignored."""
     if ignore is None or ignore.shape == size:
         return ignore
     return resize((ignore > 0).astype(np.float32), size) >= 0.5
 
 
 class _ClassAverage:
-    """Mean class probabilities of all tiles that see a pixel."""
+    """Mean class probabilities of all tiles that contain a pixel."""
 
     def __init__(self, size: tuple[int, int]):
         self._count = np.zeros(size, np.float32)

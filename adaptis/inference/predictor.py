@@ -1,4 +1,4 @@
-"""The public face of inference: an image once, then points, or everything at once."""
+"""The public interface of inference: set an image, then ask for points or for everything."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -10,12 +10,12 @@ import numpy as np
 from adaptis.deploy.folder import load_exported
 from adaptis.errors import AdaptisError
 from adaptis.files import MAX_PIXELS, PathLike
-from adaptis.inference.encoded import InferenceNetwork, NetworkEncoder
+from adaptis.inference.encoded import ImageEncoder, InferenceNetwork
 from adaptis.inference.encoded_image import EncodedImage
 from adaptis.inference.greedy import proposal_map
 from adaptis.inference.merge import to_panoptic
 from adaptis.inference.panoptic import Segmentation, segment, segment_tiles
-from adaptis.inference.rescale import Resized, move_points, network_size, resize
+from adaptis.inference.rescale import Resized, network_size, resize, scale_points
 from adaptis.inference.settings import AdaptISSettings, get_settings
 from adaptis.types import TOY_TAXONOMY, PanopticResult, Taxonomy
 
@@ -25,9 +25,11 @@ Number = Union[float, Sequence[float], np.ndarray]
 class ClickResult(NamedTuple):
     """Masks of clicked points.
 
-    ``mask`` float32 (H, W) for one point, (N, H, W) for a batch: probabilities.
-    ``confidence`` float or float32 (N,): mean probability over the pixels above the mask
-    threshold, 0 where there are none.
+    Attributes
+    ----------
+    mask : float32 (H, W) for one point, (N, H, W) for a batch: probabilities
+    confidence : float or float32 (N,): mean probability over the pixels above the mask threshold,
+        0 if there are none
     """
 
     mask: np.ndarray
@@ -39,15 +41,13 @@ class Predictor:
 
     Parameters
     ----------
-    net : an ``AdaptIS`` network, or a ``InferenceNetwork``; it is used as it is,
-    and hybridized it is
-        faster
+    net : an ``AdaptIS`` network, or an ``InferenceNetwork``; hybridize it first, which is faster
     settings : thresholds, or the name of a preset
-    taxonomy : what the network's classes mean
-    ctx : where to compute; default where the network's parameters are
+    taxonomy : the meaning of the network's classes
+    ctx : where to compute; by default where the network's parameters are
     flip : overrides ``settings.flip``
 
-    Raises AdaptisError if network and taxonomy do not fit, or a weight is not finite.
+    Raises AdaptisError if network and taxonomy do not match, or a weight is not finite.
     """
 
     def __init__(self, net: Any, settings: Union[str, AdaptISSettings] = 'toy_v1',
@@ -55,39 +55,39 @@ class Predictor:
                  flip: Optional[bool] = None):
         if net.num_classes != len(taxonomy) or net.num_stuff != taxonomy.num_stuff:
             raise AdaptisError(f'The network has {net.num_classes} classes, {net.num_stuff} of '
-                               f'them stuff, but its taxonomy {len(taxonomy)} and '
+                               f'them stuff, but its taxonomy has {len(taxonomy)} and '
                                f'{taxonomy.num_stuff}.')
         settings = get_settings(settings)
         self.settings = settings if flip is None else settings.replace(flip=flip)
         self.net, self.taxonomy = net, taxonomy
-        self._encode = NetworkEncoder(net, self.settings, ctx)
-        self._image: Optional[np.ndarray] = None  # as the network sees it
-        self._size = (0, 0)  # of the image as it was given
+        self._encode = ImageEncoder(net, self.settings, ctx)
+        self._image: Optional[np.ndarray] = None  # at the size of the network's input
+        self._size = (0, 0)  # of the original image
         self._features: Optional[EncodedImage] = None
 
     @classmethod
     def from_export(cls, folder: PathLike, backend: str = 'mxnet', ctx: Any = None,
                     settings: Any = None) -> Any:
-        """The predictor of a network that ``adaptis export`` wrote, of whichever system it is.
+        """Return the predictor of a network that ``adaptis export`` wrote, for any system.
 
         Parameters
         ----------
-        folder : what was written
-        backend : 'mxnet', whose results are those of the network bit for bit; or 'onnxruntime',
-            which needs no MXNet but only NumPy, OpenCV and ONNX Runtime
-        ctx : where to compute, as a name ('cpu', 'gpu', 'gpu:0', 'auto'; default the CPU) or, for
-            MXNet, as a context
-        settings : thresholds, or the name of a preset; default those that were exported
+        folder : the exported folder
+        backend : 'mxnet', whose results equal those of the network bit for bit; or 'onnxruntime',
+            which needs only NumPy, OpenCV and ONNX Runtime
+        ctx : where to compute: a name ('cpu', 'gpu', 'gpu:0', 'auto'; by default the CPU) or, for
+            MXNet, a context
+        settings : thresholds, or the name of a preset; by default those that were exported
 
-        Raises AdaptisError if the folder is no export, or the backend is missing.
+        Raises AdaptisError if the folder is not an export, or the backend is missing.
         """
         return load_exported(folder, backend, ctx, settings)
 
     def set_image(self, image: np.ndarray) -> Predictor:
-        """Compute the features of an image; returns the predictor.
+        """Compute the features of an image; return the predictor.
 
-        ``image`` is ``uint8`` or ``uint16``: (H, W, 3) RGB, (H, W, 4) RGBA or (H, W) grey.
-        With ``settings.tile`` the features of the whole image wait until a point needs them.
+        ``image`` is ``uint8`` or ``uint16``: (H, W, 3) RGB, (H, W, 4) RGBA or (H, W) grey. With
+        ``settings.tile``, the features of the whole image are computed when a point needs them.
         Raises AdaptisError for anything else, or if the network's outputs are not finite.
         """
         self._image, self._features = None, None
@@ -104,11 +104,11 @@ class Predictor:
         return self
 
     def mask_at(self, *, x: Number, y: Number) -> ClickResult:
-        """The object at a pixel (``x`` to the right, ``y`` down), or at each of N pixels.
+        """Return the mask of the object at a pixel (``x`` to the right, ``y`` down) or at N pixels.
 
         Raises AdaptisError if a point is outside the image or there is no image yet.
         """
-        points = move_points(self._points(x, y), self._size, self._checked_image().shape[:2])
+        points = scale_points(self._points(x, y), self._size, self._checked_image().shape[:2])
         masks = self._encoded().masks_at(points)
         if masks.shape[1:] != self._size:
             masks = np.stack([*Resized(masks, self._size)])
@@ -119,20 +119,20 @@ class Predictor:
 
     def panoptic(self, ignore: Optional[np.ndarray] = None,
                  keep_masks: bool = False) -> PanopticResult:
-        """Every object and all stuff of the image.
+        """Return all things and all stuff of the image.
 
         Parameters
         ----------
-        ignore : (H, W), > 0 where nothing is to be found
+        ignore : (H, W), > 0 where nothing is searched
         keep_masks : also return the soft mask of each object
         """
         found = self._segment(self._checked_ignore(ignore), self._size, keep_masks)
         return to_panoptic(found.merged, found.stuff_prob, self.taxonomy, keep_masks)
 
     def segmentation(self, ignore: Optional[np.ndarray] = None) -> Segmentation:
-        """What :meth:`panoptic` is made from: soft masks, class probabilities, cost.
+        """Return the soft masks, class probabilities and cost that :meth:`panoptic` is based on.
 
-        At the size that the network sees, while ``ignore`` is of the image's.
+        They have the size of the network's input; ``ignore`` has the size of the image.
         """
         size = self._checked_image().shape[:2]
         ignore = self._checked_ignore(ignore)
@@ -150,7 +150,7 @@ class Predictor:
                              keep_masks=keep_masks)
 
     def _checked_ignore(self, ignore: Optional[np.ndarray]) -> Optional[np.ndarray]:
-        """As bool; AdaptisError if it is not of the image's size."""
+        """Return ``ignore`` as bool; AdaptisError if it does not have the size of the image."""
         self._checked_image()
         if ignore is None:
             return None
@@ -160,7 +160,7 @@ class Predictor:
         return ignore > 0
 
     def proposal_map(self) -> np.ndarray:
-        """float32 (H, W): how good a point each pixel is, as the search for candidates sees it."""
+        """Return float32 (H, W): the proposal probabilities in which candidates are searched."""
         return resize(proposal_map(self._encoded(), self.settings), self._size)
 
     def _encoded(self) -> EncodedImage:
@@ -179,14 +179,13 @@ class Predictor:
         try:
             points = np.stack(np.broadcast_arrays(y, x), axis=-1).astype(np.float32)
         except (TypeError, ValueError) as error:
-            raise AdaptisError('x and y must be numbers, as many of one as of the other.'
-                               ) from error
+            raise AdaptisError('x and y must be numbers, or arrays of the same length.') from error
         points = points.reshape(-1, 2)
         inside = ((points >= 0) & (points <= (height - 1, width - 1))).all(axis=1)
         if not inside.all():
             row, col = points[~inside][0]
-            raise AdaptisError(f'The point x={col:g}, y={row:g} is outside the image: x goes from '
-                               f'0 to {width - 1}, y from 0 to {height - 1}.')
+            raise AdaptisError(f'The point x={col:g}, y={row:g} is outside the image: x must be '
+                               f'from 0 to {width - 1}, y from 0 to {height - 1}.')
         return points
 
     def _confidence(self, mask: np.ndarray) -> float:
@@ -196,14 +195,15 @@ class Predictor:
 
 def make_exported(runner: Any, attributes: Mapping[str, Any], settings: AdaptISSettings,
                   taxonomy: Taxonomy) -> Predictor:
-    """Return the predictor of an exported network, see ``ModelFamily.exported_predictor``."""
-    return Predictor(InferenceNetwork.described(runner, attributes), settings, taxonomy)
+    """Return the predictor of an exported network; see ``ModelFamily.exported_predictor``."""
+    return Predictor(InferenceNetwork.from_attributes(runner, attributes), settings, taxonomy)
 
 
 def as_rgb(image: np.ndarray) -> np.ndarray:
-    """An array as RGB ``uint8`` (H, W, 3): grey is repeated, alpha dropped, 16 bits scaled to 8.
+    """Return an array as an RGB ``uint8`` (H, W, 3) image.
 
-    Raises AdaptisError if it is no image, empty, or too large.
+    Grey is repeated, alpha is dropped, and 16 bits are scaled to 8.
+    Raises AdaptisError if it is not an image, empty, or too large.
     """
     if not isinstance(image, np.ndarray) or image.dtype not in (np.uint8, np.uint16):
         kind = image.dtype if isinstance(image, np.ndarray) else type(image).__name__

@@ -1,19 +1,19 @@
 """Object candidates: local maxima of the proposal map, by breadth-first search (section 5).
 
-The search lowers a level from 0.99 in steps.  At every level it scans the map
-row by row; an untaken pixel on or above the level that no neighbour exceeds,
-and that has no neighbour below ``threshold``, is the next candidate.  From
-there it floods every untaken pixel that can be walked to by going down, or up
-by less than ``climb`` a step, so that one blunt hill gives one candidate.
+The search lowers a level from 0.99 in steps.  At every level it scans the map row by row.  A free
+pixel on or above the level that no neighbour exceeds, and that has no neighbour below
+``threshold``, is the next candidate.  From there the search floods every free pixel that can be
+reached by steps down, or by steps up of less than ``climb``, so that one broad hill gives one
+candidate.
 
-Three observations make that fast without a loop over pixels:
+Three observations make this fast without a loop over pixels:
 
-* whether a pixel is a maximum depends on the map alone, so all maxima are found
-  at once and only their order (level first, then row-major) has to be kept;
-* a flood is what OpenCV's ``floodFill`` does in its gradient mode;
-* its comparison ``u - v <= climb`` and the definition's ``v + climb > u`` round
-  differently in float32.  The fill gets a slightly smaller limit, and the few
-  steps that it then misses are listed beforehand and taken by hand.
+* Whether a pixel is a maximum depends only on the map.  So all maxima are found at once, and only
+  their order (level first, then row-major) matters.
+* A flood is what OpenCV's ``floodFill`` does in its gradient mode.
+* Its comparison ``u - v <= climb`` and the definition's ``v + climb > u`` round differently in
+  float32.  So the fill gets a slightly smaller limit, and the few steps that it then misses are
+  listed beforehand and made explicitly.
 """
 from __future__ import annotations
 
@@ -27,17 +27,19 @@ from adaptis.errors import AdaptisError
 
 FIRST_LEVEL = np.float32(0.99)
 _LABELS = 254  # mask values 2..255; 0 is free and 1 is "taken in an earlier round of 254"
-_MARGIN = np.float32(2.0 ** -22)  # twice what the two float32 roundings can add up to
+_MARGIN = np.float32(2.0 ** -22)  # twice the largest sum of the two float32 rounding errors
 _LEAST_CLIMB = 1e-6  # well above the margin
-_LEAST_STEP = 1e-6  # a smaller one may be lost in the rounding of a level, which then never falls
+_LEAST_STEP = 1e-6  # a smaller one may be lost by rounding, so that the level never falls
 _CHUNK = 4096
 
 
 class Proposals(NamedTuple):
-    """What the search found.
+    """The result of the search.
 
-    ``candidates`` is int32 (K, 2), (row, col) in order of discovery; ``colors``,
-    if asked for, int32 (H, W): the candidate whose flood took the pixel, -1 = none.
+    Attributes
+    ----------
+    candidates : int32 (K, 2), (row, col) in order of discovery
+    colors : int32 (H, W), the candidate whose flood took the pixel, -1 = none; None if not wanted
     """
 
     candidates: np.ndarray
@@ -46,20 +48,20 @@ class Proposals(NamedTuple):
 
 def find_proposals(prob: np.ndarray, threshold: float, climb: float = 0.003,
                    step: float = 0.025, with_colors: bool = False) -> Proposals:
-    """Local maxima of a probability map.
+    """Return the local maxima of a probability map.
 
     Parameters
     ----------
     prob : (H, W), values in [0, 1]
-    threshold : levels stop above it, and a maximum beside a lower pixel does not count
-    climb : a flood walks uphill by less than this a pixel
+    threshold : levels stay above it, and a maximum beside a lower pixel does not count
+    climb : a flood moves uphill by less than this per pixel
     step : how much the level falls; peaks between the lowest level and ``threshold`` are missed
     with_colors : also return the floods
 
     Raises
     ------
     AdaptisError
-        If the map is no (H, W) array of probabilities (NaN included), or a setting makes no sense.
+        If the map is not a (H, W) array of probabilities (NaN included), or a setting is invalid.
     """
     prob = np.ascontiguousarray(prob, dtype=np.float32)
     if prob.ndim != 2 or prob.size == 0 or not (prob.min() >= 0 and prob.max() <= 1):
@@ -78,7 +80,7 @@ def find_proposals(prob: np.ndarray, threshold: float, climb: float = 0.003,
 
 
 def _falling_levels(threshold: np.float32, step: np.float32) -> np.ndarray:
-    """0.99, 0.99 - step, ... while above ``threshold``; float32 sums, as rounding decides ties."""
+    """Return 0.99, 0.99 - step, ... above ``threshold``; float32 sums, as rounding decides ties."""
     levels, level = [], FIRST_LEVEL
     while level > threshold:
         levels.append(level)
@@ -88,8 +90,8 @@ def _falling_levels(threshold: np.float32, step: np.float32) -> np.ndarray:
 
 def _ordered_maxima(prob: np.ndarray, threshold: np.float32,
                     step: np.float32) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of all maxima in the order in which the search meets them."""
-    kernel = np.ones((3, 3), np.uint8)  # beyond the border nothing is larger or smaller
+    """Return rows and columns of all maxima in the order in which the search finds them."""
+    kernel = np.ones((3, 3), np.uint8)  # pixels outside the map do not count
     levels = _falling_levels(threshold, step)
     lowest = levels[-1] if len(levels) else np.float32(np.inf)
     peak = ((prob >= lowest) & (cv2.dilate(prob, kernel) == prob)
@@ -101,7 +103,7 @@ def _ordered_maxima(prob: np.ndarray, threshold: np.float32,
 
 
 class _Flood:
-    """Takes pixels, one flood after another; keeps which flood took which if asked to."""
+    """Takes pixels, one flood after another; on request it records which flood took which pixel."""
 
     def __init__(self, prob: np.ndarray, climb: np.float32, keep_colors: bool):
         height, width = prob.shape
@@ -114,7 +116,7 @@ class _Flood:
         self._colors = np.full(prob.shape, -1, np.int32) if keep_colors else None
 
     def untaken(self, rows: np.ndarray, cols: np.ndarray) -> Iterator[int]:
-        """Indices of the positions that are free when their turn comes."""
+        """Yield the indices of the positions that are free when their turn comes."""
         position = (rows + 1) * self._mask.shape[1] + cols + 1
         start = 0
         while start < len(position):
@@ -141,7 +143,7 @@ class _Flood:
             self._fill(row - 1, col - 1, label)
 
     def colors(self) -> Optional[np.ndarray]:
-        """The number of the flood that took each pixel, -1 = none."""
+        """Return the number of the flood that took each pixel, -1 = none."""
         self._end_round()
         return self._colors
 
@@ -151,7 +153,7 @@ class _Flood:
                       flags=flags)
 
     def _end_round(self) -> None:
-        """Free the 254 labels that an 8-bit mask has for the next floods."""
+        """Free the 254 labels of an 8-bit mask for the next floods."""
         fresh = self._mask > 1
         if self._colors is not None and self._count:
             first = (self._count - 1) // _LABELS * _LABELS
@@ -162,7 +164,7 @@ class _Flood:
 
 
 def _missed_steps(prob: np.ndarray, climb: np.float32) -> tuple[np.ndarray, np.ndarray]:
-    """Steps v -> u with ``v + climb > u`` in float32 that the fill's smaller limit may refuse.
+    """Find steps v -> u with ``v + climb > u`` in float32 that the fill's smaller limit may refuse.
 
     Returns flat positions of v and of u in the fill's mask, which has a border of one pixel.
     """

@@ -1,11 +1,11 @@
-"""Networks that see an image at another size, and results that come back at the image's own.
+"""Resize images for the network, and results back to the size of the image.
 
-Objects are looked for at the size that the network sees, where the thresholds (pixels, slopes) were
-chosen.  Who gets which pixel is decided at the image's own size, from enlarged probabilities: a
-segment map enlarged by nearest neighbour would have stairs for borders.  Maps are enlarged one at
-a time, so that memory does not grow with the number of classes and objects.
+Objects are searched at the size of the network's input, for which the thresholds (pixels, slopes)
+were chosen.  Which object gets a pixel is decided at the size of the image, from enlarged
+probabilities: a segment map that is enlarged by nearest neighbour would have jagged borders.  Maps
+are enlarged one at a time, so memory does not grow with the number of classes and objects.
 
-Pixel centres lie at (i + 0.5) * size, as OpenCV has them.
+Pixel centres lie at (i + 0.5) * size, as in OpenCV.
 """
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from adaptis.inference.settings import AdaptISSettings
 
 
 def network_size(size: tuple[int, int], settings: AdaptISSettings) -> tuple[int, int]:
-    """(H, W) of what the network sees of an image of (H, W); its shape is kept."""
+    """Return (H, W) of the network's input for an image of (H, W); the aspect ratio is kept."""
     scale = 1.0 if settings.short_side is None else settings.short_side / min(size)
     if settings.max_side is not None:
         scale = min(scale, settings.max_side / max(size))
@@ -26,7 +26,7 @@ def network_size(size: tuple[int, int], settings: AdaptISSettings) -> tuple[int,
 
 
 def resize(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """An image (H, W, 3) or a map (H, W) at another size: averaged if smaller, else bilinear."""
+    """Resize an image (H, W, 3) or a map (H, W): by averaging if it shrinks, else bilinear."""
     if values.shape[:2] == size:
         return values
     smaller = size[0] * size[1] < values.shape[0] * values.shape[1]
@@ -34,8 +34,8 @@ def resize(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
                       interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
 
 
-def move_points(points: np.ndarray, size: tuple[int, int], seen: tuple[int, int]) -> np.ndarray:
-    """Points float32 (N, 2), (row, col), of an image of ``size`` in the ``seen`` one."""
+def scale_points(points: np.ndarray, size: tuple[int, int], seen: tuple[int, int]) -> np.ndarray:
+    """Move points float32 (N, 2), (row, col), from an image of ``size`` to one of size ``seen``."""
     if size == seen:
         return points
     moved = (points + 0.5) * (np.array(seen) / np.array(size)) - 0.5
@@ -43,7 +43,7 @@ def move_points(points: np.ndarray, size: tuple[int, int], seen: tuple[int, int]
 
 
 class Resized(Sequence):
-    """Maps (N, h, w) or a list of (h, w) that are resized when they are asked for, and not kept."""
+    """Maps (N, h, w), or a list of (h, w), that are resized on access and not kept."""
 
     def __init__(self, maps: Sequence[np.ndarray], size: tuple[int, int]):
         self._maps, self._size = maps, size

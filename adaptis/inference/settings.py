@@ -1,7 +1,7 @@
-"""Every threshold of the greedy algorithm, named, with a preset per data set.
+"""Every threshold of the greedy algorithm, with a name and with presets for the data sets.
 
-The official notebooks and samplers call them otherwise; ``OFFICIAL_NAMES`` and
-:meth:`AdaptISSettings.from_official` translate.
+The official notebooks and samplers use other names; ``OFFICIAL_NAMES`` and
+:meth:`AdaptISSettings.from_official` translate them.
 """
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from typing import Any, Optional, Union
 
 from adaptis.errors import AdaptisError
 
-SHIPPED = 'toy_v1'
+DEFAULT_CHECKPOINT = 'toy_v1'
 """The name of the checkpoint inside the package."""
 
 BATCH_PIXELS = 2 ** 18
-"""Masks of a batch hold no more than this: more costs memory and is not faster."""
+"""Upper limit of the pixels of all masks of a batch: more costs memory and is not faster."""
 
 SAMPLING = ('proposals', 'random')
+ALGORITHMS = ('official', 'paper')
 
-# What a setting of a type must be; "Optional[...]" may also be None.
+# The Python type of each kind of setting, and its name in messages; Optional may also be None.
 _KINDS = {'bool': (bool, 'true or false'), 'str': (str, 'a text'),
           'int': (numbers.Integral, 'a whole number'), 'float': (numbers.Real, 'a finite number')}
 
@@ -50,58 +51,62 @@ OFFICIAL_NAMES = {
 class AdaptISSettings:
     """Settings of the panoptic algorithm (official name in brackets).
 
-    Raises AdaptisError, naming the setting, for a value that makes no sense.
+    Raises AdaptisError, naming the setting, for an invalid value.
 
     Attributes
     ----------
+    algorithm : 'official', as the authors' code does it, or 'paper', to the letter of sections 4
+        and 5 (see ``adaptis.inference.greedy_paper``); then min_area, things_threshold,
+        confident_prob and stuff_prob_mult have no effect
     sampling : [sampling_algorithm] where candidate points come from: 'proposals', the maxima of
         the proposal map (section 5), or 'random' pixels of things (section 4)
     mask_threshold : [thresh1] a pixel belongs to a candidate's mask above this probability
-    overlap_threshold : [thresh2] with proposals, a mask is refused if at least this share of
-        it is occupied already; with random points, if less than this share is still free
-    things_threshold : [ithresh] no object is looked for where the likeliest thing class has
-        less than this probability
-    min_area : a proposal's mask of fewer pixels is refused (a constant in the official code)
+    overlap_threshold : [thresh2] with proposals, a mask is refused if at least this share of it is
+        already occupied; with random points, if less than this share is still free
+    things_threshold : [ithresh] no object is searched where the most probable thing class has less
+        than this probability
+    min_area : with proposals, a mask of fewer pixels is refused (a constant in the official code)
 
     proposal_threshold : [fl_prob, prob_thresh] maxima of the proposal map below it do not count
     proposal_climb : [fl_eps] maxima separated by slopes of less than this per pixel are one
     proposal_step : [fl_step] how finely maxima are ordered by height
     proposal_blur : [fl_blur] side of the box that smooths the map first; 0 or 1 = none
     max_candidates : [max_iters] how many maxima of an image or tile are tried, skipped ones
-        included; None = 100 on 96x96 as in the official toy notebooks, more on larger images
-        in proportion to their area
+        included; None = 100 on 96x96 as in the official toy notebooks, more on larger images in
+        proportion to their area; no limit in the paper's algorithm
 
     num_candidates : random points compared in one iteration
-    num_iterations : [num_iters] iterations of random sampling in an image or tile; None = 40
-        on 96x96, more on larger images in proportion to their area
-    confident_prob : random masks are ranked by the mean of their values above this (a constant
-        in the official code)
-    seed : of the random points
+    num_iterations : [num_iters] iterations of random sampling in an image or tile; None = 40 on
+        96x96, more on larger images in proportion to their area; no limit in the paper's algorithm
+    confident_prob : random masks are ranked by the mean of their values above this (a constant in
+        the official code)
+    seed : seed of the random points
 
-    cut_radius : a mask is cut to the square of this radius around its point; 0 or less = not
+    cut_radius : a mask is cut to the square of this radius around its point; 0 or less = not cut
     min_things_prob : a pixel belongs to no object where no mask exceeds this
-    min_stuff_prob : a pixel has no class where the likeliest stuff class has less than this
+    min_stuff_prob : a pixel has no class where the most probable stuff class has less than this
     stuff_prob_mult : weight of "no object" against the masks
     flip : [use_flip] average with the horizontally mirrored image
-    short_side : pixels that the shorter side of an image has when the network sees it; results
-        come back at the image's own size; None = as it is
-    max_side : pixels that neither side exceeds then; never enlarges an image
-    tile : [crop_size] (height, width) of overlapping tiles of what the network sees; None = the
-        whole image at once
-    min_tile_overlap : [min_overlap] least share of a tile that its neighbour sees too
+    short_side : pixels of the shorter side of the network's input; results have the size of the
+        image; None = not resized
+    max_side : upper limit of the longer side of the network's input; never enlarges an image
+    tile : [crop_size] (height, width) of overlapping tiles of the network's input; None = the whole
+        image at once
+    min_tile_overlap : [min_overlap] smallest share of a tile that its neighbour contains, too
 
-    batch_size : at most how many candidates are evaluated together (fewer on large images, which
-        gain nothing from it); results do not depend on it
-    memory_mib : MiB that the masks of points computed together may take, so that of many points
-        fewer than ``batch_size`` go together on a large image; results do not depend on it
-    max_pixels : a larger image must be cut into tiles, as memory grows with the image
-    official : reproduce what the official code does where it is wrong.  True means: the point
-        is mirrored to W - x (not W - 1 - x); ``cut_radius`` is one short at the far sides;
-        random sampling accepts a mask without a pixel; an object without a pixel above
-        ``mask_threshold`` gets the first thing class; a tile without objects, or an image
-        smaller than its tile, stops with an error; of very many tiles some lie outside.
+    batch_size : largest number of candidates that are evaluated together (fewer on large images,
+        where it is not faster); results do not depend on it
+    memory_mib : MiB that the masks of points computed together may take, so that fewer than
+        ``batch_size`` are computed together on a large image; results do not depend on it
+    max_pixels : a larger image must be cut into tiles, because memory grows with the image
+    official : reproduce the errors of the official code.  If true, the point is mirrored to W - x
+        (not W - 1 - x); ``cut_radius`` is one pixel short at the far sides; random sampling accepts
+        a mask without a pixel; an object without a pixel above ``mask_threshold`` gets the first
+        thing class; a tile without objects, or an image smaller than its tile, stops with an error;
+        some of very many tiles lie outside.
     """
 
+    algorithm: str = 'official'
     sampling: str = 'proposals'
     mask_threshold: float = 0.4
     overlap_threshold: float = 0.5
@@ -137,8 +142,10 @@ class AdaptISSettings:
     def __post_init__(self) -> None:
         for f in fields(self):
             self._check_type(f.name, str(f.type))
-        if self.sampling not in SAMPLING:
-            raise AdaptisError(f'sampling is {self.sampling!r} but must be one of {SAMPLING}.')
+        for name, known in (('algorithm', ALGORITHMS), ('sampling', SAMPLING)):
+            value = getattr(self, name)
+            if value not in known:
+                raise AdaptisError(f'{name} is {value!r} but must be one of {known}.')
         for name in ('mask_threshold', 'overlap_threshold', 'things_threshold', 'confident_prob',
                      'proposal_threshold', 'min_things_prob', 'min_stuff_prob'):
             self._demand(name, 0 <= getattr(self, name) <= 1, 'between 0 and 1')
@@ -155,19 +162,19 @@ class AdaptISSettings:
             self._check_tile()
 
     def candidate_limit(self, size: tuple[int, int]) -> int:
-        """``max_candidates`` for an image or tile of (H, W)."""
+        """Return ``max_candidates`` for an image or tile of (H, W)."""
         return _by_area(self.max_candidates, 100, size)
 
     def iteration_limit(self, size: tuple[int, int]) -> int:
-        """``num_iterations`` for an image or tile of (H, W)."""
+        """Return ``num_iterations`` for an image or tile of (H, W)."""
         return _by_area(self.num_iterations, 40, size)
 
     def batch_limit(self, size: tuple[int, int]) -> int:
-        """``batch_size`` for an image or tile of (H, W)."""
+        """Return ``batch_size`` for an image or tile of (H, W)."""
         return max(1, min(self.batch_size, BATCH_PIXELS // (size[0] * size[1])))
 
     def replace(self, **changes: Any) -> AdaptISSettings:
-        """A copy with some settings changed; AdaptisError for a name that does not exist."""
+        """Return a copy with some settings changed; AdaptisError for an unknown name."""
         known = {f.name for f in fields(self)}
         unknown = sorted(set(changes) - known)
         if unknown:
@@ -177,7 +184,7 @@ class AdaptISSettings:
 
     @classmethod
     def from_official(cls, params: dict[str, Any], **changes: Any) -> AdaptISSettings:
-        """Settings from the keyword arguments of the official ``get_panoptic_segmentation``.
+        """Return settings for the keyword arguments of the official ``get_panoptic_segmentation``.
 
         ``changes`` are settings of this project.  Raises AdaptisError for an unknown name.
         """
@@ -188,7 +195,7 @@ class AdaptISSettings:
         return cls().replace(**{OFFICIAL_NAMES[k]: v for k, v in params.items()}, **changes)
 
     def _check_type(self, name: str, declared: str) -> None:
-        """Values come from the command line and from files, where anything may stand."""
+        """Check the type; values come from the command line and from files and can be anything."""
         value = getattr(self, name)
         if declared.startswith('Optional['):
             if value is None:
@@ -211,39 +218,56 @@ class AdaptISSettings:
 
 
 def _by_area(limit: Optional[int], usual: int, size: tuple[int, int]) -> int:
-    """The limit, or if there is none the ``usual`` one of a 96x96 image grown with the area."""
+    """Return the limit; if it is None, ``usual`` of a 96x96 image in proportion to the area."""
     if limit is not None:
         return limit
     return max(usual, usual * size[0] * size[1] // 96 ** 2)
 
 
-_PHOTO = dict(mask_threshold=0.40, overlap_threshold=0.4, things_threshold=0.5,
-              proposal_threshold=0.35, proposal_blur=5, max_candidates=500, flip=True)
+# Each value says where it is from: paper (AdaptIS, with its section), official (the authors' code:
+# its notebooks for the toys, the defaults of its sampling functions for photographs, as nothing was
+# published about how those were measured), or choice where both are silent.
+_PHOTO_OFFICIAL = dict(
+    mask_threshold=0.40,                  # official
+    overlap_threshold=0.4,                # official
+    things_threshold=0.6,                 # official
+    proposal_threshold=0.35,              # official
+    proposal_climb=0.003,                 # official
+    proposal_step=0.025,                  # official
+    proposal_blur=5,                      # official
+    max_candidates=500,                   # official
+    flip=True)                            # official, and paper 7
+_PHOTO = dict(
+    _PHOTO_OFFICIAL,                      # but where the paper speaks:
+    overlap_threshold=0.5)                # paper 4: less than 50 % of a mask is segmented already
 
 PRESETS: dict[str, AdaptISSettings] = {
+    # official, the notebook: mask 0.4, things 0.3, proposals 0.10, blur 2, 100 points, or 40 times
+    # 7 random ones; paper 4: overlap 50 %; paper 6: 7 random points.  Its mirrored image is --flip.
     'toy_v1': AdaptISSettings(),
-    # For the network that ships: after its short training it is less sure of its proposals.
+    # For the network in the package, which is less sure of its proposals after short training.
     # Chosen on 80 further images (adaptis toy --version v1 --split val --count 80 --seed 5).
     'toy_v1_cpu': AdaptISSettings(proposal_threshold=0.01),
-    'toy_v2': AdaptISSettings(mask_threshold=0.5, things_threshold=0.4),
-    # Masks 0.40, proposals 0.35 and the mirrored image are the official models' settings.  All
-    # else, sizes included, is chosen here: what they used is not known for certain.
-    'cityscapes': AdaptISSettings(**_PHOTO),
-    'vistas': AdaptISSettings(**_PHOTO, max_side=2048),  # as Cityscapes; originals have up to 22 MP
-    'coco': AdaptISSettings(**{**_PHOTO, 'max_candidates': 200}, short_side=640, max_side=1066),
+    'toy_v2': AdaptISSettings(mask_threshold=0.5),                     # official; else as toy_v1
+    'cityscapes': AdaptISSettings(**_PHOTO),                           # paper 7: mask 0.40, size
+    'cityscapes_official': AdaptISSettings(**_PHOTO_OFFICIAL),
+    'vistas': AdaptISSettings(**{**_PHOTO, 'mask_threshold': 0.35},    # paper 7
+                              max_side=2000),                          # paper 7: only made smaller
+    'coco': AdaptISSettings(**{**_PHOTO, 'mask_threshold': 0.35},      # paper 7
+                            short_side=600),                           # paper 7
 }
 """Settings by name.  Random points use the same ones with ``sampling='random'``."""
 
 
 def get_settings(settings: Union[str, AdaptISSettings]) -> AdaptISSettings:
-    """Settings as they are, or a preset by name.
+    """Return settings as they are, or a preset by name.
 
-    Raises AdaptisError if there is none, or if they are those of another system.
+    Raises AdaptisError if there is no such preset, or if the settings are those of another system.
     """
     if isinstance(settings, AdaptISSettings):
         return settings
     if not isinstance(settings, str):
-        raise AdaptisError(f'{type(settings).__name__} are not for this network, which takes '
+        raise AdaptisError(f'{type(settings).__name__} are not for this network, which needs '
                            f'{AdaptISSettings.__name__}: does the file beside the checkpoint '
                            'say which network it is?')
     if settings not in PRESETS:

@@ -1,6 +1,7 @@
-"""What the JSON beside a checkpoint tells about its use: the meaning of its classes, its settings.
+"""The JSON beside a checkpoint, which describes its classes and its settings.
 
-Reads no parameters and loads no MXNet.  The manifest of an exported network is such a JSON, too.
+This module reads no parameters and does not load MXNet.  The manifest of an exported network is
+such a JSON, too.
 """
 from __future__ import annotations
 
@@ -13,49 +14,50 @@ from adaptis.data.cityscapes import CITYSCAPES_TAXONOMY
 from adaptis.data.coco_categories import COCO_TAXONOMY
 from adaptis.deploy.folder import MANIFEST, is_export
 from adaptis.files import PathLike
-from adaptis.inference.settings import SHIPPED
+from adaptis.inference.settings import DEFAULT_CHECKPOINT
 from adaptis.types import TOY_TAXONOMY, Category, Taxonomy
+from adaptis.viz import distinct_colors
 
-KNOWN = {(len(t), t.num_stuff): t for t in (TOY_TAXONOMY, CITYSCAPES_TAXONOMY, COCO_TAXONOMY)}
-"""What the classes of a network mean that does not say: by their number and that of stuff."""
+DEFAULT_TAXONOMIES = {(len(taxonomy), taxonomy.num_stuff): taxonomy for taxonomy in (
+    TOY_TAXONOMY, CITYSCAPES_TAXONOMY, COCO_TAXONOMY)}
+"""Taxonomies for networks that do not store theirs, by the number of classes and of stuff."""
 
 
-def describe(taxonomy: Taxonomy) -> list[dict[str, Any]]:
-    """A taxonomy as plain data, for ``save_model(net, path, {'taxonomy': ...})``."""
+def taxonomy_to_list(taxonomy: Taxonomy) -> list[dict[str, Any]]:
+    """Return a taxonomy as plain data, for ``save_model(net, path, {'taxonomy': ...})``."""
     return [dataclasses.asdict(category) for category in taxonomy.categories]
 
 
 def read_sidecar(checkpoint: Optional[PathLike]) -> dict[str, Any]:
-    """The JSON beside a checkpoint; empty for the shipped one, and if it is missing or broken.
+    """Return the JSON beside a checkpoint, or the manifest of an exported network.
 
-    Of an exported network, its manifest.
+    It is empty for the checkpoint in the package, and if the file is missing or broken.
     """
-    if checkpoint is None or str(checkpoint) == SHIPPED:
+    if checkpoint is None or str(checkpoint) == DEFAULT_CHECKPOINT:
         return {}
     path = Path(checkpoint)
     path = path / MANIFEST if is_export(path) else path.with_suffix('.json')
     try:
         content = json.loads(path.read_text(encoding='utf-8'))
     except (OSError, ValueError):
-        return {}  # whoever loads the parameters says what is wrong
+        return {}  # loading the parameters reports what is wrong
     return content if isinstance(content, dict) else {}
 
 
 def find_taxonomy(info: dict[str, Any], num_classes: int, num_stuff: int,
                   where: PathLike = 'The checkpoint') -> Taxonomy:
-    """What a network's classes mean, as its sidecar says or as their number suggests.
+    """Return the taxonomy in the sidecar of a network, else one for its number of classes.
 
-    Raises AdaptisError if the sidecar's list is none.
+    Raises AdaptisError if the sidecar's list is not a taxonomy.
     """
     if 'taxonomy' in info:
-        return Taxonomy.parse(info['taxonomy'], where)
-    if (num_classes, num_stuff) in KNOWN:
-        return KNOWN[num_classes, num_stuff]
+        return Taxonomy.from_list(info['taxonomy'], where)
+    if (num_classes, num_stuff) in DEFAULT_TAXONOMIES:
+        return DEFAULT_TAXONOMIES[num_classes, num_stuff]
     return _nameless(num_classes, num_stuff)
 
 
 def _nameless(num_classes: int, num_stuff: int) -> Taxonomy:
-    from adaptis.viz import distinct_colors
     return Taxonomy([Category(i + 1, f'class {i + 1}', i >= num_stuff,
                               tuple(int(c) for c in color))
                      for i, color in enumerate(distinct_colors(num_classes))])

@@ -1,4 +1,4 @@
-"""Large images in overlapping tiles: where the tiles lie, and how their objects are joined."""
+"""Large images in overlapping tiles: the positions of the tiles, and joining their objects."""
 from __future__ import annotations
 
 import math
@@ -10,12 +10,12 @@ import numpy as np
 from adaptis.errors import AdaptisError
 from adaptis.inference.memory import check_memory
 
-TOP_IOU = 0.5  # an object seen by the tile above, in the strip that both see
-LEFT_IOU = 0.3  # one seen by the tile to the left
+TOP_IOU = 0.5  # with an object of the tile above, in the strip that both contain
+LEFT_IOU = 0.3  # with an object of the tile to the left
 
 
 class Axis(NamedTuple):
-    """Tiles along one axis: where each starts, how long they are, and what share they overlap."""
+    """Tiles along one axis: their start positions, their length, and their relative overlap."""
 
     starts: tuple[int, ...]
     length: int
@@ -23,7 +23,7 @@ class Axis(NamedTuple):
 
 
 class Tile(NamedTuple):
-    """A tile; ``top`` and ``left`` are how many of its rows / columns earlier tiles saw."""
+    """A tile; ``top`` and ``left`` are how many of its rows and columns earlier tiles contain."""
 
     rows: slice
     cols: slice
@@ -34,8 +34,8 @@ class Tile(NamedTuple):
 def split_axis(size: int, length: int, min_overlap: float, official: bool = False) -> Axis:
     """Cover ``size`` pixels with the fewest equal tiles that overlap by ``min_overlap``.
 
-    A tile longer than the image shrinks to it; the official code divides by zero there, and lets
-    the last of very many tiles lie beyond the image.
+    A tile longer than the image shrinks to its size.  The official code divides by zero then, and
+    of very many tiles it puts the last beyond the image.
     """
     if length > size and official:
         raise AdaptisError(f'A tile of {length} pixels is larger than the image ({size}): the '
@@ -47,14 +47,14 @@ def split_axis(size: int, length: int, min_overlap: float, official: bool = Fals
     overlap = (count - ratio) / (count - 1)
     stride = length - int(length * overlap)
     starts = [i * stride for i in range(count - 1)] + [size - length]
-    if not official:  # of many tiles the last ones come to lie beyond the end, as strides are whole
+    if not official:  # integer strides put the last of many tiles beyond the end
         starts = sorted({min(start, size - length) for start in starts})
     return Axis(tuple(starts), length, overlap)
 
 
-def split(size: tuple[int, int], tile: tuple[int, int], min_overlap: float,
+def split_tiles(size: tuple[int, int], tile: tuple[int, int], min_overlap: float,
           official: bool = False) -> list[Tile]:
-    """Tiles over an image of (H, W), row by row."""
+    """Return tiles over an image of (H, W), row by row."""
     down = split_axis(size[0], tile[0], min_overlap, official)
     right = split_axis(size[1], tile[1], min_overlap, official)
     top, left = int(down.overlap * down.length), int(right.overlap * right.length)
@@ -65,9 +65,8 @@ def split(size: tuple[int, int], tile: tuple[int, int], min_overlap: float,
 class Stitcher:
     """Joins the masks of tiles to masks of the image, float32 (H, W).
 
-    A tile's objects share out the whole tile (every pixel goes to its likeliest
-    object); one that agrees with an object already seen in the common strip
-    continues it, and their probabilities are averaged where both have them.
+    Within a tile, every pixel goes to its most probable object.  An object that matches an earlier
+    one in the common strip continues it, and their probabilities are averaged where both have them.
     """
 
     def __init__(self, size: tuple[int, int], official: bool = False):
@@ -79,15 +78,15 @@ class Stitcher:
     def add(self, tile: Tile, masks: list[np.ndarray]) -> None:
         """Join the masks (each of the tile's size) of one more tile.
 
-        AdaptisError if the masks of all tiles do not fit into memory.
+        Raises AdaptisError if the masks of all tiles do not fit into memory.
         """
         if not masks:
             return
         owner = _strongest(masks)
         seen = self._labels[tile.rows, tile.cols]
         above, beside = seen[:tile.top], seen[:, :tile.left]
-        # The labels are listed now; but the strips are views, so that an object is compared
-        # with what earlier ones of its own tile have left of them.
+        # The labels are listed now, but the strips are views: an object is compared with what
+        # earlier objects of its own tile have left of them.
         above_labels, beside_labels = self._known(above), self._known(beside)
         for index, mask in enumerate(masks):
             inside = owner == index
@@ -97,7 +96,7 @@ class Stitcher:
             seen[inside] = self._append(tile, mask, label)
 
     def masks(self) -> Iterator[np.ndarray]:
-        """The joined masks, in order of discovery, one at a time."""
+        """Return an iterator over the joined masks, in order of discovery, one at a time."""
         return map(self._average, self._parts)
 
     def _known(self, strip: np.ndarray) -> np.ndarray:
@@ -126,7 +125,7 @@ class Stitcher:
 
 
 def _strongest(masks: list[np.ndarray]) -> np.ndarray:
-    """argmax over the masks without stacking them."""
+    """Return the argmax over the masks without stacking them."""
     best = masks[0].copy()
     owner = np.zeros(best.shape, np.int32)
     for index, mask in enumerate(masks[1:], start=1):
@@ -137,7 +136,7 @@ def _strongest(masks: list[np.ndarray]) -> np.ndarray:
 
 def _first_match(inside: np.ndarray, strip: np.ndarray, labels: np.ndarray,
                  min_iou: float) -> Optional[int]:
-    """The lowest label of the strip that the object overlaps by more than ``min_iou``."""
+    """Return the lowest label of the strip that the object overlaps by more than ``min_iou``."""
     if not inside.any():
         return None
     for label in labels:

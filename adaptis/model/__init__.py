@@ -1,4 +1,4 @@
-"""Networks, by name and from files."""
+"""Networks by name, and their files."""
 from adaptis.model.adaptis import AdaptIS
 from adaptis.model.zoo import MODELS, get_model, load_model, save_model
 

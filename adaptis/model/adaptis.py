@@ -1,7 +1,6 @@
 """The AdaptIS network (Sofiiuk, Barinova, Konushin, ICCV 2019; official code saic-vul/adaptis).
 
-What is here is put together from parts; the networks that choose them are in ``unet``,
-``deeplab`` and ``fpn``.
+This module has the parts that all networks share.  ``unet``, ``deeplab`` and ``fpn`` combine them.
 """
 from __future__ import annotations
 
@@ -21,21 +20,20 @@ from adaptis.runtime import mx
 
 
 class Encoder(HybridBlock):
-    """All that is computed once per image.
+    """The part of the network that is computed once per image.
 
-    (B, 3, H, W) RGB 0..255 -> features (B, C, h, w), query map (B, Q, h, w),
-    semantic logits (B, K, h, w) and, with the proposal branch, proposal logits
-    (B, 1, h, w).  That branch reads the features without sending a gradient back
-    (section 3.5).
+    (B, 3, H, W) RGB 0..255 -> features (B, C, h, w), query map (B, Q, h, w), semantic logits
+    (B, K, h, w) and, with the proposal branch, proposal logits (B, 1, h, w).  The proposal branch
+    sends no gradient back to the features (AdaptIS, section 5).
 
     Parameters
     ----------
-    normalize : of the image
-    backbone : gives the features, or a tuple of maps whose first are the features
-    controller : of the query map; without one the features themselves are sampled
-    semantic : takes whatever the backbone gives
-    proposals : takes the features
-    min_side : height and width of the smallest image that the parts can take
+    normalize : normalises the image
+    backbone : returns the features, or a tuple of maps that begins with the features
+    controller : computes the query map; without one the features are the query map
+    semantic : takes all maps of the backbone
+    proposals : takes the features; None for a network without the branch
+    min_side : smallest height and width of an image
 
     Raises AdaptisError if called with a smaller image.
     """
@@ -53,7 +51,7 @@ class Encoder(HybridBlock):
             self.proposals = proposals
 
     def without_proposals(self) -> Encoder:
-        """The same blocks, parameters included, but for the proposal branch."""
+        """Return an encoder of the same blocks and parameters without the proposal branch."""
         return Encoder(self.normalize, self.backbone, self.controller, self.semantic, None,
                        self._min_side)
 
@@ -73,19 +71,19 @@ class Encoder(HybridBlock):
 
 
 class PointHead(HybridBlock):
-    """The mask of the object at each point (section 3.2, figure 2).
+    """Predicts the mask of the object at each point (AdaptIS, section 3, Figure 4).
 
-    features (B, C, h, w), query map (B, Q, h, w), points (B, N, 2) -> logits
-    (B*N, 1, h, w), image by image, then point by point.
+    features (B, C, h, w), query map (B, Q, h, w), points (B, N, 2) -> logits (B*N, 1, h, w), image
+    by image, then point by point.
 
     Parameters
     ----------
     stride : image pixels per pixel of the maps
-    coordinates : None, or what gives the coordinate features
-    controller : None, or dense layers on the query
-    first : (features, coordinates, points) -> maps of points, as ``PointConv`` does it
-    before, adain, after : what follows; ``adain`` takes the query too
-    scale, shift : of the logits
+    coordinates : computes the coordinate features, or None
+    controller : dense layers on the query, or None
+    first : (features, coordinates, points) -> maps of points, as ``PointConv`` does
+    before, adain, after : the following layers; ``adain`` also takes the query
+    scale, shift : applied to the logits
     """
 
     def __init__(self, stride: int, coordinates: Optional[CoordinateMaps],
@@ -104,11 +102,11 @@ class PointHead(HybridBlock):
             self.after = after
 
     def split(self) -> tuple[HybridBlock, PointHead]:
-        """Two blocks on the same parameters: what the features need once, and all the rest.
+        """Return two blocks on the same parameters: one for the features, and one for the points.
 
-        ``share, head = point_head.split()``; then ``head(share(features), query_map, points)``
-        equals ``point_head(features, query_map, points)``, but of many calls for one image each
-        only computes what depends on its points.
+        After ``share, head = point_head.split()``, ``head(share(features), query_map, points)``
+        equals ``point_head(features, query_map, points)``.  For several calls on one image,
+        ``share`` needs to run only once.
         """
         share, first = self.first.split()
         head = PointHead(self._stride, self.coordinates, self.controller, first, self.before,
@@ -129,25 +127,25 @@ class PointHead(HybridBlock):
 
 
 class AdaptIS(HybridBlock):
-    """Class-agnostic instance masks from points, beside semantics and point proposals.
+    """Class-agnostic instance masks from points, with semantics and point proposals.
 
-    Called with images (B, 3, H, W) RGB 0..255 and points (B, N, 2), (row, col) in
-    pixels, it returns instance logits (B*N, 1, H, W), semantic logits (B, K, H, W)
-    and, with the proposal branch, proposal logits at the points (B*N, 1).
+    The inputs are images (B, 3, H, W), RGB 0..255, and points (B, N, 2), (row, col) in pixels.  The
+    outputs are instance logits (B*N, 1, H, W), semantic logits (B, K, H, W) and, with the proposal
+    branch, proposal logits at the points (B*N, 1).
 
-    Networks derive from it and hand their parts to ``_assemble``.
+    Networks derive from this class and pass their parts to ``_assemble``.
 
     Attributes
     ----------
-    encoder, point_head : the parts, whose maps are ``stride`` times smaller than the image
+    encoder, point_head : the parts; their maps are ``stride`` times smaller than the image
     num_classes, num_stuff : classes of the semantic branch, stuff first
     has_proposals : whether there is a proposal branch; without it points are drawn at random
     """
 
     stride: int = 1
-    """Image pixels per pixel of the features and of what is computed from them."""
+    """Image pixels per pixel of the features and of all later maps."""
     min_side: int = 1
-    """Height and width of the smallest image that the network can take."""
+    """Smallest height and width of an image."""
 
     def _assemble(self, encoder: Encoder, point_head: PointHead, num_classes: int,
                   num_stuff: int) -> None:
@@ -160,11 +158,11 @@ class AdaptIS(HybridBlock):
         self.resize = ResizeLike()
 
     def upsample(self, maps: Any, images: Any) -> Any:
-        """Logits (M, C, h, w) at the images' size: bilinear, with aligned corners."""
+        """Return logits (M, C, h, w) at the size of the images: bilinear, with aligned corners."""
         return maps if self.stride == 1 else self.resize(maps, images)
 
     def backbone_params(self) -> Any:
-        """Parameters that can start from ImageNet, as a ParameterDict; none in the toy network."""
+        """Return the parameters that can start from ImageNet; empty for the toy network."""
         trunk = getattr(self.encoder.backbone, 'trunk', None)
         return mx.gluon.ParameterDict() if trunk is None else trunk.collect_params()
 
@@ -180,12 +178,12 @@ class AdaptIS(HybridBlock):
 
 
 def make_coordinates(kind: str, radius: float, stride: int) -> Optional[CoordinateMaps]:
-    """The coordinate features of a point head, None if it has none."""
+    """Return the coordinate features of a point head; None if it has none."""
     return CoordinateMaps(kind, radius, stride) if COORDINATES[kind] else None
 
 
 def check_size(images: Any, least: int) -> None:
-    """AdaptisError if images (B, C, H, W) are smaller than ``least``; symbols have no size."""
+    """Raise AdaptisError if images (B, C, H, W) are smaller than ``least``; ignore symbols."""
     if isinstance(images, mx.nd.NDArray) and min(images.shape[2:]) < least:
         raise AdaptisError('The network cannot take images of {}x{}: they must be {least}x{least} '
                            'or larger.'.format(*images.shape[2:], least=least))

@@ -1,4 +1,4 @@
-"""Feature extractors from ImageNet: networks of GluonCV, cut off before their classifier."""
+"""Backbones with ImageNet weights: networks of GluonCV without their classifier."""
 from __future__ import annotations
 
 import os
@@ -19,7 +19,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Architecture(NamedTuple):
-    """One of GluonCV's networks: its module and name there, and how wide its stages are."""
+    """A network of GluonCV: its module, its name, and the channels of its stages."""
 
     module: str
     name: str
@@ -39,14 +39,14 @@ BACKBONES: dict[str, Architecture] = {
 
 
 class Trunk(HybridBlock):
-    """The outputs of the four stages, for normalised images (B, 3, H, W).
+    """Computes the outputs of the four stages for normalised images (B, 3, H, W).
 
-    They are 4, 8, 16 and 32 times smaller than the image, or 4, 8, 8 and 8 times if dilated.
+    They are 4, 8, 16 and 32 times smaller than the image; if dilated, 4, 8, 8 and 8 times.
 
     Parameters
     ----------
     stem, stages : blocks of the network, in order
-    channels : of the stages
+    channels : channels of the stages
     """
 
     def __init__(self, stem: Sequence[HybridBlock], stages: Sequence[HybridBlock],
@@ -70,15 +70,15 @@ class Trunk(HybridBlock):
 
 def make_trunk(backbone: str, dilated: bool, pretrained: bool, norm_layer: str = 'BatchNorm',
                norm_kwargs: Optional[Mapping[str, Any]] = None) -> Trunk:
-    """A network of GluonCV by one of the names in ``BACKBONES``; all shapes are known.
+    """Return a network of GluonCV by one of the names in ``BACKBONES``; all shapes are known.
 
     Parameters
     ----------
-    dilated : dilate the last two stages instead of letting them halve the size
-    pretrained : start from GluonCV's ImageNet weights, which are downloaded once; whatever
-        initialises the parameters later gives them these values
+    dilated : dilate the last two stages, which then do not halve the size
+    pretrained : start from GluonCV's ImageNet weights, which are downloaded once; a later
+        initialisation of the parameters gives them these values
 
-    Raises AdaptisError if there is no such network, or no way to get its weights.
+    Raises AdaptisError if there is no such network, or its weights cannot be downloaded.
     """
     if not isinstance(backbone, str) or backbone not in BACKBONES:
         raise AdaptisError(f'backbone is {backbone!r}: choose one of {sorted(BACKBONES)}.')
@@ -94,7 +94,7 @@ def make_trunk(backbone: str, dilated: bool, pretrained: bool, norm_layer: str =
         parts_of, net = _resnet_parts, constructor(dilated=dilated, **options)
     trunk = Trunk(*parts_of(net), architecture.channels)
     trunk.infer_shape(mx.nd.zeros((1, 3, 64, 64)))
-    trunk.hybridize(False)   # forget the graph that this made
+    trunk.hybridize(False)   # drops the graph that infer_shape made
     if pretrained:
         source = _download(constructor, architecture.name)
         _start_from(Trunk(*parts_of(source), architecture.channels), trunk)
@@ -102,7 +102,7 @@ def make_trunk(backbone: str, dilated: bool, pretrained: bool, norm_layer: str =
 
 
 def _constructor(architecture: Architecture) -> Callable[..., HybridBlock]:
-    from adaptis.runtime import gluoncv  # takes seconds, which the toy network need not wait
+    from adaptis.runtime import gluoncv  # takes seconds, and the toy network does without it
     return getattr(getattr(gluoncv.model_zoo, architecture.module), architecture.name)
 
 
@@ -118,9 +118,9 @@ def _resnext_parts(net: HybridBlock) -> tuple[list[HybridBlock], list[HybridBloc
 
 
 def _dilate(resnext: HybridBlock) -> None:
-    """Dilate the last two stages, as GluonCV's ResNets are and its ResNeXts cannot be.
+    """Dilate the last two stages, as GluonCV does for its ResNets but not for its ResNeXts.
 
-    Changed are convolutions that have not computed anything yet; their weights stay.
+    This changes convolutions that have not been used yet; their weights stay.
     """
     *_, third, fourth = _resnext_parts(resnext)[1]
     for stage, dilation in ((third, 2), (fourth, 4)):
@@ -134,8 +134,8 @@ def _dilate(resnext: HybridBlock) -> None:
 
 
 def _download(constructor: Callable[..., HybridBlock], name: str) -> HybridBlock:
-    """The network with its ImageNet weights."""
-    from adaptis.runtime import gluoncv
+    """Return the network with its ImageNet weights."""
+    from adaptis.runtime import gluoncv  # takes seconds, and the toy network does without it
     store = gluoncv.model_zoo.model_store
     try:
         return constructor(pretrained=True)
@@ -143,23 +143,23 @@ def _download(constructor: Callable[..., HybridBlock], name: str) -> HybridBlock
         folder = os.path.join(os.environ.get('MXNET_HOME', os.path.join('~', '.mxnet')), 'models')
         reason = textwrap.shorten(str(error), 100, placeholder=' ...') or type(error).__name__
         raise AdaptisError(
-            f'The ImageNet weights of {name} cannot be had from GluonCV ({reason}): connect '
+            f'The ImageNet weights of {name} cannot be downloaded by GluonCV ({reason}): connect '
             f'to the internet, or put {name}-{store.short_hash(name)}.params into {folder}, or '
             'set pretrained_base to false.') from error
 
 
 def _start_from(source: Trunk, trunk: Trunk) -> None:
-    """Let initialisation, whenever and on whatever device, give the values of ``source``."""
+    """Make every later initialisation, on any device, set the values of ``source``."""
     values = source._collect_params_with_prefix()
     for key, parameter in trunk._collect_params_with_prefix().items():
         parameter.init = _Pretrained(values[key].data().asnumpy())
 
 
 class _Pretrained(mx.init.Initializer):
-    """Fills one parameter with given values."""
+    """Initialises one parameter with given values."""
 
     def __init__(self, value: np.ndarray):
-        super().__init__()   # the value is no option: those are written into exported graphs
+        super().__init__()   # without the value: options are written into exported graphs
         self._value = value
 
     def _init_weight(self, _name, array):

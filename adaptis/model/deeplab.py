@@ -22,7 +22,7 @@ SKIP_CHANNELS = 32
 
 
 class DeepLabAdaptIS(ResNetAdaptIS):
-    """AdaptIS on DeepLabV3+ features; options as for ``ResNetAdaptIS``."""
+    """AdaptIS on DeepLabV3+ features; the options are those of ``ResNetAdaptIS``."""
 
     dilated = True
 
@@ -64,8 +64,8 @@ class DeepLabFeatures(HybridBlock):
 class ASPP(HybridBlock):
     """Atrous spatial pyramid pooling: (B, in_channels, h, w) -> (B, channels, h, w).
 
-    A 1x1 convolution, one 3x3 for each dilation in ``rates``, and the mean of the map,
-    concatenated in this order and projected.
+    The branches are a 1x1 convolution, one 3x3 convolution for each dilation in ``rates``, and the
+    mean of the map.  They are concatenated in this order and projected.
     """
 
     def __init__(self, in_channels: int, channels: int, rates: Sequence[int] = ASPP_RATES,

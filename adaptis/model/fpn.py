@@ -9,9 +9,9 @@ LEVELS = 4
 
 
 class FPNAdaptIS(ResNetAdaptIS):
-    """AdaptIS on a feature pyramid, whose finest level the point head and the proposals see.
+    """AdaptIS on a feature pyramid; the point head and the proposals use its finest level.
 
-    Options as for ``ResNetAdaptIS``; images must be 65x65 or larger.
+    The options are those of ``ResNetAdaptIS``; images must be 65x65 or larger.
     """
 
     dilated = False
@@ -27,8 +27,7 @@ class FPNAdaptIS(ResNetAdaptIS):
 class Pyramid(HybridBlock):
     """(B, 3, H, W) -> maps of ``width`` channels, 4, 8, 16 and 32 times smaller than the image.
 
-    Lateral 1x1 units, each added to the coarser level resized to its size; no convolutions
-    after that.
+    Each level is a lateral 1x1 unit plus the next coarser level, resized.  No convolution follows.
 
     Parameters
     ----------
@@ -53,11 +52,11 @@ class Pyramid(HybridBlock):
 
 
 class SemanticFPN(HybridBlock):
-    """Semantic logits of a pyramid, finest level first: (B, width, h, w), ... -> (B, K, h, w).
+    """Semantic logits from a pyramid, finest level first: (B, width, h, w), ... -> (B, K, h, w).
 
-    A level takes as many 3x3 units as it is levels away from the finest, each followed by a
-    resize to the next finer one; the finest takes a 1x1 unit.  Their sum goes to the classes.
-    The 3x3 convolutions have no padding, which is the official head's own way.
+    Level i has i 3x3 units, each followed by a resize to the next finer level; level 0, the finest,
+    has one 1x1 unit.  The sum of all levels goes to the classifier.  The 3x3 convolutions have no
+    padding, as in the official head.
     """
 
     def __init__(self, width: int, num_classes: int, norm: Norm = batch_norm):

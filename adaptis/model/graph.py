@@ -1,7 +1,7 @@
-"""What a block computes, read off its graph without computing: operators, their shapes, their cost.
+"""The operators of a block, their shapes and their cost, without computing anything.
 
-Nothing needs to be initialised and no memory for maps is taken, so the cost of an image of any
-size is known before the image is.
+The block need not be initialised and no memory for maps is allocated, so the cost is known before
+there is an image.
 """
 from __future__ import annotations
 
@@ -20,8 +20,11 @@ BYTES = 4  # of a float32
 class Node(NamedTuple):
     """An operator, or an input or parameter if ``op`` is 'null'.
 
-    ``inputs`` are the numbers of the nodes that it reads, ``read`` the shapes of what it reads
-    there, ``shapes`` those of what it gives.
+    Attributes
+    ----------
+    inputs : numbers of the nodes that it reads
+    read : shapes of the arrays that it reads from them
+    shapes : shapes of its outputs
     """
 
     op: str
@@ -32,7 +35,13 @@ class Node(NamedTuple):
 
 
 class Graph(NamedTuple):
-    """The nodes of a block, each after what it reads; its ``outputs`` and which nodes give them."""
+    """The nodes of a block in topological order.
+
+    Attributes
+    ----------
+    outputs : shapes of the outputs of the block
+    heads : numbers of the nodes that give them
+    """
 
     nodes: list[Node]
     outputs: list[Shape]
@@ -40,7 +49,7 @@ class Graph(NamedTuple):
 
 
 def trace(block: Any, *shapes: Shape) -> Graph:
-    """The graph of a ``HybridBlock`` for inputs of these shapes."""
+    """Return the graph of a ``HybridBlock`` for inputs of these shapes."""
     variables = [mx.sym.var(f'input{i}') for i in range(len(shapes))]
     outputs = block(*variables)
     group = mx.sym.Group(list(outputs)) if isinstance(outputs, (list, tuple)) else outputs
@@ -57,33 +66,33 @@ def trace(block: Any, *shapes: Shape) -> Graph:
 
 
 def node_shapes(symbol: Any, inputs: Mapping[str, Shape]) -> list[list[Shape]]:
-    """Shapes of all outputs of every node of a symbol, for inputs of these shapes."""
+    """Return the shapes of all outputs of every node of a symbol, for inputs of these shapes."""
     internals, used = symbol.get_internals(), set(symbol.list_arguments())
     known = {name: shape for name, shape in inputs.items() if name in used}
     return list(_by_node(internals.list_outputs(), internals.infer_shape(**known)[1]))
 
 
 def multiply_adds(graph: Graph) -> int:
-    """Multiply-adds of convolutions, dense layers and matrix products; nothing else counts.
+    """Return the multiply-adds of convolutions, dense layers and matrix products.
 
-    Normalisation, activations, resizing and pooling are a few operations per value, where a
-    convolution is hundreds; biases are left out.
+    Nothing else counts: normalisation, activations, resizing and pooling need a few operations per
+    value, a convolution hundreds.  Biases are left out.
     """
     return sum(_MULTIPLY_ADDS[n.op](n) for n in graph.nodes if n.op in _MULTIPLY_ADDS)
 
 
 def peak_bytes(graph: Graph) -> int:
-    """The most that the maps alive at one time take, in bytes; without inputs and parameters.
+    """Return the peak memory of the maps, in bytes; without inputs and parameters.
 
-    A map lives from the operator that makes it until the last one that reads it, and an output of
-    the block until the end.  No two share memory, except what only changes its shape.  What an
-    operator keeps for itself is counted where it is known to be large (``_workspace``).
+    A map lives from the operator that makes it until the last one that reads it; an output of the
+    block lives until the end.  Maps share no memory, except if an operator only changes the shape.
+    The workspace of an operator is counted if it is known to be large (``_workspace``).
     """
     owner = _owners(graph.nodes)
     end = {owner[i]: number for number, node in enumerate(graph.nodes) for i in node.inputs}
     end.update((owner[number], len(graph.nodes)) for number in graph.heads)
     alive = peak = 0
-    freed: dict[int, int] = {}  # number of a node -> bytes that nothing needs after it
+    freed: dict[int, int] = {}  # number of a node -> bytes that are free after it
     for number, node in enumerate(graph.nodes):
         if node.op != 'null' and owner[number] == number:
             size = BYTES * sum(math.prod(shape) for shape in node.shapes)
@@ -96,7 +105,7 @@ def peak_bytes(graph: Graph) -> int:
 
 
 def parameter_count(block: Any) -> int:
-    """Numbers that training changes (running statistics and fixed weights are not among them)."""
+    """Return the number of trained values, without running statistics and fixed weights."""
     return sum(math.prod(p.shape) for p in block.collect_params().values() if p.grad_req != 'null')
 
 
@@ -104,7 +113,7 @@ _VIEWS = ('Reshape', 'reshape', 'reshape_like', 'expand_dims', 'BlockGrad', 'Fla
 
 
 def _owners(nodes: Sequence[Node]) -> list[int]:
-    """For every node the one that made the values it gives."""
+    """Return for every node the one that made the values of its output."""
     owner: list[int] = []
     for number, node in enumerate(nodes):
         owner.append(owner[node.inputs[0]] if node.op in _VIEWS else number)
@@ -112,7 +121,11 @@ def _owners(nodes: Sequence[Node]) -> list[int]:
 
 
 def _workspace(node: Node) -> int:
-    """MXNet's transposed convolution multiplies first and adds up overlapping windows then."""
+    """Return the extra bytes of an operator.
+
+    MXNet's transposed convolution computes a matrix product first and then adds overlapping
+    windows.
+    """
     if node.op != 'Deconvolution':
         return 0
     return BYTES * math.prod(node.shapes[0][:2]) * math.prod(node.read[0][2:]) * math.prod(
@@ -120,7 +133,7 @@ def _workspace(node: Node) -> int:
 
 
 def _by_node(names: Sequence[str], shapes: Sequence[Shape]) -> Iterator[list[Shape]]:
-    """Shapes of all outputs, node by node: a node's further outputs end in 1, 2, ..."""
+    """Yield the shapes of all outputs, node by node: a node's further outputs end in 1, 2, ..."""
     group: list[Shape] = []
     for name, shape in zip(names, shapes):
         stem, _, number = name.rpartition('_output')

@@ -1,7 +1,6 @@
-"""Building blocks shared by the networks.
+"""Building blocks that the networks share.
 
-All of them are shape-free: they remember no size, so a block is hybridized once
-for every image size and number of points.
+No block depends on a size, so it is hybridized once for every image size and number of points.
 """
 from __future__ import annotations
 
@@ -15,17 +14,17 @@ HybridBlock = mx.gluon.HybridBlock
 
 COORDINATES = {'relative': 3, 'absolute': 3, 'none': 0}
 Norm = Callable[[int], HybridBlock]
-"""Makes the normalisation of so many channels."""
+"""Makes a normalisation layer for a number of channels."""
 
 
 def batch_norm(channels: int) -> HybridBlock:
-    """Plain batch normalisation."""
+    """Return plain batch normalisation."""
     return nn.BatchNorm(in_channels=channels)
 
 
 def conv_unit(channels: int, in_channels: int, kernel: int = 3, bias: bool = True,
               padding: Optional[int] = None, norm: Norm = batch_norm) -> HybridBlock:
-    """Convolution -> ReLU -> BatchNorm, in this order (official AdaptIS units).
+    """Return convolution -> ReLU -> BatchNorm, in this order (official AdaptIS units).
 
     ``padding`` None keeps the size of the map.
     """
@@ -39,7 +38,7 @@ def conv_unit(channels: int, in_channels: int, kernel: int = 3, bias: bool = Tru
 
 def conv_norm_relu(channels: int, in_channels: int, kernel: int = 1, dilation: int = 1,
                    norm: Norm = batch_norm) -> HybridBlock:
-    """Convolution without bias -> BatchNorm -> ReLU, "same" padding (as in DeepLab)."""
+    """Return convolution without bias -> BatchNorm -> ReLU, with "same" padding (as in DeepLab)."""
     unit = nn.HybridSequential()
     unit.add(nn.Conv2D(channels, kernel, padding=kernel // 2 * dilation, dilation=dilation,
                        in_channels=in_channels, use_bias=False),
@@ -49,7 +48,7 @@ def conv_norm_relu(channels: int, in_channels: int, kernel: int = 1, dilation: i
 
 
 def separable_unit(channels: int, in_channels: int, norm: Norm = batch_norm) -> HybridBlock:
-    """3x3 convolution channel by channel -> 1x1 convolution -> BatchNorm -> ReLU, no biases."""
+    """Return depthwise 3x3 convolution -> 1x1 convolution -> BatchNorm -> ReLU, without biases."""
     unit = nn.HybridSequential()
     unit.add(nn.Conv2D(in_channels, 3, padding=1, groups=in_channels, in_channels=in_channels,
                        use_bias=False),
@@ -61,9 +60,9 @@ def separable_unit(channels: int, in_channels: int, norm: Norm = batch_norm) -> 
 
 def stack_separable(widths: Sequence[int], last: int, dropout: float = 0.0,
                     norm: Norm = batch_norm) -> HybridBlock:
-    """Separable units from ``widths[0]`` to ``widths[-1]`` channels, then a 1x1 convolution.
+    """Return separable units from ``widths[0]`` to ``widths[-1]`` channels and a 1x1 convolution.
 
-    ``dropout`` is the share of values dropped, in training, after the first unit.
+    ``dropout`` is the share of values that is dropped after the first unit in training.
     """
     layers = nn.HybridSequential()
     for source, target in zip(widths, widths[1:]):
@@ -75,7 +74,7 @@ def stack_separable(widths: Sequence[int], last: int, dropout: float = 0.0,
 
 
 def stack_dense(widths: Sequence[int], norm: Norm = batch_norm) -> HybridBlock:
-    """Units of dense layer -> ReLU -> BatchNorm from ``widths[0]`` to ``widths[-1]`` features."""
+    """Return dense -> ReLU -> BatchNorm units, from ``widths[0]`` to ``widths[-1]`` features."""
     layers = nn.HybridSequential()
     for source, target in zip(widths, widths[1:]):
         unit = nn.HybridSequential()
@@ -100,9 +99,9 @@ class Normalize(HybridBlock):
 class SamplePoints(HybridBlock):
     """Bilinear samples of a map at points: (B, C, h, w), (B, N, 2) -> (B*N, C).
 
-    A point is (row, col) in image pixels; ``stride`` is image pixels per map
-    pixel.  Positions up to one pixel outside the map are clamped to its border,
-    further ones give 0: this is RoIAlign with a single sample at the point.
+    A point is (row, col) in image pixels; ``stride`` is image pixels per map pixel.  Positions up
+    to one pixel outside the map are clamped to its border, and positions further away give 0: this
+    is RoIAlign with a single sample at the point.
     """
 
     def __init__(self, stride: int = 1):
@@ -121,13 +120,13 @@ class SamplePoints(HybridBlock):
 
 
 class CoordinateMaps(HybridBlock):
-    """Coordinate features of points on the grid of a feature map (section 3.3).
+    """Coordinate features of points on the grid of a feature map (AdaptIS, section 3).
 
-    (B, C, h, w), (B, N, 2) -> (B*N, 3, h, w): row offset, column offset and
-    distance.  ``kind='relative'`` measures them from the point, in units of
-    ``radius`` image pixels, clipped to [-1, 1] (Relative CoordConv; the distance
-    is taken before clipping).  ``kind='absolute'`` is plain CoordConv: rows and
-    columns run from -1 to 1 over the map and the distance is to its centre.
+    (B, C, h, w), (B, N, 2) -> (B*N, 3, h, w): row offset, column offset and distance.  The paper
+    has only the two offsets; the distance is the official code's.  ``kind='relative'`` measures
+    them from the point, in units of ``radius`` image pixels, clipped to [-1, 1] (Relative
+    CoordConv; the distance is taken before clipping).  ``kind='absolute'`` is plain CoordConv:
+    rows and columns are from -1 to 1 over the map, and the distance is to its centre.
     """
 
     def __init__(self, kind: str, radius: float, stride: int = 1):
@@ -170,11 +169,12 @@ class ResizeLike(HybridBlock):
 
 
 def resize_like(F, maps, like):
-    """Maps at the size of other ones: (M, C, h, w), (B, K, H, W) -> (M, C, H, W).
+    """Resize maps to the size of other ones: (M, C, h, w), (B, K, H, W) -> (M, C, H, W).
 
-    Bilinear with aligned corners: output i looks at i * (h - 1) / (H - 1).  M may differ from B.
+    Bilinear with aligned corners: output i samples position i * (h - 1) / (H - 1).  M may differ
+    from B.
     """
-    # The operator's gradient demands a batch of equal size: let both have one image.
+    # The operator's gradient needs batches of equal size, so both become one image.
     like = F.BlockGrad(F.slice_axis(F.slice_axis(like, axis=0, begin=0, end=1),
                                     axis=1, begin=0, end=1))
     flat = F.expand_dims(maps.reshape((-3, 0, 0)), 0)
@@ -186,11 +186,10 @@ def resize_like(F, maps, like):
 class PointConv(HybridBlock):
     """3x3 convolution of concat(coordinates, features), without building that concatenation.
 
-    A convolution is linear in its input channels, so the features' share is
-    computed once per image and only the coordinates' share once per point:
-    (B, C, h, w), (B*N, K, h, w), (B, N, 2) -> (B*N, channels, h, w), equal to
-    convolving [coordinates, features] up to rounding.  The weights keep the
-    layout of the joint convolution, coordinates first.
+    A convolution is linear in its input channels.  So the share of the features is computed once
+    per image, and only the share of the coordinates once per point: (B, C, h, w), (B*N, K, h, w),
+    (B, N, 2) -> (B*N, channels, h, w), equal to convolving [coordinates, features] up to rounding.
+    The weights keep the layout of the joint convolution, coordinates first.
     """
 
     def __init__(self, channels: int, in_channels: int, coordinates: int):
@@ -203,8 +202,11 @@ class PointConv(HybridBlock):
             self.bias = self.params.get('bias', shape=(channels,), init='zeros')
 
     def split(self) -> tuple[HybridBlock, HybridBlock]:
-        """The two shares, on the same parameters: ``share(features)``, once per image, and
-        ``add(share(features), coordinates, points)``, which equals the whole."""
+        """Return blocks for the two shares, on the same parameters.
+
+        ``share(features)`` runs once per image; ``add(share(features), coordinates, points)``
+        equals the whole layer.
+        """
         return _FeatureShare(self), _CoordinateShare(self)
 
     def hybrid_forward(self, F, features, coordinates, points, weight, bias):
@@ -212,17 +214,17 @@ class PointConv(HybridBlock):
                                     coordinates, points, weight)
 
     def convolve_features(self, F, features, weight, bias):
-        """The features' share: (B, C, h, w) -> (B, channels, h, w)."""
+        """Return the share of the features: (B, C, h, w) -> (B, channels, h, w)."""
         weight = F.slice_axis(weight, axis=1, begin=self._coordinates, end=None)
         return F.Convolution(features, weight, bias, **self._kwargs)
 
     def add_coordinates(self, F, per_image, coordinates, points, weight):
-        """The features' share and that of the coordinates -> (B*N, channels, h, w)."""
+        """Add the share of the coordinates to that of the features -> (B*N, channels, h, w)."""
         if not self._coordinates:
-            return per_point(F, per_image, points)
+            return repeat_per_point(F, per_image, points)
         weight = F.slice_axis(weight, axis=1, begin=0, end=self._coordinates)
         per_coordinate = F.Convolution(coordinates, weight, no_bias=True, **self._kwargs)
-        return per_coordinate + per_point(F, per_image, points)
+        return per_coordinate + repeat_per_point(F, per_image, points)
 
 
 class _FeatureShare(HybridBlock):
@@ -246,8 +248,8 @@ class _CoordinateShare(HybridBlock):
         return self._add(F, per_image, coordinates, points, weight)
 
 
-def per_point(F, per_image, points):
-    """Repeat maps of images for each of their points: (B, C, h, w), (B, N, 2) -> (B*N, C, h, w)."""
+def repeat_per_point(F, per_image, points):
+    """Repeat the maps of images for each point: (B, C, h, w), (B, N, 2) -> (B*N, C, h, w)."""
     if is_eager_training(F):
         return _repeat_eagerly(F, per_image, points.shape[1])
     return F.broadcast_like(F.expand_dims(per_image, 1), points, lhs_axes=(1,),
@@ -255,7 +257,7 @@ def per_point(F, per_image, points):
 
 
 def _repeat_eagerly(F, per_image, times: int):
-    """The same by concatenation: its gradient is a sum, four times as fast on a CPU."""
+    """Do the same by concatenation, whose gradient is a sum: four times as fast on a CPU."""
     images = [per_image]
     if len(per_image) > 1:
         images = F.split(per_image, num_outputs=len(per_image), axis=0)
@@ -263,22 +265,22 @@ def _repeat_eagerly(F, per_image, times: int):
 
 
 def is_eager_training(F) -> bool:
-    """Whether a block runs imperatively inside ``autograd.record``."""
+    """Return whether a block runs imperatively inside ``autograd.record``."""
     return F is mx.nd and mx.autograd.is_training()
 
 
 class AdaIN(HybridBlock):
-    """Adaptive instance normalisation (section 3.2, equation 1).
+    """Adaptive instance normalisation (AdaptIS, section 3, Figure 4).
 
-    (P, C, h, w), (P, Q) -> (P, C, h, w): every channel of every point is brought
-    to zero mean and unit deviation over the map, then multiplied by a scale and
-    shifted by a bias that two dense layers draw from the point's query.
+    (P, C, h, w), (P, Q) -> (P, C, h, w): every channel of every point is normalised to zero mean
+    and unit deviation over the map.  Then it is multiplied by a scale and shifted by a bias, which
+    two dense layers compute from the query of the point.
 
     Parameters
     ----------
     epsilon
-        Added to the variance.  The official code has none (0), so that a channel
-        without any variation, as a dead ReLU leaves it, turns the mask into NaN.
+        Added to the variance.  The official code has none (0), so that a constant channel, such
+        as a dead ReLU gives, turns the mask into NaN.
     """
 
     def __init__(self, channels: int, query_channels: int, epsilon: float = 1e-5):
@@ -292,7 +294,7 @@ class AdaIN(HybridBlock):
         scale, bias = self.scale(query), self.bias(query)
         if is_eager_training(F):
             return self._by_batch_norm(F, x, scale, bias)
-        # Sums by matrix products: as fast as LayerNorm and, unlike its naive sum, accurate.
+        # Sums as matrix products are as fast as LayerNorm, and accurate, unlike its naive sum.
         flat = x.reshape((-3, -3))
         ones = F.ones_like(F.BlockGrad(F.slice_axis(flat, axis=0, begin=0, end=1)).reshape((-1,)))
         pixel_share = 1 / F.sum(ones)
@@ -306,7 +308,7 @@ class AdaIN(HybridBlock):
         return F.reshape_like(F.broadcast_add(F.broadcast_mul(flat, scale), bias), x)
 
     def _by_batch_norm(self, F, x, scale, bias):
-        """The same by the BatchNorm kernel, whose gradient is twice as fast on a CPU."""
+        """Do the same by the BatchNorm kernel, whose gradient is twice as fast on a CPU."""
         shape = x.shape
         flat = x.reshape((1, -1) + shape[2:])
         unused = F.zeros((flat.shape[1],), ctx=x.context)
@@ -317,7 +319,7 @@ class AdaIN(HybridBlock):
 
 def stack_units(widths: Sequence[int], kernel: int = 3, last: Optional[int] = None,
                 norm: Norm = batch_norm) -> HybridBlock:
-    """Units from ``widths[0]`` to ``widths[-1]`` channels, then a 1x1 convolution to ``last``."""
+    """Return units from ``widths[0]`` to ``widths[-1]`` channels, and 1x1 to ``last``."""
     layers = nn.HybridSequential()
     for source, target in zip(widths, widths[1:]):
         layers.add(conv_unit(target, source, kernel, norm=norm))

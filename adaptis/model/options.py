@@ -1,4 +1,4 @@
-"""Checks of what networks are told, by YAML and JSON files where anything may stand."""
+"""Check the options of networks, which come from YAML and JSON files and can be anything."""
 from __future__ import annotations
 
 import inspect
@@ -13,8 +13,8 @@ from adaptis.runtime import mx
 NORM_LAYERS = {'BatchNorm': nn.BatchNorm, 'SyncBatchNorm': mx.gluon.contrib.nn.SyncBatchNorm}
 
 
-def demand(kind: type, what: str, **options: Any) -> None:
-    """Raise AdaptisError naming the first option whose value is not a ``kind``."""
+def check_type(kind: type, what: str, **options: Any) -> None:
+    """Raise AdaptisError naming the first option whose value is not of type ``kind``."""
     for name, value in options.items():
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             raise AdaptisError(f'{name} is {value!r}: it must be {what}.')
@@ -22,10 +22,10 @@ def demand(kind: type, what: str, **options: Any) -> None:
 
 def check_common(num_classes: int, num_stuff: int, coordinates: str, radius: float,
                  epsilon: float, official: bool, proposals: bool) -> None:
-    """Check what all AdaptIS networks can be told."""
-    demand(numbers.Integral, 'a whole number', num_classes=num_classes, num_stuff=num_stuff)
-    demand(numbers.Real, 'a number', radius=radius, epsilon=epsilon)
-    demand(bool, 'true or false', official=official, proposals=proposals)
+    """Check the options that all AdaptIS networks have."""
+    check_type(numbers.Integral, 'a whole number', num_classes=num_classes, num_stuff=num_stuff)
+    check_type(numbers.Real, 'a number', radius=radius, epsilon=epsilon)
+    check_type(bool, 'true or false', official=official, proposals=proposals)
     if not 0 <= num_stuff < num_classes:
         raise AdaptisError(f'num_stuff is {num_stuff} of {num_classes} classes: '
                            'there must be at least one class of things.')
@@ -39,7 +39,7 @@ def check_common(num_classes: int, num_stuff: int, coordinates: str, radius: flo
 
 def check_width(width: int, multiple: int) -> None:
     """Check a number of channels that some layers divide by ``multiple``."""
-    demand(numbers.Integral, 'a whole number', width=width)
+    check_type(numbers.Integral, 'a whole number', width=width)
     if width < multiple or width % multiple:
         kind = 'an even number' if multiple == 2 else f'a multiple of {multiple}'
         raise AdaptisError(f'width is {width}: it must be {kind} of channels, '
@@ -47,18 +47,18 @@ def check_width(width: int, multiple: int) -> None:
 
 
 def check_normalisation(mean: Sequence[float], std: Sequence[float]) -> None:
-    """Check the mean and deviation of the input."""
+    """Check the mean and the standard deviation of the input."""
     for name, values in (('mean', mean), ('std', std)):
         if not isinstance(values, (list, tuple)) or len(values) != 3:
             raise AdaptisError(f'{name} is {values!r}: it must be three numbers, for R, G and B.')
         for value in values:
-            demand(numbers.Real, 'three numbers', **{name: value})
+            check_type(numbers.Real, 'three numbers', **{name: value})
     if not min(std) > 0:
         raise AdaptisError(f'std is {std}: it must be more than 0.')
 
 
 def make_norm(layer: str, kwargs: Optional[Mapping[str, Any]] = None) -> Norm:
-    """The normalisation of a network, by name ('BatchNorm', 'SyncBatchNorm') and its options.
+    """Return the normalisation of a network by name ('BatchNorm', 'SyncBatchNorm') and options.
 
     Raises AdaptisError if there is no such layer or option.
     """
@@ -67,22 +67,22 @@ def make_norm(layer: str, kwargs: Optional[Mapping[str, Any]] = None) -> Norm:
 
 
 def norm_class(layer: str) -> type:
-    """The class of a normalisation layer; AdaptisError if there is none of this name."""
+    """Return the class of a normalisation layer; AdaptisError if no layer has this name."""
     if not isinstance(layer, str) or layer not in NORM_LAYERS:
         raise AdaptisError(f'norm_layer is {layer!r}: choose one of {sorted(NORM_LAYERS)}.')
     return NORM_LAYERS[layer]
 
 
 def check_norm_kwargs(layer: str, kwargs: Optional[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The options as a new dictionary; AdaptisError if they are none of that layer's."""
+    """Return the options as a new dictionary; AdaptisError if the layer does not have them."""
     options = check_options(NORM_LAYERS[layer], kwargs)
-    if layer == 'SyncBatchNorm':   # its own default, which it would warn about
+    if layer == 'SyncBatchNorm':   # this is its own default, but it would warn
         return {'num_devices': max(mx.context.num_gpus(), 1), **options}
     return options
 
 
 def check_options(layer: type, kwargs: Optional[Mapping[str, Any]]) -> dict[str, Any]:
-    """The same of any class of normalisation layers."""
+    """Do the same for any class of normalisation layers."""
     if kwargs is None:
         kwargs = {}
     if not isinstance(kwargs, Mapping):

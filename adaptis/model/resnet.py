@@ -1,4 +1,4 @@
-"""What AdaptIS on photographs has in common: a backbone, and heads at a quarter of the size.
+"""The common part of AdaptIS on photographs: a backbone, and heads at a quarter of the size.
 
 Sections 4 and 7 of the paper; the official DeepLabV3+ and FPN networks.
 """
@@ -24,13 +24,13 @@ from adaptis.model.layers import (
 from adaptis.model.options import (
     check_common,
     check_normalisation,
+    check_type,
     check_width,
-    demand,
     make_norm,
 )
 
 PROPOSALS_DROPOUT = 0.35
-"""Of the proposal branch, after its first unit: where the official names leave room for it."""
+"""Dropout of the proposal branch after its first unit, as in the official code."""
 
 
 class ResNetAdaptIS(AdaptIS):
@@ -40,23 +40,24 @@ class ResNetAdaptIS(AdaptIS):
     ----------
     backbone : a name in ``adaptis.model.backbones.BACKBONES``
     pretrained_base : start from ImageNet weights, which GluonCV downloads once
-    width : channels of the features, of which the heads' widths are fractions; 256 in the paper
+    width : channels of the features; the widths of the heads are fractions of it; the official
+        networks have 256
     num_classes, num_stuff : classes of the semantic branch, stuff first (Cityscapes: 19, 11)
     coordinates : 'relative' (Relative CoordConv), 'absolute' (CoordConv) or 'none'
     radius : extent of the relative coordinates, in image pixels
-    epsilon : of AdaIN; ignored when ``official``
-    official : reproduce the official code where it has a flaw (AdaIN without epsilon)
+    epsilon : epsilon of AdaIN; ignored if ``official``
+    official : reproduce the flaw of the official code (AdaIN without epsilon)
     proposals : whether there is a proposal branch; without it points are drawn at random
-    mean, std : of the input, on a scale of 0 to 1
-    norm_layer, norm_kwargs : 'BatchNorm' or 'SyncBatchNorm', and options of it (``num_devices``
-        of the latter are all GPUs there are, if not said); for all layers, backbone included
+    mean, std : normalisation of the input, on a scale of 0 to 1
+    norm_layer, norm_kwargs : 'BatchNorm' or 'SyncBatchNorm' and its options, for all layers
+        including the backbone (``num_devices`` of SyncBatchNorm defaults to the number of GPUs)
 
-    Raises AdaptisError for an option that makes no sense or if weights cannot be downloaded.
+    Raises AdaptisError for an invalid option, or if weights cannot be downloaded.
     """
 
     stride = 4
     dilated: bool
-    """Whether the backbone keeps to an eighth of the image's size."""
+    """Whether the backbone is dilated, so that its last stages keep 1/8 of the image's size."""
 
     def __init__(self, *, backbone: str = 'resnet50', pretrained_base: bool = False,
                  width: int = 256, num_classes: int = 19, num_stuff: int = 11,
@@ -68,7 +69,7 @@ class ResNetAdaptIS(AdaptIS):
         check_width(width, 8)
         check_common(num_classes, num_stuff, coordinates, radius, epsilon, official, proposals)
         check_normalisation(mean, std)
-        demand(bool, 'true or false', pretrained_base=pretrained_base)
+        check_type(bool, 'true or false', pretrained_base=pretrained_base)
         norm = make_norm(norm_layer, norm_kwargs)
         with self.name_scope():
             trunk = make_trunk(backbone, self.dilated, pretrained_base, norm_layer, norm_kwargs)
@@ -81,12 +82,15 @@ class ResNetAdaptIS(AdaptIS):
             self._assemble(encoder, point_head, num_classes, num_stuff)
 
     def _features(self, trunk: Trunk, width: int, norm: Norm) -> HybridBlock:
-        """Of normalised images: ``width`` channels at a quarter of the size, or a tuple of maps
-        that begins with them; its ``trunk`` is the backbone."""
+        """Return the block that computes the features of normalised images.
+
+        It returns ``width`` channels at a quarter of the size, or a tuple of maps that begins with
+        them.  Its attribute ``trunk`` is the backbone.
+        """
         raise NotImplementedError
 
     def _semantic(self, width: int, num_classes: int, norm: Norm) -> HybridBlock:
-        """Logits of the classes, from what ``_features`` gives."""
+        """Return the block that computes the class logits from the output of ``_features``."""
         raise NotImplementedError
 
     def _point_head(self, width: int, coordinates: str, radius: float, epsilon: float,

@@ -1,4 +1,4 @@
-"""AdaptIS as stages: features once per image, and what is computed from them."""
+"""AdaptIS as stages: the features once per image, and what is computed from them."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -16,11 +16,11 @@ _EXAMPLE_POINTS = 3
 
 
 def export_stages(net: AdaptIS) -> list[Stage]:
-    """The stages of a network, on its parameters, and hybridized as it is by now.
+    """Return the stages of a network, on its parameters and hybridized as it is now.
 
-    ``features``: image (1, 3, H, W), RGB 0..255 -> ``shared`` (1, C, h, w), which is all that the
-    point head makes of the features alone; ``query_map`` if the network has a controller; and the
-    maps of the backbone, ``features``, ``level_1``, ...  What follows takes these by name.
+    ``features``: image (1, 3, H, W), RGB 0..255 -> ``shared`` (1, C, h, w), the share of the point
+    head that depends only on the features; ``query_map`` if the network has a controller; and the
+    maps of the backbone, ``features``, ``level_1``, ...  The other stages take these by name.
     ``points``: (1, N, 2), (row, col) in pixels -> probabilities (N, 1, h, w).
     ``semantics``: class probabilities (1, K, h, w).
     ``proposals``, if the network has that branch: logits (1, 1, h, w).
@@ -46,7 +46,7 @@ def export_stages(net: AdaptIS) -> list[Stage]:
 
 
 def _signatures(shapes: Sequence[tuple[int, ...]], has_queries: bool) -> list[Signature]:
-    """What ``features`` gives.  Coarser levels have sizes of their own."""
+    """Return the outputs of ``features``.  Coarser levels have sizes of their own."""
     names = ['shared', *(['query_map'] if has_queries else []), 'features']
     coarser = len(shapes) - len(names)
     sizes = [('h', 'w')] * len(names) + [(f'h{i}', f'w{i}') for i in range(1, coarser + 1)]
@@ -72,7 +72,7 @@ class _Features(HybridBlock):
     def hybrid_forward(self, F: Any, x: Any) -> Any:
         maps = self.backbone(self.normalize(x))
         maps = maps if isinstance(maps, (list, tuple)) else (maps,)
-        # Adding leaves MXNet's own layout, to which every point would convert oneDNN's again.
+        # The sum has MXNet's own layout.  Otherwise every point would convert oneDNN's again.
         shared = self.share(maps[0]) + 0
         if self.controller is None:
             return (shared, *maps)

@@ -24,21 +24,21 @@ HEAD_CHANNELS = 32
 
 
 class ToyAdaptIS(AdaptIS):
-    """AdaptIS of the toy problem: a U-Net and heads at the image's own resolution.
+    """AdaptIS for the toy problem: a U-Net, and heads at the resolution of the image.
 
     Parameters
     ----------
-    width : channels of features and heads; 32 in the paper's toy experiments
+    width : channels of features and heads; 32 in the official toy network
     num_classes, num_stuff : classes of the semantic branch, stuff first
     coordinates : 'relative' (Relative CoordConv), 'absolute' (CoordConv) or 'none'
     radius : extent of the relative coordinates, in image pixels
-    epsilon : of AdaIN; ignored when ``official``
-    official : reproduce the official code where it has a flaw (AdaIN without epsilon)
+    epsilon : epsilon of AdaIN; ignored if ``official``
+    official : reproduce the flaw of the official code (AdaIN without epsilon)
     proposals : whether there is a proposal branch; without it points are drawn at random
-    mean, std : of the input, on a scale of 0 to 1
-    norm_layer, norm_kwargs : 'BatchNorm' or 'SyncBatchNorm', and options of it
+    mean, std : normalisation of the input, on a scale of 0 to 1
+    norm_layer, norm_kwargs : 'BatchNorm' or 'SyncBatchNorm', and its options
 
-    Raises AdaptisError for an option that makes no sense.
+    Raises AdaptisError for an invalid option.
     """
 
     def __init__(self, *, width: int = 32, num_classes: int = 2, num_stuff: int = 1,
@@ -73,15 +73,15 @@ class ToyAdaptIS(AdaptIS):
 class UNet(HybridBlock):
     """Features at full resolution: (B, 3, H, W) -> (B, width, H, W), for any H and W.
 
-    Five levels of ``width * (1, 2, 4, 8, 16)`` channels, at most 512; two 3x3
-    units per level, 2x2 max pooling that rounds sizes up, fixed bilinear
-    upsampling, skip connections, and two final units with bias.
+    Five levels of ``width * (1, 2, 4, 8, 16)`` channels, at most 512; two 3x3 units per level, 2x2
+    max pooling that rounds sizes up, fixed bilinear upsampling, skip connections, and two final
+    units with bias.
 
     Parameters
     ----------
-    width : channels at full resolution; 32 in the paper
-    in_channels : of the image
-    levels : full resolution included; each halves the size of the one before
+    width : channels at full resolution; 32 in the official toy network
+    in_channels : channels of the image
+    levels : number of levels, including full resolution; each halves the size of the previous one
     norm : makes the normalisation layers
     """
 
@@ -116,7 +116,7 @@ class UNet(HybridBlock):
 
 
 class UpLevel(HybridBlock):
-    """Twice the size, joined with the skip connection.
+    """Doubles the size and joins the result with the skip connection.
 
     (B, below, ceil(h / 2), ceil(w / 2)), (B, skip, h, w) -> (B, skip or skip / 2, h, w).
     """

@@ -23,14 +23,14 @@ PRETRAINED = {'toy_v1': Path(__file__).parents[1] / 'pretrained' / 'toy_v1.param
 
 
 def get_model(name: str, **kwargs: Any) -> AdaptIS:
-    """A network, not yet initialised.
+    """Return a network by name, not yet initialised.
 
     Parameters
     ----------
     name : one of ``MODELS``: 'adaptis_toy', 'adaptis_deeplab' or 'adaptis_fpn'
-    kwargs : of the network's constructor, for instance ``width=16``
+    kwargs : arguments of the network's constructor, for example ``width=16``
 
-    Raises AdaptisError if there is no such network or argument, or a value makes no sense.
+    Raises AdaptisError if there is no such network or argument, or a value is invalid.
     """
     if not isinstance(name, str) or name not in MODELS:
         raise AdaptisError(f'There is no network "{name}": choose one of {sorted(MODELS)}.')
@@ -39,10 +39,10 @@ def get_model(name: str, **kwargs: Any) -> AdaptIS:
 
 def make_network(name: str, network: Callable[..., Any], fixed: Mapping[str, Any],
                  options: Mapping[str, Any]) -> Any:
-    """A network that knows its own description, which ``save_model`` writes.
+    """Return a network with the attribute ``description``, which ``save_model`` writes.
 
     ``fixed`` are the arguments that ``name`` stands for, ``options`` the others.
-    Raises AdaptisError for one that there is not.
+    Raises AdaptisError for an option that the network does not have.
     """
     known = set(inspect.signature(network).parameters) - set(fixed)
     unknown = sorted(set(options) - known)
@@ -56,16 +56,16 @@ def make_network(name: str, network: Callable[..., Any], fixed: Mapping[str, Any
 
 def save_model(net: AdaptIS, path: PathLike, info: Optional[Mapping[str, Any]] = None,
                dtype: str = 'float32') -> None:
-    """Write parameters to ``path`` and what describes them to ``.json`` beside it.
+    """Write the parameters to ``path``, and a description to a ``.json`` file beside it.
 
-    ``net`` comes from ``get_model`` or ``load_model``.  ``info`` is kept in the
-    JSON (where the parameters come from); ``dtype='float16'`` halves the file.
-    Options that only matter for training (ImageNet weights to start from, devices
-    to synchronise) are not: a network read back has plain BatchNorm.
+    ``net`` comes from ``get_model`` or ``load_model``.  The JSON also holds ``info`` (where the
+    parameters come from).  ``dtype='float16'`` halves the file.  Options that only matter for
+    training (ImageNet weights to start from, devices to synchronise) are not stored: a network that
+    is loaded has plain BatchNorm.
     """
     arrays = {name: parameter._reduce().astype(dtype)
               for name, parameter in net._collect_params_with_prefix().items()}
-    text = json.dumps({'model': lasting(net.description), **(info or {})}, indent=2)
+    text = json.dumps({'model': strip_training_options(net.description), **(info or {})}, indent=2)
     path = Path(path)
     write_arrays(path, arrays)
     with atomic_write(path.with_suffix('.json')) as temporary:
@@ -73,39 +73,38 @@ def save_model(net: AdaptIS, path: PathLike, info: Optional[Mapping[str, Any]] =
 
 
 def write_arrays(path: PathLike, arrays: Mapping[str, Any]) -> None:
-    """Write named NDArrays as a parameter file of MXNet; AdaptisError if that is not possible."""
+    """Write named NDArrays as a parameter file of MXNet; AdaptisError if that fails."""
     with atomic_write(path) as temporary:
         try:
             mx.nd.save(str(temporary), dict(arrays))
-            mx.nd.load(str(temporary))  # a disk that fills up with the last bytes is overlooked
+            mx.nd.load(str(temporary))  # MXNet does not notice if the disk is full at the end
         except mx.MXNetError as error:
             raise OSError('MXNet could not write all of it (is the disk full?)') from error
 
 
-def lasting(description: Mapping[str, Any]) -> dict[str, Any]:
-    """A network's description without what only training needs, and costs or hinders elsewhere."""
-    lasting = {key: 'BatchNorm' if value == 'SyncBatchNorm' else value
+def strip_training_options(description: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a network's description without the options that only matter for training."""
+    kept = {key: 'BatchNorm' if value == 'SyncBatchNorm' else value
                for key, value in description.items()
                if key != 'pretrained_base' and not isinstance(value, type)}
-    norm_kwargs = {key: value for key, value in (lasting.pop('norm_kwargs', None) or {}).items()
+    norm_kwargs = {key: value for key, value in (kept.pop('norm_kwargs', None) or {}).items()
                    if key != 'num_devices'}
-    return {**lasting, 'norm_kwargs': norm_kwargs} if norm_kwargs else lasting
+    return {**kept, 'norm_kwargs': norm_kwargs} if norm_kwargs else kept
 
 
 def load_model(path: PathLike, ctx: Any = None, **overrides: Any) -> AdaptIS:
-    """The network of a checkpoint, ready for use.
+    """Return the network of a checkpoint, ready for use.
 
-    ``path`` is a ``.params`` file with its ``.json`` beside it, or the name of a
-    shipped checkpoint ('toy_v1').  ``overrides`` replace constructor arguments,
-    for instance ``official=True``.
+    ``path`` is a ``.params`` file with its ``.json`` beside it, or the name of a checkpoint in the
+    package ('toy_v1').  ``overrides`` replace constructor arguments, for example ``official=True``.
 
-    Raises AdaptisError for a file that is missing, cut short, or of another network.
+    Raises AdaptisError for a file that is missing, truncated, or of another network.
     """
     return load_network(get_model, PRETRAINED.get(str(path), Path(path)), ctx, **overrides)
 
 
 def load_network(build: Callable[..., Any], path: Path, ctx: Any = None, **overrides: Any) -> Any:
-    """What ``load_model`` does for the networks that ``build`` makes from a name and arguments."""
+    """Do what ``load_model`` does, for networks that ``build`` makes from a name and arguments."""
     description = read_info(path).get('model')
     if not isinstance(description, dict) or 'name' not in description:
         raise AdaptisError(f'{path.with_suffix(".json")} does not say which network it describes: '
@@ -120,14 +119,14 @@ def load_network(build: Callable[..., Any], path: Path, ctx: Any = None, **overr
 
 
 def read_info(path: Path) -> dict[str, Any]:
-    """The JSON beside a ``.params`` file; AdaptisError if it is missing or broken."""
+    """Return the JSON beside a ``.params`` file; AdaptisError if it is missing or broken."""
     _check_file(path)
     sidecar = path.with_suffix('.json')
     try:
         info = json.loads(sidecar.read_text(encoding='utf-8'))
     except OSError as error:
-        raise AdaptisError(f'{sidecar} cannot be read, but it must lie beside {path.name} to say '
-                           'which network that is (see "adaptis convert" for official files).'
+        raise AdaptisError(f'{sidecar} cannot be read, but it must lie beside {path.name} and '
+                           'describe its network (see "adaptis convert" for official files).'
                            ) from error
     except ValueError as error:
         raise AdaptisError(f'{sidecar} is not JSON: {error}.') from error
@@ -137,7 +136,7 @@ def read_info(path: Path) -> dict[str, Any]:
 
 
 def read_arrays(path: PathLike) -> dict[str, Any]:
-    """Named NDArrays of an MXNet parameter file; AdaptisError if it is not one."""
+    """Return the named NDArrays of an MXNet parameter file; AdaptisError if it is not one."""
     _check_file(Path(path))
     try:
         arrays = mx.nd.load(str(path))
@@ -150,9 +149,9 @@ def read_arrays(path: PathLike) -> dict[str, Any]:
 
 
 def set_parameters(net: AdaptIS, arrays: Mapping[str, Any], source: PathLike) -> None:
-    """Fill an initialised network, all parameters or none.
+    """Set all parameters of an initialised network.
 
-    Raises AdaptisError if names, shapes or values do not fit.
+    Raises AdaptisError, and sets none, if names, shapes or values do not match.
     """
     parameters = net._collect_params_with_prefix()
     missing = sorted(set(parameters) - set(arrays))

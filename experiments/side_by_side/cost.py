@@ -10,8 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from experiments.process import peak_mib
+from adaptis.inference import encoded
+from adaptis.loading import load_predictor
+from experiments.benchmarks.process import peak_mib
 from experiments.side_by_side.pictures import open_config
+from panoptic_baselines.layers.resize import target_size
 
 BINS = ((0, 6), (7, 9), (10, 12), (13, 99))
 """How many objects an image shows, from and to."""
@@ -26,7 +29,6 @@ def measure(config: Path, checkpoint: Path) -> dict[str, Any]:
     once per image, ``objects`` the boxes and masks of objects, ``rest`` what remains (resizing,
     merging).
     """
-    from adaptis.loading import load_predictor
     dataset, settings = open_config(config)
     predictor = load_predictor(checkpoint, settings, None, dataset.taxonomy)
     chosen = _choose(dataset)
@@ -70,13 +72,12 @@ def _time(predictor: Any, image: np.ndarray) -> dict[str, float]:
 
 def _watched(predictor: Any) -> Iterator[tuple[Any, str, str]]:
     """Which calls are timed, and to which stage they belong."""
-    from adaptis.inference import encoded
     net = predictor.net
     if not hasattr(net, 'segment'):
         yield encoded._NetworkImage, '__init__', 'dense'
         yield encoded._NetworkImage, 'masks_at', 'objects'
         return
-    yield net, 'read', 'dense'
+    yield net, 'encode', 'dense'
     for name in BOXES + MASKS:
         if hasattr(net, name):
             yield net, name, 'objects'
@@ -85,7 +86,7 @@ def _watched(predictor: Any) -> Iterator[tuple[Any, str, str]]:
 @contextmanager
 def _watch(owner: Any, name: str, stage: str, spent: dict[str, float]) -> Iterator[None]:
     """Add up the seconds of the calls of one method, but of calls within watched calls."""
-    from adaptis.runtime import mx
+    from adaptis.runtime import mx  # loads MXNet
     own = name in vars(owner)
     method = getattr(owner, name)
 
@@ -118,8 +119,7 @@ def _medians(times: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def _counts(net: Any, image: np.ndarray, settings: Any) -> dict[str, Any]:
-    from adaptis.model.graph import multiply_adds, parameter_count, trace
-    from panoptic_baselines.layers.resize import target_size
+    from adaptis.model.graph import multiply_adds, parameter_count, trace  # loads MXNet
     size = target_size(image.shape[:2], settings.short_side, settings.max_side)
     divisor = getattr(net, 'divisor', 1)
     padded = [-(-side // divisor) * divisor for side in size]

@@ -13,9 +13,9 @@ import numpy as np
 
 from adaptis.evaluation.coco import PanopticFolder
 from adaptis.evaluation.miou import MeanIoU
-from adaptis.evaluation.overlap import Overlap, overlap_of
-from adaptis.evaluation.segments import boxes, sample_truth
-from adaptis.ids import compact
+from adaptis.evaluation.overlap import Overlap, compute_overlap
+from adaptis.evaluation.segments import sample_truth, segment_boxes
+from adaptis.ids import relabel_ids
 from adaptis.types import PanopticResult
 from experiments.side_by_side.pictures import errors, open_config
 
@@ -41,7 +41,7 @@ def measure(config: Path, saved: Path) -> dict[str, Any]:
     for index in range(len(dataset)):
         truth, crowd = sample_truth(dataset[index], dataset.taxonomy)
         found = predictions.read(dataset.image_id(index)).result
-        overlap = overlap_of(truth, found, crowd)
+        overlap = compute_overlap(truth, found, crowd)
         semantic.add_overlap(overlap, dataset.taxonomy)
         rows += _objects(truth, overlap)
     covered, areas, hits = (np.array(column) for column in zip(*rows))
@@ -53,9 +53,9 @@ def measure(config: Path, saved: Path) -> dict[str, Any]:
 def _objects(truth: PanopticResult, overlap: Overlap) -> Iterator[tuple[float, int, bool]]:
     """Covered share of the box, pixels, and whether it was found, of each object of an image."""
     missed, _ = errors(overlap)
-    positions = compact(truth.segment_map, [s.id for s in truth.segments], 'truth')
+    positions = relabel_ids(truth.segment_map, [s.id for s in truth.segments], 'truth')
     things = np.array([False, *(s.isthing for s in truth.segments)])
-    frames = boxes(positions, len(truth.segments))
+    frames = segment_boxes(positions, len(truth.segments))
     for number, (segment, (x, y, width, height)) in enumerate(zip(truth.segments, frames), 1):
         if segment.isthing and segment.id not in overlap.crowd:
             inside = positions[y:y + height, x:x + width]

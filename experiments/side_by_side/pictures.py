@@ -8,9 +8,12 @@ import cv2
 import numpy as np
 
 from adaptis import viz
-from adaptis.evaluation.overlap import Overlap, overlap_of
+from adaptis.config import load_config
+from adaptis.data.datasets import open_dataset
+from adaptis.evaluation.overlap import Overlap, compute_overlap
 from adaptis.evaluation.segments import sample_truth
 from adaptis.files import write_image
+from adaptis.loading import inference_settings, load_predictor
 from adaptis.types import PanopticResult, Sample, Taxonomy
 
 COUNT = 8
@@ -21,7 +24,6 @@ MISSED, FALSE = (255, 255, 255), (255, 225, 0)
 
 def draw(config: Path, checkpoint: Path, path: Path) -> None:
     """Write the first validation images as a system segments them, one below another."""
-    from adaptis.loading import load_predictor
     dataset, settings = open_config(config)
     predictor = load_predictor(checkpoint, settings, None, dataset.taxonomy)
     write_image(path, np.vstack([
@@ -47,7 +49,7 @@ def mark(sample: Sample, found: PanopticResult, taxonomy: Taxonomy,
     is what panoptic quality counts.
     """
     expected, crowd = sample_truth(sample, taxonomy)
-    missed, false = errors(overlap_of(expected, found, crowd))
+    missed, false = errors(compute_overlap(expected, found, crowd))
     picture = _enlarge(viz.overlay_panoptic(sample.image, found, taxonomy), scale)
     for ids, segment_map, color in ((missed, expected.segment_map, MISSED),
                                     (false, found.segment_map, FALSE)):
@@ -81,9 +83,6 @@ def errors(overlap: Overlap) -> tuple[list[int], list[int]]:
 
 def open_config(config: Path) -> tuple[Any, Any]:
     """Validation images and inference settings of a config."""
-    from adaptis.config import load_config
-    from adaptis.data.datasets import open_dataset
-    from adaptis.loading import inference_settings
     wanted = load_config(config)
     dataset = open_dataset(wanted.data.dataset, wanted.data.root, wanted.data.val_split)
     return dataset, inference_settings(wanted)

@@ -14,7 +14,7 @@ import numpy as np
 from adaptis.config import TrainConfig, load_config
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import provenance, read_json, write_record
-from experiments.process import alone
+from experiments.benchmarks.process import alone
 from experiments.side_by_side import cost, found, pictures
 from toy_data import COUNTS, ToySettings, generate
 

@@ -17,7 +17,7 @@ from adaptis.config import load_config
 from adaptis.data.datasets import open_dataset
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.run import Evaluator
-from adaptis.loading import inference_settings
+from adaptis.loading import inference_settings, load_predictor
 from experiments.side_by_side.run import SYSTEMS
 
 IMAGES = 40
@@ -32,7 +32,6 @@ def sweep(folder: Path, images: int = IMAGES) -> dict[str, Any]:
 
     Raises AdaptisError if something is missing.
     """
-    from adaptis.loading import load_predictor
     config = load_config(folder / 'config.yaml')
     settings = inference_settings(config)
     name = next(name for name in VALUES if hasattr(settings, name))

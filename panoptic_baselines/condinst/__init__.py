@@ -1,4 +1,5 @@
 """CondInst (Tian et al., Instance and Panoptic Segmentation Using Conditional Convolutions).
 
-The paper of 2021 extends "Conditional Convolutions for Instance Segmentation" of 2020.
+Section numbers are those of the journal text (arXiv 2102.03026), which extends "Conditional
+Convolutions for Instance Segmentation" of 2020.
 """

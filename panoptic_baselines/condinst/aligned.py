@@ -1,4 +1,4 @@
-"""The bilinear upsampling of CondInst, which is neither of the two usual ones."""
+"""The bilinear upsampling of CondInst, which differs from the two usual ones."""
 from __future__ import annotations
 
 from adaptis.runtime import mx
@@ -11,7 +11,7 @@ class AlignedUpsample(HybridBlock):
 
     Pixel i of the result lies at ``(i - factor // 2) / factor`` of the input, whose border
     continues beyond it.  So the corner of a cell, not its middle, keeps its place: a cell of
-    stride s covers a location s // 2 pixels further in, as in FCOS.
+    stride s stands for a location s // 2 pixels further in, as in FCOS.
     """
 
     def __init__(self, factor: int = 2):
@@ -21,14 +21,14 @@ class AlignedUpsample(HybridBlock):
     def hybrid_forward(self, F, x):
         if self._factor == 1:
             return F.identity(x)
-        # Two matrix products: faster on a CPU than to gather neighbours, and shape-free.
+        # Two matrix products are faster on a CPU than gathering neighbours, and shape-free.
         y = F.dot(x, self._weights(F, x, 3), transpose_b=True).reshape((-3, 0, 0))
         rows = F.expand_dims(self._weights(F, x, 2), 0)
         y = F.batch_dot(F.broadcast_like(rows, y, lhs_axes=(0,), rhs_axes=(0,)), y)
         return F.reshape_like(y, x, lhs_begin=0, lhs_end=1, rhs_begin=0, rhs_end=2)
 
     def _weights(self, F, x, axis):
-        """(factor * n, n): of the n pixels of an axis in those of the result."""
+        """Return (factor * n, n): the share of the n pixels of an axis in those of the result."""
         pixel = F.contrib.arange_like(x, axis=axis)
         at = F.stack(*(pixel + (i - self._factor // 2) / self._factor
                        for i in range(self._factor)), axis=1).reshape((-1, 1))

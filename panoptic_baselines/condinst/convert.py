@@ -1,36 +1,23 @@
-"""Official checkpoints of CondInst (AdelaiDet), and of backbones that only its networks have."""
+"""Official checkpoints of CondInst (AdelaiDet)."""
 from __future__ import annotations
 
 import re
 from typing import Any, Optional
 
-import numpy as np
-
+from panoptic_baselines.convert.backbones import dla_name
 from panoptic_baselines.convert.names import (
     BACKBONE,
     FPN,
     NORM,
     RESNET,
     Arrays,
-    Family,
+    CheckpointFormat,
     Rules,
     backbone_name,
-    below,
     rename,
+    strip_prefix,
 )
 
-_STATISTICS = 'weight|bias|running_mean|running_var'
-# A tree that holds trees has a projection, too, in the official files, but no result depends on it.
-_LAYER = r'base_layer|level[01]|(?:level[25]|level[34][.]tree1)[.]project'
-_ROOT = r'level[2-5](?:[.]tree[12])?[.]root'
-_DLA: Rules = [
-    (rf'({_LAYER})[.]0[.](weight)', r'\1.\2'),
-    (rf'({_LAYER})[.]1[.]({_STATISTICS})', r'\1.norm.\2'),
-    (r'(level[2-5][.].+[.]conv[12])[.](weight)', r'\1.\2'),
-    (rf'(level[2-5][.].+[.])bn([12])[.]({_STATISTICS})', r'\1conv\2.norm.\3'),
-    (rf'({_ROOT})[.]conv[.](weight)', r'\1.\2'),
-    (rf'({_ROOT})[.]bn[.]({_STATISTICS})', r'\1.norm.\2'),
-]
 _PYRAMID: Rules = [
     *FPN,
     (r'backbone[.]top_block[.](p[67][.].+)', r'encoder.fpn.\1'),
@@ -56,7 +43,7 @@ _HEADS: Rules = [
     (r'mask_branch[.](logits[.].+)', r'things_head.\1'),
     (r'panoptic_module[.]((?:p[2-5]|predictor)[.].+)', r'encoder.semantic_head.\1'),
 ]
-# In the towers every third member is a norm, or a list of norms, one for each level.
+# In a tower every third member is a norm, or a list with a norm for each level.
 _TOWER_NORM = r'(.*_tower[.](?:1|4|7|10|13|16)(?:[.]\d)?)[.]'
 _FIELDS: Rules = [
     (_TOWER_NORM + 'weight', r'\1.gamma'), (_TOWER_NORM + 'bias', r'\1.beta'),
@@ -66,7 +53,7 @@ _FIELDS: Rules = [
 
 
 def condinst_name(official: str) -> Optional[str]:
-    """Our name of a parameter of the official CondInst, or None."""
+    """Return our name of a parameter of the official CondInst, or None."""
     if official.endswith('.num_batches_tracked'):
         return None
     ours = rename(re.sub('^(backbone[.]bottom_up[.])backbone[.]', r'\1', official),
@@ -78,27 +65,22 @@ def condinst_name(official: str) -> Optional[str]:
     return BACKBONE + dla if dla else None
 
 
-def dla_name(official: str) -> Optional[str]:
-    """Our name, below the backbone, of a parameter of a DLA, or None."""
-    ours = rename(official, _DLA)
-    return ours and rename(ours, NORM)
-
-
 def condinst_options(arrays: Arrays) -> dict[str, Any]:
-    """Name and arguments of the network that the arrays describe, by their names and shapes.
+    """Return the name and arguments of the network that the arrays belong to.
 
-    Raises KeyError for a parameter that is missing, and AdaptisError for an unknown backbone.
+    Their names and shapes decide.  Raises KeyError for a parameter that is missing, and
+    AdaptisError for an unknown backbone.
     """
-    head = below(arrays, 'encoder.head.')
+    head = strip_prefix(arrays, 'encoder.head.')
     return {'name': 'condinst', 'num_things': len(head['cls_logits.bias']),
             'fpn_channels': head['controller.weight'].shape[1],
             'levels': sum(name.startswith('scales.') for name in head),
             'things': 'things_head.logits.weight' in arrays,
             **_towers(head),
-            **_masks(below(arrays, 'encoder.mask_branch.'), len(head['controller.bias'])),
-            **_backbone(below(arrays, BACKBONE)),
-            **_pyramid(below(arrays, 'encoder.fpn.')),
-            **_semantic(below(arrays, 'encoder.semantic_head.'))}
+            **_masks(strip_prefix(arrays, 'encoder.mask_branch.'), len(head['controller.bias'])),
+            **_backbone(strip_prefix(arrays, BACKBONE)),
+            **_pyramid(strip_prefix(arrays, 'encoder.fpn.')),
+            **_semantic(strip_prefix(arrays, 'encoder.semantic_head.'))}
 
 
 def _towers(head: Arrays) -> dict[str, Any]:
@@ -110,9 +92,9 @@ def _towers(head: Arrays) -> dict[str, Any]:
 
 
 def _masks(branch: Arrays, num_params: int) -> dict[str, Any]:
-    """Widths of the mask branch, and the mask head by the number of its parameters.
+    """Return the widths of the mask branch, and the mask head with ``num_params`` parameters.
 
-    Where several heads have so many, the one most like the official one is taken.
+    If several heads have that many, the one most like the official head is taken.
     """
     ends = [name for name in branch if re.fullmatch(r'tower[.]\d+[.]bias', name)]
     features = len(branch[ends[0]]) if ends else 0
@@ -141,7 +123,7 @@ def _backbone(arrays: Arrays) -> dict[str, Any]:
         blocks = [tuple(map(int, name[len('res'):].split('.')[:2])) for name in offsets]
         later = [block for _, block in blocks if block]
         options['deformable_stages'] = sorted({stage for stage, _ in blocks})
-        options['deformable_interval'] = min(later) if later else 100   # the first one alone
+        options['deformable_interval'] = min(later) if later else 100   # only the first block
         options['modulated'] = set(offsets.values()) == {27}
     return options
 
@@ -160,13 +142,5 @@ def _semantic(arrays: Arrays) -> dict[str, Any]:
             'semantic_join': 'sum' if width == channels else 'concat'}
 
 
-def _first_layer_for_bgr(name: str, array: np.ndarray) -> np.ndarray:
-    # The classifier was trained on RGB; networks here turn images round before the backbone.
-    return array[:, ::-1] if name == 'base_layer.weight' else array
-
-
-CONDINST = Family('CondInst (AdelaiDet)', condinst_name, ('encoder.head.controller.weight',),
-                  condinst_options)
-DLA_CLASSIFIER = Family('DLA-34', dla_name, ('base_layer.weight',),
-                        lambda arrays: {'name': 'backbone', 'backbone': 'dla34'},
-                        _first_layer_for_bgr)
+CONDINST = CheckpointFormat('CondInst (AdelaiDet)', condinst_name,
+                            ('encoder.head.controller.weight',), condinst_options)

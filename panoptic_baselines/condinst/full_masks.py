@@ -1,4 +1,4 @@
-"""From coarse mask probabilities of a whole image to masks of its pixels, as CondInst does it."""
+"""From coarse mask probabilities of a whole image to masks of its pixels, as in CondInst."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -10,11 +10,11 @@ from panoptic_baselines.layers.upsample import bilinear
 
 Size = tuple[int, int]
 
-STEP = 64   # pixels of an axis in one matrix product
+CHUNK_SIZE = 64   # pixels of an axis in one matrix product
 
 
 class Block(NamedTuple):
-    """``weights`` (end - begin, high - low) of ``low`` to ``high`` of the source in some pixels."""
+    """Weights (end - begin, high - low) of the source pixels ``low`` to ``high`` in some pixels."""
 
     begin: int
     end: int
@@ -25,16 +25,16 @@ class Block(NamedTuple):
 
 def full_masks(probabilities: np.ndarray, stride: int, image_size: Size, output_size: Size,
                threshold: float = 0.5) -> np.ndarray:
-    """bool (N, H, W) of ``output_size``: where each mask is above ``threshold``.
+    """Return bool (N, H, W) of ``output_size``: where each mask is above ``threshold``.
 
     Parameters
     ----------
     probabilities : (N, h, w) of the padded image
-    stride : of the probabilities: they are upsampled by it as ``AlignedUpsample`` does, then cut
+    stride : of the probabilities; they are upsampled by it like ``AlignedUpsample``, then cropped
         to ``image_size`` (H, W), then resized bilinearly to ``output_size``, in one step
     """
     rows, columns = (
-        _blocks(weights(*sizes), STEP) for sizes in zip(
+        _blocks(resize_weights(*sizes), CHUNK_SIZE) for sizes in zip(
             probabilities.shape[1:], (stride, stride), image_size, output_size))
     result = np.zeros((len(probabilities), *output_size), bool)
     wide: np.ndarray = np.empty((probabilities.shape[1], output_size[1]), np.float32)
@@ -54,8 +54,8 @@ def full_masks(probabilities: np.ndarray, stride: int, image_size: Size, output_
     return result
 
 
-def weights(source: int, stride: int, cut: int, target: int) -> np.ndarray:
-    """Both interpolations of one axis as one matrix (target, source)."""
+def resize_weights(source: int, stride: int, cut: int, target: int) -> np.ndarray:
+    """Return both interpolations of one axis as one matrix (target, source)."""
     at = np.clip((np.arange(cut) - stride // 2) / stride, 0, source - 1)
     first = np.maximum(1 - np.abs(at[:, None] - np.arange(source)), 0)
     return (bilinear(cut, target) @ first).astype(np.float32)
@@ -73,6 +73,6 @@ def _blocks(matrix: np.ndarray, step: int) -> list[Block]:
 
 
 def _reached(blocks: Sequence[Block], above: np.ndarray) -> list[Block]:
-    """From the first to the last of the blocks that see something."""
+    """Return the blocks from the first to the last one that sees something."""
     seen = [i for i, block in enumerate(blocks) if above[block.low:block.high].any()]
     return list(blocks[seen[0]:seen[-1] + 1]) if seen else []

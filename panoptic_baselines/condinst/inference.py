@@ -1,4 +1,4 @@
-"""CondInst between its graphs: which locations are objects, and their masks."""
+"""Inference of CondInst between its stages: select detections and compute their masks."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -11,12 +11,12 @@ from adaptis.types import Taxonomy
 from panoptic_baselines.condinst.full_masks import full_masks
 from panoptic_baselines.condinst.mask_nms import mask_nms
 from panoptic_baselines.condinst.settings import CONDINST_PRESETS, CondInstSettings
-from panoptic_baselines.exported import Exported
-from panoptic_baselines.fcos.decode import Candidates, find_candidates, select
+from panoptic_baselines.exported import ExportedNetwork
+from panoptic_baselines.fcos.decode import Candidates, find_candidates, select_detections
 from panoptic_baselines.layers.boxes import Size, clip, nonempty, scale
 from panoptic_baselines.layers.upsample import SEMANTIC_STRIDE, labels_of_batch
 from panoptic_baselines.merge import Instances
-from panoptic_baselines.predictor import Predictor, Segmentation, finite
+from panoptic_baselines.predictor import Predictor, Segmentation, check_finite
 
 
 class Maps(NamedTuple):
@@ -25,8 +25,8 @@ class Maps(NamedTuple):
     Per level: ``logits`` of classes (B, num_things, h, w), ``distances`` in strides (B, 4, h, w),
     ``centerness`` logits (B, 1, h, w), ``params`` of the mask head (B, num_params, h, w).  At
     stride 8: ``mask_features`` (B, C, H/8, W/8), of which only the size counts if the network has
-    no mask branch; ``things``, auxiliary logits (B, num_things, H/8, W/8), while it is trained
-    with them, else None.  ``semantic`` logits (B, 1 + num_stuff, H/4, W/4) or None.
+    no mask branch; ``things``, auxiliary logits (B, num_things, H/8, W/8) during training with
+    them, else None.  ``semantic`` logits (B, 1 + num_stuff, H/4, W/4) or None.
     """
 
     logits: list[Any]
@@ -54,10 +54,10 @@ class CondInstInference:
 
         def run(self, stage: str, **inputs: Any) -> list[Any]: ...
 
-        def read(self, x: Any) -> Maps: ...
+        def encode(self, x: Any) -> Maps: ...
 
     def to_maps(self, outputs: Sequence[Any]) -> Maps:
-        """The outputs of the encoder by name; the first, p3, helps training alone."""
+        """Return the encoder's outputs by name, without the first, p3, which training uses."""
         _, mask_features, *levels = outputs
         semantic = levels.pop() if self.has_semantic else None
         count = len(self.strides)
@@ -65,11 +65,11 @@ class CondInstInference:
                     semantic)
 
     def detect(self, maps: Maps, settings: CondInstSettings) -> list[Candidates]:
-        """Detections of every image, in pixels of the network's input; no masks yet."""
-        logits = [finite(level, 'class logits') for level in maps.logits]
-        distances = [finite(level, 'boxes') * np.float32(stride)
+        """Return the detections of every image, in pixels of the network's input, without masks."""
+        logits = [check_finite(level, 'class logits') for level in maps.logits]
+        distances = [check_finite(level, 'boxes') * np.float32(stride)
                      for level, stride in zip(maps.distances, self.strides)]
-        centerness = [finite(level, 'centerness logits') for level in maps.centerness]
+        centerness = [check_finite(level, 'centerness logits') for level in maps.centerness]
         candidates = [find_candidates(
             *([level[i] for level in part] for part in (logits, distances, centerness)),
             self.strides, threshold=settings.score_threshold,
@@ -77,12 +77,12 @@ class CondInstInference:
         if settings.nms == 'mask':
             return [self._select_by_masks(maps, i, found, settings)
                     for i, found in enumerate(candidates)]
-        return [select(found, settings.nms_threshold, settings.detections_per_image)
+        return [select_detections(found, settings.nms_threshold, settings.detections_per_image)
                 for found in candidates]
 
     def _select_by_masks(self, maps: Maps, image: int, found: Candidates,
                          settings: CondInstSettings) -> Candidates:
-        """The same, but masks suppress each other, at ``mask_stride``, and not boxes."""
+        """Return the detections that remain if masks, at ``mask_stride``, suppress each other."""
         def masks(rows: np.ndarray) -> np.ndarray:
             return (expit(self.mask_logits(maps, image, found.take(rows)))
                     > settings.mask_threshold)
@@ -90,18 +90,18 @@ class CondInstInference:
                                    settings.detections_per_image))
 
     def mask_logits(self, maps: Maps, image: int, found: Candidates) -> np.ndarray:
-        """float32 (N, h, w) at ``mask_stride`` for N detections of one image of the batch."""
+        """Return float32 (N, h, w) at ``mask_stride`` for N detections of an image of the batch."""
         features = maps.mask_features[image:image + 1]
-        if not len(found.scores):   # MXNet knows no empty batch
+        if not len(found.scores):   # MXNet has no empty batches
             factor = self.strides[0] // self.mask_stride
             return np.zeros((0, *(factor * side for side in features.shape[2:])), np.float32)
         logits, = self.run('mask_head', features=features,
                            params=self.params_at(maps, image, found), locations=found.locations,
                            sizes=np.float32(self.sizes)[found.levels][:, None])
-        return finite(logits, 'mask logits')
+        return check_finite(logits, 'mask logits')
 
     def params_at(self, maps: Maps, image: int, found: Candidates) -> np.ndarray:
-        """float32 (N, num_params): what the mask head needs for N detections of an image."""
+        """Return float32 (N, num_params): the mask head's weights for N detections of an image."""
         params = np.empty((len(found.scores), maps.params[0].shape[1]), np.float32)
         for level in np.unique(found.levels):
             rows = found.levels == level
@@ -112,8 +112,8 @@ class CondInstInference:
     def segment(self, x: Any, sizes: Sequence[Size], output_sizes: Sequence[Size],
                 settings: CondInstSettings, min_score: Optional[float] = 0.0
                 ) -> list[Segmentation]:
-        """Everything in a batch of images; see ``predictor.Network``."""
-        maps = self.read(x)
+        """See ``panoptic_baselines.predictor.Network``."""
+        maps = self.encode(x)
         instances: list[Optional[Instances]] = [None] * len(sizes)
         if min_score is not None:
             for i, found in enumerate(self.detect(maps, settings)):
@@ -123,24 +123,24 @@ class CondInstInference:
                     output_sizes[i], settings.mask_threshold)
         labels: list[Optional[np.ndarray]] = [None] * len(sizes)
         if self.has_semantic:
-            logits = finite(maps.semantic, 'semantic logits')
+            logits = check_finite(maps.semantic, 'semantic logits')
             labels = labels_of_batch(logits, SEMANTIC_STRIDE, sizes, output_sizes)
         return [Segmentation(*parts) for parts in zip(instances, labels)]
 
 
-class ExportedCondInst(CondInstInference, Exported):
-    """A ``CondInst`` that was exported."""
+class ExportedCondInst(CondInstInference, ExportedNetwork):
+    """An exported ``CondInst``."""
 
 
 def make_exported(runner: Any, attributes: Mapping[str, Any], settings: CondInstSettings,
                   taxonomy: Taxonomy) -> Predictor:
-    """What segments images with an exported network, see ``ModelFamily.exported_predictor``."""
+    """Return a predictor with an exported network, see ``ModelFamily.exported_predictor``."""
     return Predictor(ExportedCondInst(runner, attributes), taxonomy, settings)
 
 
 def to_instances(found: Candidates, mask_logits: np.ndarray, stride: int, size: Size,
                  output_size: Size, threshold: float) -> Instances:
-    """Detections in an image of ``size`` as instances of the image at ``output_size``."""
+    """Return detections in an image of ``size`` as instances of the image at ``output_size``."""
     boxes = clip(scale(found.boxes, size, output_size), output_size)
     left = nonempty(boxes)
     masks = full_masks(expit(mask_logits[left]), stride, size, output_size, threshold)

@@ -1,31 +1,26 @@
-"""The losses of CondInst, each a graph of its own that gives scalars.
+"""The losses of CondInst (section 2.3), each a graph of its own that returns scalars.
 
-Maps of L levels come as L arguments one after another; their cells are counted level by level, by
-row and column: N in all.
+The maps of L levels are L arguments one after another.  Their locations are counted level by
+level, by row and column: N in all.
 """
 from __future__ import annotations
 
-from typing import Any
-
 from adaptis.runtime import mx
-from panoptic_baselines.fcos.losses import box_loss, dice, sigmoid_focal
+from panoptic_baselines.fcos.gather import flatten_levels
+from panoptic_baselines.fcos.losses import box_loss, dice_loss, sigmoid_focal_loss
 from panoptic_baselines.layers.losses import binary_cross_entropy
 
 HybridBlock = mx.gluon.HybridBlock
 
 
-def cells_of(F: Any, maps: Any) -> Any:
-    """(B, N, C) of maps (B, C, h, w)."""
-    return F.transpose(F.concat(*[F.reshape(x, (0, 0, -1)) for x in maps], dim=2), (0, 2, 1))
-
-
-class DenseLoss(HybridBlock):
-    """Classes, boxes and centerness of all locations: three scalars.
+class DetectionLoss(HybridBlock):
+    """Losses of classes, boxes and centerness at all locations: three scalars.
 
     L maps of class logits (B, K, h, w), L of distances in strides (B, 4, h, w), L of centerness
-    logits (B, 1, h, w); for labels (B, N), distances (B, N, 4), centerness (B, N) and averages
-    (B, 2) see ``CondInstTargets``.  Classes and centerness are sums by the number of locations with
-    an object, at least 1; boxes, weighted by centerness, by the sum of the weights.
+    logits (B, 1, h, w); for labels (B, N), distances (B, N, 4), centerness (B, N) and averages (B,
+    2) see ``CondInstTargets``.  The sums for classes and centerness are divided by the number of
+    locations with an object, at least 1; that for boxes, weighted by centerness, by the sum of the
+    weights.
 
     Parameters
     ----------
@@ -39,48 +34,44 @@ class DenseLoss(HybridBlock):
 
     def hybrid_forward(self, F, labels, distances, centerness, averages, *maps):
         levels = len(maps) // 3
-        logits, boxes, centers = (cells_of(F, maps[i * levels:][:levels]) for i in range(3))
+        logits, boxes, centers = (flatten_levels(F, maps[i * levels:][:levels]) for i in range(3))
         averages = F.sum(averages, axis=0)   # means over images, times images: exact in any part
         count = F.maximum(F.slice_axis(averages, axis=0, begin=0, end=1), 1)
         weight = F.maximum(F.slice_axis(averages, axis=0, begin=1, end=2), 1e-6)
         entropy = binary_cross_entropy(F, F.reshape(centers, (0, -1)), centerness)
-        sums = (F.sum(sigmoid_focal(F, logits, F.one_hot(labels, self._num_classes))),
+        sums = (F.sum(sigmoid_focal_loss(F, logits, F.one_hot(labels, self._num_classes))),
                 F.sum(box_loss(F, boxes, distances, self._box) * centerness),
                 F.sum(entropy * (labels >= 0)))
         return tuple(F.broadcast_div(total, by).reshape((1,))
                      for total, by in zip(sums, (count, weight, count)))
 
 
-class Confidence(HybridBlock):
-    """(B, N): the highest class probability times the centerness of every cell, from logits."""
+class LocationScores(HybridBlock):
+    """(B, N): the highest class probability times the centerness of every location, from logits."""
 
     def hybrid_forward(self, F, *maps):
         levels = len(maps) // 2
-        classes, centers = (cells_of(F, part) for part in (maps[:levels], maps[levels:]))
+        classes, centers = (flatten_levels(F, part) for part in (maps[:levels], maps[levels:]))
         return F.sigmoid(F.max(classes, axis=2)) * F.sigmoid(F.reshape(centers, (0, -1)))
 
 
-class TakeCells(HybridBlock):
-    """(P, C): some cells of L maps (B, C, h, w); (2, P) has their images and their numbers."""
-
-    def hybrid_forward(self, F, index, *maps):
-        return F.gather_nd(cells_of(F, maps), index)
-
-
 class DynamicMaskLoss(HybridBlock):
-    """Mean dice loss of masks: (P, h, w) logits, (B, G, h, w) objects, (2, P) image and row of
-    the object of each, (P,) 1 = counts, 0 = does not; 0 if none counts."""
+    """Mean dice loss of masks; 0 if none counts.
+
+    (P, h, w) logits; (B, G, h, w) objects; (2, P) image and row of each mask's object; (P,) 1 = the
+    mask counts, 0 = it does not.
+    """
 
     def hybrid_forward(self, F, logits, objects, index, counted):
-        loss = dice(F, F.sigmoid(logits), F.gather_nd(objects, index))
+        loss = dice_loss(F, F.sigmoid(logits), F.gather_nd(objects, index))
         return F.broadcast_div(F.sum(loss * counted), F.maximum(F.sum(counted), 1))
 
 
 class ThingsLoss(HybridBlock):
-    """Focal loss of an auxiliary semantic branch that knows things alone.
+    """Focal loss of an auxiliary semantic branch that has only things.
 
-    (B, K, h, w) logits, (B, h, w) classes, -1 = no object, which all classes deny -> sum by the
-    number of pixels with an object, at least 1.
+    (B, K, h, w) logits, (B, h, w) classes, -1 = no object, a negative for all classes -> the sum
+    divided by the number of pixels with an object, at least 1.
     """
 
     def __init__(self, num_classes: int):
@@ -89,5 +80,5 @@ class ThingsLoss(HybridBlock):
 
     def hybrid_forward(self, F, logits, classes):
         targets = F.transpose(F.one_hot(classes, self._num_classes), (0, 3, 1, 2))
-        return F.broadcast_div(F.sum(sigmoid_focal(F, logits, targets)),
+        return F.broadcast_div(F.sum(sigmoid_focal_loss(F, logits, targets)),
                                F.maximum(F.sum(classes >= 0), 1))

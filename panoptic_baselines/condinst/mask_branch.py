@@ -1,4 +1,4 @@
-"""The branches of CondInst that look at whole images: mask features, and auxiliary semantics."""
+"""The branches of CondInst for whole images: mask features (section 2.1), auxiliary semantics."""
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -6,28 +6,28 @@ from typing import Any, Optional, Union
 
 from adaptis.runtime import mx
 from panoptic_baselines.condinst.aligned import AlignedUpsample
-from panoptic_baselines.fcos.head import RARE
+from panoptic_baselines.fcos.head import PRIOR_BIAS
 from panoptic_baselines.layers.norm import ConvNorm
 
 nn = mx.gluon.nn
 HybridBlock = mx.gluon.HybridBlock
 
-# What 1x1 convolutions without a rule of their own start from, officially.
+# The official initial values of 1x1 convolutions without a rule of their own.
 _PLAIN = mx.init.Xavier('uniform', 'in', 1)
 
 
 class MaskBranch(HybridBlock):
     """p3, p4, p5 (B, C, h, w) -> features (B, out_channels, h, w) at the stride of p3.
 
-    A 3x3 convolution of each level (``refine``), the coarser ones upsampled and added to the
-    first, then ``tower``: ``depth`` 3x3 convolutions and a 1x1 one to the output.
+    A 3x3 convolution of each level (``refine``); the coarser levels are upsampled and added to the
+    first one; then ``tower``: ``depth`` 3x3 convolutions and a 1x1 convolution to the output.
 
     Parameters
     ----------
     in_channels, out_channels : see above
     channels, depth : of the convolutions
     levels : how many there are
-    norm_layer, norm_kwargs : of all but the last one
+    norm_layer, norm_kwargs : of all but the last convolution
     """
 
     def __init__(self, in_channels: int, out_channels: int = 8, channels: int = 128,
@@ -54,9 +54,9 @@ class MaskBranch(HybridBlock):
 
 
 class ThingsHead(HybridBlock):
-    """p3 (B, C, h, w) -> logits (B, num_classes, h, w) of things, each for itself.
+    """p3 (B, C, h, w) -> independent logits (B, num_classes, h, w) of the things.
 
-    Helps training alone.  Two 3x3 convolutions ``seg_head`` and a 1x1 one, ``logits``.
+    It only serves training.  Two 3x3 convolutions ``seg_head`` and a 1x1 convolution ``logits``.
     """
 
     def __init__(self, num_classes: int, in_channels: int, channels: int = 128,
@@ -70,7 +70,7 @@ class ThingsHead(HybridBlock):
                               ConvNorm(channels, channels, **norm))
             self.logits = nn.Conv2D(num_classes, 1, in_channels=channels,
                                     weight_initializer=_PLAIN,
-                                    bias_initializer=mx.init.Constant(RARE))
+                                    bias_initializer=mx.init.Constant(PRIOR_BIAS))
 
     def hybrid_forward(self, F, x):
         return self.logits(self.seg_head(x))

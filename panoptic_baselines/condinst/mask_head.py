@@ -1,8 +1,9 @@
-"""The mask head of CondInst: a tiny network per instance, whose weights are predicted (2.3)."""
+"""The mask head of CondInst: a tiny network per instance with predicted weights (section 2.2)."""
 from __future__ import annotations
 
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
+from panoptic_baselines.arguments import check_choice
 from panoptic_baselines.condinst.aligned import AlignedUpsample
 
 HybridBlock = mx.gluon.HybridBlock
@@ -18,12 +19,13 @@ class DynamicMaskHead(HybridBlock):
     pixels (x, y), and its size of interest (N, 1) -> logits (N, factor * h, factor * w).
 
     An instance's numbers are the weights (out, in) of one 1x1 convolution after the other, then
-    their biases.  The first one sees the coordinates x, y, then the features: relative ones are
-    location minus pixel, by the size of interest; absolute ones are -1 to 1 over the map.
+    their biases.  The first layer sees the coordinates x, y, then the features.  Relative
+    coordinates are location minus pixel, divided by the size of interest; absolute ones are -1 to
+    1 over the map.
 
     Parameters
     ----------
-    in_channels : C; 0 = coordinates are all there is, and of the features only h and w count
+    in_channels : C; 0 = coordinates are the only input, and only h and w of the features count
     depth, channels : of the network; there is a ReLU between its layers
     coordinates : 'relative', 'absolute' or None
     stride : of the features in pixels
@@ -33,9 +35,7 @@ class DynamicMaskHead(HybridBlock):
     def __init__(self, in_channels: int = 8, depth: int = 3, channels: int = 8,
                  coordinates: str = 'relative', stride: int = 8, factor: int = 2):
         super().__init__()
-        if coordinates not in COORDINATES:
-            raise AdaptisError(f'There are no coordinates {coordinates!r}: choose one of '
-                               f'{COORDINATES}.')
+        check_choice('coordinates', coordinates, COORDINATES)
         if not in_channels and coordinates is None:
             raise AdaptisError('A mask head needs features, coordinates or both.')
         inputs = in_channels + (2 if coordinates else 0)
@@ -48,7 +48,7 @@ class DynamicMaskHead(HybridBlock):
             self.upsample = AlignedUpsample(factor)
 
     def split(self, F, params):
-        """(N, num_params) -> weights (N, out, in) and biases (N, out, 1) of every layer."""
+        """Split (N, num_params) into weights (N, out, in) and biases (N, out, 1) of every layer."""
         counts = [out * source for out, source in self.shapes] + [o for o, _ in self.shapes]
         parts, begin = [], 0
         for count in counts:
@@ -60,7 +60,7 @@ class DynamicMaskHead(HybridBlock):
         return weights, [F.expand_dims(part, 2) for part in parts[depth:]]
 
     def forward(self, features, params, locations=None, sizes=None):
-        """See above; places are no inputs of a graph that does not look at them."""
+        """Run the head; without relative coordinates, its graph has neither of the last inputs."""
         places = (locations, sizes) if self.coordinates == 'relative' else ()
         return super().forward(features, params, *places)
 
@@ -73,10 +73,10 @@ class DynamicMaskHead(HybridBlock):
         return self.upsample(x).reshape((-3, 0, 0))
 
     def first(self, F, features, weight, bias, locations=None, sizes=None):
-        """The first layer (N, out, h * w), before the ReLU.
+        """Return the output of the first layer (N, out, h * w), before the ReLU.
 
-        It is linear, and only its weights differ among instances, once the location of an
-        instance is moved into its bias: so it is one large matrix product for all of them.
+        The layer is linear.  With the location of an instance moved into its bias, only the weights
+        differ among instances, so one large matrix product serves all of them.
         """
         grid = self._grid(F, features)
         if self.coordinates == 'relative':
@@ -91,7 +91,7 @@ class DynamicMaskHead(HybridBlock):
                               lhs_begin=0, lhs_end=1, rhs_begin=0, rhs_end=2)
 
     def _grid(self, F, features):
-        """(channels, h * w): x, y, features, ones, as far as they are wanted."""
+        """Return (channels, h * w): x, y, features, ones, as far as the head uses them."""
         one = F.ones_like(F.BlockGrad(F.slice_axis(features, axis=1, begin=0, end=1)))
         parts = [] if self.coordinates is None else self._pixels(F, one)
         if self.in_channels:
@@ -99,7 +99,7 @@ class DynamicMaskHead(HybridBlock):
         return F.concat(*parts, one, dim=1).reshape((-3, -3))
 
     def _pixels(self, F, one):
-        """x and y of every cell, (1, 1, h, w) each."""
+        """Return x and y of every cell, (1, 1, h, w) each."""
         found = []
         for axis, shape in ((3, (1, 1, 1, -1)), (2, (1, 1, -1, 1))):
             index = F.contrib.arange_like(one, axis=axis)

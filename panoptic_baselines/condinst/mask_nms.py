@@ -1,44 +1,44 @@
-"""Greedy non-maximum suppression by the overlap of masks instead of boxes."""
+"""Greedy non-maximum suppression by the overlap of masks instead of boxes (section 3.5)."""
 from __future__ import annotations
 
 from typing import Callable, Optional
 
 import numpy as np
 
-from panoptic_baselines.layers.nms import greedy
+from panoptic_baselines.layers.nms import greedy_nms
 
-STEP = 256
-"""So many masks are looked at together, beside those that remain of the ones before."""
+CHUNK_SIZE = 256
+"""Number of masks compared at once, beside the earlier ones that remain."""
 
 STRIP_VALUES = 2 ** 22
-"""So many pixels of all masks together are numbers at a time."""
+"""Number of pixels of all masks together that are converted to numbers at a time."""
 
 
 def mask_nms(masks: Callable[[np.ndarray], np.ndarray], scores: np.ndarray, threshold: float,
              classes: Optional[np.ndarray] = None, limit: Optional[int] = None) -> np.ndarray:
-    """Indices of the masks that remain, by descending score; the earlier of equals comes first.
+    """Return the indices of the masks that remain, by descending score; ties keep their order.
 
-    A mask goes if its IoU with a remaining mask of the same class is above ``threshold``; an
-    empty one has an IoU of 0 with all.
+    A mask is removed if its IoU with a remaining mask of the same class is above ``threshold``; the
+    IoU of an empty mask is 0.
 
     Parameters
     ----------
-    masks : makes bool (n, H, W) of n indices; asked for ``STEP`` of the best at a time, and no
-        more than that and ``limit`` are kept in memory
+    masks : returns bool (n, H, W) for n indices; it is called for ``CHUNK_SIZE`` of the best at a
+        time, and no more than these and ``limit`` masks are kept in memory
     scores : (N,)
     classes : (N,); None = all the same
-    limit : only so many of the best remaining ones are wanted
+    limit : largest number of masks to return, the best ones
     """
     order = np.argsort(-scores, kind='stable')
     keep, kept = order[:0], None
-    for begin in range(0, len(order), STEP):
-        rows = order[begin:begin + STEP]
+    for begin in range(0, len(order), CHUNK_SIZE):
+        rows = order[begin:begin + CHUNK_SIZE]
         found = masks(rows) if kept is None else np.concatenate([kept, masks(rows)])
         rows = np.concatenate([keep, rows])
         overlaps = mask_ious(found) > threshold
         if classes is not None:
             overlaps &= classes[rows, None] == classes[rows]
-        alive = greedy(overlaps)
+        alive = greedy_nms(overlaps)
         keep, kept = rows[alive], found[alive]
         if limit is not None and len(keep) >= limit:
             break
@@ -46,7 +46,7 @@ def mask_nms(masks: Callable[[np.ndarray], np.ndarray], scores: np.ndarray, thre
 
 
 def mask_ious(masks: np.ndarray) -> np.ndarray:
-    """float32 (N, N): intersection over union of bool masks (N, H, W), exact for 2**24 pixels."""
+    """Return float32 (N, N): the IoU of bool masks (N, H, W), exact for up to 2**24 pixels."""
     flat = masks.reshape(len(masks), int(np.prod(masks.shape[1:])))
     shared = np.zeros((len(masks),) * 2, np.float32)
     step = max(1, STRIP_VALUES // max(1, len(masks)))

@@ -1,4 +1,4 @@
-"""CondInst (Tian et al. 2020/21): FCOS, and masks by networks that each instance brings along.
+"""CondInst (Tian et al. 2022): FCOS, and masks by a small network for each instance.
 
 The network ``CondInst`` has three graphs, each hybridized once for every size::
 
@@ -7,14 +7,14 @@ The network ``CondInst`` has three graphs, each hybridized once for every size::
       fpn                    lateral3 ... lateral5, output3 ... output5, p6, p7 (layers/fpn.py),
                              or repeat0, repeat1, ... (layers/bifpn.py)
       head                   share_tower, cls_tower, bbox_tower, cls_logits, bbox_pred, ctrness,
-                             controller, scales (layers/fcos_head.py)
-      mask_branch            refine, tower (layers/mask_branch.py)
-      semantic_head          p2 ... p5, predictor (layers/semantic.py), if it is wanted
-    mask_head                has no parameters of its own (layers/dynamic_mask.py)
-    things_head              seg_head, logits (layers/mask_branch.py), for training alone
+                             controller, scales (fcos/head.py)
+      mask_branch            refine, tower (condinst/mask_branch.py)
+      semantic_head          p2 ... p5, predictor (layers/semantic.py), if requested
+    mask_head                has no parameters of its own (condinst/mask_head.py)
+    things_head              seg_head, logits (condinst/mask_branch.py), only for training
 
-An official name becomes ours by the rules of ``panoptic_baselines.condinst.convert``; no array
-changes.  Images here are RGB, and the network turns them round itself.
+``panoptic_baselines.condinst.convert`` turns official names into ours; no array changes.  Images
+here are RGB, and the network reverses their channels itself.
 """
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from typing import Any, Optional, Union
 
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
-from panoptic_baselines.arguments import demand_choice, demand_counts, demand_numbers
+from panoptic_baselines.arguments import check_choice, check_counts, check_numbers
 from panoptic_baselines.base_network import BaseNetwork
 from panoptic_baselines.condinst.inference import (  # noqa: F401  (to_instances is part of it)
     CondInstInference,
@@ -32,13 +32,14 @@ from panoptic_baselines.condinst.inference import (  # noqa: F401  (to_instances
 )
 from panoptic_baselines.condinst.mask_branch import MaskBranch, ThingsHead
 from panoptic_baselines.condinst.mask_head import DynamicMaskHead
+from panoptic_baselines.condinst.semantic_head import PlainSemanticHead
 from panoptic_baselines.fcos.head import FCOSHead
-from panoptic_baselines.initializers import choose_initializers
+from panoptic_baselines.initializers import set_initializers
 from panoptic_baselines.layers.backbones import make_backbone
 from panoptic_baselines.layers.bifpn import BiFPN
 from panoptic_baselines.layers.fpn import FPN
 from panoptic_baselines.layers.image_encoder import ImageEncoder
-from panoptic_baselines.layers.semantic import PlainSemanticHead, SemanticHead
+from panoptic_baselines.layers.semantic import SemanticHead
 
 HybridBlock = mx.gluon.HybridBlock
 
@@ -47,35 +48,35 @@ SIZES = (64, 128, 256, 512, 1024)
 
 
 class CondInst(CondInstInference, BaseNetwork):
-    """The network.
+    """CondInst, with or without a semantic branch.
 
     Parameters
     ----------
     backbone : see ``make_backbone``
-    num_things, num_stuff : classes of the two kinds; without the semantic branch there may be no
-        stuff
-    semantic : whether there is a semantic branch for panoptic results (section 2.5), which knows
+    num_things, num_stuff : numbers of thing and stuff classes; without the semantic branch,
+        ``num_stuff`` may be 0
+    semantic : whether there is a semantic branch for panoptic results (section 2.5), which has
         one class for all things, its first, then the stuff classes
-    things : whether training is helped by an auxiliary semantic task
+    things : whether an auxiliary semantic task helps training (section 2.3)
     levels : 5 of the pyramid, p3 to p7, or 3 without the coarsest two (real time, section 3.7)
     fpn_channels : width of the pyramid and of the heads
-    bifpn_repeats : how often a ``BiFPN`` goes through its levels; 0 = it is an ordinary pyramid
-    head_depth : convolutions of each of the towers, which may be 0
-    share_depth : of one tower before these, for all that is predicted
-    head_norm : of the towers: 'GroupNorm', or 'BatchNorm' or 'SyncBatchNorm' for each level its own
+    bifpn_repeats : passes of a ``BiFPN`` over its levels; 0 = an ordinary FPN
+    head_depth : number of convolutions in each tower; it may be 0
+    share_depth : number of convolutions in a tower before these, which they share
+    head_norm : of the towers: 'GroupNorm', or 'BatchNorm' or 'SyncBatchNorm', one norm per level
     mask_channels : C_bottom, width of the mask features (table 2); 0 = there is no mask branch,
-        and coordinates are all that masks are made of
-    branch_channels : width of the mask branch and of the auxiliary one
+        and masks depend on coordinates alone
+    branch_channels : width of the mask branch and of the auxiliary branch
     mask_depth, mask_width : of the mask head (table 1)
-    coordinates : what the mask head knows of places: 'relative', 'absolute' or None (table 3)
+    coordinates : that the mask head sees: 'relative', 'absolute' or None (table 3)
     mask_factor : by which mask logits are upsampled: 1, 2 or 4 (table 4)
-    semantic_channels, semantic_join : see ``SemanticHead``; joined 'plain', it is the paper's
+    semantic_channels, semantic_join : see ``SemanticHead``; the join 'plain' gives the paper's
         ``PlainSemanticHead``
     deformable_stages, deformable_interval, modulated : see ``ResNet``
     mean, std : of the image, RGB; by default those of the backbone's ImageNet weights
-    norm_layer, norm_kwargs : of the backbone; ``num_devices`` is of every 'SyncBatchNorm'
+    norm_layer, norm_kwargs : of the backbone; ``num_devices`` goes to every 'SyncBatchNorm'
     fpn_norm : of a BiFPN
-    branch_norm : of the mask branch and the auxiliary one
+    branch_norm : of the mask branch and the auxiliary branch
 
     Images are (B, 3, H, W), RGB, 0..255, H and W multiples of 32; padding has the colour ``mean``.
     Raises AdaptisError for an argument that makes no sense.
@@ -107,21 +108,21 @@ class CondInst(CondInstInference, BaseNetwork):
         net = make_backbone(backbone, **norm(norm_layer, **others),
                             deformable_stages=deformable_stages,
                             deformable_interval=deformable_interval, modulated=modulated)
-        if semantic or num_stuff != 0:   # detectors alone can do without
-            demand_counts(num_stuff=num_stuff)
-        demand_counts(num_things=num_things, fpn_channels=fpn_channels,
-                      branch_channels=branch_channels, mask_depth=mask_depth,
-                      mask_width=mask_width, semantic_channels=semantic_channels)
-        demand_counts(**{name: value for name, value in (
+        if semantic or num_stuff != 0:   # a pure detector needs no stuff
+            check_counts(num_stuff=num_stuff)
+        check_counts(num_things=num_things, fpn_channels=fpn_channels,
+                     branch_channels=branch_channels, mask_depth=mask_depth,
+                     mask_width=mask_width, semantic_channels=semantic_channels)
+        check_counts(**{name: value for name, value in (
             ('mask_channels', mask_channels), ('bifpn_repeats', bifpn_repeats),
             ('head_depth', head_depth), ('share_depth', share_depth)) if value != 0})
-        demand_choice('levels', levels, (3, 5))
-        demand_choice('mask_factor', mask_factor, (1, 2, 4))
-        demand_choice('semantic', semantic, (False, True))
-        demand_choice('things', things, (False, True))
+        check_choice('levels', levels, (3, 5))
+        check_choice('mask_factor', mask_factor, (1, 2, 4))
+        check_choice('semantic', semantic, (False, True))
+        check_choice('things', things, (False, True))
         self.num_things, self.num_stuff = num_things, num_stuff
-        self.mean = demand_numbers('mean', net.mean if mean is None else mean, 3)
-        self.std = demand_numbers('std', net.std if std is None else std, 3, positive=True)
+        self.mean = check_numbers('mean', net.mean if mean is None else mean, 3)
+        self.std = check_numbers('std', net.std if std is None else std, 3, positive=True)
         self.strides, self.sizes = STRIDES[:levels], SIZES[:levels]
         self.mask_stride = STRIDES[0] // mask_factor
         with self.name_scope():
@@ -138,19 +139,15 @@ class CondInst(CondInstInference, BaseNetwork):
                 if semantic else None, self.mean, self.std)
             self.things_head = ThingsHead(num_things, fpn_channels, branch_channels,
                                           **norm(branch_norm)) if things else None
-        choose_initializers(self)
+        set_initializers(self)
 
     @property
     def has_semantic(self) -> bool:
-        """Whether there is a semantic branch."""
+        """Whether the network has a semantic branch."""
         return self.encoder.semantic_head is not None
 
-    def backbone_params(self) -> Any:
-        """The part that starts from ImageNet."""
-        return self.encoder.backbone.collect_params()
-
     def forward(self, x: Any) -> Maps:
-        """Everything dense of images (B, 3, H, W)."""
+        """Run the dense part on images (B, 3, H, W) and return its outputs by name."""
         outputs = self.encoder(x)
         maps = self.to_maps(outputs)
         if self.things_head is not None and mx.autograd.is_training():
@@ -159,7 +156,7 @@ class CondInst(CondInstInference, BaseNetwork):
 
 
 class Encoder(ImageEncoder):
-    """The dense part of a network as one graph.
+    """The dense part of the network as one graph.
 
     Images -> flat list: p3, mask features (or one channel of p3 without a mask branch), the
     outputs of the head, semantic logits (left out without that branch).

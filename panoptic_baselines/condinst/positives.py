@@ -1,4 +1,4 @@
-"""Which of the locations that found an object its mask is learnt from; (2, P), image and cell."""
+"""Select the locations that masks are learnt from (section 2.3): (2, P), image and cell."""
 from __future__ import annotations
 
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def random_positives(objects: np.ndarray, limit: int, rng: Any) -> np.ndarray:
-    """At most ``limit`` of the locations with an object, in all images together.
+    """Return at most ``limit`` of the locations with an object, in all images together.
 
     Parameters
     ----------
@@ -21,10 +21,10 @@ def random_positives(objects: np.ndarray, limit: int, rng: Any) -> np.ndarray:
 
 
 def best_positives(objects: np.ndarray, scores: np.ndarray, limit: int) -> np.ndarray:
-    """At most ``limit`` locations of an image, those of the highest scores of each object.
+    """Return at most ``limit`` locations per image, those with the highest scores of each object.
 
-    All objects of an image that were found may have equally many, and at least one each.
-    ``objects``, -1 = none, and ``scores`` are (B, N).
+    The objects of an image share ``limit`` equally, with at least one location each.  ``objects``,
+    -1 = none, and ``scores`` are (B, N).
     """
     images, cells = np.nonzero(objects >= 0)
     if not len(images):

@@ -1,4 +1,4 @@
-"""Every threshold of inference of CondInst, named, with a preset for each data set."""
+"""The inference settings of CondInst, with a preset per data set."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -8,13 +8,16 @@ from panoptic_baselines.settings import CITYSCAPES, TOY, BaseSettings, one_of
 
 @dataclass(frozen=True)
 class CondInstSettings(BaseSettings):
-    """AdaptISSettings of CondInst; the thresholds of the panoptic result are section 2.5's.
+    """Settings of CondInst.
+
+    The IoU of suppression, the number of detections and the thresholds of the panoptic result are
+    from sections 2.4 and 2.5, the others from the official code.
 
     Attributes
     ----------
-    score_threshold : of class times centre-ness probability, before the root is taken of it
-    candidates_per_level : so many of the best ones enter the suppression
-    nms : whether the IoU of boxes or of masks decides which detections suppress each other
+    score_threshold : of class probability times centerness, before the square root
+    candidates_per_level : number of the best candidates that enter the suppression
+    nms : whether detections suppress each other by the IoU of their 'box' or 'mask'
     """
 
     nms_threshold: float = 0.6
@@ -27,4 +30,4 @@ class CondInstSettings(BaseSettings):
 CONDINST_PRESETS: dict[str, BaseSettings] = {
     'coco': CondInstSettings(), 'cityscapes': CondInstSettings(**CITYSCAPES),
     'toy': CondInstSettings(**TOY)}
-"""AdaptISSettings of CondInst by name."""
+"""Settings of CondInst by name."""

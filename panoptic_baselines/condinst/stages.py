@@ -1,4 +1,4 @@
-"""The graphs of a CondInst with their signatures, for export."""
+"""The stages of CondInst with their signatures, for export."""
 from __future__ import annotations
 
 from typing import Any
@@ -8,7 +8,7 @@ from panoptic_baselines.stages import IMAGE, level_names, make_stage
 
 
 def export_stages(net: Any) -> list[Stage]:
-    """Stages of a ``CondInst``: 'encoder' and 'mask_head'."""
+    """Return the stages of a ``CondInst``: 'encoder' and 'mask_head'."""
     last = 2 + len(net.strides)
     names = ['p3', 'mask_features', *(
         name for what in ('logits', 'distances', 'centerness', 'params')

@@ -1,4 +1,4 @@
-"""Annotated images -> what CondInst learns from, in NumPy alone."""
+"""Turn annotated images into the batches that CondInst learns from, in NumPy alone."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -8,16 +8,22 @@ from typing import Any
 import numpy as np
 
 from adaptis.types import Sample
-from panoptic_baselines.arguments import demand_choice
-from panoptic_baselines.batches import Batch, ObjectTargets
-from panoptic_baselines.fcos.targets import assign, centerness, mass_centers_of, with_averages
+from panoptic_baselines.arguments import check_choice
+from panoptic_baselines.batches import Batch, ObjectTargets, level_shapes
+from panoptic_baselines.fcos.targets import (
+    assign_locations,
+    centerness,
+    mass_centers_from_id_map,
+    with_averages,
+)
+from panoptic_baselines.layers.resize import subsample
 
 CENTERS = ('mass', 'box')
 
 
 @dataclass(frozen=True)
 class CondInstTargets(ObjectTargets):
-    """Batches for FCOS with dynamic masks, which hold besides, for the N locations of all levels:
+    """Makes batches for CondInst, which hold in addition, for the N locations of all levels:
 
     objects         int32 (B, N): row in ``boxes`` of the object a location belongs to, -1 = none
     labels          int16 (B, N): its class, -1 = background
@@ -28,13 +34,13 @@ class CondInstTargets(ObjectTargets):
     averages        float32 (B, 2): locations with an object and their summed centerness, as means
                     over the whole batch: they stay the same for any part of it
 
-    Without an object ``boxes``, ``classes`` and ``masks`` hold one that nothing belongs to.
+    Without an object, ``boxes``, ``classes`` and ``masks`` hold one that nothing belongs to.
 
     Attributes
     ----------
     strides : of the levels of the pyramid
-    sizes : distances where one level hands over to the next, one less than levels
-    radius : see ``assign``
+    sizes : distances at which one level ends and the next begins, one less than levels
+    radius : see ``assign_locations``
     center : which center of an object its locations lie around: that of its pixels' 'mass', or
         that of its 'box'
     mask_stride : of the predicted masks
@@ -51,39 +57,34 @@ class CondInstTargets(ObjectTargets):
     things_stride: int = 8
 
     def __post_init__(self) -> None:
-        demand_choice('center', self.center, CENTERS)
+        check_choice('center', self.center, CENTERS)
 
     @property
-    def per_object(self) -> tuple[str, ...]:
+    def object_keys(self) -> tuple[str, ...]:
         """See ``ObjectTargets``."""
         return 'boxes', 'classes', 'masks', 'layers'
 
     def __call__(self, samples: Sequence[Sample], rngs: Sequence[Any]) -> Batch:
-        """The batch of some samples; nothing is drawn."""
+        """Return the batch of some samples; nothing is drawn."""
         return with_averages(super().__call__(samples, rngs))
 
-    def _extra(self, item: Batch, size: tuple[int, int], rng: Any) -> Batch:
+    def _extra_targets(self, item: Batch, size: tuple[int, int], rng: Any) -> Batch:
         boxes, classes, instances = (item[key] for key in ('boxes', 'classes', 'instances'))
         layers = item.get('layers', instances[None])
-        centers = mass_centers_of(layers, len(boxes)) if self.center == 'mass' else None
-        masks = (every(layers, self.mask_stride)[None]
+        centers = mass_centers_from_id_map(layers, len(boxes)) if self.center == 'mass' else None
+        masks = (subsample(layers, self.mask_stride)[None]
                  == np.arange(1, 1 + len(boxes))[:, None, None, None]).any(axis=1)
-        things = np.append(classes, -1)[every(instances, self.things_stride) - 1]
+        things = np.append(classes, -1)[subsample(instances, self.things_stride) - 1]
         return {'masks': masks.astype(np.uint8), 'things': things.astype(np.int16),
                 **self.assign(boxes, classes, centers, size)}
 
     def assign(self, boxes: np.ndarray, classes: np.ndarray, centers: Any,
                size: tuple[int, int]) -> Batch:
-        """What the locations of one image of padded ``size`` learn from its objects."""
-        shapes = [(-(-size[0] // stride), -(-size[1] // stride)) for stride in self.strides]
-        found = assign(boxes, shapes, self.strides, self.sizes, self.radius, centers)
+        """Return the targets of the locations of one image of padded ``size``."""
+        shapes = level_shapes(size, self.strides)
+        found = assign_locations(boxes, shapes, self.strides, self.sizes, self.radius, centers)
         stride = np.repeat(np.float32(self.strides), [h * w for h, w in shapes])
         return {'objects': found.objects.astype(np.int32),
                 'labels': np.append(classes, -1)[found.objects].astype(np.int16),
                 'distances': found.distances / stride[:, None],
                 'centerness': centerness(found.distances)}
-
-
-def every(array: np.ndarray, stride: int) -> np.ndarray:
-    """Every ``stride``-th entry along the last two axes, from the middle of the first cell on."""
-    return array[..., stride // 2::stride, stride // 2::stride]

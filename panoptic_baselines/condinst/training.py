@@ -1,4 +1,4 @@
-"""CondInst as experiments see it: a network, its losses and its predictions."""
+"""Training of CondInst: the losses of its network."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -6,26 +6,26 @@ from typing import Any, Optional
 
 import numpy as np
 
+from adaptis.arrays import as_numpy
 from adaptis.runtime import mx
 from adaptis.types import Taxonomy
-from panoptic_baselines.arguments import demand_choice, demand_counts, demand_number
+from panoptic_baselines.arguments import check_choice, check_counts, check_number
 from panoptic_baselines.condinst.losses import (
-    Confidence,
-    DenseLoss,
+    DetectionLoss,
     DynamicMaskLoss,
-    TakeCells,
+    LocationScores,
     ThingsLoss,
 )
 from panoptic_baselines.condinst.positives import best_positives, random_positives
 from panoptic_baselines.condinst.targets import CENTERS, CondInstTargets
+from panoptic_baselines.fcos.gather import GatherLocations
 from panoptic_baselines.fcos.losses import BOX_LOSSES
 from panoptic_baselines.fcos.targets import locations
 from panoptic_baselines.layers.losses import SemanticLoss
 from panoptic_baselines.system import (
     BaseSystem,
-    as_numpy,
-    diverged,
-    paint_padding,
+    divergence_error,
+    fill_padding,
 )
 
 LIMITS = {'random': 500, 'score': 64}
@@ -37,22 +37,22 @@ class CondInstSystem(BaseSystem):
     Parameters
     ----------
     net : an initialised network
-    taxonomy : what its classes mean
-    positives : which locations the masks are learnt from: 'random' ones, or per image those of
-        the highest 'score', equally many of each object (section 3.1)
-    limit : how many at most: of a part of a batch if 'random' (500 if not given), else of an image
-        (64), but at least one of each object
+    taxonomy : the classes of the network
+    positives : the locations that masks are learnt from: 'random' ones, or per image those of
+        the highest 'score', equally many of each object (section 2.3)
+    limit : their largest number: if 'random', in a part of a batch (default 500), else in an image
+        (default 64), but at least one of each object
     box_loss : 'giou', 'iou' or 'linear_iou'
     center, radius : see ``CondInstTargets``
     mask_weight, things_weight, semantic_weight : of the masks, of the auxiliary semantic task, and
-        of the semantic branch (section 2.5); those of FCOS are 1
-    frozen_stages : how much of the backbone keeps its weights: 2 = stem and res2
+        of the semantic branch (section 2.5); the losses of FCOS have the weight 1
+    frozen_stages : how many stages of the backbone are frozen: 2 = stem and res2
     hybridize : train through cached graphs
 
-    The losses of FCOS are sums over the whole batch by the number of positives in it, whatever
+    The losses of FCOS are sums over the whole batch divided by its number of positives, whatever
     ``micro_batch`` and the number of devices are; several processes normalise each for itself.
-    The dice loss is the mean over the masks of a part of a batch, the auxiliary one over its
-    pixels, and batch norms look at a part: officially that is what one GPU has.
+    The dice loss is the mean over the masks of a part of a batch, the auxiliary loss over its
+    pixels, and batch norms see a part; in the official code a part is what one GPU has.
 
     Raises AdaptisError for a choice that does not exist or a number out of range.
     """
@@ -63,70 +63,70 @@ class CondInstSystem(BaseSystem):
                  limit: Optional[int] = None, box_loss: str = 'giou', center: str = 'mass',
                  radius: float = 1.5, mask_weight: float = 1.0, things_weight: float = 1.0,
                  semantic_weight: float = 0.5, frozen_stages: int = 2, hybridize: bool = False):
-        demand_choice('positives', positives, LIMITS)
-        demand_choice('box_loss', box_loss, BOX_LOSSES)
-        demand_choice('center', center, CENTERS)
+        check_choice('positives', positives, LIMITS)
+        check_choice('box_loss', box_loss, BOX_LOSSES)
+        check_choice('center', center, CENTERS)
         limit = LIMITS[positives] if limit is None else limit
-        demand_counts(limit=limit)
+        check_counts(limit=limit)
         for name, value in (('radius', radius), ('mask_weight', mask_weight),
                             ('things_weight', things_weight),
                             ('semantic_weight', semantic_weight)):
-            demand_number(name, value, 0)
+            check_number(name, value, 0)
         self._weights = {'masks': mask_weight, 'things': things_weight, 'semantic': semantic_weight}
         self._by_score, self._limit = positives == 'score', limit
         self._center, self._radius = center, radius
-        self._dense, self._masks = DenseLoss(net.num_things, box_loss), DynamicMaskLoss()
+        self._dense, self._masks = DetectionLoss(net.num_things, box_loss), DynamicMaskLoss()
         self._things, self._semantic = ThingsLoss(net.num_things), SemanticLoss()
-        self._confidence, self._take = Confidence(), TakeCells()
+        self._confidence, self._take = LocationScores(), GatherLocations()
         self._positives = 0
         super().__init__(net, taxonomy, (self._dense, self._masks, self._things, self._semantic,
                                          self._confidence, self._take), frozen_stages, hybridize)
 
     def targets(self) -> CondInstTargets:
-        """What makes batches for ``losses`` of samples; picklable."""
+        """Return the picklable callable that makes batches for ``losses``."""
         net = self.net
         return CondInstTargets(self.taxonomy, net.merge_things, strides=net.strides,
                                sizes=net.sizes[:-1], radius=self._radius, center=self._center,
                                mask_stride=net.mask_stride)
 
     def losses(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Weighted losses of a batch (see ``CondInstTargets``), inside ``autograd.record``.
+        """Return the weighted losses of a batch (see ``CondInstTargets``), in ``autograd.record``.
 
-        Scalars: 'classes', 'boxes', 'centerness', 'masks', and as far as the network has the
-        branches 'things' and 'semantic'.  Random positives are drawn from ``numpy.random``.
+        Scalars: 'classes', 'boxes', 'centerness', 'masks', and with the branches 'things' and
+        'semantic'.  Random positives are drawn from ``numpy.random``.
 
         Raises AdaptisError if positives are chosen by score and the network has diverged.
         """
-        maps = self.net(paint_padding(batch['image'], batch['sizes'], self.net.mean))
-        return self.losses_of(maps, batch)
+        maps = self.net(fill_padding(batch['image'], batch['sizes'], self.net.mean))
+        return self.losses_from_maps(maps, batch)
 
-    def losses_of(self, maps: Any, batch: dict[str, Any]) -> dict[str, Any]:
-        """The same of what the network says."""
+    def losses_from_maps(self, maps: Any, batch: dict[str, Any]) -> dict[str, Any]:
+        """Return the losses for given outputs of the network."""
         losses = dict(zip(('classes', 'boxes', 'centerness'), self._dense(
             *(batch[key] for key in ('labels', 'distances', 'centerness', 'averages')),
             *maps.logits, *maps.distances, *maps.centerness)))
-        losses['masks'] = self.mask_loss(maps, batch, self.choose(maps, batch))
+        losses['masks'] = self.mask_loss(maps, batch, self.select_positives(maps, batch))
         if maps.things is not None:
             losses['things'] = self._things(maps.things, batch['things'])
         if maps.semantic is not None:
             losses['semantic'] = self._semantic(maps.semantic, batch['semantic'])
         return {name: loss * self._weights.get(name, 1) for name, loss in losses.items()}
 
-    def choose(self, maps: Any, batch: dict[str, Any]) -> np.ndarray:
-        """Images and cells (2, P) of the locations whose masks are learnt from."""
+    def select_positives(self, maps: Any, batch: dict[str, Any]) -> np.ndarray:
+        """Return images and cells (2, P) of the locations whose masks are learnt."""
         objects = as_numpy(batch['objects'])
         if not self._by_score:
             return random_positives(objects, self._limit, np.random)
         with mx.autograd.pause():
             scores = self._confidence(*maps.logits, *maps.centerness).asnumpy()
         if not np.isfinite(scores).all():
-            raise diverged()
+            raise divergence_error()
         return best_positives(objects, scores, self._limit)
 
     def mask_loss(self, maps: Any, batch: dict[str, Any], positives: np.ndarray) -> Any:
-        """Dice loss of the masks of given locations (2, P), sorted by image."""
+        """Return the dice loss of the masks of given locations (2, P), sorted by image."""
         self._positives = positives.shape[1]
-        if not self._positives:   # MXNet has no empty arrays: one that does not count
+        if not self._positives:   # MXNet has no empty arrays, so add one that does not count
             positives = np.zeros((2, 1), int)
         objects = np.maximum(as_numpy(batch['objects'])[tuple(positives)], 0)
         ctx = maps.mask_features.context
@@ -135,7 +135,7 @@ class CondInstSystem(BaseSystem):
         return self._masks(self.mask_logits(maps, positives), batch['masks'], index, counted)
 
     def mask_logits(self, maps: Any, positives: np.ndarray) -> Any:
-        """Logits (P, h, w) at ``net.mask_stride``, all of an image at once."""
+        """Return logits (P, h, w) at ``net.mask_stride``, computed image by image."""
         ctx = maps.mask_features.context
         params = self._take(_put(positives, ctx), *maps.params)
         places, sizes = self._places([x.shape[2:] for x in maps.logits])
@@ -149,13 +149,13 @@ class CondInstSystem(BaseSystem):
         return mx.nd.concat(*logits, dim=0)
 
     def _places(self, shapes: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
-        """Locations (N, 2) of all cells, and the size of interest (N, 1) of their levels."""
+        """Return locations (N, 2) of all cells, and the size of interest (N, 1) of their levels."""
         places = [locations(shape, stride) for shape, stride in zip(shapes, self.net.strides)]
         sizes = np.repeat(np.float32(self.net.sizes), [len(p) for p in places])
         return np.concatenate(places), sizes[:, None]
 
     def metrics(self) -> dict[str, float]:
-        """How many masks the last step learnt from."""
+        """Return the number of masks that the last step learnt from."""
         return {'positives': float(self._positives)}
 
 

@@ -1,1 +1,1 @@
-"""Readers of official checkpoints.  Nothing in a file is ever run."""
+"""Converters of official checkpoints, and readers of their files that run nothing."""

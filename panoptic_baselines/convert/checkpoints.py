@@ -1,7 +1,7 @@
-"""Arrays out of pickled checkpoints (``.pkl``, ``.pth``), without running anything they hold.
+"""Read the arrays of pickled checkpoints (``.pkl``, ``.pth``) without running anything they hold.
 
-A pickle is a program.  Here it can name a dozen functions of NumPy and PyTorch, every one of which
-is replaced by a stand-in below that only notes its arguments; any other name is refused.  Neither
+A pickle is a program.  Here it can name a dozen functions of NumPy and PyTorch, each of which a
+stand-in below replaces that only records its arguments; any other name is refused.  Neither
 NumPy's nor PyTorch's own unpickling ever sees the file, and PyTorch is not needed.
 """
 from __future__ import annotations
@@ -32,13 +32,13 @@ _LEGACY_PROTOCOL = 1001
 
 
 def read_checkpoint(path: PathLike) -> Arrays:
-    """The parameters in a ``.pkl`` of detectron2 or Caffe2, or a ``.pth`` of PyTorch.
+    """Return the parameters in a ``.pkl`` of detectron2 or Caffe2, or in a ``.pth`` of PyTorch.
 
-    Returns ``{name: array}`` in the file's order, with the dtypes of the file.  Of what else it
-    holds (optimizer, iteration, authors) nothing is returned.
+    Returns ``{name: array}`` in the file's order, with the dtypes of the file.  Everything else in
+    the file (optimizer, iteration, authors) is left out.
 
-    Raises AdaptisError, with one sentence, for a file that is missing, cut short or no checkpoint,
-    and for one that asks for anything but arrays.
+    Raises AdaptisError for a file that is missing, cut short or no checkpoint, and for one that
+    asks for anything but arrays.
     """
     path = Path(path)
     if not path.is_file():
@@ -50,7 +50,7 @@ def read_checkpoint(path: PathLike) -> Arrays:
             arrays = {name: _value(value) for name, value in _parameters(content).items()}
     except _Refused as error:
         raise AdaptisError(f'{path} is refused: it asks for {error}, which no checkpoint needs to '
-                           'hold arrays; nothing in it was run.') from error
+                           'hold arrays. Nothing in it was run.') from error
     except OSError as error:
         raise AdaptisError(f'{path} cannot be read: {error.strerror or error}.') from error
     except _BROKEN as error:
@@ -100,7 +100,7 @@ class _ArrayUnpickler(pickle.Unpickler):
         self._storages = storages
 
     def find_class(self, module: str, name: str) -> Any:
-        """A stand-in; whatever else the file asks for is refused, and not even imported."""
+        """Return a stand-in; anything else that the file asks for is refused and never imported."""
         if self._storages is not None and (module, name) in _STORAGES:
             return _StorageType(_STORAGES[module, name])
         if (module, name) not in _STAND_INS:
@@ -108,7 +108,7 @@ class _ArrayUnpickler(pickle.Unpickler):
         return _Function(_STAND_INS[module, name])
 
     def persistent_load(self, pid: Any) -> Any:
-        """The storage of a tensor: ('storage', type, key, device, number of elements, ...)."""
+        """Return a tensor's storage: ('storage', type, key, device, number of elements, ...)."""
         if self._storages is None:
             raise pickle.UnpicklingError('a reference to data outside the file')
         kind, storage, key, _device, length, *view = pid
@@ -118,7 +118,10 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 class _Inert:
-    """What a pickle can reach must not let it set attributes: BUILD calls ``__setstate__``."""
+    """An object that a pickle can reach but whose attributes it cannot set.
+
+    The pickle operation BUILD calls ``__setstate__``.
+    """
 
     __slots__ = ()
 
@@ -127,7 +130,7 @@ class _Inert:
 
 
 class _Function(_Inert):
-    """A callable that is no function, so that its defaults cannot be changed from a pickle."""
+    """A callable that is no function, so that a pickle cannot change its defaults."""
 
     __slots__ = ('_call',)
 
@@ -195,7 +198,7 @@ class _StorageType(_Inert):
 
 
 class _Storages:
-    """The blocks of numbers of a ``.pth``; ``read`` finds one by its key."""
+    """The blocks of numbers of a ``.pth`` that its tensors refer to, by key."""
 
     def __init__(self) -> None:
         self.wanted: dict[str, _Storage] = {}
@@ -221,7 +224,7 @@ class _Storage(_Inert):
 
 
 class _Tensor(_Inert):
-    """A view of a storage, taken when that has been read."""
+    """A view of a storage, taken once the storage has been read."""
 
     __slots__ = ('_offset', '_shape', '_storage', '_strides')
 

@@ -1,4 +1,4 @@
-"""What the readers of official checkpoints share: rules that turn one name into another."""
+"""What the converters of official checkpoints share: rules that rename parameters."""
 from __future__ import annotations
 
 import re
@@ -15,7 +15,7 @@ Rules = Sequence[tuple[str, str]]
 
 BACKBONE = 'encoder.backbone.'
 
-# The parts of detectron2's that other projects take over.
+# The parts of detectron2's names that other projects have taken over.
 NORM: Rules = [
     (r'(.*[.]norm)[.]weight', r'\1.gamma'),
     (r'(.*[.]norm)[.]bias', r'\1.beta'),
@@ -26,7 +26,7 @@ FPN: Rules = [(r'backbone[.]fpn_((lateral|output)[2-5][.].+)', r'encoder.fpn.\1'
 
 
 def rename(name: str, rules: Rules) -> Optional[str]:
-    """What the first rule that matches the whole name makes of it, or None."""
+    """Return the name that the first rule which matches all of ``name`` gives it, or None."""
     for pattern, template in rules:
         match = re.fullmatch(pattern, name)
         if match:
@@ -35,37 +35,40 @@ def rename(name: str, rules: Rules) -> Optional[str]:
 
 
 @dataclass(frozen=True)
-class Family:
-    """Checkpoints of one origin.
+class CheckpointFormat:
+    """Official checkpoints of one origin, and how to convert them.
 
     Attributes
     ----------
-    title : what messages call it
-    name : official name -> our name or None
-    needs : a parameter of ours without which a file is of another family
+    title : what messages call such a checkpoint
+    rename : official name -> our name, or None
+    required : our names of parameters; a file with none of them has another format
     options : our arrays -> the network's name and constructor arguments
-    change : our name and the official array -> our array
+    convert : our name and the official array -> our array
     """
 
     title: str
-    name: Callable[[str], Optional[str]]
-    needs: tuple[str, ...]
+    rename: Callable[[str], Optional[str]]
+    required: tuple[str, ...]
     options: Callable[[Arrays], dict[str, Any]]
-    change: Callable[[str, np.ndarray], np.ndarray] = lambda name, array: array
+    convert: Callable[[str, np.ndarray], np.ndarray] = lambda name, array: array
 
-    def map(self, names: Sequence[str]) -> dict[str, str]:
-        """``{official name: our name}`` of those that have one."""
-        mapped = {name: self.name(name) for name in names}
+    def map_names(self, names: Sequence[str]) -> dict[str, str]:
+        """Return ``{official name: our name}`` for the names that have one."""
+        mapped = {name: self.rename(name) for name in names}
         return {name: ours for name, ours in mapped.items() if ours is not None}
 
-    def arrays(self, arrays: Arrays) -> dict[str, np.ndarray]:
-        """Of an official file's arrays those that have a place, under our names."""
-        return {ours: self.change(ours, arrays[official])
-                for official, ours in self.map(list(arrays)).items()}
+    def convert_arrays(self, arrays: Arrays) -> dict[str, np.ndarray]:
+        """Return the arrays of an official file under our names, without those that have none."""
+        return {ours: self.convert(ours, arrays[official])
+                for official, ours in self.map_names(list(arrays)).items()}
 
 
-def below(arrays: Arrays, prefix: str) -> dict[str, np.ndarray]:
-    """Arrays whose names begin with ``prefix``, without it; KeyErrors have whole names."""
+def strip_prefix(arrays: Arrays, prefix: str) -> dict[str, np.ndarray]:
+    """Return the arrays whose names begin with ``prefix``, under the rest of their names.
+
+    A KeyError of the result names the whole parameter.
+    """
     part = _Part((name[len(prefix):], array) for name, array in arrays.items()
                  if name.startswith(prefix))
     part.prefix = prefix
@@ -80,14 +83,16 @@ class _Part(dict[str, np.ndarray]):
 
 
 def backbone_name(arrays: Arrays) -> str:
-    """The name of a ResNet by its blocks and the width of its groups; KeyError if it has none."""
-    from panoptic_baselines.layers.resnet import RECIPES
+    """Return the name of a ResNet, which its blocks and the width of its groups determine.
+
+    Raises KeyError if an array is missing, and AdaptisError if no backbone here is like it.
+    """
+    from panoptic_baselines.layers.resnet import RESNET_SPECS  # loads MXNet
     blocks = tuple(len({n.split('.')[1] for n in arrays if n.startswith(f'res{stage}.')})
                    for stage in range(2, 6))
     channels, width = arrays['res2.0.conv2.weight'].shape[:2]
-    for name, recipe in RECIPES.items():
-        if (blocks == recipe.blocks and recipe.bottleneck == ('res2.0.conv3.weight' in arrays)
-            and (channels, width) == (recipe.groups * recipe.width, recipe.width)):
+    for name, spec in RESNET_SPECS.items():
+        if (blocks == spec.blocks and spec.bottleneck == ('res2.0.conv3.weight' in arrays)
+            and (channels, width) == (spec.groups * spec.width, spec.width)):
             return name
-    raise AdaptisError(f'There is no backbone here with {blocks} blocks and groups of {width} '
-                       'channels.')
+    raise AdaptisError(f'No backbone here has {blocks} blocks and groups of {width} channels.')

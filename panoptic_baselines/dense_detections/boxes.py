@@ -1,39 +1,40 @@
 """A box at every pixel, and masks made of them without parameters (Hou et al. 2020, section 3.2).
 
-Maps live on the levelness grid: stride 4, twice the size of p3.
+Maps lie on the levelness grid: stride 4, twice the size of p3.
 """
 from __future__ import annotations
 
-from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
+from panoptic_baselines.arguments import check_choice
 from panoptic_baselines.dense_detections.interpolate import resize_like
 from panoptic_baselines.dense_detections.masks import GRID_STRIDE
 
 HybridBlock = mx.gluon.HybridBlock
 
-LOCATIONS = ('giou', 'iou')
+LOCATION_MEASURES = ('giou', 'iou')
 
 
-def dense_boxes(F, offsets, levelness):
-    """The box of every pixel, from the level that is likeliest there (equation 14).
+def dense_boxes(F, distances, levelness):
+    """Return the box of every pixel, from the level that is likeliest there (equation 14).
 
     Parameters
     ----------
-    offsets : of L levels (B, 4, h, w), to left, top, right, bottom in pixels
+    distances : of L levels (B, 4, h, w), to left, top, right, bottom in pixels
     levelness : (B, L, H, W), the higher the likelier
 
-    Returns (B, 4, H, W): x0, y0, x1, y1 around the pixel, not cut to the image.
+    Returns (B, 4, H, W): x0, y0, x1, y1 around the pixel, not clipped to the image.
     """
-    chosen = F.transpose(F.one_hot(F.argmax(levelness, axis=1), len(offsets)), (0, 3, 1, 2))
-    offsets = F.stack(*(resize_like(F, x, levelness) for x in offsets), axis=1)
-    offsets = F.sum(F.broadcast_mul(offsets, F.expand_dims(chosen, 2)), axis=1)
-    left_top, right_bottom = F.split(offsets, num_outputs=2, axis=1)
-    place = _locations(F, levelness)
-    return F.concat(F.broadcast_sub(place, left_top), F.broadcast_add(right_bottom, place), dim=1)
+    chosen = F.transpose(F.one_hot(F.argmax(levelness, axis=1), len(distances)), (0, 3, 1, 2))
+    distances = F.stack(*(resize_like(F, x, levelness) for x in distances), axis=1)
+    distances = F.sum(F.broadcast_mul(distances, F.expand_dims(chosen, 2)), axis=1)
+    left_top, right_bottom = F.split(distances, num_outputs=2, axis=1)
+    points = _locations(F, levelness)
+    return F.concat(F.broadcast_sub(points, left_top), F.broadcast_add(right_bottom, points),
+                    dim=1)
 
 
 def _locations(F, like):
-    """(1, 2, H, W): x and y of the grid's pixels in the image."""
+    """Return (1, 2, H, W): x and y of the grid's pixels in the image."""
     one = F.BlockGrad(F.slice(like, begin=(0, 0, None, None), end=(1, 1, None, None))) * 0
     x, y = (F.contrib.arange_like(one, axis=axis) * GRID_STRIDE + GRID_STRIDE // 2
             for axis in (3, 2))
@@ -42,17 +43,17 @@ def _locations(F, like):
 
 
 def location_probability(F, dense, queries, kind='giou'):
-    """How well the box of every pixel fits every query: (4, P), (N, 4) -> (N, P).
+    """Return how well the box of every pixel fits every query: (4, P), (N, 4) -> (N, P).
 
-    'iou' is equation 6; 'giou' the official code's (I + 1) / (U + 1) - (G - U) / G, where G is
-    the area that encloses both: it tells distances between boxes that are apart.
+    'iou' is equation 6.  'giou' is the official code's (I + 1) / (U + 1) - (G - U) / G, where G is
+    the area that encloses both; it distinguishes the distances of boxes that are apart.
     """
     left, top, right, bottom = F.split(dense, num_outputs=4, axis=0)
     own_left, own_top, own_right, own_bottom = F.split(queries, num_outputs=4, axis=1)
     width, height = right - left, bottom - top
     own_width, own_height = own_right - own_left, own_bottom - own_top
-    # By so much a pixel's box is longer than its common part with the query, and by so much the
-    # query is shorter than what encloses both.
+    # The length by which a pixel's box exceeds its common part with the query; the box that
+    # encloses both exceeds the query by the same length.
     out_x = _beyond(F, left, right, own_left, own_right)
     out_y = _beyond(F, top, bottom, own_top, own_bottom)
     common = (F.Activation(F.broadcast_sub(width, out_x), 'relu')
@@ -60,8 +61,8 @@ def location_probability(F, dense, queries, kind='giou'):
     union = F.broadcast_add(own_width * own_height, width * height) - common
     if kind == 'iou':
         return common / F.maximum(union, 1e-7)
-    around = F.broadcast_add(out_x, own_width) * F.broadcast_add(out_y, own_height) + 1e-7
-    return (common + 1) / (union + 1) + union / around - 1
+    hull = F.broadcast_add(out_x, own_width) * F.broadcast_add(out_y, own_height) + 1e-7
+    return (common + 1) / (union + 1) + union / hull - 1
 
 
 def _beyond(F, low, high, own_low, own_high):
@@ -70,18 +71,17 @@ def _beyond(F, low, high, own_low, own_high):
 
 
 class MaskBuilder(HybridBlock):
-    """Boxes of all pixels (4, H, W), thing probabilities (K, H, W), queries (N, 4) and their
-    classes (N,) -> mask probabilities (N, H, W): equations 4 to 7 without the threshold.
+    """Mask probabilities of all queries at once, without parameters (equations 5 and 6).
 
-    All queries at once; no parameters.  ``kind`` of the location probability is 'giou' or 'iou'.
-    Raises AdaptisError for another one.
+    Boxes of all pixels (4, H, W), thing probabilities (K, H, W), queries (N, 4) and their classes
+    (N,) -> (N, H, W).  ``kind`` of the location probability is 'giou' or 'iou'.
+
+    Raises AdaptisError for another kind.
     """
 
     def __init__(self, kind: str = 'giou'):
         super().__init__()
-        if kind not in LOCATIONS:
-            raise AdaptisError(f'There is no location probability {kind!r}: choose one of '
-                               f'{LOCATIONS}.')
+        check_choice('kind', kind, LOCATION_MEASURES)
         self._kind = kind
 
     def hybrid_forward(self, F, boxes, things, queries, classes):

@@ -6,7 +6,7 @@ import math
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
 from panoptic_baselines.dense_detections.interpolate import PyramidConv, resize_like
-from panoptic_baselines.fcos.head import RARE, Scale, Tower
+from panoptic_baselines.fcos.head import PRIOR_BIAS, Scale, Tower
 
 nn = mx.gluon.nn
 HybridBlock = mx.gluon.HybridBlock
@@ -18,16 +18,18 @@ MAX_OFFSET = 10000.0
 
 
 class DenseHead(HybridBlock):
-    """p3, ..., p7 (B, C, h, w) -> class logits (B, num_things, h, w) of each level, offsets
-    (B, 4, h, w) in pixels, centerness logits (B, 1, h, w), semantic logits (B, num_semantic, H, W)
-    at ``semantic_stride``, and levelness logits (B, 6, H, W) at stride 4, background first.
+    """p3, ..., p7 (B, C, h, w) -> a flat list of maps.
+
+    Class logits (B, num_things, h, w) of each level, distances (B, 4, h, w) in pixels, centerness
+    logits (B, 1, h, w), semantic logits (B, num_semantic, H, W) at ``semantic_stride``, and
+    levelness logits (B, 6, H, W) at stride 4, background first.
 
     Parameters
     ----------
     in_channels, num_things, num_semantic : see above
     class_channels, box_channels : of the two towers, multiples of 8
     two_towers : whether there is a ``class_tower`` beside ``box_tower``
-    levelness : whether there is that output
+    levelness : whether there are levelness logits
     semantic_stride : 8 or 4
     """
 
@@ -43,7 +45,7 @@ class DenseHead(HybridBlock):
             self.box_tower = _tower(box_channels, in_channels)
             # The official code has this bias at the semantic logits, which no focal loss trains.
             self.class_logits = nn.Conv2D(num_things, 3, padding=1, in_channels=class_channels,
-                                          bias_initializer=mx.init.Constant(RARE))
+                                          bias_initializer=mx.init.Constant(PRIOR_BIAS))
             self.box_offsets = nn.Conv2D(4, 3, padding=1, in_channels=box_channels)
             self.centerness = nn.Conv2D(1, 3, padding=1, in_channels=box_channels)
             self.scales = nn.HybridSequential()
@@ -53,23 +55,23 @@ class DenseHead(HybridBlock):
             self.levelness = PyramidConv(1 + LEVELS, box_channels, LEVELS) if levelness else None
 
     def towers(self, *features):
-        """The last features for classes, and those for boxes, of every level."""
+        """Return the last features for classes, and those for boxes, of every level."""
         boxes = [self.box_tower(x) for x in features]
         return ([self.class_tower(x) for x in features] if self.class_tower else boxes), boxes
 
-    def offsets(self, F, raw):
-        """What ``box_offsets`` gives of every level -> distances to the sides in pixels."""
+    def distances(self, F, raw):
+        """Turn the outputs of ``box_offsets`` of every level into distances in pixels."""
         return [F.exp(F.minimum(scale(x), math.log(MAX_OFFSET)))
                 for scale, x in zip(self.scales, raw)]
 
     def hybrid_forward(self, F, *features):
         classes, boxes = self.towers(*features)
-        grid = grid_like(F, features[0])
+        grid = levelness_grid(F, features[0])
         like = features[0] if self._semantic_stride == 8 else grid
         joint = [x if i == 0 and like is not grid else resize_like(F, x, like)
                  for i, x in enumerate(classes)]
         outputs = [*(self.class_logits(x) for x in classes),
-                   *self.offsets(F, [self.box_offsets(x) for x in boxes]),
+                   *self.distances(F, [self.box_offsets(x) for x in boxes]),
                    *(self.centerness(x) for x in boxes),
                    self.semantic(F.concat(*joint, dim=1))]
         if self.levelness is not None:
@@ -77,8 +79,8 @@ class DenseHead(HybridBlock):
         return outputs
 
 
-def grid_like(F, p3):
-    """(B, 1, 2 * h, 2 * w): zeros of the size of the levelness grid."""
+def levelness_grid(F, p3):
+    """Return (B, 1, 2 * h, 2 * w): zeros of the size of the levelness grid."""
     one = F.BlockGrad(F.slice_axis(p3, axis=1, begin=0, end=1)) * 0
     return F.UpSampling(one, scale=2, sample_type='nearest')
 

@@ -1,4 +1,4 @@
-"""Dense detections between their graphs: suppression, and masks of the image's size."""
+"""Inference of dense detections between their stages: suppression and full-size masks."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -13,40 +13,40 @@ from panoptic_baselines.dense_detections.settings import (
     DENSE_DETECTIONS_PRESETS,
     DenseDetectionsSettings,
 )
-from panoptic_baselines.exported import Exported
-from panoptic_baselines.fcos.decode import Candidates, best_scores, find_candidates
+from panoptic_baselines.exported import ExportedNetwork
+from panoptic_baselines.fcos.decode import Candidates, find_candidates, keep_top_scores
 from panoptic_baselines.layers.boxes import Size, clip, scale
 from panoptic_baselines.layers.nms import nms
 from panoptic_baselines.layers.upsample import labels_of_batch
 from panoptic_baselines.merge import Instances
-from panoptic_baselines.predictor import Predictor, Segmentation, finite
+from panoptic_baselines.predictor import Predictor, Segmentation, check_finite
 
 STRIDES = 8, 16, 32, 64, 128
 MASK_VALUES = 2 ** 20
-"""Masks are made of so many values of the grid at a time: they bound the memory."""
+"""Number of grid values that masks are computed from at a time, which bounds the memory."""
 
 
 class Maps(NamedTuple):
-    """What the network learns to predict, for a batch.
+    """The outputs that the network learns to predict, for a batch.
 
-    ``logits`` (B, num_things, h, w), ``offsets`` (B, 4, h, w) to the left, upper, right and lower
+    ``logits`` (B, num_things, h, w), ``distances`` (B, 4, h, w) to the left, upper, right and lower
     side in pixels, ``centerness`` logits (B, 1, h, w), each for p3, ..., p7; ``semantic`` logits
     (B, num_stuff + num_things, H/8, W/8), or half that stride; ``levelness`` logits
-    (B, 6, H/4, W/4), the background first, None without.
+    (B, 6, H/4, W/4), the background first, None if the network has none.
     """
 
     logits: list[Any]
-    offsets: list[Any]
+    distances: list[Any]
     centerness: list[Any]
     semantic: Any
     levelness: Optional[Any]
 
 
-class Dense(NamedTuple):
-    """Everything that the graph makes of a batch.
+class DenseOutputs(NamedTuple):
+    """All outputs of the graph for a batch.
 
-    ``maps`` ; ``boxes`` (B, 4, H/4, W/4) of every pixel, ``things`` (B, num_things, H/4, W/4),
-    the probabilities of their classes.
+    ``maps``; ``boxes`` (B, 4, H/4, W/4) of every pixel; ``things`` (B, num_things, H/4, W/4), the
+    probabilities of their classes.
     """
 
     maps: Maps
@@ -70,21 +70,22 @@ class DenseDetectionsInference:
 
         def run(self, stage: str, **inputs: Any) -> list[Any]: ...
 
-    def read(self, x: Any) -> Dense:
-        """Everything dense of images (B, 3, H, W)."""
+    def encode(self, x: Any) -> DenseOutputs:
+        """Run the network on images (B, 3, H, W) and return its outputs by name."""
         *outputs, boxes, things = self.run('network', image=x)
-        return Dense(to_maps(outputs), boxes, things)
+        return DenseOutputs(to_maps(outputs), boxes, things)
 
     def detect(self, maps: Maps, sizes: Sequence[Size], settings: DenseDetectionsSettings
                ) -> list[Candidates]:
-        """Detections of every image by descending score, in pixels of the network's input.
+        """Return the detections of every image by descending score, without masks.
 
-        ``sizes`` (H, W) without padding, at whose last pixels boxes end.  No masks yet.
+        Boxes are in pixels of the network's input and end at the last pixel of the image;
+        ``sizes`` are (H, W) without padding.
         """
-        levels = [[finite(level, what) for level in part] for part, what in zip(
+        levels = [[check_finite(level, what) for level in part] for part, what in zip(
             maps[:3], ('class logits', 'boxes', 'centerness logits'))]
         if maps.levelness is not None:
-            finite(maps.levelness, 'levelness logits')
+            check_finite(maps.levelness, 'levelness logits')
         return [self._detect([[level[i] for level in part] for part in levels], size, settings)
                 for i, size in enumerate(sizes)]
 
@@ -92,13 +93,13 @@ class DenseDetectionsInference:
                 settings: DenseDetectionsSettings) -> Candidates:
         found = find_candidates(
             *levels, STRIDES, threshold=settings.score_threshold,
-            per_level=settings.candidates_per_level, weigh_first=False, root=False)
+            per_level=settings.candidates_per_level, thresh_with_ctr=False, sqrt_scores=False)
         found = found._replace(boxes=clip(found.boxes, (size[0] - 1, size[1] - 1)))
-        return select(found, settings)
+        return select_detections(found, settings)
 
-    def mask_probabilities(self, dense: Dense, image: int, found: Candidates,
+    def mask_probabilities(self, dense: DenseOutputs, image: int, found: Candidates,
                            kind: str = 'giou') -> np.ndarray:
-        """float32 (N, h, w) on the levelness grid, for N detections of one image of the batch.
+        """Return float32 (N, h, w) on the levelness grid, for N detections of an image.
 
         ``kind`` of the location probability: see ``location_probability``.
         """
@@ -115,10 +116,10 @@ class DenseDetectionsInference:
     def segment(self, x: Any, sizes: Sequence[Size], output_sizes: Sequence[Size],
                 settings: DenseDetectionsSettings,
                 min_score: Optional[float] = 0.0) -> list[Segmentation]:
-        """Everything in a batch of images; see ``predictor.Network``."""
-        dense = self.read(x)
+        """See ``panoptic_baselines.predictor.Network``."""
+        dense = self.encode(x)
         instances: list[Optional[Instances]] = [None] * len(sizes)
-        semantic = finite(dense.maps.semantic, 'semantic logits')
+        semantic = check_finite(dense.maps.semantic, 'semantic logits')
         if min_score is not None:
             for i, found in enumerate(self.detect(dense.maps, sizes, settings)):
                 found = found.take(found.scores >= min_score)
@@ -131,36 +132,36 @@ class DenseDetectionsInference:
         return [Segmentation(*parts) for parts in zip(instances, labels)]
 
 
-class ExportedDenseDetections(DenseDetectionsInference, Exported):
-    """A ``DenseDetections`` that was exported."""
+class ExportedDenseDetections(DenseDetectionsInference, ExportedNetwork):
+    """An exported ``DenseDetections``."""
 
 
 def make_exported(runner: Any, attributes: Mapping[str, Any], settings: DenseDetectionsSettings,
                   taxonomy: Taxonomy) -> Predictor:
-    """What segments images with an exported network, see ``ModelFamily.exported_predictor``."""
+    """Return a predictor with an exported network, see ``ModelFamily.exported_predictor``."""
     return Predictor(ExportedDenseDetections(runner, attributes), taxonomy, settings)
 
 
 def to_maps(outputs: Sequence[Any]) -> Maps:
-    """The outputs of ``Encoder`` by name."""
+    """Return the outputs of ``Encoder`` by name."""
     count = len(STRIDES)
     *_, semantic, levelness = [*outputs, None][:3 * count + 2]
     return Maps(*(list(outputs[i * count:(i + 1) * count]) for i in range(3)), semantic, levelness)
 
 
-def select(candidates: Candidates, settings: DenseDetectionsSettings) -> Candidates:
-    """Candidates by descending score after suppression in every class, then among all.
+def select_detections(candidates: Candidates, settings: DenseDetectionsSettings) -> Candidates:
+    """Return the candidates by descending score after suppression in every class, then among all.
 
-    Kept is what scores no less than the last one that may be kept.
+    All that score at least as high as the last one that may be kept are kept.
     """
     limit, order = settings.detections_per_image, np.argsort(-candidates.scores, kind='stable')
-    # What remains among the best is no matter of the others: so look at a few first.
+    # Lower-scored boxes do not change which of the best remain: so look at a few first.
     count = 4 * limit
     while True:
         found = _suppress(candidates.take(order[:count]), settings)
         if count >= len(order) or (len(found.scores) >= limit and found.scores[limit - 1]
                                    > candidates.scores[order[count]]):
-            return found.take(best_scores(found.scores, np.arange(len(found.scores)), limit))
+            return found.take(keep_top_scores(found.scores, np.arange(len(found.scores)), limit))
         count *= 2
 
 

@@ -7,10 +7,10 @@ HybridBlock = mx.gluon.HybridBlock
 
 
 def resize_like(F, maps, like):
-    """Maps at the size of others: (B, C, h, w), (any, any, H, W) -> (B, C, H, W).
+    """Resize maps to the size of others: (B, C, h, w), (any, any, H, W) -> (B, C, H, W).
 
-    Output i looks at (i + 1/2) * h / H - 1/2, borders continued.  Two matrix products: on a CPU
-    they are some times as fast as MXNet's own operator, and so is their gradient.
+    Output i looks at (i + 1/2) * h / H - 1/2; borders continue.  Two matrix products, and their
+    gradient, are several times as fast on a CPU as MXNet's own operator.
     """
     maps_size, like_size = F.BlockGrad(maps), F.BlockGrad(like)
     wide = F.dot(maps, _weights(F, maps_size, like_size, 3), transpose_b=True).reshape((-3, 0, 0))
@@ -21,7 +21,7 @@ def resize_like(F, maps, like):
 
 
 def _weights(F, maps, like, axis):
-    """(H, h): how much of each old row, or column, is in each new one."""
+    """Return (H, h): the share of each old row, or column, in each new one."""
     old = F.contrib.arange_like(maps, axis=axis)
     new = F.contrib.arange_like(like, axis=axis)
     last = F.slice_axis(old, axis=0, begin=-1, end=None)
@@ -32,13 +32,13 @@ def _weights(F, maps, like, axis):
 
 
 class PyramidConv(HybridBlock):
-    """3x3 convolution of levels that are resized to one size and concatenated, without doing that.
+    """3x3 convolution of levels that are resized to one size and concatenated, computed faster.
 
     ``like`` (any, any, H, W) and features (B, C, h, w) per level -> (B, channels, H, W).
 
-    Both steps are linear, and a 3x3 convolution is a sum of nine 1x1 ones whose results are
+    Both steps are linear, and a 3x3 convolution is a sum of nine 1x1 convolutions whose results are
     shifted.  So each level is convolved at its own size, to ``9 * channels`` maps, and those are
-    resized, summed and shifted: for a few channels that costs a tenth.  The weight has the layout
+    resized, summed and shifted.  For a few channels this costs a tenth.  The weight has the layout
     of the joint convolution, (channels, levels * C, 3, 3).
     """
 

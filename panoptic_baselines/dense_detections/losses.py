@@ -1,34 +1,35 @@
-"""Losses of dense detections (Hou et al. 2020, section 4.3); each a graph that gives scalars."""
+"""Losses of dense detections (Hou et al. 2020, sections 4.2, 4.3); each a graph with scalars."""
 from __future__ import annotations
 
 from typing import Any
 
 from adaptis.runtime import mx
-from panoptic_baselines.condinst.losses import cells_of
 from panoptic_baselines.dense_detections.boxes import location_probability
-from panoptic_baselines.fcos.losses import box_loss, sigmoid_focal
+from panoptic_baselines.fcos.gather import flatten_levels
+from panoptic_baselines.fcos.losses import box_loss, sigmoid_focal_loss
 from panoptic_baselines.layers.losses import binary_cross_entropy
 from panoptic_baselines.layers.semantic import Upsample
 
 HybridBlock = mx.gluon.HybridBlock
 
 NORMALIZERS = ('locations', 'foreground')
-"""What the focal loss is divided by: all locations (text after equation 12), or, as in FCOS, those
-on objects."""
+"""What the focal loss is divided by: the number of all locations (text after equation 12), or, as
+in FCOS, of those on objects."""
 
 
 class DetectionLoss(HybridBlock):
-    """Classes, boxes and centerness of every location (equations 11 and 12).
+    """Losses of classes, boxes and centerness at every location (equations 11 and 12).
 
     For labels (B, N), distances (B, N, 4), centerness (B, N) and averages (B, 2) see
-    ``DenseTargets``; then come L levels of class logits (B, C, h, w), of distances (B, 4, h, w) in
-    pixels and of centerness logits (B, 1, h, w) -> three scalars: focal loss summed over classes;
-    -ln IoU and cross entropy, both by the number of locations on objects in the batch.
+    ``DenseDetectionsTargets``.  Then come L levels of class logits (B, C, h, w), of distances
+    (B, 4, h, w) in pixels and of centerness logits (B, 1, h, w) -> three scalars: the focal loss
+    summed over classes; -ln IoU and cross entropy, both divided by the number of locations on
+    objects in the batch.
 
     Parameters
     ----------
     num_classes : C
-    box_smooth : is added to intersection and union of boxes: 0 (UnitBox) or 1 (FCOS)
+    box_smooth : added to intersection and union of boxes: 0 (UnitBox) or 1 (FCOS)
     normalizer : of the focal loss, one of ``NORMALIZERS``
     """
 
@@ -39,10 +40,11 @@ class DetectionLoss(HybridBlock):
 
     def hybrid_forward(self, F, labels, distances, centerness, averages, *maps):
         levels = len(maps) // 3
-        logits, predicted, center = (cells_of(F, maps[i * levels:][:levels]) for i in range(3))
+        logits, predicted, center = (flatten_levels(F, maps[i * levels:][:levels])
+                                     for i in range(3))
         foreground = labels >= 0
         count = F.maximum(F.sum(F.slice_axis(averages, axis=1, begin=0, end=1)), 1)
-        focal = F.sum(sigmoid_focal(F, logits, F.one_hot(labels, self._num_classes)))
+        focal = F.sum(sigmoid_focal_loss(F, logits, F.one_hot(labels, self._num_classes)))
         total = count if self._by_foreground else F.sum(F.ones_like(labels))
         centers = binary_cross_entropy(F, F.reshape_like(center, centerness), centerness)
         boxes = self._box_losses(F, predicted, distances, foreground)
@@ -50,12 +52,12 @@ class DetectionLoss(HybridBlock):
                 F.broadcast_div(F.sum(centers * foreground), count))
 
     def _box_losses(self, F, predicted, distances, foreground):
-        """Sum over locations on objects whose box has an area; no other has an IoU to raise."""
+        """Return the sum over locations on objects whose box has an area; others have no IoU."""
         sides = (F.slice_axis(distances, axis=2, begin=0, end=2)
                  + F.slice_axis(distances, axis=2, begin=2, end=4))
         counted = foreground * (F.min(sides, axis=2) > 0)
         rows = F.broadcast_like(F.expand_dims(counted, 2), distances)
-        # Ones elsewhere: the gradient of an empty box is no number, which no factor of 0 undoes.
+        # Ones elsewhere: the gradient of an empty box is NaN, and multiplying by 0 keeps that.
         ones = F.ones_like(distances)
         losses = box_loss(F, F.where(rows, predicted, ones), F.where(rows, distances, ones),
                           kind='iou', smooth=self._smooth)
@@ -70,11 +72,11 @@ class LevelnessLoss(HybridBlock):
 
 
 class BootstrappedLoss(HybridBlock):
-    """Cross entropy of the pixels that are worst so far (equation 15).
+    """Cross entropy of the pixels with the largest loss (equation 15).
 
     (B, C, h, w) logits, (B, scale * h, scale * w) classes, -1 = ignored -> a scalar, the mean over
     images of the mean over a ``share`` of the pixels that count; 0 for an image without any.
-    Equal losses at the border of that share all count a little less.
+    Equal losses at the border of that share each count a little less.
     """
 
     def __init__(self, scale: int = 8, share: float = 0.3):
@@ -87,13 +89,13 @@ class BootstrappedLoss(HybridBlock):
         logits = F.log_softmax(self.upsample(logits), axis=1)
         counted = (classes >= 0).reshape((0, -1))
         losses = -F.pick(logits, classes, axis=1).reshape((0, -1)) * counted
-        # Constant from here on, and not only their result: MXNet cannot go back through a sort.
+        # Block the gradient before the weights, not after: MXNet has no gradient of a sort.
         weights = self._weights(F, F.BlockGrad(losses), counted)
         return F.mean(F.sum(losses * weights, axis=1))
 
     def _weights(self, F, losses, counted):
         valid = F.sum(counted, axis=1, keepdims=True)
-        # A whole product stays one, whichever way single precision rounds it.
+        # 1e-3, so that a product that is a whole number survives rounding in single precision.
         count = F.maximum(F.floor(valid * self._share + 1e-3), F.minimum(valid, 1))
         ranked = F.sort(F.where(counted, losses, -F.ones_like(losses)), axis=1, is_ascend=False)
         last = F.pick(ranked, F.maximum(count - 1, 0), axis=1, keepdims=True)
@@ -105,17 +107,17 @@ class BootstrappedLoss(HybridBlock):
 
 
 class QueryMaskLoss(HybridBlock):
-    """How well the masks that queries attend to fit their objects (equations 16 to 18).
+    """How well the masks of queries fit their objects (equations 16 to 18).
 
-    Of one image: boxes (4, H, W) of all pixels of a grid; queries (Q, 4), the index (Q,) of the
-    object that each should find, -1 = there is none, and its box (Q, 4); the object of every pixel
+    For one image: boxes (4, H, W) of all pixels of a grid; queries (Q, 4), the index (Q,) of the
+    object that each should find, -1 = none, and its box (Q, 4); the object of every pixel
     (H * W,), -1 = none -> the losses (Q,), and which of them count (Q,), 0 or 1: those of queries
     that have an object with a pixel on the grid.
 
     Parameters
     ----------
     overlap : 'iou', or 'giou' = the smoothed generalised IoU that the official code predicts with
-    detach_beta : the weight of a query, its IoU with its object, is no way to lower the loss
+    detach_beta : whether no gradient passes through beta, a query's IoU with its object
     """
 
     def __init__(self, overlap: str = 'iou', detach_beta: bool = True):
@@ -128,13 +130,13 @@ class QueryMaskLoss(HybridBlock):
         size = F.sum(masks, axis=1)
         counted = (objects >= 0) * (size > 0)
         errors = F.sum(found * (1 - 2 * masks), axis=1) + size   # E_FP + E_FN
-        beta = overlaps(F, queries, object_boxes)
+        beta = paired_iou(F, queries, object_boxes)
         beta = F.BlockGrad(beta) if self._detach else beta
         return beta * errors / F.maximum(size, 1) * counted, counted
 
 
-def overlaps(F: Any, boxes: Any, others: Any) -> Any:
-    """IoU (Q,) of box and box of (Q, 4) and (Q, 4); 0 for two empty ones."""
+def paired_iou(F: Any, boxes: Any, others: Any) -> Any:
+    """Return the IoU (Q,) of pairs of boxes, (Q, 4) and (Q, 4); 0 for two empty ones."""
     def corner(sides: Any, which: int) -> Any:
         return F.slice_axis(sides, axis=1, begin=2 * which, end=2 * which + 2)
     common = F.relu(F.minimum(corner(boxes, 1), corner(others, 1))
@@ -145,6 +147,6 @@ def overlaps(F: Any, boxes: Any, others: Any) -> Any:
 
 
 def _product(F: Any, sides: Any) -> Any:
-    """Areas (Q,) of sides (Q, 2); the gradient of ``F.prod`` is no number where one is 0."""
+    """Return areas (Q,) of sides (Q, 2); the gradient of ``F.prod`` is NaN where one is 0."""
     width, height = F.split(sides, num_outputs=2, axis=1, squeeze_axis=True)
     return width * height

@@ -7,15 +7,15 @@ import numpy as np
 from panoptic_baselines.layers.boxes import Size
 
 GRID_STRIDE = 4
-"""Of the grid, which is twice the size of p3."""
+"""Stride of the grid, which is twice the size of p3."""
 
 
 def full_masks(probabilities: np.ndarray, size: Size, output_size: Size,
                threshold: float) -> np.ndarray:
-    """bool (N, H, W) of ``output_size``: (N, h, w) on the grid, at least ``threshold``.
+    """Return bool (N, H, W) of ``output_size``: where (N, h, w) on the grid reach ``threshold``.
 
-    Upsampled by 4, cut to ``size``, resized to ``output_size``, bilinearly.  OpenCV does one
-    mask after the other, ten times as fast as MXNet does them at once.
+    They are upsampled by 4, cropped to ``size`` and resized to ``output_size``, bilinearly.  OpenCV
+    does one mask after the other, ten times as fast as MXNet all at once.
     """
     masks = np.empty((len(probabilities), *output_size), bool)
     for probability, mask in zip(probabilities, masks):
@@ -24,7 +24,7 @@ def full_masks(probabilities: np.ndarray, size: Size, output_size: Size,
 
 
 def full_map(probability: np.ndarray, size: Size, output_size: Size) -> np.ndarray:
-    """float32 (H, W) of ``output_size`` for one map (h, w) on the grid; see ``full_masks``."""
+    """Return float32 (H, W) of ``output_size`` for a map (h, w) on the grid; see ``full_masks``."""
     height, width = probability.shape
     full = cv2.resize(probability, (GRID_STRIDE * width, GRID_STRIDE * height),
                       interpolation=cv2.INTER_LINEAR)[:size[0], :size[1]]

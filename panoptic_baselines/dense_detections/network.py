@@ -1,18 +1,17 @@
 """Dense detections (Hou et al. 2020): masks from the boxes that every pixel predicts for itself.
 
-``DenseDetections`` is one graph from the image to all that suppression needs, hybridized once for
-every size; training looks at a part of it::
+``DenseDetections`` is one graph from the image to everything that suppression needs, hybridized
+once for every size.  Training uses a part of it::
 
-    encoder                  what has parameters, one graph
+    encoder                  all layers with parameters, one graph
       backbone               ResNet: stem.conv1, res2 ... res5 (layers/resnet.py)
       fpn                    lateral3 ... lateral5, output3 ... output5, p6, p7 (layers/fpn.py)
-      head                   class_tower, box_tower (layers/fcos.py); class_logits, box_offsets,
-                             scales, centerness, semantic, levelness
+      head                   class_tower, box_tower (fcos/head.py); class_logits, box_offsets,
+                             scales, centerness, semantic, levelness (dense_detections/head.py)
 
-Suppression is NumPy's, masks are a graph again (layers/dense_boxes.py).
-``panoptic_baselines.dense_detections.convert`` has the official names.  Images are RGB,
-and the network turns
-them round itself: ``stem.conv1`` has the official order of channels, BGR.
+NumPy does the suppression, and masks are a graph again (dense_detections/boxes.py).
+``panoptic_baselines.dense_detections.convert`` has the official names.  Images are RGB, and the
+network reverses their channels itself: ``stem.conv1`` has the official order of channels, BGR.
 """
 from __future__ import annotations
 
@@ -20,16 +19,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Optional, Union
 
 from adaptis.runtime import mx
-from panoptic_baselines.arguments import demand_choice, demand_counts, demand_numbers
+from panoptic_baselines.arguments import check_choice, check_counts, check_numbers
 from panoptic_baselines.base_network import BaseNetwork
 from panoptic_baselines.dense_detections.boxes import MaskBuilder, dense_boxes
-from panoptic_baselines.dense_detections.head import DenseHead, grid_like
+from panoptic_baselines.dense_detections.head import DenseHead, levelness_grid
 from panoptic_baselines.dense_detections.inference import (  # noqa: F401  (all are part of it)
     STRIDES,
-    Dense,
     DenseDetectionsInference,
+    DenseOutputs,
     Maps,
-    select,
+    select_detections,
     to_maps,
 )
 from panoptic_baselines.dense_detections.interpolate import resize_like
@@ -38,10 +37,10 @@ from panoptic_baselines.dense_detections.masks import (  # noqa: F401
     full_map,
     full_masks,
 )
-from panoptic_baselines.initializers import choose_initializers
+from panoptic_baselines.initializers import set_initializers
 from panoptic_baselines.layers.fpn import FPN
 from panoptic_baselines.layers.image_encoder import ImageEncoder
-from panoptic_baselines.layers.resnet import ResNet, get_recipe
+from panoptic_baselines.layers.resnet import ResNet, get_resnet_spec
 
 HybridBlock = mx.gluon.HybridBlock
 
@@ -49,15 +48,15 @@ MEAN = 122.7717, 115.9465, 102.9801
 
 
 class DenseDetections(DenseDetectionsInference, BaseNetwork):
-    """The network.  ``net(x)`` gives a flat list, ``net.read(x)`` the same as ``Dense``.
+    """Dense detections.  ``net(x)`` returns a flat list, ``net.encode(x)`` a ``DenseOutputs``.
 
     Parameters
     ----------
     backbone : 'resnet18', 34, 50, 101, 152; the stride is in the 3x3 convolutions
-    num_things, num_stuff : classes of the two kinds
+    num_things, num_stuff : numbers of thing and stuff classes
     towers : 2, or 1 for boxes and classes together, of the width of the box tower (table 3)
-    levelness : whether there is such a prediction; without it a pixel takes the box of the level
-        that is surest of some thing there (table 3, appendix B)
+    levelness : whether levelness is predicted; without it a pixel takes the box of the level with
+        the highest class logit there (table 3; the rule is a choice, appendix B has another)
     fpn_channels, class_channels, box_channels : widths of pyramid and towers
     semantic_stride : 8 (official code) or 4 (paper, section 4.2)
     mean, std : of the image, RGB
@@ -74,45 +73,41 @@ class DenseDetections(DenseDetectionsInference, BaseNetwork):
                  norm_layer: Union[str, type] = 'FrozenBatchNorm',
                  norm_kwargs: Optional[Mapping[str, Any]] = None):
         super().__init__()
-        recipe = get_recipe(backbone)._replace(stride_in_1x1=False)
-        demand_counts(num_things=num_things, num_stuff=num_stuff, fpn_channels=fpn_channels,
-                      class_channels=class_channels, box_channels=box_channels)
-        demand_choice('towers', towers, (1, 2))
-        demand_choice('levelness', levelness, (False, True))
-        demand_choice('semantic_stride', semantic_stride, (4, 8))
+        spec = get_resnet_spec(backbone)._replace(stride_in_1x1=False)
+        check_counts(num_things=num_things, num_stuff=num_stuff, fpn_channels=fpn_channels,
+                     class_channels=class_channels, box_channels=box_channels)
+        check_choice('towers', towers, (1, 2))
+        check_choice('levelness', levelness, (False, True))
+        check_choice('semantic_stride', semantic_stride, (4, 8))
         if norm_layer == 'FrozenBatchNorm' and isinstance(norm_kwargs or {}, Mapping):
             norm_kwargs = {'epsilon': 0.0, **(norm_kwargs or {})}
         self.num_things, self.num_stuff = num_things, num_stuff
         self.num_semantic = num_stuff + num_things
         self.semantic_stride = semantic_stride
-        self.mean = demand_numbers('mean', mean, 3)
-        self.std = demand_numbers('std', std, 3, positive=True)
+        self.mean = check_numbers('mean', mean, 3)
+        self.std = check_numbers('std', std, 3, positive=True)
         with self.name_scope():
             self.encoder = Encoder(
-                ResNet(recipe, norm_layer, norm_kwargs), fpn_channels,
+                ResNet(spec, norm_layer, norm_kwargs), fpn_channels,
                 DenseHead(fpn_channels, num_things, self.num_semantic, class_channels,
                           box_channels, towers == 2, levelness, semantic_stride),
                 self.mean, self.std)
             self.giou_masks, self.iou_masks = MaskBuilder('giou'), MaskBuilder('iou')
-        choose_initializers(self)
+        set_initializers(self)
 
     @property
     def has_levelness(self) -> bool:
-        """Whether there is such a prediction."""
+        """Whether the network predicts levelness."""
         return self.encoder.head.levelness is not None
 
-    def backbone_params(self) -> Any:
-        """The part that starts from ImageNet."""
-        return self.encoder.backbone.collect_params()
-
     def maps(self, x: Any) -> Maps:
-        """What training needs of images (B, 3, H, W)."""
+        """Run only the layers with parameters on images (B, 3, H, W), for training."""
         return to_maps(self.encoder(x))
 
     def hybrid_forward(self, F, x):
         outputs = self.encoder(x)
         maps = to_maps(outputs)
-        grid = grid_like(F, maps.logits[0])
+        grid = levelness_grid(F, maps.logits[0])
         if maps.levelness is None:
             levels = F.concat(*(resize_like(F, F.max(x, axis=1, keepdims=True), grid)
                                 for x in maps.logits), dim=1)
@@ -122,11 +117,11 @@ class DenseDetections(DenseDetectionsInference, BaseNetwork):
         if self.semantic_stride != GRID_STRIDE:
             semantic = resize_like(F, semantic, grid)
         things = F.slice_axis(F.softmax(semantic, axis=1), axis=1, begin=self.num_stuff, end=None)
-        return [*outputs, dense_boxes(F, maps.offsets, levels), things]
+        return [*outputs, dense_boxes(F, maps.distances, levels), things]
 
 
 class Encoder(ImageEncoder):
-    """What has parameters as one graph: images -> flat list in the order of ``Maps``."""
+    """All layers with parameters as one graph: images -> flat list in the order of ``Maps``."""
 
     def __init__(self, backbone: ResNet, channels: int, head: HybridBlock,
                  mean: Sequence[float], std: Sequence[float]):

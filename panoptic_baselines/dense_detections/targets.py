@@ -1,8 +1,9 @@
-"""What dense detections learn at every location (Hou et al. 2020, section 4.1), in NumPy alone.
+"""Training targets of dense detections at every location (Hou et al. 2020, section 4.1).
 
-A location belongs to the object whose mask it lies on, and not, as in FCOS, to one whose box it
-is in; with boxes alone (section 5.6) the smallest box around it stands in for the mask.  Boxes
-here end at the middle of their last pixel: (x0, y0, last column, last row).
+NumPy alone computes them.  A location belongs to the object whose mask it lies on, unlike in FCOS,
+where it belongs to an object whose box it lies in; with boxes alone (section 5.6) the smallest box
+around it replaces the mask.  Boxes here end at the middle of their last pixel: (x0, y0, last
+column, last row).
 """
 from __future__ import annotations
 
@@ -12,30 +13,34 @@ from typing import Any, Callable, NamedTuple
 
 import numpy as np
 
-from adaptis.errors import AdaptisError
 from adaptis.types import Sample
-from panoptic_baselines.batches import Batch, ObjectTargets
+from panoptic_baselines.arguments import check_choice
+from panoptic_baselines.batches import Batch, ObjectTargets, level_shapes
 from panoptic_baselines.fcos.targets import (
     Assignment,
     Shape,
+    boxes_to_distances,
     centerness,
     locations,
-    to_sides,
     with_averages,
 )
 
 STRIDES = (8, 16, 32, 64, 128)
 SIZES = (64, 128, 256, 512)
-"""m_1, ..., m_4 of equation 9, those of FCOS; m_0 is 0 and m_5 infinite."""
+"""m_1, ..., m_4 of equation 9, which the paper does not print: those of FCOS.
+
+m_0 is 0 and m_5 infinite.
+"""
 LEVELNESS_STRIDE = 4
 SUPERVISION = ('masks', 'boxes')
 
-Owners = Callable[[np.ndarray], np.ndarray]
+ObjectLookup = Callable[[np.ndarray], np.ndarray]
+"""Points (N, 2), (x, y) -> the index (N,) of the object at each, -1 = none."""
 
 
 @dataclass(frozen=True)
-class DenseTargets(ObjectTargets):
-    """Batches for dense detections, which hold besides, for the N locations of all levels:
+class DenseDetectionsTargets(ObjectTargets):
+    """Makes batches for dense detections, which hold in addition, for the N locations in all:
 
     objects         int32 (B, N): row in ``boxes`` of the object a location belongs to, -1 = none
     labels          int16 (B, N): its class, -1 = background
@@ -47,9 +52,9 @@ class DenseTargets(ObjectTargets):
 
     Attributes
     ----------
-    sizes : distances where one level hands over to the next, one less than levels
-    supervision : 'masks' (section 4.1), or 'boxes': with them, and the semantic labels, alone
-        (section 5.6); ``pixels`` are then those of the smallest box
+    sizes : distances at which one level ends and the next begins, one less than levels
+    supervision : 'masks' (section 4.1), or 'boxes': boxes and semantic labels alone (section 5.6);
+        ``pixels`` are then those of the smallest box
 
     Raises AdaptisError for a ``supervision`` that does not exist.
     """
@@ -58,22 +63,20 @@ class DenseTargets(ObjectTargets):
     supervision: str = 'masks'
 
     def __post_init__(self) -> None:
-        if self.supervision not in SUPERVISION:
-            raise AdaptisError(f'There is no supervision "{self.supervision}": choose one of '
-                               f'{list(SUPERVISION)}.')
+        check_choice('supervision', self.supervision, SUPERVISION)
 
     def __call__(self, samples: Sequence[Sample], rngs: Sequence[Any]) -> Batch:
-        """The batch of some samples; nothing is drawn."""
+        """Return the batch of some samples; nothing is drawn."""
         return with_averages(super().__call__(samples, rngs))
 
-    def _extra(self, item: Batch, size: tuple[int, int], rng: Any) -> Batch:
-        boxes = inclusive(item['boxes'])
-        owners = (owners_by_box(boxes) if self.supervision == 'boxes'
-                  else owners_by_mask(item['instances']))
-        shapes = [_shape(size, stride) for stride in STRIDES]
-        found = assign_owned(owners, boxes, shapes, sizes=self.sizes)
-        grid = _shape(size, LEVELNESS_STRIDE)
-        pixels = find_pixels(owners, boxes, grid, self.sizes)
+    def _extra_targets(self, item: Batch, size: tuple[int, int], rng: Any) -> Batch:
+        boxes = to_inclusive(item['boxes'])
+        lookup = (lookup_by_box(boxes) if self.supervision == 'boxes'
+                  else lookup_by_mask(item['instances']))
+        shapes = level_shapes(size, STRIDES)
+        found = assign_locations(lookup, boxes, shapes, sizes=self.sizes)
+        grid, = level_shapes(size, [LEVELNESS_STRIDE])
+        pixels = levelness_targets(lookup, boxes, grid, self.sizes)
         return {'objects': found.objects.astype(np.int32),
                 'labels': np.append(item['classes'], -1)[found.objects].astype(np.int16),
                 'distances': found.distances, 'centerness': centerness(found.distances),
@@ -81,23 +84,26 @@ class DenseTargets(ObjectTargets):
                 'pixels': pixels.objects.astype(np.int32)}
 
 
-class Pixels(NamedTuple):
-    """Of every fourth pixel, (h * w,): ``objects`` int64, -1 = none, and ``levels`` int64, the
-    level that finds the object from there, counted from 1; 0 = none."""
+class LevelnessTargets(NamedTuple):
+    """Targets at every fourth pixel, (h * w,).
+
+    ``objects`` int64, -1 = none; ``levels`` int64, the level that finds the object from there,
+    counted from 1; 0 = none.
+    """
 
     objects: np.ndarray
     levels: np.ndarray
 
 
-def inclusive(boxes: np.ndarray) -> np.ndarray:
-    """Boxes (G, 4) that end behind their last pixel -> that end in its middle."""
+def to_inclusive(boxes: np.ndarray) -> np.ndarray:
+    """Turn boxes (G, 4) that end behind their last pixel into boxes that end in its middle."""
     return boxes - np.float32([0, 0, 1, 1])
 
 
-def owners_by_mask(instances: np.ndarray) -> Owners:
-    """Points (N, 2) -> the object on whose mask each lies, -1 = none or outside of the image.
+def lookup_by_mask(instances: np.ndarray) -> ObjectLookup:
+    """Return a function of points (N, 2): the object on whose mask each lies, -1 = none.
 
-    ``instances`` (H, W) is 0 or an object's index plus 1.
+    Points outside the image have none.  ``instances`` (H, W) is 0 or an object's index plus 1.
     """
     height, width = instances.shape
 
@@ -109,61 +115,62 @@ def owners_by_mask(instances: np.ndarray) -> Owners:
     return find
 
 
-def owners_by_box(boxes: np.ndarray) -> Owners:
-    """Points (N, 2) -> the smallest of the boxes (G, 4) around each, -1 = none (appendix C)."""
+def lookup_by_box(boxes: np.ndarray) -> ObjectLookup:
+    """Return a function of points (N, 2): the smallest box around each, -1 = none (appendix C)."""
     width, height = (boxes[:, 2:] - boxes[:, :2]).T
     falling = np.argsort(-(width * height), kind='stable')
 
     def find(points: np.ndarray) -> np.ndarray:
         x, y = np.ascontiguousarray(points.T)
         owners = np.full(len(points), -1)
-        for index in falling:   # so that the smallest comes last and stays
+        for index in falling:   # the smallest comes last and stays
             left, top, right, bottom = boxes[index]
             owners[(x >= left) & (x <= right) & (y >= top) & (y <= bottom)] = index
         return owners
     return find
 
 
-def assign_owned(owners: Owners, boxes: np.ndarray, shapes: Sequence[Shape],
-                 strides: Sequence[int] = STRIDES, sizes: Sequence[float] = SIZES) -> Assignment:
-    """The object of every location of a pyramid (equations 8 and 9).
+def assign_locations(lookup: ObjectLookup, boxes: np.ndarray, shapes: Sequence[Shape],
+                     strides: Sequence[int] = STRIDES,
+                     sizes: Sequence[float] = SIZES) -> Assignment:
+    """Assign at most one object to every location of a pyramid (equations 8 and 9).
 
     Parameters
     ----------
-    owners : of points, see above
-    boxes : (G, 4), of the objects, see the module
+    lookup : returns the objects of points, see ``lookup_by_mask``
+    boxes : (G, 4), of the objects, with inclusive ends
     shapes, strides : of the levels
-    sizes : where one level ends and the next begins; a location whose largest distance is just
-        that belongs to its object on both
+    sizes : distances at which one level ends and the next begins; a location whose largest distance
+        equals one of them belongs to its object on both levels
     """
-    found = [_of_level(owners, boxes, locations(shape, stride), low, high)
+    found = [_of_level(lookup, boxes, locations(shape, stride), low, high)
              for shape, stride, low, high in zip(shapes, strides, (0, *sizes), (*sizes, np.inf))]
     return Assignment(*(np.concatenate(parts) for parts in zip(*found)))
 
 
-def _of_level(owners: Owners, boxes: np.ndarray, points: np.ndarray, low: float,
+def _of_level(lookup: ObjectLookup, boxes: np.ndarray, points: np.ndarray, low: float,
               high: float) -> tuple[np.ndarray, np.ndarray]:
-    objects, distances = _owned(owners, boxes, points)
+    objects, distances = _objects_at(lookup, boxes, points)
     furthest = distances.max(axis=1)
     objects = np.where((furthest >= low) & (furthest <= high), objects, -1)
     return objects, distances * (objects >= 0)[:, None]
 
 
-def _owned(owners: Owners, boxes: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Objects (N,), and distances (N, 4) from the points to the sides of their boxes."""
+def _objects_at(lookup: ObjectLookup, boxes: np.ndarray,
+                points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return objects (N,), and distances (N, 4) from the points to the sides of their boxes."""
     if not len(boxes):
         return np.full(len(points), -1), np.zeros((len(points), 4), np.float32)
-    objects = owners(points)
-    return objects, to_sides(points, boxes[objects]) * (objects >= 0)[:, None]
+    objects = lookup(points)
+    return objects, boxes_to_distances(points, boxes[objects]) * (objects >= 0)[:, None]
 
 
-def find_pixels(owners: Owners, boxes: np.ndarray, shape: Shape,
-                sizes: Sequence[float] = SIZES) -> Pixels:
-    """Targets of the levelness (section 4.2), on a grid (h, w) at stride 4; the finer of two."""
-    objects, distances = _owned(owners, boxes, locations(shape, LEVELNESS_STRIDE))
+def levelness_targets(lookup: ObjectLookup, boxes: np.ndarray, shape: Shape,
+                      sizes: Sequence[float] = SIZES) -> LevelnessTargets:
+    """Return the targets of the levelness (section 4.2) on a grid (h, w) at stride 4.
+
+    Where two levels find an object, the finer one counts.
+    """
+    objects, distances = _objects_at(lookup, boxes, locations(shape, LEVELNESS_STRIDE))
     levels = np.searchsorted(np.asarray(sizes), distances.max(axis=1)) + 1
-    return Pixels(objects, np.where(objects >= 0, levels, 0))
-
-
-def _shape(size: tuple[int, int], stride: int) -> tuple[int, int]:
-    return -(-size[0] // stride), -(-size[1] // stride)
+    return LevelnessTargets(objects, np.where(objects >= 0, levels, 0))

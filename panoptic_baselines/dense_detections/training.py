@@ -1,4 +1,4 @@
-"""Dense detections as experiments see them: a network, its losses and its predictions."""
+"""Training of dense detections: the losses of their network."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from adaptis.arrays import as_numpy
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
 from adaptis.types import Taxonomy
-from panoptic_baselines.arguments import demand_choice, demand_counts, demand_number, demand_numbers
-from panoptic_baselines.condinst.losses import TakeCells
-from panoptic_baselines.dense_detections.boxes import LOCATIONS
+from panoptic_baselines.arguments import check_choice, check_counts, check_number, check_numbers
+from panoptic_baselines.dense_detections.boxes import LOCATION_MEASURES
 from panoptic_baselines.dense_detections.losses import (
     NORMALIZERS,
     BootstrappedLoss,
@@ -20,24 +20,32 @@ from panoptic_baselines.dense_detections.losses import (
     QueryMaskLoss,
 )
 from panoptic_baselines.dense_detections.settings import DenseDetectionsSettings
-from panoptic_baselines.dense_detections.targets import SIZES, SUPERVISION, DenseTargets, inclusive
+from panoptic_baselines.dense_detections.targets import (
+    SIZES,
+    SUPERVISION,
+    DenseDetectionsTargets,
+    to_inclusive,
+)
+from panoptic_baselines.fcos.gather import GatherLocations
 from panoptic_baselines.system import (
     BaseSystem,
-    as_numpy,
-    diverged,
-    paint_padding,
+    divergence_error,
+    fill_padding,
 )
 
 BOX_LOSSES = {'iou': 0.0, 'smooth_iou': 1.0}
-"""-ln IoU as UnitBox has it, or with 1 added to intersection and union, as FCOS has it."""
+"""-ln IoU as in UnitBox, or with 1 added to intersection and union, as in FCOS."""
 
 
 class Queries(NamedTuple):
-    """Detections of one image that lie on an object: ``cells`` (Q,) of all levels, the middle
-    ``places`` (Q, 2) of each, and ``objects`` (Q,), the rows of the objects there."""
+    """Detections of one image that lie on an object.
+
+    ``cells`` (Q,), counted over all levels; ``locations`` (Q, 2), the middle (x, y) of each cell;
+    ``objects`` (Q,), the rows of the objects there.
+    """
 
     cells: np.ndarray
-    places: np.ndarray
+    locations: np.ndarray
     objects: np.ndarray
 
 
@@ -47,20 +55,21 @@ class DenseDetectionsSystem(BaseSystem):
     Parameters
     ----------
     net : an initialised network
-    taxonomy : what its classes mean
+    taxonomy : the classes of the network
     supervision : 'masks', or 'boxes' alone with the semantic labels (section 5.6)
-    mask_loss : learn the masks themselves (equations 16 to 18), which needs masks
+    mask_loss : whether the masks themselves are learnt (equations 16 to 18), which needs masks
     semantic_weight : lambda of equation 19: 1 for Cityscapes, 0.4 for COCO
     box_loss : 'iou' or 'smooth_iou'
     focal_normalizer : what the focal loss is divided by, 'locations' or 'foreground'
-    sizes : distances to the sides where one level hands over to the next (m_1 to m_4, equation 9)
+    sizes : distances to the sides at which one level ends and the next begins (m_1 to m_4,
+        equation 9)
     overlap : of the mask loss, 'iou' or 'giou'
-    queries : at most so many detections of an image enter the mask loss
-    frozen_stages : how much of the backbone keeps its weights: 2 = stem and res2
+    queries : largest number of detections of an image in the mask loss
+    frozen_stages : how many stages of the backbone are frozen: 2 = stem and res2
     hybridize : train through cached graphs
 
-    Losses of boxes and centerness are sums over the whole batch by the number of locations on
-    objects in it, whatever ``micro_batch`` and the number of devices are; that of the masks is the
+    Losses of boxes and centerness are sums over the whole batch divided by its number of locations
+    on objects, whatever ``micro_batch`` and the number of devices are; the loss of masks is the
     mean over the queries of a part of a batch.
 
     Raises AdaptisError for a choice that does not exist or a number out of range.
@@ -73,67 +82,67 @@ class DenseDetectionsSystem(BaseSystem):
                  focal_normalizer: str = 'locations', sizes: Sequence[float] = SIZES,
                  overlap: str = 'iou', queries: int = 100, frozen_stages: int = 2,
                  hybridize: bool = False):
-        demand_choice('supervision', supervision, SUPERVISION)
-        demand_choice('mask_loss', mask_loss, (True, False))
-        demand_choice('box_loss', box_loss, list(BOX_LOSSES))
-        demand_choice('focal_normalizer', focal_normalizer, NORMALIZERS)
-        demand_choice('overlap', overlap, LOCATIONS)
-        demand_number('semantic_weight', semantic_weight, 0)
-        demand_counts(queries=queries)
-        _demand_sizes(sizes)
+        check_choice('supervision', supervision, SUPERVISION)
+        check_choice('mask_loss', mask_loss, (True, False))
+        check_choice('box_loss', box_loss, list(BOX_LOSSES))
+        check_choice('focal_normalizer', focal_normalizer, NORMALIZERS)
+        check_choice('overlap', overlap, LOCATION_MEASURES)
+        check_number('semantic_weight', semantic_weight, 0)
+        check_counts(queries=queries)
+        _check_sizes(sizes)
         if mask_loss and supervision == 'boxes':
-            raise AdaptisError('Boxes alone do not say what the mask_loss would learn: set it to '
-                               'false where supervision is boxes.')
+            raise AdaptisError('The mask_loss needs masks: set it to false where supervision is '
+                               'boxes.')
         self._supervision, self._sizes = supervision, tuple(sizes)
         self._weight, self._has_masks = semantic_weight, mask_loss
         self._settings = DenseDetectionsSettings(detections_per_image=queries)
         self._detections = DetectionLoss(net.num_things, BOX_LOSSES[box_loss], focal_normalizer)
         self._levelness, self._semantic = LevelnessLoss(), BootstrappedLoss(net.semantic_stride)
-        self._masks, self._take = QueryMaskLoss(overlap), TakeCells()
+        self._masks, self._take = QueryMaskLoss(overlap), GatherLocations()
         self._queries = 0
         super().__init__(net, taxonomy, (self._detections, self._levelness, self._semantic,
                                          self._masks, self._take), frozen_stages, hybridize)
 
-    def targets(self) -> DenseTargets:
-        """What makes batches for ``losses`` of samples; picklable."""
-        return DenseTargets(self.taxonomy, self.net.merge_things, sizes=self._sizes,
-                            supervision=self._supervision)
+    def targets(self) -> DenseDetectionsTargets:
+        """Return the picklable callable that makes batches for ``losses``."""
+        return DenseDetectionsTargets(self.taxonomy, self.net.merge_things, sizes=self._sizes,
+                                      supervision=self._supervision)
 
     def losses(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Weighted losses of a batch (see ``DenseTargets``), inside ``autograd.record``.
+        """Return the weighted losses of a batch, inside ``autograd.record``.
 
-        Scalars: 'classes', 'boxes', 'centerness', 'semantic', and as far as they are asked for
-        'levelness' and 'masks'.
+        For the batch see ``DenseDetectionsTargets``.  Scalars: 'classes', 'boxes', 'centerness',
+        'semantic', and on request 'levelness' and 'masks'.
 
         Raises AdaptisError if masks are learnt and the network has diverged.
         """
-        image = paint_padding(batch['image'], batch['sizes'], self.net.mean)
+        image = fill_padding(batch['image'], batch['sizes'], self.net.mean)
         if not self._has_masks:
-            return self.losses_of(self.net.maps(image), batch)
-        dense = self.net.read(image)
-        return {**self.losses_of(dense.maps, batch),
-                'masks': self.mask_loss(dense, batch, self.choose(dense.maps, batch))}
+            return self.losses_from_maps(self.net.maps(image), batch)
+        dense = self.net.encode(image)
+        return {**self.losses_from_maps(dense.maps, batch),
+                'masks': self.mask_loss(dense, batch, self.select_queries(dense.maps, batch))}
 
-    def losses_of(self, maps: Any, batch: dict[str, Any]) -> dict[str, Any]:
-        """The losses of what the network says, without that of the masks."""
+    def losses_from_maps(self, maps: Any, batch: dict[str, Any]) -> dict[str, Any]:
+        """Return the losses for given outputs of the network, without that of the masks."""
         losses = dict(zip(('classes', 'boxes', 'centerness'), self._detections(
             *(batch[key] for key in ('labels', 'distances', 'centerness', 'averages')),
-            *maps.logits, *maps.offsets, *maps.centerness)))
+            *maps.logits, *maps.distances, *maps.centerness)))
         if maps.levelness is not None:
             losses['levelness'] = self._levelness(maps.levelness, batch['levelness'])
         losses['semantic'] = self._semantic(maps.semantic, batch['semantic']) * self._weight
         return losses
 
-    def choose(self, maps: Any, batch: dict[str, Any]) -> list[Queries]:
-        """What is detected on objects, image by image; each shall find the object it lies on.
+    def select_queries(self, maps: Any, batch: dict[str, Any]) -> list[Queries]:
+        """Return the detections on objects of each image; each should find the object it lies on.
 
         Raises AdaptisError if the network has diverged.
         """
         sizes, objects = (as_numpy(batch[key]).astype(int) for key in ('sizes', 'objects'))
         try:
             detections = self.net.detect(maps, sizes.tolist(), self._settings)
-        except AdaptisError as error:   # which would blame the checkpoint
-            raise diverged() from error
+        except AdaptisError as error:   # its message would blame the checkpoint
+            raise divergence_error() from error
         begins = np.cumsum([0, *(x.shape[2] * x.shape[3] for x in maps.logits)])
         chosen = []
         for found, owners in zip(detections, objects):
@@ -143,19 +152,20 @@ class DenseDetectionsSystem(BaseSystem):
         return chosen
 
     def mask_loss(self, dense: Any, batch: dict[str, Any], chosen: Sequence[Queries]) -> Any:
-        """Mean over the queries of all images; 0 if there is none."""
+        """Return the mean over the queries of all images; 0 if there is none."""
         ctx = dense.boxes.context
 
         def put(array: np.ndarray) -> Any:
             return mx.nd.array(array, ctx=ctx, dtype='float32')
         losses, counts = [mx.nd.zeros((1,), ctx)], [mx.nd.zeros((1,), ctx)]
         for image, (queries, boxes) in enumerate(zip(chosen, as_numpy(batch['boxes']))):
-            if len(queries.cells):   # MXNet knows no empty arrays
-                index = np.stack([np.full(len(queries.cells), image), queries.cells])
+            if len(queries.cells):   # MXNet has no empty arrays
+                index = put(np.stack([np.full(len(queries.cells), image), queries.cells]))
+                distances = self._take(index, *dense.maps.distances)
                 loss, counted = self._masks(
                     dense.boxes[image],
-                    around(put(queries.places), self._take(put(index), *dense.maps.offsets)),
-                    put(queries.objects), put(inclusive(boxes[queries.objects])),
+                    distances_to_boxes(put(queries.locations), distances),
+                    put(queries.objects), put(to_inclusive(boxes[queries.objects])),
                     batch['pixels'][image])
                 losses.append(loss.sum())
                 counts.append(counted.sum())
@@ -163,17 +173,17 @@ class DenseDetectionsSystem(BaseSystem):
         return mx.nd.add_n(*losses) / mx.nd.maximum(mx.nd.add_n(*counts), 1)
 
     def metrics(self) -> dict[str, float]:
-        """How many detections the last step's mask loss saw."""
+        """Return the number of detections in the last step's mask loss."""
         return {'queries': float(self._queries)} if self._has_masks else {}
 
 
-def around(places: Any, offsets: Any) -> Any:
-    """Boxes (Q, 4) around places (Q, 2), by the distances (Q, 4) to their sides."""
-    near, far = mx.nd.split(offsets, num_outputs=2, axis=1)
-    return mx.nd.concat(places - near, places + far, dim=1)
+def distances_to_boxes(points: Any, distances: Any) -> Any:
+    """Return boxes (Q, 4) by the distances (Q, 4) from points (Q, 2) to their sides."""
+    near, far = mx.nd.split(distances, num_outputs=2, axis=1)
+    return mx.nd.concat(points - near, points + far, dim=1)
 
 
-def _demand_sizes(sizes: Any) -> None:
-    demand_numbers('sizes', sizes, len(SIZES), positive=True)
+def _check_sizes(sizes: Any) -> None:
+    check_numbers('sizes', sizes, len(SIZES), positive=True)
     if sorted(set(sizes)) != list(sizes):
-        raise AdaptisError(f'sizes is {sizes!r} but must be rising numbers.')
+        raise AdaptisError(f'sizes is {sizes!r} but must be in rising order.')

@@ -1,1 +1,1 @@
-"""The one-stage detector of CondInst and of dense detections: FCOS (Tian et al., 2019)."""
+"""The dense detector FCOS (Tian et al. 2019), which CondInst and dense detections build on."""

@@ -1,6 +1,6 @@
-"""FCOS (Tian et al. 2019): boxes and classes predicted at every location of a feature pyramid.
+"""FCOS (Tian et al. 2019): from boxes and classes predicted at every location to detections.
 
-A location is the middle of a cell of a level; the four numbers regressed there are its distances
+A location is the middle of a cell of a level.  The four numbers predicted there are its distances
 to the left, upper, right and lower side of the box.
 """
 from __future__ import annotations
@@ -13,15 +13,15 @@ import numpy as np
 from adaptis.arrays import expit
 from panoptic_baselines.fcos.targets import locations
 from panoptic_baselines.layers.nms import nms
-from panoptic_baselines.rcnn.proposals import top
+from panoptic_baselines.layers.topk import topk
 
 
 class Candidates(NamedTuple):
     """Possible detections of one image, M of them.
 
-    ``boxes`` float32 (M, 4) in pixels, not cut to the image; ``scores`` float32 (M,); ``classes``
-    (M,); ``locations`` float32 (M, 2), (x, y); ``levels`` (M,), 0 = the finest; ``cells`` (M,),
-    the number ``y * w + x`` of the location in its level.
+    ``boxes`` float32 (M, 4) in pixels, not clipped to the image; ``scores`` float32 (M,);
+    ``classes`` (M,); ``locations`` float32 (M, 2), (x, y); ``levels`` (M,), 0 = the finest;
+    ``cells`` (M,), the number ``y * w + x`` of the location in its level.
     """
 
     boxes: np.ndarray
@@ -32,67 +32,67 @@ class Candidates(NamedTuple):
     cells: np.ndarray
 
     def take(self, rows: np.ndarray) -> Candidates:
-        """Those of some rows, or of a mask over the rows."""
+        """Return the candidates of some rows, or of a mask over the rows."""
         return Candidates(*(part[rows] for part in self))
 
 
-def decode(offsets: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Boxes (M, 4) that lie ``offsets`` (M, 4), left, top, right, bottom, around points (M, 2)."""
-    return np.concatenate([points - offsets[:, :2], points + offsets[:, 2:]], axis=1)
+def distances_to_boxes(points: np.ndarray, distances: np.ndarray) -> np.ndarray:
+    """Return boxes (M, 4) by the distances (M, 4) from points (M, 2) to their sides."""
+    return np.concatenate([points - distances[:, :2], points + distances[:, 2:]], axis=1)
 
 
-def find_candidates(logits: Sequence[np.ndarray], offsets: Sequence[np.ndarray],
+def find_candidates(logits: Sequence[np.ndarray], distances: Sequence[np.ndarray],
                     centerness: Sequence[np.ndarray], strides: Sequence[int], *,
                     threshold: float = 0.05, per_level: int = 1000,
-                    weigh_first: bool = True, root: bool = True) -> Candidates:
-    """What the heads find in one image, level by level, then by location, then by class.
+                    thresh_with_ctr: bool = True, sqrt_scores: bool = True) -> Candidates:
+    """Return the candidates of one image, ordered by level, location and class.
 
     Parameters
     ----------
-    logits, offsets, centerness : of each level (K, h, w), (4, h, w) in pixels, (1, h, w) logits
+    logits, distances, centerness : of each level (K, h, w), (4, h, w) in pixels, (1, h, w) logits
     strides : of the levels
     threshold : a candidate needs a higher probability
-    per_level : the best so many of each level are kept
-    weigh_first : the threshold holds for the product of class probability and centerness, not
+    per_level : number of the best candidates that are kept on each level
+    thresh_with_ctr : the threshold holds for the product of class probability and centerness, not
         for the class probability alone; the score is the product in any case
-    root : the score is the square root of the product
+    sqrt_scores : the score is the square root of the product
     """
     found: list[Candidates] = []
-    for level, (logit, offset, center, stride) in enumerate(
-            zip(logits, offsets, centerness, strides)):
-        cells, classes, scores = _likely(logit, expit(center).ravel(), threshold, weigh_first)
+    for level, (logit, distance, center, stride) in enumerate(
+            zip(logits, distances, centerness, strides)):
+        cells, classes, scores = _likely(logit, expit(center).ravel(), threshold, thresh_with_ctr)
         if len(scores) > per_level:
-            best = np.sort(top(scores, per_level))
+            best = np.sort(topk(scores, per_level))
             cells, classes, scores = cells[best], classes[best], scores[best]
         points = locations(logit.shape[1:], stride)[cells]
-        boxes = decode(offset.reshape(4, -1)[:, cells].T, points)
-        found.append(Candidates(boxes, np.sqrt(scores) if root else scores, classes, points,
+        boxes = distances_to_boxes(points, distance.reshape(4, -1)[:, cells].T)
+        found.append(Candidates(boxes, np.sqrt(scores) if sqrt_scores else scores, classes, points,
                                 np.full(len(cells), level), cells))
     return Candidates(*(np.concatenate(parts) for parts in zip(*found)))
 
 
-def select(candidates: Candidates, nms_threshold: float = 0.6,
-           limit: Optional[int] = 100) -> Candidates:
-    """Candidates by descending score after suppression inside every class.
+def select_detections(candidates: Candidates, nms_threshold: float = 0.6,
+                      limit: Optional[int] = 100) -> Candidates:
+    """Return the candidates by descending score after suppression in every class.
 
-    Kept is what scores no less than the ``limit``-th, which may be more than ``limit`` of them.
+    All that score at least as high as the ``limit``-th are kept, which may be more than ``limit``.
     """
     keep = nms(candidates.boxes, candidates.scores, nms_threshold, candidates.classes)
-    return candidates.take(best_scores(candidates.scores, keep, limit))
+    return candidates.take(keep_top_scores(candidates.scores, keep, limit))
 
 
-def best_scores(scores: np.ndarray, order: np.ndarray, limit: Optional[int]) -> np.ndarray:
-    """Rows ``order``, by descending score, as far as they equal the ``limit``-th at least."""
+def keep_top_scores(scores: np.ndarray, order: np.ndarray, limit: Optional[int]) -> np.ndarray:
+    """Return those of ``order``, rows by descending score, that reach the ``limit``-th score."""
     if limit is None or len(order) <= limit:
         return order
     return order[scores[order] >= scores[order[limit - 1]]]
 
 
 def _likely(logits: np.ndarray, centerness: np.ndarray, threshold: float,
-            weigh_first: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cells, classes and scores above the threshold of logits (K, h, w), by cell, then class."""
+            thresh_with_ctr: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return cells, classes and scores of logits (K, h, w) above the threshold, by cell, class."""
     flat = logits.reshape(len(logits), -1)
-    # A product is no higher than either factor: so most classes are never turned into one.
+    # A product is no higher than its factors, so most logits need no sigmoid.
     with np.errstate(divide='ignore'):
         least = np.float32(np.log(threshold) - np.log1p(-threshold) - 1e-3)
     classes, cells = np.nonzero(flat > least)
@@ -100,5 +100,5 @@ def _likely(logits: np.ndarray, centerness: np.ndarray, threshold: float,
     classes, cells = classes[order], cells[order]
     likely = expit(flat[classes, cells])
     scores = likely * centerness[cells]
-    keep = (scores if weigh_first else likely) > threshold
+    keep = (scores if thresh_with_ctr else likely) > threshold
     return cells[keep], classes[keep], scores[keep]

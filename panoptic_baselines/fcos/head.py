@@ -1,4 +1,4 @@
-"""The head of FCOS with the controller of CondInst (figure 3), shared by all levels."""
+"""The head of FCOS with the controller of CondInst (figure 3), which all levels share."""
 from __future__ import annotations
 
 import math
@@ -11,8 +11,8 @@ from panoptic_baselines.layers.norm import make_norm
 nn = mx.gluon.nn
 HybridBlock = mx.gluon.HybridBlock
 
-RARE = -math.log(99)
-"""Bias at which a logit means a probability of 0.01, where a focal loss starts (RetinaNet, 4.1)."""
+PRIOR_BIAS = -math.log(99)
+"""Bias of a logit for the prior probability 0.01 of a focal loss (RetinaNet, section 4.1)."""
 
 
 class FCOSHead(HybridBlock):
@@ -27,8 +27,8 @@ class FCOSHead(HybridBlock):
     levels : L
     depth : of the two towers ``cls_tower`` and ``bbox_tower``
     share_depth : of ``share_tower``, before both
-    norm_layer, norm_kwargs : of the towers: 'GroupNorm', or a batch normalisation, of which each
-        level has its own, as ``LevelTower`` does it
+    norm_layer, norm_kwargs : of the towers: 'GroupNorm', or a batch normalisation with one norm
+        per level, see ``PerLevelNormTower``
     """
 
     def __init__(self, num_classes: int, num_params: int, in_channels: int, levels: int = 5,
@@ -41,12 +41,12 @@ class FCOSHead(HybridBlock):
             if norm_layer == 'GroupNorm':
                 return Tower(in_channels, in_channels, depth, math.gcd(32, in_channels),
                              norm_kwargs=norm_kwargs)
-            return LevelTower(in_channels, depth, levels, norm_layer, norm_kwargs)
+            return PerLevelNormTower(in_channels, depth, levels, norm_layer, norm_kwargs)
         conv = dict(kernel_size=3, padding=1, in_channels=in_channels)
         with self.name_scope():
             self.share_tower, self.cls_tower, self.bbox_tower = (
                 tower(share_depth), tower(depth), tower(depth))
-            self.cls_logits = nn.Conv2D(num_classes, bias_initializer=mx.init.Constant(RARE),
+            self.cls_logits = nn.Conv2D(num_classes, bias_initializer=mx.init.Constant(PRIOR_BIAS),
                                         **conv)
             self.bbox_pred = nn.Conv2D(4, **conv)
             self.ctrness = nn.Conv2D(1, **conv)
@@ -73,8 +73,8 @@ class Tower(nn.HybridSequential):
 
     Parameters
     ----------
-    channels, in_channels : of the convolutions, and of what the first one sees
-    depth : 0 = nothing at all
+    channels, in_channels : of the convolutions, and of the input of the first one
+    depth : 0 = an empty tower
     num_groups : of the group normalisation
     norm_layer, norm_kwargs : another normalisation, see ``layers.norm.make_norm``
     """
@@ -93,11 +93,11 @@ class Tower(nn.HybridSequential):
                 in_channels = channels
 
 
-class LevelTower(nn.HybridSequential):
+class PerLevelNormTower(nn.HybridSequential):
     """``depth`` times 3x3 convolution with bias, batch normalisation, ReLU; (B, C, h, w).
 
-    Members 0, 3, 6, ... are convolutions, shared by the levels; 1, 4, 7, ... are sequences of one
-    norm for each level, whose statistics differ.
+    Members 0, 3, 6, ... are convolutions that the levels share; 1, 4, 7, ... are sequences of one
+    norm for each level, because the levels' statistics differ.
     """
 
     def __init__(self, channels: int, depth: int, levels: int, norm_layer: Union[str, type],
@@ -119,7 +119,7 @@ def _run(tower: nn.HybridSequential, x: Any, level: int) -> Any:
 
 
 class Scale(HybridBlock):
-    """A learnt factor, 1 at first."""
+    """A learnt factor that starts from 1."""
 
     def __init__(self):
         super().__init__()

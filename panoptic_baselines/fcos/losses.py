@@ -1,6 +1,6 @@
-"""Losses of FCOS and CondInst, element by element: whoever calls them sums and normalises.
+"""The losses of FCOS and CondInst, element by element: the caller sums and normalises them.
 
-Every function takes ``F`` first and works on arrays and on symbols alike.
+Every function takes ``F`` first and works on arrays and on symbols.
 """
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from panoptic_baselines.layers.losses import binary_cross_entropy
 BOX_LOSSES = ('giou', 'iou', 'linear_iou')
 
 
-def sigmoid_focal(F: Any, logits: Any, targets: Any, alpha: float = 0.25) -> Any:
-    """Focal loss with gamma = 2 (Lin et al. 2017) of logits; targets 0 or 1 of the same shape."""
+def sigmoid_focal_loss(F: Any, logits: Any, targets: Any, alpha: float = 0.25) -> Any:
+    """Return the focal loss with gamma = 2 (Lin et al. 2017) of logits; ``targets`` are 0 or 1."""
     probability = F.sigmoid(logits)
     miss = probability + targets - 2 * probability * targets   # 1 - p_t
     weight = (1 - alpha) + (2 * alpha - 1) * targets
@@ -21,10 +21,10 @@ def sigmoid_focal(F: Any, logits: Any, targets: Any, alpha: float = 0.25) -> Any
 
 def intersection_over_union(F: Any, predicted: Any, target: Any,
                             smooth: float = 1.0) -> tuple[Any, Any]:
-    """IoU and generalised IoU (...) of boxes around one point, given by distances (..., 4).
+    """Return IoU and generalised IoU (...) of boxes around one point, given by distances (..., 4).
 
     Distances are left, top, right, bottom and not negative.  ``smooth`` is added to intersection
-    and union; 1 in the official code.  Where either box is empty it must not be 0.
+    and union; it is 1 in the official code.  It must not be 0 if either box may be empty.
     """
     def area(sides):
         left, top, right, bottom = F.split(sides, 4, axis=-1, squeeze_axis=True)
@@ -33,18 +33,24 @@ def intersection_over_union(F: Any, predicted: Any, target: Any,
     union = area(predicted) + area(target) - inter
     hull = area(F.maximum(predicted, target))
     iou = (inter + smooth) / (union + smooth)
-    # Both boxes empty: no hull, and nothing of it is outside the union either.
+    # If both boxes are empty, so is the hull, and the fraction is 0.
     return iou, iou - (hull - union) / F.maximum(hull, 1e-12)
 
 
 def box_loss(F: Any, predicted: Any, target: Any, kind: str = 'giou', smooth: float = 1.0) -> Any:
-    """One of ``BOX_LOSSES`` (...): 1 - GIoU, -log IoU, or 1 - IoU; see above for the distances."""
+    """Return one of ``BOX_LOSSES`` (...): 1 - GIoU, -log IoU, or 1 - IoU.
+
+    For the distances and ``smooth`` see ``intersection_over_union``.
+    """
     iou, giou = intersection_over_union(F, predicted, target, smooth)
     return -F.log(iou) if kind == 'iou' else 1 - (giou if kind == 'giou' else iou)
 
 
-def dice(F: Any, probabilities: Any, targets: Any) -> Any:
-    """Dice loss (P,) of masks (P, H, W) with probabilities and with 0 or 1 (V-Net, squares)."""
+def dice_loss(F: Any, probabilities: Any, targets: Any) -> Any:
+    """Return the dice loss (P,) of masks (P, H, W): probabilities and targets of 0 or 1.
+
+    The denominator has squares, as in V-Net.
+    """
     def product(a, b):
         return F.batch_dot(F.reshape(a, (0, 1, -1)), F.reshape(b, (0, 1, -1)),
                            transpose_b=True).reshape((-1,))

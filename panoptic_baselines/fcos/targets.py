@@ -1,4 +1,4 @@
-"""What every location of an FCOS head has to say, in NumPy alone so that data workers can do it."""
+"""Training targets of every location of an FCOS head, in NumPy alone for the data workers."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -23,37 +23,38 @@ class Assignment(NamedTuple):
 
 
 def locations(shape: Shape, stride: int) -> np.ndarray:
-    """float32 (h * w, 2): (x, y) in pixels of every cell of a level of shape (h, w), x fastest."""
+    """Return float32 (h * w, 2): (x, y) in pixels of every cell of a level (h, w), x fastest."""
     y, x = (np.arange(count, dtype=np.float32) * stride + stride // 2 for count in shape)
     return np.stack([np.tile(x, len(y)), np.repeat(y, len(x))], axis=1)
 
 
 def size_ranges(sizes: Sequence[float]) -> list[tuple[float, float]]:
-    """Least and largest distance to a side that each level answers for; one more than ``sizes``."""
+    """Return the smallest and largest distance to a side on each level; one more than ``sizes``."""
     return list(zip([-1, *sizes], [*sizes, np.inf]))
 
 
-def assign(boxes: np.ndarray, shapes: Sequence[Shape], strides: Sequence[int],
-           sizes: Sequence[float], radius: float = 1.5,
-           centers: Optional[np.ndarray] = None) -> Assignment:
-    """Give every location of a pyramid at most one of the objects (FCOS; CondInst for the centers).
+def assign_locations(boxes: np.ndarray, shapes: Sequence[Shape], strides: Sequence[int],
+                     sizes: Sequence[float], radius: float = 1.5,
+                     centers: Optional[np.ndarray] = None) -> Assignment:
+    """Assign at most one object to every location of a pyramid (FCOS; CondInst, section 2.2).
 
     Parameters
     ----------
     boxes : (G, 4) in pixels
     shapes, strides : of the levels
-    sizes : where the range of one level ends and that of the next begins; both hold it, so that
-        an object may be found on two levels
-    radius : a location lies less than so many strides from the object's center, in x and in y,
-        and inside its box; 0 = anywhere inside the box
-    centers : (G, 2), (x, y); without them those of the boxes
+    sizes : distances at which one level ends and the next begins; both levels include them, so
+        that an object may be found on two levels
+    radius : a location lies fewer than this many strides from the object's center, in x and in y,
+        and inside its box (official code; the paper does not clip to the box); 0 = anywhere
+        inside the box
+    centers : (G, 2), (x, y); by default those of the boxes
 
-    Where several objects fit, the one whose box has the smallest area is taken.
+    If several objects fit, the one whose box has the smallest area is taken.
     """
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
     if centers is None:
         centers = (boxes[:, :2] + boxes[:, 2:]) / 2
-    order = np.argsort(_areas(boxes), kind='stable')[::-1]   # of equal ones the first comes last
+    order = np.argsort(_areas(boxes), kind='stable')[::-1]   # of equal areas the first comes last
     found = [_assign_level(locations(shape, stride), boxes, limits,
                            _regions(boxes, centers, stride * radius), order)
              for shape, stride, limits in zip(shapes, strides, size_ranges(sizes))]
@@ -62,12 +63,12 @@ def assign(boxes: np.ndarray, shapes: Sequence[Shape], strides: Sequence[int],
 
 def _assign_level(points: np.ndarray, boxes: np.ndarray, limits: tuple[float, float],
                   regions: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Objects and distances of a level; of several objects the last one in ``order`` stays."""
+    """Return objects and distances of a level; of several objects the last in ``order`` stays."""
     x, y = points.T
     left, top, right, bottom = regions[order].T[:, :, None]
     rows, cells = np.nonzero((x > left) & (x < right) & (y > top) & (y < bottom))
     which = order[rows]
-    distances = to_sides(points[cells], boxes[which])
+    distances = boxes_to_distances(points[cells], boxes[which])
     furthest = distances.max(axis=1, initial=0)
     fits = (furthest >= limits[0]) & (furthest <= limits[1])
     objects, own = np.full(len(points), -1), np.zeros((len(points), 4), np.float32)
@@ -76,15 +77,15 @@ def _assign_level(points: np.ndarray, boxes: np.ndarray, limits: tuple[float, fl
     return objects, own
 
 
-def to_sides(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Distances (..., 4) of points (..., 2) to the left, upper, right and lower side of boxes."""
+def boxes_to_distances(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Return distances (..., 4) of points (..., 2) to the left, top, right, bottom of boxes."""
     return np.concatenate([points - boxes[..., :2], boxes[..., 2:] - points], axis=-1)
 
 
 def centerness(distances: np.ndarray) -> np.ndarray:
-    """float32 (N,): 1 in the middle of a box, 0 at its sides (FCOS, equation 3); (N, 4) distances.
+    """Return float32 (N,): 1 in the middle of a box, 0 at its sides (FCOS, equation 3).
 
-    0 where a side has no length.
+    ``distances`` are (N, 4).  The result is 0 if a side has no length.
     """
     pairs = np.asarray(distances, np.float32).reshape(-1, 2, 2)   # left and top, right and bottom
     low, high = pairs.min(axis=1), pairs.max(axis=1)
@@ -93,7 +94,7 @@ def centerness(distances: np.ndarray) -> np.ndarray:
 
 
 def mass_centers(masks: np.ndarray) -> np.ndarray:
-    """float32 (G, 2): mean column and row of masks (G, H, W); 0 for an empty one."""
+    """Return float32 (G, 2): mean column and row of masks (G, H, W); 0 for an empty mask."""
     masks = np.asarray(masks, bool)
     sums = [masks.sum(axis=axis, dtype=np.float64) @ np.arange(masks.shape[3 - axis])
             for axis in (1, 2)]
@@ -101,9 +102,9 @@ def mass_centers(masks: np.ndarray) -> np.ndarray:
     return (np.stack(sums, axis=1) / count[:, None]).astype(np.float32)
 
 
-def mass_centers_of(instances: np.ndarray, count: int) -> np.ndarray:
-    """float32 (count, 2): the same of objects 1, ..., ``count`` of an id map (H, W), or of layers
-    (L, H, W)."""
+def mass_centers_from_id_map(instances: np.ndarray, count: int) -> np.ndarray:
+    """Return float32 (count, 2): the centers of objects 1, ..., ``count`` of an id map (H, W), or
+    of its layers (L, H, W)."""
     where = np.nonzero(instances)
     rows, columns = where[-2:]
     ids = instances[where]
@@ -113,7 +114,7 @@ def mass_centers_of(instances: np.ndarray, count: int) -> np.ndarray:
 
 
 def _regions(boxes: np.ndarray, centers: np.ndarray, reach: float) -> np.ndarray:
-    """The part of every box that is near its center."""
+    """Return the part of every box that is near its center."""
     if not reach:
         return boxes
     return np.concatenate([np.maximum(centers - np.float32(reach), boxes[:, :2]),
@@ -125,7 +126,7 @@ def _areas(boxes: np.ndarray) -> np.ndarray:
 
 
 def with_averages(batch: Batch) -> Batch:
-    """The batch and its ``averages``."""
+    """Return the batch with its ``averages``."""
     if 'labels' not in batch:
         return batch
     counts: list[float] = [(batch['labels'] >= 0).sum(), batch['centerness'].sum(dtype=np.float64)]

@@ -1,1 +1,1 @@
-"""What the ports share and has no system in it: backbones, pyramids, norms, boxes, resizing."""
+"""What the ports share and belongs to no system: backbones, pyramids, norms, boxes, resizing."""

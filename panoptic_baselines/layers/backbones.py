@@ -1,4 +1,4 @@
-"""Backbones by name, whichever family they are of."""
+"""Backbones by name, of any kind."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -7,30 +7,32 @@ from typing import Any, Optional, Union
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
 from panoptic_baselines.layers.dla import DLA34
-from panoptic_baselines.layers.resnet import RECIPES, ResNet
+from panoptic_baselines.layers.resnet import RESNET_SPECS, ResNet
 
-BACKBONES = (*sorted(RECIPES), 'dla34')
+BACKBONES = (*sorted(RESNET_SPECS), 'dla34')
 
 
 def make_backbone(name: str, norm_layer: Union[str, type] = 'FrozenBatchNorm',
                   norm_kwargs: Optional[Mapping[str, Any]] = None,
                   deformable_stages: Sequence[int] = (), **deformable: Any) -> mx.gluon.HybridBlock:
-    """(B, 3, H, W), BGR, less ``mean``, by ``std`` -> features at strides 4, 8, 16, 32.
+    """Return a backbone: (B, 3, H, W) -> features at strides 4, 8, 16, 32.
+
+    Its input is BGR, minus ``mean``, divided by ``std``.
 
     Parameters
     ----------
     name : one of ``BACKBONES``
     norm_layer, norm_kwargs : of the normalisation layers
-    deformable_stages, deformable : of a ResNet, see there
+    deformable_stages, deformable : see ``ResNet``
 
     The block has ``channels`` of the four features, ``mean`` and ``std`` (RGB) of the images that
     its ImageNet weights were made for, and ``freeze(stages)``.  Raises AdaptisError for an
-    unknown name, and for deformable convolutions in another backbone than a ResNet.
+    unknown name, and for deformable convolutions in a backbone that is no ResNet.
     """
-    if isinstance(name, str) and name in RECIPES:
-        return ResNet(RECIPES[name], norm_layer, norm_kwargs, deformable_stages, **deformable)
+    if isinstance(name, str) and name in RESNET_SPECS:
+        return ResNet(RESNET_SPECS[name], norm_layer, norm_kwargs, deformable_stages, **deformable)
     if name != 'dla34':
         raise AdaptisError(f'There is no backbone "{name}": choose one of {list(BACKBONES)}.')
     if deformable_stages:
-        raise AdaptisError('deformable_stages are stages of a ResNet, and dla34 is none.')
+        raise AdaptisError('deformable_stages are stages of a ResNet, but dla34 is no ResNet.')
     return DLA34(norm_layer, norm_kwargs)

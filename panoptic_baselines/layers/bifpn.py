@@ -10,11 +10,11 @@ from panoptic_baselines.layers.norm import ConvNorm, make_norm
 nn = mx.gluon.nn
 HybridBlock = mx.gluon.HybridBlock
 
-EPSILON = 1e-4   # of the normalised weights
+EPSILON = 1e-4   # keeps the normalised weights finite
 
 
 class BiFPN(HybridBlock):
-    """Backbone features at strides 8, 16, 32 -> p3, p4, p5 at the same, and coarser levels.
+    """Backbone features at strides 8, 16, 32 -> p3, p4, p5 at the same strides, and coarser levels.
 
     The image's sides must be multiples of 32; levels beyond p5 have half the size, rounded up.
 
@@ -22,13 +22,13 @@ class BiFPN(HybridBlock):
     ----------
     channels : of every level
     in_channels : of the features
-    repeats : how many times information goes down and up the pyramid
-    top_levels : so many levels are added: p6 is a 1x1 convolution ``top`` of the coarsest
-        feature, with norm, and max-pooling; the next ones are max-pooled
+    repeats : how many times information passes down and up the pyramid
+    top_levels : number of added levels: p6 is a 1x1 convolution ``top`` of the coarsest feature,
+        with norm, and max-pooling; further levels are max-pooled
     norm_layer, norm_kwargs : of all layers
 
-    Children: ``repeat0``, ``repeat1``, ..., the first of them with ``lateral0``, ``lateral1``, ...
-    that reduce the features, and each with its nodes, named as ``plan`` does.
+    Children: ``repeat0``, ``repeat1``, ...  Each has the nodes that ``plan`` names; the first also
+    has ``lateral0``, ``lateral1``, ..., which reduce the features.
     """
 
     def __init__(self, channels: int, in_channels: Sequence[int], repeats: int = 6,
@@ -55,7 +55,7 @@ class BiFPN(HybridBlock):
 
 
 class Repeat(HybridBlock):
-    """All levels of a pyramid once from the top to the bottom and up again."""
+    """One pass over all levels of a pyramid, from top to bottom and up again."""
 
     def __init__(self, channels: int, in_channels: Sequence[int], norm: Mapping[str, Any]):
         super().__init__()
@@ -98,7 +98,7 @@ class Node(HybridBlock):
 
 
 class Lateral(nn.Conv2D):
-    """1x1 convolution with bias, and a norm."""
+    """1x1 convolution with bias, followed by a norm."""
 
     def __init__(self, channels: int, in_channels: int, norm_layer: Union[str, type],
                  norm_kwargs: Optional[Mapping[str, Any]]):
@@ -111,7 +111,7 @@ class Lateral(nn.Conv2D):
 
 
 def plan(levels: int) -> list[tuple[str, int, list[int]]]:
-    """(name, level, numbers of its inputs) of each node; numbers go on from the ``levels`` inputs.
+    """Return (name, level, inputs) of each node; nodes are numbered after the ``levels`` inputs.
 
     A node is called 'f2_2_6_9' if it is of level 2 and has the inputs 2, 6 and 9.
     """
@@ -132,7 +132,7 @@ def _half(F, x):
 
 
 def _resize(F, x, steps: int, like):
-    """A map ``steps`` levels above (below, if negative) the one it shall have the size of."""
+    """Resize a map that lies ``steps`` levels above ``like`` (or below, if negative)."""
     if steps > 0:
         x = F.slice_like(F.UpSampling(x, scale=2 ** steps, sample_type='nearest'), like,
                          axes=(2, 3))

@@ -1,4 +1,4 @@
-"""Boxes as NumPy arrays: float32 (N, 4), (x0, y0, x1, y1) in pixels, without any "+ 1"."""
+"""Boxes as NumPy arrays: float32 (N, 4), (x0, y0, x1, y1) in pixels, without "+ 1" anywhere."""
 from __future__ import annotations
 
 import math
@@ -6,14 +6,14 @@ import math
 import numpy as np
 
 MAX_LOG_SCALE = math.log(1000.0 / 16)
-"""A decoded box is no more than e to this times as long as the one it started from."""
+"""A decoded box is at most e to this times as long as the box it started from."""
 
 Size = tuple[int, int]
 
 
 def encode(boxes: np.ndarray, targets: np.ndarray,
            weights: tuple[float, ...] = (1, 1, 1, 1)) -> np.ndarray:
-    """Deltas (N, 4) that turn ``boxes`` into ``targets``: shifts by the size, log of the scale."""
+    """Return deltas (N, 4) from ``boxes`` to ``targets``: shifts by the size, logs of the scale."""
     center, size = _center_size(boxes)
     target_center, target_size = _center_size(targets)
     shift = (target_center - center) / size
@@ -22,7 +22,7 @@ def encode(boxes: np.ndarray, targets: np.ndarray,
 
 def decode(deltas: np.ndarray, boxes: np.ndarray,
            weights: tuple[float, ...] = (1, 1, 1, 1)) -> np.ndarray:
-    """Boxes that deltas (N, 4 * K) make of ``boxes`` (N, 4) -> (N, 4 * K), one per class.
+    """Apply deltas (N, 4 * K) to ``boxes`` (N, 4) -> (N, 4 * K), one box per class.
 
     Sizes grow by at most ``MAX_LOG_SCALE``; nothing else is limited.
     """
@@ -36,31 +36,31 @@ def decode(deltas: np.ndarray, boxes: np.ndarray,
 
 
 def clip(boxes: np.ndarray, size: Size) -> np.ndarray:
-    """Boxes cut to an image of ``size`` (H, W); any (..., 4)."""
+    """Clip boxes of any shape (..., 4) to an image of ``size`` (H, W)."""
     height, width = size
     return np.clip(boxes, 0, np.array([width, height, width, height], boxes.dtype))
 
 
 def nonempty(boxes: np.ndarray) -> np.ndarray:
-    """bool (N,): which boxes have a width and a height above 0."""
+    """Return bool (N,): which boxes have a width and a height above 0."""
     return (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
 
 
 def area(boxes: np.ndarray) -> np.ndarray:
-    """Areas (N,)."""
+    """Return the areas (N,) of boxes."""
     return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
 
 def scale(boxes: np.ndarray, source: Size, target: Size) -> np.ndarray:
-    """Boxes of an image of size ``source`` (H, W) in the same image resized to ``target``."""
+    """Scale boxes of an image of size ``source`` (H, W) to the same image resized to ``target``."""
     ratio = np.float32([target[1] / source[1], target[0] / source[0]])
     return boxes * np.tile(ratio, 2)
 
 
 def pairwise_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Intersection over union of every pair: (N, 4), (M, 4) -> (N, M); 0 where they are apart.
+    """Return the IoU of every pair: (N, 4), (M, 4) -> (N, M); 0 where they are apart.
 
-    Coordinate by coordinate and in place, five times as fast for the anchors of an image.
+    Working on single coordinates and in place is five times as fast for the anchors of an image.
     """
     left, top, right, bottom = a.T[:, :, None]
     other_left, other_top, other_right, other_bottom = np.ascontiguousarray(b.T)

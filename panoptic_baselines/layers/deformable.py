@@ -1,7 +1,7 @@
-"""Deformable convolutions (Dai et al. 2017; with modulation Zhu et al. 2019) of plain operators.
+"""Deformable convolutions (Dai et al. 2017; modulated, Zhu et al. 2019) made of plain operators.
 
-MXNet's own cannot learn on a CPU when modulated, and the older one cuts off what lies less than a
-pixel outside of the image, unlike the official implementations.
+MXNet's own modulated operator cannot learn on a CPU.  Its older one cuts off what lies less than a
+pixel outside the image, unlike the official implementations.
 """
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ nn = mx.gluon.nn
 class DeformableConvNorm(ConvNorm):
     """``ConvNorm`` whose kernel looks at places that depend on the image.
 
-    The child ``offset``, a convolution with bias that starts from zero, gives for the taps of the
-    kernel in reading order how far (y, x) each is moved, in pixels, and if ``modulated``, after
-    these, a logit of its weight; the image is continued by zeros.  The weights of a modulated one
-    start at a half.
+    The child ``offset``, a convolution with bias that starts from zero, predicts how far (y, x), in
+    pixels, each tap of the kernel is moved, in reading order.  If ``modulated``, the logits of the
+    taps' weights follow; these weights start at a half.  Zeros surround the image.
     """
 
     def __init__(self, channels: int, in_channels: int, kernel: int = 3, strides: int = 1,
@@ -43,8 +42,8 @@ class DeformableConvNorm(ConvNorm):
         if self._modulated:
             share = F.sigmoid(F.slice_axis(offset, axis=1, begin=2 * taps, end=None))
             values = F.broadcast_mul(values, F.expand_dims(share, axis=1))
-        # What is left is a convolution of the sampled values, tap by tap; of a copy of the weight,
-        # as outside of training MXNet would try to bring the shared memory into another order.
+        # The rest is a convolution of the sampled values, tap by tap.  It takes a copy of the
+        # weight: outside of training MXNet would try to reorder the shared memory.
         x = F.Convolution(values.reshape((0, -3, 0, 0)), F.identity(weight.reshape((0, -1, 1, 1))),
                           kernel=(1, 1), num_filter=self._channels, no_bias=True,
                           num_group=self._kwargs['num_group'])
@@ -52,8 +51,8 @@ class DeformableConvNorm(ConvNorm):
         return F.Activation(x, 'relu') if self._relu else x
 
     def _grid(self, F, x, offset):
-        """The image with a border, and (B, 2, taps * h, w) places (x, y) in it from -1 to 1."""
-        # Of an image of one pixel no place but the middle could be named, hence the border.
+        """Return the image with a border, and (B, 2, taps * h, w) places (x, y), -1 to 1."""
+        # Without a border, only the middle of an image of one pixel would have coordinates.
         x = F.Pad(x, mode='constant', constant_value=0, pad_width=(0, 0, 0, 0, 1, 1, 1, 1))
         offset = offset.reshape((0, -4, -1, 2, 0, 0))                        # (B, taps, 2, h, w)
         tap = F.contrib.arange_like(F.BlockGrad(offset), axis=1)

@@ -1,6 +1,6 @@
 """Deep layer aggregation (Yu et al. 2018): DLA-34, the backbone of the real-time detectors.
 
-GluonCV's cannot have frozen norms, nor synchronised ones everywhere.
+GluonCV's DLA-34 cannot have frozen norms, or synchronised norms everywhere.
 """
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DEPTHS = (1, 2, 2, 1)   # of the trees of levels 2 to 5
 
 
 class DLA34(HybridBlock):
-    """(B, 3, H, W) -> features at strides 4, 8, 16, 32 (``channels`` of them).
+    """(B, 3, H, W) -> features at strides 4, 8, 16, 32, of ``channels``.
 
     ``mean`` and ``std`` (RGB) are those of the images that ImageNet weights were made for.
 
@@ -29,8 +29,8 @@ class DLA34(HybridBlock):
     norm_layer, norm_kwargs : see ``layers.norm.make_norm``
 
     Children: ``base_layer``, ``level0`` and ``level1``, 7x7 and two 3x3 convolutions, then the
-    trees ``level2`` to ``level5``.  Those of two layers hold trees; what the official ones have
-    beside, a projection that no result depends on, is left out.
+    trees ``level2`` to ``level5``.  Trees of depth 2 hold trees; they lack the projection that the
+    official ones have in addition, because no result depends on it.
     """
 
     mean, std = IMAGENET_MEAN, IMAGENET_STD
@@ -52,7 +52,7 @@ class DLA34(HybridBlock):
     def freeze(self, stages: int) -> None:
         """Exclude the first ``stages`` of stem (up to level 1), level2, ..., level5 from training.
 
-        Raises AdaptisError if there are fewer, or it is no number of stages.
+        Raises AdaptisError if this is no number from 0 to 5.
         """
         parts = [[self.base_layer, self.level0, self.level1], [self.level2], [self.level3],
                  [self.level4], [self.level5]]
@@ -71,15 +71,15 @@ class DLA34(HybridBlock):
 
 
 class Tree(HybridBlock):
-    """Two halves and a ``root`` that joins their outputs with what comes from outside.
+    """Two halves and a ``root`` that joins their outputs with the inputs from outside.
 
     Parameters
     ----------
-    depth : 1 = the halves are residual blocks; more = they are trees, the second has the root
+    depth : 1 = the halves are residual blocks; more = they are trees, and the second has the root
     channels, in_channels, strides : as of a block
-    joined : channels of x, at the tree's stride, that go to the root too (0: they do not)
+    joined : channels of x, at the tree's stride, that go to the root too (0: none go)
     norm : of the layers
-    outside : channels of what else is given to the root
+    outside : channels of the other inputs of the root
     """
 
     def __init__(self, depth: int, channels: int, in_channels: int, strides: int, joined: int,

@@ -17,13 +17,13 @@ class FPN(HybridBlock):
     """Backbone features at strides 4, 8, 16, 32 -> p2, ..., p5 at the same, and coarser levels.
 
     ``lateral2`` to ``lateral5`` are 1x1, ``output2`` to ``output5`` 3x3 convolutions with bias,
-    without normalisation or ReLU; levels are joined by nearest-neighbour upsampling and a sum.
-    Of odd sizes, the coarser level has the half rounded up.
+    without normalisation or ReLU; nearest-neighbour upsampling and a sum join the levels.
+    If a size is odd, the coarser level has the half rounded up.
 
     Parameters
     ----------
     channels : of every level
-    in_channels : of the features, the last one of stride 32: without the first it is p3, p4, p5
+    in_channels : of the features, the last of stride 32; three of them give p3, p4, p5
     top : 'pool' adds p6, every second pixel of p5; 'p6p7' adds two 3x3 convolutions of stride 2,
         ``p6`` of p5 and ``p7`` of p6 after a ReLU; None adds nothing
     """
@@ -31,7 +31,7 @@ class FPN(HybridBlock):
     def __init__(self, channels: int, in_channels: Sequence[int], top: Optional[str] = 'pool'):
         super().__init__()
         if top not in TOPS:
-            raise AdaptisError(f'There is no top {top!r} of a pyramid: choose one of {TOPS}.')
+            raise AdaptisError(f'A pyramid has no top {top!r}: choose one of {TOPS}.')
         self._levels, self._top = range(6 - len(in_channels), 6), top
         with self.name_scope():
             for level, source in zip(self._levels, in_channels):

@@ -1,4 +1,4 @@
-"""What the dense parts of all networks begin with."""
+"""The normalisation of the image that the dense parts of all networks begin with."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ class ImageEncoder(mx.gluon.HybridBlock):
         self._mean, self._std = mean, std
 
     def normalize(self, F, x):
-        """(B, 3, H, W), RGB 0..255 -> BGR, minus mean, by deviation, as weights are trained."""
+        """Turn RGB 0..255 (B, 3, H, W) into BGR, minus mean, by deviation, as weights expect."""
         channels = [(F.slice_axis(x, axis=1, begin=i, end=i + 1) - mean) / std
                     for i, (mean, std) in enumerate(zip(self._mean, self._std))]
         return F.concat(*reversed(channels), dim=1)

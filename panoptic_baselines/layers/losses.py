@@ -1,8 +1,4 @@
-"""The losses of Mask R-CNN and of a semantic branch; each a graph of its own.
-
-They give one scalar.  Rows of class -1 do not count, so that a batch without any foreground can
-still be a batch of one row.
-"""
+"""The loss of a semantic branch, and what losses are made of."""
 from __future__ import annotations
 
 from adaptis.runtime import mx
@@ -12,93 +8,21 @@ HybridBlock = mx.gluon.HybridBlock
 
 
 def binary_cross_entropy(F, logits, targets):
-    """Element by element, from logits."""
+    """Return the binary cross entropy of logits, element by element."""
     size = F.abs(logits)
-    # Half of a sum in place of relu(x), whose gradient at 0, where training may begin, is 0.
+    # Half of a sum, not relu(x): the gradient of that at 0, where training may begin, is 0.
     return (logits + size) / 2 - logits * targets + F.Activation(-size, 'softrelu')
 
 
-def mean_of_counted(F, values, counted):
-    """Mean over the entries where ``counted`` is 1; 0 if there is none."""
+def masked_mean(F, values, counted):
+    """Return the mean over the entries where ``counted`` is 1; 0 if there is none."""
     return F.broadcast_div(F.sum(values * counted), F.maximum(F.sum(counted), 1))
 
 
-class TakeAnchors(HybridBlock):
-    """What the RPN says about some anchors: their logits (B, S) and deltas (B, S, 4).
-
-    ``index`` (B, S) counts over all levels by row, column and anchor; then come L logits
-    (B, A, h, w) and L deltas (B, 4 * A, h, w).
-    """
-
-    def hybrid_forward(self, F, index, *maps):
-        levels = len(maps) // 2
-        logits = [F.transpose(x, (0, 2, 3, 1)).reshape((0, -1)) for x in maps[:levels]]
-        deltas = [F.transpose(x.reshape((0, -4, -1, 4, -2)), (0, 3, 4, 1, 2)).reshape((0, -1, 4))
-                  for x in maps[levels:]]
-        image = F.contrib.arange_like(index, axis=0).reshape((-1, 1))
-        where = F.stack(F.broadcast_like(image, index), index, axis=0)
-        return (F.gather_nd(F.concat(*logits, dim=1), where),
-                F.gather_nd(F.concat(*deltas, dim=1), where))
-
-
-class RPNLoss(HybridBlock):
-    """Objectness and boxes of sampled anchors (Faster R-CNN, equation 1, with an L1 loss).
-
-    (B, A) logits, (B, A, 4) deltas, (B, A) labels 1, 0 or -1 = not sampled, (B, A, 4) deltas of
-    the positive ones -> two scalars, sums over anchors by ``B * count``.
-    """
-
-    def __init__(self, count: int = 256):
-        super().__init__()
-        self._count = count
-
-    def hybrid_forward(self, F, logits, deltas, labels, targets):
-        positive = labels == 1
-        objectness = binary_cross_entropy(F, logits, positive) * (labels >= 0)
-        boxes = F.broadcast_mul(F.abs(deltas - targets), F.expand_dims(positive, 2))
-        return (F.mean(F.sum(objectness, axis=1)) / self._count,
-                F.mean(F.sum(boxes, axis=(1, 2))) / self._count)
-
-
-class BoxLoss(HybridBlock):
-    """Classes and boxes of sampled RoIs.
-
-    (R, K + 1) logits, background last; (R, 4 * K) deltas; (R,) classes, K = background, -1 = none;
-    (R, 4) deltas wanted -> two scalars: cross entropy, and the L1 distance of the deltas of the
-    right class, both by the number of RoIs of any class.
-    """
-
-    def __init__(self, num_classes: int):
-        super().__init__()
-        self._num_classes = num_classes
-
-    def hybrid_forward(self, F, logits, deltas, classes, targets):
-        counted = classes >= 0
-        entropy = -F.pick(F.log_softmax(logits, axis=1), classes, axis=1)
-        deltas = F.reshape(deltas, (0, -4, -1, 4))
-        own = F.pick(deltas, F.broadcast_like(F.expand_dims(classes, 1), targets), axis=1)
-        foreground = F.expand_dims(counted * (classes < self._num_classes), 1)
-        boxes = F.sum(F.broadcast_mul(F.abs(own - targets), foreground))
-        return (mean_of_counted(F, entropy, counted),
-                boxes / F.maximum(F.sum(counted), 1))
-
-
-class MaskLoss(HybridBlock):
-    """Mean over RoIs and pixels of the binary cross entropy.
-
-    (P, m, m) logits of each RoI's own class, (P,) classes, -1 = none, (P, m, m) masks of 0 and 1
-    -> a scalar.
-    """
-
-    def hybrid_forward(self, F, logits, classes, targets):
-        entropy = F.mean(binary_cross_entropy(F, logits, targets), axis=(1, 2))
-        return mean_of_counted(F, entropy, classes >= 0)
-
-
 class SemanticLoss(HybridBlock):
-    """(B, C, h, w) logits, (B, scale * h, scale * w) classes, -1 = ignored -> a scalar.
+    """Mean cross entropy of the upsampled logits over the pixels; 0 if all are ignored.
 
-    Mean over pixels of the cross entropy of the upsampled logits; 0 if all are ignored.
+    (B, C, h, w) logits, (B, scale * h, scale * w) classes, -1 = ignored -> a scalar.
     """
 
     def __init__(self, scale: int = 4):
@@ -108,4 +32,4 @@ class SemanticLoss(HybridBlock):
 
     def hybrid_forward(self, F, logits, classes):
         logits = F.log_softmax(self.upsample(logits), axis=1)
-        return mean_of_counted(F, -F.pick(logits, classes, axis=1), classes >= 0)
+        return masked_mean(F, -F.pick(logits, classes, axis=1), classes >= 0)

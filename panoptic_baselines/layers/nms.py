@@ -5,28 +5,28 @@ from typing import Optional
 
 import numpy as np
 
-STEP = 64
-"""So many boxes are looked at together: first each other, then all that come after them."""
-TOGETHER = 1024
-"""So many boxes of all classes are compared at once; of more, those of one class after another."""
+CHUNK_SIZE = 64
+"""Number of boxes compared at once: with each other first, then with all later ones."""
+MAX_JOINT_BOXES = 1024
+"""Up to this number, boxes of all classes are compared together, above it class by class."""
 
 
 def nms(boxes: np.ndarray, scores: np.ndarray, threshold: float,
         classes: Optional[np.ndarray] = None, limit: Optional[int] = None) -> np.ndarray:
-    """Indices of the boxes that remain, by descending score; the earlier of equals comes first.
+    """Return the indices of the boxes that remain, by descending score; ties keep their order.
 
-    A box goes if its IoU with a remaining box of the same class is above ``threshold``.
+    A box is removed if its IoU with a remaining box of the same class is above ``threshold``.
 
     Parameters
     ----------
     boxes, scores : (N, 4), (N,), finite
     classes : (N,); None = all the same
-    limit : only so many of the best remaining ones are wanted, which saves time
+    limit : largest number of boxes to return, the best ones; it saves time
     """
     order = np.argsort(-scores, kind='stable')
     if limit is None:
         return _remaining(boxes, threshold, classes, order)
-    # What remains among the best n is no matter of the others: so look at a few first.
+    # Lower-scored boxes do not change which of the best n remain: so look at a few first.
     count = 4 * limit
     while True:
         keep = _remaining(boxes, threshold, classes, order[:count])
@@ -41,7 +41,7 @@ def _remaining(boxes: np.ndarray, threshold: float, classes: Optional[np.ndarray
     if classes is None:
         return order[_alive(boxes, np.zeros(len(order)), threshold)]
     classes = classes[order]
-    if len(order) <= TOGETHER:
+    if len(order) <= MAX_JOINT_BOXES:
         return order[_alive(boxes, classes, threshold)]
     alive = np.zeros(len(order), bool)
     for kind in np.unique(classes):
@@ -51,23 +51,23 @@ def _remaining(boxes: np.ndarray, threshold: float, classes: Optional[np.ndarray
 
 
 def _alive(boxes: np.ndarray, classes: np.ndarray, threshold: float) -> np.ndarray:
-    """bool (N,): which boxes remain, if the first ones come first."""
+    """Return bool (N,): which boxes remain if earlier ones take precedence."""
     width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     areas = np.where((width < 0) | (height < 0), np.float32(0), width * height)
     rows = np.stack([*boxes.T, areas, classes.astype(np.float32)])
     alive = np.ones(len(boxes), bool)
-    for begin in range(0, len(boxes), STEP):
-        some = begin + np.flatnonzero(alive[begin:begin + STEP])
-        alive[some] = greedy(_overlap(rows[:, some], rows[:, some], threshold))
+    for begin in range(0, len(boxes), CHUNK_SIZE):
+        some = begin + np.flatnonzero(alive[begin:begin + CHUNK_SIZE])
+        alive[some] = greedy_nms(_overlap(rows[:, some], rows[:, some], threshold))
         some = some[alive[some]]
-        later = begin + STEP + np.flatnonzero(alive[begin + STEP:])
+        later = begin + CHUNK_SIZE + np.flatnonzero(alive[begin + CHUNK_SIZE:])
         if len(later):
             alive[later] = ~_overlap(rows[:, some], rows[:, later], threshold).any(axis=0)
     return alive
 
 
-def greedy(overlaps: np.ndarray) -> np.ndarray:
-    """bool (N,): which ones remain, if the first ones come first; ``overlaps`` bool (N, N)."""
+def greedy_nms(overlaps: np.ndarray) -> np.ndarray:
+    """Return bool (N,): which remain if earlier ones take precedence; ``overlaps`` bool (N, N)."""
     alive = np.ones(len(overlaps), bool)
     for i, row in enumerate(overlaps):
         if alive[i]:
@@ -76,23 +76,23 @@ def greedy(overlaps: np.ndarray) -> np.ndarray:
 
 
 def _overlap(some: np.ndarray, others: np.ndarray, threshold: float) -> np.ndarray:
-    """bool (N, M): which are of one class with an IoU above the threshold.
+    """Return bool (N, M): which pairs are of one class and have an IoU above the threshold.
 
     The rows of both are x0, y0, x1, y1, area, class.  In single precision and in this order the
-    IoU is that of MXNet's ``box_nms`` to the last bit.
+    IoU equals that of MXNet's ``box_nms`` to the last bit.
     """
     shared = _common(some[0:3:2], others[0:3:2])
     shared *= _common(some[1:4:2], others[1:4:2])
     union = some[4][:, None] + others[4]
     union -= shared
-    with np.errstate(divide='ignore', invalid='ignore'):   # of two empty boxes it is no number
+    with np.errstate(divide='ignore', invalid='ignore'):   # two empty boxes give NaN
         overlaps = shared / union > np.float32(threshold)
     overlaps &= some[5][:, None] == others[5]
     return overlaps
 
 
 def _common(some: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """(N, M): length of what two ranges share; rows are their beginnings and ends."""
+    """Return (N, M): the length that two ranges share; rows are their beginnings and ends."""
     length = np.minimum(some[1][:, None], others[1])
     length -= np.maximum(some[0][:, None], others[0])
     return np.maximum(length, 0, out=length)

@@ -1,4 +1,4 @@
-"""Normalisation layers, and the convolution that carries one."""
+"""Normalisation layers, and a convolution with one."""
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any, Optional, Union
 from adaptis.errors import AdaptisError
 from adaptis.model.options import check_options
 from adaptis.runtime import mx
-from panoptic_baselines.arguments import demand_counts
+from panoptic_baselines.arguments import check_counts
 
 nn = mx.gluon.nn
 HybridBlock = mx.gluon.HybridBlock
@@ -16,9 +16,9 @@ HybridBlock = mx.gluon.HybridBlock
 class FrozenBatchNorm(HybridBlock):
     """Batch normalisation with stored statistics that training never changes; any (B, C, H, W).
 
-    Its four arrays are fixed, so that on small batches a pretrained backbone keeps the statistics
-    it was trained with (Mask R-CNN, section 3.1).  It takes the ``momentum`` of a norm that was
-    trained, too, when a checkpoint of that is read back; nothing depends on it.
+    Its four arrays are fixed, so that with small batches a pretrained backbone keeps the statistics
+    it was trained with (Mask R-CNN, section 3.1).  It accepts ``momentum``, which has no effect, so
+    that it can replace a trained norm in a checkpoint.
     """
 
     def __init__(self, in_channels: int, epsilon: float = 1e-5, momentum: float = 0.9):
@@ -37,16 +37,17 @@ class FrozenBatchNorm(HybridBlock):
 
 
 class GroupNorm(HybridBlock):
-    """Group normalisation with a scale and a shift per channel; (B, C, H, W), C a multiple of 32.
+    """Group normalisation with a scale and a shift per channel; (B, C, H, W).
 
-    MXNet's own has them per group, which is not what the paper and every checkpoint have.
+    C is a multiple of ``num_groups``.  MXNet's GroupNorm has a scale and a shift per group, unlike
+    the paper and every checkpoint.
     """
 
     def __init__(self, in_channels: int, num_groups: int = 32, epsilon: float = 1e-5):
         super().__init__()
-        demand_counts(num_groups=num_groups)
+        check_counts(num_groups=num_groups)
         if in_channels % num_groups:
-            raise AdaptisError(f'{in_channels} channels cannot be cut into {num_groups} equal '
+            raise AdaptisError(f'{in_channels} channels cannot be divided into {num_groups} equal '
                                'groups.')
         self._num_groups, self._epsilon = num_groups, epsilon
         with self.name_scope():
@@ -54,7 +55,7 @@ class GroupNorm(HybridBlock):
             self.beta = self.params.get('beta', shape=(in_channels,), init='zeros')
 
     def hybrid_forward(self, F, x, gamma, beta):
-        # Sums by matrix products: three times as fast as MXNet's GroupNorm on a CPU.
+        # Matrix products compute the sums: three times as fast as MXNet's GroupNorm on a CPU.
         flat = x.reshape((0, -4, self._num_groups, -1, 0, 0)).reshape((-3, -1))
         ones = F.ones_like(F.BlockGrad(F.slice_axis(flat, axis=0, begin=0, end=1)).reshape((-1,)))
         share = 1 / F.sum(ones)
@@ -77,7 +78,7 @@ NORMS = {
 
 def make_norm(norm: Union[str, type], channels: int,
               kwargs: Optional[Mapping[str, Any]] = None) -> HybridBlock:
-    """A normalisation layer by name or class, with its options.
+    """Return a normalisation layer by name or class, with its options.
 
     Raises AdaptisError for a name or an option that does not exist.
     """
@@ -89,9 +90,9 @@ def make_norm(norm: Union[str, type], channels: int,
 
 
 class ConvNorm(nn.Conv2D):
-    """Convolution without bias -> normalisation -> ReLU if wanted, "same" padding.
+    """Convolution without bias, normalisation, and ReLU unless ``relu`` is False; "same" padding.
 
-    The layer itself holds the ``weight``, its child ``norm`` the rest.
+    The layer itself holds the ``weight``, its child ``norm`` the other parameters.
     """
 
     def __init__(self, channels: int, in_channels: int, kernel: int = 3, strides: int = 1,

@@ -8,19 +8,19 @@ import numpy as np
 
 try:
     from PIL import Image
-except ImportError:   # where exported networks run, which need no more than NumPy and OpenCV
+except ImportError:   # exported networks need no more than NumPy and OpenCV
     Image = None   # type: ignore[assignment]
 
 Size = tuple[int, int]
 
-_BITS = 22   # of the weights, behind the point
+_BITS = 22   # fractional bits of the weights
 
 
 def target_size(size: Size, short_side: Optional[int], max_side: Optional[int] = None) -> Size:
-    """The size (H, W) to which an image of ``size`` is resized.
+    """Return the size (H, W) to which an image of ``size`` is resized.
 
-    Its shorter side becomes ``short_side`` (None: stays), or less if the other one would exceed
-    ``max_side``.
+    Its shorter side becomes ``short_side`` (None: it is kept), or less if the longer side would
+    exceed ``max_side``.
     """
     height, width = size
     if short_side is None:
@@ -36,9 +36,9 @@ def target_size(size: Size, short_side: Optional[int], max_side: Optional[int] =
 
 
 def resize_image(image: np.ndarray, size: Size) -> np.ndarray:
-    """uint8 (H, W, 3) -> uint8 of ``size``: bilinear, averaging where the image shrinks.
+    """Resize uint8 (H, W, 3) to ``size``: bilinear, averaging where the image shrinks.
 
-    By Pillow where it is installed, else the same more slowly.
+    Pillow does it where it is installed; otherwise ``resample`` does the same more slowly.
     """
     if Image is None:
         return resample(image, size)
@@ -46,15 +46,26 @@ def resize_image(image: np.ndarray, size: Size) -> np.ndarray:
 
 
 def resize_labels(labels: np.ndarray, size: Size) -> np.ndarray:
-    """Integer (H, W) -> the same type at ``size``: nearest neighbour; needs Pillow."""
+    """Resize an integer array (H, W) to ``size`` by nearest neighbour; needs Pillow."""
     if labels.dtype == np.uint8:
         return _resize(labels, size, Image.NEAREST)
     return _resize(labels.astype(np.int32), size, Image.NEAREST).astype(labels.dtype)
 
 
+def subsample(array: np.ndarray, stride: int) -> np.ndarray:
+    """Return (..., H / stride, W / stride): the entry at the middle of each cell of (..., H, W).
+
+    With an even stride, that is the one right of and below the middle.
+    """
+    return array[..., stride // 2::stride, stride // 2::stride]
+
+
 def resample(image: np.ndarray, size: Size) -> np.ndarray:
-    """What the bilinear filter of Pillow 11 makes of uint8 (H, W, C), bit for bit: first along the
-    rows.  Newer ones begin with the columns where these lose more, so the last bit may differ."""
+    """Resize uint8 (H, W, C) with the bilinear filter of Pillow 11, bit for bit.
+
+    It begins along the rows.  Newer versions of Pillow begin with the columns where these shrink
+    more, so the last bit may differ.
+    """
     for axis in (1, 0):
         if image.shape[axis] != size[axis]:
             image = _resample_axis(image, size[axis], axis)
@@ -76,8 +87,11 @@ def _resample_axis(image: np.ndarray, target: int, axis: int) -> np.ndarray:
 
 
 def _taps(source: int, target: int) -> tuple[np.ndarray, np.ndarray]:
-    """(target,) the first of the pixels that each new one is made of, and the weights of it and
-    of its successors, int32 (taps, target): a triangle over the new pixel's neighbourhood."""
+    """Return the first source pixel (target,) of each new pixel, and weights int32 (taps, target).
+
+    The weights of that pixel and of its successors are a triangle over the new pixel's
+    neighbourhood.
+    """
     scale = source / target
     reach = max(scale, 1.0)
     center = (np.arange(target) + 0.5) * scale

@@ -1,6 +1,6 @@
-"""ResNet and ResNeXt as detectors use them: four stages of features, usually with frozen norms.
+"""ResNet and ResNeXt for detectors: four stages of features, usually with frozen norms.
 
-GluonCV's have biases in the 1x1 convolutions or the stride elsewhere, so that the weights which
+GluonCV's networks have biases in the 1x1 convolutions or other strides, so that the weights which
 the published detectors start from do not fit them.
 """
 from __future__ import annotations
@@ -21,11 +21,11 @@ IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 
 
-class Recipe(NamedTuple):
-    """What tells one backbone from another; ``std`` divides the image after ``mean`` is taken off.
+class ResNetSpec(NamedTuple):
+    """What distinguishes one backbone from another; images are divided by ``std`` after ``mean``.
 
-    ``stride_in_1x1``: the first convolution of a stage halves the size, as in the original
-    ResNet, and not the 3x3 one, as in the ResNets of today.
+    ``stride_in_1x1``: the first 1x1 convolution of a stage halves the size, as in the original
+    ResNet, and not its 3x3 convolution, as in later ResNets.
     """
 
     blocks: tuple[int, int, int, int]
@@ -37,48 +37,48 @@ class Recipe(NamedTuple):
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
-RECIPES = {
-    'resnet18': Recipe((2, 2, 2, 2), bottleneck=False),
-    'resnet34': Recipe((3, 4, 6, 3), bottleneck=False),
-    'resnet50': Recipe((3, 4, 6, 3)),
-    'resnet101': Recipe((3, 4, 23, 3)),
-    'resnet152': Recipe((3, 8, 36, 3)),
-    'resnext101_32x8d': Recipe((3, 4, 23, 3), groups=32, width=8, stride_in_1x1=False,
-                               std=IMAGENET_STD),
-    'resnext152_32x8d': Recipe((3, 8, 36, 3), groups=32, width=8, stride_in_1x1=False,
-                               std=IMAGENET_STD),
+RESNET_SPECS = {
+    'resnet18': ResNetSpec((2, 2, 2, 2), bottleneck=False),
+    'resnet34': ResNetSpec((3, 4, 6, 3), bottleneck=False),
+    'resnet50': ResNetSpec((3, 4, 6, 3)),
+    'resnet101': ResNetSpec((3, 4, 23, 3)),
+    'resnet152': ResNetSpec((3, 8, 36, 3)),
+    'resnext101_32x8d': ResNetSpec((3, 4, 23, 3), groups=32, width=8, stride_in_1x1=False,
+                                   std=IMAGENET_STD),
+    'resnext152_32x8d': ResNetSpec((3, 8, 36, 3), groups=32, width=8, stride_in_1x1=False,
+                                   std=IMAGENET_STD),
 }
 
 
-def get_recipe(name: str) -> Recipe:
-    """The recipe of a backbone; AdaptisError if there is none of that name."""
-    if not isinstance(name, str) or name not in RECIPES:
-        raise AdaptisError(f'There is no backbone "{name}": choose one of {sorted(RECIPES)}.')
-    return RECIPES[name]
+def get_resnet_spec(name: str) -> ResNetSpec:
+    """Return the specification of a ResNet; AdaptisError if there is none of that name."""
+    if not isinstance(name, str) or name not in RESNET_SPECS:
+        raise AdaptisError(f'There is no backbone "{name}": choose one of {sorted(RESNET_SPECS)}.')
+    return RESNET_SPECS[name]
 
 
 class ResNet(HybridBlock):
-    """(B, 3, H, W) -> features at strides 4, 8, 16, 32 (``channels`` of them).
+    """(B, 3, H, W) -> features at strides 4, 8, 16, 32, of ``channels``.
 
     ``mean`` and ``std`` (RGB) are those of the images that ImageNet weights were made for.
 
     Parameters
     ----------
-    recipe : which ResNet
+    spec : what distinguishes the network, see ``ResNetSpec``
     norm_layer : 'FrozenBatchNorm', 'BatchNorm', 'SyncBatchNorm', or a class
     norm_kwargs : of the normalisation layers
-    deformable_stages : of the stages 2 to 5 those whose 3x3 convolutions are deformable (of
-        small blocks the second one)
-    deformable_interval : only every so many-th block of such a stage has one, its first included
-    modulated : they are of the second kind, which also weighs what it looks at
+    deformable_stages : which of the stages 2 to 5 have deformable 3x3 convolutions (in small
+        blocks, the second one is)
+    deformable_interval : 3 = every third block of such a stage has one, beginning with its first
+    modulated : deformable convolutions also weigh the pixels they look at
 
     Raises AdaptisError for stages that do not exist.
 
     Children: ``stem.conv1``, then ``res2`` to ``res5``, each a sequence of blocks with
-    ``conv1`` to ``conv3`` (``conv2`` in small ones) and, where the shape changes, ``shortcut``.
+    ``conv1`` to ``conv3`` (small blocks: to ``conv2``) and, where the shape changes, ``shortcut``.
     """
 
-    def __init__(self, recipe: Recipe, norm_layer: Union[str, type] = 'FrozenBatchNorm',
+    def __init__(self, spec: ResNetSpec, norm_layer: Union[str, type] = 'FrozenBatchNorm',
                  norm_kwargs: Optional[Mapping[str, Any]] = None,
                  deformable_stages: Sequence[int] = (), deformable_interval: int = 1,
                  modulated: bool = True):
@@ -86,28 +86,28 @@ class ResNet(HybridBlock):
         check_deformable(deformable_stages, deformable_interval)
         norm = dict(norm_layer=norm_layer, norm_kwargs=norm_kwargs)
         deformable = functools.partial(DeformableConvNorm, modulated=modulated)
-        expansion = 4 if recipe.bottleneck else 1
-        self.mean, self.std = recipe.mean, recipe.std
-        self.stride_in_1x1 = recipe.stride_in_1x1 if recipe.bottleneck else None
+        expansion = 4 if spec.bottleneck else 1
+        self.mean, self.std = spec.mean, spec.std
+        self.stride_in_1x1 = spec.stride_in_1x1 if spec.bottleneck else None
         self.channels = [64 * expansion * 2 ** i for i in range(4)]
         with self.name_scope():
             self.stem = Stem(norm)
             source = 64
-            for i, count in enumerate(recipe.blocks):
+            for i, count in enumerate(spec.blocks):
                 layers = [deformable if i + 2 in deformable_stages and not k % deformable_interval
                           else ConvNorm for k in range(count)]
-                setattr(self, f'res{i + 2}', _stage(recipe, i, layers, source, norm))
+                setattr(self, f'res{i + 2}', _stage(spec, i, layers, source, norm))
                 source = self.channels[i]
 
     @property
     def stages(self) -> list[HybridBlock]:
-        """Stem and the four stages."""
+        """The stem and the four stages."""
         return [self.stem, self.res2, self.res3, self.res4, self.res5]
 
     def freeze(self, stages: int) -> None:
         """Exclude the first ``stages`` of stem, res2, ..., res5 from training (2 in detectors).
 
-        Raises AdaptisError if there are fewer, or it is no number of stages.
+        Raises AdaptisError if this is no number from 0 to 5.
         """
         if type(stages) is not int or not 0 <= stages <= 5:
             raise AdaptisError(f'A ResNet has 5 stages; {stages} of them cannot be frozen.')
@@ -135,7 +135,7 @@ class Stem(HybridBlock):
 
 
 class Basic(HybridBlock):
-    """Two 3x3 convolutions and a shortcut; ``layer`` makes the second one."""
+    """Two 3x3 convolutions and a shortcut; ``layer`` makes the second convolution."""
 
     def __init__(self, channels: int, in_channels: int, strides: int, norm: Mapping[str, Any],
                  layer: Callable[..., HybridBlock] = ConvNorm):
@@ -151,7 +151,7 @@ class Basic(HybridBlock):
 
 
 class Bottleneck(HybridBlock):
-    """1x1, 3x3 and 1x1 convolutions and a shortcut; ``layer`` makes the 3x3 one."""
+    """1x1, 3x3 and 1x1 convolutions and a shortcut; ``layer`` makes the 3x3 convolution."""
 
     def __init__(self, channels: int, in_channels: int, width: int, strides: int, groups: int,
                  stride_in_1x1: bool, norm: Mapping[str, Any],
@@ -177,7 +177,7 @@ def _shortcut(channels: int, in_channels: int, strides: int,
 
 
 def check_deformable(stages: Sequence[int], interval: int) -> None:
-    """AdaptisError if these are no arguments ``deformable_stages`` and ``deformable_interval``."""
+    """Raise AdaptisError if ``deformable_stages`` or ``deformable_interval`` is wrong."""
     if not isinstance(stages, (list, tuple)) or any(stage not in (2, 3, 4, 5) for stage in stages):
         raise AdaptisError(f'deformable_stages is {stages!r} but must be some of the stages 2, 3, '
                            '4 and 5.')
@@ -186,16 +186,16 @@ def check_deformable(stages: Sequence[int], interval: int) -> None:
                            'least 1.')
 
 
-def _stage(recipe: Recipe, index: int, layers: Sequence[Callable[..., HybridBlock]], source: int,
+def _stage(spec: ResNetSpec, index: int, layers: Sequence[Callable[..., HybridBlock]], source: int,
            norm: Mapping[str, Any]) -> HybridBlock:
-    """The blocks of a stage, each with its kind of 3x3 convolution."""
+    """Return the blocks of a stage; ``layers`` has the class of each block's 3x3 convolution."""
     stage = nn.HybridSequential()
-    width = recipe.groups * recipe.width * 2 ** index
-    channels = 256 * 2 ** index if recipe.bottleneck else width
+    width = spec.groups * spec.width * 2 ** index
+    channels = 256 * 2 ** index if spec.bottleneck else width
     for i, layer in enumerate(layers):
         strides = 2 if index and not i else 1
-        stage.add(Bottleneck(channels, source, width, strides, recipe.groups,
-                             recipe.stride_in_1x1, norm, layer)
-                  if recipe.bottleneck else Basic(channels, source, strides, norm, layer))
+        stage.add(Bottleneck(channels, source, width, strides, spec.groups,
+                             spec.stride_in_1x1, norm, layer)
+                  if spec.bottleneck else Basic(channels, source, strides, norm, layer))
         source = channels
     return stage

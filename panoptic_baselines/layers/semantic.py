@@ -1,4 +1,4 @@
-"""Semantic branches on p2, ..., p5: Panoptic FPN's (section 3.1, figure 3), and a plainer one."""
+"""The semantic branch of Panoptic FPN (section 3.1, figure 3), and bilinear upsampling."""
 from __future__ import annotations
 
 from typing import Optional
@@ -19,13 +19,13 @@ class Upsample(HybridBlock):
     Parameters
     ----------
     scale : even
-    channels : C, if it is known: from 32 on the same numbers come several times as fast, by a
-        transposed convolution of every channel by itself, whose input is continued at its borders
+    channels : C, if it is known; from 32 on, a depthwise transposed convolution computes the same
+        numbers several times as fast, with the input continued at its borders
     """
 
     def __init__(self, scale: int = 2, channels: Optional[int] = None):
         super().__init__()
-        # MXNet refuses to do that to a few channels outside of training.
+        # MXNet refuses depthwise transposed convolutions of few channels outside of training.
         self._scale, self._channels = scale, channels if (channels or 0) >= 32 else None
 
     def hybrid_forward(self, F, x):
@@ -40,7 +40,7 @@ class Upsample(HybridBlock):
             no_bias=True)
 
     def _kernel(self, F, x):
-        """(C, 1, 2 * scale, 2 * scale): a pyramid, like .25, .75, .75, .25 for scale 2."""
+        """Return (C, 1, 2 * scale, 2 * scale): a pyramid, like .25, .75, .75, .25 for scale 2."""
         taps = [1 - abs(i + 0.5 - self._scale) / self._scale for i in range(2 * self._scale)]
         one = F.ones_like(F.BlockGrad(F.slice(x, begin=(0, None, 0, 0), end=(1, None, 1, 1))))
         one = F.transpose(one, (1, 0, 2, 3))
@@ -51,10 +51,10 @@ class Upsample(HybridBlock):
 class SemanticHead(HybridBlock):
     """p2, ..., p5 (B, C, h, w) -> logits (B, num_classes, h, w) at the stride of p2.
 
-    Each level is brought to stride 4 by steps of 3x3 convolution, group norm, ReLU and bilinear
-    upsampling (p2: a convolution only); the levels are summed, or concatenated, and a 1x1
-    convolution ``predictor`` follows.  Children ``p2`` to ``p5`` are sequences in which even
-    members are convolutions and odd ones upsample.
+    Steps of 3x3 convolution, group norm, ReLU and bilinear upsampling bring each level to stride 4
+    (p2: a convolution only).  The levels are summed or concatenated, and a 1x1 convolution
+    ``predictor`` follows.  Children ``p2`` to ``p5`` are sequences in which even members are
+    convolutions and odd ones upsample.
     """
 
     def __init__(self, in_channels: int, num_classes: int, channels: int = 128,
@@ -78,28 +78,6 @@ class SemanticHead(HybridBlock):
         maps = self.towers(*features)
         return self.predictor(F.concat(*maps, dim=1) if self._join == 'concat'
                               else maps[0] + maps[1] + maps[2] + maps[3])
-
-
-class PlainSemanticHead(HybridBlock):
-    """p2, ..., p5 (B, C, h, w) -> logits (B, num_classes, h, w) at the stride of p2.
-
-    As CondInst's paper has it (section 2.5): the coarser levels are upsampled, all are
-    concatenated, and a 1x1 convolution follows.  Computed is what equals it and takes a fraction
-    of the time: a share ``p2`` to ``p5`` of that convolution for each level, upsampled and summed.
-    """
-
-    def __init__(self, in_channels: int, num_classes: int):
-        super().__init__()
-        with self.name_scope():
-            for i in range(4):
-                setattr(self, f'p{i + 2}', nn.Conv2D(num_classes, 1, use_bias=not i,
-                                                     in_channels=in_channels))
-                if i:
-                    setattr(self, f'upsample{i + 2}', Upsample(2 ** i, num_classes))
-
-    def hybrid_forward(self, F, p2, p3, p4, p5):
-        return (self.p2(p2) + self.upsample3(self.p3(p3)) + self.upsample4(self.p4(p4))
-                + self.upsample5(self.p5(p5)))
 
 
 def _tower(steps: int, in_channels: int, channels: int, num_groups: int) -> HybridBlock:

@@ -8,20 +8,20 @@ import numpy as np
 from panoptic_baselines.layers.boxes import Size
 
 SEMANTIC_STRIDE = 4
-"""Of the logits of a semantic branch on a pyramid (Panoptic FPN, section 3.2)."""
+"""Stride of the logits of a semantic branch on a pyramid (Panoptic FPN, section 3.1)."""
 
 STRIP_VALUES = 2 ** 16
-"""So many values are interpolated at a time: they stay in a processor's cache."""
+"""Number of values interpolated at a time, which fit in a processor's cache."""
 
 
 def upsampled_labels(logits: np.ndarray, stride: int, image_size: Size,
                      output_size: Size) -> np.ndarray:
-    """int32 (H, W) of ``output_size``: the likeliest class of each pixel, the first of equals.
+    """Return int32 (H, W) of ``output_size``: each pixel's likeliest class, the first of equals.
 
     Parameters
     ----------
     logits : (C, h, w) of the padded image
-    stride : of the logits: they are upsampled by it bilinearly, then cut to ``image_size``
+    stride : of the logits; they are upsampled by it bilinearly, then cropped to ``image_size``
         (H, W), then resized bilinearly to ``output_size``, in one step
     """
     strips = [strip.argmax(axis=2) for strip in _strips(logits, stride, image_size, output_size)]
@@ -30,21 +30,21 @@ def upsampled_labels(logits: np.ndarray, stride: int, image_size: Size,
 
 def labels_of_batch(logits: np.ndarray, stride: int, image_sizes: Sequence[Size],
                     output_sizes: Sequence[Size]) -> list[np.ndarray]:
-    """``upsampled_labels`` of every image; ``logits`` (B, C, h, w)."""
+    """Return ``upsampled_labels`` of every image; ``logits`` are (B, C, h, w)."""
     return [upsampled_labels(image, stride, *sizes)
             for image, *sizes in zip(logits, image_sizes, output_sizes)]
 
 
 def upsampled_logits(logits: np.ndarray, stride: int, image_size: Size,
                      output_size: Size) -> np.ndarray:
-    """float32 (C, H, W): the interpolated values themselves; see ``upsampled_labels``."""
+    """Return float32 (C, H, W): the interpolated values themselves; see ``upsampled_labels``."""
     strips = list(_strips(logits, stride, image_size, output_size))
     return np.ascontiguousarray(np.concatenate(strips).transpose(2, 1, 0))
 
 
 def _strips(logits: np.ndarray, stride: int, image_size: Size,
             output_size: Size) -> Iterator[np.ndarray]:
-    """A few columns of the result after the other: (columns, H, C)."""
+    """Yield the result a few columns at a time: (columns, H, C)."""
     rows, columns = (_weights(source, stride, cut, target) for source, cut, target
                      in zip(logits.shape[1:], image_size, output_size))
     tall = np.concatenate(list(_products(rows, np.ascontiguousarray(logits.transpose(1, 2, 0)))))
@@ -52,7 +52,7 @@ def _strips(logits: np.ndarray, stride: int, image_size: Size,
 
 
 def _products(weights: np.ndarray, values: np.ndarray) -> Iterator[np.ndarray]:
-    """``weights`` (n, k) times ``values`` (k, ...), some rows at a time, without most zeros."""
+    """Yield ``weights`` (n, k) times ``values`` (k, ...), some rows at a time."""
     flat = values.reshape(len(values), -1)
     step = max(1, STRIP_VALUES // flat.shape[1])
     for begin in range(0, len(weights), step):
@@ -63,15 +63,15 @@ def _products(weights: np.ndarray, values: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _weights(source: int, stride: int, cut: int, target: int) -> np.ndarray:
-    """Both interpolations of one axis as one matrix (target, source)."""
+    """Return both interpolations of one axis as one matrix (target, source)."""
     first = bilinear(source, source * stride)[:cut]
-    if cut != target:   # else as many columns as rows for nothing, which is much of a wide image
+    if cut != target:   # an identity matrix of a wide image would be large
         first = bilinear(cut, target) @ first
     return first.astype(np.float32)
 
 
 def bilinear(source: int, target: int) -> np.ndarray:
-    """Weights (target, source) of bilinear interpolation, corners not aligned."""
+    """Return weights (target, source) of bilinear interpolation, corners not aligned."""
     at = np.maximum((np.arange(target) + 0.5) * (source / target) - 0.5, 0)
     low = np.minimum(at.astype(np.int64), source - 1)
     weights = np.zeros((target, source))

@@ -1,4 +1,4 @@
-"""Panoptic FPN between its graphs, with either of its branches alone or with both."""
+"""Inference of Panoptic FPN between its stages, with one of its branches or both."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -7,24 +7,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 import numpy as np
 
 from adaptis.types import Taxonomy
-from panoptic_baselines.exported import Exported
+from panoptic_baselines.exported import ExportedNetwork
 from panoptic_baselines.layers.boxes import Size
 from panoptic_baselines.layers.upsample import SEMANTIC_STRIDE, labels_of_batch
 from panoptic_baselines.merge import Instances
 from panoptic_baselines.panoptic_fpn.settings import PANOPTIC_FPN_PRESETS, PanopticFPNSettings
-from panoptic_baselines.predictor import Predictor, Segmentation, finite
+from panoptic_baselines.predictor import Predictor, Segmentation, check_finite
 from panoptic_baselines.rcnn.inference import (
     NUM_LEVELS,
-    TwoStage,
-    keep_sure,
+    TwoStageInference,
+    filter_by_score,
     to_instances,
 )
 
 
 class Maps(NamedTuple):
-    """Outputs of the dense part for a batch; what the network lacks is empty or None.
+    """Outputs of the dense part for a batch; without a branch, its outputs are empty or None.
 
-    ``features`` p2, ..., p6, what the RoI heads pool from; ``rpn_logits`` (B, A, h, w) and
+    ``features`` p2, ..., p6, from which the RoI heads pool; ``rpn_logits`` (B, A, h, w) and
     ``rpn_deltas`` (B, 4 * A, h, w) per level; ``semantic`` logits (B, num_semantic, H/4, W/4).
     """
 
@@ -34,8 +34,8 @@ class Maps(NamedTuple):
     semantic: Optional[Any]
 
 
-class PanopticFPNInference(TwoStage):
-    """What ``PanopticFPN`` does with the outputs of its stages; the first one is 'encoder'."""
+class PanopticFPNInference(TwoStageInference):
+    """What ``PanopticFPN`` does with the outputs of its stages; the first stage is 'encoder'."""
 
     presets, divisor = PANOPTIC_FPN_PRESETS, 32
     attributes = ('num_things', 'num_stuff', 'has_instances', 'has_semantic', 'merge_things',
@@ -45,10 +45,10 @@ class PanopticFPNInference(TwoStage):
         has_instances: bool
         has_semantic: bool
 
-        def read(self, x: Any) -> Maps: ...
+        def encode(self, x: Any) -> Maps: ...
 
     def to_maps(self, outputs: Sequence[Any]) -> Maps:
-        """The outputs of the encoder by name."""
+        """Return the outputs of the encoder by name."""
         outputs = list(outputs)
         semantic = outputs.pop() if self.has_semantic else None
         return Maps(outputs[:NUM_LEVELS], outputs[NUM_LEVELS:2 * NUM_LEVELS],
@@ -58,24 +58,24 @@ class PanopticFPNInference(TwoStage):
                 settings: PanopticFPNSettings,
                 min_score: Optional[float] = 0.0) -> list[Segmentation]:
         """See ``panoptic_baselines.predictor.Network``."""
-        maps = self.read(x)
+        maps = self.encode(x)
         instances: list[Optional[Instances]] = [None] * len(sizes)
         if self.has_instances and min_score is not None:
-            found = [keep_sure(d, min_score) for d in self.detect(maps, sizes, settings)]
+            found = [filter_by_score(d, min_score) for d in self.detect(maps, sizes, settings)]
             instances = [to_instances(*parts, settings.mask_threshold) for parts in zip(
                 found, self.mask_logits(maps, found), sizes, output_sizes)]
         labels: list[Optional[np.ndarray]] = [None] * len(sizes)
         if self.has_semantic:
-            logits = finite(maps.semantic, 'class logits')
+            logits = check_finite(maps.semantic, 'class logits')
             labels = labels_of_batch(logits, SEMANTIC_STRIDE, sizes, output_sizes)
         return [Segmentation(*parts) for parts in zip(instances, labels)]
 
 
-class ExportedPanopticFPN(PanopticFPNInference, Exported):
-    """A ``PanopticFPN`` that was exported."""
+class ExportedPanopticFPN(PanopticFPNInference, ExportedNetwork):
+    """An exported ``PanopticFPN``."""
 
 
 def make_exported(runner: Any, attributes: Mapping[str, Any], settings: PanopticFPNSettings,
                   taxonomy: Taxonomy) -> Predictor:
-    """What segments images with an exported network, see ``ModelFamily.exported_predictor``."""
+    """Return a predictor with an exported network, see ``ModelFamily.exported_predictor``."""
     return Predictor(ExportedPanopticFPN(runner, attributes), taxonomy, settings)

@@ -1,30 +1,31 @@
-"""Panoptic FPN (Kirillov et al. 2019) with Mask R-CNN, and both of its halves alone.
+r"""Panoptic FPN (Kirillov et al. 2019) with Mask R-CNN, and each of its branches alone.
 
 The network ``PanopticFPN`` has three graphs, each hybridized once for every size::
 
     encoder                  everything dense, one graph
       backbone               ResNet: stem.conv1, res2 ... res5 (layers/resnet.py)
       fpn                    lateral2 ... lateral5, output2 ... output5 (layers/fpn.py)
-      rpn                    conv, objectness_logits, anchor_deltas (layers/rcnn.py)
+      rpn                    conv, objectness_logits, anchor_deltas (rcnn/heads.py)
       semantic_head          p2 ... p5, predictor (layers/semantic.py)
-    box_head                 fc1, fc2, cls_score, bbox_pred (layers/rcnn.py)
-    mask_head                mask_fcn1 ... mask_fcn4, deconv, predictor (layers/rcnn.py);
+    box_head                 fc1, fc2, cls_score, bbox_pred (rcnn/heads.py)
+    mask_head                mask_fcn1 ... mask_fcn4, deconv, predictor (rcnn/heads.py);
                              net.mask_head(pooled, classes) gives the mask of that class only
 
 A convolution with a norm is one layer: ``conv1.weight``, ``conv1.norm.gamma``, ``.norm.beta``,
-``.norm.running_mean``, ``.norm.running_var``.  An official name becomes ours by::
+``.norm.running_mean``, ``.norm.running_var``.  ``panoptic_fpn/convert.py`` turns official names
+into ours::
 
     backbone.bottom_up.       -> encoder.backbone.
-    backbone.fpn_(lateral|output)N.  -> encoder.fpn.\\1N.
+    backbone.fpn_(lateral|output)N.  -> encoder.fpn.\1N.
     proposal_generator.rpn_head.     -> encoder.rpn.
     sem_seg_head.             -> encoder.semantic_head.
     roi_heads.box_head. and roi_heads.box_predictor.  -> box_head.
     roi_heads.mask_head.      -> mask_head.
     .norm.weight, .norm.bias  -> .norm.gamma, .norm.beta
 
-and no array changes: even the order of the three input channels of ``stem.conv1``
-stays official (BGR); images here are RGB, and the network turns them round itself.
-Between the graphs stands NumPy (inference/): proposals from the RPN's outputs, pooling, detections.
+No array changes: even the input channels of ``stem.conv1`` keep the official order (BGR).  Images
+here are RGB, and the network reverses their channels itself.  Between the graphs, NumPy selects
+proposals from the RPN's outputs, pools features and selects detections (rcnn/inference.py).
 """
 from __future__ import annotations
 
@@ -33,12 +34,12 @@ from typing import Any, Optional, Union
 
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
-from panoptic_baselines.arguments import demand_counts, demand_numbers
+from panoptic_baselines.arguments import check_counts, check_numbers
 from panoptic_baselines.base_network import BaseNetwork
-from panoptic_baselines.initializers import choose_initializers
+from panoptic_baselines.initializers import set_initializers
 from panoptic_baselines.layers.fpn import FPN
 from panoptic_baselines.layers.image_encoder import ImageEncoder
-from panoptic_baselines.layers.resnet import ResNet, get_recipe
+from panoptic_baselines.layers.resnet import ResNet, get_resnet_spec
 from panoptic_baselines.layers.semantic import SemanticHead
 from panoptic_baselines.panoptic_fpn.inference import Maps, PanopticFPNInference
 from panoptic_baselines.rcnn.heads import BoxHead, MaskHead, RPNHead
@@ -48,20 +49,20 @@ HybridBlock = mx.gluon.HybridBlock
 
 
 class PanopticFPN(PanopticFPNInference, BaseNetwork):
-    """The network.
+    """Panoptic FPN, or one of its two branches alone.
 
     Parameters
     ----------
     backbone : 'resnet18', 34, 50, 101, 152, 'resnext101_32x8d', 'resnext152_32x8d'
-    num_things, num_stuff : classes of the two kinds; without the semantic branch there may be no
-        stuff
-    instances, semantic : which of the two branches there are (at least one)
+    num_things, num_stuff : numbers of thing and stuff classes; without the semantic branch,
+        ``num_stuff`` may be 0
+    instances, semantic : which of the two branches the network has (at least one)
     merge_things : the semantic branch has one class for all things, its first, then the stuff
-        classes (section 3.1); without it every class of its own, stuff first (Semantic FPN alone)
+        classes (section 3.1); if False, each class has its own, stuff first (Semantic FPN alone)
     fpn_channels : width of the pyramid
     grouped_fpn : each branch sees only its own half of those channels (table 3d)
-    semantic_channels : width of the semantic branch (table 1b)
-    semantic_join : 'sum' or 'concat' of its levels (table 1c)
+    semantic_channels : width of the semantic branch (table 1c)
+    semantic_join : 'sum' or 'concat' of its levels (table 1d)
     box_channels, mask_channels : widths of the RoI heads
     anchor_sizes : side of the square anchor of each of p2, ..., p6, in pixels
     mean, std : of the image, RGB; by default those of the backbone's ImageNet weights
@@ -81,56 +82,52 @@ class PanopticFPN(PanopticFPNInference, BaseNetwork):
                  norm_layer: Union[str, type] = 'FrozenBatchNorm',
                  norm_kwargs: Optional[Mapping[str, Any]] = None):
         super().__init__()
-        recipe = get_recipe(backbone)
+        spec = get_resnet_spec(backbone)
         if not instances and not semantic:
             raise AdaptisError('A network needs instances, semantic or both.')
-        if semantic or num_stuff != 0:   # detectors alone can do without
-            demand_counts(num_stuff=num_stuff)
-        demand_counts(num_things=num_things, fpn_channels=fpn_channels,
-                      semantic_channels=semantic_channels, box_channels=box_channels,
-                      mask_channels=mask_channels)
+        if semantic or num_stuff != 0:   # a pure detector needs no stuff
+            check_counts(num_stuff=num_stuff)
+        check_counts(num_things=num_things, fpn_channels=fpn_channels,
+                     semantic_channels=semantic_channels, box_channels=box_channels,
+                     mask_channels=mask_channels)
         if grouped_fpn and fpn_channels % 2:
-            raise AdaptisError(f'fpn_channels is {fpn_channels} but must be even to be shared out '
-                               'among two branches.')
-        demand_numbers('anchor_sizes', anchor_sizes, NUM_LEVELS, positive=True)
+            raise AdaptisError(f'fpn_channels is {fpn_channels}, but two branches share them: '
+                               'choose an even number.')
+        check_numbers('anchor_sizes', anchor_sizes, NUM_LEVELS, positive=True)
         self.num_things, self.num_stuff = num_things, num_stuff
         self.merge_things = merge_things
         self.num_semantic = num_stuff + (1 if merge_things else num_things)
-        self.mean = demand_numbers('mean', recipe.mean if mean is None else mean, 3)
-        self.std = demand_numbers('std', recipe.std if std is None else std, 3, positive=True)
+        self.mean = check_numbers('mean', spec.mean if mean is None else mean, 3)
+        self.std = check_numbers('std', spec.std if std is None else std, 3, positive=True)
         self.anchor_sizes = tuple(anchor_sizes)
         self.roi_channels = width = fpn_channels // 2 if grouped_fpn else fpn_channels
         with self.name_scope():
             self.encoder = Encoder(
-                ResNet(recipe, norm_layer, norm_kwargs), fpn_channels, grouped_fpn,
+                ResNet(spec, norm_layer, norm_kwargs), fpn_channels, grouped_fpn,
                 RPNHead(width) if instances else None,
                 SemanticHead(width, self.num_semantic, semantic_channels, semantic_join)
                 if semantic else None, self.mean, self.std)
             self.box_head = BoxHead(width, num_things, box_channels) if instances else None
             self.mask_head = MaskHead(width, num_things, mask_channels) if instances else None
-        choose_initializers(self)
+        set_initializers(self)
 
     @property
     def has_instances(self) -> bool:
-        """Whether there is a Mask R-CNN."""
+        """Whether the network has a Mask R-CNN."""
         return self.box_head is not None
 
     @property
     def has_semantic(self) -> bool:
-        """Whether there is a semantic branch."""
+        """Whether the network has a semantic branch."""
         return self.encoder.semantic_head is not None
 
-    def backbone_params(self) -> Any:
-        """The part that starts from ImageNet."""
-        return self.encoder.backbone.collect_params()
-
     def forward(self, x: Any) -> Maps:
-        """Everything dense of images (B, 3, H, W)."""
+        """Run the dense part on images (B, 3, H, W) and return its outputs by name."""
         return self.to_maps(self.encoder(x))
 
 
 class Encoder(ImageEncoder):
-    """The dense part of a network as one graph.
+    """The dense part of the network as one graph.
 
     Images -> flat list: p2, ..., p6 of the instance branch, five RPN logits and five RPN deltas
     (both left out without that branch), semantic logits (left out without that branch).

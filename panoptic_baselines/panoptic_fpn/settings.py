@@ -1,4 +1,4 @@
-"""Every threshold of Panoptic FPN and Mask R-CNN, named, with a preset for each data set."""
+"""The inference settings of Panoptic FPN and Mask R-CNN, with a preset per data set."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from panoptic_baselines.settings import CITYSCAPES, TOY, BaseSettings
 
 @dataclass(frozen=True)
 class PanopticFPNSettings(TwoStageSettings):
-    """AdaptISSettings of Panoptic FPN and of Mask R-CNN."""
+    """Settings of Panoptic FPN and of Mask R-CNN."""
 
 
 PANOPTIC_FPN_PRESETS: dict[str, BaseSettings] = {
     'coco': PanopticFPNSettings(),
     'cityscapes': PanopticFPNSettings(**CITYSCAPES),
     'toy': PanopticFPNSettings(**TOY)}
-"""AdaptISSettings of Panoptic FPN by name."""
+"""Settings of Panoptic FPN by name."""

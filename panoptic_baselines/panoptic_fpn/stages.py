@@ -1,4 +1,4 @@
-"""The graphs of a Panoptic FPN with their signatures, for export."""
+"""The stages of Panoptic FPN with their signatures, for export."""
 from __future__ import annotations
 
 from typing import Any
@@ -9,7 +9,7 @@ from panoptic_baselines.stages import IMAGE, level_names, make_stage
 
 
 def export_stages(net: Any) -> list[Stage]:
-    """Stages of a ``PanopticFPN``: 'encoder' and those of its instance branch."""
+    """Return the stages of a ``PanopticFPN``: 'encoder' and those of its instance branch."""
     names = level_names('p', 2, 6)
     if net.has_instances:
         names += level_names('rpn_logits_p', 2, 6) + level_names('rpn_deltas_p', 2, 6)

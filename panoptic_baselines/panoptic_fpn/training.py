@@ -1,30 +1,31 @@
-"""Panoptic FPN as experiments see it: a network, its losses and its predictions."""
+"""Training of Panoptic FPN: the losses of its network."""
 from __future__ import annotations
 
 from typing import Any
 
 from adaptis.errors import AdaptisError
 from adaptis.types import Taxonomy
-from panoptic_baselines.arguments import demand_number
+from panoptic_baselines.arguments import check_choice, check_number
 from panoptic_baselines.layers.losses import SemanticLoss
 from panoptic_baselines.rcnn.training import TwoStageSystem
-from panoptic_baselines.system import paint_padding
+from panoptic_baselines.system import fill_padding
 
 UPDATES = ('combined', 'alternate')
 
 
 class PanopticFPNSystem(TwoStageSystem):
-    """Losses and predictions of a ``PanopticFPN``; of either branch alone if it has no other.
+    """Losses and predictions of a ``PanopticFPN``, with both branches or one.
 
     Parameters
     ----------
     net : an initialised network
-    taxonomy : what its classes mean
+    taxonomy : the classes of the network
     instance_weight, semantic_weight : lambda_i and lambda_s (section 3.2)
-    updates : 'combined' learns both branches in every step; 'alternate' the instances in even and
-        the semantics in odd ones (table 3c), for which ``begin_step`` tells the step
-    rois, foreground : RoIs per image that the heads learn from, and the most of them on objects
-    frozen_stages : how much of the backbone keeps its weights: 2 = stem and res2
+    updates : 'combined' trains both branches in every step; 'alternate' trains the instance branch
+        in even steps and the semantic branch in odd ones (table 3c) and needs ``begin_step``
+    rois, foreground : number of RoIs per image that the heads learn from, and the largest share of
+        them on objects
+    frozen_stages : how many stages of the backbone are frozen: 2 = stem and res2
     hybridize : train through cached graphs
 
     Raises AdaptisError for a choice that does not exist or a number out of range.
@@ -33,14 +34,12 @@ class PanopticFPNSystem(TwoStageSystem):
     def __init__(self, net: Any, taxonomy: Taxonomy, *, instance_weight: float = 1.0,
                  semantic_weight: float = 0.5, updates: str = 'combined', rois: int = 512,
                  foreground: float = 0.25, frozen_stages: int = 2, hybridize: bool = False):
-        if updates not in UPDATES:
-            raise AdaptisError(f'There is no way "{updates}" to update the branches: '
-                               f'choose one of {list(UPDATES)}.')
+        check_choice('updates', updates, UPDATES)
         if updates == 'alternate' and not (net.has_instances and net.has_semantic):
-            raise AdaptisError('Updates can alternate between two branches only, '
-                               'and the network has one.')
-        demand_number('instance_weight', instance_weight, 0)
-        demand_number('semantic_weight', semantic_weight, 0)
+            raise AdaptisError('Updates can only alternate between two branches, '
+                               'but the network has one.')
+        check_number('instance_weight', instance_weight, 0)
+        check_number('semantic_weight', semantic_weight, 0)
         self._weights = {'instances': instance_weight, 'semantic': semantic_weight}
         self._alternates, self._step = updates == 'alternate', None
         self._semantic_loss = SemanticLoss()
@@ -48,17 +47,16 @@ class PanopticFPNSystem(TwoStageSystem):
                          rois=rois, foreground=foreground)
 
     def begin_step(self, step: int) -> None:
-        """Tell which step the next ``losses`` belong to."""
+        """Set the number of the step that the next ``losses`` belong to."""
         self._step = step
 
     def losses(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Weighted losses of a batch (see ``DetectionTargets``), inside ``autograd.record``.
+        """Return the weighted losses of a batch (see ``DetectionTargets``), in ``autograd.record``.
 
         Scalars, means over the images: 'rpn_objectness', 'rpn_boxes', 'classes', 'boxes', 'masks'
-        and 'semantic', as far as the network has the branches.  What is sampled is drawn from
-        ``numpy.random``.
+        and 'semantic', without those of a missing branch.  Samples are drawn from ``numpy.random``.
         """
-        maps = self.net(paint_padding(batch['image'], batch['sizes'], self.net.mean))
+        maps = self.net(fill_padding(batch['image'], batch['sizes'], self.net.mean))
         weights, losses = self._branch_weights(), {}
         if self.net.has_instances:
             losses = {name: loss * weights['instances']
@@ -73,6 +71,6 @@ class PanopticFPNSystem(TwoStageSystem):
             return self._weights
         if self._step is None:
             raise ValueError('updates alternate, so begin_step must be called before losses')
-        # A weight of 0 and not a loss left out: the optimizer's momentum goes on all the same.
+        # A weight of 0 keeps the optimizer's momentum going; leaving the loss out would not.
         turn = 'semantic' if self._step % 2 else 'instances'
         return {branch: weight * (branch == turn) for branch, weight in self._weights.items()}

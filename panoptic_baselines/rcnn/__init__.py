@@ -1,1 +1,1 @@
-"""The two-stage detector of Panoptic FPN and of the unified network: proposals, RoIs, heads."""
+"""The two-stage detector of Panoptic FPN and the unified network: proposals, RoIs, heads."""

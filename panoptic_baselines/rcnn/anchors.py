@@ -14,7 +14,7 @@ RATIOS = (0.5, 1.0, 2.0)
 
 
 def cell_anchors(size: float, ratios: Sequence[float] = RATIOS) -> np.ndarray:
-    """float32 (A, 4): boxes around the origin of area ``size`` squared, one per ratio."""
+    """Return float32 (A, 4): boxes around the origin of area ``size`` squared, one per ratio."""
     width = size / np.sqrt(np.asarray(ratios, np.float64))
     half = np.stack([width, width * ratios], axis=1) / 2
     return np.concatenate([-half, half], axis=1).astype(np.float32)
@@ -23,9 +23,9 @@ def cell_anchors(size: float, ratios: Sequence[float] = RATIOS) -> np.ndarray:
 @functools.lru_cache(maxsize=64)
 def grid_anchors(shape: tuple[int, int], stride: int, size: float,
                  ratios: tuple[float, ...] = RATIOS) -> np.ndarray:
-    """float32 (h * w * A, 4), read-only: the anchors at (col * stride, row * stride) of a map.
+    """Return the anchors at (col * stride, row * stride) of a map: float32 (h * w * A, 4).
 
-    Ordered by row, column and ratio; they are not cut at the image.
+    They are read-only, ordered by row, column and ratio, and not clipped to the image.
     """
     rows, cols = np.meshgrid(*(np.arange(n, dtype=np.float32) * stride for n in shape),
                              indexing='ij')
@@ -37,6 +37,6 @@ def grid_anchors(shape: tuple[int, int], stride: int, size: float,
 
 def pyramid_anchors(shapes: Sequence[tuple[int, int]], sizes: Sequence[float],
                     strides: Sequence[int] = STRIDES) -> list[np.ndarray]:
-    """Anchors of every level of a pyramid with maps of ``shapes`` (h, w)."""
+    """Return the anchors of every level of a pyramid with maps of ``shapes`` (h, w)."""
     return [grid_anchors(tuple(shape), stride, size)
             for shape, stride, size in zip(shapes, strides, sizes)]

@@ -1,4 +1,4 @@
-"""The three heads of Mask R-CNN on a feature pyramid (He et al. 2017), as dense networks."""
+"""The three heads of Mask R-CNN on a feature pyramid (He et al. 2017)."""
 from __future__ import annotations
 
 from adaptis.runtime import mx
@@ -10,7 +10,7 @@ HybridBlock = mx.gluon.HybridBlock
 class RPNHead(HybridBlock):
     """L levels (B, C, h, w) -> L objectness logits (B, A, h, w), then L deltas (B, 4 * A, h, w).
 
-    One head for all levels: 3x3 ``conv`` and ReLU, 1x1 ``objectness_logits`` and
+    All levels share one head: 3x3 ``conv`` and ReLU, 1x1 ``objectness_logits`` and
     ``anchor_deltas``.  Delta channel ``4 * a + (dx, dy, dw, dh)``.
     """
 
@@ -31,8 +31,7 @@ class RPNHead(HybridBlock):
 class BoxHead(HybridBlock):
     """RoI features (R, C, 7, 7) -> class logits (R, K + 1), background last; deltas (R, 4 * K).
 
-    Two hidden layers ``fc1``, ``fc2``, then ``cls_score`` and ``bbox_pred``.  ``features`` stops
-    before the last two.
+    Two hidden layers ``fc1`` and ``fc2``, then ``cls_score`` and ``bbox_pred``.
     """
 
     def __init__(self, in_channels: int, num_classes: int, channels: int = 1024, size: int = 7):
@@ -44,7 +43,7 @@ class BoxHead(HybridBlock):
             self.bbox_pred = nn.Dense(4 * num_classes, in_units=channels)
 
     def features(self, x):
-        """(R, C, 7, 7) -> (R, channels)."""
+        """Return the output of the hidden layers: (R, C, 7, 7) -> (R, channels)."""
         return self.fc2(self.fc1(x))
 
     def hybrid_forward(self, F, x):
@@ -56,8 +55,8 @@ class MaskHead(HybridBlock):
     """RoI features (R, C, 14, 14), classes (R,) -> logits (R, 28, 28) of each RoI's own class.
 
     Four 3x3 convolutions ``mask_fcn1`` to ``mask_fcn4``, a 2x2 ``deconv``, all with ReLU, and
-    the 1x1 ``predictor``, which has one mask per class: inference wants the predicted class,
-    training the true one, so the others are never computed.
+    the 1x1 ``predictor``, which has one mask per class.  Inference needs the mask of the predicted
+    class and training that of the true one, so the masks of the other classes are never returned.
     """
 
     def __init__(self, in_channels: int, num_classes: int, channels: int = 256):
@@ -99,9 +98,9 @@ class SplitDeconv(HybridBlock):
 
 
 class ClassConv(HybridBlock):
-    """1x1 convolution of which every member of a batch wants one output channel only.
+    """1x1 convolution that returns one output channel for each member of a batch.
 
-    Parts as of ``SplitDeconv`` (R, 4 * C, h, w) and classes (R,) -> (R, 2 * h, 2 * w).
+    Parts of a ``SplitDeconv`` (R, 4 * C, h, w) and classes (R,) -> (R, 2 * h, 2 * w).
     """
 
     def __init__(self, num_classes: int, in_channels: int):
@@ -112,7 +111,7 @@ class ClassConv(HybridBlock):
             self.bias = self.params.get('bias', shape=(num_classes,), init='zeros')
 
     def hybrid_forward(self, F, x, classes, weight, bias):
-        # All classes first: that is faster than to bring so many channels into another order.
+        # Computing all classes first is faster than reordering so many channels.
         x = F.Convolution(x, F.tile(weight, (4, 1, 1, 1)), F.tile(bias, (4,)), kernel=(1, 1),
                           num_filter=4 * self._num_classes, num_group=4)
         x = x.reshape((0, -4, 4, -1, -2)).reshape((-3, -2))

@@ -1,4 +1,7 @@
-"""Faster and Mask R-CNN on a feature pyramid: what Panoptic FPN and the unified network share."""
+"""Inference of Faster and Mask R-CNN on a feature pyramid.
+
+Panoptic FPN and the unified network share it.
+"""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -9,7 +12,7 @@ import numpy as np
 from adaptis.arrays import as_numpy, expit
 from panoptic_baselines.layers.boxes import Size, clip, nonempty, scale
 from panoptic_baselines.merge import Instances
-from panoptic_baselines.predictor import finite
+from panoptic_baselines.predictor import check_finite
 from panoptic_baselines.rcnn.anchors import pyramid_anchors
 from panoptic_baselines.rcnn.paste import paste_masks
 from panoptic_baselines.rcnn.proposals import Detections, Proposals, detect, propose
@@ -18,16 +21,16 @@ from panoptic_baselines.rcnn.settings import TwoStageSettings
 
 NUM_LEVELS = 5
 BOX_SIZE, MASK_SIZE = 7, 14
-POOLS = {'pool_box': BOX_SIZE, 'pool_mask': MASK_SIZE}
-NOTHING = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32),
-                     np.zeros(0, np.int64), np.zeros(0, np.int64))
+POOL_SIZES = {'pool_box': BOX_SIZE, 'pool_mask': MASK_SIZE}
+NO_DETECTIONS = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32),
+                           np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
-class TwoStage:
-    """A network with a Faster R-CNN, and perhaps its masks.
+class TwoStageInference:
+    """What a network with a Faster R-CNN, and perhaps masks, does with the outputs of its stages.
 
-    A subclass has ``anchor_sizes`` (of p2, ..., p6), runs the stages 'box_head' and, if it has
-    masks, 'mask_head', and where arrays are NumPy's 'pool_box' and 'pool_mask'.  Its maps have
+    A subclass has ``anchor_sizes`` (of p2, ..., p6) and runs the stages 'box_head' and, if it has
+    masks, 'mask_head'; with NumPy arrays also 'pool_box' and 'pool_mask'.  Its maps have
     ``features`` p2, ..., p6, ``rpn_logits`` (B, A, h, w) and ``rpn_deltas`` (B, 4 * A, h, w), one
     of each per level.
     """
@@ -39,8 +42,11 @@ class TwoStage:
 
     def propose(self, maps: Any, sizes: Sequence[Size], *, per_level: int = 1000,
                 limit: int = 1000, threshold: float = 0.7) -> list[Proposals]:
-        """Proposals of every image; ``sizes`` (H, W) without padding, the rest as ``propose``."""
-        logits = [finite(level, 'objectness logits') for level in maps.rpn_logits]
+        """Return the proposals of every image; ``sizes`` are (H, W) without padding.
+
+        For the other arguments see ``rcnn.proposals.propose``.
+        """
+        logits = [check_finite(level, 'objectness logits') for level in maps.rpn_logits]
         deltas = [as_numpy(level) for level in maps.rpn_deltas]
         anchors = pyramid_anchors([level.shape[2:] for level in logits], self.anchor_sizes)
         return [propose([level[i] for level in logits], [level[i] for level in deltas], anchors,
@@ -49,19 +55,19 @@ class TwoStage:
 
     def detect(self, maps: Any, sizes: Sequence[Size],
                settings: TwoStageSettings) -> list[Detections]:
-        """Detections of every image, in pixels of the network's input; no masks yet."""
+        """Return the detections of every image, in pixels of the network's input, without masks."""
         proposals = [found.boxes for found in self.propose(
             maps, sizes, per_level=settings.proposals_per_level, limit=settings.proposals,
             threshold=settings.proposal_nms)]
-        return self.detect_among(maps, proposals, sizes, settings)
+        return self.detect_in_proposals(maps, proposals, sizes, settings)
 
-    def detect_among(self, maps: Any, proposals: Sequence[np.ndarray], sizes: Sequence[Size],
-                     settings: TwoStageSettings) -> list[Detections]:
-        """The same from proposals that are known: boxes (R, 4) of every image."""
-        if not any(map(len, proposals)):   # MXNet knows no empty batch
-            return [NOTHING] * len(sizes)
+    def detect_in_proposals(self, maps: Any, proposals: Sequence[np.ndarray], sizes: Sequence[Size],
+                            settings: TwoStageSettings) -> list[Detections]:
+        """Return the detections among given proposals, boxes (R, 4) of every image."""
+        if not any(map(len, proposals)):   # MXNet has no empty batches
+            return [NO_DETECTIONS] * len(sizes)
         logits, deltas = self.run('box_head', pooled=self._pool('pool_box', maps, proposals))
-        logits, deltas = finite(logits, 'class logits of boxes'), as_numpy(deltas)
+        logits, deltas = check_finite(logits, 'class logits of boxes'), as_numpy(deltas)
         ends = np.cumsum([len(boxes) for boxes in proposals])[:-1]
         return [detect(*outputs, size, score_threshold=settings.score_threshold,
                        nms_threshold=settings.nms_threshold,
@@ -70,7 +76,7 @@ class TwoStage:
                                           proposals, sizes)]
 
     def mask_logits(self, maps: Any, detections: Sequence[Detections]) -> list[np.ndarray]:
-        """float32 (N, 28, 28) for the N detections of every image."""
+        """Return float32 (N, 28, 28) for the N detections of every image."""
         classes = np.concatenate([found.classes for found in detections])
         if not len(classes):
             return [np.zeros((0, 28, 28), np.float32) for _ in detections]
@@ -80,23 +86,23 @@ class TwoStage:
         return np.split(as_numpy(logits), ends)
 
     def _pool(self, stage: str, maps: Any, boxes: Sequence[np.ndarray]) -> Any:
-        """Features (R, C, size, size) of the boxes (N, 4) of every image."""
+        """Return features (R, C, size, size) of the boxes (N, 4) of every image."""
         features = maps.features[:4]
         if isinstance(features[0], np.ndarray):
             return pool_by_level(features, boxes, lambda level, rois: self.run(
                 stage, features=level, rois=rois)[0])
         from panoptic_baselines.rcnn.roi_align import pool_rois  # loads MXNet and SciPy
-        return pool_rois(features, boxes, POOLS[stage])
+        return pool_rois(features, boxes, POOL_SIZES[stage])
 
 
-def keep_sure(found: Detections, min_score: float) -> Detections:
-    """Detections of at least ``min_score``."""
+def filter_by_score(found: Detections, min_score: float) -> Detections:
+    """Return the detections with a score of at least ``min_score``."""
     return Detections(*(part[found.scores >= min_score] for part in found))
 
 
 def to_instances(found: Detections, mask_logits: np.ndarray, size: Size, output_size: Size,
                  threshold: float) -> Instances:
-    """Detections in an image of ``size`` as instances of the image at ``output_size``."""
+    """Return detections in an image of ``size`` as instances of the image at ``output_size``."""
     boxes = clip(scale(found.boxes, size, output_size), output_size)
     left = nonempty(boxes)
     masks = paste_masks(expit(mask_logits[left]), boxes[left], output_size, threshold)

@@ -1,4 +1,4 @@
-"""What the mask head has to draw: ground-truth masks cut to boxes and resized."""
+"""Targets of the mask head: ground-truth masks cropped to boxes and resized."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -10,9 +10,10 @@ Polygons = Sequence[Sequence[float]]
 
 
 def polygon_targets(polygons: Sequence[Polygons], boxes: np.ndarray, size: int = 28) -> np.ndarray:
-    """Masks (P, size, size) of objects given as polygons [x0, y0, x1, y1, ...], one per box (P, 4).
+    """Return masks (P, size, size) of objects given as polygons [x0, y0, x1, y1, ...].
 
-    The polygons are moved and scaled to the box and only then drawn (official detectron2).
+    ``boxes`` (P, 4) has one box per object.  The polygons are moved and scaled to the box before
+    they are drawn (official detectron2).
     """
     targets = [_draw(object_, box.astype(np.float64), size)
                for object_, box in zip(polygons, boxes)]
@@ -29,11 +30,12 @@ def _draw(polygons: Polygons, box: np.ndarray, size: int) -> np.ndarray:
 
 def bitmap_targets(instances: np.ndarray, ids: np.ndarray, boxes: np.ndarray,
                    size: int = 28) -> np.ndarray:
-    """Masks (P, size, size) of the objects ``ids`` (P,) of an id map (H, W), one per box (P, 4).
+    """Return masks (P, size, size) of the objects ``ids`` (P,) of an id map (H, W).
 
-    RoIAlign of the object's mask over the box, at least 0.5 (official detectron2).  Its bilinear
-    samples are a product of rows and columns, hence so is their mean: two small matrices per box.
-    ``instances`` may also be layers (L, H, W), each object whole in one.
+    ``boxes`` (P, 4) has one box per object.  A pixel is set where RoIAlign of the object's mask is
+    at least 0.5 (official detectron2).  Its bilinear samples are a product of rows and columns,
+    and so is their mean: two small matrices per box.
+    ``instances`` may also be layers (L, H, W), with each object whole in one layer.
     """
     targets = [_align(instances, id_, box, size) >= 0.5 for id_, box in zip(ids, boxes)]
     return np.array(targets, np.float32).reshape(-1, size, size)
@@ -49,7 +51,7 @@ def _align(instances: np.ndarray, id_: int, box: np.ndarray, size: int) -> np.nd
 
 
 def _weights(low: float, high: float, length: int, size: int) -> list:
-    """Matrix (size, n): what each of n pixels from ``first`` on adds to each bin; and ``first``."""
+    """Return a matrix (size, n), the share of each of n pixels in each bin, and the first pixel."""
     low, extent = float(low) - 0.5, float(high) - float(low)
     samples = int(np.ceil(extent / size))
     if samples <= 0:
@@ -60,9 +62,9 @@ def _weights(low: float, high: float, length: int, size: int) -> list:
     below = np.minimum(at.astype(int), max(length - 2, 0))
     first = int(below.min())
     weights = np.zeros((size * samples, int(below.max()) - first + 2))
-    every = np.arange(size * samples)
+    rows = np.arange(size * samples)
     share = at - below
-    weights[every, below - first] = (1 - share) * inside
-    weights[every, below - first + 1] += share * inside
+    weights[rows, below - first] = (1 - share) * inside
+    weights[rows, below - first + 1] += share * inside
     weights = weights.reshape(size, samples, -1).mean(axis=1)
     return [weights[:, :length - first], first]

@@ -1,4 +1,4 @@
-"""Which ground-truth box each anchor or proposal answers for (Faster R-CNN, section 3.1.2)."""
+"""Match anchors and proposals with ground-truth boxes (Faster R-CNN, section 3.1.2)."""
 from __future__ import annotations
 
 from typing import Optional
@@ -10,18 +10,18 @@ IGNORED, NEGATIVE, POSITIVE = -1, 0, 1
 
 def match(iou: np.ndarray, positive: float, negative: Optional[float] = None,
           keep_best: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Match N boxes to G ground-truth boxes.
+    """Match N boxes with G ground-truth boxes.
 
     Parameters
     ----------
     iou : (G, N)
-    positive : a box whose best IoU is at least this belongs to that ground truth
-    negative : one whose best IoU is below this is background; between the two it is ignored.
-        None means the same as ``positive``
-    keep_best : a box is positive too if no other overlaps some ground truth more (ties included,
-        but it must overlap); it still belongs to the ground truth that it overlaps most itself
+    positive : a box whose best IoU is at least this is positive
+    negative : a box whose best IoU is below this is background; between the two it is ignored.
+        None = the same as ``positive``
+    keep_best : a box is also positive if no other box overlaps some ground truth more (ties
+        included, but it must overlap); it still gets the ground truth that it overlaps most
 
-    Returns the index of the best ground truth (N,), 0 where there is none at all, and the label
+    Returns the index of the best ground truth (N,), 0 if there is none at all, and the label
     (N,) ``int8``: POSITIVE, NEGATIVE or IGNORED.
     """
     negative = positive if negative is None else negative

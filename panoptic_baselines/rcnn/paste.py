@@ -1,4 +1,4 @@
-"""From mask logits in boxes to masks of the image."""
+"""From mask probabilities in boxes to masks of the image."""
 from __future__ import annotations
 
 import numpy as np
@@ -8,13 +8,13 @@ Size = tuple[int, int]
 
 def paste_masks(masks: np.ndarray, boxes: np.ndarray, size: Size,
                 threshold: float = 0.5) -> np.ndarray:
-    """bool (N, H, W): where each mask is at least ``threshold``, which is above 0.
+    """Return bool (N, H, W): where each mask is at least ``threshold``, which is above 0.
 
     ``masks`` (N, m, m) are probabilities that fill ``boxes`` (N, 4), in pixels of an image of
-    ``size`` (H, W).  A pixel's value is interpolated at its centre between the values at the
-    centres of the mask's pixels, and 0 outside the mask.
+    ``size`` (H, W).  The value of a pixel is interpolated at its centre between the centres of the
+    mask's pixels; outside the mask it is 0.
     """
-    result = np.zeros((len(masks), *size), bool)   # memory that nothing is pasted to stays unused
+    result = np.zeros((len(masks), *size), bool)   # no memory is used where nothing is pasted
     for mask, box, target in zip(masks, boxes, result):
         values, window = _resample(mask, box, size)
         np.greater_equal(values, threshold, out=target[window])
@@ -22,14 +22,14 @@ def paste_masks(masks: np.ndarray, boxes: np.ndarray, size: Size,
 
 
 def _resample(mask: np.ndarray, box: np.ndarray, size: Size) -> tuple[np.ndarray, tuple]:
-    """Values of the pixels that the mask reaches, and which these are."""
+    """Return the values of the pixels that the mask reaches, and the window of these pixels."""
     y, rows = _axis(box[1], box[3], size[0], mask.shape[0])
     x, columns = _axis(box[0], box[2], size[1], mask.shape[1])
     return y @ mask @ x.T, (rows, columns)
 
 
 def _axis(low: float, high: float, size: int, cells: int) -> tuple[np.ndarray, slice]:
-    """Weights (n, cells) of a mask's cells in the n pixels of an axis that they reach."""
+    """Return weights (n, cells) of a mask's cells in the n pixels of an axis that they reach."""
     cell = max(high - low, np.finfo(np.float32).tiny) / cells
     begin = int(np.clip(np.floor(low - cell / 2), 0, size))
     end = int(np.clip(np.ceil(high + cell / 2), begin, size))

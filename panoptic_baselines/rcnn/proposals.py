@@ -1,4 +1,4 @@
-"""From the outputs of detector heads to a few boxes: the imperative seam of Mask R-CNN."""
+"""From the outputs of the RPN and of the box head to a few boxes, in NumPy."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -8,13 +8,14 @@ import numpy as np
 
 from panoptic_baselines.layers.boxes import Size, clip, decode, nonempty
 from panoptic_baselines.layers.nms import nms
+from panoptic_baselines.layers.topk import topk
 
 BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
-"""Of the deltas of the box head; those of the RPN are not weighted."""
+"""Weights of the box head's deltas; the RPN's deltas have none."""
 
 
 class Proposals(NamedTuple):
-    """Boxes (N, 4) by descending objectness; ``logits`` and ``levels`` (0 = p2), both (N,)."""
+    """Boxes (N, 4) by descending objectness, with ``logits`` and ``levels`` (0 = p2), both (N,)."""
 
     boxes: np.ndarray
     logits: np.ndarray
@@ -33,19 +34,19 @@ class Detections(NamedTuple):
 def propose(logits: Sequence[np.ndarray], deltas: Sequence[np.ndarray],
             anchors: Sequence[np.ndarray], size: Size, *, per_level: int = 1000,
             limit: int = 1000, threshold: float = 0.7) -> Proposals:
-    """Proposals of one image from the RPN's outputs.
+    """Return the proposals of one image from the RPN's outputs.
 
     Parameters
     ----------
     logits, deltas : of each level, (A, h, w) and (4 * A, h, w)
     anchors : of each level, (h * w * A, 4)
-    size : (H, W) of the image without its padding, at which boxes are cut
+    size : (H, W) of the image without its padding, to which boxes are clipped
     per_level, limit, threshold : see ``select_proposals``; in training 2000 per level
     """
     candidates = []
     for logit, delta, anchor in zip(logits, deltas, anchors):
         score = logit.transpose(1, 2, 0).ravel()
-        best = top(score, per_level)
+        best = topk(score, per_level)
         cell, kind = best // len(logit), best % len(logit)
         delta = delta.reshape(len(logit), 4, -1)[kind, :, cell]
         candidates.append((decode(delta, anchor[best]), score[best]))
@@ -54,9 +55,10 @@ def propose(logits: Sequence[np.ndarray], deltas: Sequence[np.ndarray],
 
 def select_proposals(boxes: Sequence[np.ndarray], logits: Sequence[np.ndarray], size: Size,
                      limit: int = 1000, threshold: float = 0.7) -> Proposals:
-    """The best ``limit`` boxes after suppression above ``threshold`` inside each level.
+    """Return the best ``limit`` boxes after suppression in each level.
 
-    What is not finite is dropped, the rest cut to the image, and dropped if nothing is left.
+    Boxes suppress each other above an IoU of ``threshold``.  They are clipped to the image before;
+    those that are not finite or become empty are dropped.
     """
     kept = []
     for level, (box, logit) in enumerate(zip(boxes, logits)):
@@ -74,7 +76,7 @@ def select_proposals(boxes: Sequence[np.ndarray], logits: Sequence[np.ndarray], 
 def detect(logits: np.ndarray, deltas: np.ndarray, proposals: np.ndarray, size: Size, *,
            score_threshold: float = 0.05, nms_threshold: float = 0.5,
            limit: int = 100) -> Detections:
-    """Detections of one image from the box head's outputs.
+    """Return the detections of one image from the box head's outputs.
 
     Parameters
     ----------
@@ -91,9 +93,9 @@ def detect(logits: np.ndarray, deltas: np.ndarray, proposals: np.ndarray, size: 
 def select_detections(boxes: np.ndarray, probabilities: np.ndarray, size: Size, *,
                       score_threshold: float = 0.05, nms_threshold: float = 0.5,
                       limit: int = 100) -> Detections:
-    """The best boxes of all classes: (R, 4 * K), (R, K + 1) -> at most ``limit`` detections.
+    """Return the best boxes of all classes: (R, 4 * K), (R, K + 1) -> at most ``limit`` detections.
 
-    Boxes are cut to the image; those above ``score_threshold`` suppress each other inside their
+    Boxes are clipped to the image; those above ``score_threshold`` suppress each other in their
     class if their IoU is above ``nms_threshold``.
     """
     rows, classes, scores = _likely(probabilities, score_threshold)
@@ -102,25 +104,14 @@ def select_detections(boxes: np.ndarray, probabilities: np.ndarray, size: Size, 
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities over the last axis."""
+    """Return probabilities over the last axis."""
     exponent = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return exponent / exponent.sum(axis=-1, keepdims=True)
 
 
-def top(scores: np.ndarray, count: int) -> np.ndarray:
-    """Indices of the ``count`` highest scores, descending, the first of equals; NaN is highest."""
-    falling = -np.where(np.isnan(scores), np.inf, scores)
-    if len(falling) <= count:
-        return np.argsort(falling, kind='stable')
-    last = np.partition(falling, count - 1)[count - 1]
-    better = np.flatnonzero(falling < last)
-    best = np.concatenate([better, np.flatnonzero(falling == last)[:count - len(better)]])
-    return best[np.argsort(falling[best], kind='stable')]
-
-
 def _likely(probabilities: np.ndarray,
             threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows, classes and scores above the threshold; the background is no class."""
+    """Return rows, classes and scores above the threshold; the background is no class."""
     rows, classes = np.nonzero(probabilities[:, :-1] > threshold)
     return rows, classes, probabilities[rows, classes]
 

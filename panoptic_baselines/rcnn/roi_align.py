@@ -1,9 +1,9 @@
 """RoIAlign over a feature pyramid (Mask R-CNN, section 3; FPN, equation 1).
 
-On a CPU, pooling is one sparse matrix product: an output pixel is a weighted sum of a few feature
-pixels, and the weights of all boxes, levels and images together make one matrix.  It is several
-times as fast as MXNet's operator, forwards and backwards, as it reads whole feature vectors.  On
-GPUs the operator does it.
+On a CPU, pooling is one sparse matrix product.  An output pixel is a weighted sum of a few feature
+pixels, and the weights of all boxes, levels and images form one matrix.  It reads whole feature
+vectors, so it is several times as fast as MXNet's operator, forwards and backwards.  On GPUs the
+operator does it.
 """
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from scipy import sparse
 from adaptis.runtime import mx
 from panoptic_baselines.rcnn.rois import (  # noqa: F401  (roi_levels is part of it)
     STRIDES,
+    boxes_to_rois,
+    replace_empty_boxes,
     roi_levels,
-    rois_of,
-    without_flat,
 )
 
 
 def pool_rois(features: Sequence[Any], boxes: Sequence[np.ndarray], size: int,
               strides: Sequence[int] = STRIDES) -> Any:
-    """Features of boxes, each from the level that suits its size: NDArray (R, C, size, size).
+    """Return the features of boxes, each from the level that suits its size: (R, C, size, size).
 
     ``features`` are p2, ..., p5 (B, C, h, w), ``boxes`` one float32 (N, 4) in image pixels for
-    each image; R counts them all.  Differentiable in the features.
+    each image; R counts them all.  The result is an NDArray, differentiable in the features.
     """
-    rois, levels = rois_of(boxes)
+    rois, levels = boxes_to_rois(boxes)
     if features[0].context.device_type == 'gpu' and len(rois):
         return _pool_by_operator(features, rois, levels, size, strides)
     return SparsePooling(rois, levels, (size, size), strides)(*features)
@@ -39,7 +39,7 @@ def pool_rois(features: Sequence[Any], boxes: Sequence[np.ndarray], size: int,
 class RoIAlign(mx.gluon.HybridBlock):
     """One level's features (B, C, h, w), RoIs (N, 5) in its pixels -> (N, C, size, size).
 
-    RoIs are image, x0, y0, x1, y1.  The graph that exported networks pool with.
+    RoIs are image, x0, y0, x1, y1.  Exported networks pool with this graph.
     """
 
     def __init__(self, size: int):
@@ -91,7 +91,7 @@ class SparsePooling(mx.autograd.Function):
 
 def pooling_matrix(shapes: Sequence[tuple[int, ...]], rois: np.ndarray, levels: np.ndarray,
                    size: tuple[int, int], strides: Sequence[int]) -> sparse.csr_matrix:
-    """The sparse matrix (R * rows * columns, all pixels) of RoIAlign with an adaptive grid.
+    """Return the sparse matrix (R * rows * columns, all pixels) of RoIAlign with an adaptive grid.
 
     Pixels are ordered by level (``shapes`` (B, C, h, w)), image, row and column.
     """
@@ -119,7 +119,7 @@ class AxisWeights(NamedTuple):
 
 
 def _axis_weights(low: np.ndarray, high: np.ndarray, bins: int, sizes: np.ndarray) -> AxisWeights:
-    """Averages of ceil(length / bins) samples a bin, bilinear, 0 further out than a pixel."""
+    """Average ceil(length / bins) bilinear samples per bin, 0 more than a pixel outside."""
     length = high - low
     grid = np.maximum(np.ceil(length / np.float32(bins)), 0).astype(np.int64)
     box = np.repeat(np.arange(len(low)), bins * grid)
@@ -144,7 +144,7 @@ def _axis_weights(low: np.ndarray, high: np.ndarray, bins: int, sizes: np.ndarra
 
 def _outer(y: AxisWeights, y_pixel: np.ndarray, x: AxisWeights, count: int,
            size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Data, indices and row starts of the matrix whose weights are products of both axes'."""
+    """Return data, indices and row starts of the matrix whose weights are products of two axes."""
     rows, columns = size
     in_y = np.repeat(np.diff(y.begin).reshape(count, rows, 1), columns, axis=2).ravel()
     in_x = np.repeat(np.diff(x.begin).reshape(count, 1, columns), rows, axis=1).ravel()
@@ -159,22 +159,22 @@ def _outer(y: AxisWeights, y_pixel: np.ndarray, x: AxisWeights, count: int,
 
 
 def _ranges(begin: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """arange(begin[0], begin[0] + count[0]), then the same for the others."""
+    """Return arange(begin[0], begin[0] + count[0]), followed by the same for the others."""
     end = np.cumsum(count)
     return np.arange(end[-1] if len(end) else 0) + np.repeat(begin - (end - count), count)
 
 
 def _pixels_first(feature: np.ndarray) -> np.ndarray:
-    """(B, C, h, w) -> (B * h * w, C); OpenCV is the fastest at that."""
+    """Transpose (B, C, h, w) to (B * h * w, C); OpenCV does it fastest."""
     planes = feature.reshape(*feature.shape[:2], -1)
     return np.concatenate([cv2.transpose(image) for image in planes])
 
 
 def _pool_by_operator(features: Sequence[Any], rois: np.ndarray, levels: np.ndarray, size: int,
                       strides: Sequence[int]) -> Any:
-    """By ``contrib.ROIAlign``, level by level; it must not see a box without width or height."""
+    """Pool with ``contrib.ROIAlign``, level by level; it must not see an empty box."""
     ctx = features[0].context
-    rois, flat = without_flat(rois)
+    rois, flat = replace_empty_boxes(rois)
     parts: list[Any] = []
     for level, (feature, stride) in enumerate(zip(features, strides)):
         chosen = rois[levels == level]

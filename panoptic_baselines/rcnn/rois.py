@@ -1,4 +1,4 @@
-"""Which level a box pools from, and pooling level by level, without MXNet."""
+"""The pyramid level that a box pools from, and pooling level by level, without MXNet."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -14,31 +14,35 @@ CANONICAL_LEVEL, CANONICAL_SIZE = 4, 224
 
 
 def roi_levels(boxes: np.ndarray) -> np.ndarray:
-    """Index into p2, ..., p5 for boxes (N, 4): a box of 224 x 224 pixels pools from p4."""
+    """Return indices into p2, ..., p5 for boxes (N, 4); one of 224 x 224 pixels pools from p4."""
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     level = CANONICAL_LEVEL + np.log2(np.sqrt(area) / CANONICAL_SIZE + np.float32(1e-8))
     return np.clip(np.floor(level), FINEST, COARSEST).astype(np.int64) - FINEST
 
 
-def rois_of(boxes: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes (N, 4) of every image -> float32 (R, 5), image, x0, y0, x1, y1, of all; their levels
-    (R,)."""
+def boxes_to_rois(boxes: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return float32 (R, 5), image, x0, y0, x1, y1, and the levels (R,) of the boxes of all images.
+
+    ``boxes`` has one array (N, 4) per image.
+    """
     image = np.repeat(np.arange(len(boxes)), [len(b) for b in boxes])
     everything = np.concatenate([np.zeros((0, 4), np.float32), *boxes])
     rois = np.concatenate([image[:, None].astype(np.float32), everything], axis=1)
     return rois, roi_levels(everything)
 
 
-def without_flat(rois: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """RoIs (R, 5) for operators that must not see a box without width or height: another one in
-    its place, and bool (R,) which these are.  Their features are 0."""
+def replace_empty_boxes(rois: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Replace RoIs (R, 5) without width or height, which some operators must not see.
+
+    Returns the RoIs, and bool (R,), which of them were replaced.  The features of those are 0.
+    """
     flat = (rois[:, 3:] <= rois[:, 1:3]).any(axis=1)
     return np.where(flat[:, None], np.float32([0, 0, 0, 1, 1]), rois), flat
 
 
 def pool_by_level(features: Sequence[Any], boxes: Sequence[np.ndarray],
                   align: Callable[[Any, np.ndarray], np.ndarray]) -> np.ndarray:
-    """Features of boxes, each from the level that suits its size: (R, C, size, size).
+    """Return the features of boxes, each from the level that suits its size: (R, C, size, size).
 
     Parameters
     ----------
@@ -46,8 +50,8 @@ def pool_by_level(features: Sequence[Any], boxes: Sequence[np.ndarray],
     boxes : float32 (N, 4) in image pixels for each image; R >= 1 counts them all
     align : RoIAlign of one level: its features, and RoIs (N, 5) in pixels of that level
     """
-    rois, levels = rois_of(boxes)
-    rois, flat = without_flat(rois)
+    rois, levels = boxes_to_rois(boxes)
+    rois, flat = replace_empty_boxes(rois)
     pooled: Optional[np.ndarray] = None
     for level in np.unique(levels):
         rows = np.flatnonzero(levels == level)

@@ -1,4 +1,4 @@
-"""Which anchors and proposals a training step looks at."""
+"""Sample the anchors and proposals that a training step learns from."""
 from __future__ import annotations
 
 from typing import Any, NamedTuple
@@ -9,9 +9,9 @@ from panoptic_baselines.layers.boxes import encode, pairwise_iou
 from panoptic_baselines.rcnn.matcher import IGNORED, NEGATIVE, POSITIVE, match
 
 
-def balance(positives: np.ndarray, negatives: np.ndarray, count: int, share: float,
-            rng: Any) -> tuple[np.ndarray, np.ndarray]:
-    """At most ``count`` of the given indices, of them at most ``share`` positive ones.
+def sample_balanced(positives: np.ndarray, negatives: np.ndarray, count: int, share: float,
+                    rng: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return at most ``count`` of the given indices, of which at most ``share`` are positives.
 
     ``rng`` has ``permutation``: a NumPy generator or ``numpy.random`` itself.
     """
@@ -24,7 +24,7 @@ def _choose(indices: np.ndarray, count: int, rng: Any) -> np.ndarray:
 
 
 class AnchorTargets(NamedTuple):
-    """What an image's A anchors learn: ``labels`` (A,) 1, 0 or -1 = ignored, ``deltas`` (A, 4)."""
+    """Targets of an image's A anchors: ``labels`` (A,) 1, 0 or -1 = ignored, ``deltas`` (A, 4)."""
 
     labels: np.ndarray
     deltas: np.ndarray
@@ -32,7 +32,7 @@ class AnchorTargets(NamedTuple):
 
 def label_anchors(anchors: np.ndarray, gt_boxes: np.ndarray, positive: float = 0.7,
                   negative: float = 0.3) -> tuple[np.ndarray, np.ndarray]:
-    """Labels (A,) of all anchors (A, 4), before sampling, and their boxes (A, 4)."""
+    """Return labels (A,) and ground-truth boxes (A, 4) of all anchors (A, 4), before sampling."""
     index, labels = match(pairwise_iou(gt_boxes, anchors), positive, negative, keep_best=True)
     boxes = gt_boxes[index] if len(gt_boxes) else np.zeros_like(anchors)
     return labels, boxes
@@ -40,16 +40,19 @@ def label_anchors(anchors: np.ndarray, gt_boxes: np.ndarray, positive: float = 0
 
 def sample_anchors(anchors: np.ndarray, gt_boxes: np.ndarray, rng: Any, count: int = 256,
                    share: float = 0.5) -> AnchorTargets:
-    """Targets of the anchors (A, 4) of an image for ``RPNLoss``: ``count`` of them, the rest -1."""
+    """Return targets of the anchors (A, 4) of an image: ``count`` are sampled, others are -1."""
     labels, boxes = label_anchors(anchors, gt_boxes)
-    chosen = balance(np.flatnonzero(labels == POSITIVE), np.flatnonzero(labels == NEGATIVE),
-                     count, share, rng)
+    chosen = sample_balanced(np.flatnonzero(labels == POSITIVE), np.flatnonzero(labels == NEGATIVE),
+                             count, share, rng)
     return anchor_targets(anchors, chosen[0], chosen[1], boxes[chosen[0]])
 
 
 def anchor_targets(anchors: np.ndarray, positives: np.ndarray, negatives: np.ndarray,
                    boxes: np.ndarray) -> AnchorTargets:
-    """Targets if these anchors (indices) are the sample; ``boxes`` (P, 4) of the positive ones."""
+    """Return the targets for a given sample of anchors.
+
+    ``positives`` and ``negatives`` are indices; ``boxes`` (P, 4) belong to the positives.
+    """
     labels = np.full(len(anchors), IGNORED, np.float32)
     labels[positives], labels[negatives] = POSITIVE, NEGATIVE
     deltas = np.zeros((len(anchors), 4), np.float32)
@@ -58,11 +61,11 @@ def anchor_targets(anchors: np.ndarray, positives: np.ndarray, negatives: np.nda
 
 
 class RoITargets(NamedTuple):
-    """The sampled RoIs of an image.
+    """The sampled RoIs of an image, foreground first.
 
     ``index`` (R,) into the proposals with the ground-truth boxes appended; ``boxes`` (R, 4);
-    ``classes`` (R,), background = the number of classes; ``gt`` (R,) index of the ground truth
-    they overlap most (0 where there is none); foreground comes first.
+    ``classes`` (R,), background = the number of classes; ``gt`` (R,), index of the ground truth
+    that each overlaps most (0 if there is none).
     """
 
     index: np.ndarray
@@ -76,13 +79,13 @@ def sample_rois(proposals: np.ndarray, gt_boxes: np.ndarray, gt_classes: np.ndar
                 positive: float = 0.5) -> RoITargets:
     """Sample from the proposals (P, 4) of an image and its ground-truth boxes (G, 4).
 
-    The ground truth belongs to the proposals, so that there is something to learn from the start.
+    The ground truth is added to the proposals, so that there are positives from the start.
     """
     boxes = np.concatenate([proposals, gt_boxes]).astype(np.float32)
     index, labels = match(pairwise_iou(gt_boxes, boxes), positive)
-    some, others = balance(np.flatnonzero(labels == POSITIVE), np.flatnonzero(labels == NEGATIVE),
-                           count, share, rng)
-    chosen = np.concatenate([some, others])
+    positives, negatives = sample_balanced(
+        np.flatnonzero(labels == POSITIVE), np.flatnonzero(labels == NEGATIVE), count, share, rng)
+    chosen = np.concatenate([positives, negatives])
     classes = np.full(len(chosen), num_classes, np.int64)
-    classes[:len(some)] = gt_classes[index[some]]
+    classes[:len(positives)] = gt_classes[index[positives]]
     return RoITargets(chosen, boxes[chosen], classes, index[chosen])

@@ -1,4 +1,4 @@
-"""What Panoptic FPN and the unified network have in common: the thresholds of proposals."""
+"""The settings that Panoptic FPN and the unified network share: the thresholds of proposals."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ from panoptic_baselines.settings import BaseSettings
 
 @dataclass(frozen=True)
 class TwoStageSettings(BaseSettings):
-    """AdaptISSettings of a system that refines proposals.
+    """Settings of a system that refines proposals.
 
     Attributes
     ----------
-    proposals_per_level, proposals : boxes that enter and leave the proposals' suppression
+    proposals_per_level, proposals : numbers of boxes before and after the proposals' suppression
     proposal_nms : proposals of a level suppress each other above this IoU
     """
 

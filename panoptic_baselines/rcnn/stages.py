@@ -1,4 +1,4 @@
-"""The graphs that look at boxes, for export: RoIAlign and the heads behind it."""
+"""The stages that look at boxes, for export: RoIAlign and the heads behind it."""
 from __future__ import annotations
 
 from typing import Any
@@ -10,7 +10,7 @@ from panoptic_baselines.stages import CLASSES, make_stage
 
 
 def roi_stages(net: Any) -> list[Stage]:
-    """What looks at boxes, as far as the network has it; RoIs are image (0), x0, y0, x1, y1."""
+    """Return the stages of the box head and the mask head; RoIs are image (0), x0, y0, x1, y1."""
     found: list[Stage] = []
     for what, size, others, outputs in (('box', BOX_SIZE, [], ['logits', 'deltas']),
                                         ('mask', MASK_SIZE, [CLASSES], ['logits'])):

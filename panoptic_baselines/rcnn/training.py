@@ -1,4 +1,4 @@
-"""What a Faster or Mask R-CNN learns from: shared by Panoptic FPN and the unified system."""
+"""Training of Faster and Mask R-CNN, which Panoptic FPN and the unified system share."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
@@ -6,29 +6,30 @@ from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
+from adaptis.arrays import as_numpy
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
 from adaptis.types import Taxonomy
-from panoptic_baselines.arguments import demand_counts, demand_number
-from panoptic_baselines.batches import DetectionTargets
+from panoptic_baselines.arguments import check_counts, check_number
 from panoptic_baselines.layers.boxes import encode
-from panoptic_baselines.layers.losses import BoxLoss, MaskLoss, RPNLoss, TakeAnchors
+from panoptic_baselines.rcnn.losses import BoxLoss, GatherAnchors, MaskLoss, RPNLoss
 from panoptic_baselines.rcnn.mask_targets import bitmap_targets
 from panoptic_baselines.rcnn.proposals import BOX_WEIGHTS, Proposals
 from panoptic_baselines.rcnn.roi_align import pool_rois
 from panoptic_baselines.rcnn.sampling import RoITargets, sample_rois
-from panoptic_baselines.system import BaseSystem, as_numpy, diverged
+from panoptic_baselines.rcnn.targets import DetectionTargets
+from panoptic_baselines.system import BaseSystem, divergence_error
 
 LOSSES = ('rpn_objectness', 'rpn_boxes', 'classes', 'boxes', 'masks')
 PROPOSALS_PER_LEVEL = 2000   # before suppression; at test time 1000
 
 
 class RoIs(NamedTuple):
-    """What the heads learn from in a step; boxes are one array (N, 4) for each image.
+    """The RoIs that the heads learn from in a step; boxes are one array (N, 4) for each image.
 
     ``classes`` (R,) and ``deltas`` (R, 4) belong to ``boxes``; ``mask_classes`` (P,) and ``masks``
-    (P, 28, 28) to ``mask_boxes``, which are of the foreground.  There is at least one of each; its
-    class is -1 if there should be none.
+    (P, 28, 28) belong to ``mask_boxes``, the foreground.  There is at least one of each; a
+    placeholder has the class -1.
     """
 
     boxes: list[np.ndarray]
@@ -40,11 +41,12 @@ class RoIs(NamedTuple):
 
 
 class TwoStageSystem(BaseSystem):
-    """A system whose network is a ``TwoStage``; ``losses`` are its own.
+    """A system whose network is a ``TwoStageInference``; subclasses add ``losses``.
 
     Parameters
     ----------
-    rois, foreground : RoIs per image that the heads learn from, and the most of them on objects
+    rois, foreground : number of RoIs per image that the heads learn from, and the largest share of
+        them on objects
     mask_loss : of logits, classes and masks, see ``MaskLoss``
     others : see ``BaseSystem``
     """
@@ -53,28 +55,31 @@ class TwoStageSystem(BaseSystem):
 
     def __init__(self, net: Any, taxonomy: Taxonomy, blocks: Iterable[Any], frozen_stages: int,
                  hybridize: bool, *, rois: int, foreground: float, mask_loss: Any = None):
-        demand_counts(rois=rois)
-        demand_number('foreground', foreground, 0, 1)
+        check_counts(rois=rois)
+        check_number('foreground', foreground, 0, 1)
         self._rois = dict(count=rois, share=foreground)
-        self._take_anchors, self._rpn_loss = TakeAnchors(), RPNLoss()
+        self._take_anchors, self._rpn_loss = GatherAnchors(), RPNLoss()
         self._box_loss, self._mask_loss = BoxLoss(net.num_things), mask_loss or MaskLoss()
         self._foreground = 0.0
         super().__init__(net, taxonomy, (self._take_anchors, self._rpn_loss, self._box_loss,
                                          self._mask_loss, *blocks), frozen_stages, hybridize)
 
     def targets(self) -> DetectionTargets:
-        """What makes batches for ``losses`` of samples; picklable."""
+        """Return the picklable callable that makes batches for ``losses``."""
         return DetectionTargets(self.taxonomy, self.net.merge_things, self.net.has_instances,
                                 anchor_sizes=self.net.anchor_sizes)
 
     def detector_losses(self, maps: Any, batch: dict[str, Any],
                         proposals: Optional[list[Proposals]] = None) -> dict[str, Any]:
-        """'rpn_objectness', 'rpn_boxes', 'classes', 'boxes' and, with a mask head, 'masks'.
+        """Return 'rpn_objectness', 'rpn_boxes', 'classes', 'boxes' and, with a mask head, 'masks'.
 
-        Means over the images of a batch (see ``DetectionTargets``).  ``proposals`` are the
-        network's if they are known already.  What is sampled is drawn from ``numpy.random``.
+        They are means over the images of a batch (see ``DetectionTargets``).  ``proposals`` saves
+        computing the network's proposals again.  Samples are drawn from ``numpy.random``.
         """
-        rois = self.sample(maps, batch) if proposals is None else self.choose(proposals, batch)
+        if proposals is None:
+            rois = self.sample_rois(maps, batch)
+        else:
+            rois = self.sample_from_proposals(proposals, batch)
         return dict(zip(LOSSES, (*self._anchor_losses(maps, batch),
                                  *self.roi_losses(maps.features, rois))))
 
@@ -83,32 +88,32 @@ class TwoStageSystem(BaseSystem):
                                             *maps.rpn_deltas)
         return self._rpn_loss(logits, deltas, batch['anchor_labels'], batch['anchor_deltas'])
 
-    def sample(self, maps: Any, batch: dict[str, Any]) -> RoIs:
-        """Choose RoIs of the network's proposals, without gradient.
+    def sample_rois(self, maps: Any, batch: dict[str, Any]) -> RoIs:
+        """Sample RoIs from the network's proposals, without gradient.
 
         Raises AdaptisError if the network has diverged.
         """
-        return self.choose(self.propose(maps, batch), batch)
+        return self.sample_from_proposals(self.propose(maps, batch), batch)
 
     def propose(self, maps: Any, batch: dict[str, Any]) -> list[Proposals]:
-        """As many proposals as training wants; AdaptisError if the network has diverged."""
+        """Return the proposals for training; AdaptisError if the network has diverged."""
         sizes = as_numpy(batch['sizes']).astype(int).tolist()
         try:
             return self.net.propose(maps, sizes, per_level=PROPOSALS_PER_LEVEL)
-        except AdaptisError as error:   # which would blame the checkpoint
-            raise diverged() from error
+        except AdaptisError as error:   # its message would blame the checkpoint
+            raise divergence_error() from error
 
-    def choose(self, proposals: Sequence[Proposals], batch: dict[str, Any]) -> RoIs:
-        """Choose RoIs of given proposals."""
-        objects, classes = objects_of(batch)
+    def sample_from_proposals(self, proposals: Sequence[Proposals], batch: dict[str, Any]) -> RoIs:
+        """Sample RoIs from given proposals."""
+        objects, classes = unpad_objects(batch)
         chosen = [sample_rois(found.boxes, boxes, kinds, self.net.num_things, np.random,
                               **self._rois)
                   for found, boxes, kinds in zip(proposals, objects, classes)]
         maps = as_numpy(batch.get('layers', batch['instances']))
-        return collect(chosen, objects, maps, self.net.num_things)
+        return batch_rois(chosen, objects, maps, self.net.num_things)
 
     def roi_losses(self, features: Sequence[Any], rois: RoIs) -> tuple[Any, ...]:
-        """Losses of classes, boxes and, with a mask head, masks of given RoIs."""
+        """Return the losses of classes, boxes and, with a mask head, masks of given RoIs."""
         def put(array: np.ndarray) -> Any:
             return mx.nd.array(array, ctx=features[0].context, dtype='float32')
         self._foreground = float((rois.mask_classes >= 0).sum() / max(1, len(rois.classes)))
@@ -121,43 +126,43 @@ class TwoStageSystem(BaseSystem):
         return (*losses, self._mask_loss(masks, mask_classes, put(rois.masks)))
 
     def metrics(self) -> dict[str, float]:
-        """Share of the last step's RoIs that lay on objects."""
+        """Return the share of the last step's RoIs that lay on objects."""
         return {'foreground': self._foreground} if self.net.has_instances else {}
 
 
-def objects_of(batch: dict[str, Any]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Boxes (G, 4) and classes int64 (G,) of the objects of each image of a batch."""
+def unpad_objects(batch: dict[str, Any]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return boxes (G, 4) and classes int64 (G,) of the objects of each image of a batch."""
     boxes, classes = as_numpy(batch['boxes']), as_numpy(batch['classes'])
     return ([of_image[kinds >= 0] for of_image, kinds in zip(boxes, classes)],
             [kinds[kinds >= 0].astype(np.int64) for kinds in classes])
 
 
-def collect(chosen: Sequence[RoITargets], objects: Sequence[np.ndarray], instances: np.ndarray,
-            background: int) -> RoIs:
-    """Targets of the RoIs of all images together.
+def batch_rois(chosen: Sequence[RoITargets], objects: Sequence[np.ndarray], instances: np.ndarray,
+               background: int) -> RoIs:
+    """Return the targets of all images' RoIs.
 
     ``instances`` (B, H, W), or (B, L, H, W) in layers, has object g as g + 1.
     """
     boxes, deltas, mask_boxes, masks = [], [], [], []
     for rois, gt_boxes, id_map in zip(chosen, objects, instances):
         count = int((rois.classes < background).sum())   # the foreground comes first
-        wanted = np.zeros_like(rois.boxes)
-        wanted[:count] = encode(rois.boxes[:count], gt_boxes[rois.gt[:count]], BOX_WEIGHTS)
+        targets = np.zeros_like(rois.boxes)
+        targets[:count] = encode(rois.boxes[:count], gt_boxes[rois.gt[:count]], BOX_WEIGHTS)
         boxes.append(rois.boxes)
-        deltas.append(wanted)
+        deltas.append(targets)
         mask_boxes.append(rois.boxes[:count])
         masks.append(bitmap_targets(id_map, rois.gt[:count] + 1, rois.boxes[:count]))
     classes = np.concatenate([rois.classes for rois in chosen])
-    return fill(RoIs(boxes, classes, np.concatenate(deltas), mask_boxes,
-                     classes[classes < background], np.concatenate(masks)))
+    return add_placeholder(RoIs(boxes, classes, np.concatenate(deltas), mask_boxes,
+                                classes[classes < background], np.concatenate(masks)))
 
 
-def fill(rois: RoIs) -> RoIs:
-    """The same, with one RoI of class -1 where there is none, as no layer takes empty arrays."""
-    some = [np.float32([[0, 0, 1, 1]]), *rois.boxes[1:]]
+def add_placeholder(rois: RoIs) -> RoIs:
+    """Add one RoI of class -1 where there is none, because no layer takes empty arrays."""
+    boxes = [np.float32([[0, 0, 1, 1]]), *rois.boxes[1:]]
     if not len(rois.classes):
-        rois = rois._replace(boxes=some, classes=np.array([-1]), deltas=np.zeros((1, 4)))
+        rois = rois._replace(boxes=boxes, classes=np.array([-1]), deltas=np.zeros((1, 4)))
     if not len(rois.mask_classes):
-        rois = rois._replace(mask_boxes=[some[0], *rois.mask_boxes[1:]],
+        rois = rois._replace(mask_boxes=[boxes[0], *rois.mask_boxes[1:]],
                              mask_classes=np.array([-1]), masks=np.zeros((1, 28, 28)))
     return rois

@@ -1,8 +1,8 @@
 """The dense instance affinity head (Li, Qi, Torr 2020, section 3.4.2)."""
 from __future__ import annotations
 
-from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
+from panoptic_baselines.arguments import check_choice
 
 nn = mx.gluon.nn
 HybridBlock = mx.gluon.HybridBlock
@@ -11,7 +11,7 @@ ACTIVATIONS = ('relu', 'sigmoid', 'tanh', 'softrelu', 'softsign')
 
 
 class Affinity(HybridBlock):
-    """Every pixel takes part in what is thought of all others, as far as it is like them.
+    """Adds to the potentials of each pixel those of all others, weighted by their affinity.
 
     Features Q (B, C, h, w) and potentials Psi (B, K, h, w) -> P like Psi: with rows for pixels,
     ``P = Psi + phi0(Q) (phi1(Q)^T Psi)`` (equation 4).  In this order no matrix of all pairs of
@@ -27,13 +27,11 @@ class Affinity(HybridBlock):
 
     def __init__(self, channels: int = 128, activation: str = 'relu'):
         super().__init__()
-        if activation not in ACTIVATIONS:
-            raise AdaptisError(f'There is no activation "{activation}" of the affinity: '
-                               f'choose one of {list(ACTIVATIONS)}.')
+        check_choice('activation', activation, ACTIVATIONS)
         self.channels = channels
         with self.name_scope():
             for name in ('phi0', 'phi1'):
-                # What all pixels say is a large sum: begin with about as much as one potential.
+                # The sum over all pixels is large: start it about as large as one potential.
                 setattr(self, name, nn.Conv2D(channels, 1, in_channels=channels,
                                               activation=activation,
                                               weight_initializer=mx.init.Normal(0.001)))

@@ -1,4 +1,4 @@
-"""The semantic branch of UPSNet (Xiong et al. 2019), with group norms."""
+"""The semantic branch of UPSNet (Xiong et al. 2019), with group norms (sections 3.2, A.1)."""
 from __future__ import annotations
 
 from adaptis.runtime import mx
@@ -13,15 +13,15 @@ HybridBlock = mx.gluon.HybridBlock
 class Decoder(HybridBlock):
     """p2, ..., p5 (B, C, h, w) -> (B, out_channels, h, w) at the stride of p2.
 
-    Two 3x3 convolutions ``conv1`` and ``conv2``, the same for all levels, each with group norm
+    Two 3x3 convolutions ``conv1`` and ``conv2``, which all levels share, each with group norm
     and ReLU; then the levels are enlarged bilinearly and concatenated, and a 1x1 convolution
     ``predictor`` follows.
 
     Parameters
     ----------
-    in_channels, out_channels : C, and how many come out
+    in_channels, out_channels : C, and the number of channels of the output
     channels : of the two convolutions
-    deformable : whether these choose where they look (without modulation), as in UPSNet
+    deformable : whether the two are deformable (without modulation), as in UPSNet
     """
 
     def __init__(self, in_channels: int, out_channels: int, channels: int = 128,

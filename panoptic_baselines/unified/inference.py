@@ -1,4 +1,7 @@
-"""The unified network between its graphs (Li, Qi, Torr 2020); section numbers are the paper's."""
+"""Inference of the unified network between its stages (Li, Qi, Torr 2020).
+
+Section numbers are the paper's.
+"""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -7,24 +10,29 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 from adaptis.arrays import expit
 from adaptis.errors import AdaptisError
 from adaptis.types import Taxonomy
-from panoptic_baselines.exported import Exported
+from panoptic_baselines.exported import ExportedNetwork
 from panoptic_baselines.layers.boxes import Size
 from panoptic_baselines.layers.upsample import SEMANTIC_STRIDE
-from panoptic_baselines.predictor import finite
+from panoptic_baselines.predictor import check_finite
 from panoptic_baselines.rcnn.inference import (
     NUM_LEVELS,
-    TwoStage,
-    keep_sure,
+    TwoStageInference,
+    filter_by_score,
 )
 from panoptic_baselines.rcnn.proposals import Detections
-from panoptic_baselines.unified.predictor import Channels, Found, Masks, UnifiedPredictor
+from panoptic_baselines.unified.predictor import (
+    MaskLogits,
+    PanopticLogits,
+    UnifiedPredictor,
+    UnifiedSegmentation,
+)
 from panoptic_baselines.unified.settings import UNIFIED_PRESETS, UnifiedSettings
 
 
 class Maps(NamedTuple):
-    """Outputs of the dense part for a batch; the last is None of a network without affinity.
+    """Outputs of the dense part for a batch; ``affinity`` is None without that head.
 
-    ``features`` p2, ..., p6, what the RoI heads pool from; ``rpn_logits`` (B, A, h, w) and
+    ``features`` p2, ..., p6, from which the RoI heads pool; ``rpn_logits`` (B, A, h, w) and
     ``rpn_deltas`` (B, 4 * A, h, w) per level; ``semantic`` logits (B, stuff + things, H/4, W/4);
     ``affinity``, the features Q (B, C, H/4, W/4).
     """
@@ -36,11 +44,11 @@ class Maps(NamedTuple):
     affinity: Optional[Any]
 
 
-class UnifiedInference(TwoStage):
+class UnifiedInference(TwoStageInference):
     """What ``Unified`` does with the outputs of its stages.
 
-    Beside those of ``TwoStage`` they are 'encoder', 'probabilities', 'potential' and, if there is
-    such a head, 'affinity'.
+    The stages are those of ``TwoStageInference``, 'encoder', 'probabilities', 'potential' and, if
+    there is such a head, 'affinity'.
     """
 
     presets, divisor = UNIFIED_PRESETS, 32
@@ -54,10 +62,10 @@ class UnifiedInference(TwoStage):
         has_masks: bool
         has_affinity: bool
 
-        def read(self, x: Any) -> Maps: ...
+        def encode(self, x: Any) -> Maps: ...
 
     def to_maps(self, outputs: Sequence[Any]) -> Maps:
-        """The outputs of the encoder by name."""
+        """Return the outputs of the encoder by name."""
         outputs = list(outputs)
         affinity = outputs.pop() if self.has_affinity else None
         semantic = outputs.pop()
@@ -66,14 +74,14 @@ class UnifiedInference(TwoStage):
 
     def panoptic_logits(self, maps: Maps, index: int, size: Size, boxes: Any, classes: Any,
                         scores: Any, masks: Any = None) -> Any:
-        """Logits of image ``index`` of a batch: (1, D + stuff, ceil(H/4), ceil(W/4)).
+        """Return the logits of image ``index`` of a batch: (1, D + stuff, ceil(H/4), ceil(W/4)).
 
-        First the channels of the D detections, then those of stuff.  Differentiable in the maps,
-        the scores and the masks.
+        The channels of the D detections come first, then those of stuff.  Differentiable in the
+        maps, the scores and the masks.
 
         Parameters
         ----------
-        size : (H, W) of the image without its padding, which takes no part
+        size : (H, W) of the image without its padding, which has no influence
         boxes : (D, 4) in pixels of the network's input, D may be 0
         classes : (D,), counted among the things
         scores : (D,)
@@ -92,54 +100,55 @@ class UnifiedInference(TwoStage):
 
     def potentials(self, probabilities: Any, boxes: Any, classes: Any, scores: Any,
                    masks: Any = None) -> Any:
-        """What ``Potential`` makes of one image; there may be no detections, which it cannot do."""
+        """Return the output of ``Potential`` for one image, which may be without detections."""
         if not len(boxes):
             return probabilities[:, :self.num_stuff]
         return self.run('potential', probabilities=probabilities, boxes=boxes, classes=classes,
                         scores=scores, masks=masks)[0]
 
     def segment(self, x: Any, sizes: Sequence[Size], output_sizes: Sequence[Size],
-                settings: UnifiedSettings, min_score: Optional[float] = 0.0) -> list[Found]:
+                settings: UnifiedSettings,
+                min_score: Optional[float] = 0.0) -> list[UnifiedSegmentation]:
         """See ``panoptic_baselines.predictor.Network``."""
-        maps = self.read(x)
-        found = [Found(*parts) for parts in zip(finite(maps.semantic, 'class logits'), sizes,
-                                                output_sizes)]
+        maps = self.encode(x)
+        semantic = check_finite(maps.semantic, 'class logits')
+        found = [UnifiedSegmentation(*parts) for parts in zip(semantic, sizes, output_sizes)]
         if min_score is None:
             return found
-        self.demand_masks(settings)
+        self.check_masks(settings)
         unified = settings.merge == 'unified'
         least = min(min_score, settings.instance_score) if unified else min_score
-        detections = [keep_sure(each, least) for each in self.detect(maps, sizes, settings)]
+        detections = [filter_by_score(each, least) for each in self.detect(maps, sizes, settings)]
         if self.has_masks:
             for image, seen, masks in zip(found, detections, self.mask_logits(maps, detections)):
-                image.masks = Masks(seen, masks, settings.mask_threshold)
+                image.masks = MaskLogits(seen, masks, settings.mask_threshold)
         if unified:
             for i, (image, seen) in enumerate(zip(found, detections)):
-                self._decide(maps, i, image, seen, settings.instance_score)
+                self._add_panoptic_logits(maps, i, image, seen, settings.instance_score)
         return found
 
-    def demand_masks(self, settings: UnifiedSettings) -> None:
-        """AdaptisError if the settings need masks and there is no mask head."""
+    def check_masks(self, settings: UnifiedSettings) -> None:
+        """Raise AdaptisError if the settings need masks and there is no mask head."""
         if settings.merge == 'heuristic' and not self.has_masks:
-            raise AdaptisError('The heuristic joins masks, and this network has none: '
+            raise AdaptisError('The heuristic needs masks, but this network has none: '
                                'set merge to unified.')
 
-    def _decide(self, maps: Maps, index: int, image: Found, seen: Detections,
-                instance_score: float) -> None:
+    def _add_panoptic_logits(self, maps: Maps, index: int, image: UnifiedSegmentation,
+                             seen: Detections, instance_score: float) -> None:
         """Add the panoptic logits of an image, with channels for the detections above a score."""
         count = int((seen.scores > instance_score).sum())   # these come first
         sure = Detections(*(part[:count] for part in seen))
         masks = expit(image.masks.logits[:count]) if image.masks else None
         logits = self.panoptic_logits(maps, index, image.size, sure.boxes, sure.classes,
                                       sure.scores, masks)
-        image.channels = Channels(sure, finite(logits, 'panoptic logits')[0])
+        image.channels = PanopticLogits(sure, check_finite(logits, 'panoptic logits')[0])
 
 
-class ExportedUnified(UnifiedInference, Exported):
-    """A ``Unified`` that was exported."""
+class ExportedUnified(UnifiedInference, ExportedNetwork):
+    """An exported ``Unified``."""
 
 
 def make_exported(runner: Any, attributes: Mapping[str, Any], settings: UnifiedSettings,
                   taxonomy: Taxonomy) -> UnifiedPredictor:
-    """What segments images with an exported network, see ``ModelFamily.exported_predictor``."""
+    """Return a predictor with an exported network, see ``ModelFamily.exported_predictor``."""
     return UnifiedPredictor(ExportedUnified(runner, attributes), taxonomy, settings)

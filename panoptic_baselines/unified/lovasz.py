@@ -1,14 +1,14 @@
-"""Lovasz losses (Berman et al. 2018): the Jaccard index of masks and of classes, made smooth.
+"""Lovasz losses (Berman et al. 2018): smooth surrogates of the Jaccard index of masks and classes.
 
-Both sort errors in falling order and weight each by how much the Jaccard loss grows with it, so
-that their gradient is that of the index they are measured by.  All are graphs; errors are not
-negative, and ignored pixels have none, so that they come last and count nothing.
+Both sort errors in descending order and weight each by the growth of the Jaccard loss with it.  So
+their gradient is that of the index that measures them.  All are graphs.  Errors are not negative,
+and ignored pixels have errors of 0, so that they come last and do not count.
 """
 from __future__ import annotations
 
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
-from panoptic_baselines.layers.losses import mean_of_counted
+from panoptic_baselines.layers.losses import masked_mean
 from panoptic_baselines.layers.semantic import Upsample
 
 HybridBlock = mx.gluon.HybridBlock
@@ -17,19 +17,19 @@ CLASSES = ('present', 'all')
 
 
 def lovasz_extension(F, errors, foreground):
-    """(N, P) errors >= 0 of N sets of P pixels, 1 where the set is -> N losses.
+    """Return N losses for errors >= 0 (N, P) of N sets of P pixels; ``foreground`` is 1 in the set.
 
-    The errors are made finite by a ReLU, which turns NaN to 0: no sort survives that.
+    A ReLU makes the errors finite and turns NaN to 0, because no sort survives NaN.
     """
     errors, order = F.topk(F.relu(errors), axis=1, k=0, ret_typ='both', dtype='int32')
     row = F.broadcast_like(F.contrib.arange_like(order, axis=0).reshape((-1, 1)), order)
     where = F.stack(F.cast(row, 'int32'), order, axis=0)
-    weights = jaccard_growth(F, F.gather_nd(F.BlockGrad(foreground), where))
+    weights = lovasz_grad(F, F.gather_nd(F.BlockGrad(foreground), where))
     return F.sum(errors * F.BlockGrad(weights), axis=1)
 
 
-def jaccard_growth(F, foreground):
-    """(N, P) of 0 and 1 -> how much the Jaccard loss grows as pixel after pixel gets wrong."""
+def lovasz_grad(F, foreground):
+    """Return the growth of the Jaccard loss as pixel after pixel gets wrong: (N, P) of 0 and 1."""
     total = F.sum(foreground, axis=1, keepdims=True)
     kept = F.broadcast_sub(total, F.cumsum(foreground, axis=1))
     seen = F.contrib.arange_like(foreground, axis=1).reshape((1, -1)) + 1
@@ -40,7 +40,7 @@ def jaccard_growth(F, foreground):
 
 
 class LovaszHinge(HybridBlock):
-    """Mean over masks of the Lovasz hinge loss, each mask by itself.
+    """Mean over masks of the Lovasz hinge loss of each mask (appendix A.2).
 
     (P, m, m) logits of each RoI's own class, (P,) classes, -1 = none, (P, m, m) masks of 0 and 1,
     -1 = ignored -> a scalar: a ``MaskLoss`` with another formula.
@@ -50,7 +50,7 @@ class LovaszHinge(HybridBlock):
         logits, targets = logits.reshape((0, -1)), targets.reshape((0, -1))
         errors = (1 - logits * (2 * targets - 1)) * (targets >= 0)
         losses = lovasz_extension(F, errors, targets == 1)
-        return mean_of_counted(F, losses, classes >= 0)
+        return masked_mean(F, losses, classes >= 0)
 
 
 class LovaszSoftmax(HybridBlock):
@@ -61,17 +61,17 @@ class LovaszSoftmax(HybridBlock):
 
     Parameters
     ----------
-    scale : logits are upsampled by it first; 1 = as they are
-    classes : of which the mean is taken: those 'present' in the batch, or 'all'
+    scale : logits are upsampled by it first; 1 = they are not
+    classes : whose mean is taken: those 'present' in the batch, or 'all'
 
-    Raises AdaptisError if there are no such classes.
+    Raises AdaptisError for other ``classes``.
     """
 
     def __init__(self, scale: int = 4, classes: str = 'present'):
         super().__init__()
         if classes not in CLASSES:
-            raise AdaptisError(f'The Lovasz loss cannot be of the classes "{classes}": choose one '
-                               f'of {list(CLASSES)}.')
+            raise AdaptisError(f'The Lovasz loss has no classes "{classes}": choose one of '
+                               f'{list(CLASSES)}.')
         self._classes = classes
         with self.name_scope():
             self.upsample = Upsample(scale) if scale > 1 else None
@@ -82,7 +82,7 @@ class LovaszSoftmax(HybridBlock):
         return self.of_probabilities(F, F.softmax(logits, axis=1), classes)
 
     def of_probabilities(self, F, probabilities, classes):
-        """(B, C, h, w) probabilities and (B, h, w) classes -> a scalar."""
+        """Return a scalar for probabilities (B, C, h, w) and classes (B, h, w)."""
         flat = F.transpose(probabilities, (1, 0, 2, 3)).reshape((0, -1))
         labels = classes.reshape((1, -1))
         each = F.contrib.arange_like(flat, axis=0).reshape((-1, 1))
@@ -91,5 +91,5 @@ class LovaszSoftmax(HybridBlock):
         errors = F.broadcast_mul(F.abs(foreground - flat), labels >= 0)
         losses = lovasz_extension(F, errors, foreground)
         counted = F.max(foreground, axis=1)
-        return mean_of_counted(F, losses,
-                               counted if self._classes == 'present' else F.ones_like(counted))
+        return masked_mean(F, losses,
+                           counted if self._classes == 'present' else F.ones_like(counted))

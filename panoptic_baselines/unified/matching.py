@@ -1,6 +1,6 @@
-"""Which pixel belongs to which channel of a panoptic output (Unifying..., section 3.5, eq. 5).
+"""Match detections with objects and pixels with channels (section 3.5, equation 5).
 
-Channels are detections first, then one per stuff class.
+The channels of a panoptic output are detections first, then one per stuff class.
 """
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from scipy.optimize import linear_sum_assignment
 from adaptis.runtime import mx
 from panoptic_baselines.layers.boxes import pairwise_iou
 
-IGNORE = -1
+IGNORED = -1
 MIN_IOU = 0.5
 
 
 class Matching(NamedTuple):
-    """What becomes of D detections.
+    """The objects of D detections.
 
     ``assigned`` int (D,), the object of each, -1 = none; ``duplicate`` bool (D,): another detection
-    has the object that this one could have had, so it is to be removed.
+    has the object that this one could have had, so this one is removed.
     """
 
     assigned: np.ndarray
@@ -29,53 +29,49 @@ class Matching(NamedTuple):
 
 def same_class_iou(boxes: np.ndarray, classes: np.ndarray, gt_boxes: np.ndarray,
                    gt_classes: np.ndarray) -> np.ndarray:
-    """IoU (D, G) of detections' boxes (D, 4) and objects' (G, 4); 0 between two classes."""
+    """Return the IoU (D, G) of detections' and objects' boxes; 0 between two classes."""
     same = np.reshape(classes, (-1, 1)) == np.reshape(gt_classes, (1, -1))
     return pairwise_iou(np.reshape(boxes, (-1, 4)), np.reshape(gt_boxes, (-1, 4))) * same
 
 
 def match_detections(boxes: np.ndarray, classes: np.ndarray, gt_boxes: np.ndarray,
                      gt_classes: np.ndarray) -> Matching:
-    """The pairs of equal class and an IoU of at least a half whose total IoU is largest.
+    """Match detections with objects of the same class so that the total IoU is largest.
 
-    A detection without any such object is no duplicate: it stays, and no pixel belongs to it, so
-    that the network learns to suppress it.  An object without a detection is in no pair.
+    Pairs need an IoU of at least a half.  A detection without any such object is no duplicate: it
+    stays, and no pixel belongs to it, so that the network learns to suppress it.  An object without
+    a detection is in no pair.
     """
     iou = same_class_iou(boxes, classes, gt_boxes, gt_classes)
     iou[iou < MIN_IOU] = 0
     rows, columns = linear_sum_assignment(iou, maximize=True)
     valid = iou[rows, columns] > 0
-    assigned = np.full(len(iou), IGNORE)
+    assigned = np.full(len(iou), IGNORED)
     assigned[rows[valid]] = columns[valid]
     return Matching(assigned, (assigned < 0) & (iou > 0).any(axis=1))
 
 
 def panoptic_target(instances: np.ndarray, semantic: np.ndarray, assigned: np.ndarray,
                     num_objects: int, num_stuff: int) -> np.ndarray:
-    """int32 (h, w): the channel that each pixel belongs to, -1 = ignored.
+    """Return int32 (h, w): the channel that each pixel belongs to, -1 = ignored.
 
     Parameters
     ----------
     instances : int (h, w), object g as g + 1, 0 = none
     semantic : int (h, w), class indices, stuff first; they count where there is no object
-    assigned : (D,) of the detections that are left, duplicates removed
-    num_objects, num_stuff : how many there are
+    assigned : (D,) of the detections without duplicates
+    num_objects, num_stuff : numbers of objects and of stuff classes
     """
-    channel = np.full(num_objects + 1, IGNORE, np.int32)
+    channel = np.full(num_objects + 1, IGNORED, np.int32)
     found = np.flatnonzero(assigned >= 0)
     channel[assigned[found] + 1] = found
     stuff = (semantic >= 0) & (semantic < num_stuff)
     return np.where(instances > 0, channel[instances],
-                    np.where(stuff, semantic + len(assigned), IGNORE)).astype(np.int32)
-
-
-def shrink(labels: np.ndarray, stride: int = 4) -> np.ndarray:
-    """(..., H, W) -> (..., H / stride, W / stride): the label beside the centre of each cell."""
-    return labels[..., stride // 2::stride, stride // 2::stride]
+                    np.where(stuff, semantic + len(assigned), IGNORED)).astype(np.int32)
 
 
 class PanopticMatchingLoss(mx.gluon.HybridBlock):
-    """Softmax cross entropy of one image, whose number of channels is its own.
+    """Softmax cross entropy of one image, which has its own number of channels (section 3.5).
 
     (1, D + S, h, w) logits, (1, h, w) channels, -1 = ignored, (1,) labelled pixels of all images
     of the batch, not 0 -> (1,): its share of the mean over the labelled pixels of the batch.

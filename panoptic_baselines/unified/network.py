@@ -1,19 +1,19 @@
 """Unifying Training and Inference for Panoptic Segmentation (Li, Qi, Torr 2020).
 
 There is no official code; section numbers are the paper's.  The network ``Unified`` has graphs
-that are hybridized once for every size, and between them, in NumPy, the detector's decisions::
+that are hybridized once for every size; between them, NumPy takes the detector's decisions::
 
     encoder                  everything dense, one graph
       backbone               ResNet: stem.conv1, res2 ... res5 (layers/resnet.py)
       squeeze                squeeze-and-excitation of res5's features: fc1, fc2
       fpn                    lateral2 ... lateral5, output2 ... output5 (layers/fpn.py)
-      rpn                    conv, objectness_logits, anchor_deltas (layers/rcnn.py)
-      semantic_head          conv1, conv2, predictor (layers/decoder.py)
-      affinity_head          the same: what tells which pixels are alike
+      rpn                    conv, objectness_logits, anchor_deltas (rcnn/heads.py)
+      semantic_head          conv1, conv2, predictor (unified/decoder.py)
+      affinity_head          the same layers, for the affinity features Q
     box_head, mask_head      see Panoptic FPN
     probabilities            softmax of the semantic logits
-    potential                detections and classes -> channels (layers/potential.py)
-    affinity                 phi0, phi1: channels -> logits (layers/affinity.py)
+    potential                detections and classes -> channels (unified/potential.py)
+    affinity                 phi0, phi1: channels -> logits (unified/affinity.py)
 
 A pixel belongs to the channel with the highest logit, in training and at inference.
 """
@@ -23,12 +23,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Optional, Union
 
 from adaptis.errors import AdaptisError
-from panoptic_baselines.arguments import demand_choice, demand_counts, demand_numbers
+from panoptic_baselines.arguments import check_choice, check_counts, check_numbers
 from panoptic_baselines.base_network import BaseNetwork
-from panoptic_baselines.initializers import choose_initializers
+from panoptic_baselines.initializers import set_initializers
 from panoptic_baselines.layers.fpn import FPN
 from panoptic_baselines.layers.image_encoder import ImageEncoder
-from panoptic_baselines.layers.resnet import ResNet, get_recipe
+from panoptic_baselines.layers.resnet import ResNet, get_resnet_spec
 from panoptic_baselines.layers.upsample import SEMANTIC_STRIDE
 from panoptic_baselines.rcnn.heads import BoxHead, MaskHead, RPNHead
 from panoptic_baselines.rcnn.inference import NUM_LEVELS
@@ -40,21 +40,22 @@ from panoptic_baselines.unified.squeeze import SqueezeExcitation
 
 
 class Unified(UnifiedInference, BaseNetwork):
-    """The network.  Models A and B of table 1 have no masks, C and D do; B and D have affinity.
+    """The unified network.  In table 1, models C and D have masks, and B and D have affinity.
 
     Parameters
     ----------
     backbone : see ``PanopticFPN``
-    num_things, num_stuff : classes of the two kinds; the semantic branch has all, stuff first
+    num_things, num_stuff : numbers of thing and stuff classes; the semantic branch has all, stuff
+        first
     masks : whether there is a mask head
     affinity : whether there is the dense instance affinity head (section 3.4.2)
     potential : how masks, classes and scores make potentials: 'A', 'B' (Cityscapes), 'C' (COCO)
-        or 'boxes', for which masks do not matter; without a mask head they all mean the last one,
-        but 'A', which makes no sense then
+        or 'boxes', which ignores masks; without a mask head 'B' and 'C' mean 'boxes', and 'A' is an
+        error
     damp_masks : whether in 'C' the score multiplies the mask, too (equation 2 can be read either
         way)
     squeeze : whether there is squeeze-and-excitation before the pyramid (section 3.1)
-    deformable : whether the convolutions of the semantic and the affinity branch are
+    deformable : whether the semantic and the affinity branch have deformable convolutions
     fpn_channels, box_channels, mask_channels : widths
     semantic_channels : width of the semantic and the affinity branch
     affinity_channels : of the features Q
@@ -78,19 +79,19 @@ class Unified(UnifiedInference, BaseNetwork):
                  norm_layer: Union[str, type] = 'FrozenBatchNorm',
                  norm_kwargs: Optional[Mapping[str, Any]] = None):
         super().__init__()
-        recipe = get_recipe(backbone)
-        demand_counts(num_things=num_things, num_stuff=num_stuff, fpn_channels=fpn_channels,
-                      semantic_channels=semantic_channels, affinity_channels=affinity_channels,
-                      box_channels=box_channels, mask_channels=mask_channels)
+        spec = get_resnet_spec(backbone)
+        check_counts(num_things=num_things, num_stuff=num_stuff, fpn_channels=fpn_channels,
+                     semantic_channels=semantic_channels, affinity_channels=affinity_channels,
+                     box_channels=box_channels, mask_channels=mask_channels)
         for name, value in (('masks', masks), ('affinity', affinity), ('damp_masks', damp_masks),
                             ('squeeze', squeeze), ('deformable', deformable)):
-            demand_choice(name, value, (False, True))
+            check_choice(name, value, (False, True))
         if potential == 'A' and not masks:
             raise AdaptisError('The potential "A" needs masks, but the network has none.')
         self.num_things, self.num_stuff = num_things, num_stuff
-        self.mean = demand_numbers('mean', recipe.mean if mean is None else mean, 3)
-        self.std = demand_numbers('std', recipe.std if std is None else std, 3, positive=True)
-        self.anchor_sizes = demand_numbers('anchor_sizes', anchor_sizes, NUM_LEVELS, positive=True)
+        self.mean = check_numbers('mean', spec.mean if mean is None else mean, 3)
+        self.std = check_numbers('std', spec.std if std is None else std, 3, positive=True)
+        self.anchor_sizes = check_numbers('anchor_sizes', anchor_sizes, NUM_LEVELS, positive=True)
         self.roi_channels = fpn_channels
         with self.name_scope():
             self.probabilities = ClassProbabilities()
@@ -99,38 +100,34 @@ class Unified(UnifiedInference, BaseNetwork):
                 self.potential = Potential(num_stuff, 'boxes', stride=SEMANTIC_STRIDE)
             self.affinity = Affinity(affinity_channels, activation) if affinity else None
             self.encoder = Encoder(
-                ResNet(recipe, norm_layer, norm_kwargs), fpn_channels, squeeze,
+                ResNet(spec, norm_layer, norm_kwargs), fpn_channels, squeeze,
                 Decoder(fpn_channels, num_stuff + num_things, semantic_channels, deformable),
                 Decoder(fpn_channels, affinity_channels, semantic_channels, deformable)
                 if affinity else None, self.mean, self.std)
             self.box_head = BoxHead(fpn_channels, num_things, box_channels)
             self.mask_head = MaskHead(fpn_channels, num_things, mask_channels) if masks else None
-        choose_initializers(self)
+        set_initializers(self)
 
     @property
     def has_masks(self) -> bool:
-        """Whether there is a mask head."""
+        """Whether the network has a mask head."""
         return self.mask_head is not None
 
     @property
     def has_affinity(self) -> bool:
-        """Whether there is the dense instance affinity head."""
+        """Whether the network has the dense instance affinity head."""
         return self.affinity is not None
 
-    def backbone_params(self) -> Any:
-        """The part that starts from ImageNet."""
-        return self.encoder.backbone.collect_params()
-
     def forward(self, x: Any) -> Maps:
-        """Everything dense of images (B, 3, H, W)."""
+        """Run the dense part on images (B, 3, H, W) and return its outputs by name."""
         return self.to_maps(self.encoder(x))
 
 
 class Encoder(ImageEncoder):
-    """The dense part of a network as one graph.
+    """The dense part of the network as one graph.
 
     Images -> flat list: p2, ..., p6, five RPN logits and five RPN deltas, semantic logits, and
-    affinity features unless there is no such branch.
+    affinity features (left out without that branch).
     """
 
     def __init__(self, backbone: ResNet, channels: int, squeeze: bool, semantic_head: Decoder,

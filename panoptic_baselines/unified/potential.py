@@ -1,11 +1,11 @@
 """The dynamic potential head: a channel for each detection and each stuff class.
 
-Li, Qi, Torr 2020, section 3.3 and appendix A.3.
+Li, Qi, Torr 2020, section 3.4.1 and appendix A.3.
 """
 from __future__ import annotations
 
-from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
+from panoptic_baselines.arguments import check_choice
 
 HybridBlock = mx.gluon.HybridBlock
 
@@ -22,11 +22,11 @@ class ClassProbabilities(HybridBlock):
 class Potential(HybridBlock):
     """Class probabilities and detections of one image -> (1, D + stuff, h, w), without parameters.
 
-    The channel of detection k, of class c and score s, with the mask M, is 0 outside of its box,
-    and inside, where V(c) is the probability of its class,
+    The channel of detection k, of class c and score s, with the mask M, is 0 outside its box.
+    Inside the box, with V(c) the probability of its class, it is
 
     ======= =============== ======================
-    variant                 if masks do not matter
+    variant                 if masks are ignored
     ======= =============== ======================
     boxes   s V(c)
     A       V(c) + M        there is none
@@ -40,8 +40,8 @@ class Potential(HybridBlock):
     Parameters
     ----------
     num_stuff : classes of stuff, which come before the things
-    variant : one of 'boxes' (equation 1), 'A', 'B', 'C' (equation 2)
-    damp_masks : of variant C; if not, it is s V(c) + M
+    variant : 'boxes' (equation 1), or 'A', 'B', 'C' (equation 2)
+    damp_masks : of variant C; if False, it is s V(c) + M
     stride : of V, in pixels of the image
 
     Inputs
@@ -55,9 +55,7 @@ class Potential(HybridBlock):
     def __init__(self, num_stuff: int, variant: str = 'B', damp_masks: bool = True,
                  stride: int = 4):
         super().__init__()
-        if variant not in VARIANTS:
-            raise AdaptisError(f'There is no potential "{variant}": choose one of '
-                               f'{list(VARIANTS)}.')
+        check_choice('potential', variant, VARIANTS)
         self._num_stuff, self._stride = num_stuff, stride
         self._variant, self._damp_masks = variant, damp_masks
         self.uses_scores, self.uses_masks = variant != 'A', variant != 'boxes'
@@ -90,11 +88,11 @@ class Potential(HybridBlock):
         return F.broadcast_mul(things, scores) + masks
 
     def _centres(self, F, x, axis):
-        """(h,) or (w,): where pixels of V have their centres in the image."""
+        """Return (h,) or (w,): the coordinates in the image of the centres of V's pixels."""
         return (F.contrib.arange_like(F.BlockGrad(x), axis=axis) + 0.5) * self._stride
 
     def _inside(self, F, boxes, rows, columns):
-        """(D, h, w): 1 for pixels whose centres lie in the box, else 0."""
+        """Return (D, h, w): 1 for pixels whose centres lie in the box, else 0."""
         x0, y0, x1, y1 = F.split(F.BlockGrad(boxes), num_outputs=4, axis=1)
         y, x = rows.reshape((1, -1)), columns.reshape((1, -1))
         tall = F.broadcast_greater_equal(y, y0) * F.broadcast_lesser(y, y1)
@@ -103,10 +101,10 @@ class Potential(HybridBlock):
 
 
 def paste(F, masks, boxes, rows, columns):
-    """Masks (D, m, m) that fill boxes (D, 4) -> (D, h, w) at pixels with given centres.
+    """Paste masks (D, m, m) that fill boxes (D, 4) -> (D, h, w) at pixels with given centres.
 
-    ``rows`` (h,) and ``columns`` (w,).  Bilinear between the centres of the masks' cells, and
-    between those of the outermost and zeros around them.
+    The centres are ``rows`` (h,) and ``columns`` (w,).  Values are bilinear between the centres of
+    the masks' cells, and between the outermost cells and zeros around them.
     """
     x0, y0, x1, y1 = F.split(F.BlockGrad(boxes), num_outputs=4, axis=1)
     tall = _weights(F, masks, y0, y1, rows, axis=1)
@@ -115,9 +113,9 @@ def paste(F, masks, boxes, rows, columns):
 
 
 def _weights(F, masks, low, high, centres, axis):
-    """(D, n, m): the share of each of a mask's cells in each of n pixels along one axis."""
+    """Return (D, n, m): the share of each of a mask's cells in each of n pixels along one axis."""
     cells = F.contrib.arange_like(F.BlockGrad(masks), axis=axis).reshape((1, 1, -1))
-    # A box without length reaches no pixel's centre; it must only not divide by 0.
+    # A box without length reaches no pixel's centre; this only avoids dividing by 0.
     length = F.broadcast_div(F.maximum(high - low, 1e-6), F.max(cells).reshape((1, 1)) + 1)
     at = F.broadcast_div(F.broadcast_sub(centres.reshape((1, -1)), low), length) - 0.5
     return F.relu(1 - F.abs(F.broadcast_sub(F.expand_dims(at, axis=2), cells)))

@@ -1,4 +1,4 @@
-"""Every threshold of inference of the unified network, named, with a preset for each data set."""
+"""The inference settings of the unified network, with a preset per data set."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from panoptic_baselines.settings import CITYSCAPES, TOY, BaseSettings, one_of
 
 @dataclass(frozen=True)
 class UnifiedSettings(TwoStageSettings):
-    """AdaptISSettings of the unified network.
+    """Settings of the unified network.
 
     Attributes
     ----------
-    instance_score : only detections with more get a channel (appendix B)
-    merge : 'unified' takes the likeliest channel of each pixel; 'heuristic' is Panoptic FPN's way
-        with the same network (models C1 and D1 of table 1)
+    instance_score : detections need a higher score to get a channel (appendix B)
+    merge : 'unified' takes the likeliest channel of each pixel; 'heuristic' merges as Panoptic FPN
+        does, with the same network (models C1 and D1 of table 1)
     stuff_area_limit : smaller segments of stuff become void (appendix C); 0 = none do
     """
 
@@ -28,4 +28,4 @@ UNIFIED_PRESETS: dict[str, BaseSettings] = {
     'coco': UnifiedSettings(),
     'cityscapes': UnifiedSettings(**{**CITYSCAPES, 'stuff_area_limit': 0}, instance_score=0.5),
     'toy': UnifiedSettings(**TOY, instance_score=0.5)}
-"""AdaptISSettings of the unified network by name."""
+"""Settings of the unified network by name."""

@@ -9,7 +9,7 @@ HybridBlock = mx.gluon.HybridBlock
 
 
 class SqueezeExcitation(HybridBlock):
-    """(B, C, h, w) -> the same, each channel by a gate from 0 to 1 that all channels' means decide.
+    """(B, C, h, w) -> the same; the means of all channels give each channel a factor from 0 to 1.
 
     Two layers ``fc1`` (C / ``reduction``, ReLU) and ``fc2`` (C, sigmoid), with biases.
     Raises AdaptisError if fewer than one hidden channel would be left.
@@ -18,13 +18,13 @@ class SqueezeExcitation(HybridBlock):
     def __init__(self, channels: int, reduction: int = 16):
         super().__init__()
         if not 1 <= reduction <= channels:
-            raise AdaptisError(f'{channels} channels cannot be squeezed {reduction} times.')
+            raise AdaptisError(f'{channels} channels cannot be reduced {reduction} times.')
         with self.name_scope():
             self.fc1 = nn.Dense(channels // reduction, activation='relu', in_units=channels)
             self.fc2 = nn.Dense(channels, in_units=channels // reduction)
 
     def gate(self, F, x):
-        """(B, C): the share of each channel that passes."""
+        """Return (B, C): the factor of each channel."""
         means = F.Pooling(x, kernel=(1, 1), global_pool=True, pool_type='avg')
         return F.sigmoid(self.fc2(self.fc1(means)))
 

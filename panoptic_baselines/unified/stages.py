@@ -1,4 +1,4 @@
-"""The graphs of a unified network with their signatures, for export."""
+"""The stages of the unified network with their signatures, for export."""
 from __future__ import annotations
 
 from typing import Any
@@ -11,7 +11,7 @@ from panoptic_baselines.stages import BOXES, CLASSES, IMAGE, level_names, make_s
 
 
 def export_stages(net: Any) -> list[Stage]:
-    """Stages of a ``Unified``, see ``UnifiedInference``."""
+    """Return the stages of a ``Unified``, see ``UnifiedInference``."""
     names = [*level_names('p', 2, 6), *level_names('rpn_logits_p', 2, 6),
              *level_names('rpn_deltas_p', 2, 6),
              'semantic', *['affinity'] * net.has_affinity]
@@ -30,7 +30,7 @@ def export_stages(net: Any) -> list[Stage]:
 
 
 class MaskPotential(mx.gluon.HybridBlock):
-    """A ``Potential`` that does not look at scores, without that input."""
+    """A ``Potential`` that ignores scores, without that input."""
 
     def __init__(self, potential: Any):
         super().__init__()

@@ -1,7 +1,7 @@
-"""The unified system as experiments see it: a network, its losses and its predictions.
+"""Training of the unified system: the losses of its network.
 
-Li, Qi, Torr 2020; section numbers are the paper's.  The panoptic output is learnt as it is used:
-for the detections that the network itself makes, by the pixels that each of them should get.
+Li, Qi, Torr 2020; section numbers are the paper's.  The panoptic output is trained as it is used:
+with the detections that the network itself makes, and with the pixels that each should get.
 """
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
+from adaptis.arrays import as_numpy
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
 from adaptis.types import Taxonomy
-from panoptic_baselines.arguments import demand_choice, demand_number
-from panoptic_baselines.layers.losses import MaskLoss, SemanticLoss
+from panoptic_baselines.arguments import check_choice, check_number
+from panoptic_baselines.layers.losses import SemanticLoss
+from panoptic_baselines.layers.resize import subsample
 from panoptic_baselines.layers.upsample import SEMANTIC_STRIDE
 from panoptic_baselines.rcnn.inference import BOX_SIZE, MASK_SIZE
+from panoptic_baselines.rcnn.losses import MaskLoss
 from panoptic_baselines.rcnn.proposals import Detections, Proposals
 from panoptic_baselines.rcnn.roi_align import pool_rois
-from panoptic_baselines.rcnn.training import TwoStageSystem, objects_of
-from panoptic_baselines.system import as_numpy, diverged, paint_padding
+from panoptic_baselines.rcnn.training import TwoStageSystem, unpad_objects
+from panoptic_baselines.system import divergence_error, fill_padding
 from panoptic_baselines.unified.lovasz import LovaszHinge, LovaszSoftmax
 from panoptic_baselines.unified.matching import (
     PanopticMatchingLoss,
     match_detections,
     panoptic_target,
-    shrink,
 )
 from panoptic_baselines.unified.predictor import UnifiedPredictor
 from panoptic_baselines.unified.settings import UnifiedSettings
@@ -34,15 +36,15 @@ from panoptic_baselines.unified.settings import UnifiedSettings
 MASK_LOSSES = {'lovasz': LovaszHinge, 'cross_entropy': MaskLoss}
 SEMANTIC_LOSSES = {'lovasz': LovaszSoftmax, 'cross_entropy': SemanticLoss}
 DETECTIONS = ('predicted', 'ground_truth')
-TRAINING = UnifiedSettings()   # the paper names no score that detections need to be learnt from
+TRAINING = UnifiedSettings()   # the paper gives no score threshold for training
 
 
-class Channels(NamedTuple):
-    """The detections of an image that get a channel, duplicates removed.
+class MatchedDetections(NamedTuple):
+    """The detections of an image that get a channel, without duplicates.
 
     ``boxes`` float32 (D, 4), ``classes`` int (D,), ``assigned`` int (D,) the object of each, -1 =
-    none; ``rois`` float32 (D, 4), the proposals that they came from, None if they are no
-    predictions and have the score 1.
+    none; ``rois`` float32 (D, 4), the proposals that they came from, or None if they are ground
+    truth, which has the score 1.
     """
 
     boxes: np.ndarray
@@ -57,15 +59,16 @@ class UnifiedSystem(TwoStageSystem):
     Parameters
     ----------
     net : an initialised network
-    taxonomy : what its classes mean
+    taxonomy : the classes of the network
     detection_weight, semantic_weight, panoptic_weight : of the losses (section 4): 1, 0.2, 0.1 for
         COCO and 0.25, 1, 1 for Cityscapes
     semantic_loss : 'cross_entropy' (COCO) or 'lovasz' (Cityscapes, appendix B)
     mask_loss : 'lovasz' (appendix A.2) or 'cross_entropy'
-    detections : that the panoptic output learns from: those 'predicted', or the 'ground_truth',
+    detections : those that the panoptic output learns from: 'predicted', or the 'ground_truth',
         with the score 1 (appendix A.4, table H)
-    rois, foreground : RoIs per image that the heads learn from, and the most of them on objects
-    frozen_stages : how much of the backbone keeps its weights: 2 = stem and res2
+    rois, foreground : number of RoIs per image that the heads learn from, and the largest share of
+        them on objects
+    frozen_stages : how many stages of the backbone are frozen: 2 = stem and res2
     hybridize : train through cached graphs
 
     Raises AdaptisError for a choice that does not exist or a number out of range.
@@ -78,13 +81,13 @@ class UnifiedSystem(TwoStageSystem):
                  semantic_loss: str = 'cross_entropy', mask_loss: str = 'lovasz',
                  detections: str = 'predicted', rois: int = 512, foreground: float = 0.25,
                  frozen_stages: int = 2, hybridize: bool = False):
-        demand_choice('semantic_loss', semantic_loss, SEMANTIC_LOSSES)
-        demand_choice('mask_loss', mask_loss, MASK_LOSSES)
-        demand_choice('detections', detections, DETECTIONS)
+        check_choice('semantic_loss', semantic_loss, SEMANTIC_LOSSES)
+        check_choice('mask_loss', mask_loss, MASK_LOSSES)
+        check_choice('detections', detections, DETECTIONS)
         self._weights = {'detection': detection_weight, 'semantic': semantic_weight,
                          'panoptic': panoptic_weight}
         for name, weight in self._weights.items():
-            demand_number(f'{name}_weight', weight, 0)
+            check_number(f'{name}_weight', weight, 0)
         self._predicts = detections == 'predicted'
         self._semantic_loss = SEMANTIC_LOSSES[semantic_loss]()
         self._panoptic_loss = PanopticMatchingLoss()
@@ -94,45 +97,50 @@ class UnifiedSystem(TwoStageSystem):
                          mask_loss=MASK_LOSSES[mask_loss]())
 
     def losses(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Weighted losses of a batch (see ``DetectionTargets``), inside ``autograd.record``.
+        """Return the weighted losses of a batch (see ``DetectionTargets``), in ``autograd.record``.
 
         Scalars: 'rpn_objectness', 'rpn_boxes', 'classes', 'boxes' and, with a mask head, 'masks',
-        means over the images; 'semantic' and 'panoptic' over the pixels.  What is sampled is drawn
+        means over the images; 'semantic' and 'panoptic', means over the pixels.  Samples are drawn
         from ``numpy.random``.  Raises AdaptisError if the network has diverged.
         """
-        maps = self.net(paint_padding(batch['image'], batch['sizes'], self.net.mean))
+        maps = self.net(fill_padding(batch['image'], batch['sizes'], self.net.mean))
         proposals = self.propose(maps, batch)
         losses = {name: loss * self._weights['detection']
                   for name, loss in self.detector_losses(maps, batch, proposals).items()}
         losses['semantic'] = (self._semantic_loss(maps.semantic, batch['semantic'])
                               * self._weights['semantic'])
-        losses['panoptic'] = (self.panoptic_loss(maps, batch, self.channels(maps, batch, proposals))
-                              * self._weights['panoptic'])
+        channels = self.select_channels(maps, batch, proposals)
+        losses['panoptic'] = self.panoptic_loss(maps, batch, channels) * self._weights['panoptic']
         return losses
 
-    def channels(self, maps: Any, batch: dict[str, Any],
-                 proposals: Sequence[Proposals]) -> list[Channels]:
-        """What gets a channel in each image, without gradient."""
-        objects = list(zip(*objects_of(batch)))
+    def select_channels(self, maps: Any, batch: dict[str, Any],
+                        proposals: Sequence[Proposals]) -> list[MatchedDetections]:
+        """Return the detections that get a channel in each image, without gradient."""
+        objects = list(zip(*unpad_objects(batch)))
         if not self._predicts:
-            return [Channels(boxes, classes, np.arange(len(boxes))) for boxes, classes in objects]
+            return [MatchedDetections(boxes, classes, np.arange(len(boxes)))
+                    for boxes, classes in objects]
         detections = self.detect(maps, batch, proposals)
-        return [match(found, rois.boxes, *of_image)
+        return [match_channels(found, rois.boxes, *of_image)
                 for found, rois, of_image in zip(detections, proposals, objects)]
 
     def detect(self, maps: Any, batch: dict[str, Any],
                proposals: Sequence[Proposals]) -> list[Detections]:
-        """Detections among the proposals of each image; AdaptisError for a diverged network."""
+        """Return the detections among the proposals of each image.
+
+        Raises AdaptisError if the network has diverged.
+        """
         sizes = as_numpy(batch['sizes']).astype(int).tolist()
         try:
             with mx.autograd.pause(train_mode=True):
-                return self.net.detect_among(maps, [found.boxes for found in proposals], sizes,
-                                             TRAINING)
-        except AdaptisError as error:   # which would blame the checkpoint
-            raise diverged() from error
+                return self.net.detect_in_proposals(
+                    maps, [found.boxes for found in proposals], sizes, TRAINING)
+        except AdaptisError as error:   # its message would blame the checkpoint
+            raise divergence_error() from error
 
-    def panoptic_loss(self, maps: Any, batch: dict[str, Any], channels: Sequence[Channels]) -> Any:
-        """Panoptic matching loss (section 3.5): its mean over the labelled pixels of the batch.
+    def panoptic_loss(self, maps: Any, batch: dict[str, Any],
+                      channels: Sequence[MatchedDetections]) -> Any:
+        """Return the panoptic matching loss (section 3.5), a mean over the batch's labelled pixels.
 
         Its gradient reaches the scores and the masks of the detections.
         """
@@ -151,9 +159,9 @@ class UnifiedSystem(TwoStageSystem):
         return total
 
     def panoptic_targets(self, batch: dict[str, Any],
-                         channels: Sequence[Channels]) -> list[np.ndarray]:
-        """int32 (ceil(H/4), ceil(W/4)) for each image: the channel of each pixel, -1 = ignored."""
-        instances, semantic = (shrink(as_numpy(batch[key]), SEMANTIC_STRIDE).astype(np.int32)
+                         channels: Sequence[MatchedDetections]) -> list[np.ndarray]:
+        """Return each pixel's channel, -1 = ignored: int32 (ceil(H/4), ceil(W/4)) per image."""
+        instances, semantic = (subsample(as_numpy(batch[key]), SEMANTIC_STRIDE).astype(np.int32)
                                for key in ('instances', 'semantic'))
         classes, targets = as_numpy(batch['classes']), []
         for found, kinds, ids, labels, size in zip(
@@ -169,46 +177,50 @@ class UnifiedSystem(TwoStageSystem):
         return targets
 
     def metrics(self) -> dict[str, float]:
-        """See ``TwoStageSystem``; and of the last step, how many detections an image has, and the
-        share of the objects that have one."""
+        """Return the metrics of ``TwoStageSystem`` and two more of the last step.
+
+        They are the number of detections per image and the share of the objects that have one.
+        """
         return {**super().metrics(), **self._counts}
 
     def _scores(self, features: Sequence[Any],
-                channels: Sequence[Channels]) -> list[Optional[Any]]:
-        """(D,) of each image: the probabilities of the detections' classes, with gradient."""
+                channels: Sequence[MatchedDetections]) -> list[Optional[Any]]:
+        """Return (D,) of each image: the class probabilities of the detections, with gradient."""
         classes = _classes(channels, features[0].context)
         if classes is None or not self._predicts:
-            return _deal(None if classes is None else mx.nd.ones_like(classes), channels)
+            return _split_by_image(None if classes is None else mx.nd.ones_like(classes), channels)
         rois = [found.rois for found in channels]
         logits, _ = self.net.box_head(pool_rois(features[:4], rois, BOX_SIZE))
-        return _deal(mx.nd.pick(mx.nd.softmax(logits, axis=1), classes, axis=1), channels)
+        return _split_by_image(mx.nd.pick(mx.nd.softmax(logits, axis=1), classes, axis=1), channels)
 
-    def _masks(self, features: Sequence[Any], channels: Sequence[Channels]) -> list[Optional[Any]]:
-        """(D, m, m) of each image: the probabilities of the detections' masks, with gradient."""
+    def _masks(self, features: Sequence[Any],
+               channels: Sequence[MatchedDetections]) -> list[Optional[Any]]:
+        """Return (D, m, m) of each image: mask probabilities of the detections, with gradient."""
         classes = _classes(channels, features[0].context)
         if classes is None or not self.net.has_masks:
-            return _deal(None, channels)
+            return _split_by_image(None, channels)
         pooled = pool_rois(features[:4], [found.boxes for found in channels], MASK_SIZE)
-        return _deal(mx.nd.sigmoid(self.net.mask_head(pooled, classes)), channels)
+        return _split_by_image(mx.nd.sigmoid(self.net.mask_head(pooled, classes)), channels)
 
 
-def match(found: Detections, proposals: np.ndarray, boxes: np.ndarray,
-          classes: np.ndarray) -> Channels:
-    """Channels of an image for its detections, made of ``proposals`` (R, 4), by its objects."""
+def match_channels(found: Detections, proposals: np.ndarray, boxes: np.ndarray,
+                   classes: np.ndarray) -> MatchedDetections:
+    """Match the detections of an image, made of ``proposals`` (R, 4), with its objects."""
     assigned, duplicate = match_detections(found.boxes, found.classes, boxes, classes)
     kept = ~duplicate
-    return Channels(found.boxes[kept], found.classes[kept], assigned[kept],
-                    proposals[found.rows[kept]])
+    return MatchedDetections(found.boxes[kept], found.classes[kept], assigned[kept],
+                             proposals[found.rows[kept]])
 
 
-def _classes(channels: Sequence[Channels], ctx: Any) -> Optional[Any]:
-    """(D,) of all images; None if there is no detection, as no layer takes empty arrays."""
+def _classes(channels: Sequence[MatchedDetections], ctx: Any) -> Optional[Any]:
+    """Return (D,) of all images, or None without detections: no layer takes empty arrays."""
     classes = np.concatenate([found.classes for found in channels])
     return mx.nd.array(classes, ctx, 'float32') if len(classes) else None
 
 
-def _deal(rows: Optional[Any], channels: Sequence[Channels]) -> list[Optional[Any]]:
-    """Rows of all images -> those of each, None where there are none."""
+def _split_by_image(rows: Optional[Any],
+                    channels: Sequence[MatchedDetections]) -> list[Optional[Any]]:
+    """Split the rows of all images into those of each, None where there are none."""
     ends = np.cumsum([0, *(len(found.boxes) for found in channels)])
     return [rows[begin:end] if rows is not None and end > begin else None
             for begin, end in zip(ends, ends[1:])]

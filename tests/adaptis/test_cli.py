@@ -85,7 +85,7 @@ def test_help_lists_every_command_without_importing_mxnet():
         [sys.executable, '-c', 'import sys\nfrom adaptis import cli\n'
          'try: cli.main(["--help"])\n'
          'finally: assert not {"mxnet", "numpy", "cv2"} & set(sys.modules)'],
-        cwd=ROOT, capture_output=True, text=True, timeout=60)
+        cwd=ROOT, capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr
     for name in cli.COMMANDS:
         assert f'\n  {name} ' in done.stdout
@@ -104,5 +104,5 @@ def test_a_closed_pipe_is_no_traceback():
                'sys.modules[module.__name__] = module\n'
                'sys.exit(cli.main(["toy"]))')
     done = subprocess.run(f'{sys.executable} -c \'{program}\' | head -c 1', shell=True, cwd=ROOT,
-                          capture_output=True, text=True, timeout=60)
+                          capture_output=True, text=True, timeout=250)
     assert done.stdout == 'x' and done.stderr == ''

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from adaptis.config import load_config, stored_config, write_config
+from adaptis.config import config_from_dict, load_config, write_config
 from adaptis.errors import AdaptisError
 from adaptis.inference.settings import PRESETS
 from adaptis.loading import inference_settings
@@ -67,6 +67,17 @@ def test_a_base_is_overridden_key_by_key(tmp_path: Path) -> None:
     assert (config.instances.points, config.instances.batch_size) == (9, 4)
 
 
+def test_transforms_are_merged_one_by_one(tmp_path: Path) -> None:
+    write(tmp_path, MINIMAL.replace('augmentation: toy_v1', 'augmentation: {contrast: {prob: 0.5}, '
+                                    'horizontal_flip: {}}'), 'base.yaml')
+    config = load_config(write(tmp_path, 'base: base.yaml\ndata: {augmentation: {contrast: null}}'),
+                         ['data.augmentation.horizontal_flip.prob=0.25'])
+    assert config.data.augmentation == {'contrast': None, 'horizontal_flip': {'prob': 0.25}}
+    assert inference_settings(config) == PRESETS['toy_v1']
+    write_config(config, tmp_path / 'copy.yaml')
+    assert load_config(tmp_path / 'copy.yaml') == config
+
+
 def test_overrides_come_last(tmp_path: Path) -> None:
     config = load_config(write(tmp_path, MINIMAL), ['instances.optimizer.lr=1', 'seed=3',
                                                     'data.root="a b"'])
@@ -83,8 +94,8 @@ def test_overrides_come_last(tmp_path: Path) -> None:
     ('steps: 10', 'steps: 10\n  crop: [4]', r'crop must be a side, or .*, not \[4\]'),
     ('steps: 10', 'steps: 10\n  crop: [4, a]', 'instances.crop must be of type int, not \'a\''),
     ('steps: 10', 'steps: 10\n  crop: wide', 'instances.crop must be of type int, not \'wide\''),
-    ('steps: 10', 'steps: 10\n  crop: 8\n  scale: [2, 1]', r'scale must be \[least, most\]'),
-    ('steps: 10', 'steps: 10\n  crop: 8\n  scale: []', r'scale must be \[least, most\]'),
+    ('steps: 10', 'steps: 10\n  crop: 8\n  scale: [2, 1]', r'scale must be \[low, high\]'),
+    ('steps: 10', 'steps: 10\n  crop: 8\n  scale: []', r'scale must be \[low, high\]'),
     ('steps: 10', 'steps: 10\n  scale: [1, 2]', 'instances.scale needs crop'),
     ('steps: 10', 'steps: 10\n  max_side: 64', 'instances.max_side needs crop'),
     ('data:', 'precision: half\ndata:', 'precision must be one of float32, amp, not ha'),
@@ -104,14 +115,19 @@ def test_overrides_come_last(tmp_path: Path) -> None:
     ('  points: 3\n', '', 'the key instances.points is missing'),
     ('instances:', 'joint:', 'the key instances is missing'),
     ('instances:', 'joint: {batch_size: 1, steps: 1, optimizer: {lr: 1}}\ninstances:',
-     'adaptis_toy has no stage joint; it is trained by instances and proposals'),
+     'adaptis_toy has no stage joint; its stages are instances and proposals'),
     ('adaptis_toy', 'mask_rcnn_r50', 'the key joint is missing'),
     ('adaptis_toy', 'yolo', 'There is no network "yolo": names begin with adaptis, '),
     ('lr: 5e-4', 'lr: 1, milestones: [.5], milestone_steps: [3]', 'not more than one'),
     ('lr: 5e-4', 'lr: 1, warmup_factor: -1', 'optimizer.warmup_factor must be at least 0'),
-    ('steps: 10', 'steps: 10\n  short_side: [4, 5]\n  crop: 4', 'short_side must be one side'),
+    ('steps: 10', 'steps: 10\n  short_side: [4, 5]\n  crop: 4', 'short_side must be one number'),
     ('steps: 10', 'steps: 10\n  short_side: []\n  crop: 4', 'short_side must be at least 1, or'),
     ('lr: 5e-4', 'lr: fast', 'instances.optimizer.lr must be of type float'),
+    ('augmentation: toy_v1', 'augmentation: [flip]', 'data.augmentation must be of type str'),
+    ('steps: 10', 'steps: 10\n  long_side: [5, 9]', 'instances.long_side needs crop'),
+    ('steps: 10', 'steps: 10\n  crop: 8\n  long_side: [9, 5]', r'long_side must be \[least, most'),
+    ('steps: 10', 'steps: 10\n  crop: 8\n  long_side: [9]', r'long_side must be \[least, most'),
+    ('steps: 10', 'steps: 10\n  crop: 8\n  scale: [1, 2]\n  long_side: [5, 9]', 'replaces sca'),
     ('lr: 5e-4', 'lr: 1, milestones: 3', 'milestones must be of type list'),
     ('lr: 5e-4', 'lr: 1, milestones: [a]', 'milestones must be of type float'),
     ('steps: 10', 'steps: 10\n  epochs: 2', 'needs either steps or epochs'),
@@ -137,11 +153,11 @@ def test_a_crop_has_one_side_or_two(tmp_path: Path) -> None:
 
 def test_what_older_versions_stored_is_understood() -> None:
     shipped = ROOT / 'adaptis' / 'pretrained' / 'toy_v1.json'
-    config = stored_config(json.loads(shipped.read_text())['config'], str(shipped))
+    config = config_from_dict(json.loads(shipped.read_text())['config'], str(shipped))
     assert config == dataclasses.replace(
         load_config(ROOT / 'experiments' / 'toy_v1_cpu.yaml'), workers=config.workers,
         inference={}, row=None)
-    assert stored_config(config.to_dict(), 'here') == config
+    assert config_from_dict(config.to_dict(), 'here') == config
 
 
 def test_inference_settings_are_a_preset_and_what_differs(tmp_path: Path) -> None:
@@ -186,7 +202,7 @@ def test_detectors_have_a_stage_of_their_own(tmp_path: Path) -> None:
                          ['joint.short_side=[48, 64]', 'joint.max_side=99'])
     assert [name for name, _ in config.stages()] == ['joint'] and config.instances is None
     assert inference_settings(config).short_side == 384  # of the toy data, upsampled fourfold
-    with pytest.raises(AdaptisError, match='mask_rcnn_r18 is not trained in half precision'):
+    with pytest.raises(AdaptisError, match='mask_rcnn_r18 cannot be trained in half precision'):
         load_config(tmp_path / 'run.yaml', ['precision=amp'])
     with pytest.raises(AdaptisError, match="no inference setting 'flip'"):
         inference_settings(dataclasses.replace(config, inference={'flip': True}))

@@ -116,7 +116,7 @@ def test_what_cannot_be_read(tmp_path):
 def test_masks_that_are_none(tmp_path):
     with pytest.raises(AdaptisError, match='a.png has 3 channels where an id mask has one'):
         files.read_ids(put(tmp_path / 'a.png', RGB))
-    with pytest.raises(AdaptisError, match='float32 pixels where an id mask has whole numbers'):
+    with pytest.raises(AdaptisError, match='float32 pixels where an id mask has integers'):
         files.read_ids(put(tmp_path / 'a.tiff', GREY.astype(np.float32)))
 
 
@@ -159,7 +159,7 @@ def test_a_folder_is_exchanged_or_stays(tmp_path):
 def test_what_is_in_the_way(tmp_path):
     (tmp_path / 'file').write_text('mine')
     for target in (tmp_path / 'file' / 'a.txt', tmp_path / 'file' / 'below' / 'a.txt'):
-        with pytest.raises(AdaptisError, match='a file is in the place of its folder'), \
+        with pytest.raises(AdaptisError, match='there is a file where its folder should be'), \
                 files.atomic_write(target):
             pass
     (tmp_path / 'folder').mkdir()
@@ -217,7 +217,7 @@ def test_a_json_file_and_what_is_none(tmp_path):
     assert files.read_json(path, object_hook=len) == 1
     for content, words in [(b'{"a": ', 'not valid JSON .line 1.* is it cut short'),
                            (b'\xff\xfe\x00', 'is not a JSON file'),
-                           (b'[' * 100_000, 'a.json is no JSON file that can be read')]:
+                           (b'[' * 100_000, 'a.json cannot be read as JSON')]:
         path.write_bytes(content)
         with pytest.raises(AdaptisError, match=words):
             files.read_json(path)

@@ -34,7 +34,7 @@ def test_the_transparency_of_a_panoptic_png_means_nothing(tmp_path: Path) -> Non
 ])
 def test_another_png_is_refused(tmp_path: Path, pixels: np.ndarray, words: str) -> None:
     cv2.imwrite(str(tmp_path / 'p.png'), pixels)
-    with pytest.raises(AdaptisError, match='p.png is no panoptic PNG: .*' + words):
+    with pytest.raises(AdaptisError, match='p.png is not a panoptic PNG: .*' + words):
         read_panoptic_png(tmp_path / 'p.png')
 
 

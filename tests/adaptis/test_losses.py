@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from adaptis import losses
+from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
 
 LOSSES = {
@@ -100,6 +101,26 @@ def test_normalized_focal_loss_by_hand():
     value, _ = _value_and_gradient(losses.NormalizedFocalLossSigmoid(), np.zeros((1, 1, 2, 2)),
                                    np.array([[[[1, 0], [0, 1]]]]))
     assert value[0] == pytest.approx(0.5 * np.log(2), rel=1e-5)
+
+
+@pytest.mark.parametrize('table, name, strengths', [
+    (losses.INSTANCE_LOSSES, 'normalized_focal', {'alpha': 0.25, 'gamma': 2}),
+    (losses.INSTANCE_LOSSES, 'focal', {'alpha': 0.4, 'gamma': 1.5}),
+    (losses.SEMANTIC_LOSSES, 'normalized_focal', {'gamma': 2})])
+def test_strengths_reach_the_losses(table, name, strengths):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(2, 3, 4, 5) if len(strengths) == 1 else (2, 1, 4, 5))
+    label = rng.integers(0, 2, (2, 4, 5) if len(strengths) == 1 else (2, 1, 4, 5))
+    made = losses.make_loss(table, name, 'some', **strengths)
+    usual = losses.make_loss(table, name, 'some', **dict.fromkeys(strengths))
+    value, *_ = _value_and_gradient(made, logits, label)
+    assert (value == _value_and_gradient(table[name](**strengths), logits, label)[0]).all()
+    assert (value != _value_and_gradient(usual, logits, label)[0]).all()
+
+
+def test_strengths_that_a_loss_lacks_are_named():
+    with pytest.raises(AdaptisError, match='"bce" has no alpha: set instance_alpha to null'):
+        losses.make_loss(losses.INSTANCE_LOSSES, 'bce', 'instance', alpha=0.5)
 
 
 def test_focal_loss_without_objects_is_small_unless_official():

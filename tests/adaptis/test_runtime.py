@@ -20,7 +20,7 @@ def python(program: str, *folders: Path, **environment: str) -> subprocess.Compl
     """Run a program in a fresh interpreter that finds ``folders`` before everything else."""
     path = os.pathsep.join(map(str, [*folders, ROOT]))
     return subprocess.run([sys.executable, '-c', program], capture_output=True, text=True,
-                          env={**os.environ, 'PYTHONPATH': path, **environment}, timeout=120)
+                          env={**os.environ, 'PYTHONPATH': path, **environment}, timeout=250)
 
 
 def last_line(done: subprocess.CompletedProcess) -> str:
@@ -82,7 +82,7 @@ def test_unknown_names_are_attribute_errors():
      'mxnet-cu112 needs libcudnn.so.8'),
     ('import distutils_two', 'mxnet needs distutils_two, which is not installed'),
     ('import sys; sys.modules["distutils"] = None; import distutils.version', 'has no distutils'),
-    ('import numpy; numpy.no_such_name', 'does not fit the other packages'),
+    ('import numpy; numpy.no_such_name', 'does not match the other packages'),
     ('raise RuntimeError("a\\nstrange one")', 'mxnet is installed but cannot be imported'),
 ])
 def test_a_failing_import_is_one_sentence(tmp_path, source, sentence):
@@ -106,7 +106,7 @@ def test_gluoncv_is_refused_beside_pytorch_and_pytorch_is_not_imported(tmp_path)
                   'except AdaptisError as error: print(error)\n'
                   'assert not {"torch", "gluoncv"} & set(sys.modules)', tmp_path)
     assert done.returncode == 0, done.stderr
-    assert 'GluonCV cannot be used where PyTorch is installed' in done.stdout
+    assert 'GluonCV cannot be used beside PyTorch' in done.stdout
 
 
 # -- CUDA libraries -------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ def gpus(monkeypatch):
             cpu=lambda: 'cpu', gpu=lambda i: f'gpu{i}')
         found = tuple(machine.Gpu(i, f'card{i}', c) for i, c in enumerate(capabilities))
         monkeypatch.setitem(vars(runtime), 'mx', mx)
-        monkeypatch.setattr(machine, 'ask_cuda', lambda: machine.Cuda(driver, '', 0, found))
+        monkeypatch.setattr(machine, 'query_cuda', lambda: machine.Cuda(driver, '', 0, found))
     return pretend
 
 
@@ -154,9 +154,9 @@ def test_a_cpu_build_computes_on_the_cpu():
     mx = runtime.mx
     if mx.runtime.Features().is_enabled('CUDA'):
         pytest.skip('this MXNet is a CUDA build')
-    assert runtime.context() == runtime.context('cpu') == [mx.cpu()]
+    assert runtime.get_contexts() == runtime.get_contexts('cpu') == [mx.cpu()]
     with pytest.raises(AdaptisError, match='computes on the CPU only.*--backend onnxruntime'):
-        runtime.context('gpu')
+        runtime.get_contexts('gpu')
 
 
 @pytest.mark.parametrize('name, expected', [
@@ -164,49 +164,49 @@ def test_a_cpu_build_computes_on_the_cpu():
     ('gpu:2,0', ['gpu2', 'gpu0'])])
 def test_gpus_that_the_build_has_code_for_are_used(gpus, name, expected):
     gpus((7, 5), (9, 0), (8, 9))
-    assert runtime.context(name) == expected
+    assert runtime.get_contexts(name) == expected
 
 
 @pytest.mark.parametrize('name', ['gpu:1', 'gpu:0,1', 'gpu:7'])
 def test_gpus_that_cannot_run_are_refused(gpus, name):
     gpus((7, 5), (9, 0), (8, 9))
     with pytest.raises(AdaptisError, match=r'0 \(card0\), 1 \(card1, not usable\), 2 \(card2\)'):
-        runtime.context(name)
+        runtime.get_contexts(name)
 
 
 def test_a_gpu_that_mxnet_does_not_know_is_left_to_onnx_runtime(gpus):
     gpus((9, 0))
     with pytest.raises(AdaptisError) as caught:
-        runtime.context('gpu')
+        runtime.get_contexts('gpu')
     for words in ('0 (card0, not usable)', 'capability 9.0 is newer than the CUDA 11.2 code',
                   'adaptis export', '--backend onnxruntime', 'onnxruntime-gpu'):
         assert words in str(caught.value)
     gpus((7, 5), (6, 1), driver=10020)   # which that driver cannot serve, but MXNet knows
     with pytest.raises(AdaptisError) as caught:
-        runtime.context('gpu')
+        runtime.get_contexts('gpu')
     assert 'onnxruntime' not in str(caught.value)
 
 
 def test_an_old_driver_means_the_cpu(gpus):
     gpus((7, 5), driver=10020)
-    assert runtime.context() == ['cpu']
+    assert runtime.get_contexts() == ['cpu']
     with pytest.raises(AdaptisError, match='not usable'):
-        runtime.context('gpu')
+        runtime.get_contexts('gpu')
 
 
 def test_only_unusable_gpus_mean_the_cpu(gpus):
     gpus((9, 0))
-    assert runtime.context() == ['cpu']
+    assert runtime.get_contexts() == ['cpu']
 
 
 @pytest.mark.parametrize('name', ['', 'tpu', 'gpu:', 'gpu:a', 'gpu:0,0', 'gpu:-1', 'cpu:0'])
 def test_names_that_mean_nothing_are_refused(name):
-    with pytest.raises(AdaptisError, match='is no device'):
-        runtime.context(name)
+    with pytest.raises(AdaptisError, match='is not a device'):
+        runtime.get_contexts(name)
 
 
 @pytest.mark.parametrize('capability, runs', [
     ((3, 7), False), ((5, 0), True), ((5, 2), True), ((6, 1), True), ((7, 0), True), ((7, 5), True),
     ((8, 0), True), ((8, 6), True), ((8, 9), True), ((9, 0), False), ((10, 0), False)])
 def test_machine_code_runs_within_its_major_version(capability, runs):
-    assert machine.Gpu(0, '', capability).runs is runs
+    assert machine.Gpu(0, '', capability).supported is runs

@@ -43,7 +43,7 @@ def test_overlay_changes_only_the_things_without_a_taxonomy():
 
 
 def test_heat_mask_and_click():
-    assert viz.heat(np.array([[0.0, 1.0, np.nan]])).shape == (1, 3, 3)
+    assert viz.heat_map(np.array([[0.0, 1.0, np.nan]])).shape == (1, 3, 3)
     image, _ = example()
     mask = np.zeros((8, 10))
     mask[2, 3] = 1

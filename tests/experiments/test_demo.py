@@ -10,10 +10,12 @@ import pytest
 from adaptis.errors import AdaptisError
 from adaptis.files import read_image
 from adaptis.inference.predictor import Predictor
-from adaptis.model import get_model
+from adaptis.inference.sidecar import taxonomy_to_list
+from adaptis.model import get_model, save_model
 from adaptis.runtime import mx
 from adaptis.types import Category, Taxonomy
 from experiments import demo
+from toy_data.street import CATEGORIES
 
 
 @pytest.fixture
@@ -43,15 +45,12 @@ def test_it_draws_segments_measures_and_writes(network, monkeypatch, tmp_path, c
 
 
 def test_a_street_scene(monkeypatch, tmp_path, capsys):
-    from adaptis.inference.sidecar import describe
-    from adaptis.model import save_model
-    from toy_data.street import CATEGORIES
     taxonomy = Taxonomy([Category(c.id, c.name, c.isthing, c.color) for c in CATEGORIES])
     mx.random.seed(0)
     net = get_model('adaptis_toy', width=4, num_classes=len(taxonomy), num_stuff=taxonomy.num_stuff)
     net.initialize(mx.init.Xavier(magnitude=4))
     net(mx.nd.zeros((1, 3, 32, 32)), mx.nd.zeros((1, 1, 2)))
-    save_model(net, tmp_path / 'net.params', {'taxonomy': describe(taxonomy)})
+    save_model(net, tmp_path / 'net.params', {'taxonomy': taxonomy_to_list(taxonomy)})
     monkeypatch.setattr(demo, 'STREET', tmp_path / 'net.params')
     demo.street(tmp_path / 'out', seed=1)
     assert 'street.png' in capsys.readouterr().out

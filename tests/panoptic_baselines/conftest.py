@@ -9,7 +9,7 @@ import pytest
 from adaptis.model.zoo import set_parameters
 from adaptis.runtime import mx
 from adaptis.types import Category, Taxonomy
-from panoptic_baselines.convert.official import detectron2_name
+from panoptic_baselines.panoptic_fpn.convert import detectron2_name
 from panoptic_baselines.panoptic_fpn.network import PanopticFPN
 
 

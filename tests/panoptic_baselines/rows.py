@@ -10,7 +10,7 @@ from typing import Any, Callable
 import numpy as np
 
 from adaptis.commands.rows import PUBLISHED
-from adaptis.commands.train import for_devices
+from adaptis.commands.train import set_norm_devices
 from adaptis.config import TrainConfig
 from adaptis.data.augment import Crop
 from adaptis.data.batches import BatchSource
@@ -97,7 +97,7 @@ def learn(config: TrainConfig, dataset: Any, model: dict[str, Any],
     family, stage = find_family(config.model['name']), config.joint
     np.random.seed(0)
     mx.random.seed(0)
-    net = family.build(for_devices({**family.class_counts(dataset.taxonomy), **model}, 1),
+    net = family.build(set_norm_devices({**family.class_counts(dataset.taxonomy), **model}, 1),
                        [mx.cpu()])
     for name, parameter in net.encoder.backbone._collect_params_with_prefix().items():
         if name.endswith('norm.gamma'):   # or random weights let features grow with every block

@@ -9,11 +9,12 @@ import numpy as np
 
 from adaptis.data.instances import pack_layers
 from adaptis.types import AnnotatedObjects, Category, Sample, Taxonomy
-from panoptic_baselines.batches import DetectionTargets, boxes_of
+from panoptic_baselines.batches import boxes_from_id_map
 from panoptic_baselines.condinst.targets import CondInstTargets
 from panoptic_baselines.layers.boxes import decode, pairwise_iou
 from panoptic_baselines.rcnn.anchors import pyramid_anchors
 from panoptic_baselines.rcnn.mask_targets import bitmap_targets
+from panoptic_baselines.rcnn.targets import DetectionTargets
 
 TAXONOMY = Taxonomy([Category(1, 'sky', False), Category(2, 'road', False),
                      Category(3, 'car', True), Category(4, 'man', True)])
@@ -80,8 +81,8 @@ def test_boxes_of_objects():
     instances = np.zeros((6, 7), np.int32)
     instances[2, 3] = 1
     instances[0, 6], instances[5, 0] = 2, 2
-    np.testing.assert_array_equal(boxes_of(instances, 2), [[3, 2, 4, 3], [0, 0, 7, 6]])
-    assert boxes_of(instances * 0, 0).shape == (0, 4)
+    np.testing.assert_array_equal(boxes_from_id_map(instances, 2), [[3, 2, 4, 3], [0, 0, 7, 6]])
+    assert boxes_from_id_map(instances * 0, 0).shape == (0, 4)
 
 
 def test_data_workers_do_not_import_mxnet():

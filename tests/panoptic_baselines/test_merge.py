@@ -7,7 +7,7 @@ import pytest
 
 from adaptis.errors import AdaptisError
 from adaptis.types import Category, Taxonomy
-from panoptic_baselines.classes import labels_to_classes
+from panoptic_baselines.classes import semantic_to_class_index
 from panoptic_baselines.merge import Instances, merge
 from tests.panoptic_baselines.golden import unpack
 from tests.panoptic_baselines.panoptic_fpn.test_inference_parity import (
@@ -40,7 +40,8 @@ def test_it_is_the_official_one(kit, coco, name):
     semantic = d[f'{name}_sem'].astype(np.int32)
     found = instances(unpack(d[f'{name}_masks_bits'], semantic.shape), d[f'{name}_scores'],
                       d[f'{name}_classes'])
-    result = merge(found, labels_to_classes(semantic, True), coco, **merge_options(info[name]))
+    result = merge(found, semantic_to_class_index(semantic, True), coco,
+                   **merge_options(info[name]))
     np.testing.assert_array_equal(result.segment_map, d[f'{name}_panoptic'])
     expected = expected_segments(info[name]['segments_info'], coco)
     assert [(s.category_id, s.isthing) for s in result.segments] == [e[:2] for e in expected]

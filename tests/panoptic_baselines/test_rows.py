@@ -17,7 +17,7 @@ from adaptis.config import TrainConfig, load_config
 from adaptis.data.datasets import open_dataset
 from adaptis.engine.schedules import build_schedule
 from adaptis.loading import inference_settings
-from panoptic_baselines.layers.resnet import RECIPES
+from panoptic_baselines.layers.resnet import RESNET_SPECS
 from panoptic_baselines.models import MODELS
 from tests.miniatures import write_cityscapes, write_coco, write_instances
 from tests.panoptic_baselines.rows import EXPERIMENTS, SIZE, Learnt, Losses, Paper, learn, whole
@@ -111,12 +111,12 @@ def learnt(datasets: dict[tuple[str, str], Any]) -> Callable[[Paper, TrainConfig
     The backbone has but one block in a stage.
     """
     known: dict[str, Learnt] = {}
-    short = RECIPES['resnet18']._replace(blocks=(1, 1, 1, 1))
+    short = RESNET_SPECS['resnet18']._replace(blocks=(1, 1, 1, 1))
 
     def look_up(paper: Paper, config: TrainConfig) -> Learnt:
         key = paper.key(config)
         if key not in known:
-            with mock.patch.dict(RECIPES, resnet18=short):
+            with mock.patch.dict(RESNET_SPECS, resnet18=short):
                 known[key] = learn(config, datasets[data_of(config)], paper.model(config),
                                    {**paper.system, 'frozen_stages': ALL})
         return known[key]

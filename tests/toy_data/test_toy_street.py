@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from adaptis.cli import main
-from adaptis.data.check import problem
+from adaptis.data.check import find_problem
 from adaptis.data.datasets import open_dataset
 from toy_data import ToySettings, generate, render
 from toy_data.layer import MIN_VISIBLE
@@ -162,7 +162,7 @@ def test_more_images_later_and_another_layout(tmp_path: Path) -> None:
     assert generate(SETTINGS, tmp_path, {'val': 3}) == 0 and listing.read_bytes() == whole
     with pytest.raises(ValueError, match='layout = coco, not cityscapes'):
         generate(SETTINGS, tmp_path, {'val': 3}, layout='cityscapes')
-    with pytest.raises(ValueError, match="not written in the layout 'toy'"):
+    with pytest.raises(ValueError, match="cannot be written in the layout 'toy'"):
         generate(SETTINGS, tmp_path / 'b', {'val': 3}, layout='toy')
 
 
@@ -171,7 +171,7 @@ def test_by_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(['toy', '--version', 'street', '--out', out, '--layout', 'cityscapes', '--split',
                  'val', '--count', '2', '--size', '48', '96', '--objects', '1', '4']) == 0
     dataset = open_dataset('cityscapes', out, 'val')
-    assert [problem(dataset, i) for i in range(2)] == [None, None]
+    assert [find_problem(dataset, i) for i in range(2)] == [None, None]
     assert main(['toy', '--version', 'street', '--contact-sheet', str(tmp_path / 'a.png')]) == 0
     assert cv2.imread(str(tmp_path / 'a.png')).shape[1] > 1000
     capsys.readouterr()

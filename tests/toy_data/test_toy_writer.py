@@ -64,7 +64,7 @@ def test_progress_counts_up_from_what_is_there(tmp_path):
 
 def test_refuses_a_folder_with_other_content(tmp_path):
     (tmp_path / 'thesis.txt').write_text('mine')
-    with pytest.raises(ValueError, match='holds something else'):
+    with pytest.raises(ValueError, match='holds something other'):
         generate(SETTINGS, tmp_path, {'train': 1})
     assert sorted(contents(tmp_path)) == ['thesis.txt']
 

@@ -3,14 +3,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from shutil import copy
 
 import pytest
 import yaml
 
 from adaptis import cli
+from adaptis.data.datasets import open_dataset
 from adaptis.evaluation.record import ROOT
-from adaptis.inference.sidecar import describe
-from adaptis.model import get_model, save_model
+from adaptis.inference.sidecar import taxonomy_to_list
+from adaptis.model import get_model, load_model, save_model
 from adaptis.runtime import mx
 from tests.miniatures import write_cityscapes, write_coco, write_vistas
 
@@ -117,7 +119,7 @@ def test_merged_shards_are_exactly_the_whole(city, whole, capsys):
     assert city.evaluate('--shard', '2/3') == 0  # started again, it has nothing to do
     shown = capsys.readouterr().out
     assert shown.count('Wrote evaluations/mine-') == 3
-    assert 'mine-2-of-3.npz holds shard 2/3 already' in shown
+    assert 'mine-2-of-3.npz already holds shard 2/3' in shown
     files = [f'evaluations/mine-{k}-of-3.npz' for k in (3, 1, 2)]
     assert cli.main(['evaluate', '--merge', *files, '--out', 'merged.json']) == 0
     merged = city.record('merged.json')
@@ -218,7 +220,8 @@ def test_submissions_of_shards_are_put_together(city, capsys):
     assert cli.main(['evaluate', '--merge', *parts, '--save', 'joined']) == 1
     assert cli.main(['evaluate', '--merge', 'at_once', '--save', 'again']) == 1
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith('adaptis')]
-    assert all(m in t for m, t in zip(('1/3', 'exists already', 'no folder of a shard'), told))
+    wanted = '1/3', 'exists already', 'is not the folder of a shard'
+    assert all(words in line for words, line in zip(wanted, told))
 
 
 def test_a_shard_that_was_stopped_is_not_joined_but_saved_again(city, capsys):
@@ -249,9 +252,9 @@ def test_wrong_shards(city, capsys, shard):
 
 
 @pytest.mark.parametrize('arguments, message', [
-    (['--data', 'nowhere'], 'Cityscapes is not at nowhere: that folder is expected to hold left'),
+    (['--data', 'nowhere'], 'Cityscapes is not at nowhere: that folder is expected to contain'),
     (['--checkpoint', 'absent.params'], 'absent.params cannot be read'),
-    (['--dataset', 'coco'], 'a config names its data set itself'),
+    (['--dataset', 'coco'], 'which names its data set itself'),
     (['--split', 'dev'], 'no split "dev"'),
     (['--merge', 'x.npz'], 'Say what to measure'),
     (['--row', '2', 'r51'], 'has no row r51'),
@@ -308,11 +311,10 @@ def test_a_network_of_another_row_of_the_ablation(city, capsys, asked, there):
 
 
 def test_a_network_whose_classes_mean_something_else(places, monkeypatch, tmp_path, capsys):
-    from adaptis.data.datasets import open_dataset
     place, other = places('coco'), places('vistas')
     place.write()
     monkeypatch.chdir(tmp_path)
-    taxonomy = describe(open_dataset('vistas', other.root, 'val').taxonomy)
+    taxonomy = taxonomy_to_list(open_dataset('vistas', other.root, 'val').taxonomy)
     Path('net.json').write_text(json.dumps({'model': place.model, 'taxonomy': taxonomy}))
     assert place.evaluate('--checkpoint', 'net.params') == 1
     said = capsys.readouterr().err
@@ -337,7 +339,6 @@ def test_a_network_at_a_stride(city, tmp_path):
 
 
 def test_what_training_has_left_is_found(city):
-    from shutil import copy
     city.write(checkpoint=None)
     Path('runs/mine').mkdir(parents=True)
     for suffix in ('.params', '.json'):
@@ -347,13 +348,11 @@ def test_what_training_has_left_is_found(city):
 
 
 def test_predictions_have_the_classes_of_their_checkpoint(places, monkeypatch, tmp_path):
-    from adaptis.data.datasets import open_dataset
-    from adaptis.model import load_model
     place = places('vistas')
     dataset = open_dataset('vistas', place.root, 'val')
     path = tmp_path / 'net.params'
     save_model(load_model(place.checkpoint), path, {'dataset': 'vistas',
-                                                    'taxonomy': describe(dataset.taxonomy)})
+                                                    'taxonomy': taxonomy_to_list(dataset.taxonomy)})
     image = str(dataset.images.path(0))
     assert cli.main(['predict', image, '--checkpoint', str(path), '--out',
                      str(tmp_path / 'out')]) == 0

@@ -41,7 +41,7 @@ def test_what_is_written(folder, capsys):
     assert {tuple(stage['files']) for stage in manifest['stages'].values()} == {
         ('symbol', 'parameters', 'onnx')}
     assert main(['export', '--checkpoint', str(folder), '--out', str(folder)]) == 1
-    assert 'exported already' in capsys.readouterr().err
+    assert 'already exported' in capsys.readouterr().err
 
 
 def test_one_format_and_a_folder_that_is_in_the_way(tmp_path, capsys):
@@ -55,7 +55,7 @@ def test_one_format_and_a_folder_that_is_in_the_way(tmp_path, capsys):
     assert not list(out.glob('*.onnx'))
     (out / 'export.json').unlink()
     assert main(['export', '--out', str(out), '--format', 'mxnet']) == 1
-    assert 'would be overwritten: name another folder' in capsys.readouterr().err
+    assert 'would be overwritten: choose another folder' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('backend', ['mxnet', 'onnxruntime'])
@@ -97,8 +97,8 @@ def test_the_folder_in_which_one_is(folder, data, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('options, sentence', [
-    (['--backend', 'mxnet'], '--backend is of an exported network'),
-    (['--export', 'nowhere'], 'nowhere is no exported network')])
+    (['--backend', 'mxnet'], '--backend needs an exported network'),
+    (['--export', 'nowhere'], 'nowhere is not an exported network')])
 def test_wrong_options(data, tmp_path, options, sentence, capsys):
     picture = str(data / 'test' / '00000_rgb.png')
     assert main(['predict', picture, '--out', str(tmp_path), *options]) == 1

@@ -84,7 +84,7 @@ def test_a_click_outside_some_images(checkpoint, folder, tmp_path, capsys):
 
 @pytest.mark.parametrize('wrong, message', [
     (['nowhere'], 'nowhere'), (['--checkpoint', 'nowhere.params'], 'nowhere.params'),
-    (['--tile', '0', '5'], 'tile'), (['--ctx', 'abacus'], '"abacus" is no device')])
+    (['--tile', '0', '5'], 'tile'), (['--ctx', 'abacus'], '"abacus" is not a device')])
 def test_wrong_arguments(checkpoint, folder, tmp_path, capsys, wrong, message):
     arguments = [str(folder), '--out', str(tmp_path / 'out'), '--checkpoint', checkpoint, *wrong]
     if not wrong[0].startswith('-'):
@@ -135,14 +135,14 @@ def test_an_image_too_large_for_one_piece(checkpoint, tmp_path, capsys):
     for more in ([], ['--click', '1', '1'], ['--click', '1', '1', '--tile', '64', '64']):
         assert main(['predict', str(tmp_path / 'a.png'), '--checkpoint', checkpoint,
                      '--out', str(tmp_path / 'out'), *more]) == 1
-        assert '1025x4096, too large to be seen as a whole' in capsys.readouterr().err
+        assert '1025x4096, too large to process as a whole' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('x', ['nan', 'inf', '1e400', '-1', '24'])
 def test_clicks_that_are_nowhere(checkpoint, folder, tmp_path, capsys, x):
     assert main(['predict', str(folder / 'a.png'), '--checkpoint', checkpoint,
                  '--out', str(tmp_path / 'out'), '--click', x, '1']) == 1
-    assert 'outside the image: x goes from 0 to 23' in capsys.readouterr().err
+    assert 'outside the image: x must be from 0 to 23' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('click', [[], ['--click', '1', '1']])
@@ -151,7 +151,7 @@ def test_an_out_that_is_a_file(checkpoint, folder, tmp_path, capsys, click):
     assert main(['predict', str(folder), '--checkpoint', checkpoint, '--out',
                  str(tmp_path / 'file'), *click]) == 1
     said = capsys.readouterr().err
-    assert 'a file is in the place of its folder' in said and 'Traceback' not in said
+    assert 'there is a file where its folder should be' in said and 'Traceback' not in said
     assert (tmp_path / 'file').read_text() == 'mine'
 
 

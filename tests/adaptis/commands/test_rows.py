@@ -11,7 +11,8 @@ from adaptis.commands.rows import published_row, run_name
 from adaptis.config import load_config
 from adaptis.data.coco_categories import COCO_TAXONOMY
 from adaptis.data.datasets import DATASETS
-from adaptis.evaluation.record import ROOT
+from adaptis.errors import AdaptisError
+from adaptis.evaluation.record import ROOT, make_record, write_record
 from adaptis.evaluation.tables import OWN, load_tables
 from adaptis.loading import inference_settings
 from adaptis.registry import find_family
@@ -39,7 +40,7 @@ def test_every_config_names_a_network_settings_and_a_row_that_exist(path):
     assert {name: getattr(net, name) for name in counts} == {
         name: options.get(name, count) for name, count in counts.items()}
     if path.parent.name in DATASETS:
-        assert config.data.dataset == config.data.augmentation == path.parent.name
+        assert config.data.dataset == path.parent.name
         assert config.model['pretrained_base'] and 'num_classes' not in config.model
 
 
@@ -119,7 +120,6 @@ def test_rows_of_test_servers_name_the_command_that_writes_the_submission(tmp_pa
 
 
 def test_runs_of_both_usual_folders_are_shown_once(monkeypatch, tmp_path, capsys):
-    from adaptis.evaluation.record import make_record, write_record
     monkeypatch.chdir(tmp_path)
     shutil.copytree(ROOT / 'experiments' / rows.PUBLISHED,
                     tmp_path / 'experiments' / rows.PUBLISHED)
@@ -135,6 +135,5 @@ def test_runs_of_both_usual_folders_are_shown_once(monkeypatch, tmp_path, capsys
 
 
 def test_a_row_that_does_not_exist():
-    from adaptis.errors import AdaptisError
     with pytest.raises(AdaptisError, match='has no row r51; it has r50, r101, x101'):
         published_row('adaptis', '2', 'r51')

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from adaptis.cli import main
-from adaptis.convert.names import map_names, our_name, recognise
+from adaptis.convert.names import detect_network, map_name, map_names
 from adaptis.convert.official import convert
 from adaptis.errors import AdaptisError
 from adaptis.model import load_model
@@ -34,11 +34,11 @@ def test_every_official_name_has_its_own_place(parity):
 
 
 def test_names_by_hand():
-    assert (our_name('feature_extractor.u3.conv3_1.0.weight')
+    assert (map_name('feature_extractor.u3.conv3_1.0.weight')
             == 'encoder.backbone.up.0.join.1.0.weight')
-    assert our_name('adaptis_head.block0.4.bias') == 'point_head.before.3.0.bias'
-    assert our_name('adaptis_head.block0.4.colour') is None
-    assert our_name('something.else') is None
+    assert map_name('adaptis_head.block0.4.bias') == 'point_head.before.3.0.bias'
+    assert map_name('adaptis_head.block0.4.colour') is None
+    assert map_name('something.else') is None
 
 
 def test_converted_file_loads(checkpoint, tmp_path, capsys):
@@ -77,7 +77,7 @@ def test_files_that_are_no_checkpoint(checkpoint, tmp_path, capsys):
         assert main(['convert', str(path), str(target)]) == 1
         assert capsys.readouterr().err.count('\n') == 1
     mx.nd.save(str(path), {'conv0_weight': mx.nd.zeros((1,))})
-    with pytest.raises(AdaptisError, match='no official AdaptIS'):
+    with pytest.raises(AdaptisError, match='not an official AdaptIS'):
         convert(path, target)
     mx.nd.save(str(path), {**arrays, 'adaptis_head.block0.0.weight': mx.nd.zeros((8,))})
     with pytest.raises(AdaptisError, match=r'point_head.first.weight is \(8,\), not'):
@@ -110,7 +110,7 @@ def test_a_source_that_is_not_there(tmp_path, monkeypatch, capsys, source, messa
 def test_a_checkpoint_of_another_official_network(checkpoint, tmp_path):
     path, arrays = checkpoint
     mx.nd.save(str(path), {n: a for n, a in arrays.items() if 'feature_extractor' not in n})
-    with pytest.raises(AdaptisError, match='no whole checkpoint of the official toy network'):
+    with pytest.raises(AdaptisError, match='not a complete checkpoint of the official toy network'):
         convert(path, tmp_path / 'ours.params')
 
 
@@ -141,7 +141,7 @@ def photo_checkpoint(parity, folder, path, change=None):
 def test_photo_checkpoints_are_recognised(parity, tmp_path, capsys, folder):
     path, target = tmp_path / 'official.params', tmp_path / 'ours.params'
     arrays = photo_checkpoint(parity, folder, path)
-    assert recognise(arrays) == PHOTO[folder]
+    assert detect_network(arrays) == PHOTO[folder]
     mapped, unknown = map_names(arrays, PHOTO[folder])
     assert not unknown and len(set(mapped.values())) == len(arrays)
     assert main(['convert', str(path), str(target), '--list']) == 0
@@ -185,7 +185,7 @@ def test_what_a_photo_network_is_like_is_read_from_its_arrays(parity, tmp_path, 
     path, target = tmp_path / 'official.params', tmp_path / 'ours.params'
     photo_checkpoint(parity, 'cityscapes_r50', path, change_heads)
     assert main(['convert', str(path), str(target)]) == 1
-    assert '133 classes and cannot tell how many of them are stuff' in capsys.readouterr().err
+    assert '133 classes but does not say how many of them are stuff' in capsys.readouterr().err
     assert not target.exists()
     assert main(['convert', str(path), str(target), '--num-stuff', '53']) == 0
     net = load_model(target)

@@ -100,7 +100,8 @@ def plain_colors(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize('crop', [
     Crop((40, 50)), Crop((40, 50), (0.7, 1.9)), Crop((40, 50), short_side=45, max_side=60),
-    Crop((80, 96)), Crop((80, 96), (0.5, 2.5)), Crop((33, 200), (0.9, 1.4), short_side=31)])
+    Crop((80, 96)), Crop((80, 96), (0.5, 2.5)), Crop((33, 200), (0.9, 1.4), short_side=31),
+    Crop((40, 50), long_side=(45, 200))])
 @pytest.mark.usefixtures('plain_colors')
 def test_photos_and_their_maps_stay_together(crop: Crop) -> None:
     augment = build_augmentation('cityscapes', crop)
@@ -129,6 +130,14 @@ def test_what_is_rescaled_is_what_the_config_asks_for() -> None:
     assert Crop((9, 9), short_side=600, max_side=625).base_factor(400, 500) == 1.25
     assert Crop((9, 9), max_side=2048).base_factor(3000, 4096) == 0.5
     assert Crop((9, 9), max_side=2048).base_factor(600, 800) == 1.0
+    assert Crop((9, 9), short_side=512).base_factor(1024, 2048) == 0.5   # half-size Cityscapes
+
+
+def test_a_random_longer_side_shrinks_large_images_and_enlarges_small_ones() -> None:
+    crop = Crop((400, 800), long_side=(500, 2200))
+    for size in ((768, 1024), (4000, 6000), (300, 200)):
+        sides = [max(size) * crop.draw_factor(*size) for _ in range(300)]
+        assert 500 <= min(sides) < 540 and 2160 < max(sides) <= 2200
 
 
 @pytest.mark.parametrize('factor', [0.5, 0.8, 2.0])
@@ -146,9 +155,15 @@ def test_pixels_and_labels_are_rescaled_alike_and_by_the_factor(factor: float) -
         assert steps.mean() == pytest.approx(1 / factor, rel=0.06)
 
 
-@pytest.mark.parametrize('name', ['cityscapes', 'vistas', 'coco'])
-def test_colours_change_and_maps_do_not(name: str) -> None:
-    augment = build_augmentation(name)
+@pytest.mark.parametrize('name', ['flip', 'vistas', 'coco'])
+def test_a_crop_can_do_with_flips_alone(name: str) -> None:
+    seen = {build_augmentation(name, Crop((60, 90)))(photo(), seed).image.tobytes()
+            for seed in range(20)}
+    assert seen == {photo().image.tobytes(), photo().image[:, ::-1].tobytes()}
+
+
+def test_colours_change_and_maps_do_not() -> None:
+    augment = build_augmentation('cityscapes')
     results = [augment(photo(), seed) for seed in range(12)]
     means = [r.image.mean(axis=(0, 1)) for r in results]
     assert np.ptp(means, axis=0).min() > 10

@@ -76,7 +76,8 @@ def test_the_seed_matters() -> None:
 
 def test_ranks_share_the_joint_batch() -> None:
     joint = BatchSource(MadeUp(13), batch_size=6, points=2)
-    shares = [BatchSource(MadeUp(13), batch_size=3, points=2, rank=r, world=2) for r in range(2)]
+    shares = [BatchSource(MadeUp(13), batch_size=3, points=2, rank=rank, world_size=2)
+              for rank in range(2)]
     for step in range(5):
         parts = [s.batch(step) for s in shares]
         assert_equal(joint.batch(step), {key: np.concatenate([p[key] for p in parts])
@@ -131,4 +132,4 @@ def test_names_are_checked_before_the_first_batch(options: dict, words: str) -> 
 
 def test_a_batch_larger_than_the_data_is_refused() -> None:
     with pytest.raises(AdaptisError, match='batch of 8 images cannot be taken from 7'):
-        BatchSource(MadeUp(7), batch_size=4, points=1, world=2)
+        BatchSource(MadeUp(7), batch_size=4, points=1, world_size=2)

@@ -3,16 +3,19 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any, Callable
 
 import numpy as np
 import pytest
 
+from adaptis.cli import main
+from adaptis.data import check
 from adaptis.data.coco_categories import COCO_TAXONOMY
 from adaptis.data.datasets import open_dataset
 from adaptis.data.panoptic import PanopticIndex
-from adaptis.errors import AdaptisError
+from adaptis.errors import AdaptisError, DataWarning
 from adaptis.evaluation.coco import PanopticFolder
 from adaptis.evaluation.pq import PanopticQuality
 from adaptis.evaluation.segments import sample_truth
@@ -148,29 +151,29 @@ def segment(key: str, value: Any) -> Callable[[dict], None]:
 @pytest.mark.parametrize('change, words', [
     (annotation('image_id', 77), 'annotates image 77 .000000001009.png., which is not among'),
     (annotation('image_id', 1010), 'annotates image 1010 twice'),
-    (annotation('image_id', None), 'has an entry that no COCO panoptic file has'),
-    (annotation('segments_info', {}), 'has an entry that no COCO panoptic file has'),
-    (annotation('segments_info', [{'id': 5}]), 'has an entry that no COCO panoptic file has'),
+    (annotation('image_id', None), 'has an entry that is not of the COCO'),
+    (annotation('segments_info', {}), 'has an entry that is not of the COCO'),
+    (annotation('segments_info', [{'id': 5}]), 'has an entry that is not of the COCO'),
     (annotation('file_name', 'a.png'), 'a.png, which .*json lists, does not exist'),
     (lambda data: data['annotations'].pop(), 'has no annotation for image 1011'),
     (segment('category_id', 12), 'the category 12, which it does not list, in 000000001009.png'),
-    (segment('category_id', 'car'), 'has an entry that no COCO panoptic file has'),
+    (segment('category_id', 'car'), 'has an entry that is not of the COCO'),
     (segment('id', 0), 'lists the segment id 0, which is not one of 1 to 16777215'),
     (segment('id', MAX_ID + 1), 'lists the segment id 16777216'),
-    (segment('id', 2 ** 70), 'has an entry that no COCO panoptic file has'),
-    (segment('id', 2 ** 32 + 65536 + 256 + 3), 'has an entry that no COCO panoptic file has'),
+    (segment('id', 2 ** 70), 'has an entry that is not of the COCO'),
+    (segment('id', 2 ** 32 + 65536 + 256 + 3), 'has an entry that is not of the COCO'),
     (lambda data: data['images'][0].update(file_name='a' * 5000 + '/b.jpg'), 'does not exist'),
     (lambda data: data.update(images=[], annotations=[]), 'val2017.json lists no image'),
     (lambda data: data['categories'][0].update(color=[0, 0, 256]), 'has a category that is not of'),
     (segment('id', 65536 + 256 + 3), 'lists a segment id twice in 000000001009.png'),
     (lambda data: data['images'][0].update(file_name='gone.jpg'), 'gone.jpg, which does not exi'),
-    (lambda data: data['images'][0].update(id=[]), 'has an entry that no COCO panoptic file has'),
+    (lambda data: data['images'][0].update(id=[]), 'has an entry that is not of the COCO'),
     (lambda data: data['images'].append(data['images'][0]), 'lists an image id twice'),
     (lambda data: data['categories'][0].update(isthing='yes'), 'has a category that is not of'),
     (lambda data: data['categories'][0].update(color=[1, 2]), 'has a category that is not of'),
     (lambda data: data['categories'].append(data['categories'][0]), '2017.json lists the id of a '),
     (lambda data: data.pop('images'), 'has no list "images"'),
-    (lambda data: data.update(annotations=[{'id': 1}]), 'has no list "annotations" as a COCO'),
+    (lambda data: data.update(annotations=[{'id': 1}]), 'has no list "annotations", which a COCO'),
 ])
 def test_what_is_wrong_with_the_json_is_told_when_it_is_opened(root: Path, change: Callable,
                                                                words: str) -> None:
@@ -180,9 +183,7 @@ def test_what_is_wrong_with_the_json_is_told_when_it_is_opened(root: Path, chang
 
 
 @pytest.mark.parametrize('change, words', [
-    (segment('id', 5), '1009.png holds segment 131334 in its picture, but not in its list'),
-    (lambda data: data['annotations'][0]['segments_info'].append({'id': 5, 'category_id': 1}),
-     '1009.png has no pixel of segment 5, which .*json lists'),
+    (segment('id', 5), '1009.png holds segment 131334 in its map, but not in its list'),
     (lambda data: data['images'][0].update(width=127), 'is 96x128 but .*json says 96x127'),
     (lambda data: data['images'][0].update(width=2 ** 32 + 128), 'json says 96x4294967424'),
 ])
@@ -193,9 +194,53 @@ def test_where_json_and_picture_disagree_is_told_when_it_is_read(root: Path, cha
         open_dataset('coco', root, 'val')[0]
 
 
+def list_lost_segments(data: dict) -> None:
+    """Two segments without a pixel: a person that is no crowd, and one that is."""
+    data['annotations'][0]['segments_info'] += [
+        {'id': 5, 'category_id': 1, 'iscrowd': 0}, {'id': 9, 'category_id': 1, 'iscrowd': 1}]
+
+
+def test_a_segment_without_a_pixel_is_told_of_and_left_out(root: Path) -> None:
+    before = open_dataset('coco', root, 'val')[0]
+    edit_json(root / JSON, list_lost_segments)
+    dataset = open_dataset('coco', root, 'val')
+    with pytest.warns(DataWarning, match='1009.png has no pixel of segment 5, 9, which .*json '
+                      'lists: it is left out'):
+        sample = dataset[0]
+    assert (sample.classes, sample.ignored) == (before.classes, before.ignored)
+    np.testing.assert_array_equal(sample.instances, before.instances)
+    np.testing.assert_array_equal(sample.semantic, before.semantic)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        assert 'has no pixel of segment 5, 9' in check.find_problem(dataset, 0)
+        assert check.find_problem(dataset, 1) is None
+
+
+def test_training_goes_on_without_lost_segments_and_tells_of_the_first(
+        root: Path, capfd: pytest.CaptureFixture) -> None:
+    edit_json(root / JSON, list_lost_segments)
+    edit_json(root / JSON, lambda data: data['annotations'][1]['segments_info'].append(
+        {'id': 5, 'category_id': 1}))
+    config = root / 'run.yaml'
+    config.write_text(f"""
+data: {{root: {root}, dataset: coco, augmentation: flip, split: val, val_split: val}}
+model: {{name: adaptis_toy, width: 4}}
+instances: {{steps: 3, batch_size: 1, points: 2, crop: 32, optimizer: {{lr: 1e-3}}}}
+workers: 1
+pictures_every: 0
+evaluation_images: 0
+validation: {{every: 0}}
+""")
+    assert main(['train', str(config), '--output', str(root / 'run'), '--ctx', 'cpu']) == 0
+    told = [line for line in capfd.readouterr().err.splitlines() if 'no pixel' in line]
+    assert len(told) == 1 and told[0].endswith('(Told once; adaptis check-data lists all.)')
+    assert main(['check-data', str(config), '--processes', '1', '--split', 'val']) == 1
+    assert capfd.readouterr().out.count('has no pixel of segment 5') == 2
+
+
 @pytest.mark.parametrize('picture, words', [
-    (np.zeros((96, 128), np.uint8), '1009.png is no panoptic PNG: .* has 1 of 8 bits'),
-    (np.zeros((96, 128, 3), np.uint16), '1009.png is no panoptic PNG: .* has 3 of 16 bits'),
+    (np.zeros((96, 128), np.uint8), '1009.png is not a panoptic PNG: .* has 1 of 8 bits'),
+    (np.zeros((96, 128, 3), np.uint16), '1009.png is not a panoptic PNG: .* has 3 of 16 bits'),
     (np.zeros((95, 128, 3), np.uint8), '1009.png is 95x128 but .*1009.jpg is 96x128'),
 ])
 def test_another_picture_in_place_of_the_annotation_is_named(root: Path, picture: np.ndarray,
@@ -234,5 +279,5 @@ def test_a_json_of_detections_is_named(root: Path) -> None:
     (root / JSON).write_text(json.dumps({
         'images': [], 'categories': [{'id': 1, 'name': 'a', 'isthing': 1}],
         'annotations': [{'id': 1, 'image_id': 2, 'category_id': 1, 'segmentation': []}]}))
-    with pytest.raises(AdaptisError, match='has no list "annotations" as a COCO panoptic file'):
+    with pytest.raises(AdaptisError, match='has no list "annotations", which a COCO panoptic file'):
         open_dataset('coco', root, 'val')

@@ -24,6 +24,8 @@ from tests.miniatures import edit_json, write_coco, write_instances
 JSON = 'annotations/instances_val2017.json'
 IDS = (1009, 1010, 1011)
 
+MISFIT = 'has an entry that does not fit the COCO instances format'
+
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
@@ -88,7 +90,7 @@ def test_panoptic_stays_the_default_and_both_differs_in_objects_alone(root: Path
         for key in ('instances', 'semantic'):
             np.testing.assert_array_equal(getattr(plain[index], key), getattr(both[index], key))
     assert len(pickle.loads(pickle.dumps(both))[0].objects) == 5
-    check.quick(open_dataset('coco', root, 'val', annotation='instances'))
+    check.quick_check(open_dataset('coco', root, 'val', annotation='instances'))
 
 
 def test_images_without_truth_have_the_things_alone(tmp_path: Path) -> None:
@@ -108,25 +110,25 @@ def annotation(**values: Any) -> Callable[[dict], None]:
 BROKEN = [
     (lambda data: data.update(categories=[]), 'lists no category, so its objects have none'),
     (lambda data: data.pop('categories'), 'has no list "categories" as a COCO instances file'),
-    (lambda data: data['categories'][0].pop('name'), 'has a category that is not of the COCO inst'),
-    (lambda data: data['images'][0].pop('height'), 'has an entry that no COCO instances file has'),
+    (lambda data: data['categories'][0].pop('name'), 'has a category that does not fit the CO'),
+    (lambda data: data['images'][0].pop('height'), MISFIT),
     (lambda data: data.update(images=[]), 'lists no image'),
     (lambda data: data['images'].append(data['images'][0]), 'lists an image id twice'),
     (annotation(segmentation=[[1, 2, 3, 4]]), 'has a polygon of 4 numbers: ?.*three points have 6'),
     (annotation(segmentation=[]), 'object 2 of image 1009 has no polygon'),
-    (annotation(segmentation=[[1, 2, 3, 4, float('inf'), 6]]), 'has an entry that no COCO inst'),
-    (annotation(segmentation=[['a'] * 6]), 'has an entry that no COCO instances file has'),
+    (annotation(segmentation=[[1, 2, 3, 4, float('inf'), 6]]), MISFIT),
+    (annotation(segmentation=[['a'] * 6]), MISFIT),
     (annotation(segmentation={'size': [9, 9], 'counts': [81]}),
      'has a mask of 9x9, but the image is 96x128'),
-    (annotation(segmentation={'size': [96, 128], 'counts': [81]}), 'has an entry that no COCO'),
-    (annotation(segmentation={'size': [96, 128], 'counts': '01'}), 'has an entry that no COCO ins'),
-    (annotation(segmentation={'size': [96, 128], 'counts': 'oo'}), 'has an entry that no COCO in'),
-    (annotation(segmentation={'size': [96, 128], 'counts': 5}), 'has an entry that no COCO instan'),
+    (annotation(segmentation={'size': [96, 128], 'counts': [81]}), MISFIT),
+    (annotation(segmentation={'size': [96, 128], 'counts': '01'}), MISFIT),
+    (annotation(segmentation={'size': [96, 128], 'counts': 'oo'}), MISFIT),
+    (annotation(segmentation={'size': [96, 128], 'counts': 5}), MISFIT),
     (annotation(segmentation=[[1e8, 2, 3, 4, 5, 6]]), 'has a polygon far outside of the image'),
-    (annotation(segmentation=5), 'has an entry that no COCO instances file has'),
+    (annotation(segmentation=5), MISFIT),
     (annotation(bbox=[500, 2, 3, 4]), r'has the box \[500.0, 2.0, 3.0, 4.0\], outside of the ima'),
     (annotation(bbox=[5, 2, -3, 4]), 'outside of the image'),
-    (annotation(bbox=[5, 2, 3]), 'has an entry that no COCO instances file has'),
+    (annotation(bbox=[5, 2, 3]), MISFIT),
     (annotation(category_id=77), 'has the category 77, which is not listed'),
     (annotation(image_id=5), 'object 2 of image 5 belongs to an image that is not listed'),
     (lambda data: data['images'][0].update(file_name='x.jpg'), 'x.jpg, which does not exist'),
@@ -144,7 +146,7 @@ def test_broken_files_get_a_sentence(root: Path, change: Callable, sentence: str
 def test_annotations_that_do_not_fit_each_other(root: Path) -> None:
     edit_json(root / JSON, lambda data: data['categories'][0].update(id=149, name='road'))
     edit_json(root / JSON, lambda data: data.update(annotations=[]))
-    with pytest.raises(AdaptisError, match=r'category road \(149\), which is no thing'):
+    with pytest.raises(AdaptisError, match=r'category road \(149\), which is not a thing'):
         open_dataset('coco', root, 'val', annotation='both')
     edit_json(root / JSON, lambda data: data['images'].pop())
     with pytest.raises(AdaptisError, match='does not list image 1011, which'):
@@ -156,7 +158,7 @@ def test_an_image_of_another_size(root: Path) -> None:
     dataset = open_dataset('coco', root, 'val', annotation='instances')
     with pytest.raises(AdaptisError, match='96x128 but .* says 5x128'):
         dataset[2]
-    assert 'its entry in the JSON is 5x128' in check.problem(dataset, 2, headers_only=True)
+    assert 'its entry in the JSON is 5x128' in check.find_problem(dataset, 2, headers_only=True)
 
 
 # Layers.

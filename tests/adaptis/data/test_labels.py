@@ -25,11 +25,11 @@ def test_a_number_that_is_no_label_is_named(wrong: int) -> None:
 
 @pytest.mark.parametrize('wrong', [-2, 3])
 def test_a_number_that_is_no_class_is_named(wrong: int) -> None:
-    with pytest.raises(AdaptisError, match=f'no class index {wrong}: they go from 0 to 2'):
+    with pytest.raises(AdaptisError, match=f'no class index {wrong}: they are from 0 to 2'):
         LABELS.to_labels(np.array([0, wrong]))
 
 
 @pytest.mark.parametrize('void', [3, 12, -1])
 def test_void_must_be_a_label_of_its_own(void: int) -> None:
-    with pytest.raises(ValueError, match='is the label of a class, or none'):
+    with pytest.raises(ValueError, match='is the label of a class, or not a label'):
         LabelMap([7, 3, 9], count=12, void=void)

@@ -10,6 +10,7 @@ import pytest
 from adaptis.data.toy import ToyDataset
 from adaptis.errors import AdaptisError
 from adaptis.types import TOY_TAXONOMY
+from toy_data import ToySettings, generate
 
 
 def write(folder: Path, name: str = '00000', size: tuple = (9, 7), ids: object = None) -> None:
@@ -43,7 +44,6 @@ def test_samples_come_in_the_order_of_their_names(tmp_path: Path) -> None:
 
 
 def test_what_the_generator_writes_is_read(tmp_path: Path) -> None:
-    from toy_data import ToySettings, generate
     generate(ToySettings.default('v1'), tmp_path / 'v1', {'train': 2})
     sample = ToyDataset(tmp_path / 'v1', 'train')[1]
     assert sample.image.shape == (96, 96, 3) and 8 <= len(sample.classes) <= 22
@@ -64,7 +64,7 @@ def test_a_folder_without_samples_is_named(tmp_path: Path) -> None:
 def test_street_scenes_are_called_by_their_format(tmp_path: Path) -> None:
     (tmp_path / 'train').mkdir()
     (tmp_path / 'train' / 'panoptic.json').write_text('{}')
-    with pytest.raises(AdaptisError, match='say that the data set is coco, not toy'):
+    with pytest.raises(AdaptisError, match='choose the data set coco, not toy'):
         ToyDataset(tmp_path, 'train')
 
 

@@ -66,7 +66,7 @@ def test_object_0_of_label_0_is_an_object(root: Path) -> None:
 
 def test_instances_of_8_bits_are_named(root: Path) -> None:
     save(root / INSTANCES, np.full((96, 128), 6, np.uint8))
-    with pytest.raises(AdaptisError, match='val-0000_x.png does not hold one channel of 16 bits'):
+    with pytest.raises(AdaptisError, match='val-0000_x.png does not have one channel of 16 bits'):
         without_panoptic(root)[0]
 
 

@@ -186,7 +186,7 @@ def test_a_folder_is_a_checkpoint_with_a_sidecar(folder):
 def test_a_stage_is_only_read_when_it_is_used(copy):
     rewrite(copy, 'points-symbol.json', '{"nodes": []}')
     predictor = Predictor.from_export(copy).set_image(images()[0])
-    with pytest.raises(AdaptisError, match='points-symbol.json or its parameters are not what'):
+    with pytest.raises(AdaptisError, match='points-symbol.json or its parameters have changed'):
         predictor.mask_at(x=1, y=1)
 
 
@@ -207,13 +207,13 @@ def test_an_older_export_is_replaced_and_nothing_else(toy, folder, tmp_path, mon
     (tmp_path / 'other' / 'export.json').write_text('{"files": {}}')   # of another program
     (target / 'final.params').touch()
     for path in (target, tmp_path / 'file', tmp_path / 'other'):
-        with pytest.raises(AdaptisError, match='there already and would be overwritten'):
+        with pytest.raises(AdaptisError, match='exists already and would be overwritten'):
             export(toy, path, 'mxnet')
     assert (target / 'final.params').is_file() and (target / 'features-symbol.json').is_file()
 
 
 def test_what_is_no_export(copy, tmp_path):
-    with pytest.raises(AdaptisError, match='no exported network: it has no export.json'):
+    with pytest.raises(AdaptisError, match='not an exported network: it has no export.json'):
         read_export(tmp_path)
     with pytest.raises(AdaptisError, match='holds no files for onnxruntime.*--format onnx'):
         load_exported(copy, 'onnxruntime')
@@ -224,13 +224,13 @@ def test_what_is_no_export(copy, tmp_path):
 
 
 @pytest.mark.parametrize('values, sentence', [
-    ({'format': 2}, 'is of format 2 and this version reads 1'),
+    ({'format': 2}, 'has format 2, but this version reads 1'),
     ({'inference': {'novel': 1}}, "export.json: There is no inference setting 'novel'"),
     ({'taxonomy': [1]}, 'export.json: its "taxonomy" is not a list'),
-    ({'inference': [1]}, 'export.json: its "inference" are no settings'),
-    ({'attributes': {'min_side': 'x'}}, 'changed where it tells of graphs and files'),
-    ({'stages': {'features': {}}}, 'changed where it tells of graphs and files'),
-    ({'files': 7}, 'changed where it tells of graphs and files')])
+    ({'inference': [1]}, 'export.json: its "inference" does not hold settings'),
+    ({'attributes': {'min_side': 'x'}}, 'edited where it describes graphs and files'),
+    ({'stages': {'features': {}}}, 'edited where it describes graphs and files'),
+    ({'files': 7}, 'edited where it describes graphs and files')])
 def test_a_manifest_that_is_not_understood(copy, values, sentence):
     change(copy, **values)
     with pytest.raises(AdaptisError, match=sentence):
@@ -282,7 +282,7 @@ def test_a_file_of_another_export(copy):
     content = bytearray(path.read_bytes())
     content[-3] ^= 1   # as long, and numbers still
     path.write_bytes(content)
-    with pytest.raises(AdaptisError, match='features-0000.params is not what was exported'):
+    with pytest.raises(AdaptisError, match='features-0000.params has changed since the export'):
         load_exported(copy)
 
 
@@ -321,8 +321,8 @@ def test_devices_of_onnx_runtime(folder, ctx, device, monkeypatch):
 
 
 @pytest.mark.parametrize('device, sentence', [
-    ('gpu', 'computes on the CPU only: .*onnxruntime-gpu'), ('tpu', 'no device'),
-    ('cpu:0', 'no device'), ('gpu:a', 'no device')])
+    ('gpu', 'computes on the CPU only: .*onnxruntime-gpu'), ('tpu', 'not a device'),
+    ('cpu:0', 'not a device'), ('gpu:a', 'not a device')])
 def test_devices_that_onnx_runtime_has_not(device, sentence, monkeypatch):
     runtime = pytest.importorskip('onnxruntime')
     monkeypatch.setattr(runtime, 'get_available_providers', lambda: ['CPUExecutionProvider'])
@@ -339,7 +339,7 @@ def test_a_broken_model_and_a_silent_cpu(toy, tmp_path, monkeypatch):
     monkeypatch.setattr(runtime, 'get_available_providers', lambda: ['CUDAExecutionProvider'])
     runner = OnnxRunner(read_export(written).stages, files, 'gpu')   # which falls back to the CPU
     if 'CUDAExecutionProvider' not in runtime.capi._pybind_state.get_available_providers():
-        with pytest.raises(AdaptisError, match='no way to compute on gpu:0'):
+        with pytest.raises(AdaptisError, match='cannot compute on gpu:0'):
             runner.run('proposals', np.zeros((1, 4, 8, 8)))
     with pytest.raises(AdaptisError, match='cannot compute .*proposals.onnx'):
         OnnxRunner(runner.stages, files, 'cpu').run('proposals', np.zeros((1, 5, 8, 8)))

@@ -123,4 +123,6 @@ def test_a_fresh_environment(place, tmp_path):
     done = run(python, 'import sys\n' + COMMAND, 'predict', place / 'image.png', '--out',
                tmp_path / 'out', '--export', place / 'net', path='')
     assert done.returncode == 0, done.stderr
-    assert not list((tmp_path / 'env').rglob('site-packages/mxnet'))
+    (packages,) = (tmp_path / 'env').glob('lib/python*/site-packages')
+    assert not [name for name in ('mxnet', 'experiments', 'toy_data') if (packages / name).exists()]
+    assert (packages / 'adaptis' / '_toy_data').is_dir()

@@ -31,7 +31,7 @@ def main(data: Path, output: Path, batch_size: int, kvstore: str) -> None:
         fit(Run(config=settings, net=net,
                 make_system=lambda name, stage: PlainSystem(net, stage=name),
                 dataset=ToyDataset(data, 'train'), folder=Path(folder), contexts=[mx.cpu()],
-                kvstore=store, rank=rank, world=world))
+                kvstore=store, rank=rank, world_size=world))
     arrays = {k: p.data().asnumpy() for k, p in net._collect_params_with_prefix().items()}
     np.savez(output.with_name(f'{output.stem}{rank}.npz'), **arrays)
 

@@ -1,7 +1,8 @@
-"""Steps of AdaptIS on one device, or on two that share their batch statistics.
+"""A step of AdaptIS on one device, or on two that share their batch statistics or do not.
 
-What is written are the losses and all that a step changes.  In a process of its own, because on
-CPUs MXNet needs other settings than usual for operators that wait for each other.
+What is written are the losses and what the step changes: with a learning rate of 1 that is the
+gradient.  In a process of its own, because on CPUs MXNet needs other settings than usual for
+operators that wait for each other.
 """
 from __future__ import annotations
 
@@ -26,10 +27,10 @@ def make_batch() -> dict:
             'semantic': instances[::2, 0].astype(np.int16)}
 
 
-def make_net(contexts: list, stage: str) -> object:
-    options = {'norm_layer': 'SyncBatchNorm', 'norm_kwargs': {'num_devices': 2}}
+def make_net(contexts: list, norm: str) -> object:
+    norm_kwargs = {'num_devices': len(contexts)} if norm == 'SyncBatchNorm' else {}
     net = get_model('adaptis_fpn', backbone='resnet18', width=8, num_classes=3, num_stuff=1,
-                    proposals=stage == 'proposals', **(options if len(contexts) > 1 else {}))
+                    norm_layer=norm, norm_kwargs=norm_kwargs)
     net.initialize(mx.init.Xavier(), ctx=contexts)
     rng = np.random.default_rng(1)
     for name, parameter in sorted(net._collect_params_with_prefix().items()):
@@ -39,18 +40,21 @@ def make_net(contexts: list, stage: str) -> object:
     return net
 
 
-def main(path: Path, devices: int, pieces: int, stage: str) -> None:
+def main(path: Path, devices: int, norm: str = 'BatchNorm') -> None:
     contexts = [mx.cpu(i) for i in range(devices)]
-    net = make_net(contexts, stage)
-    system = AdaptISSystem(net, stage)
+    net = make_net(contexts, norm)
+    system = AdaptISSystem(net, 'instances')
     trainer = make_trainer(system, StageConfig(batch_size=4, points=2, steps=9, optimizer=(
-        OptimizerConfig(lr=0.01, name='sgd'))), 'device')
-    prepare_gradients(trainer, accumulate=pieces > 1)
-    losses = [train_step(system, trainer, make_batch(), contexts, pieces) for _ in range(2)]
-    results = {name: parameter.data(contexts[-1]).asnumpy()
-               for name, parameter in net._collect_params_with_prefix().items()}
-    np.savez(path, **results, **{f'loss.{k}': v for k, v in losses[-1].items()})
+        OptimizerConfig(lr=1.0, name='sgd'))), 'device')
+    prepare_gradients(trainer, accumulate=False)
+    parameters = net._collect_params_with_prefix()
+    before = {name: parameter.data(contexts[-1]).asnumpy()
+              for name, parameter in parameters.items()}
+    losses = train_step(system, trainer, make_batch(), contexts)
+    changes = {name: parameter.data(contexts[-1]).asnumpy() - before[name]
+               for name, parameter in parameters.items()}
+    np.savez(path, **changes, **{f'loss.{k}': v for k, v in losses.items()})
 
 
 if __name__ == '__main__':
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

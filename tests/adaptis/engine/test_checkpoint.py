@@ -167,7 +167,7 @@ def test_a_full_disk_harms_nothing(tmp_path: Path, file_size_limit: Any, size: i
     save(tmp_path, step=1)
     net, trainer = trained()
     file_size_limit(size)
-    with pytest.raises(AdaptisError, match='cannot be written .* before it are untouched'):
+    with pytest.raises(AdaptisError, match='cannot be written .* earlier ones are unchanged'):
         CheckpointFolder(tmp_path).save(net, trainer, Position(0, 'instances', 2), system={},
                                         config={})
     file_size_limit(resource.RLIM_INFINITY)

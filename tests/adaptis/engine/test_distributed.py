@@ -21,7 +21,7 @@ ROOT = HERE.parents[2]
 def test_two_workers_equal_one_with_the_joint_batch(tmp_path: Path) -> None:
     data = write_samples(tmp_path / 'data' / 'train', 12)
     environment = {**os.environ, 'PYTHONPATH': f'{ROOT}:{HERE}', 'OMP_NUM_THREADS': '1'}
-    _worker(environment, data, tmp_path / 'one.npz', 8, 'device').communicate(timeout=100)
+    _worker(environment, data, tmp_path / 'one.npz', 8, 'device').communicate(timeout=250)
     cluster = {**environment, 'DMLC_PS_ROOT_URI': '127.0.0.1', 'DMLC_NUM_WORKER': '2',
                'DMLC_PS_ROOT_PORT': str(_free_port()), 'DMLC_NUM_SERVER': '1',
                'DMLC_NODE_HOST': '127.0.0.1'}
@@ -52,7 +52,7 @@ def _role(environment: dict[str, str], role: str) -> subprocess.Popen:
 def _finish(workers: list[subprocess.Popen], helpers: list[subprocess.Popen]) -> None:
     try:
         for worker in workers:
-            _, complaint = worker.communicate(timeout=100)
+            _, complaint = worker.communicate(timeout=250)
             assert worker.returncode == 0, complaint
     finally:
         for process in workers + helpers:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from adaptis.engine.logs import LOG_NAME, Averages, RunLog, drop_after
+from adaptis.engine.logs import LOG_NAME, AverageMeter, RunLog, truncate_log
 
 
 def lines(folder: Path) -> list:
@@ -37,12 +37,12 @@ def test_a_resumed_run_forgets_what_it_will_do_again(tmp_path: Path) -> None:
             log.write('train', index, 's', step)
     with open(tmp_path / LOG_NAME, 'a') as stream:
         stream.write('{"kind": "tra')  # the process was killed here
-    drop_after(tmp_path, 1, 10)
+    truncate_log(tmp_path, 1, 10)
     assert [(r['index'], r['step']) for r in lines(tmp_path)] == [(0, 10), (0, 20), (1, 10)]
 
 
 def test_averages_are_means_since_the_last_flush() -> None:
-    averages = Averages()
+    averages = AverageMeter()
     averages.add({'loss': 1.0}, seconds=1.0)
     averages.add({'loss': 3.0}, seconds=3.0)
     assert averages.flush(images_per_step=4, waited=1.0) == {

@@ -9,7 +9,7 @@ import pytest
 
 from adaptis.config import TrainConfig, load_config
 from adaptis.engine.checkpoint import Checkpoint, Position
-from adaptis.engine.resuming import check_same_run, named_keys
+from adaptis.engine.resuming import check_same_run, override_keys
 from adaptis.errors import AdaptisError
 
 CONFIG = '''
@@ -39,7 +39,7 @@ def test_what_is_learnt_does_not_depend_on_it(path: Path, change: str) -> None:
 
 
 @pytest.mark.parametrize('changes, words', [
-    (['instances.steps=20'], r'instances.steps 10 \(now 20\): put .* --set instances.steps=20.'),
+    (['instances.steps=20'], r'instances.steps 10 \(now 20\): restore .*instances.steps=20.'),
     (['seed=1'], r'seed 0 \(now 1\)'),
     (['instances.crop=[4, 8]'], r'crop 64 \(now \[4, 8\]\).*--set instances.crop=\[4, 8\]'),
     (['instances.system.semantic_weight=1'], r'semantic_weight null \(now 1\)'),
@@ -50,12 +50,12 @@ def test_other_changes_are_named_and_can_be_confirmed(path: Path, changes: list,
     start, config = checkpoint(load_config(path)), load_config(path, changes)
     with pytest.raises(AdaptisError, match='runs/x was trained with .*' + words):
         check_same_run(start, config)
-    check_same_run(start, config, named_keys(changes))
+    check_same_run(start, config, override_keys(changes))
 
 
 def test_a_change_that_was_not_confirmed_is_named_alone(path: Path) -> None:
     changed = load_config(path, ['seed=1', 'instances.points=4'])
-    with pytest.raises(AdaptisError, match=r'with instances.points 3 \(now 4\): put'):
+    with pytest.raises(AdaptisError, match=r'with instances.points 3 \(now 4\): restore'):
         check_same_run(checkpoint(load_config(path)), changed, ['seed'])
 
 

@@ -11,8 +11,8 @@ from adaptis.engine.steps import (
     make_trainer,
     prepare_gradients,
     seed_everything,
-    slow_down_backbone,
-    split,
+    set_backbone_lr_mult,
+    split_batch,
     train_step,
 )
 from adaptis.errors import AdaptisError
@@ -40,7 +40,7 @@ def batch(size: int = 8) -> dict:
 def after(contexts: list, pieces: int, steps: int = 3, backbone: float = 1.0,
           **optimizer: object) -> dict:
     net = tiny_net(dropout=0.0, contexts=contexts)
-    slow_down_backbone(net, backbone)
+    set_backbone_lr_mult(net, backbone)
     stage = StageConfig(batch_size=8, points=2, steps=9, optimizer=OptimizerConfig(
         **{'lr': 0.1, 'name': 'sgd', **optimizer}))
     system = Plain(net)
@@ -93,7 +93,7 @@ def test_an_option_that_yaml_takes_for_text_is_named() -> None:
 
 def test_a_batch_that_cannot_be_split_is_refused() -> None:
     with pytest.raises(AdaptisError, match='8 images cannot be split into 3'):
-        split(batch(), 3)
+        split_batch(batch(), 3)
 
 
 def test_dropout_is_a_function_of_seed_stage_and_step() -> None:
@@ -110,10 +110,10 @@ def test_dropout_is_a_function_of_seed_stage_and_step() -> None:
 
 def test_a_slower_backbone_needs_a_backbone():
     net = get_model('adaptis_fpn', backbone='resnet18', width=8)
-    slow_down_backbone(net, 0.1)
+    set_backbone_lr_mult(net, 0.1)
     assert net.encoder.backbone.trunk.stem[0].weight.lr_mult == 0.1
     assert net.encoder.backbone.lateral[0][0].weight.lr_mult == 1
     toy = get_model('adaptis_toy', width=4)
-    slow_down_backbone(toy, 1)
+    set_backbone_lr_mult(toy, 1)
     with pytest.raises(AdaptisError, match='backbone_lr_mult'):
-        slow_down_backbone(toy, 0.1)
+        set_backbone_lr_mult(toy, 0.1)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,17 +18,35 @@ APART = {'MXNET_CPU_WORKER_NTHREADS': '8', 'MXNET_CPU_TEMP_COPY': '256',
          'MXNET_EXEC_BULK_EXEC_TRAIN': '0', 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)}
 
 
+FORWARDS = re.compile(r'loss|running')   # computed without a gradient
+
+
 def test_two_devices_normalise_as_one(tmp_path: Path) -> None:
+    """Devices that normalise on their own are the measure for how close is close.
+
+    Rounding differs between one device and two.  Losses and batch statistics follow it smoothly.
+    In gradients it flips single ReLUs whose input is nearly 0, which changes those of the deepest
+    layers, of 3x3 pixels here, by some percent; each device on its own changes them by all that
+    they are.
+    """
     two = subprocess.Popen(
-        [sys.executable, sync_worker.__file__, str(tmp_path / 'two.npz'), '2', '1', 'instances'],
+        [sys.executable, sync_worker.__file__, str(tmp_path / 'two.npz'), '2', 'SyncBatchNorm'],
         env={**os.environ, **APART}, cwd=ROOT)
-    sync_worker.main(tmp_path / 'one.npz', devices=1, pieces=1, stage='instances')
     try:
-        assert two.wait(timeout=120) == 0
+        sync_worker.main(tmp_path / 'one.npz', devices=1)
+        sync_worker.main(tmp_path / 'apart.npz', devices=2)
+        assert two.wait(timeout=240) == 0
     finally:
         two.kill()
-    expected, found = (np.load(tmp_path / name) for name in ('one.npz', 'two.npz'))
-    assert sorted(expected.files) == sorted(found.files)
-    for name in expected.files:
-        scale = np.abs(expected[name]).max() + 1e-6
-        assert np.abs(found[name] - expected[name]).max() < 1e-3 * scale, name
+    one, synced, apart = (np.load(tmp_path / f'{name}.npz') for name in ('one', 'two', 'apart'))
+    assert sorted(one.files) == sorted(synced.files)
+    for name in one.files:
+        limit = 1e-3 if FORWARDS.search(name) else 0.1
+        assert distance(synced[name], one[name]) < limit, name
+    gradients = [name for name in one.files if not FORWARDS.search(name)]
+    assert np.median([distance(apart[name], one[name]) for name in gradients]) > 0.5
+
+
+def distance(found: np.ndarray, expected: np.ndarray) -> float:
+    """Of the whole array, relative to its norm."""
+    return float(np.linalg.norm(found - expected) / (np.linalg.norm(expected) + 1e-9))

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from adaptis.cli import main
+from adaptis.loading import load_predictor
 from adaptis.runtime import mx
 from toy_data import ToySettings, generate
 
@@ -90,7 +91,6 @@ def test_a_run_leaves_everything_behind(place: Path) -> None:
 
 
 def test_the_result_is_a_network_that_predicts(place: Path) -> None:
-    from adaptis.loading import load_predictor
     image = np.zeros((40, 33, 3), np.uint8)
     for name in ('final.params', 'best.params', 'checkpoints/1-proposals-00000002/net.params'):
         result = load_predictor(place / 'whole' / name).set_image(image).panoptic()
@@ -103,6 +103,27 @@ def test_only_the_proposal_branch_learns_in_its_stage(place: Path) -> None:
                      for name in ('0-instances-00000005', '1-proposals-00000002'))
     changed = {k for k in before if (before[k].asnumpy() != after[k].asnumpy()).any()}
     assert changed and all('proposals' in name for name in changed)
+
+
+def test_a_rate_for_other_batches_is_told_of_or_scaled(place: Path,
+                                                       capsys: pytest.CaptureFixture) -> None:
+    short = [word for change in ('instances.steps=1', 'instances.batch_size=1', 'proposals.steps=1',
+                                 'evaluation_images=0', 'validation.every=0', 'pictures_every=0')
+             for word in ('--set', change)]
+    assert main(arguments(place, 'odd', *short)) == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if 'learning rate' in line]
+    assert told == ['The learning rate 0.001 of the stage instances is meant for steps of 2 images,'
+                    ' but they have 1: --scale-lr would make it 0.0005.']
+    assert main(arguments(place, 'scaled', '--scale-lr', *short)) == 0
+    assert 'learning rate' not in capsys.readouterr().out
+    for path in (place / 'scaled' / 'final.json',
+                 place / 'scaled' / 'checkpoints' / '1-proposals-00000001' / 'net.json'):
+        config = json.loads(path.read_text())['config']
+        assert [config[stage]['optimizer'][key] for stage in ('instances', 'proposals')
+                for key in ('lr', 'lr_batch')] == [0.0005, 1, 0.001, None]
+    assert main(arguments(place, 'scaled', '--scale-lr', '--resume', *short)) == 0
+    assert main(arguments(place, 'scaled', '--resume', *short)) == 1
+    assert 'trained with instances.optimizer.lr 0.0005' in capsys.readouterr().err
 
 
 def test_kill_minus_nine_costs_only_the_steps_since_the_last_checkpoint(place: Path) -> None:
@@ -123,13 +144,13 @@ def test_ctrl_c_saves_and_says_how_to_go_on(place: Path) -> None:
     process = start(place, 'stopped', '--workers', '1', '--set', 'instances.steps=500')
     wait_for_checkpoint(place, 'stopped')
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=100)
+    output, _ = process.communicate(timeout=250)
     assert process.returncode == 130
-    assert 'go on with the same command and --resume' in output
+    assert 'to continue, repeat the command with --resume' in output
 
 
 @pytest.mark.parametrize('more, words', [
-    ([], 'already holds a run: go on with --resume'),
+    ([], 'already holds a run: continue it with --resume'),
     (['--resume', '--set', 'model.width=6'], 'but the config asks for'),
     (['--resume', '--set', 'modle.width=5'], 'did you mean model'),
     (['--resume', '--ctx', 'gpu:7'], 'gpu:7'),

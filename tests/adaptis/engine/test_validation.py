@@ -4,6 +4,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from toy_setup import write_samples
@@ -45,7 +46,6 @@ def test_a_network_that_is_always_right_scores_one(tmp_path: Path) -> None:
 
 
 def test_images_without_objects_cannot_validate(tmp_path: Path) -> None:
-    import cv2
     write_samples(tmp_path / 'test', 1)
     cv2.imwrite(str(tmp_path / 'test' / '00000_im.png'), np.zeros((16, 16), np.uint16))
     validation = PointValidation(ToyDataset(tmp_path, 'test'), ValidationConfig(points=2), mx.cpu())

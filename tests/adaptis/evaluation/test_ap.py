@@ -12,7 +12,7 @@ from random_cases import coco_eval_precision, disturbed, overlapping, random_ima
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.ap import TABLE_1, THRESHOLDS, AveragePrecision, Counts, match_counts
 from adaptis.evaluation.coco import PanopticFolder
-from adaptis.evaluation.overlap import overlap_of_objects
+from adaptis.evaluation.overlap import compute_object_overlap
 from adaptis.evaluation.run import Evaluator
 from adaptis.types import Objects, PanopticResult, Segment
 
@@ -205,7 +205,7 @@ def test_objects_of_another_size_are_named():
     truth, crowd = scene(np.random.default_rng(0))
     found = Objects(np.ones((1, 2, 2), bool), np.ones(1), np.ones(1, int))
     with pytest.raises(AdaptisError, match='24x32 but the found objects are 2x2'):
-        overlap_of_objects(truth, found, crowd)
+        compute_object_overlap(truth, found, crowd)
 
 
 def test_streaming_equals_coco_eval_on_many_objects():

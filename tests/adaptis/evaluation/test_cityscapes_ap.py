@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from adaptis.evaluation.cityscapes_ap import CityscapesAP
-from adaptis.evaluation.overlap import overlap_of, overlap_of_objects
+from adaptis.evaluation.overlap import compute_object_overlap, compute_overlap
 from adaptis.types import Objects, PanopticResult, Segment
 
 CLASSES = (24, 25, 26)
@@ -25,7 +25,7 @@ def picture(segment_map, scores=None, category=26):
 
 def ap_of(truth, found, crowd=()):
     accumulator = CityscapesAP()
-    accumulator.add_overlap(0, overlap_of(truth, found, crowd))
+    accumulator.add_overlap(0, compute_overlap(truth, found, crowd))
     return accumulator.result()
 
 
@@ -55,7 +55,7 @@ def test_of_two_reports_of_an_object_the_surer_one_counts():
     for first, second, right in ((.9, .5, [10, 0, 10]), (.5, .9, [2, 8, 10])):  # of 10 thresholds
         found = Objects(masks, np.array([first, second, .1]), np.full(3, 26))
         accumulator = CityscapesAP()
-        accumulator.add_overlap(0, overlap_of_objects(truth, found))
+        accumulator.add_overlap(0, compute_object_overlap(truth, found))
         records = accumulator.detections.sorted()
         assert [bin(bits).count('1') for bits in records['right']] == right
         assert not records['excused'].any()
@@ -114,7 +114,7 @@ def test_equals_the_scripts_of_the_benchmark():
     accumulator = CityscapesAP()
     for number in range(8):
         truth, found, crowd = street(number)
-        accumulator.add_overlap(number, overlap_of(truth, found, crowd))
+        accumulator.add_overlap(number, compute_overlap(truth, found, crowd))
     scores = accumulator.result()
     assert scores['ap'] == pytest.approx(0.40509377117817286, abs=1e-12)
     assert scores['ap50'] == pytest.approx(0.6570289353729524, abs=1e-12)

@@ -115,7 +115,7 @@ def test_writer_refuses_what_the_list_does_not_hold(tmp_path):
 
 
 @pytest.mark.parametrize('change, message', [
-    (lambda d: d['annotations'][0]['segments_info'].pop(), 'holds segment 300 in its picture'),
+    (lambda d: d['annotations'][0]['segments_info'].pop(), 'holds segment 300 in its map'),
     (lambda d: d['annotations'][0]['segments_info'][0].update(category_id=99), 'category 99'),
     (lambda d: d['annotations'][0]['segments_info'].append({'id': 8, 'category_id': 7}),
      'no pixel of segment 8'),
@@ -123,7 +123,8 @@ def test_writer_refuses_what_the_list_does_not_hold(tmp_path):
     (lambda d: d['annotations'][0].update(file_name='b.png'), 'b.png cannot be read'),
     (lambda d: d['annotations'][0]['segments_info'].append('x'), 'without "id"'),
     (lambda d: d['annotations'][0]['segments_info'][0].update(id='1'), '"id" is of type str'),
-    (lambda d: d['annotations'][0]['segments_info'][0].update(id=10 ** 30), 'ids go from 1 to'),
+    (lambda d: d['annotations'][0]['segments_info'][0].update(id=10 ** 30),
+     'ids must be from 1 to'),
     (lambda d: d['annotations'][0]['segments_info'][0].update(category_id=[7]),
      '"category_id" is of type list'),
     (lambda d: d['annotations'][0]['segments_info'][0].update(score=None),

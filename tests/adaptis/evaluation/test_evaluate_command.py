@@ -10,7 +10,7 @@ import pytest
 from evaluation_cases import TAXONOMY, result, row
 
 from adaptis import cli
-from adaptis.commands import measure, subject
+from adaptis.commands import evaluation_task, measure
 from adaptis.evaluation.coco import PanopticFolder, write_panoptic
 from adaptis.evaluation.record import ROOT, sha256
 from adaptis.evaluation.segments import sample_truth
@@ -49,7 +49,7 @@ class PerfectPredictor:
 def perfect(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(measure, '_predictor', lambda job: PerfectPredictor())
-    monkeypatch.setattr(subject, 'checkpoint_facts', lambda path: {'file': path.name})
+    monkeypatch.setattr(evaluation_task, 'checkpoint_facts', lambda path: {'file': path.name})
     return ['evaluate', '--checkpoint', 'net.params']
 
 
@@ -98,7 +98,8 @@ def test_one_picture(data, perfect, capsys):
     (['--data', 'toy', '--row', '1', 'nobody'], 'no row nobody'),
     (['--gt', 'x.json', '--pred', 'y.json'], 'x.json cannot be read'),
     (['--data', 'toy', '--out', 'toy'], 'toy is a folder'),
-    (['--data', 'toy', '--save', 'toy/test/00000_im.png'], 'a file is in the place of its folder'),
+    (['--data', 'toy', '--save', 'toy/test/00000_im.png'],
+     'there is a file where its folder should be'),
     (['--image', 'toy/test/00000_rgb.png', '--ids', 'toy/test/00000_rgb.png'], '3 channels'),
     (['--image', 'absent.png', '--ids', 'toy/test/00000_im.png'], 'absent.png cannot be read'),
 ])
@@ -141,7 +142,7 @@ def test_files_need_no_mxnet(tmp_path):
     program = ('import sys\nfrom adaptis import cli\n'
                f'assert cli.main({write_pair(tmp_path)!r}) == 0\n'
                "assert not {'mxnet', 'gluoncv'} & set(sys.modules)")
-    subprocess.run([sys.executable, '-c', program], check=True, cwd=ROOT, timeout=120,
+    subprocess.run([sys.executable, '-c', program], check=True, cwd=ROOT, timeout=250,
                    capture_output=True)
     record = json.loads((tmp_path / 'out.json').read_text())
     assert record['metrics']['pq']['All']['pq'] == pytest.approx((.8 + 0 + 1) / 3)

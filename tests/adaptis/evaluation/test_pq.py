@@ -14,7 +14,7 @@ from adaptis.evaluation.coco import PanopticFolder, write_panoptic
 from adaptis.evaluation.pq import (
     PanopticQuality,
     evaluate_with_panopticapi,
-    pairs,
+    iterate_pairs,
 )
 from adaptis.types import TOY_TAXONOMY, PanopticResult, Segment
 
@@ -29,7 +29,7 @@ def quality_of(truth, found, crowd=()):
 
 def quality_of_folders(gt, pred, **options):
     quality = PanopticQuality(gt.taxonomy, **options)
-    for truth, found in pairs(gt, pred):
+    for truth, found in iterate_pairs(gt, pred):
         quality.add(truth.result.segment_map, truth.result.segments,
                     found.result.segment_map, found.result.segments, truth.crowd)
     return quality.result()
@@ -116,7 +116,7 @@ def test_prediction_without_pixels_is_passed_over():
     (PanopticResult(np.ones((1, 4), np.int32), [Segment(1, 21, True, 1.0, 4)] * 2), 'twice'),
     (PanopticResult(np.ones((1, 4), np.int32), [Segment(1, 99, True, 1.0, 4)]), 'no category 99'),
     (PanopticResult(np.zeros((1, 4), np.int32), [Segment(1 << 24, 21, True, 1.0, 0)]),
-     'ids go from 1 to 16777215'),
+     'ids must be from 1 to 16777215'),
 ])
 def test_bad_input_is_named(found, message):
     with pytest.raises(AdaptisError, match=message):
@@ -164,7 +164,7 @@ def test_equals_panopticapi(parity, name):
     official = json.loads((folder / 'results.json').read_text())
     gt, pred = PanopticFolder(folder / 'gt.json'), PanopticFolder(folder / 'pred.json')
     assert_equal(quality_of_folders(gt, pred), official['all'], official['counts'])
-    for truth, found in pairs(gt, pred):
+    for truth, found in iterate_pairs(gt, pred):
         quality = PanopticQuality(gt.taxonomy)
         quality.add(truth.result.segment_map, truth.result.segments,
                     found.result.segment_map, found.result.segments, truth.crowd)

@@ -11,7 +11,7 @@ from random_cases import random_images
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.coco import PanopticFolder, write_panoptic
 from adaptis.evaluation.miou import MeanIoU, semantic_map
-from adaptis.evaluation.parallel import ordered_map
+from adaptis.evaluation.parallel import parallel_map
 from adaptis.evaluation.record import make_record, provenance, read_records, write_record
 from adaptis.evaluation.report import format_metrics
 from adaptis.evaluation.run import Evaluator, evaluate, evaluate_folders
@@ -80,20 +80,20 @@ def test_sizes_must_agree():
 
 
 def test_one_process_is_this_one():
-    assert [v for v, _ in ordered_map(square, range(4), 1)] == [0, 1, 4, 9]
+    assert [v for v, _ in parallel_map(square, range(4), 1)] == [0, 1, 4, 9]
 
 
 def test_processes_keep_the_order_and_have_one_thread():
     before = os.environ.get('OMP_NUM_THREADS')
-    assert list(ordered_map(square, range(30), 2)) == [(v * v, '1') for v in range(30)]
+    assert list(parallel_map(square, range(30), 2)) == [(v * v, '1') for v in range(30)]
     assert os.environ.get('OMP_NUM_THREADS') == before
 
 
 def test_errors_of_processes_arrive():
     with pytest.raises(AdaptisError, match='no square of 99'):
-        list(ordered_map(square, [1, 99, 2], 2))
+        list(parallel_map(square, [1, 99, 2], 2))
     with pytest.raises(AdaptisError, match='was killed'):
-        list(ordered_map(square, [1, -1, 2], 2))
+        list(parallel_map(square, [1, -1, 2], 2))
 
 
 def test_record_roundtrip(tmp_path):
@@ -118,7 +118,7 @@ def test_provenance_names_commit_and_machine():
 def test_what_is_no_record_is_named(tmp_path):
     assert read_records(tmp_path / 'absent') == []
     (tmp_path / 'x.json').write_text('{"format": 1}')
-    with pytest.raises(AdaptisError, match='x.json is no record'):
+    with pytest.raises(AdaptisError, match='x.json is not a record'):
         read_records(tmp_path)
 
 

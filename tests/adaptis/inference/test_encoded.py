@@ -6,7 +6,7 @@ import pytest
 
 from adaptis.deploy.stages import Interface, Signature
 from adaptis.errors import AdaptisError
-from adaptis.inference.encoded import InferenceNetwork, NetworkEncoder, NetworkRunner
+from adaptis.inference.encoded import ImageEncoder, InferenceNetwork, NetworkRunner
 from adaptis.inference.settings import AdaptISSettings
 from adaptis.model import get_model
 
@@ -45,7 +45,7 @@ PLAIN = AdaptISSettings()
 
 
 def encode(image, settings=PLAIN, **options):
-    return NetworkEncoder(InferenceNetwork(Quarter(**options), num_classes=3, num_stuff=2),
+    return ImageEncoder(InferenceNetwork(Quarter(**options), num_classes=3, num_stuff=2),
                           settings)(image)
 
 

@@ -6,12 +6,13 @@ import pytest
 
 from adaptis.errors import AdaptisError
 from adaptis.inference import memory
-from adaptis.inference.encoded import NetworkEncoder, NetworkRunner
-from adaptis.inference.memory import footprint, points_at_once
+from adaptis.inference.encoded import ImageEncoder, NetworkRunner
+from adaptis.inference.memory import estimate_footprint, points_at_once
 from adaptis.inference.predictor import Predictor
 from adaptis.inference.settings import AdaptISSettings
 from adaptis.model import get_model
 from adaptis.runtime import mx
+from experiments.benchmarks.plain import make_plain
 
 SIDE = 96
 IMAGE = np.random.RandomState(0).randint(0, 256, (SIDE, SIDE, 3)).astype(np.uint8)
@@ -38,14 +39,14 @@ def masks_and_batches(net, monkeypatch, **settings):
         return run(self, stage, *arrays)
 
     monkeypatch.setattr(NetworkRunner, 'run', counting_run)
-    masks = NetworkEncoder(net, AdaptISSettings(**settings))(IMAGE).masks_at(POINTS)
+    masks = ImageEncoder(net, AdaptISSettings(**settings))(IMAGE).masks_at(POINTS)
     monkeypatch.undo()
     return masks, batches
 
 
 @pytest.mark.parametrize('flip', [False, True])
 def test_masks_do_not_depend_on_the_budget(net, monkeypatch, flip):
-    each = footprint(net).point * SIDE ** 2 / 2 ** 20
+    each = estimate_footprint(net).point * SIDE ** 2 / 2 ** 20
     assert 2 < each < 3  # MiB
     expected, batches = masks_and_batches(net, monkeypatch, batch_size=100, flip=flip)
     assert batches == [9] * (1 + flip)
@@ -62,7 +63,7 @@ def test_the_budget_bounds_batches_from_above_only(net, monkeypatch):
 
 
 def test_a_point_that_does_not_fit_into_the_budget(net):
-    encoder = NetworkEncoder(net, AdaptISSettings(memory_mib=2))
+    encoder = ImageEncoder(net, AdaptISSettings(memory_mib=2))
     with pytest.raises(AdaptisError, match='96x96 pixels takes about 3 MiB.*memory_mib.*--tile'):
         encoder(IMAGE)
     tiled = AdaptISSettings(memory_mib=2, tile=(48, 48), max_candidates=2)
@@ -70,19 +71,20 @@ def test_a_point_that_does_not_fit_into_the_budget(net):
 
 
 def test_features_that_do_not_fit_into_memory(net, monkeypatch):
-    needs = footprint(net)
+    needs = estimate_footprint(net)
     enough = needs.weights + (needs.features + 2 * 4) * SIDE ** 2
     for flip, bytes_ in ((False, enough), (True, enough + (needs.kept + 2 * 2 * 4) * SIDE ** 2)):
-        encoder = NetworkEncoder(net, AdaptISSettings(flip=flip))
-        monkeypatch.setattr('adaptis.inference.encoded.memory_of', lambda ctx, b=bytes_: b + 1)
+        encoder = ImageEncoder(net, AdaptISSettings(flip=flip))
+        name = 'adaptis.inference.encoded.device_memory'
+        monkeypatch.setattr(name, lambda ctx, b=bytes_: b + 1)
         encoder(IMAGE)
-        monkeypatch.setattr('adaptis.inference.encoded.memory_of', lambda ctx, b=bytes_: b - 1e3)
+        monkeypatch.setattr(name, lambda ctx, b=bytes_: b - 1e3)
         with pytest.raises(AdaptisError, match='features of 96x96 pixels.*GiB.*--tile'):
             encoder(IMAGE)
 
 
 def test_more_clicks_than_masks_fit_into_memory(net, monkeypatch):
-    encoded = NetworkEncoder(net, AdaptISSettings())(IMAGE)
+    encoded = ImageEncoder(net, AdaptISSettings())(IMAGE)
     monkeypatch.setattr(memory, 'physical_memory', lambda: 2.0 * 4 * 8 * SIDE ** 2)
     assert len(encoded.masks_at(POINTS[:8])) == 8
     with pytest.raises(AdaptisError, match='9 objects on 96x96'):
@@ -90,25 +92,24 @@ def test_more_clicks_than_masks_fit_into_memory(net, monkeypatch):
 
 
 def test_averaging_drops_the_maps_of_both_passes(net):
-    both = NetworkEncoder(net, AdaptISSettings(flip=True))(IMAGE)
+    both = ImageEncoder(net, AdaptISSettings(flip=True))(IMAGE)
     for image in (both._plain, both._mirrored):
         assert not hasattr(image, 'things_prob') and image.proposals_prob is None
     assert both.masks_at(POINTS[:1]).shape == (1, SIDE, SIDE)
 
 
 def test_footprint_grows_with_the_width():
-    small, large = (footprint(get_model('adaptis_toy', width=w)) for w in (8, 16))
+    small, large = (estimate_footprint(get_model('adaptis_toy', width=w)) for w in (8, 16))
     assert large.point == pytest.approx(2 * small.point, rel=0.01)
     assert small.weights < large.weights and small.features < large.features
     assert [points_at_once(n, (1024, 1024), 1050) for n in (small, large)] == [6, 3]
 
 
 def test_a_network_that_cannot_be_traced_is_not_bounded(net):
-    from experiments.plain import make_plain
     plain = make_plain(get_model('adaptis_toy', width=2))
-    assert footprint(plain) is None
+    assert estimate_footprint(plain) is None
 
 
 def test_memory_of_this_machine():
-    assert 2 ** 28 < memory.physical_memory() == memory.memory_of(mx.cpu())
-    assert memory.memory_of('cpu') == memory.physical_memory() < memory.memory_of('gpu:0')
+    assert 2 ** 28 < memory.physical_memory() == memory.device_memory(mx.cpu())
+    assert memory.device_memory('cpu') == memory.physical_memory() < memory.device_memory('gpu:0')

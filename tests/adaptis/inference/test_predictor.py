@@ -174,7 +174,7 @@ def test_weights_that_are_not_numbers(parameter):
     ('encoder.semantic.3.bias', 'class probabilities'), ('encoder.proposals.2.bias', 'proposals'),
     ('point_head.after.1.bias', 'masks')])
 def test_outputs_that_are_not_numbers(image, parameter, what, monkeypatch):
-    monkeypatch.setattr('adaptis.inference.encoded.refuse_broken', lambda net: None)
+    monkeypatch.setattr('adaptis.inference.encoded.check_finite_weights', lambda net: None)
     with pytest.raises(AdaptisError, match=f'{what} that are not numbers'):
         Predictor(broken_net(parameter)).set_image(image).mask_at(x=0, y=0)
 

@@ -6,7 +6,7 @@ import pytest
 from adaptis.errors import AdaptisError
 from adaptis.inference.encoded_image import EncodedImage
 from adaptis.inference.predictor import Predictor
-from adaptis.inference.rescale import Resized, move_points, network_size, resize
+from adaptis.inference.rescale import Resized, network_size, resize, scale_points
 from adaptis.inference.settings import AdaptISSettings
 from adaptis.model import get_model
 from adaptis.runtime import mx
@@ -35,11 +35,11 @@ def test_points_stay_on_their_pixels():
     for row, col in ((0, 0), (59, 89), (31, 44)):
         image = np.zeros((*size, 3), np.uint8)
         image[row, col] = 255
-        moved = move_points(np.array([[row, col]], np.float32), size, seen)
+        moved = scale_points(np.array([[row, col]], np.float32), size, seen)
         assert moved.dtype == np.float32
         small = resize(image, seen)[..., 0]
         assert tuple(np.rint(moved[0]).astype(int)) == np.unravel_index(small.argmax(), seen)
-    assert (move_points(np.array([[0, 0]], np.float32), (10, 10), (40, 40)) == 1.5).all()
+    assert (scale_points(np.array([[0, 0]], np.float32), (10, 10), (40, 40)) == 1.5).all()
 
 
 def test_maps_come_back_where_they_were():
@@ -128,7 +128,7 @@ def test_clicks_are_of_the_images_own_pixels(predictor):
     assert (clicked.mask[0] > 0.5).sum() == pytest.approx(400, abs=40)
     assert clicked.mask[0][38, 12] > 0.5 and clicked.mask[0][22, 68] < 0.1
     assert clicked.mask[1][22, 68] > 0.5 and clicked.mask[1][38, 12] < 0.1
-    with pytest.raises(AdaptisError, match='x goes from 0 to 79'):
+    with pytest.raises(AdaptisError, match='x must be from 0 to 79'):
         here.mask_at(x=80, y=1)
     assert here.proposal_map().shape == (60, 80)
 

@@ -27,9 +27,23 @@ def test_official_parameters_are_translated():
         AdaptISSettings.from_official({'fl_blurr': 2})
 
 
+@pytest.mark.parametrize('name, mask, overlap, things, flip, sides', [
+    ('toy_v1', 0.4, 0.5, 0.3, False, (None, None)), ('toy_v2', 0.5, 0.5, 0.3, False, (None, None)),
+    ('cityscapes', 0.40, 0.5, 0.6, True, (None, None)),
+    ('cityscapes_official', 0.4, 0.4, 0.6, True, (None, None)),
+    ('vistas', 0.35, 0.5, 0.6, True, (None, 2000)), ('coco', 0.35, 0.5, 0.6, True, (600, None))])
+def test_presets_hold_the_numbers_of_paper_and_official_code(name, mask, overlap, things, flip,
+                                                             sides):
+    settings = get_settings(name)
+    assert (settings.mask_threshold, settings.overlap_threshold, settings.things_threshold,
+            settings.flip, (settings.short_side, settings.max_side)) == (mask, overlap, things,
+                                                                         flip, sides)
+    toy = name.startswith('toy')
+    assert (settings.proposal_threshold, settings.proposal_blur) == ((0.1, 2) if toy else (0.35, 5))
+    assert settings.candidate_limit((96, 96)) == (100 if toy else 500)
+
+
 def test_presets():
-    assert get_settings('cityscapes').mask_threshold == 0.40
-    assert get_settings('cityscapes').proposal_threshold == 0.35
     assert get_settings(AdaptISSettings()) == PRESETS['toy_v1']
     with pytest.raises(AdaptisError, match='toy_v3.*toy_v1'):
         get_settings('toy_v3')
@@ -48,6 +62,7 @@ def test_limits_grow_with_the_image_unless_given():
 
 
 @pytest.mark.parametrize('wrong', [
+    {'algorithm': 'greedy'}, {'algorithm': ['paper']},
     {'sampling': 'grid'}, {'mask_threshold': 1.5}, {'batch_size': 0}, {'num_candidates': 0},
     {'min_tile_overlap': 1.0}, {'tile': (0, 5)}, {'tile': (1, 2, 3)}, {'min_stuff_prob': -1},
     {'tile': 'ab'}, {'tile': 2.5}, {'tile': [8.5, 8]}, {'flip': 'maybe'}, {'flip': 1},

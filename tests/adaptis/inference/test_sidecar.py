@@ -9,7 +9,7 @@ from adaptis.data.cityscapes import CITYSCAPES_TAXONOMY
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import ROOT
 from adaptis.inference.settings import PRESETS
-from adaptis.inference.sidecar import describe, find_taxonomy, read_sidecar
+from adaptis.inference.sidecar import find_taxonomy, read_sidecar, taxonomy_to_list
 from adaptis.loading import default_settings
 from adaptis.types import TOY_TAXONOMY
 
@@ -20,7 +20,7 @@ def checkpoint(folder, **info):
 
 
 def test_a_taxonomy_survives_json(tmp_path):
-    path = checkpoint(tmp_path, taxonomy=describe(CITYSCAPES_TAXONOMY))
+    path = checkpoint(tmp_path, taxonomy=taxonomy_to_list(CITYSCAPES_TAXONOMY))
     taxonomy = find_taxonomy(read_sidecar(path), 19, 11)
     assert taxonomy.categories == CITYSCAPES_TAXONOMY.categories
 

@@ -8,7 +8,7 @@ from adaptis.errors import AdaptisError
 from adaptis.inference import memory
 from adaptis.inference.panoptic import segment_tiles
 from adaptis.inference.settings import AdaptISSettings
-from adaptis.inference.tiling import Stitcher, Tile, split, split_axis
+from adaptis.inference.tiling import Stitcher, Tile, split_axis, split_tiles
 
 
 @pytest.mark.parametrize('size', [40, 97, 128, 200, 1000])
@@ -27,22 +27,22 @@ def test_many_tiles_stay_inside_the_image(size, length, min_overlap):
     assert max(split_axis(size, length, min_overlap, official=True).starts) > size - length
     starts = split_axis(size, length, min_overlap).starts
     assert starts[-1] == size - length and (np.diff(starts) > 0).all()
-    tiles = split((size, 8), (length, 8), min_overlap)
+    tiles = split_tiles((size, 8), (length, 8), min_overlap)
     assert len({tile.rows.start for tile in tiles}) == len(starts)
 
 
 def test_a_tile_as_large_as_the_image_is_the_image():
-    assert split((10, 20), (10, 20), 0.2) == [Tile(slice(0, 10), slice(0, 20), 0, 0)]
+    assert split_tiles((10, 20), (10, 20), 0.2) == [Tile(slice(0, 10), slice(0, 20), 0, 0)]
 
 
 def test_a_larger_tile_shrinks_but_stops_the_official_code():
-    assert split((10, 20), (50, 20), 0.2) == [Tile(slice(0, 10), slice(0, 20), 0, 0)]
+    assert split_tiles((10, 20), (50, 20), 0.2) == [Tile(slice(0, 10), slice(0, 20), 0, 0)]
     with pytest.raises(AdaptisError, match='divides by zero'):
-        split((10, 20), (50, 20), 0.2, official=True)
+        split_tiles((10, 20), (50, 20), 0.2, official=True)
 
 
 def two_tiles():
-    return split((8, 12), (8, 8), 0.25)
+    return split_tiles((8, 12), (8, 8), 0.25)
 
 
 def halves(where: int, width: int = 8) -> list:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from adaptis.errors import AdaptisError
-from adaptis.inference.encoded import NetworkEncoder
+from adaptis.inference.encoded import ImageEncoder
 from adaptis.inference.settings import AdaptISSettings
 from adaptis.model import get_model
 from adaptis.model.deeplab import ASPP
@@ -132,7 +132,7 @@ def test_a_pyramid_too_small_for_its_head_is_named():
                      lambda image=image: net.encoder(image)):
             with pytest.raises(AdaptisError, match='64x80: they must be 65x65'):
                 call()
-    encoded = NetworkEncoder(net, AdaptISSettings())(np.zeros((20, 30, 3),
+    encoded = ImageEncoder(net, AdaptISSettings())(np.zeros((20, 30, 3),
                                                               np.uint8))   # is continued
     assert encoded.masks_at(np.zeros((2, 2))).shape == (2, 20, 30)
 

@@ -10,14 +10,15 @@ from adaptis.model.zoo import set_parameters
 from adaptis.runtime import mx
 from panoptic_baselines.condinst.convert import condinst_name
 from panoptic_baselines.condinst.network import CondInst
-from panoptic_baselines.layers.resnet import RECIPES
+from panoptic_baselines.layers.resnet import RESNET_SPECS
 from tests.panoptic_baselines.condinst.golden import Data
 
 
 @pytest.fixture(scope='module', autouse=True)
 def short_backbone():
     """Small networks need no second block in a stage: half of their weights, and of their time."""
-    with mock.patch.dict(RECIPES, resnet18=RECIPES['resnet18']._replace(blocks=(1, 1, 1, 1))):
+    short = RESNET_SPECS['resnet18']._replace(blocks=(1, 1, 1, 1))
+    with mock.patch.dict(RESNET_SPECS, resnet18=short):
         yield
 
 

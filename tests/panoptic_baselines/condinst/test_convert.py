@@ -135,7 +135,7 @@ def test_converted_networks_give_the_same(tmp_path, variant, plain):
 
 def test_all_official_names_have_their_place(condinst_kit, official_arrays, condinst_net):
     arrays = official_arrays(condinst_kit / 'names.json')
-    ours = CONDINST.arrays(arrays)
+    ours = CONDINST.convert_arrays(arrays)
     assert {name: a.shape for name, a in ours.items()} == {
         name: p.shape for name, p in condinst_net._collect_params_with_prefix().items()}
     options = condinst_options(ours)

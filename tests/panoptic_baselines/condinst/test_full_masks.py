@@ -5,14 +5,14 @@ import pytest
 
 from adaptis.runtime import mx
 from panoptic_baselines.condinst.aligned import AlignedUpsample
-from panoptic_baselines.condinst.full_masks import full_masks, weights
+from panoptic_baselines.condinst.full_masks import full_masks, resize_weights
 from panoptic_baselines.layers.upsample import bilinear
 
 
 @pytest.mark.parametrize('stride', [2, 4, 8])
 def test_first_step_is_aligned_upsampling(stride):
     x = np.random.default_rng(0).random((3, 5)).astype(np.float32)
-    rows, columns = (weights(n, stride, n * stride, n * stride) for n in x.shape)
+    rows, columns = (resize_weights(n, stride, n * stride, n * stride) for n in x.shape)
     expected = AlignedUpsample(stride)(mx.nd.array(x[None, None]))[0, 0].asnumpy()
     np.testing.assert_allclose(rows @ x @ columns.T, expected, atol=1e-6)
 
@@ -28,7 +28,7 @@ def test_parts_that_are_left_out_are_empty(stride, shape, cut, target):
     small: np.ndarray = np.zeros((1, *shape), np.float32)
     small[0, shape[0] // 2, shape[1] // 2] = 1
     p = np.concatenate([noise, few, none, small])
-    rows, columns = (bilinear(c, t) @ weights(n, stride, c, c)
+    rows, columns = (bilinear(c, t) @ resize_weights(n, stride, c, c)
                      for n, c, t in zip(shape, cut, target))
     values = np.stack([rows @ x @ columns.T for x in p.astype(float)])
     found = full_masks(p, stride, cut, target)

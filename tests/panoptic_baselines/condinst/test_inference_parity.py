@@ -6,7 +6,7 @@ import pytest
 from scipy.special import expit, logit
 
 from adaptis.runtime import mx
-from panoptic_baselines.condinst.full_masks import weights
+from panoptic_baselines.condinst.full_masks import resize_weights
 from panoptic_baselines.condinst.network import Maps, to_instances
 from panoptic_baselines.condinst.settings import CondInstSettings
 from panoptic_baselines.fcos.decode import Candidates
@@ -87,5 +87,5 @@ def test_results_from_official_probabilities(ops):
     close(instances.boxes, data['out_boxes'], 1e-4)
     np.testing.assert_array_equal(instances.classes, data['out_classes'])
     np.testing.assert_array_equal(instances.masks, data['out_masks'].astype(bool))
-    rows, columns = (weights(*sizes) for sizes in zip(p.shape[1:], (4, 4), size, target))
+    rows, columns = (resize_weights(*sizes) for sizes in zip(p.shape[1:], (4, 4), size, target))
     close(rows @ p[0] @ columns.T, data['resized_probabilities_0'], 1e-6)

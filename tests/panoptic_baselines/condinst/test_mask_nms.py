@@ -26,7 +26,7 @@ def rectangles(count, size=64, seed=0):
 def test_masks_that_fill_their_boxes_go_as_the_boxes_do(threshold, classes, strip, step,
                                                         monkeypatch):
     monkeypatch.setattr(module, 'STRIP_VALUES', strip)
-    monkeypatch.setattr(module, 'STEP', step)
+    monkeypatch.setattr(module, 'CHUNK_SIZE', step)
     masks, boxes, scores = rectangles(80)
     kinds = None if classes is None else np.arange(80) % classes
     pick = masks.__getitem__
@@ -56,7 +56,7 @@ def test_no_masks():
 
 
 def test_no_more_masks_are_asked_for_than_needed(monkeypatch):
-    monkeypatch.setattr(module, 'STEP', 10)
+    monkeypatch.setattr(module, 'CHUNK_SIZE', 10)
     masks, _, scores = rectangles(80)
     asked = []
 

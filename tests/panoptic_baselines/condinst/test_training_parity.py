@@ -10,9 +10,10 @@ from adaptis.runtime import mx
 from adaptis.types import TOY_TAXONOMY
 from panoptic_baselines.condinst.convert import condinst_name
 from panoptic_baselines.condinst.network import CondInst, Maps
-from panoptic_baselines.condinst.targets import CondInstTargets, every
+from panoptic_baselines.condinst.targets import CondInstTargets
 from panoptic_baselines.condinst.training import CondInstSystem
 from panoptic_baselines.fcos.targets import mass_centers, with_averages
+from panoptic_baselines.layers.resize import subsample
 from tests.panoptic_baselines.condinst.golden import Data, close
 
 LOSSES = {'loss_fcos_cls': 'classes', 'loss_fcos_loc': 'boxes', 'loss_fcos_ctr': 'centerness',
@@ -31,7 +32,7 @@ def batch_of(case, sizes=(SIZE, SIZE)):
         masks = np.zeros((len(boxes), *SIZE), bool)
         masks[:, :size[0], :size[1]] = np.unpackbits(case[f'masks_{k}_packed'], axis=1)[
             :, :size[0] * size[1]].reshape(-1, *size)
-        items.append({'boxes': boxes, 'classes': classes, 'masks': every(masks, 4),
+        items.append({'boxes': boxes, 'classes': classes, 'masks': subsample(masks, 4),
                       'things': things_of(masks, classes),
                       **targets.assign(boxes, classes, mass_centers(masks), SIZE)})
     count = max(len(item['boxes']) for item in items)
@@ -46,8 +47,8 @@ def batch_of(case, sizes=(SIZE, SIZE)):
 def things_of(masks, classes):
     """At every eighth pixel the class of the smallest mask."""
     order = np.argsort(masks.sum(axis=(1, 2)), kind='stable')
-    first = every(masks, 8)[order].argmax(axis=0)
-    return np.where(every(masks, 8).any(axis=0), classes[order][first], -1)
+    first = subsample(masks, 8)[order].argmax(axis=0)
+    return np.where(subsample(masks, 8).any(axis=0), classes[order][first], -1)
 
 
 def flat(positives):
@@ -80,7 +81,7 @@ def learnt(request, small_net, fixed):
         array.attach_grad()
     system = CondInstSystem(small_net, TOY_TAXONOMY, hybridize=request.param)
     with mx.autograd.record():
-        losses = system.losses_of(maps, batch_of(fixed))
+        losses = system.losses_from_maps(maps, batch_of(fixed))
         total = sum(losses.values())
     total.backward()
     assert system.metrics() == {'positives': len(fixed['pos_inds'])}
@@ -137,9 +138,9 @@ def test_targets(fixed):
 def test_the_best_positives(small_net, fixed, limit):
     system = CondInstSystem(small_net, TOY_TAXONOMY, positives='score', limit=limit)
     maps, batch = maps_of(fixed), batch_of(fixed)
-    chosen = system.choose(maps, batch)
+    chosen = system.select_positives(maps, batch)
     assert sorted(flat(chosen)) == sorted(fixed[f'topk_{limit}_pos_inds'])
-    assert system.losses_of(maps, batch)['masks'].asscalar() == pytest.approx(
+    assert system.losses_from_maps(maps, batch)['masks'].asscalar() == pytest.approx(
         float(fixed[f'topk_{limit}_loss_mask']), rel=1e-5)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adaptis.commands.train import for_devices
+from adaptis.commands.train import set_norm_devices
 from adaptis.config import load_config
 from adaptis.errors import AdaptisError
 from adaptis.model.zoo import save_model
@@ -152,16 +152,16 @@ def test_synchronised_norms_know_the_devices():
     options = dict(SMALL, levels=3, share_depth=1, things=True, bifpn_repeats=1,
                    norm_layer='FrozenBatchNorm', fpn_norm='SyncBatchNorm',
                    head_norm='SyncBatchNorm', branch_norm='SyncBatchNorm')
-    net = CondInst(**for_devices(options, 3))
+    net = CondInst(**set_norm_devices(options, 3))
 
     assert norms(net.encoder.backbone) == {('FrozenBatchNorm', None)}
     for part in (net.encoder.fpn, net.encoder.head, net.encoder.mask_branch, net.things_head):
         assert norms(part) == {('SyncBatchNorm', 3)}
     options.update(norm_layer='SyncBatchNorm', norm_kwargs={'momentum': 0.95})
-    net = CondInst(**for_devices(options, 2))
+    net = CondInst(**set_norm_devices(options, 2))
     assert norms(net) == {('SyncBatchNorm', 2)}
     assert net.encoder.backbone.stem.conv1.norm._kwargs['momentum'] == 0.95
-    assert norms(CondInst(**for_devices(options, 1))) == {('BatchNorm', None)}
+    assert norms(CondInst(**set_norm_devices(options, 1))) == {('BatchNorm', None)}
 
 
 @pytest.mark.filterwarnings('ignore:Caution using SyncBatchNorm')
@@ -203,7 +203,7 @@ def norms(block):
 @pytest.mark.parametrize('options, match', [
     (dict(levels=4), 'levels is 4'), (dict(bifpn_repeats=-1), 'bifpn_repeats is -1'),
     (dict(share_depth=1.5), 'share_depth is 1.5'), (dict(head_norm='LayerNorm'), 'LayerNorm'),
-    (dict(backbone='dla34', deformable_stages=[3]), 'dla34 is none'),
+    (dict(backbone='dla34', deformable_stages=[3]), 'dla34 is no ResNet'),
     (dict(deformable_stages=[6]), 'deformable_stages'), (dict(backbone='vgg'), 'dla34'),
     (dict(semantic=True, semantic_join='product'), '"product"')])
 def test_arguments_that_make_no_sense(options, match):

@@ -28,7 +28,7 @@ def net(arrays, make_official):
 
 
 def test_names_say_what_network_it_is(arrays, net):
-    ours = CONDINST.arrays(arrays)
+    ours = CONDINST.convert_arrays(arrays)
     places = net._collect_params_with_prefix()
     assert {name: array.shape for name, array in ours.items()} == {
         name: p.shape for name, p in places.items()}

@@ -8,9 +8,10 @@ from adaptis.model.zoo import set_parameters
 from adaptis.runtime import mx
 from adaptis.types import Category, Taxonomy
 from panoptic_baselines.condinst.convert import condinst_name
+from panoptic_baselines.condinst.semantic_head import PlainSemanticHead
 from panoptic_baselines.condinst.settings import CONDINST_PRESETS
 from panoptic_baselines.layers.losses import SemanticLoss
-from panoptic_baselines.layers.semantic import PlainSemanticHead, SemanticHead
+from panoptic_baselines.layers.semantic import SemanticHead
 from panoptic_baselines.layers.upsample import upsampled_labels
 from panoptic_baselines.merge import Instances, merge
 from tests.panoptic_baselines.condinst.golden import Data, close

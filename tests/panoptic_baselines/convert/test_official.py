@@ -9,14 +9,10 @@ import pytest
 
 from adaptis.errors import AdaptisError
 from adaptis.model.zoo import read_arrays
-from panoptic_baselines.convert.official import (
-    FAMILIES,
-    caffe2_name,
-    convert,
-    detectron2_name,
-    load_backbone,
-)
-from panoptic_baselines.layers.resnet import RECIPES
+from panoptic_baselines.convert.backbones import caffe2_name
+from panoptic_baselines.convert.official import convert, load_backbone
+from panoptic_baselines.layers.resnet import RESNET_SPECS
+from panoptic_baselines.panoptic_fpn.convert import detectron2_name, panoptic_fpn_options
 from panoptic_baselines.panoptic_fpn.network import PanopticFPN
 from panoptic_baselines.zoo import load_model
 from tests.panoptic_baselines.convert.pickles import tensor, torch_file
@@ -94,12 +90,12 @@ def test_converted_networks_load(tmp_path, network, options):
     assert {key: stated[key] for key in told} == {key: net.description[key] for key in told}
 
 
-@pytest.mark.parametrize('backbone', RECIPES)
+@pytest.mark.parametrize('backbone', RESNET_SPECS)
 def test_backbones_are_told_apart_by_their_shapes(backbone):
     net = PanopticFPN(backbone=backbone)
     arrays = {name: np.broadcast_to(np.float32(0), p.shape)
               for name, p in net._collect_params_with_prefix().items()}
-    options = FAMILIES[0].options(arrays)
+    options = panoptic_fpn_options(arrays)
     assert options['backbone'] == backbone and options['name'] == 'panoptic_fpn'
     assert (options['num_things'], options['num_stuff']) == (80, 53)
 
@@ -179,7 +175,7 @@ def test_checkpoints_that_do_not_fit(tmp_path):
     refuse({'layer1.0.weight': np.ones(3)}, 'is no checkpoint of .*layer1.0.weight')
     refuse(without('roi_heads.box_head.fc1.bias'), "becomes 'box_head.fc1.bias'")
     refuse(without('backbone.bottom_up.res3.1.conv2.weight'), '1 parameters are missing')
-    refuse({n: a for n, a in arrays.items() if 'res4' not in n}, 'no backbone here with')
+    refuse({n: a for n, a in arrays.items() if 'res4' not in n}, 'No backbone here has')
     refuse({**arrays, 'sem_seg_head.predictor.bias': np.full(3, np.nan)}, 'not finite')
     refuse({**arrays, 'roi_heads.box_head.fc2.weight': np.ones((8, 9))}, r'is \(8, 9\)')
     refuse(arrays, '2 stuff classes, not 5', num_stuff=5)

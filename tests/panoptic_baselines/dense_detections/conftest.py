@@ -6,7 +6,7 @@ import pytest
 
 from adaptis.model.zoo import set_parameters
 from adaptis.runtime import mx
-from panoptic_baselines.dense_detections.convert import dense_name
+from panoptic_baselines.dense_detections.convert import dense_detections_name
 from panoptic_baselines.dense_detections.network import DenseDetections
 from tests.panoptic_baselines.dense_detections.golden import Arrays
 
@@ -41,7 +41,7 @@ def dense_net(dense_kit, dense_weights):
     """The network with the weights that the official one had."""
     net = DenseDetections()
     net.initialize(mx.init.Zero())
-    set_parameters(net, {dense_name(name): mx.nd.array(array)
+    set_parameters(net, {dense_detections_name(name): mx.nd.array(array)
                          for name, array in dense_weights.items()}, dense_kit)
     return net
 

@@ -9,13 +9,9 @@ import pytest
 
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
+from panoptic_baselines.convert.backbones import TORCHVISION, torchvision_name
 from panoptic_baselines.convert.official import convert, load_backbone
-from panoptic_baselines.dense_detections.convert import (
-    DENSE,
-    TORCHVISION,
-    dense_name,
-    torchvision_name,
-)
+from panoptic_baselines.dense_detections.convert import DENSE_DETECTIONS, dense_detections_name
 from panoptic_baselines.dense_detections.network import DenseDetections
 from panoptic_baselines.panoptic_fpn.network import PanopticFPN
 from panoptic_baselines.zoo import load_model
@@ -67,20 +63,22 @@ def write(path, arrays, **more):
 def test_every_official_name_has_its_own_place(parity_root):
     entries = json.loads((parity_root / 'realtime' / 'names.json').read_text())
     places = DenseDetections()._collect_params_with_prefix()
-    assert {dense_name(e['name']): tuple(e['shape']) for e in entries} == {
+    assert {dense_detections_name(e['name']): tuple(e['shape']) for e in entries} == {
         name: tuple(p.shape) for name, p in places.items()}
-    assert [official(dense_name(e['name'])) for e in entries] == [e['name'] for e in entries]
+    names = [e['name'] for e in entries]
+    assert [official(dense_detections_name(name)) for name in names] == names
 
 
 def test_names_by_hand():
-    assert (dense_name('backbone.fpn.inner_blocks.0.0.weight')
-            == dense_name('backbone.fpn.inner_blocks.0.weight') == 'encoder.fpn.lateral3.weight')
-    assert dense_name('panoptic_head.cls_tower.4.bias') == 'encoder.head.class_tower.4.beta'
-    assert dense_name('panoptic_head.cls_logits.bias') == 'encoder.head.semantic.bias'
+    for name in ('backbone.fpn.inner_blocks.0.0.weight', 'backbone.fpn.inner_blocks.0.weight'):
+        assert dense_detections_name(name) == 'encoder.fpn.lateral3.weight'
+    assert (dense_detections_name('panoptic_head.cls_tower.4.bias')
+            == 'encoder.head.class_tower.4.beta')
+    assert dense_detections_name('panoptic_head.cls_logits.bias') == 'encoder.head.semantic.bias'
     assert (torchvision_name('layer4.2.downsample.1.running_var')
             == 'res5.2.shortcut.norm.running_var')
     for name in (*USELESS, 'backbone.fpn.inner_blocks.3.weight', 'panoptic_head.cls_tower.12.bias'):
-        assert dense_name(name) is None
+        assert dense_detections_name(name) is None
     for name in ('fc.weight', 'bn1.num_batches_tracked', 'backbone.body.conv1.weight'):
         assert torchvision_name(name) is None
 
@@ -96,7 +94,7 @@ def test_converted_networks_load(tmp_path, options):
         np.testing.assert_array_equal(parameter.data().asnumpy(), arrays[official(name)])
     stated = {**SMALL, 'levelness': True, **options}
     assert {key: net.description[key] for key in stated} == stated
-    found = net.read(mx.nd.ones((1, 3, 40, 56)))
+    found = net.encode(mx.nd.ones((1, 3, 40, 56)))
     assert (found.maps.levelness is None) == (options != {})
 
 
@@ -105,16 +103,17 @@ def test_newer_names_have_the_same_places(parity_root):
     names = [entry['name'] for entry in entries]
     newer = [re.sub('((inner|layer)_blocks[.][0-2])', r'\1.0', name) for name in names]
     assert len(set(newer) - set(names)) == 12
-    assert list(DENSE.map(newer).values()) == list(DENSE.map(names).values())
+    both = [list(DENSE_DETECTIONS.map_names(some).values()) for some in (newer, names)]
+    assert both[0] == both[1]
 
 
 def test_coco_has_its_things_first():
     bias = np.arange(133)
-    ours = DENSE.arrays({'panoptic_head.cls_logits.bias': bias,
-                         'panoptic_head.box_cls_logits.bias': bias[:80]})
+    ours = DENSE_DETECTIONS.convert_arrays({'panoptic_head.cls_logits.bias': bias,
+                                            'panoptic_head.box_cls_logits.bias': bias[:80]})
     assert ours['encoder.head.semantic.bias'].tolist() == [*range(80, 133), *range(80)]
     assert ours['encoder.head.class_logits.bias'].tolist() == list(range(80))
-    other = DENSE.arrays({'panoptic_head.cls_logits.bias': bias[:19]})
+    other = DENSE_DETECTIONS.convert_arrays({'panoptic_head.cls_logits.bias': bias[:19]})
     assert other['encoder.head.semantic.bias'].tolist() == list(range(19))
 
 
@@ -191,7 +190,7 @@ def test_strides_elsewhere_are_refused(tmp_path):
     source, converted = tmp_path / 'resnet50.pth', tmp_path / 'r50.params'
     write(source, names_of('resnet50'))
     mx.nd.save(str(converted), {'stem.conv1.weight': mx.nd.zeros(1)})
-    told = TORCHVISION.options(TORCHVISION.arrays(names_of('resnet50')))
+    told = TORCHVISION.options(TORCHVISION.convert_arrays(names_of('resnet50')))
     converted.with_suffix('.json').write_text(json.dumps({'model': told}))
     for path in (source, converted):
         for backbone, message in (('resnet50', 'strides in its 3x3 .* give it detectron2'),
@@ -211,5 +210,5 @@ def test_backbones_that_do_not_fit(tmp_path):
     lacking = {n: a for n, a in names_of('resnet34').items() if n != 'layer1.0.conv2.weight'}
     with pytest.raises(AdaptisError, match='missing'):
         load_backbone(net, write(tmp_path / 'lacking.pth', lacking))
-    with pytest.raises(AdaptisError, match='only ResNets'):
+    with pytest.raises(AdaptisError, match='Only ResNets'):
         convert(write(tmp_path / 'x.pth', names_of('resnext101_32x8d')), tmp_path / 'x.params')

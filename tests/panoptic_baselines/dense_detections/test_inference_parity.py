@@ -7,14 +7,19 @@ import pytest
 from adaptis.runtime import mx
 from panoptic_baselines.dense_detections.network import (
     STRIDES,
-    Dense,
+    DenseOutputs,
     Maps,
     full_map,
     full_masks,
-    select,
+    select_detections,
 )
 from panoptic_baselines.dense_detections.settings import DENSE_DETECTIONS_PRESETS
-from panoptic_baselines.fcos.decode import Candidates, decode, find_candidates, locations
+from panoptic_baselines.fcos.decode import (
+    Candidates,
+    distances_to_boxes,
+    find_candidates,
+    locations,
+)
 from panoptic_baselines.layers.boxes import clip
 from panoptic_baselines.layers.upsample import upsampled_labels
 from panoptic_baselines.merge import Instances, merge
@@ -39,7 +44,8 @@ def candidates(boxes, scores, classes):
 def level_candidates(case, level, stride, per_level=1000):
     return find_candidates(*([case[f'{key}_{level}']] for key in (
         'box_cls_logits', 'box_offsets', 'centerness_logits')), [stride],
-                           threshold=0.06, per_level=per_level, weigh_first=False, root=False)
+                           threshold=0.06, per_level=per_level, thresh_with_ctr=False,
+                           sqrt_scores=False)
 
 
 def sorted_alike(found, size, boxes, scores, labels):
@@ -68,7 +74,7 @@ def test_candidates_near_the_threshold(ops, per_level):
     d = ops('candidates')
     found = find_candidates([d['box_cls_logits']], [d['offsets']], [d['centerness_logits']],
                             [int(d['stride'])], threshold=float(d['thresh']),
-                            per_level=per_level, weigh_first=False, root=False)
+                            per_level=per_level, thresh_with_ctr=False, sqrt_scores=False)
     sorted_alike(found, d['image_hw'], *(
         d[f'{key}_top{per_level}'] for key in ('boxes', 'scores', 'labels')))
 
@@ -80,9 +86,9 @@ def test_locations_and_boxes(dense_net, ops):
     d = ops('decode')
     dense_net.encoder.head.hybridize(False)
     raw = d.nd('raw') * float(d['scale'])   # the network's own first factor is 1
-    found, *_ = dense_net.encoder.head.offsets(mx.nd, [raw])
+    found, *_ = dense_net.encoder.head.distances(mx.nd, [raw])
     np.testing.assert_allclose(found.asnumpy()[0], d['offsets'], rtol=1e-5)
-    boxes = decode(d['offsets'].reshape(4, -1).T, d['locations'])
+    boxes = distances_to_boxes(d['locations'], d['offsets'].reshape(4, -1).T)
     np.testing.assert_allclose(boxes, d['boxes'], rtol=1e-6)
     close(clip(boxes, d['image_wh'][::-1] - 1), d['boxes_clipped'], 1e-4)
 
@@ -91,12 +97,12 @@ def test_both_suppressions(ops):
     d = ops('nms')
     found = candidates(d['boxes'], d['scores'], d['labels'])
     for limit in (1000, 100, 25):
-        kept = select(found, SETTINGS.replace(detections_per_image=limit))
+        kept = select_detections(found, SETTINGS.replace(detections_per_image=limit))
         for key, part in (('boxes', kept.boxes), ('scores', kept.scores),
                           ('labels', kept.classes)):
             np.testing.assert_array_equal(part, d[f'det_{key}_top{limit}'])
-    in_classes = select(found, SETTINGS.replace(agnostic_nms_threshold=1.0,
-                                                detections_per_image=1000))
+    in_classes = select_detections(found, SETTINGS.replace(agnostic_nms_threshold=1.0,
+                                                           detections_per_image=1000))
     np.testing.assert_array_equal(np.sort(in_classes.cells), np.sort(d['class_nms_keep']))
 
 
@@ -114,7 +120,7 @@ def test_masks_from_official_outputs(either_net, cases, name):
     case, size = cases[name], cases[name]['image'].shape[:2]
     things = case.nd('thing_prob')
     boxes = mx.nd.array(case['dense_boxes'].T).reshape((1, 4, *things.shape[2:]))
-    dense = Dense(official_maps(case), boxes, things)
+    dense = DenseOutputs(official_maps(case), boxes, things)
     found = candidates(case['det_boxes'], case['det_scores'], case['det_labels'] - 1)
     probabilities = either_net.mask_probabilities(dense, 0, found)
     shown = case['query_idx']
@@ -136,7 +142,7 @@ def test_masks_of_a_few_pixels(dense_net, ops):
     things = d.nd('thing_prob')
     boxes = mx.nd.array(d['dense_boxes'].T).reshape((1, 4, *things.shape[2:]))
     found = candidates(d['det_boxes'], np.ones(4, np.float32), d['det_labels'] - 1)
-    probabilities = dense_net.mask_probabilities(Dense(None, boxes, things), 0, found)
+    probabilities = dense_net.mask_probabilities(DenseOutputs(None, boxes, things), 0, found)
     close(probabilities, d['mask_prob'], 1e-6)
     close(np.stack([full_map(p, size, size) for p in probabilities]), d['mask_prob_full'], 1e-6)
     masks = full_masks(probabilities, size, size, float(d['sigma']))

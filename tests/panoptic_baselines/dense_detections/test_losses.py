@@ -13,9 +13,9 @@ from panoptic_baselines.dense_detections.losses import (
     DetectionLoss,
     LevelnessLoss,
     QueryMaskLoss,
-    overlaps,
+    paired_iou,
 )
-from panoptic_baselines.fcos.losses import box_loss, sigmoid_focal
+from panoptic_baselines.fcos.losses import box_loss, sigmoid_focal_loss
 from panoptic_baselines.layers.losses import binary_cross_entropy
 
 nd = mx.nd
@@ -75,7 +75,7 @@ def test_centerness_and_focal_loss(training, dtype, tolerance):
     close(gradient, case['grad'], tolerance)
     case = load(training, 'focal')
     targets = case['cls'][:, None] == np.arange(1, 9)
-    values, (gradient,) = learn(lambda x, t: sigmoid_focal(nd, x, t),
+    values, (gradient,) = learn(lambda x, t: sigmoid_focal_loss(nd, x, t),
                                 [case['logits']], targets, dtype=dtype)
     close(values, case['loss'], tolerance)
     close(gradient, case['grad_sum'], tolerance)
@@ -88,7 +88,7 @@ def test_losses_of_one_element_by_hand(hand):
                              smooth)
             assert found.asscalar() == pytest.approx(case[key], rel=1e-5, abs=1e-7)
     for name, loss, key in (('bce', partial(binary_cross_entropy, nd), 'target'),
-                            ('focal', partial(sigmoid_focal, nd), 'positive')):
+                            ('focal', partial(sigmoid_focal_loss, nd), 'positive')):
         for case in hand[name]:
             value, (gradient,) = learn(loss, [[case['logit']]], [case[key]])
             assert (value[0], gradient[0]) == pytest.approx((case['loss'], case['grad']), rel=1e-5)
@@ -217,7 +217,7 @@ def test_mask_loss_with_the_overlap_of_the_official_code(training):
     loss, variables, fixed = mask_loss_of(case, QueryMaskLoss('giou'))
     value, _ = learn(loss, variables, *fixed)
     close(value, case['loss_code_giou'], 1e-5)
-    beta = overlaps(nd, put(case['query']), put(case['target_box'][case['target_of_query']]))
+    beta = paired_iou(nd, put(case['query']), put(case['target_box'][case['target_of_query']]))
     close(beta.asnumpy(), case['beta'], 1e-5)
 
 

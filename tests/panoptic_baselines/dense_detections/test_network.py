@@ -10,11 +10,11 @@ from adaptis.types import Category, Taxonomy
 from panoptic_baselines.dense_detections.boxes import dense_boxes
 from panoptic_baselines.dense_detections.network import (
     STRIDES,
-    Dense,
     DenseDetections,
+    DenseOutputs,
     full_map,
     full_masks,
-    select,
+    select_detections,
 )
 from panoptic_baselines.dense_detections.settings import DenseDetectionsSettings
 from panoptic_baselines.fcos.decode import Candidates, locations
@@ -106,12 +106,12 @@ def test_a_single_huge_instance(predictor):
         x, y = locations(shape, stride).T.reshape(2, 1, *shape)
         offsets.append(mx.nd.array(np.stack([x, y, 95 - x, 63 - y], axis=1)))
     maps = maps._replace(
-        offsets=offsets, logits=[mx.nd.full((1, 2, *shape), 3) for shape in shapes],
+        distances=offsets, logits=[mx.nd.full((1, 2, *shape), 3) for shape in shapes],
         centerness=[mx.nd.full((1, 1, *shape), 3 - i) for i, shape in enumerate(shapes)])
     found, = net.detect(maps, [size], SETTINGS)
     assert found.boxes.tolist() == [[0, 0, 95, 63]]   # of both classes, suppressed after all
-    dense = Dense(maps, dense_boxes(mx.nd, offsets, mx.nd.zeros((1, 5, 16, 24))),
-                  mx.nd.full((1, 2, 16, 24), 0.6))
+    dense = DenseOutputs(maps, dense_boxes(mx.nd, offsets, mx.nd.zeros((1, 5, 16, 24))),
+                         mx.nd.full((1, 2, 16, 24), 0.6))
     masks = full_masks(net.mask_probabilities(dense, 0, found), size, size, 0.4)
     assert masks.shape == (1, *size) and masks.all()
 
@@ -120,7 +120,7 @@ def test_boxes_have_a_largest_size():
     net = network()
     set_bias(net.encoder.head.box_offsets, 1e30)
     maps = net.maps(pad_batch([picture(20, 30)], net.mean, divisor=1))
-    assert all(np.allclose(x.asnumpy(), 1e4) for x in maps.offsets)
+    assert all(np.allclose(x.asnumpy(), 1e4) for x in maps.distances)
 
 
 @pytest.mark.parametrize('limit', [1, 3, 10, 80])
@@ -133,15 +133,15 @@ def test_suppression_looks_no_further_than_it_must(limit):
     found = Candidates(boxes.astype(np.float32), scores.astype(np.float32),
                        rng.integers(0, 2, 300), boxes[:, :2], np.zeros(300, int), np.arange(300))
     settings = SETTINGS.replace(nms_threshold=0.3, agnostic_nms_threshold=0.6)
-    everything = select(found, settings.replace(detections_per_image=300))
-    kept = select(found, settings.replace(detections_per_image=limit))
+    everything = select_detections(found, settings.replace(detections_per_image=300))
+    kept = select_detections(found, settings.replace(detections_per_image=limit))
     least = everything.scores[min(limit, len(everything.scores)) - 1]
     np.testing.assert_array_equal(kept.cells, everything.cells[everything.scores >= least])
 
 
 def test_masks_of_identical_boxes_and_of_boxes_elsewhere(predictor):
     boxes = np.broadcast_to(np.float32([8, 4, 40, 28])[:, None, None], (4, 8, 12))
-    dense = Dense(None, mx.nd.array(boxes[None]), mx.nd.ones((1, 2, 8, 12)))
+    dense = DenseOutputs(None, mx.nd.array(boxes[None]), mx.nd.ones((1, 2, 8, 12)))
     queries = np.float32([[8, 4, 40, 28], [8, 4, 40, 28], [500, 500, 600, 600], [7, 7, 7, 7]])
     found = Candidates(queries, np.ones(4, np.float32), np.array([0, 1, 0, 0]),
                        queries[:, :2], np.zeros(4, int), np.arange(4))
@@ -157,7 +157,7 @@ def test_masks_of_identical_boxes_and_of_boxes_elsewhere(predictor):
 
 def test_masks_do_not_depend_on_how_many_are_made_at_once(predictor, monkeypatch):
     net = predictor.net
-    dense = net.read(pad_batch([picture(40, 60)], net.mean, divisor=1))
+    dense = net.encode(pad_batch([picture(40, 60)], net.mean, divisor=1))
     found, = net.detect(dense.maps, [(40, 60)], SETTINGS)
     together = net.mask_probabilities(dense, 0, found)
     monkeypatch.setattr('panoptic_baselines.dense_detections.inference.MASK_VALUES',
@@ -186,7 +186,7 @@ def test_variants_run_and_hybridize(options):
     net = network(**options)
     net.hybridize()
     batch = pad_batch([picture(40, 72)], net.mean, divisor=1)
-    dense = net.read(batch)
+    dense = net.encode(batch)
     maps = dense.maps
     assert [x.shape[2:] for x in maps.logits] == [(5, 9), (3, 5), (2, 3), (1, 2), (1, 1)]
     stride = options.get('semantic_stride', 8)
@@ -196,13 +196,13 @@ def test_variants_run_and_hybridize(options):
     assert any('class_tower' in name for name in names) == (options.get('towers') != 1)
     found, = net.detect(maps, [(40, 72)], SETTINGS)
     net.hybridize(False)
-    np.testing.assert_allclose(net.read(batch).boxes.asnumpy(), dense.boxes.asnumpy(), atol=1e-3)
+    np.testing.assert_allclose(net.encode(batch).boxes.asnumpy(), dense.boxes.asnumpy(), atol=1e-3)
     assert net.mask_probabilities(dense, 0, found).shape == (len(found.scores), 10, 18)
 
 
 def test_without_levelness_a_pixel_asks_the_level_that_is_surest():
     net = network(levelness=False)
-    dense = net.read(pad_batch([picture(64, 64)], net.mean, divisor=1))
+    dense = net.encode(pad_batch([picture(64, 64)], net.mean, divisor=1))
     head = net.encoder.head
     set_bias(head.class_logits, 0)
     weight = head.class_logits.weight
@@ -210,7 +210,7 @@ def test_without_levelness_a_pixel_asks_the_level_that_is_surest():
         scale.scale.set_data(mx.nd.array([i + 1]))
     set_bias(head.box_offsets, 1.0)
     weight.set_data(mx.nd.random.normal(shape=weight.shape))
-    dense = net.read(pad_batch([picture(64, 64)], net.mean, divisor=1))
+    dense = net.encode(pad_batch([picture(64, 64)], net.mean, divisor=1))
     width = (dense.boxes[:, 2] - dense.boxes[:, 0])[0].asnumpy()
     level = np.log(width / 2).round().astype(int) - 1
     like = mx.nd.zeros((1, 1, 16, 16))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from adaptis.runtime import mx
-from panoptic_baselines.dense_detections.convert import dense_name
+from panoptic_baselines.dense_detections.convert import dense_detections_name
 from panoptic_baselines.dense_detections.network import to_maps
 from panoptic_baselines.layers.norm import FrozenBatchNorm
 from panoptic_baselines.predictor import pad_batch
@@ -19,7 +19,7 @@ FEATURES, TOWERS, LOGITS, SMALL, PIXELS, PROBABILITY = 1e-4, 2e-4, 1e-3, 1e-4, 5
 
 def check_maps(maps, case, logits=LOGITS, small=SMALL, pixels=PIXELS):
     for key, found, tolerance in (('box_cls_logits', maps.logits, logits),
-                                  ('box_offsets', maps.offsets, pixels),
+                                  ('box_offsets', maps.distances, pixels),
                                   ('centerness_logits', maps.centerness, small)):
         for level, x in zip(LEVELS, found):
             close(x, case[f'{key}_{level}'], tolerance)
@@ -42,14 +42,14 @@ def check_towers(head, pyramid, case):
 
 
 def test_every_official_parameter_has_its_place(dense_net, dense_weights):
-    ours = {dense_name(name): array.shape for name, array in dense_weights.items()}
+    ours = {dense_detections_name(name): array.shape for name, array in dense_weights.items()}
     assert len(ours) == len(dense_weights)
     assert ours == {name: p.shape for name, p in dense_net._collect_params_with_prefix().items()}
     later = 'backbone.fpn.inner_blocks.2.0.weight'   # as newer torchvision says it
-    assert dense_name(later) == 'encoder.fpn.lateral5.weight'
+    assert dense_detections_name(later) == 'encoder.fpn.lateral5.weight'
     for name in ('backbone.body.bn1.num_batches_tracked', 'fc.weight',
                  'panoptic_head.cls_tower.2.weight'):
-        assert dense_name(name) is None
+        assert dense_detections_name(name) is None
 
 
 def test_input_is_normalised_exactly(dense_net, cases, ops):
@@ -95,11 +95,11 @@ def test_graph_in_a_chain(dense_net, cases, name):
     case = cases[name]
     batch = pad_batch([case['image']], dense_net.mean, divisor=1)
     dense_net.hybridize()
-    check_dense(dense_net.read(batch), case)
+    check_dense(dense_net.encode(batch), case)
     if name == 'c':
         check_maps(dense_net.maps(batch), case)
         dense_net.hybridize(False)
-        check_dense(dense_net.read(batch), case)
+        check_dense(dense_net.encode(batch), case)
 
 
 def check_dense(dense, case):

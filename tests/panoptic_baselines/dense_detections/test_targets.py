@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from panoptic_baselines.dense_detections.targets import (
-    assign_owned,
-    find_pixels,
-    inclusive,
-    owners_by_box,
-    owners_by_mask,
+    assign_locations,
+    levelness_targets,
+    lookup_by_box,
+    lookup_by_mask,
+    to_inclusive,
 )
 from panoptic_baselines.fcos.targets import centerness
 
@@ -27,17 +27,17 @@ def golden(parity_root):
 
 def setting(golden, ranges, weak):
     boxes = golden['boxes'].astype(np.float32)
-    owners = owners_by_box(boxes) if weak else owners_by_mask(golden['ids'])
-    return owners, boxes, golden[f'ranges_{ranges}'][1:-1]
+    lookup = lookup_by_box(boxes) if weak else lookup_by_mask(golden['ids'])
+    return lookup, boxes, golden[f'ranges_{ranges}'][1:-1]
 
 
 @pytest.mark.parametrize('ranges, weak', SETS)
 def test_the_assignment_of_an_image(golden, ranges, weak):
-    owners, boxes, sizes = setting(golden, ranges, weak)
+    lookup, boxes, sizes = setting(golden, ranges, weak)
     name = ranges + '_weak' * weak
     levels = [f'{name}_P{level}' for level in range(3, 8)]
     shapes = [golden[f'inst_{level}'].shape for level in levels]
-    found = assign_owned(owners, boxes, shapes, golden['strides'].tolist(), sizes)
+    found = assign_locations(lookup, boxes, shapes, golden['strides'].tolist(), sizes)
 
     def expected(what):
         parts = [golden[f'{what}_{level}'] for level in levels]
@@ -51,9 +51,9 @@ def test_the_assignment_of_an_image(golden, ranges, weak):
 
 @pytest.mark.parametrize('ranges, weak', SETS)
 def test_the_levelness_of_an_image(golden, ranges, weak):
-    owners, boxes, sizes = setting(golden, ranges, weak)
+    lookup, boxes, sizes = setting(golden, ranges, weak)
     expected = golden[f'levelness_{ranges}' + '_weak' * weak]
-    found = find_pixels(owners, boxes, expected.shape, sizes)
+    found = levelness_targets(lookup, boxes, expected.shape, sizes)
     np.testing.assert_array_equal(found.levels.reshape(expected.shape), expected)
     assert ((found.objects >= 0) == (found.levels > 0)).all()
 
@@ -64,7 +64,7 @@ def test_one_target_by_hand(parity_root):
     instances = np.zeros((64, 64), np.uint8)
     instances[20:41, 10:51] = 1
     boxes = np.float32([[10, 20, 50, 40]])
-    found = assign_owned(owners_by_mask(instances), boxes, [(8, 8)], strides=[8], sizes=[])
+    found = assign_locations(lookup_by_mask(instances), boxes, [(8, 8)], strides=[8], sizes=[])
     cell = 3 * 8 + 3   # (28, 28)
     assert found.objects[cell] == 0 and found.distances[cell].tolist() == case['ltrb']
     assert centerness(found.distances)[cell] == pytest.approx(case['centerness'])
@@ -72,49 +72,49 @@ def test_one_target_by_hand(parity_root):
 
 
 def test_distances_at_a_bound_belong_to_both_levels():
-    owners, boxes = owners_by_mask(np.ones((33, 33), np.uint8)), np.float32([[0, 0, 32, 32]])
+    lookup, boxes = lookup_by_mask(np.ones((33, 33), np.uint8)), np.float32([[0, 0, 32, 32]])
     shapes = [(4, 4), (2, 2)]   # in the middle of them the largest distances are 20 and 24
     for bound, fine, coarse in ((19, 0, 4), (20, 4, 4), (24, 4, 4), (25, 4, 0)):
-        found = assign_owned(owners, boxes, shapes, [8, 16], [bound]).objects
+        found = assign_locations(lookup, boxes, shapes, [8, 16], [bound]).objects
         assert ((found[:16] == 0).sum(), (found[16:] == 0).sum()) == (fine, coarse)
     for bound, level in ((25, 2), (26, 1)):   # 26 from (6, 6)
-        assert find_pixels(owners, boxes, (8, 8), [bound]).levels.reshape(8, 8)[1, 1] == level
+        assert levelness_targets(lookup, boxes, (8, 8), [bound]).levels.reshape(8, 8)[1, 1] == level
 
 
 def test_padding_and_small_objects_are_background():
     instances = np.zeros((10, 12), np.int32)
     instances[0, 0] = 1   # between the locations
     boxes = np.float32([[0, 0, 0, 0]])
-    found = assign_owned(owners_by_mask(instances), boxes, [(4, 4), (2, 2)], [8, 16], [64])
+    found = assign_locations(lookup_by_mask(instances), boxes, [(4, 4), (2, 2)], [8, 16], [64])
     assert (found.objects == -1).all() and not found.distances.any()
-    pixels = find_pixels(owners_by_mask(instances), boxes, (8, 8))
+    pixels = levelness_targets(lookup_by_mask(instances), boxes, (8, 8))
     assert not pixels.levels.any()
 
 
 def test_no_object_at_all():
     none = np.zeros((0, 4), np.float32)
-    for owners in (owners_by_mask(np.zeros((8, 8), np.int32)), owners_by_box(none)):
-        found = assign_owned(owners, none, [(2, 2), (1, 1)], [8, 16], [64])
+    for lookup in (lookup_by_mask(np.zeros((8, 8), np.int32)), lookup_by_box(none)):
+        found = assign_locations(lookup, none, [(2, 2), (1, 1)], [8, 16], [64])
         assert found.objects.tolist() == [-1] * 5 and found.distances.shape == (5, 4)
-        assert find_pixels(owners, none, (3, 3)).levels.tolist() == [0] * 9
+        assert levelness_targets(lookup, none, (3, 3)).levels.tolist() == [0] * 9
 
 
 def test_one_of_two_identical_boxes_and_the_smaller_of_two():
     points = np.float32([[5, 5], [15, 15], [30, 30]])
-    same = owners_by_box(np.float32([[0, 0, 20, 20], [0, 0, 20, 20]]))(points)
+    same = lookup_by_box(np.float32([[0, 0, 20, 20], [0, 0, 20, 20]]))(points)
     assert same[0] == same[1] >= 0 and same[2] == -1
-    nested = owners_by_box(np.float32([[0, 0, 10, 10], [0, 0, 20, 20]]))(points)
+    nested = lookup_by_box(np.float32([[0, 0, 10, 10], [0, 0, 20, 20]]))(points)
     assert nested.tolist() == [0, 1, -1]
 
 
 def test_one_huge_object_is_found_on_the_coarsest_level_it_can_be():
     instances = np.ones((1024, 2048), np.int32)
-    boxes = inclusive(np.float32([[0, 0, 2048, 1024]]))
+    boxes = to_inclusive(np.float32([[0, 0, 2048, 1024]]))
     assert boxes.tolist() == [[0, 0, 2047, 1023]]
     shapes = [(1024 // s, 2048 // s) for s in (8, 16, 32, 64, 128)]
-    found = assign_owned(owners_by_mask(instances), boxes, shapes)
+    found = assign_locations(lookup_by_mask(instances), boxes, shapes)
     assert (found.objects[-128:] == 0).all() and (found.objects[:-128] == -1).all()
-    assert (find_pixels(owners_by_mask(instances), boxes, (256, 512)).levels == 5).all()
+    assert (levelness_targets(lookup_by_mask(instances), boxes, (256, 512)).levels == 5).all()
 
 
 def test_workers_do_not_import_mxnet():

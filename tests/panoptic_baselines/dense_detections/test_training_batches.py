@@ -10,7 +10,7 @@ import pytest
 
 from adaptis.errors import AdaptisError
 from adaptis.types import Category, Sample, Taxonomy
-from panoptic_baselines.dense_detections.targets import DenseTargets
+from panoptic_baselines.dense_detections.targets import DenseDetectionsTargets
 
 TAXONOMY = Taxonomy([Category(1, 'sky', False), Category(2, 'road', False),
                      Category(3, 'car', True), Category(4, 'man', True)])
@@ -31,7 +31,7 @@ def sample(height=40, width=50, **changes):
 
 def make(*samples, **options):
     rngs = [np.random.default_rng(i) for i in range(len(samples))]
-    return DenseTargets(TAXONOMY, merge_things=False, **options)(samples, rngs)
+    return DenseDetectionsTargets(TAXONOMY, merge_things=False, **options)(samples, rngs)
 
 
 def at(batch, key, x, y, stride=8):
@@ -116,6 +116,6 @@ def test_workers_pickle_it_and_do_not_import_mxnet():
     code = ('import sys, panoptic_baselines.dense_detections.targets\n'
             'assert not {"mxnet", "gluoncv"} & set(sys.modules)')
     subprocess.run([sys.executable, '-c', code], check=True)
-    assert pickle.loads(pickle.dumps(DenseTargets(TAXONOMY))).supervision == 'masks'
-    with pytest.raises(AdaptisError, match='no supervision "points"'):
-        DenseTargets(TAXONOMY, supervision='points')
+    assert pickle.loads(pickle.dumps(DenseDetectionsTargets(TAXONOMY))).supervision == 'masks'
+    with pytest.raises(AdaptisError, match="supervision is 'points'"):
+        DenseDetectionsTargets(TAXONOMY, supervision='points')

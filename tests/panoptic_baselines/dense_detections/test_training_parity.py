@@ -7,7 +7,7 @@ import pytest
 from adaptis.runtime import mx
 from adaptis.types import Category, Sample, Taxonomy
 from panoptic_baselines.dense_detections.boxes import dense_boxes
-from panoptic_baselines.dense_detections.network import Dense, DenseDetections, Maps
+from panoptic_baselines.dense_detections.network import DenseDetections, DenseOutputs, Maps
 from panoptic_baselines.dense_detections.training import DenseDetectionsSystem, Queries
 from panoptic_baselines.fcos.targets import locations
 
@@ -38,7 +38,7 @@ def dense(case):
         return [nd.array(case[f'{name}_{level}'][None]) for level in LEVELS]
     maps = Maps(levels('box_cls_logits'), levels('box_offsets'), levels('centerness_logits'),
                 nd.array(case['sem_logits'][None]), nd.array(case['levelness_logits'][None]))
-    return Dense(maps, nd.array(case['dense_boxes'].transpose(2, 0, 1)[None]), None)
+    return DenseOutputs(maps, nd.array(case['dense_boxes'].transpose(2, 0, 1)[None]), None)
 
 
 def make(net, case, **options):
@@ -69,7 +69,7 @@ def test_every_loss_and_the_total(net, case, dense, total, semantic_weight):
     assert batch['averages'].asnumpy()[0, 0] == case['out_N_fg']
     assert batch['labels'].size == case['out_N_locations']
     np.testing.assert_array_equal(batch['boxes'][0] - [0, 0, 1, 1], case['boxes'])
-    losses = system.losses_of(dense.maps, batch)
+    losses = system.losses_from_maps(dense.maps, batch)
     losses['masks'] = system.mask_loss(dense, batch, [queries_of(case)])
     names = {'classes': 'box_cls', 'boxes': 'box_reg', 'centerness': 'center',
              'levelness': 'levelness', 'masks': 'mask'}
@@ -83,7 +83,7 @@ def test_every_loss_and_the_total(net, case, dense, total, semantic_weight):
 
 def test_other_choices_of_the_kit(net, case, dense):
     system, batch = make(net, case, box_loss='smooth_iou', focal_normalizer='foreground')
-    losses = system.losses_of(dense.maps, batch)
+    losses = system.losses_from_maps(dense.maps, batch)
     assert losses['boxes'].asscalar() == pytest.approx(case['out_box_reg_plus1'], rel=1e-5)
     by_foreground = case['out_box_cls'] * case['out_N_locations'] / case['out_N_fg']
     assert losses['classes'].asscalar() == pytest.approx(by_foreground, rel=1e-5)
@@ -97,7 +97,7 @@ def test_parts_of_the_mask_loss(net, case):
 
 
 def test_the_boxes_of_all_pixels_and_where_their_gradient_goes(case, dense):
-    offsets = [x.copy() for x in dense.maps.offsets]
+    offsets = [x.copy() for x in dense.maps.distances]
     for x in offsets:
         x.attach_grad()
     with mx.autograd.record():
@@ -113,25 +113,25 @@ def test_the_boxes_of_all_pixels_and_where_their_gradient_goes(case, dense):
 
 def test_queries_are_what_is_detected_on_objects(net, case, dense):
     system, batch = make(net, case, queries=1000)
-    (chosen,) = system.choose(dense.maps, batch)
+    (chosen,) = system.select_queries(dense.maps, batch)
     owners = batch['objects'][0]
     assert len(chosen.cells) and (owners[chosen.cells] == chosen.objects).all()
     assert (chosen.objects >= 0).all()
-    (few,) = make(net, case, queries=3)[0].choose(dense.maps, batch)
+    (few,) = make(net, case, queries=3)[0].select_queries(dense.maps, batch)
     assert len(few.cells) <= 3
     places = np.concatenate([locations(case[f'box_offsets_{level}'].shape[1:], 8 * 2 ** i)
                              for i, level in enumerate(LEVELS)])
-    np.testing.assert_array_equal(places[chosen.cells], chosen.places)
+    np.testing.assert_array_equal(places[chosen.cells], chosen.locations)
 
 
 def test_gradients_of_the_mask_loss_reach_boxes_of_queries_and_of_pixels(net, case, dense):
     system, batch = make(net, case)
-    offsets = [x.copy() for x in dense.maps.offsets]
+    offsets = [x.copy() for x in dense.maps.distances]
     for x in offsets:
         x.attach_grad()
     queries = queries_of(case)
     with mx.autograd.record():
-        maps = dense.maps._replace(offsets=offsets)
+        maps = dense.maps._replace(distances=offsets)
         loss = system.mask_loss(dense._replace(maps=maps), batch, [queries])
     loss.backward()
     gradients = np.concatenate([x.grad.asnumpy().reshape(4, -1) for x in offsets], axis=1)

@@ -6,7 +6,7 @@ import pytest
 
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
-from panoptic_baselines.fcos.decode import decode, find_candidates
+from panoptic_baselines.fcos.decode import distances_to_boxes, find_candidates
 from panoptic_baselines.fcos.head import Tower
 from panoptic_baselines.layers.fpn import FPN
 
@@ -42,26 +42,27 @@ def test_members_of_a_tower_are_numbered_as_officially():
 
 
 def test_decoding():
-    np.testing.assert_array_equal(decode(np.array([[1., 2, 3, 4]]), np.array([[10., 20]])),
-                                  [[9, 18, 13, 24]])
+    boxes = distances_to_boxes(np.array([[10., 20]]), np.array([[1., 2, 3, 4]]))
+    np.testing.assert_array_equal(boxes, [[9, 18, 13, 24]])
 
 
-@pytest.mark.parametrize('weigh_first', [False, True])
-@pytest.mark.parametrize('root', [False, True])
-def test_thresholds_and_scores(weigh_first, root):
+@pytest.mark.parametrize('thresh_with_ctr', [False, True])
+@pytest.mark.parametrize('sqrt_scores', [False, True])
+def test_thresholds_and_scores(thresh_with_ctr, sqrt_scores):
     def logit(p):
         return np.log(np.float32(p) / (1 - np.float32(p)))
 
     logits = logit([[[0.5, 0.1]], [[0.2, 0.04]]])
     center = logit([[[0.3, 0.9]]])
     found = find_candidates([logits], [np.ones((4, 1, 2), np.float32)], [center], [8],
-                            threshold=0.08, weigh_first=weigh_first, root=root)
+                            threshold=0.08, thresh_with_ctr=thresh_with_ctr,
+                            sqrt_scores=sqrt_scores)
     expected = [(0, 0, 0.15), (0, 1, 0.06), (1, 0, 0.09)]   # cell, class, product
-    if weigh_first:
+    if thresh_with_ctr:
         del expected[1]
     cells, classes, scores = zip(*expected)
     assert found.cells.tolist() == list(cells) and found.classes.tolist() == list(classes)
-    np.testing.assert_allclose(found.scores, np.sqrt(scores) if root else scores, rtol=1e-5)
+    np.testing.assert_allclose(found.scores, np.sqrt(scores) if sqrt_scores else scores, rtol=1e-5)
     assert found.locations.tolist() == [[4 + 8 * cell, 4] for cell in cells]
 
 

@@ -8,9 +8,9 @@ from adaptis.runtime import mx
 from panoptic_baselines.fcos.losses import (
     BOX_LOSSES,
     box_loss,
-    dice,
+    dice_loss,
     intersection_over_union,
-    sigmoid_focal,
+    sigmoid_focal_loss,
 )
 from panoptic_baselines.layers.losses import binary_cross_entropy
 
@@ -39,7 +39,7 @@ def close(got, expected):
 
 def test_focal(golden):
     value, grad = gradient(golden['focal_logits'],
-                           lambda x: sigmoid_focal(F, x, golden['focal_targets']))
+                           lambda x: sigmoid_focal_loss(F, x, golden['focal_targets']))
     close(value, golden['focal_none'])
     close(value.sum(), golden['focal_sum'])
     close(grad, golden['focal_grad'])
@@ -71,7 +71,7 @@ def test_centerness(golden):
 
 def test_dice(golden):
     value, grad = gradient(golden['dice_logits'],
-                           lambda x: dice(F, F.sigmoid(x), golden['dice_targets']))
+                           lambda x: dice_loss(F, F.sigmoid(x), golden['dice_targets']))
     close(value, golden['dice'])
     np.testing.assert_allclose(grad / 6, golden['dice_mean_grad'].asnumpy(), atol=1e-9, rtol=1e-5)
 
@@ -79,7 +79,7 @@ def test_dice(golden):
 def test_far_logits_stay_finite():
     logits = mx.nd.array([-1e4, -100, 100, 1e4])
     for target in (0, 1):
-        value, grad = gradient(logits, lambda x: sigmoid_focal(
+        value, grad = gradient(logits, lambda x: sigmoid_focal_loss(
             F, x, F.full(4, target)))   # noqa: B023
         assert np.isfinite(value).all() and np.isfinite(grad).all()
         np.testing.assert_allclose(value[2 * (1 - target):][:2], np.abs(

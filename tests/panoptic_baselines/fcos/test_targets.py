@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from panoptic_baselines.fcos.targets import (
-    assign,
+    assign_locations,
     centerness,
     locations,
     mass_centers,
-    mass_centers_of,
+    mass_centers_from_id_map,
     size_ranges,
 )
 
@@ -40,7 +40,7 @@ def test_the_official_assignment(golden, around):
     for image in range(3):
         centers = mass_centers(masks(golden, image)) if around == 'mass' and image < 2 else None
         boxes = golden.get(f'boxes_{image}', np.zeros((0, 4), np.float32))
-        found.append(assign(boxes, shapes, strides, [64, 128, 256, 512], 1.5, centers))
+        found.append(assign_locations(boxes, shapes, strides, [64, 128, 256, 512], 1.5, centers))
     ends = np.cumsum([h * w for h, w in shapes])[:-1]
     by_level = list(zip(*(np.split(a.objects, ends) for a in found)))
     first = golden['boxes_0'].shape[0], golden['boxes_1'].shape[0]
@@ -72,14 +72,15 @@ def test_ranges_meet():
     assert size_ranges([64, 128]) == [(-1, 64), (64, 128), (128, np.inf)]
     box = np.float32([[4, 4, 20, 20]])   # (12, 12) is 8 from every side
     for sizes, levels in (([8], 2), ([7.9], 1), ([8.1], 1)):
-        found = assign(box, [(3, 3), (3, 3)], [8, 8], sizes, radius=0.1)
+        found = assign_locations(box, [(3, 3), (3, 3)], [8, 8], sizes, radius=0.1)
         assert (found.objects == 0).sum() == levels and found.objects[4 + 9 * (sizes[0] < 8)] == 0
-    np.testing.assert_array_equal(assign(box, [(3, 3)], [8], []).distances[4], [8, 8, 8, 8])
+    distances = assign_locations(box, [(3, 3)], [8], []).distances
+    np.testing.assert_array_equal(distances[4], [8, 8, 8, 8])
 
 
 def test_the_smallest_box_wins_and_without_radius_all_inside_count():
     boxes = np.float32([[0, 0, 32, 32], [0, 0, 16, 16], [8, 8, 16, 16]])
-    found = assign(boxes, [(4, 4)], [8], [], radius=0)
+    found = assign_locations(boxes, [(4, 4)], [8], [], radius=0)
     np.testing.assert_array_equal(found.objects.reshape(4, 4), [
         [1, 1, 0, 0], [1, 2, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
 
@@ -87,16 +88,16 @@ def test_the_smallest_box_wins_and_without_radius_all_inside_count():
 @pytest.mark.parametrize('box', [
     (4, 4, 5, 5), (3, 3, 4, 4), (0, 0, 1, 64), (63, 63, 64, 64), (5, 5, 11, 11)])
 def test_what_is_smaller_than_the_grid_is_found_only_where_a_location_is_inside(box):
-    found = assign(np.float32([box]), [(8, 8), (4, 4)], [8, 16], [16])
+    found = assign_locations(np.float32([box]), [(8, 8), (4, 4)], [8, 16], [16])
     inside = (locations((8, 8), 8) > box[:2]).all(1) & (locations((8, 8), 8) < box[2:]).all(1)
     assert (found.objects[:64] >= 0).sum() == inside.sum() and np.isfinite(found.distances).all()
 
 
 def test_no_objects():
-    found = assign(np.zeros((0, 4)), [(2, 3), (1, 2)], [8, 16], [16])
+    found = assign_locations(np.zeros((0, 4)), [(2, 3), (1, 2)], [8, 16], [16])
     assert found.objects.tolist() == [-1] * 8 and not found.distances.any()
     assert mass_centers(np.zeros((0, 4, 5), bool)).shape == (0, 2)
-    assert mass_centers_of(np.zeros((4, 5), np.int32), 0).shape == (0, 2)
+    assert mass_centers_from_id_map(np.zeros((4, 5), np.int32), 0).shape == (0, 2)
 
 
 def test_centerness_by_hand():
@@ -109,7 +110,7 @@ def test_centers_of_an_id_map_equal_those_of_masks():
     ids = rng.integers(0, 4, (30, 40))
     ids[ids == 2] = 1   # an object that is not to be seen
     expected = mass_centers(ids == np.arange(1, 4)[:, None, None])
-    np.testing.assert_allclose(mass_centers_of(ids, 3), expected, rtol=1e-6)
+    np.testing.assert_allclose(mass_centers_from_id_map(ids, 3), expected, rtol=1e-6)
     assert expected[1].tolist() == [0, 0]
 
 

@@ -6,10 +6,10 @@ import pytest
 
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
-from panoptic_baselines.initializers import choose_initializers
+from panoptic_baselines.initializers import set_initializers
 from panoptic_baselines.layers.deformable import DeformableConvNorm
 from panoptic_baselines.layers.norm import ConvNorm
-from panoptic_baselines.layers.resnet import ResNet, get_recipe
+from panoptic_baselines.layers.resnet import ResNet, get_resnet_spec
 
 
 def pixel(image, y, x):
@@ -120,10 +120,10 @@ def test_places_far_outside_are_zero():
 
 @pytest.mark.parametrize('backbone, modulated', [('resnet18', True), ('resnext101_32x8d', False)])
 def test_backbones_with_some(backbone, modulated):
-    recipe = get_recipe(backbone)._replace(blocks=(1, 1, 4, 1))
-    net = ResNet(recipe, 'BatchNorm', deformable_stages=[4, 5], deformable_interval=3,
+    spec = get_resnet_spec(backbone)._replace(blocks=(1, 1, 4, 1))
+    net = ResNet(spec, 'BatchNorm', deformable_stages=[4, 5], deformable_interval=3,
                  modulated=modulated)
-    choose_initializers(net, [('.+', mx.init.Normal(0.1))])
+    set_initializers(net, [('.+', mx.init.Normal(0.1))])
     net.initialize()
     layers = net._collect_params_with_prefix()
     names = {name for name in layers if 'offset' in name}
@@ -147,4 +147,4 @@ def test_backbones_with_some(backbone, modulated):
     (dict(deformable_stages=[3], deformable_interval=0), 'deformable_interval is 0')])
 def test_stages_that_make_no_sense(options, match):
     with pytest.raises(AdaptisError, match=match):
-        ResNet(get_recipe('resnet18'), **options)
+        ResNet(get_resnet_spec('resnet18'), **options)

@@ -6,7 +6,7 @@ import pytest
 
 from adaptis.errors import AdaptisError
 from adaptis.runtime import gluoncv, mx
-from panoptic_baselines.condinst.convert import dla_name
+from panoptic_baselines.convert.backbones import dla_name
 from panoptic_baselines.layers.backbones import BACKBONES, make_backbone
 from panoptic_baselines.layers.dla import DLA34
 
@@ -85,5 +85,5 @@ def test_backbones_by_name():
     assert make_backbone('resnext101_32x8d').std != make_backbone('resnet18').std == (1, 1, 1)
     with pytest.raises(AdaptisError, match='"vgg".*dla34'):
         make_backbone('vgg')
-    with pytest.raises(AdaptisError, match='dla34 is none'):
+    with pytest.raises(AdaptisError, match='dla34 is no ResNet'):
         make_backbone('dla34', deformable_stages=[3])

@@ -7,7 +7,7 @@ import pytest
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
 from panoptic_baselines.layers.fpn import FPN
-from panoptic_baselines.layers.resnet import RECIPES, ResNet, get_recipe
+from panoptic_baselines.layers.resnet import RESNET_SPECS, ResNet, get_resnet_spec
 from panoptic_baselines.layers.semantic import SemanticHead
 from panoptic_baselines.rcnn.heads import MaskHead, SplitDeconv
 
@@ -25,12 +25,12 @@ PUBLISHED = {'resnet18': 11689512 - 513000, 'resnet34': 21797672 - 513000,
 
 @pytest.mark.parametrize('name', sorted(PUBLISHED))
 def test_sizes_of_the_backbones(name):
-    assert parameter_count(ResNet(get_recipe(name))) == PUBLISHED[name]
+    assert parameter_count(ResNet(get_resnet_spec(name))) == PUBLISHED[name]
 
 
 @pytest.mark.parametrize('name', ['resnet18', 'resnext101_32x8d'])
 def test_features_of_backbones(name):
-    net = ResNet(get_recipe(name)._replace(blocks=(1, 1, 1, 1)))
+    net = ResNet(get_resnet_spec(name)._replace(blocks=(1, 1, 1, 1)))
     net.initialize()
     features = net(mx.nd.random.normal(shape=(1, 3, 64, 96)))
     assert [f.shape for f in features] == [
@@ -39,13 +39,13 @@ def test_features_of_backbones(name):
 
 def test_where_the_stride_is():
     for name, first, second in (('resnet50', (2, 2), (1, 1)), ('resnext101_32x8d', (1, 1), (2, 2))):
-        block = ResNet(get_recipe(name)).res3[0]
+        block = ResNet(get_resnet_spec(name)).res3[0]
         assert block.conv1._kwargs['stride'] == first
         assert block.conv2._kwargs['stride'] == second
 
 
 def test_freezing_stages():
-    net = ResNet(get_recipe('resnet18'), 'BatchNorm')
+    net = ResNet(get_resnet_spec('resnet18'), 'BatchNorm')
     net.freeze(2)
     trained = {name.split('.')[0] for name, p in net._collect_params_with_prefix().items()
                if p.grad_req != 'null'}
@@ -56,8 +56,8 @@ def test_freezing_stages():
 
 def test_unknown_backbone():
     with pytest.raises(AdaptisError, match='"vgg".*resnet50'):
-        get_recipe('vgg')
-    assert set(PUBLISHED) < set(RECIPES)
+        get_resnet_spec('vgg')
+    assert set(PUBLISHED) < set(RESNET_SPECS)
 
 
 def test_pyramid_layers_are_the_official_ones(kit):

@@ -9,6 +9,7 @@ from panoptic_baselines.layers.resize import (
     resample,
     resize_image,
     resize_labels,
+    subsample,
     target_size,
 )
 
@@ -63,3 +64,8 @@ def test_without_pillow_images_are_the_same_bit_for_bit(monkeypatch, size, targe
     np.testing.assert_array_equal(resample(image, target), expected)
     monkeypatch.setattr(resize, 'Image', None)
     np.testing.assert_array_equal(resize_image(image, target), expected)
+
+
+def test_subsampling_takes_the_middle() -> None:
+    labels = np.arange(64).reshape(1, 8, 8)
+    assert subsample(labels, 4).tolist() == [[[18, 22], [50, 54]]]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from panoptic_baselines.classes import labels_to_classes, thing_index
+from panoptic_baselines.classes import semantic_to_class_index, thing_to_class_index
 from panoptic_baselines.layers.boxes import clip, nonempty, scale
 from panoptic_baselines.layers.upsample import upsampled_labels, upsampled_logits
 from panoptic_baselines.merge import Instances, merge
@@ -29,8 +29,8 @@ def cases(kit):
 def expected_segments(segments, taxonomy):
     """Category ids and scores of official segments, in order."""
     def category(segment):
-        index = (thing_index(segment['category_id'], taxonomy) if segment['isthing']
-                 else labels_to_classes(segment['category_id'], True))
+        index = (thing_to_class_index(segment['category_id'], taxonomy) if segment['isthing']
+                 else semantic_to_class_index(segment['category_id'], True))
         return taxonomy.categories[index].id
     return [(category(s), s['isthing'], s.get('score', 1.0)) for s in segments]
 
@@ -93,7 +93,7 @@ def test_results_from_official_logits(cases, coco, name, prefix, outputs):
         logits = upsampled_logits(a['sem_logits'][0], 4, source, target)[:, ::8, ::8]
         np.testing.assert_allclose(logits, a[prefix + 'sem_seg'], atol=5e-5)
     instances = Instances(boxes, a[outputs + 'scores'], a[outputs + 'classes'], official)
-    semantic = labels_to_classes(a[prefix + 'sem_argmax'].astype(np.int32), True)
+    semantic = semantic_to_class_index(a[prefix + 'sem_argmax'].astype(np.int32), True)
     for key, variant in case.info[prefix + 'panoptic'].items():
         result = merge(instances, semantic, coco, **merge_options(variant))
         np.testing.assert_array_equal(result.segment_map, a[f'{prefix}panoptic_{key}'])
@@ -151,6 +151,6 @@ def test_images_of_a_batch(official_net, cases, coco):
         different = np.count_nonzero(found.labels != a[f'sem_argmax_{k}'])
         assert different <= 5e-4 * found.labels.size
         variant = case.info['panoptic'][k]
-        result = merge(found.instances, labels_to_classes(found.labels, True), coco,
+        result = merge(found.instances, semantic_to_class_index(found.labels, True), coco,
                        **merge_options(variant))
         same_panoptic(result, variant, a[f'panoptic_{k}'], coco)

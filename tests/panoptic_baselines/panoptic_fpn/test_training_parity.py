@@ -10,15 +10,15 @@ import pytest
 from adaptis.model.zoo import set_parameters
 from adaptis.runtime import mx
 from adaptis.types import TOY_TAXONOMY
-from panoptic_baselines.batches import sparse_anchors
-from panoptic_baselines.convert.official import detectron2_name
 from panoptic_baselines.layers.boxes import encode
+from panoptic_baselines.panoptic_fpn.convert import detectron2_name
 from panoptic_baselines.panoptic_fpn.network import PanopticFPN
 from panoptic_baselines.panoptic_fpn.training import PanopticFPNSystem
 from panoptic_baselines.rcnn.anchors import pyramid_anchors
 from panoptic_baselines.rcnn.mask_targets import polygon_targets
 from panoptic_baselines.rcnn.proposals import BOX_WEIGHTS
 from panoptic_baselines.rcnn.sampling import anchor_targets
+from panoptic_baselines.rcnn.targets import compact_anchor_targets
 from panoptic_baselines.rcnn.training import RoIs
 
 SIZE = 128, 160
@@ -42,7 +42,7 @@ def trained(parity_root, case):
     weights = _official_weights(parity_root)
     set_parameters(net, {detectron2_name(k): mx.nd.array(v) for k, v in weights.items()}, 'kit')
     system = PanopticFPNSystem(net, TOY_TAXONOMY, hybridize=True)   # not looked at here
-    system.sample = lambda maps, batch: _rois(arrays)   # what the official code had sampled
+    system.sample_rois = lambda maps, batch: _rois(arrays)   # what the official code had sampled
     batch = {key: mx.nd.array(value, dtype='float32') for key, value in _batch(arrays).items()}
     with mx.autograd.record():
         losses = system.losses(batch)
@@ -73,7 +73,7 @@ def _batch(arrays):
         batch['image'][k, :, :height, :width] = arrays[f'image_{k}'][..., ::-1].transpose(2, 0, 1)
         labels = arrays[f'sem_seg_{k}'].astype(int)
         batch['semantic'][k, :height, :width] = np.where(labels == 255, -1, labels)
-        sampled.append(sparse_anchors(anchor_targets(
+        sampled.append(compact_anchor_targets(anchor_targets(
             anchors, *(arrays[f'rpn_{what}_{k}'] for what in ('pos', 'neg', 'pos_gt'))), 256))
     return {**batch, **{key: np.stack([s[key] for s in sampled]) for key in sampled[0]}}
 

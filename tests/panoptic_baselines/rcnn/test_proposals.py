@@ -3,13 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from panoptic_baselines.layers.topk import topk
 from panoptic_baselines.rcnn.proposals import (
     detect,
     propose,
     select_detections,
     select_proposals,
     softmax,
-    top,
 )
 
 
@@ -17,7 +17,7 @@ from panoptic_baselines.rcnn.proposals import (
 def test_proposals_are_chosen_as_official(kit, case):
     d = np.load(kit / 'ops' / 'rpn_select.npz')   # some rows are not finite
     per_level, limit = d[f'topk_{case}']
-    order = [top(d[f'raw_logits_l{level}'], per_level) for level in '01']
+    order = [topk(d[f'raw_logits_l{level}'], per_level) for level in '01']
     boxes, logits = ([d[f'raw_{what}_l{level}'][best] for level, best in zip('01', order)]
                      for what in ('boxes', 'logits'))
     found = select_proposals(boxes, logits, tuple(d['image_hw']), limit, 0.7)
@@ -33,13 +33,6 @@ def test_detections_are_chosen_as_official(kit, case):
                               nms_threshold=iou, limit=int(limit))
     for ours, theirs in zip(found, ('boxes', 'scores', 'classes', 'roi')):
         np.testing.assert_array_equal(ours, d[f'out_{theirs}_{case}'])
-
-
-def test_top_by_hand():
-    scores = np.array([1, np.nan, 3, -np.inf, 3, np.inf])
-    assert top(scores, 9).tolist() == [1, 5, 2, 4, 0, 3]
-    assert top(scores, 3).tolist() == [1, 5, 2]
-    assert top(scores[:0], 3).tolist() == []
 
 
 def test_layout_of_the_rpn_outputs():

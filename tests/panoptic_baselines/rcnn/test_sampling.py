@@ -6,7 +6,7 @@ import pytest
 
 from panoptic_baselines.layers.boxes import pairwise_iou
 from panoptic_baselines.rcnn.matcher import match
-from panoptic_baselines.rcnn.sampling import balance, sample_anchors, sample_rois
+from panoptic_baselines.rcnn.sampling import sample_anchors, sample_balanced, sample_rois
 
 
 def test_official_rois(parity_root):
@@ -33,8 +33,8 @@ def test_official_rois(parity_root):
 @pytest.mark.parametrize('positives, negatives, expected', [
     (10, 100, (5, 15)), (2, 100, (2, 18)), (10, 3, (5, 3)), (0, 0, (0, 0))])
 def test_balance(positives, negatives, expected):
-    some, others = balance(np.arange(positives), np.arange(negatives) + 50, 20, 0.25,
-                           np.random.default_rng(1))
+    some, others = sample_balanced(np.arange(positives), np.arange(negatives) + 50, 20, 0.25,
+                                   np.random.default_rng(1))
     assert (len(some), len(others)) == expected
     assert set(some) <= set(range(positives)) and (others >= 50).all()
     assert len(set(some)) == len(some) and len(set(others)) == len(others)

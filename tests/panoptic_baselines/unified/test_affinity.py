@@ -115,5 +115,5 @@ def test_one_graph_for_any_size_and_number_of_channels():
 
 
 def test_unknown_activation():
-    with pytest.raises(AdaptisError, match='no activation "swish".*relu'):
+    with pytest.raises(AdaptisError, match="activation is 'swish'.*relu"):
         Affinity(4, 'swish')

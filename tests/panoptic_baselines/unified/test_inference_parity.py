@@ -8,7 +8,7 @@ from adaptis.runtime import mx
 from adaptis.types import Category, Taxonomy
 from panoptic_baselines.rcnn.proposals import Detections
 from panoptic_baselines.unified.network import Maps
-from panoptic_baselines.unified.predictor import Channels, Found, to_result
+from panoptic_baselines.unified.predictor import PanopticLogits, UnifiedSegmentation, to_result
 from panoptic_baselines.unified.settings import UnifiedSettings
 from tests.panoptic_baselines.unified.conftest import make_network
 
@@ -97,17 +97,18 @@ def test_result_at_the_size_of_the_image(pipeline):
     height, width = pipeline['V'].shape[1:]
     size = 4 * height, 4 * width
     seen = found(pipeline)
-    image = Found(pipeline['V'].astype(np.float32), size, size,
-                  channels=Channels(seen, pipeline['P'].astype(np.float32)))
+    image = UnifiedSegmentation(pipeline['V'].astype(np.float32), size, size,
+                                channels=PanopticLogits(seen, pipeline['P'].astype(np.float32)))
     upsampled = mx.nd.contrib.BilinearResize2D(mx.nd.array(pipeline['P'][None]), scale_height=4,
                                                scale_width=4, align_corners=False)[0].asnumpy()
-    assert (image.winners == upsampled.argmax(axis=0)).mean() > 0.999
+    assert (image.channel_map == upsampled.argmax(axis=0)).mean() > 0.999
     num_stuff = int(pipeline['n_stuff'])
     taxonomy = Taxonomy([Category(i + 1, str(i), i >= num_stuff) for i in range(5)])
-    result = to_result(image.winners, seen, taxonomy)
+    result = to_result(image.channel_map, seen, taxonomy)
     classes = [*(seen.classes + num_stuff), *range(num_stuff)]
-    for segment, channel in zip(result.segments, np.unique(image.winners)):
-        np.testing.assert_array_equal(result.segment_map == segment.id, image.winners == channel)
+    for segment, channel in zip(result.segments, np.unique(image.channel_map)):
+        np.testing.assert_array_equal(result.segment_map == segment.id,
+                                      image.channel_map == channel)
         assert segment.category_id == classes[channel] + 1
         assert segment.isthing == (channel < len(seen.scores))
         assert segment.score == pytest.approx(seen.scores[channel] if segment.isthing else 1)
@@ -122,14 +123,14 @@ def test_small_stuff_becomes_void(unified_kit):
     ids, limit, void = golden['ids'], int(golden['limit']), int(golden['void'])
     things = ids[ids >= 1000]
     order = [*things, *ids[ids < 1000]]
-    winners = np.argmax([golden['panoptic'] == i for i in order], axis=0).astype(np.int32)
+    channel_map = np.argmax([golden['panoptic'] == i for i in order], axis=0).astype(np.int32)
     taxonomy = Taxonomy([*(Category(int(i) + 1, str(i), False) for i in ids[ids < 1000]),
                          Category(1001, 'thing', True)])
     seen = Detections(np.zeros((len(things), 4), np.float32), np.ones(len(things), np.float32),
                       np.zeros(len(things), np.int64), np.arange(len(things)))
 
     def trimmed(limit):
-        result = to_result(winners, seen, taxonomy, limit)
+        result = to_result(channel_map, seen, taxonomy, limit)
         names = {0: void}   # things come first
         for s in result.segments:
             names[s.id] = things[s.id - 1] if s.isthing else s.category_id - 1

@@ -13,7 +13,6 @@ from panoptic_baselines.unified.matching import (
     match_detections,
     panoptic_target,
     same_class_iou,
-    shrink,
 )
 
 SCENES = ('simple', 'class_differs', 'duplicate', 'threshold', 'permutation_vs_greedy',
@@ -93,8 +92,3 @@ def test_stuff_by_class_where_no_object_is() -> None:
     assert target.tolist() == [[3, -1, -1, -1, 1]]
     nothing = panoptic_target(instances * 0, semantic, np.zeros(0, int), 0, 3)
     assert nothing.tolist() == [[1, -1, -1, 0, -1]]
-
-
-def test_shrinking_takes_the_middle() -> None:
-    labels = np.arange(64).reshape(1, 8, 8)
-    assert shrink(labels).tolist() == [[[18, 22], [50, 54]]]

@@ -93,5 +93,5 @@ def test_odd_boxes(variant):
 
 
 def test_unknown_variant():
-    with pytest.raises(AdaptisError, match='no potential "D".*boxes'):
+    with pytest.raises(AdaptisError, match="potential is 'D'.*boxes"):
         Potential(1, 'D')

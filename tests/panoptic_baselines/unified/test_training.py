@@ -14,12 +14,20 @@ from adaptis.types import Sample
 from panoptic_baselines.rcnn.proposals import Detections
 from panoptic_baselines.unified.network import Unified
 from panoptic_baselines.unified.settings import UnifiedSettings
-from panoptic_baselines.unified.training import Channels, UnifiedSystem, match
+from panoptic_baselines.unified.training import MatchedDetections, UnifiedSystem, match_channels
+from tests.panoptic_baselines import training
+from tests.panoptic_baselines.training import (
+    assert_a_graph_gives_the_same,
+    host_batch,
+    learn,
+    make_batch,
+)
 from tests.panoptic_baselines.unified.conftest import TAXONOMY, TINY
 
 DETECTOR = {'rpn_objectness', 'rpn_boxes', 'classes', 'boxes', 'masks'}
 SMALL = dict(TINY, anchor_sizes=(8, 16, 32, 64, 128))
-STUFF = TAXONOMY.num_stuff
+STUFF = TAXONOMY.num_stuff   # 3, of which scenes show the first two
+COLORS = ((200, 220, 255), (90, 160, 80), (9, 9, 9), (250, 40, 40), (30, 30, 160))
 
 
 def make_net(options: tuple) -> Unified:
@@ -30,7 +38,7 @@ def make_net(options: tuple) -> Unified:
     return net
 
 
-shared_net = functools.lru_cache(maxsize=None)(make_net)   # to be left as it is
+shared_net = functools.lru_cache(maxsize=2)(make_net)   # to be left as it is
 
 
 def make_system(net_options: tuple = (), fresh: bool = False, **options: Any) -> UnifiedSystem:
@@ -40,36 +48,8 @@ def make_system(net_options: tuple = (), fresh: bool = False, **options: Any) ->
 
 
 def scene(height: int = 64, width: int = 64,
-          objects: tuple = ((8, 6, 40, 34, 0), (30, 38, 60, 62, 1))) -> Sample:
-    semantic = np.zeros((height, width), np.int32)
-    semantic[height // 2:] = 1
-    instances = np.zeros((height, width), np.int32)
-    for k, (top, left, bottom, right, kind) in enumerate(objects):
-        semantic[top:bottom, left:right] = STUFF + kind
-        instances[top:bottom, left:right] = 5 * k + 5
-    colours = np.array([[200, 220, 255], [90, 160, 80], [9, 9, 9], [250, 40, 40], [30, 30, 160]])
-    classes = {5 * k + 5: STUFF + o[4] for k, o in enumerate(objects)}
-    return Sample(colours.astype(np.uint8)[semantic], instances, classes, semantic)
-
-
-def make_batch(system: UnifiedSystem, *samples: Sample) -> dict[str, Any]:
-    rngs = [np.random.default_rng(i) for i in range(len(samples))]
-    return {key: value if key in system.host_keys else mx.nd.array(value, dtype='float32')
-            for key, value in system.targets()(samples, rngs).items()}
-
-
-def learn(system: UnifiedSystem, batch: dict[str, Any], only: str = '') -> tuple[dict, dict]:
-    """Losses and gradients by name; ``only`` of one loss."""
-    np.random.seed(0)
-    for parameter in system.parameters().values():
-        parameter.zero_grad()
-    with mx.autograd.record():
-        losses = system.losses(batch)
-        total = losses[only] if only else sum(losses.values())
-    total.backward()
-    names = {p.name: n for n, p in system.net._collect_params_with_prefix().items()}
-    return ({name: float(loss.asscalar()) for name, loss in losses.items()},
-            {names[k]: p.grad().asnumpy() for k, p in system.parameters().items()})
+          objects: tuple = ((8, 6, 40, 34, 3), (30, 38, 60, 62, 4))) -> Sample:
+    return training.scene(height, width, objects, COLORS)
 
 
 def evaluate(system: UnifiedSystem, batch: dict[str, Any]) -> dict[str, float]:
@@ -81,7 +61,7 @@ def evaluate(system: UnifiedSystem, batch: dict[str, Any]) -> dict[str, float]:
 
 @pytest.fixture(scope='module')
 def batch() -> dict[str, Any]:
-    return make_batch(make_system(), scene(), scene(50, 40, ((5, 5, 45, 36, 0),)))
+    return make_batch(make_system(), scene(), scene(50, 40, ((5, 5, 45, 36, 3),)))
 
 
 def test_every_loss_reaches_every_parameter_and_a_graph_gives_the_same(batch: dict) -> None:
@@ -92,11 +72,7 @@ def test_every_loss_reaches_every_parameter_and_a_graph_gives_the_same(batch: di
     assert all(np.isfinite(g).all() and g.any() for g in gradients.values())
     assert {n.split('.')[0] for n in gradients} == {'encoder', 'box_head', 'mask_head', 'affinity'}
     assert set(system.metrics()) == {'foreground', 'detections', 'matched'}
-    graph_losses, graph_gradients = learn(make_system(hybridize=True), batch)
-    assert graph_losses == pytest.approx(losses, rel=1e-4)
-    for name, gradient in gradients.items():
-        np.testing.assert_allclose(graph_gradients[name], gradient, rtol=1e-2,
-                                   atol=1e-3 * gradient.std() + 1e-7)
+    assert_a_graph_gives_the_same(make_system(hybridize=True), batch, losses, gradients)
 
 
 @pytest.mark.parametrize('detections', ['predicted', 'ground_truth'])
@@ -117,7 +93,7 @@ def test_scores_with_gradient_are_those_of_the_detections(batch: dict) -> None:
     maps = system.net(batch['image'])
     proposals = system.propose(maps, batch)
     found = system.detect(maps, batch, proposals)
-    channels = system.channels(maps, batch, proposals)
+    channels = system.select_channels(maps, batch, proposals)
     scores = system._scores(maps.features, channels)
     masks = system._masks(maps.features, channels)
     for each, kept, score, mask in zip(found, channels, scores, masks):
@@ -131,7 +107,7 @@ def test_duplicates_go_and_strays_stay() -> None:
     boxes = np.float32([[0, 0, 10, 10], [0, 0, 10, 8], [40, 40, 50, 50]])
     found = Detections(boxes, np.float32([0.9, 0.8, 0.7]), np.array([1, 1, 0]), np.array([4, 2, 0]))
     proposals = np.arange(20, dtype=np.float32).reshape(5, 4)
-    channels = match(found, proposals, np.float32([[0, 0, 10, 9.5]]), np.array([1]))
+    channels = match_channels(found, proposals, np.float32([[0, 0, 10, 9.5]]), np.array([1]))
     assert channels.assigned.tolist() == [0, -1] and channels.classes.tolist() == [1, 0]
     np.testing.assert_array_equal(channels.boxes, boxes[[0, 2]])
     np.testing.assert_array_equal(channels.rois, proposals[[4, 0]])
@@ -140,12 +116,12 @@ def test_duplicates_go_and_strays_stay() -> None:
 def test_pixels_of_a_batch() -> None:
     """Two channels of things in one image, none in the other, which is 50 x 40 in 64 x 64."""
     system = make_system()
-    batch = make_batch(system, scene(), scene(50, 40, ((5, 5, 45, 36, 0),)))
+    batch = make_batch(system, scene(), scene(50, 40, ((5, 5, 45, 36, 3),)))
     batch['semantic'][0, :8] = -1
     none = np.zeros((0, 4), np.float32)
-    channels = [Channels(np.float32([[6, 8, 34, 40], [0, 0, 9, 9], [38, 30, 62, 60]]),
-                         np.array([0, 1, 1]), np.array([0, -1, 1])),
-                Channels(none, np.zeros(0, int), np.zeros(0, int))]
+    channels = [MatchedDetections(np.float32([[6, 8, 34, 40], [0, 0, 9, 9], [38, 30, 62, 60]]),
+                                  np.array([0, 1, 1]), np.array([0, -1, 1])),
+                MatchedDetections(none, np.zeros(0, int), np.zeros(0, int))]
     whole, cut = system.panoptic_targets(batch, channels)
     assert whole.shape == (16, 16) and cut.shape == (13, 10)
     assert (whole[:2] == -1).all() and set(np.unique(whole)) == {-1, 0, 2, 3, 4}
@@ -158,7 +134,7 @@ def test_pixels_of_a_batch() -> None:
 def test_the_panoptic_loss_is_a_mean_over_the_labelled_pixels_of_all_images(batch: dict) -> None:
     system = make_system()
     maps, none = system.net(batch['image']), np.zeros((0, 4), np.float32)
-    channels = [Channels(none, np.zeros(0, int), np.zeros(0, int))] * 2
+    channels = [MatchedDetections(none, np.zeros(0, int), np.zeros(0, int))] * 2
     loss = system.panoptic_loss(maps, batch, channels).asscalar()
     total = count = 0
     for i, (size, target) in enumerate(zip(((64, 64), (50, 40)),
@@ -203,8 +179,7 @@ def test_it_learns_by_the_steps_of_the_engine() -> None:
     trainer = mx.gluon.Trainer(system.parameters(), 'torchsgd', update_on_kvstore=False,
                                optimizer_params={'learning_rate': 0.01, 'wd': 1e-4})
     prepare_gradients(trainer, accumulate=True)
-    rngs = [np.random.default_rng(i) for i in range(2)]
-    batch = system.targets()([scene(), scene(50, 40, ((5, 5, 45, 36, 0),))], rngs)
+    batch = host_batch(system, scene(), scene(50, 40, ((5, 5, 45, 36, 3),)))
     history = []
     for step in range(4):
         seed_everything(0, 0, step)
@@ -224,7 +199,7 @@ def test_no_detection_at_all(batch: dict) -> None:
 
 def test_more_detections_than_objects() -> None:
     system = make_system()
-    losses, _ = learn(system, make_batch(system, scene(objects=((8, 6, 40, 34, 0),))))
+    losses, _ = learn(system, make_batch(system, scene(objects=((8, 6, 40, 34, 3),))))
     assert system.metrics()['detections'] > 1 and np.isfinite(losses['panoptic'])
 
 

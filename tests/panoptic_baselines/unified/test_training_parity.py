@@ -10,7 +10,7 @@ from adaptis.runtime import mx
 from adaptis.types import Category, Taxonomy
 from panoptic_baselines.rcnn.proposals import Detections
 from panoptic_baselines.unified.network import Maps
-from panoptic_baselines.unified.training import UnifiedSystem, match
+from panoptic_baselines.unified.training import UnifiedSystem, match_channels
 from tests.panoptic_baselines.unified.conftest import make_network
 
 STUFF = 3
@@ -50,7 +50,7 @@ def test_the_loss_and_its_gradients(pipeline: dict[str, np.ndarray], system: Uni
     batch, classes = make_batch(pipeline), pipeline['det_classes'] - STUFF
     found = Detections(pipeline['det_boxes'].astype(np.float32), pipeline['det_scores'], classes,
                        np.arange(len(classes)))
-    channels = match(found, found.boxes, batch['boxes'][0], batch['classes'][0])
+    channels = match_channels(found, found.boxes, batch['boxes'][0], batch['classes'][0])
     kept = ~pipeline['removed_duplicate']
     np.testing.assert_array_equal(channels.assigned, pipeline['assigned'][kept])
     (target,) = system.panoptic_targets(batch, [channels])

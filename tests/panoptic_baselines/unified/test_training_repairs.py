@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 
 from adaptis.evaluation.pq import PanopticQuality
 from adaptis.evaluation.segments import sample_truth
@@ -17,8 +18,8 @@ from panoptic_baselines.batches import ObjectTargets
 from panoptic_baselines.layers.losses import SemanticLoss
 from panoptic_baselines.rcnn.proposals import Detections
 from panoptic_baselines.unified.network import Maps, Unified
-from panoptic_baselines.unified.predictor import Channels, Found, to_result
-from panoptic_baselines.unified.training import UnifiedSystem, match
+from panoptic_baselines.unified.predictor import PanopticLogits, UnifiedSegmentation, to_result
+from panoptic_baselines.unified.training import UnifiedSystem, match_channels
 from tests.panoptic_baselines.unified.conftest import TINY
 
 nn = mx.gluon.nn
@@ -125,8 +126,8 @@ class Model:
                                       * (0.1 if step >= 0.75 * STEPS else 1))
             scenes = [make_scene(rng) for _ in range(BATCH)]
             batch = self._batch(system, scenes)
-            channels = [match(scene.found, scene.found.boxes, boxes, classes) for scene, boxes,
-                        classes in zip(scenes, batch['boxes'], batch['classes'])]
+            channels = [match_channels(scene.found, scene.found.boxes, boxes, classes)
+                        for scene, boxes, classes in zip(scenes, batch['boxes'], batch['classes'])]
             with mx.autograd.record():
                 maps = self.maps(batch['image'])
                 loss = (system.panoptic_loss(maps, batch, channels)
@@ -153,14 +154,15 @@ class Model:
             own = found.boxes, found.classes, found.scores
             logits = (self.net.panoptic_logits(maps, 0, SIZE, *own) if head
                       else self.net.potentials(mx.nd.softmax(maps.semantic, axis=1), *own))
-            seen = Found(maps.semantic.asnumpy()[0], SIZE, SIZE,
-                         channels=Channels(found, logits.asnumpy()[0]))
-            result = to_result(seen.winners, found, TAXONOMY)
+            seen = UnifiedSegmentation(maps.semantic.asnumpy()[0], SIZE, SIZE,
+                                       channels=PanopticLogits(found, logits.asnumpy()[0]))
+            result = to_result(seen.channel_map, found, TAXONOMY)
             truth, _ = sample_truth(sample, TAXONOMY)
             measure.add(truth.segment_map, truth.segments, result.segment_map, result.segments)
         return {kind: measure.result()[kind]['pq'] for kind in ('All', 'Things', 'Stuff')}
 
 
+@pytest.mark.slow
 def test_the_affinity_head_repairs_truncated_instances() -> None:
     """PQ gets .12 to .19 above that of the same network without the head, whatever the seed."""
     model = Model(affinity=True, seed=1)

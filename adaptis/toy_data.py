@@ -1,0 +1,26 @@
+"""The package ``toy_data``, which draws the toy problems, by the name that it has in a wheel too.
+
+A wheel carries it inside this package and not at the top level, where others may have a package
+of that name.  In the source tree it stands beside this package.
+"""
+from __future__ import annotations
+
+from pathlib import Path
+
+if (Path(__file__).parent / '_toy_data').is_dir():
+    from adaptis._toy_data import (
+        COUNTS,
+        DEFAULTS,
+        SPLITS,
+        ToySettings,
+        degrade,
+        generate,
+        render,
+    )
+    from adaptis._toy_data.contact_sheet import street_sheet, write_contact_sheet, write_sheet
+else:
+    from toy_data import COUNTS, DEFAULTS, SPLITS, ToySettings, degrade, generate, render
+    from toy_data.contact_sheet import street_sheet, write_contact_sheet, write_sheet
+
+__all__ = ['COUNTS', 'DEFAULTS', 'SPLITS', 'ToySettings', 'degrade', 'generate', 'render',
+           'street_sheet', 'write_contact_sheet', 'write_sheet']

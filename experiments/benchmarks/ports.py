@@ -1,0 +1,174 @@
+"""How fast the ports are on COCO's classes, imperative and hybridized.
+
+    python -m experiments.benchmarks ports [detector mask_head]
+
+Weights are random but for last layers that let a network find as many objects as it may.
+"""
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Callable, NamedTuple, Optional, Union
+
+import numpy as np
+
+from adaptis.data.coco_categories import COCO_TAXONOMY
+from adaptis.errors import AdaptisError
+from adaptis.registry import find_family
+from experiments.benchmarks import timing
+from experiments.benchmarks.measures import Measure, Size, add_measure_arguments, run_measures
+
+SIZES: tuple[Size, ...] = ((160, 224), (512, 512))
+COUNTS = 1, 10, 100
+FORMS = {'imperative': False, 'hybridized': True}
+RUNS = 3
+STUFF = 53   # classes of COCO that come before its things
+
+
+class Port(NamedTuple):
+    """A network, and what replaces its random weights.
+
+    ``quiet`` : layers whose weights become 0, as their outputs would be extreme
+    ``biases`` : of layers, one number for all channels or numbers of some of them
+    """
+
+    name: str
+    quiet: Sequence[str] = ()
+    biases: Mapping[str, Union[float, Mapping[int, float]]] = {}
+
+
+_TWO_STAGE: dict[str, Any] = dict(
+    quiet=('encoder.rpn.anchor_deltas', 'box_head.cls_score', 'box_head.bbox_pred',
+           'mask_head.predictor'),
+    biases={'box_head.cls_score': {0: 6.0}, 'mask_head.predictor': 1.0})
+# Boxes of FCOS reach one stride, or eight pixels, to every side, so that they overlap little.
+CONDINST = Port('condinst_r50', quiet=['encoder.head.bbox_pred'],
+                biases={'encoder.head.cls_logits': {0: 6.0}, 'encoder.head.bbox_pred': 1.0})
+PORTS = (
+    Port('panoptic_fpn_r50', **_TWO_STAGE),
+    CONDINST,
+    Port('dense_detections_r50', quiet=['encoder.head.box_offsets'],
+         biases={'encoder.head.class_logits': {0: 6.0}, 'encoder.head.centerness': 3.0,
+                 'encoder.head.box_offsets': math.log(8), 'encoder.head.semantic': {STUFF: 9.0}}),
+    Port('unified_r50', **_TWO_STAGE),
+)
+
+
+def detector(ports: Sequence[Port] = PORTS, sizes: Sequence[Size] = SIZES,
+             **options: Any) -> dict[str, Any]:
+    """Image to panoptic result of each port with ResNet-50, on 160x224 and on 512x512.
+
+    100 detections; two-stage detectors have 1,000 proposals.  The networks take turns.
+    ``options`` are arguments of the networks.
+    """
+    predictors = {(port.name, form): make_predictor(port, hybridize, options)
+                  for port in ports for form, hybridize in FORMS.items()}
+    result: dict[str, Any] = {}
+    for size in sizes:
+        image = make_image(size)
+        result.update(timing.alternate({
+            f'{name} at {_text(size)}, {form}, s': lambda p=p, image=image: p.predict(image)
+            for (name, form), p in predictors.items()}, RUNS))
+    for port in ports:
+        both = [predictors[port.name, form] for form in FORMS]
+        maps = [predictor.predict(image).segment_map for predictor in both]
+        result[f'{port.name}, pixels that agree'] = float(np.mean(maps[0] == maps[1]))
+        result[f'{port.name}, detections'] = len(both[1].instances().scores)
+    return result
+
+
+def mask_head(port: Port = CONDINST, sizes: Sequence[Size] = SIZES,
+              **options: Any) -> dict[str, Any]:
+    """The mask head of CondInst with ResNet-50 for 1, 10 and 100 instances, as a share of it all.
+
+    The head turns predicted weights into logits at a quarter of the image's size; masks are the
+    head and what makes masks of the image's size of them; the whole is image to panoptic result.
+    """
+    predictors = {form: make_predictor(port, hybridize, options)
+                  for form, hybridize in FORMS.items()}
+    result: dict[str, Any] = {}
+    for size in sizes:
+        calls: dict[str, Callable[[], Any]] = {}
+        for form, predictor in predictors.items():
+            for count in COUNTS:
+                calls.update({f'{count} at {_text(size)}, {form}, {part}, s': call for part, call
+                              in _parts(predictor, make_image(size), count).items()})
+        times = timing.alternate(calls, RUNS)
+        result.update(times)
+        for name, seconds in times.items():
+            case, part, _ = name.rsplit(', ', 2)
+            if part != 'whole':
+                result[f'{case}, {part}, %'] = 100 * seconds / times[f'{case}, whole, s']
+    return result
+
+
+MEASURES: dict[str, Measure] = {'detector': detector, 'mask_head': mask_head}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``ports``."""
+    add_measure_arguments(parser, MEASURES)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print what is measured, and keep it if asked to."""
+    run_measures(MEASURES, args)
+
+
+def _parts(predictor: Any, image: np.ndarray, count: int) -> dict[str, Callable[[], Any]]:
+    """What is timed of an image with ``count`` instances; AdaptisError if there are fewer."""
+    from adaptis.runtime import mx  # loads MXNet
+    from panoptic_baselines.condinst.network import to_instances  # loads MXNet
+    net, size = predictor.net, image.shape[:2]
+    settings = predictor.settings.replace(detections_per_image=count)
+    whole = type(predictor)(net, predictor.taxonomy, settings)
+    maps = net(mx.nd.array(image.transpose(2, 0, 1)[None]))
+    found = net.detect(maps, settings)[0]
+    if len(found.scores) != count:
+        raise AdaptisError(f'There are {len(found.scores)} instances in the image, not {count}.')
+
+    def head() -> np.ndarray:
+        return net.mask_logits(maps, 0, found)
+
+    def masks() -> Any:
+        return to_instances(found, head(), net.mask_stride, size, size, settings.mask_threshold)
+
+    return {'whole': lambda: whole.predict(image), 'head': head, 'masks': masks}
+
+
+def make_predictor(port: Port, hybridize: bool, options: Optional[Mapping[str, Any]] = None,
+                   taxonomy: Any = None) -> Any:
+    """A predictor that finds as many objects as it may, on images of the size that they have.
+
+    ``taxonomy`` : default COCO's
+    """
+    from adaptis.runtime import mx  # loads MXNet
+    mx.random.seed(0)
+    np.random.seed(0)
+    family, taxonomy = find_family(port.name), taxonomy or COCO_TAXONOMY
+    net = family.build({'name': port.name, **family.class_counts(taxonomy), **(options or {})},
+                       [mx.cpu()])
+    parameters = net._collect_params_with_prefix()
+    for layer in port.quiet:
+        weight = parameters[f'{layer}.weight']
+        weight.set_data(mx.nd.zeros(weight.shape))
+    for layer, values in port.biases.items():
+        bias = parameters[f'{layer}.bias']
+        numbers = bias.data().asnumpy()
+        for channel, value in (values if isinstance(values, Mapping) else
+                               dict.fromkeys(range(len(numbers)), values)).items():
+            numbers[channel] = value
+        bias.set_data(mx.nd.array(numbers))
+    net.hybridize(hybridize)
+    settings = family.get_settings('coco').replace(short_side=None, max_side=None)
+    return family.make_predictor(net, settings, taxonomy, family.stages)
+
+
+def make_image(size: Size) -> np.ndarray:
+    """Noise, uint8 (H, W, 3)."""
+    return np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
+
+
+def _text(size: Size) -> str:
+    return f'{size[0]}x{size[1]}'

@@ -1,0 +1,172 @@
+"""How fast AdaptIS is against the plain way of the official code.
+
+    python -m experiments.benchmarks speed [masks click panoptic training variants] [--width 32]
+
+The plain way: nothing hybridized, one candidate after another, the mirrored image as a second pass,
+features repeated for every point and joined to its coordinates, AdaIN from broadcast operators
+(:mod:`experiments.benchmarks.plain`).  Both forms hold the same weights in the same run, and the
+masks that they give are compared.  Times are medians over alternating runs.
+"""
+from __future__ import annotations
+
+import argparse
+import os
+from typing import Any, Callable
+
+import numpy as np
+
+from adaptis.config import OptimizerConfig, StageConfig
+from adaptis.inference.encoded import ImageEncoder
+from adaptis.inference.predictor import Predictor
+from adaptis.inference.settings import PRESETS
+from adaptis.loading import load_predictor
+from experiments.benchmarks import timing
+from experiments.benchmarks.measures import add_measure_arguments, run_measures
+from experiments.benchmarks.process import alone
+from toy_data import ToySettings, render
+
+CANDIDATES = 30
+
+
+def masks(width: int) -> dict[str, Any]:
+    """Masks of 30 candidates on 96x96, averaged with the mirrored image (features included)."""
+    plain, fast = _networks(width)
+    image, points = _image(96), _points(96, CANDIDATES)
+    settings = PRESETS['toy_v1'].replace(flip=True)
+    one_by_one = ImageEncoder(plain, settings.replace(batch_size=1))
+    batched = ImageEncoder(fast, settings)
+    fast.hybridize()
+    timed = timing.alternate({'plain': lambda: one_by_one(image).masks_at(points),
+                              'ours': lambda: batched(image).masks_at(points)})
+    gap = np.abs(one_by_one(image).masks_at(points) - batched(image).masks_at(points)).max()
+    return {**timed, 'largest difference of a mask': float(gap)}
+
+
+def click(width: int) -> dict[str, Any]:
+    """One click on 1024x1024 once the features are there."""
+    plain, fast = _networks(width)
+    fast.hybridize()
+    image = _image(1024)
+    predictors = {'plain': Predictor(plain, 'toy_v1'), 'ours': Predictor(fast, 'toy_v1')}
+    forms = {name: lambda p=p: p.set_image(image).mask_at(x=300, y=700).mask
+             for name, p in predictors.items()}
+    gap = np.abs(forms['plain']() - forms['ours']()).max()
+    timed = timing.alternate({name: lambda p=p: p.mask_at(x=300, y=700)
+                              for name, p in predictors.items()}, runs=3)
+    return {**timed, 'largest difference of a mask': float(gap)}
+
+
+def panoptic(width: int) -> dict[str, Any]:
+    """The whole ``panoptic()`` of the shipped network on toy images; its width, not ``--width``."""
+    from adaptis.model import load_model  # loads MXNet
+    from experiments.benchmarks.plain import make_plain  # loads MXNet
+    images = [render(ToySettings.default('v1', seed=7), 'test', i)[0] for i in range(6)]
+    fast = load_predictor()
+    plain = Predictor(make_plain(load_model('toy_v1')), fast.settings.replace(batch_size=1))
+
+    def all_of(predictor: Any) -> Callable[[], list[Any]]:
+        return lambda: [predictor.set_image(image).panoptic() for image in images]
+
+    timed = timing.alternate({'plain': all_of(plain), 'ours': all_of(fast)}, runs=3)
+    same = [np.mean(a.segment_map == b.segment_map)
+            for a, b in zip(all_of(plain)(), all_of(fast)())]
+    return {**timed, 'images per second': len(images) / timed['ours'],
+            'pixels that agree': float(np.mean(same))}
+
+
+def training(width: int) -> dict[str, Any]:
+    """A training step of 4 images x 12 points on 96x96."""
+    plain, ours = _networks(width)
+    timed = timing.alternate({'plain': _step(plain), 'ours': _step(ours)}, runs=3)
+    return {**timed, 'images per second before': 4 / timed['plain'],
+            'images per second after': 4 / timed['ours']}
+
+
+def variants(width: int) -> dict[str, Any]:
+    """A training step of 4 images x 12 points on 96x96, under other settings of MXNet."""
+    threads = str(len(os.sched_getaffinity(0)))
+    no_subgraphs = {'OMP_NUM_THREADS': threads, 'MXNET_SUBGRAPH_BACKEND': 'NONE'}
+    seconds = {
+        'plain, default environment': _step_in({'OMP_NUM_THREADS': threads}, width, plain=True),
+        'plain, MXNET_SUBGRAPH_BACKEND=NONE': _step_in(no_subgraphs, width, plain=True),
+        'ours, default environment': _step_in({'OMP_NUM_THREADS': threads}, width),
+        'ours, MXNET_SUBGRAPH_BACKEND=NONE': _step_in(no_subgraphs, width),
+        'ours, hybridized, static_alloc': _step_in(no_subgraphs, width, hybridize=True),
+        'ours, one thread': _step_in({**no_subgraphs, 'OMP_NUM_THREADS': '1'}, width)}
+    return {**{f'{name}, s': value for name, value in seconds.items()},
+            'plain': seconds['plain, default environment'],
+            'ours': seconds['ours, default environment']}
+
+
+MEASURES = {'masks': masks, 'click': click, 'panoptic': panoptic, 'training': training,
+            'variants': variants}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``speed``."""
+    add_measure_arguments(parser, MEASURES)
+    parser.add_argument('--width', type=int, default=32, help='channels of the toy network')
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print what is measured, and keep it if asked to."""
+    run_measures(MEASURES, args, args.width, width=args.width)
+
+
+def _step(net: Any, hybridize: bool = False) -> Callable[[], Any]:
+    """One update of a network from a fixed batch."""
+    from adaptis.engine.steps import make_trainer, prepare_gradients, train_step  # loads MXNet
+    from adaptis.runtime import mx  # loads MXNet
+    from adaptis.system import AdaptISSystem  # loads MXNet
+    stage = StageConfig(batch_size=4, points=12, steps=1, optimizer=OptimizerConfig(lr=1e-4))
+    system = AdaptISSystem(net)
+    if hybridize:
+        net.hybridize(static_alloc=True)
+    trainer = make_trainer(system, stage, 'device')
+    prepare_gradients(trainer, accumulate=False)
+    rng = np.random.default_rng(0)
+    batch = {'image': rng.integers(0, 256, (4, 3, 96, 96)),
+             'points': rng.uniform(0, 95, (4, 12, 2)),
+             'instances': rng.integers(0, 2, (48, 1, 96, 96)),
+             'semantic': rng.integers(0, 2, (4, 96, 96))}
+    return lambda: train_step(system, trainer, batch, [mx.cpu()])
+
+
+def _step_in(environment: dict[str, str], width: int, plain: bool = False,
+             hybridize: bool = False) -> float:
+    """Median seconds of a training step in a process with these environment variables."""
+    before = dict(os.environ)
+    os.environ.update(environment)
+    try:
+        return alone(_time_step, width, plain, hybridize)
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _time_step(width: int, plain: bool, hybridize: bool) -> float:
+    net = _networks(width)[0 if plain else 1]
+    return timing.alternate({'step': _step(net, hybridize)}, runs=3)['step']
+
+
+def _networks(width: int) -> tuple[Any, Any]:
+    """The plain form and ours, with equal weights."""
+    from adaptis.model import get_model  # loads MXNet
+    from adaptis.runtime import mx  # loads MXNet
+    from experiments.benchmarks.plain import make_plain  # loads MXNet
+    mx.random.seed(0)
+    nets = [get_model('adaptis_toy', width=width) for _ in range(2)]
+    for net in nets:
+        net.initialize(mx.init.Xavier())
+    source, target = (net._collect_params_with_prefix() for net in nets)
+    for name, parameter in source.items():
+        target[name].set_data(parameter.data())
+    return make_plain(nets[0]), nets[1]
+
+
+def _image(side: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (side, side, 3)).astype(np.uint8)
+
+
+def _points(side: int, count: int) -> np.ndarray:
+    return np.random.default_rng(1).uniform(0, side - 1, (count, 2)).astype(np.float32)
