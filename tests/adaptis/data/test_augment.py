@@ -1,6 +1,8 @@
 """Augmentation keeps image and masks together, and one seed gives one result."""
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import random
 
 import numpy as np
@@ -39,7 +41,35 @@ def test_toy_v1_adds_blur_and_noise_to_the_image_alone() -> None:
     assert sorted(noisy.instances.ravel()) == sorted(plain.instances.ravel())
 
 
-@pytest.mark.parametrize('name', ['toy_v1', 'toy_v2'])
+def test_the_official_toy_augmentation_leaves_a_quarter_clean_and_noise_is_grey() -> None:
+    rng = np.random.default_rng(0)
+    flat = dataclasses.replace(sample((40, 40)), image=np.full((40, 40, 3), 128, np.uint8))
+    made = [build_augmentation('toy_v1_official')(flat, seed).image.astype(int) - 128
+            for seed in range(300)]
+    noisy = [noise for noise in made if noise.any()]     # blur does not show on a flat image
+    assert 120 < len(noisy) < 180
+    assert all((noise == noise[..., :1]).all() for noise in noisy)
+    deviations = [noise.std() for noise in noisy]
+    assert 9 < min(deviations) < 13 and 37 < max(deviations) < 42
+    image = rng.integers(0, 255, (40, 40, 3)).astype(np.uint8)
+    varied = dataclasses.replace(flat, image=image)
+    results = [build_augmentation('toy_v1_official')(varied, seed).image for seed in range(200)]
+    mirrors = [image[::a, ::b] for a, b in itertools.product((1, -1), repeat=2)]
+    clean = [r for r in results if any((r == mirror).all() for mirror in mirrors)]
+    assert 30 < len(clean) < 70
+    assert 10 < sum((r == image).all() for r in clean) < 40
+
+
+def test_the_official_flips_are_none_in_half_of_the_images_and_each_in_a_sixth() -> None:
+    original = sample()
+    augment = build_augmentation('toy_v2_official')
+    seen = [augment(original, seed).image for seed in range(600)]
+    for (a, b), share in {(1, 1): 1 / 2, (1, -1): 1 / 6, (-1, 1): 1 / 6, (-1, -1): 1 / 6}.items():
+        count = sum((result == original.image[::a, ::b]).all() for result in seen)
+        assert abs(count - 600 * share) < 4 * (600 * share * (1 - share)) ** 0.5
+
+
+@pytest.mark.parametrize('name', ['toy_v1', 'toy_v2', 'toy_v1_official'])
 def test_the_seed_decides_and_nothing_else(name: str) -> None:
     augment = build_augmentation(name)
     first = augment(sample(), 11)

@@ -133,3 +133,14 @@ def test_names_are_checked_before_the_first_batch(options: dict, words: str) -> 
 def test_a_batch_larger_than_the_data_is_refused() -> None:
     with pytest.raises(AdaptisError, match='batch of 8 images cannot be taken from 7'):
         BatchSource(MadeUp(7), batch_size=4, points=1, world_size=2)
+
+
+def test_an_epoch_can_be_so_many_random_images_none_of_them_twice_the_same() -> None:
+    source = BatchSource(MadeUp(3), 4, points=1, epoch_images=8, augmentation='toy_v1_official')
+    assert len(source) == 2
+    first, again = source.batch(0), source.batch(0)
+    assert_equal(first, again)
+    assert len({image.tobytes() for image in first['image']}) == 4   # of three images
+    everything = [i for step in range(20) for i in images(
+        BatchSource(MadeUp(30), 2, points=1, epoch_images=4).batch(step))]
+    assert 5 < len(set(everything)) <= 30 and max(map(everything.count, everything)) > 1

@@ -189,6 +189,7 @@ def test_layers_hold_every_object_whole() -> None:
     lambda s: build_augmentation('flip')(s, 3),
     lambda s: build_augmentation('toy_v2')(s, 5),
     lambda s: build_augmentation('coco', Crop((64, 64), (0.5, 1.5)))(s, 4),
+    lambda s: build_augmentation({'shift_rotate': {'shift': 0.2, 'degrees': 9, 'prob': 1}})(s, 6),
     lambda s: random_crop(s, (20, 20), np.random.default_rng(1)),
     lambda s: resize_sample(s, (61, 70)),
     lambda s: Rescale((64,), 90)(s, np.random.default_rng(1))])
