@@ -26,6 +26,7 @@ class DataConfig:
     dataset: str = 'toy'                  # toy, cityscapes, vistas or coco: the layout of ``root``
     split: str = 'train'                  # several are joined by "+": train+val
     val_split: str = 'test'
+    annotation: str = 'panoptic'          # of coco: panoptic, instances (may overlap), or both
 
 
 @dataclass(frozen=True)

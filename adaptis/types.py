@@ -74,6 +74,33 @@ TOY_TAXONOMY = Taxonomy([
 ])
 
 
+@dataclass(frozen=True)
+class AnnotatedObjects:
+    """Annotated objects of an image, which may overlap, as in COCO's instances files.
+
+    Attributes
+    ----------
+    layers : int32 (L, H, W): object k has all its pixels in one layer, as k + 1; 0 = none
+    classes : int64 (N,), class indices of the data set's taxonomy
+    crowd : bool (N,), objects that count neither as right nor as wrong
+    boxes : float64 (N, 4), x0, y0, x1, y1 in pixels, as annotated; None = those around the pixels
+    areas : float64 (N,), pixels as annotated; None = those of the layers
+    """
+
+    layers: np.ndarray
+    classes: np.ndarray
+    crowd: np.ndarray
+    boxes: Optional[np.ndarray] = None
+    areas: Optional[np.ndarray] = None
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def moved(self, layers: np.ndarray) -> AnnotatedObjects:
+        """Return the same objects at other places; boxes and areas then follow from ``layers``."""
+        return AnnotatedObjects(np.ascontiguousarray(layers), self.classes, self.crowd)
+
+
 @dataclass
 class Sample:
     """One annotated image.
@@ -86,6 +113,8 @@ class Sample:
     semantic : int32 (H, W), class indices, -1 = ignore
     ignored : ids of instances that count neither as right nor as wrong (crowds)
     name : identifies the image in error messages and result files
+    objects : the same objects or others, from a second annotation in which they may overlap;
+        detectors learn from them, and average precision is measured on them
     """
 
     image: np.ndarray
@@ -94,6 +123,7 @@ class Sample:
     semantic: np.ndarray
     ignored: frozenset[int] = frozenset()
     name: str = ''
+    objects: Optional[AnnotatedObjects] = None
 
     def __post_init__(self) -> None:
         size = self.image.shape[:2]
@@ -102,6 +132,10 @@ class Sample:
                 raise AdaptisError(
                     f'{self.name or "A sample"}: the {what} map is '
                     f'{_size(getattr(self, what).shape)} but the image is {_size(size)}.')
+        if self.objects is not None and self.objects.layers.shape[1:] != size:
+            raise AdaptisError(f'{self.name or "A sample"}: the objects are '
+                               f'{_size(self.objects.layers.shape[1:])} but the image is '
+                               f'{_size(size)}.')
 
 
 @dataclass(frozen=True)
@@ -124,11 +158,13 @@ class Objects:
     masks : bool (N, H, W)
     scores : float (N,), in [0, 1]
     category_ids : int (N,)
+    boxes : float (N, 4), x0, y0, x1, y1 in pixels; None = those around the masks
     """
 
     masks: np.ndarray
     scores: np.ndarray
     category_ids: np.ndarray
+    boxes: Optional[np.ndarray] = None
 
 
 @dataclass

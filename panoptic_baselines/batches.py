@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from adaptis.types import Sample, Taxonomy
+from adaptis.data.instances import front
+from adaptis.types import AnnotatedObjects, Sample, Taxonomy
 from panoptic_baselines.classes import IGNORED, class_index_to_semantic, class_index_to_thing
 
 Batch = dict[str, np.ndarray]
@@ -31,7 +32,10 @@ class ObjectTargets:
     semantic        int16 (B, H, W), classes of the semantic branch, -1 = ignored
     boxes           float32 (B, G, 4), around the masks
     classes         int64 (B, G), from 0 for the first thing; -1 = no object
-    instances       int32 (B, H, W), object g as g + 1, else 0
+    instances       int32 (B, H, W), object g as g + 1, else 0; where objects overlap,
+                    the smallest one
+    layers          int32 (B, L, H, W), if objects may overlap and ``with_layers`` is set:
+                    the same, with each object whole in one layer
 
     Subclasses override ``_extra_targets`` to add what their losses need.
 
@@ -40,11 +44,13 @@ class ObjectTargets:
     taxonomy : the classes of the data
     merge_things : the semantic branch has one class for all things, its first class
     instances : whether a batch holds the arrays after ``semantic``
+    with_layers : whether the losses use the masks of objects that may overlap
     """
 
     taxonomy: Taxonomy
     merge_things: bool = True
     instances: bool = True
+    with_layers: bool = False
 
     def __call__(self, samples: Sequence[Sample], rngs: Sequence[Any]) -> Batch:
         """Return the batch of some samples; ``rngs`` are their NumPy generators."""
@@ -55,8 +61,8 @@ class ObjectTargets:
 
     @property
     def object_keys(self) -> tuple[str, ...]:
-        """The arrays with one row per object, whose number differs between images."""
-        return 'boxes', 'classes'
+        """The arrays with one row per object or layer, whose number differs between images."""
+        return 'boxes', 'classes', 'layers'
 
     def _item(self, sample: Sample, rng: Any, size: tuple[int, int]) -> Batch:
         labels = class_index_to_semantic(sample.semantic.astype(np.int16), self.taxonomy,
@@ -65,9 +71,15 @@ class ObjectTargets:
                 'sizes': np.array(sample.image.shape[:2], np.float32),
                 'semantic': _pad(labels, size, IGNORED)}
         if self.instances:
-            boxes, classes, instances = self._objects(sample)
+            if sample.objects is None:
+                boxes, classes, instances = self._objects(sample)
+            else:
+                boxes, classes, instances, layers = self._overlapping(sample.objects)
+                item['layers'] = _pad(layers, size, 0)
             item.update(boxes=boxes, classes=classes, instances=_pad(instances, size, 0))
             item.update(self._extra_targets(item, size, rng))
+            if not self.with_layers:
+                item.pop('layers', None)
         return item
 
     def _extra_targets(self, item: Batch, size: tuple[int, int], rng: Any) -> Batch:
@@ -85,17 +97,30 @@ class ObjectTargets:
         classes = class_index_to_thing([sample.classes[i] for i in kept], self.taxonomy)
         return boxes_from_id_map(instances, len(kept)), classes.astype(np.int64), instances
 
+    def _overlapping(self, objects: AnnotatedObjects
+                     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return the same for objects that may overlap, and their layers (L, H, W)."""
+        pixels = np.bincount(objects.layers.ravel(), minlength=len(objects) + 1)[1:]
+        kept = np.flatnonzero((pixels > 0) & ~objects.crowd)
+        table = np.zeros(len(objects) + 1, np.int32)
+        table[kept + 1] = np.arange(len(kept)) + 1
+        layers = table[objects.layers]
+        classes = class_index_to_thing(objects.classes[kept], self.taxonomy).astype(np.int64)
+        boxes = boxes_from_id_map(layers, len(kept))
+        return boxes, classes, front(layers, pixels[kept]), layers
+
 
 def boxes_from_id_map(instances: np.ndarray, count: int) -> np.ndarray:
-    """Return float32 (count, 4): the boxes around objects 1, ..., ``count`` of an id map (H, W).
+    """Return float32 (count, 4): the boxes around objects 1, ..., ``count``.
 
-    Each of these objects must have a pixel.
+    ``instances`` is an id map (H, W), or its layers (L, H, W).  Each of these objects must have
+    a pixel.
     """
     boxes = np.empty((count, 4), np.float32)
-    for axis, column in ((1, 0), (0, 1)):
+    for axis, column in ((-1, 0), (-2, 1)):
         length = instances.shape[axis]
         present = np.zeros((count + 1, length), bool)
-        other = np.arange(length)[None, :] if axis == 1 else np.arange(length)[:, None]
+        other = np.arange(length)[None, :] if axis == -1 else np.arange(length)[:, None]
         present[instances, np.broadcast_to(other, instances.shape)] = True
         boxes[:, column] = present[1:].argmax(axis=1)
         boxes[:, column + 2] = length - present[1:, ::-1].argmax(axis=1)

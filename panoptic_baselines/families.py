@@ -131,8 +131,9 @@ class DetectorFamily:
         return export_attributes(net)
 
     def evaluation_result(self, predictor: Any) -> PanopticResult:
-        """See ``ModelFamily``; AP is measured on the instances before they are merged."""
-        return predictor.panoptic(keep_objects=predictor.net.has_instances)
+        """See ``ModelFamily``; AP is measured on the instances before they are merged, and mIoU on
+        the semantic branch."""
+        return predictor.panoptic(keep_objects=True)
 
     def metrics(self, net: Any) -> tuple[str, ...]:
         """See ``ModelFamily``."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from adaptis.arrays import as_numpy
 from adaptis.errors import AdaptisError
+from adaptis.evaluation.miou import semantic_map
 from adaptis.inference.predictor import as_rgb
 from adaptis.types import Objects, PanopticResult, Taxonomy
 from panoptic_baselines.classes import semantic_to_class_index, thing_to_class_index
@@ -112,7 +113,9 @@ class Predictor:
     def panoptic(self, keep_objects: bool = False) -> PanopticResult:
         """Return all objects and all stuff of the current image.
 
-        ``keep_objects`` : also return all :meth:`instances` as ``objects`` of the result
+        ``keep_objects`` : also return all :meth:`instances` as ``objects`` of the result, and the
+            labels of the semantic branch as ``semantic``; if it has one class for all things, the
+            things of the result take its place
 
         Raises AdaptisError if the network's outputs are not finite.
         """
@@ -120,6 +123,8 @@ class Predictor:
         result = self._merge(found)
         if keep_objects and found.instances is not None:
             result.objects = to_objects(found.instances, self.taxonomy)
+        if keep_objects and self.net.has_semantic:
+            result.semantic = self._with_things(self.semantic(), result)
         return result
 
     def instances(self) -> Instances:
@@ -159,6 +164,12 @@ class Predictor:
         return self.net.segment(batch, [image.shape[:2]], [size], self.settings,
                                 None if min_score == NO_INSTANCES else min_score)[0]
 
+    def _with_things(self, classes: np.ndarray, result: PanopticResult) -> np.ndarray:
+        if not self.net.merge_things:
+            return classes
+        merged = semantic_map(result, self.taxonomy)
+        return np.where((classes < 0) & (merged >= self.taxonomy.num_stuff), merged, classes)
+
     def _merge(self, found: Segmentation) -> PanopticResult:
         """Return one segment per pixel; a system without the heuristic overrides this."""
         settings = self.settings
@@ -177,7 +188,7 @@ def to_objects(instances: Instances, taxonomy: Taxonomy) -> Objects:
     """Return instances with the category ids of a taxonomy in place of their classes."""
     ids = np.array([category.id for category in taxonomy.categories])
     return Objects(instances.masks, instances.scores,
-                   ids[thing_to_class_index(instances.classes, taxonomy)])
+                   ids[thing_to_class_index(instances.classes, taxonomy)], instances.boxes)
 
 
 def pad_batch(images: Sequence[np.ndarray], color: Sequence[float], ctx: Any = None,

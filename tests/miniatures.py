@@ -153,6 +153,44 @@ def write_coco(root: Path, splits: Sequence[str] = SPLITS, images: int = 3,
                            annotations / f'panoptic_{split}2017', records, COCO_CATEGORIES)
 
 
+def write_instances(root: Path, splits: Sequence[str] = SPLITS, images: int = 3,
+                    size: tuple[int, int] = SIZE) -> None:
+    """COCO instances 2017 of the images that :func:`write_coco` draws.
+
+    Objects are polygons that overlap; the crowds are RLE, one as lengths and others as text.
+    """
+    from pycocotools import mask as rle
+    for split in splits:
+        entries: dict[str, list] = {'images': [], 'annotations': [], 'categories': [
+            {key: c[key] for key in ('supercategory', 'id', 'name')}
+            for c in COCO_CATEGORIES if c['isthing']]}
+        for index in range(images):
+            number = 1000 * SPLITS.index(split) + index + 9
+            scene = make_scene(split, index, images, size)
+            entries['images'].append(_image_json(number, f'{number:012d}.jpg', scene))
+            for k, kind in enumerate(scene.kinds):
+                if kind < PERSON:
+                    continue
+                mask = scene.segments == k + 1
+                ys, xs = np.nonzero(mask)
+                x, y = xs.min() - 0.25, ys.min() - 0.5
+                w, h = xs.max() + 4.75 - x, ys.max() + 6.13 - y
+                shape: Any = [[x, y, x + w, y, x + w, y + h / 2, x + w / 2, y + h, x, y + h]]
+                if scene.crowd[k]:
+                    shape = rle.encode(np.asfortranarray(mask.astype(np.uint8)))
+                    shape['counts'] = shape['counts'].decode('ascii')
+                    if index:
+                        edges = np.flatnonzero(np.diff(mask.ravel(order='F'))) + 1
+                        shape['counts'] = np.diff([0, *edges, mask.size]).tolist()
+                box = [round(float(v), 2) for v in (max(x, 0), max(y, 0), w, h)]
+                entries['annotations'].append({
+                    'id': len(entries['annotations']) + 1, 'image_id': number,
+                    'category_id': int(_COCO_KINDS[kind]), 'iscrowd': int(scene.crowd[k]),
+                    'segmentation': json.loads(json.dumps(shape, default=float)), 'bbox': box,
+                    'area': round(float(w * h * 0.875), 2)})
+        write_json(root / 'annotations' / f'instances_{split}2017.json', entries)
+
+
 def write_panoptic(json_path: Path, folder: Path,
                    records: Sequence[tuple[Any, str, Scene, np.ndarray]],
                    categories: list[dict[str, Any]]) -> None:

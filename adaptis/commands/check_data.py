@@ -15,7 +15,13 @@ from tqdm import tqdm
 from adaptis.commands.rows import config_path
 from adaptis.config import load_config
 from adaptis.data import check
-from adaptis.data.datasets import DATASETS, SPLITS, missing_root_message, open_dataset
+from adaptis.data.datasets import (
+    ANNOTATIONS,
+    DATASETS,
+    SPLITS,
+    missing_root_message,
+    open_dataset,
+)
 from adaptis.data.reader import Reader
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.parallel import parallel_map
@@ -35,6 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='the folder of --dataset; else instead of data.root')
     parser.add_argument('--split', nargs='+', choices=SPLITS,
                         help='default: those of the config, else train and val')
+    parser.add_argument('--annotation', choices=ANNOTATIONS,
+                        help="of coco (default: the config's, else panoptic)")
     parser.add_argument('--fast', action='store_true',
                         help='check only names and headers (kind, size), decode nothing')
     parser.add_argument('--processes', type=int, default=os.cpu_count() or 1, metavar='N',
@@ -56,7 +64,8 @@ def run(args: argparse.Namespace) -> int:
     datasets = []
     for split in plan.splits:
         try:
-            dataset = open_dataset(plan.dataset, plan.root, split, strict=False)
+            dataset = open_dataset(plan.dataset, plan.root, split, strict=False,
+                                   annotation=plan.annotation)
         except AdaptisError as error:  # the split cannot be opened at all
             print(error)
             found += 1
@@ -79,6 +88,7 @@ class Plan(NamedTuple):
     dataset: str
     root: Path
     splits: list[str]
+    annotation: str = 'panoptic'
 
 
 class Chunk(NamedTuple):
@@ -97,10 +107,12 @@ def _plan(args: argparse.Namespace) -> Plan:
     if args.config is None:
         if args.root is None:
             raise AdaptisError('--dataset needs --root, the folder it was unpacked to.')
-        return Plan(args.dataset, args.root, args.split or ['train', 'val'])
+        return Plan(args.dataset, args.root, args.split or ['train', 'val'],
+                    args.annotation or 'panoptic')
     data = load_config(args.config).data
     splits = list(dict.fromkeys([data.split, data.val_split]))
-    return Plan(data.dataset, args.root or Path(data.root), args.split or splits)
+    return Plan(data.dataset, args.root or Path(data.root), args.split or splits,
+                args.annotation or data.annotation)
 
 
 def _check_split(dataset: Reader, split: str, args: argparse.Namespace) -> int:

@@ -12,13 +12,13 @@ from adaptis.commands.measure import cached_dataset, evaluate_images, has_ground
 from adaptis.commands.options import add_network_options, add_set_option
 from adaptis.commands.rows import EVALUATIONS, beside_published, config_path, published_row
 from adaptis.commands.submission import clear_unfinished, join_folders, shard_folder
-from adaptis.data.datasets import DATASETS
+from adaptis.data.datasets import ANNOTATIONS, DATASETS
 from adaptis.errors import AdaptisError
 from adaptis.evaluation import shards
 from adaptis.evaluation.coco import PanopticFolder
 from adaptis.evaluation.formats import COMPLETE, FORMATS, open_writer
 from adaptis.evaluation.pq import evaluate_with_panopticapi
-from adaptis.evaluation.record import make_record, provenance, write_record
+from adaptis.evaluation.record import device_name, make_record, provenance, write_record
 from adaptis.evaluation.report import format_metrics
 from adaptis.evaluation.run import Evaluator, evaluate_folders
 from adaptis.evaluation.shards import WHOLE, Shard
@@ -43,6 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     network.add_argument('--data', type=Path, metavar='DIR', help='folder of the data set')
     network.add_argument('--split', help="train, val or test (default: the config's val_split; "
                                          'test of the toy data, else val)')
+    network.add_argument('--annotation', choices=ANNOTATIONS,
+                         help="of coco (default: the config's, else panoptic): instances may "
+                              'overlap and there is no stuff; both: panoptic segments, but AP on '
+                              'the instances')
     network.add_argument('--image', type=Path, help='one picture instead of a data set')
     network.add_argument('--ids', type=Path, metavar='PNG', help='object ids of --image')
     network.add_argument('--limit', type=int, metavar='N', help='only the first N images')
@@ -88,7 +92,10 @@ def run(args: argparse.Namespace) -> int:
     evaluator, seconds = _measure(task, WHOLE, args)
     settings = {**task.facts, 'processes': args.processes,
                 'seconds_per_image': round(seconds / evaluator.quality.images, 4)}
-    return _finish(evaluator.result(), settings, task.label, task.row, start, args.out)
+    speed = None   # several processes would share the machine
+    if args.processes == 1:
+        speed = _speed(seconds, evaluator.quality.images, args.ctx)
+    return _finish(evaluator.result(), settings, task.label, task.row, start, args.out, speed)
 
 
 def _add_work_options(group: Any) -> None:
@@ -160,6 +167,12 @@ def _measure(task: EvaluationTask, shard: Shard,
         return evaluate_images(task.job, indices, args.processes, writer)
 
 
+def _speed(seconds: float, images: int, ctx: str) -> dict[str, Any]:
+    """Return how long the network and its postprocessing took, and on which device."""
+    return {'seconds_per_image': seconds / images, 'images_per_second': images / seconds,
+            'device': device_name(ctx)}
+
+
 def _measure_shard(task: EvaluationTask, args: argparse.Namespace) -> int:
     """Measure one shard and save it, unless that was done before."""
     shard = Shard.parse(args.shard)
@@ -225,9 +238,10 @@ def _submit(task: EvaluationTask, args: argparse.Namespace) -> int:
 
 
 def _finish(metrics: Mapping[str, Any], settings: Mapping[str, Any], label: str,
-            row: Mapping[str, Any], start: float, out: Optional[Path]) -> int:
+            row: Mapping[str, Any], start: float, out: Optional[Path],
+            speed: Optional[Mapping[str, Any]] = None) -> int:
     """Print the metrics beside the published ones, and write the record."""
-    record = make_record(metrics, settings, label=label, **row,
+    record = make_record(metrics, settings, label=label, **row, speed=speed,
                          seconds=round(time.perf_counter() - start, 2))
     print(format_metrics(metrics))  # before anything is written, as the disk may be full
     if record['table'] is not None:

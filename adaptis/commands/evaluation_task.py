@@ -61,6 +61,8 @@ def resolve_task(args: argparse.Namespace) -> EvaluationTask:
              'dataset': source.dataset, 'data': source.root,
              'split': source.split, 'limit': args.limit, 'preset': preset,
              'inference': dataclasses.asdict(settings)}
+    if source.annotation != 'panoptic':
+        facts['annotation'] = source.annotation
     backend = _backend(checkpoint, args.backend)
     if backend is not None:
         facts['backend'] = backend
@@ -91,9 +93,11 @@ def _source(args: argparse.Namespace, config: Optional[TrainConfig]) -> ImageSou
         return ImageSource(SINGLE_IMAGE, args.image, str(args.ids))
     if config is None:
         name = args.dataset or 'toy'
-        return ImageSource(name, args.data, args.split or ('test' if name == 'toy' else 'val'))
+        return ImageSource(name, args.data, args.split or ('test' if name == 'toy' else 'val'),
+                           args.annotation or 'panoptic')
     data = config.data
-    return ImageSource(data.dataset, args.data or Path(data.root), args.split or data.val_split)
+    return ImageSource(data.dataset, args.data or Path(data.root), args.split or data.val_split,
+                       args.annotation or data.annotation)
 
 
 def _checkpoint(args: argparse.Namespace, config: Optional[TrainConfig]) -> Optional[Path]:

@@ -30,12 +30,13 @@ class ImageSource(NamedTuple):
     dataset: str
     root: Path
     split: str
+    annotation: str = 'panoptic'
 
     def open(self) -> Any:
         """Open the data set; AdaptisError if it does not exist or is broken."""
         if self.dataset == SINGLE_IMAGE:
             return SingleImageDataset(self.root, Path(self.split))
-        return open_dataset(self.dataset, self.root, self.split)
+        return open_dataset(self.dataset, self.root, self.split, annotation=self.annotation)
 
 
 class InferenceJob(NamedTuple):
@@ -158,7 +159,7 @@ def _click(predictor: Any, sample: Sample, count: int, index: int) -> np.ndarray
 def _evaluator(job: InferenceJob) -> Evaluator:
     source = job.source
     return Evaluator(cached_dataset(source).taxonomy, cityscapes=source.dataset == 'cityscapes',
-                     clicks=bool(job.clicks))
+                     coco=source.dataset == 'coco', clicks=bool(job.clicks))
 
 
 @functools.lru_cache(maxsize=1)

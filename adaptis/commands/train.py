@@ -154,7 +154,7 @@ def _prepare(config: TrainConfig, output: Path, args: argparse.Namespace, resume
 def _open_data(config: TrainConfig) -> tuple[Any, Any]:
     """Open the training and the validation split; AdaptisError if anything is wrong with them."""
     data = config.data
-    train, held_out = (open_dataset(data.dataset, data.root, split)
+    train, held_out = (open_dataset(data.dataset, data.root, split, annotation=data.annotation)
                        for split in (data.split, data.val_split))
     for dataset, key in ((train, 'split'), (held_out, 'val_split')):
         if dataset.annotations is None:

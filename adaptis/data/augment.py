@@ -13,7 +13,7 @@ import numpy as np
 from adaptis.data.transforms import ShiftRotate, Transform, parse_transforms
 from adaptis.errors import AdaptisError
 from adaptis.toy_data import degrade
-from adaptis.types import Sample
+from adaptis.types import AnnotatedObjects, Sample
 
 Augmentation = Callable[[Sample, int], Sample]
 Span = tuple[int, int, int]      # along an axis: from, to (exclusive), and how many they become
@@ -138,9 +138,10 @@ def random_crop(sample: Sample, size: tuple[int, int], rng: np.random.Generator)
     top, left = (int(rng.integers(max(have - want, 0) + 1))
                  for have, want in zip(sample.image.shape, size))
     window = slice(top, top + size[0]), slice(left, left + size[1])
+    objects = _moved(sample.objects, lambda layers: layers[(..., *window)])
     return dataclasses.replace(
-        sample, **{key: np.ascontiguousarray(getattr(sample, key)[window])
-                   for key in ('image', 'instances', 'semantic')})
+        sample, objects=objects, **{key: np.ascontiguousarray(getattr(sample, key)[window])
+                                    for key in ('image', 'instances', 'semantic')})
 
 
 def resize_sample(sample: Sample, size: tuple[int, int]) -> Sample:
@@ -149,7 +150,9 @@ def resize_sample(sample: Sample, size: tuple[int, int]) -> Sample:
     if (height, width) == size:
         return sample
     rows, cols = (0, height, size[0]), (0, width, size[1])
-    return dataclasses.replace(sample, image=_resize(sample.image, rows, cols),
+    objects = _moved(sample.objects, lambda layers: np.stack([_resize_ids(layer, rows, cols)
+                                                              for layer in layers]))
+    return dataclasses.replace(sample, image=_resize(sample.image, rows, cols), objects=objects,
                                instances=_resize_ids(sample.instances, rows, cols),
                                semantic=_resize_ids(sample.semantic, rows, cols))
 
@@ -168,6 +171,11 @@ class RandomScale:
                                            for s in sample.image.shape[:2]))
 
 
+def _moved(objects: Optional[AnnotatedObjects],
+           move: Callable[[np.ndarray], np.ndarray]) -> Optional[AnnotatedObjects]:
+    return None if objects is None else objects.moved(move(objects.layers))
+
+
 def _unchanged(sample: Sample, seed: int) -> Sample:
     return sample
 
@@ -182,13 +190,18 @@ class _Albumentations:
         # Albumentations 1.3 draws everything from Python's global generator.
         state = random.getstate()
         random.seed(seed)
+        layers = {} if sample.objects is None else {'masks': list(sample.objects.layers)}
         try:
             result = self._compose(image=sample.image, instances=sample.instances,
-                                   semantic=sample.semantic)
+                                   semantic=sample.semantic, **layers)
         finally:
             random.setstate(state)
+        objects = None
+        if layers:
+            moved = np.stack(result.pop('masks'))
+            objects = sample.objects.moved(np.maximum(moved, 0))   # no object is in the padding
         arrays = {key: np.ascontiguousarray(value) for key, value in result.items()}
-        return dataclasses.replace(sample, **arrays)
+        return dataclasses.replace(sample, objects=objects, **arrays)
 
 
 def _geometry() -> list:

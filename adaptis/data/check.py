@@ -64,14 +64,15 @@ def find_problem(dataset: Reader, index: int, headers_only: bool = False) -> Opt
 def find_header_problem(dataset: Reader, index: int) -> Optional[str]:
     """Like :func:`find_problem`, but without decoding: existence, type of file, sizes, channels."""
     paths = [dataset.images.path(index)]
-    paths += [dataset.annotations.path(index)] if dataset.annotations else []
+    pictures = dataset.annotations is not None and dataset.annotation_channels > 0
+    paths += [dataset.annotations.path(index)] if pictures else []
     try:
         headers = [read_header(path) for path in paths]
     except AdaptisError as error:
         return str(error)
     sizes = [(str(path), header.size) for path, header in zip(paths, headers)]
     if dataset.annotations:
-        if headers[1].channels != dataset.annotation_channels:
+        if pictures and headers[1].channels != dataset.annotation_channels:
             return (f'{paths[1]} should have {dataset.annotation_channels} channel(s), but it has '
                     f'{headers[1].channels}: is it another picture?')
         sizes.append(('its entry in the JSON', dataset.expected_size(index) or headers[0].size))

@@ -1,26 +1,31 @@
-"""COCO panoptic 2017 in its original folders, and your own data in the same format.
+"""COCO 2017 in its original folders, and your own data in the same formats.
 
-COCO: the images are in ``train2017``, ``val2017`` and ``test2017``; the ground truth is
+COCO: the images are in ``train2017``, ``val2017`` and ``test2017``.  The panoptic annotation is
 ``annotations/panoptic_<train|val>2017.json``, with the PNGs in a folder of the same name, there or
-in the root.  The test split is the list in ``annotations/image_info_test-dev2017.json``, or all of
-``test2017`` without that file.
+in the root.  The annotation of instances, which may overlap, is
+``annotations/instances_<train|val>2017.json``.  The test split is the list in
+``annotations/image_info_test-dev2017.json``, or all of ``test2017`` without that file.
 
-Your own data: ``<split>/images``, ``<split>/panoptic.json`` and the PNGs in ``<split>/panoptic``.
-The categories are those of the JSON.
+Your own data: ``<split>/images``, ``<split>/panoptic.json``, the PNGs in ``<split>/panoptic``, and
+``<split>/instances.json``.  The categories are those of the JSON.
 
 The JSON decides which images belong to a split; other files in the folders are allowed.
 """
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Optional
+
+import numpy as np
 
 from adaptis.data.coco_categories import COCO_TAXONOMY
+from adaptis.data.instances import InstanceIndex, front
 from adaptis.data.panoptic import PanopticIndex, PanopticReader, missing_files
 from adaptis.data.reader import FileList, ImageId, Reader, check_folder
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike, list_images, read_json
-from adaptis.types import Taxonomy
+from adaptis.types import Sample, Taxonomy
 
 TEST_IMAGES = 'image_info_test-dev2017.json'
 
@@ -32,10 +37,12 @@ class Layout(NamedTuple):
     json: Path
     pngs: Path
     custom: bool
+    instances: Path
 
 
-def open_coco(root: PathLike, split: str, annotations: bool = True, strict: bool = True) -> Reader:
-    """Open COCO panoptic 2017, or data in the same format.
+def open_coco(root: PathLike, split: str, annotations: bool = True, strict: bool = True,
+              annotation: str = 'panoptic') -> Reader:
+    """Open COCO 2017, or data in the same format.
 
     Parameters
     ----------
@@ -43,6 +50,7 @@ def open_coco(root: PathLike, split: str, annotations: bool = True, strict: bool
     split : 'train', 'val', or 'test', for which COCO publishes no ground truth
     annotations : False lists only the images
     strict : raise AdaptisError if files are missing
+    annotation : one of ``datasets.ANNOTATIONS``
 
     Raises
     ------
@@ -50,12 +58,88 @@ def open_coco(root: PathLike, split: str, annotations: bool = True, strict: bool
         If a folder or a file is missing, or a JSON is broken or has another format.
     """
     layout = find_layout(Path(root), split)
-    if not annotations or (split == 'test' and not layout.json.is_file()):
-        return CocoImages(layout, split, _taxonomy(Path(root)), strict)
+    truth = layout.instances if annotation == 'instances' else layout.json
+    if not annotations or (split == 'test' and not truth.is_file()):
+        taxonomy = _taxonomy(Path(root))
+        if annotation == 'instances':
+            taxonomy = Taxonomy([c for c in taxonomy.categories if c.isthing])
+        return CocoImages(layout, split, taxonomy, strict)
+    if annotation == 'instances':
+        return CocoInstances(layout, strict)
     index = PanopticIndex(layout.json)
     taxonomy = Taxonomy(index.categories)
     class_of = {c.id: taxonomy.index(c.id) for c in index.categories}
-    return PanopticReader(index, layout.images, layout.pngs, taxonomy, class_of, strict=strict)
+    arguments = index, layout.images, layout.pngs, taxonomy, class_of
+    if annotation == 'panoptic':
+        return PanopticReader(*arguments, strict=strict)
+    return CocoBoth(InstanceIndex(layout.instances), *arguments, strict=strict)
+
+
+class CocoInstances(Reader):
+    """The instance annotation: only things, which may overlap.
+
+    ``Sample.objects`` has all of them; ``instances`` and ``semantic`` have the smallest one at each
+    pixel, and void where there is none.  Images without an object are among the samples.
+    """
+
+    annotation_channels = 0
+
+    def __init__(self, layout: Layout, strict: bool):
+        check_folder(layout.images)
+        self._index = InstanceIndex(layout.instances, COCO_TAXONOMY.categories)
+        self.taxonomy = Taxonomy(self._index.categories)
+        entries = sorted(self._index.images.values(), key=lambda image: image.file_name)
+        missing = missing_files(layout.images, [image.file_name for image in entries])
+        problems = [*self._index.problems,
+                    *(f'{layout.instances} lists {layout.images / name}, which does not exist.'
+                      for name in sorted(missing))]
+        self._entries = [image for image in entries if image.file_name not in missing]
+        names = [image.file_name for image in self._entries]
+        super().__init__(FileList(layout.images, names),
+                         FileList(layout.instances.parent, [layout.instances.name] * len(names)),
+                         problems, strict)
+
+    def image_id(self, index: int) -> ImageId:
+        """Return the id in the JSON."""
+        return self._entries[index].id
+
+    def expected_size(self, index: int) -> Optional[tuple[int, int]]:
+        """Return the height and width in the JSON."""
+        return self._entries[index].size
+
+    def _annotate(self, index: int, image: np.ndarray) -> Sample:
+        entry, path = self._entries[index], self.images.path(index)
+        if entry.size != image.shape[:2]:
+            raise AdaptisError(f'{path} is {image.shape[0]}x{image.shape[1]} but '
+                               f'{self._index.json_path} says {entry.size[0]}x{entry.size[1]}.')
+        objects = self._index.objects(entry.id, self.taxonomy)
+        instances = front(objects.layers, objects.areas)
+        return Sample(image=image, instances=instances,
+                      semantic=np.r_[-1, objects.classes].astype(np.int32)[instances],
+                      classes=dict(enumerate(objects.classes.tolist(), start=1)),
+                      ignored=frozenset((np.flatnonzero(objects.crowd) + 1).tolist()),
+                      name=str(path), objects=objects)
+
+
+class CocoBoth(PanopticReader):
+    """The panoptic annotation together with the objects of the instance annotation."""
+
+    def __init__(self, objects: InstanceIndex, index: PanopticIndex, *arguments: Any,
+                 strict: bool):
+        unlisted = [i for i in index.image_ids if i not in objects.images]
+        super().__init__(index, *arguments, strict=strict, problems=[
+            *objects.problems, *(f'{objects.json_path} does not list image {i}, which '
+                                 f'{index.json_path} does.' for i in unlisted)])
+        things = {c.id for c in self.taxonomy.categories if c.isthing}
+        unknown = [c for c in objects.categories if c.id not in things]
+        if unknown:
+            raise AdaptisError(f'{objects.json_path} has the category {unknown[0].name} '
+                               f'({unknown[0].id}), which is not a thing in {index.json_path}.')
+        self._objects = objects
+
+    def _annotate(self, index: int, image: np.ndarray) -> Sample:
+        objects = self._objects.objects(self.image_id(index), self.taxonomy)
+        return dataclasses.replace(super()._annotate(index, image), objects=objects)
 
 
 class CocoImages(Reader):
@@ -83,11 +167,13 @@ def find_layout(root: Path, split: str) -> Layout:
     """Return where a split is, in COCO's folders or in those of your own data."""
     if (root / split / 'images').is_dir():
         return Layout(root / split / 'images', root / split / 'panoptic.json',
-                      root / split / 'panoptic', custom=True)
+                      root / split / 'panoptic', custom=True,
+                      instances=root / split / 'instances.json')
     name = f'panoptic_{split}2017'
     pngs = root / 'annotations' / name
     return Layout(root / f'{split}2017', root / 'annotations' / f'{name}.json',
-                  root / name if (root / name).is_dir() else pngs, custom=False)
+                  root / name if (root / name).is_dir() else pngs, custom=False,
+                  instances=root / 'annotations' / f'instances_{split}2017.json')
 
 
 def _listed_ids(layout: Layout, split: str) -> dict[str, ImageId]:

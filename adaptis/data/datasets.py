@@ -26,6 +26,8 @@ _CONTENTS: dict[str, tuple[str, str]] = {  # the title of each data set, and its
 }
 DATASETS = tuple(_READERS)
 SPLITS = ('train', 'val', 'test')
+ANNOTATIONS = ('panoptic', 'instances', 'both')
+"""Of coco; ``both``: the panoptic segments, and the instances as ``Sample.objects``."""
 
 
 def open_dataset(name: str, root: PathLike, split: str, annotations: bool = True,
@@ -41,7 +43,8 @@ def open_dataset(name: str, root: PathLike, split: str, annotations: bool = True
     split : one of ``SPLITS``, whatever the data set calls its folders; or several joined by "+",
         for example 'train+val'
     annotations : False lists only the images, so that images can be read but no samples
-    options : further options of the reader, for example ``strict``
+    options : further options of the reader, for example ``strict``; for coco also ``annotation``,
+        one of ``ANNOTATIONS``
 
     Raises
     ------
@@ -55,6 +58,14 @@ def open_dataset(name: str, root: PathLike, split: str, annotations: bool = True
     if len(set(names)) < len(names) or not set(names) <= set(SPLITS):
         raise AdaptisError(f'There is no split "{split}": choose from {", ".join(SPLITS)}, or '
                            'join different ones, as train+val.')
+    annotation = options.pop('annotation', 'panoptic')
+    if annotation not in ANNOTATIONS:
+        raise AdaptisError(f'There is no annotation "{annotation}": choose from '
+                           f'{", ".join(ANNOTATIONS)}.')
+    if annotation != 'panoptic':
+        if name != 'coco':
+            raise AdaptisError(f'Only coco has the annotation "{annotation}", not {name}.')
+        options['annotation'] = annotation
     module, reader = _READERS[name]
     read = getattr(importlib.import_module(f'adaptis.data.{module}'), reader)
     if len(names) == 1:

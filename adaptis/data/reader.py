@@ -39,7 +39,7 @@ class Reader(abc.ABC):
         truth
     problems : sentences about files that are missing or do not belong together; these files are
         not among the samples
-    annotation_channels : channels of an annotation PNG
+    annotation_channels : channels of an annotation PNG; 0 if the annotation is not a picture
 
     Parameters
     ----------

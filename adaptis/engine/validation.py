@@ -107,10 +107,11 @@ class ResultValidation:
             evaluator.add_sample(index, sample,
                                  self._family.evaluation_result(predictor.set_image(sample.image)))
         result = evaluator.result()
-        every = {'pq': result['pq']['All']['pq'], 'ap': result['ap']['ap'],
-                 'miou': result['miou']['miou']}
+        every = {'ap': result['ap']['ap']}
+        if 'pq' in result:   # missing if the annotation has only things
+            every.update(pq=result['pq']['All']['pq'], miou=result['miou']['miou'])
         return {name: every[name] for name in self._family.metrics(net)
-                if not np.isnan(every[name])}
+                if name in every and not np.isnan(every[name])}
 
 
 class Preview:
@@ -158,7 +159,8 @@ def evaluate_network(net: Any, dataset: Any, config: TrainConfig,
     family = find_family(config.model['name'])
     predictor = family.make_predictor(net, inference_settings(config), dataset.taxonomy,
                                       [name for name, _ in config.stages()])
-    evaluator = Evaluator(dataset.taxonomy, cityscapes=config.data.dataset == 'cityscapes')
+    evaluator = Evaluator(dataset.taxonomy, cityscapes=config.data.dataset == 'cityscapes',
+                          coco=config.data.dataset == 'coco')
     for index in tqdm(range(len(samples)), desc='evaluation', unit='image'):
         sample = samples[index]
         result = family.evaluation_result(predictor.set_image(sample.image))

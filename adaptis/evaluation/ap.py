@@ -47,7 +47,7 @@ class AveragePrecision:
     """
 
     def __init__(self, class_agnostic: bool = True, max_detections: Optional[int] = None):
-        _make_cocoeval()  # reports a missing pycocotools now and not after hours
+        make_cocoeval()  # reports a missing pycocotools now and not after hours
         self.class_agnostic = class_agnostic
         self.max_detections = max_detections
         self.detections = Detections()
@@ -76,7 +76,7 @@ class AveragePrecision:
             true_category, category = np.ones_like(true_category), np.ones_like(category)
         kept = _best(category, scores, self.max_detections)
         found, category, scores = found[kept], category[kept], scores[kept]
-        iou = _iou(overlap, found, true, excused)
+        iou = mask_iou(overlap, found, true, excused)
         iou[category[:, None] != true_category] = 0
         records = np.empty(len(found), dtype=DETECTION_DTYPE)
         records['score'], records['category'] = scores, category
@@ -95,12 +95,12 @@ class AveragePrecision:
         """
         records = self.detections.sorted()
         categories = sorted({*self.detections.objects, *np.unique(records['category']).tolist()})
-        precision = _precision(records, categories, self.detections.objects)
-        result: dict[str, Any] = {'ap': _mean_precision(precision)}
+        precision, _ = accumulate(records, categories, self.detections.objects)
+        result: dict[str, Any] = {'ap': mean_valid(precision)}
         for threshold, values in zip(THRESHOLDS, precision):
-            result[f'ap{round(100 * threshold)}'] = _mean_precision(values)
+            result[f'ap{round(100 * threshold)}'] = mean_valid(values)
         if not self.class_agnostic:
-            result['per_class'] = {c: _mean_precision(precision[:, :, k])
+            result['per_class'] = {c: mean_valid(precision[:, :, k])
                                    for k, c in enumerate(categories)}
         return result
 
@@ -141,8 +141,8 @@ def _best(category: np.ndarray, scores: np.ndarray, most: Optional[int]) -> np.n
     return order[ranks < most]
 
 
-def _iou(overlap: Overlap, found: np.ndarray, true: np.ndarray,
-         excused: np.ndarray) -> np.ndarray:
+def mask_iou(overlap: Overlap, found: np.ndarray, true: np.ndarray,
+             excused: np.ndarray) -> np.ndarray:
     """Return the IoU of pycocotools, float64 (P, G): for a crowd, over the detection's area."""
     shared = overlap.shared[1:, 1:][np.ix_(true, found)].T
     own = overlap.found_area[found][:, None]
@@ -181,12 +181,16 @@ def _matches(iou: np.ndarray, excused: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return right, on_crowd
 
 
-def _precision(records: np.ndarray, categories: Sequence[int],
-               objects: Mapping[int, int]) -> np.ndarray:
-    """Return precision at 101 recalls: (thresholds, recalls, categories), -1 = category absent."""
+def accumulate(records: np.ndarray, categories: Sequence[int],
+               objects: Mapping[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the precision and recall that COCOeval computes from all detections.
+
+    Precision at 101 recalls has the shape (thresholds, recalls, categories), recall (thresholds,
+    categories); -1 = category absent.
+    """
     if not categories:
-        return np.full((len(THRESHOLDS), 1, 1), -1.0)
-    evaluator = _make_cocoeval()
+        return np.full((len(THRESHOLDS), 1, 1), -1.0), np.full((len(THRESHOLDS), 1), -1.0)
+    evaluator = make_cocoeval()
     evaluator.params.imgIds, evaluator.params.catIds = [0], list(categories)
     evaluator.params.iouThrs = np.array(THRESHOLDS)
     evaluator.params.areaRng, evaluator.params.areaRngLbl = [[0, np.inf]], ['all']
@@ -197,7 +201,7 @@ def _precision(records: np.ndarray, categories: Sequence[int],
     evaluator._paramsEval = evaluator.params
     with contextlib.redirect_stdout(io.StringIO()):
         evaluator.accumulate()
-    return evaluator.eval['precision'][:, :, :, 0, 0]
+    return evaluator.eval['precision'][:, :, :, 0, 0], evaluator.eval['recall'][:, :, 0, 0]
 
 
 def _as_one_image(records: np.ndarray, objects: int) -> dict[str, Any]:
@@ -208,7 +212,7 @@ def _as_one_image(records: np.ndarray, objects: int) -> dict[str, Any]:
             'gtIgnore': np.zeros(objects)}
 
 
-def _make_cocoeval() -> Any:
+def make_cocoeval() -> Any:
     """Return an empty COCOeval; AdaptisError if pycocotools is not installed."""
     try:
         from pycocotools.cocoeval import COCOeval  # optional
@@ -256,7 +260,7 @@ def _pairs(ratio: np.ndarray, threshold: float) -> list[tuple[int, int]]:
     return pairs
 
 
-def _mean_precision(precision: np.ndarray) -> float:
-    """Return the mean over recalls and the categories that occur (-1 marks the others)."""
-    valid = precision[precision > -1]
+def mean_valid(values: np.ndarray) -> float:
+    """Return the mean over the values of categories that occur (-1 marks the others)."""
+    valid = values[values > -1]
     return float(valid.mean()) if valid.size else float('nan')

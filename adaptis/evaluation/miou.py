@@ -61,10 +61,21 @@ class MeanIoU:
         """Restore what :meth:`state` returned; ValueError if it has another shape."""
         self._confusion = check_like(state['confusion'], self._confusion)
 
+    @property
+    def pixels(self) -> int:
+        """The number of pixels that were counted."""
+        return int(self._confusion.sum())
+
+    @property
+    def false_pixels(self) -> np.ndarray:
+        """For each class, the pixels of other classes that were taken for it: int64 (C,)."""
+        return self._confusion[:, :-1].sum(axis=0) - np.diagonal(self._confusion)
+
     def result(self) -> dict[str, Any]:
         """Return ``miou`` over the classes that occur, pixel ``accuracy``, and ``per_class`` IoU.
 
-        Values are in [0, 1]; NaN where nothing was counted.
+        ``fiou`` weights the classes by their pixels.  Values are in [0, 1]; NaN where nothing was
+        counted.
         """
         hits = np.diagonal(self._confusion).astype(np.float64)
         union = self._confusion.sum(axis=1) + self._confusion[:, :-1].sum(axis=0) - hits
@@ -72,8 +83,38 @@ class MeanIoU:
         iou = np.where(seen, hits / np.maximum(union, 1), np.nan)
         total = self._confusion.sum()
         return {'miou': float(iou[seen].mean()) if seen.any() else float('nan'),
+                'fiou': self._frequency_weighted(iou, slice(None)),
                 'accuracy': float(hits.sum() / total) if total else float('nan'),
                 'per_class': iou.tolist()}
+
+    def result_by_kind(self, taxonomy: Taxonomy) -> dict[str, Any]:
+        """Return the same, and the values of stuff and of things.
+
+        ``stuff`` and ``things``: the mean IoU over the classes that occur; ``fiou_stuff``: ``fiou``
+        of the stuff classes; ``confusion``: true kind -> found kind -> share of the pixels, without
+        those that got no class.
+        """
+        result = self.result()
+        iou = np.array(result['per_class'])
+        kinds = {'stuff': slice(0, taxonomy.num_stuff),
+                 'things': slice(taxonomy.num_stuff, self.num_classes)}
+        for name, kind in kinds.items():
+            seen = iou[kind][~np.isnan(iou[kind])]
+            result[name] = float(seen.mean()) if seen.size else float('nan')
+        result['fiou_stuff'] = self._frequency_weighted(iou, kinds['stuff'])
+        result['confusion'] = {}
+        for true, rows in kinds.items():
+            pixels = {name: int(self._confusion[rows, columns].sum())
+                      for name, columns in kinds.items()}
+            total = sum(pixels.values())
+            result['confusion'][true] = {name: count / total if total else float('nan')
+                                         for name, count in pixels.items()}
+        return result
+
+    def _frequency_weighted(self, iou: np.ndarray, kind: slice) -> float:
+        pixels = self._confusion[kind].sum(axis=1)
+        total = pixels.sum()
+        return float(np.nansum(iou[kind] * pixels) / total) if total else float('nan')
 
 
 def semantic_map(result: PanopticResult, taxonomy: Taxonomy) -> np.ndarray:

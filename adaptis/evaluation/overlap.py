@@ -1,7 +1,7 @@
 """The overlaps between true and found segments, which all measures of an image need."""
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Optional
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from adaptis.errors import AdaptisError
 from adaptis.ids import relabel_ids
-from adaptis.types import Objects, PanopticResult, Segment
+from adaptis.types import AnnotatedObjects, Objects, PanopticResult, Segment, Taxonomy
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,9 @@ class Overlap:
     truth, found : the segments
     crowd : ids of true segments that are crowds
     positions : int32 (H, W), the column of each pixel; None if found segments may overlap
-    true_areas : int64 (G,), if the sums of the rows of ``shared`` differ from them
+    true_areas, found_areas : int64 (G,) and (P,), if the sums of the rows or columns of ``shared``
+        differ from them
+    annotated_areas : float64 (G,), if the annotation gives other areas than ``true_areas``
     """
 
     shared: np.ndarray
@@ -32,6 +34,8 @@ class Overlap:
     crowd: Collection[int] = ()
     positions: Optional[np.ndarray] = field(default=None, repr=False)
     true_areas: Optional[np.ndarray] = None
+    found_areas: Optional[np.ndarray] = None
+    annotated_areas: Optional[np.ndarray] = None
 
     @property
     def truth_area(self) -> np.ndarray:
@@ -41,7 +45,12 @@ class Overlap:
     @property
     def found_area(self) -> np.ndarray:
         """Pixels of each found segment: int64 (P,)."""
-        return self.shared.sum(axis=0)[1:]
+        return self.shared.sum(axis=0)[1:] if self.found_areas is None else self.found_areas
+
+    @property
+    def annotated_area(self) -> np.ndarray:
+        """Pixels of each true segment according to the annotation: (G,)."""
+        return self.truth_area if self.annotated_areas is None else self.annotated_areas
 
     @property
     def is_crowd(self) -> np.ndarray:
@@ -99,3 +108,43 @@ def compute_object_overlap(truth: PanopticResult, found: Objects, crowd: Collect
                 for k, (category, score) in enumerate(zip(found.category_ids, found.scores), 1)]
     return Overlap(shared, truth.segments, segments, crowd,
                    true_areas=np.bincount(rows.ravel(), minlength=height)[1:])
+
+
+def compute_annotated_overlap(truth: AnnotatedObjects, found: PanopticResult, taxonomy: Taxonomy,
+                              name: str = 'The image') -> Overlap:
+    """Do the same for true objects that may overlap each other; their ids become 1, 2, ....
+
+    It counts the ``objects`` of ``found``, or its segments if it has none.
+
+    Raises AdaptisError if the sizes differ, or the found map holds an id that is not listed.
+    """
+    layers, height = truth.layers, len(truth) + 1
+    size = found.segment_map.shape if found.objects is None else found.objects.masks.shape[1:]
+    if size != layers.shape[1:] and (found.objects is None or len(found.objects.masks)):
+        raise AdaptisError(f'{name}: the ground truth is {layers.shape[1]}x{layers.shape[2]} but '
+                           f'the found objects are {size[0]}x{size[1]}.')
+    masks, segments = _masks_of(found, name)
+    shared = np.zeros((height, len(segments) + 1), np.int64)
+    areas = np.zeros(len(segments), np.int64)
+    for k, mask in enumerate(masks):
+        areas[k] = np.count_nonzero(mask)
+        for layer in layers:
+            shared[:, k + 1] += np.bincount(layer[mask], minlength=height)
+    shared[0] = 0   # a pixel that is free in one layer may be covered in another
+    ids = [c.id for c in taxonomy.categories]
+    true = [Segment(k, ids[c], True, 1.0, 0) for k, c in enumerate(truth.classes.tolist(), 1)]
+    return Overlap(shared, true, segments, frozenset((np.flatnonzero(truth.crowd) + 1).tolist()),
+                   true_areas=np.bincount(layers.ravel(), minlength=height)[1:],
+                   found_areas=areas, annotated_areas=truth.areas)
+
+
+def _masks_of(found: PanopticResult,
+              name: str) -> tuple[Iterable[np.ndarray], Sequence[Segment]]:
+    """Return the masks (H, W) and the list of found objects, or of segments without objects."""
+    objects = found.objects
+    if objects is None:
+        columns = relabel_ids(found.segment_map, [s.id for s in found.segments],
+                              f'{name} (prediction)')
+        return (columns == k + 1 for k in range(len(found.segments))), found.segments
+    return objects.masks, [Segment(k, int(category), True, float(score), 0) for k, (
+        category, score) in enumerate(zip(objects.category_ids, objects.scores), 1)]

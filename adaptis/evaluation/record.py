@@ -6,7 +6,20 @@ One JSON file per run in ``experiments/results``::
     paper, table, row
                 which row of which published table it measures (``experiments/published``)
     label       the name of the run, for example that of its config
-    metrics     nested numbers in [0, 1] from ``Evaluator.result``; null = not defined
+    metrics     nested numbers in [0, 1] from ``Evaluator.result``; null = not defined.  An older
+                record lacks what was not measured at its time.  Keys, each where it applies:
+                  images, objects         number of images; objects found, missed, false
+                  pq, per_class           panoptic quality; values for each class
+                  ap, ap_by_class         AP of masks, all detections, without and with classes
+                  ap_coco, ap_box         COCO's AP and AR (small, medium, large; 1, 10, 100) of
+                                          masks and of boxes, for the objects of a detector
+                  ap_cityscapes, iiou     as the Cityscapes benchmark defines them
+                  miou                    IoU of the semantic branch, if there is one, else of the
+                                          segments: mean, stuff, things, fiou, fiou_stuff, and
+                                          confusion of stuff and things
+                  miou_panoptic           the same of the segments, beside that of a branch
+    speed       seconds_per_image, images_per_second and device, for network and postprocessing,
+                if one process measured; otherwise null, and missing in older records
     settings    everything the result depends on: data, split, limit, checkpoint, thresholds
     reduced     whether the setting is smaller than the paper's (fewer images, steps, channels)
     note        only if defaults have changed since: what they were
@@ -29,6 +42,7 @@ from typing import Any, Optional
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.coco import read_json
 from adaptis.files import PathLike, atomic_write
+from adaptis.machine import cuda_build, query_cuda
 
 FORMAT = 1
 PACKAGES = ('mxnet', 'gluoncv', 'numpy', 'opencv-python', 'opencv-python-headless', 'pycocotools')
@@ -37,11 +51,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def make_record(metrics: Mapping[str, Any], settings: Mapping[str, Any], *, label: str,
                 table: Optional[str] = None, row: Optional[str] = None, paper: str = 'adaptis',
-                reduced: bool = False, seconds: Optional[float] = None) -> dict[str, Any]:
+                reduced: bool = False, seconds: Optional[float] = None,
+                speed: Optional[Mapping[str, Any]] = None) -> dict[str, Any]:
     """Return a record of a run that ends now, with the facts of this machine."""
     now = datetime.datetime.now(datetime.timezone.utc)
     return {'format': FORMAT, 'paper': paper, 'table': table, 'row': row, 'label': label,
-            'reduced': reduced, 'metrics': dict(metrics), 'settings': dict(settings),
+            'reduced': reduced, 'metrics': dict(metrics), 'speed': speed,
+            'settings': dict(settings),
             **provenance(), 'date': now.isoformat(timespec='seconds'), 'seconds': seconds}
 
 
@@ -50,6 +66,14 @@ def provenance() -> dict[str, Any]:
     return {'commit': _commit(), 'versions': _versions(),
             'hardware': {'cpu': _cpu_model(), 'cores': os.cpu_count(),
                          'memory_gib': _memory_gib(), 'machine': platform.machine()}}
+
+
+def device_name(ctx: str) -> str:
+    """Return the GPU that ``auto``, ``gpu`` or ``gpu:0`` means, or the CPU."""
+    gpus = query_cuda().usable if ctx != 'cpu' and cuda_build() else ()
+    number = ctx.partition(':')[2]
+    names = [gpu.name for gpu in gpus if not number or str(gpu.index) == number]
+    return names[0] if names else _cpu_model()
 
 
 def write_record(path: PathLike, record: Mapping[str, Any]) -> None:

@@ -14,13 +14,7 @@ def format_metrics(metrics: Mapping[str, Any], per_class: bool = False) -> str:
 
     ``per_class`` adds a table with a line for each class.
     """
-    lines = [f'{"":8}{"PQ":>8}{"SQ":>8}{"RQ":>8}{"TP":>9}{"FP":>8}{"FN":>8}{"classes":>9}']
-    for group in ('All', 'Things', 'Stuff'):
-        entry = metrics['pq'][group]
-        scores = ''.join(f'{percent(entry[k]):>8}' for k in ('pq', 'sq', 'rq'))
-        lines.append(f'{group:8}{scores}{entry["tp"]:>9}{entry["fp"]:>8}{entry["fn"]:>8}'
-                     f'{entry["n"]:>9}')
-    lines.append('')
+    lines = _quality(metrics['pq']) if 'pq' in metrics else []
     shown = [('AP', 'ap')] + [(f'AP .{round(10 * t)}', f'ap{round(100 * t)}') for t in TABLE_1]
     for name, key in (('class-agnostic', 'ap'), ('mean of classes', 'ap_by_class')):
         if key in metrics:
@@ -30,8 +24,14 @@ def format_metrics(metrics: Mapping[str, Any], per_class: bool = False) -> str:
         values = metrics['ap_cityscapes']
         lines.append(f'AP {percent(values["ap"])}  AP .5 {percent(values["ap50"])}  '
                      '(as Cityscapes defines it)')
+    lines += [_detection(metrics[key], what) for key, what in (
+        ('ap_coco', 'masks'), ('ap_box', 'boxes')) if key in metrics]
+    lines += [_semantic(metrics[key], what) for key, what in (
+        ('miou', ''), ('miou_panoptic', '  (of the segments, the above of the semantic branch)'))
+        if key in metrics]
+    if 'iiou' in metrics:
+        lines.append(f'iIoU {percent(metrics["iiou"]["iiou"])}')
     objects = metrics['objects']
-    lines.append(f'mIoU {percent(metrics["miou"]["miou"])}')
     images = metrics['images']
     lines.append(f'objects at IoU 0.5: {objects["found"]:,} found, {objects["missed"]:,} missed, '
                  f'{objects["false"]:,} false, in {images:,} image{"s" * (images != 1)}')
@@ -49,6 +49,30 @@ def _click_table(clicks: Mapping[str, Any]) -> list[str]:
               for where in WHERE]
     return [*lines, f'means over {clicks["objects"]:,} objects; agree: mean IoU between two '
                     'masks of one object']
+
+
+def _quality(groups: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    lines = [f'{"":8}{"PQ":>8}{"SQ":>8}{"RQ":>8}{"TP":>9}{"FP":>8}{"FN":>8}{"classes":>9}']
+    for group in ('All', 'Things', 'Stuff'):
+        entry = groups[group]
+        scores = ''.join(f'{percent(entry[k]):>8}' for k in ('pq', 'sq', 'rq'))
+        lines.append(f'{group:8}{scores}{entry["tp"]:>9}{entry["fp"]:>8}{entry["fn"]:>8}'
+                     f'{entry["n"]:>9}')
+    return [*lines, '']
+
+
+def _detection(scores: Mapping[str, Any], what: str) -> str:
+    shown = {'AP': 'ap', 'AP50': 'ap50', 'AP75': 'ap75', 'small': 'ap_small',
+             'medium': 'ap_medium', 'large': 'ap_large', 'AR 1': 'ar1', '10': 'ar10',
+             '100': 'ar100'}
+    values = '  '.join(f'{name} {percent(scores[key])}' for name, key in shown.items())
+    return f'{values}  ({what}, as COCO defines it)'
+
+
+def _semantic(scores: Mapping[str, Any], remark: str) -> str:
+    kinds = [f'  {name} {percent(scores[name])}' for name in ('stuff', 'things') if name in scores]
+    frequency = f'  fIoU {percent(scores["fiou"])}' if 'fiou' in scores else ''
+    return f'mIoU {percent(scores["miou"])}{"".join(kinds)}{frequency}{remark}'
 
 
 def _class_table(classes: Mapping[str, Mapping[str, Any]]) -> list[str]:

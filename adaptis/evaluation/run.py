@@ -13,10 +13,17 @@ from adaptis.evaluation.ap import AveragePrecision, count_objects
 from adaptis.evaluation.cityscapes_ap import CityscapesAP
 from adaptis.evaluation.clicks import ClickQuality
 from adaptis.evaluation.coco import PanopticFolder
+from adaptis.evaluation.coco_ap import CocoAP, box_detections, boxes_around, mask_detections
+from adaptis.evaluation.iiou import CITYSCAPES_SIZES, InstanceIoU
 from adaptis.evaluation.miou import MeanIoU, segment_classes, semantic_map
-from adaptis.evaluation.overlap import compute_object_overlap, compute_overlap
+from adaptis.evaluation.overlap import (
+    Overlap,
+    compute_annotated_overlap,
+    compute_object_overlap,
+    compute_overlap,
+)
 from adaptis.evaluation.pq import PanopticQuality, iterate_pairs
-from adaptis.evaluation.segments import sample_truth
+from adaptis.evaluation.segments import sample_truth, segment_boxes
 from adaptis.evaluation.shards import (
     READ_ERRORS,
     WHOLE,
@@ -32,7 +39,8 @@ from adaptis.evaluation.shards import (
     write_shard,
 )
 from adaptis.files import PathLike
-from adaptis.types import PanopticResult, Sample, Taxonomy
+from adaptis.ids import relabel_ids
+from adaptis.types import AnnotatedObjects, PanopticResult, Sample, Taxonomy
 
 Precision = Union[AveragePrecision, CityscapesAP]
 
@@ -48,17 +56,22 @@ class Evaluator:
     taxonomy : categories of truth and results
     run : JSON values that describe what is measured (data, split, checkpoint, settings); files
         keep it, and evaluators of different runs cannot be merged
-    cityscapes : also measure AP as the Cityscapes benchmark does
+    cityscapes : also measure AP and iIoU as the Cityscapes benchmark does
+    coco : also measure the objects of detectors, and of samples that may overlap, as COCO does
     clicks : also measure how much masks depend on the click; after each image, add the result of
         ``click_image`` to the attribute ``clicks``
     """
 
     def __init__(self, taxonomy: Taxonomy, run: Optional[Mapping[str, Any]] = None,
-                 cityscapes: bool = False, clicks: bool = False):
+                 cityscapes: bool = False, coco: bool = False, clicks: bool = False):
         self.taxonomy = taxonomy
         self.run = as_json(run or {})
         self.quality = PanopticQuality(taxonomy)
         self.semantic = MeanIoU(len(taxonomy))
+        self.merged = MeanIoU(len(taxonomy))   # of segments, where a semantic branch says otherwise
+        self.detection = {key: CocoAP() for key, asked in (
+            ('ap_coco', coco), ('ap_box', coco or cityscapes)) if asked}
+        self.iiou = InstanceIoU(taxonomy, CITYSCAPES_SIZES) if cityscapes else None
         self.precisions: dict[str, Precision] = {'ap': AveragePrecision()}
         if taxonomy.num_things > 1:  # with one class of things both are the same
             self.precisions['ap_by_class'] = AveragePrecision(class_agnostic=False)
@@ -70,11 +83,12 @@ class Evaluator:
     def add_sample(self, image_id: int, sample: Sample, result: PanopticResult) -> None:
         """Add one annotated image and its result."""
         truth, crowd = sample_truth(sample, self.taxonomy)
-        self.add(image_id, truth, result, crowd, sample.semantic, sample.name or 'The sample')
+        self.add(image_id, truth, result, crowd, sample.semantic, sample.name or 'The sample',
+                 sample.objects)
 
     def add(self, image_id: int, truth: PanopticResult, result: PanopticResult,
             crowd: Collection[int] = (), semantic: Optional[np.ndarray] = None,
-            name: str = 'The image') -> None:
+            name: str = 'The image', objects: Optional[AnnotatedObjects] = None) -> None:
         """Add one image.
 
         Parameters
@@ -84,6 +98,7 @@ class Evaluator:
             otherwise its segments are
         crowd : ids of true segments that are crowds
         semantic : true class indices (H, W), -1 = ignore; by default those of the segments
+        objects : objects of a second annotation; AP is measured on them instead of ``truth``
 
         Raises
         ------
@@ -101,11 +116,32 @@ class Evaluator:
             if predicted is None:
                 predicted = segment_classes(overlap.found, self.taxonomy)[overlap.positions]
             self.semantic.add(expected, predicted, name)
-        found = overlap if result.objects is None else compute_object_overlap(
-            truth, result.objects, crowd, name)
+        if result.semantic is not None:
+            self.merged.add_overlap(overlap, self.taxonomy)
+        if self.iiou is not None:
+            self.iiou.add(overlap, truth, result.semantic, name)
+        if objects is not None:
+            found = compute_annotated_overlap(objects, result, self.taxonomy, name)
+        else:
+            found = overlap if result.objects is None else compute_object_overlap(
+                truth, result.objects, crowd, name)
         for precision in self.precisions.values():
             precision.add_overlap(image_id, found)
+        if self.detection and (objects is not None or result.objects is not None):
+            self._add_detections(image_id, found, truth, result, objects)
         self.objects += count_objects(overlap)
+
+    def _add_detections(self, image_id: int, overlap: Overlap, truth: PanopticResult,
+                        result: PanopticResult, objects: Optional[AnnotatedObjects]) -> None:
+        if 'ap_coco' in self.detection:
+            self.detection['ap_coco'].add(image_id, *mask_detections(overlap))
+        true_boxes = _true_boxes(truth, objects)
+        found = result.objects
+        if found is None:
+            boxes_found = _boxes_of(result)
+        else:
+            boxes_found = boxes_around(found.masks) if found.boxes is None else found.boxes
+        self.detection['ap_box'].add(image_id, *box_detections(overlap, true_boxes, boxes_found))
 
     def merge(self, other: Evaluator) -> None:
         """Add the images of ``other``; the result is exactly that of one pass over all.
@@ -118,10 +154,15 @@ class Evaluator:
         self.precisions['ap'].detections.check_new(other.precisions['ap'].detections)
         self.quality.merge(other.quality)
         self.semantic.merge(other.semantic)
+        self.merged.merge(other.merged)
         for key, precision in self.precisions.items():
             precision.merge(other.precisions[key])
         if self.clicks is not None:
             self.clicks.merge(other.clicks)
+        for key, part in self.detection.items():
+            part.merge(other.detection[key])
+        if self.iiou is not None:
+            self.iiou.merge(other.iiou)
         self.objects += other.objects
 
     def save(self, path: PathLike, shard: Shard = WHOLE) -> None:
@@ -167,32 +208,43 @@ class Evaluator:
             ``images``; ``pq`` (see ``PanopticQuality.result``); ``ap`` class-agnostic and, with
             several classes of things, ``ap_by_class`` (``AveragePrecision.result``);
             ``ap_cityscapes`` if it was chosen (``CityscapesAP.result``); ``miou``
-            (``MeanIoU.result``, and ``stuff``, the mean over stuff classes); ``objects``:
+            (``MeanIoU.result_by_kind``), and ``miou_panoptic``, the same of the segments, if a
+            network has a semantic branch, whose values ``miou`` then holds; ``iiou``
+            (``InstanceIoU.result``) if it was chosen; ``ap_coco`` and ``ap_box``
+            (``CocoAP.result``) if they were chosen and a detector found objects; ``objects``:
             ``found missed false`` at IoU 0.5; ``clicks`` if chosen (``ClickQuality.result``);
             ``per_class``: name -> ``isthing pq sq rq iou ap``.
+
+            Without a stuff class there is no panoptic segmentation: no ``pq`` and no ``miou``.
         """
-        result = {'images': self.quality.images, 'pq': self.quality.result(),
-                  'miou': self._semantic(),
+        result = {'images': self.quality.images, **self._of_pixels(),
                   'objects': dict(zip(('found', 'missed', 'false'), self.objects.tolist())),
-                  **{key: precision.result() for key, precision in self.precisions.items()}}
+                  **{key: precision.result() for key, precision in self.precisions.items()},
+                  **{key: part.result() for key, part in self.detection.items() if len(part)}}
         if self.clicks is not None:
             result['clicks'] = self.clicks.result()
         result['per_class'] = self._per_class(result)
         return result
 
-    def _semantic(self) -> dict[str, Any]:
-        result = self.semantic.result()
-        stuff = [iou for category, iou in zip(self.taxonomy.categories, result['per_class'])
-                 if not category.isthing and not math.isnan(iou)]
-        return {**result, 'stuff': sum(stuff) / len(stuff) if stuff else math.nan}
+    def _of_pixels(self) -> dict[str, Any]:
+        if not self.taxonomy.num_stuff:
+            return {}
+        result = {'pq': self.quality.result(), 'miou': self.semantic.result_by_kind(self.taxonomy)}
+        if self.merged.pixels:
+            result['miou_panoptic'] = self.merged.result_by_kind(self.taxonomy)
+        if self.iiou is not None:
+            result['iiou'] = self.iiou.result(self.semantic.false_pixels)
+        return result
 
     def _per_class(self, result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         names = Counter(c.name for c in self.taxonomy.categories)
         precision = result.get('ap_by_class', {}).get('per_class')
         classes = {}
-        for category, iou in zip(self.taxonomy.categories, result['miou']['per_class']):
-            quality = result['pq']['per_class'][category.id]
-            seen = quality['tp'] + quality['fp'] + quality['fn'] > 0
+        ious = result['miou']['per_class'] if 'miou' in result else [math.nan] * len(self.taxonomy)
+        qualities = self.quality.result()['per_class'] if 'pq' in result else {}
+        for category, iou in zip(self.taxonomy.categories, ious):
+            quality = qualities.get(category.id, {})
+            seen = sum(quality.get(key, 0) for key in ('tp', 'fp', 'fn')) > 0
             ap = result['ap']['ap'] if precision is None else precision.get(category.id, math.nan)
             name = category.name if names[category.name] == 1 else f'{category.name} {category.id}'
             classes[name] = {'isthing': category.isthing,
@@ -202,9 +254,11 @@ class Evaluator:
 
     def _parts(self) -> dict[str, Any]:
         """Return every accumulator that has a state of its own."""
-        clicks = {} if self.clicks is None else {'clicks': self.clicks}
-        return {'pq': self.quality, 'miou': self.semantic, **clicks,
-                **{key: precision.detections for key, precision in self.precisions.items()}}
+        parts = {'pq': self.quality, 'miou': self.semantic, 'miou_panoptic': self.merged,
+                 **{key: precision.detections for key, precision in self.precisions.items()},
+                 **self.detection}
+        chosen = {'iiou': self.iiou, 'clicks': self.clicks}
+        return {**parts, **{key: part for key, part in chosen.items() if part is not None}}
 
     def _identity(self) -> dict[str, Any]:
         """Return what must be equal in evaluators that are merged."""
@@ -220,6 +274,7 @@ class Evaluator:
         try:
             evaluator = cls(taxonomy_from_json(header['taxonomy']), header['run'],
                             cityscapes='ap_cityscapes' in header['measures'],
+                            coco='ap_coco' in header['measures'],
                             clicks='clicks' in header['measures'])
             for key, part in evaluator._parts().items():
                 part.load_state(parts[key])
@@ -227,6 +282,22 @@ class Evaluator:
             return evaluator, Shard(*header['shard'])
         except READ_ERRORS as error:
             raise malformed_shard_error(path, error) from error
+
+
+def _true_boxes(truth: PanopticResult, objects: Optional[AnnotatedObjects]) -> np.ndarray:
+    """Return (G, 4): x0, y0, x1, y1 as annotated, otherwise around the pixels."""
+    if objects is None:
+        return _boxes_of(truth)
+    if objects.boxes is None:
+        return boxes_around([(objects.layers == k + 1).any(axis=0) for k in range(len(objects))])
+    return objects.boxes
+
+
+def _boxes_of(result: PanopticResult) -> np.ndarray:
+    """Return (S, 4): x0, y0, x1, y1 around the pixels of each segment."""
+    positions = relabel_ids(result.segment_map, [s.id for s in result.segments], 'The result')
+    found = segment_boxes(positions, len(result.segments)).astype(np.float64)
+    return np.concatenate([found[:, :2], found[:, :2] + found[:, 2:]], axis=1)
 
 
 def evaluate(results: Iterable[tuple[Sample, PanopticResult]],

@@ -18,7 +18,7 @@ from adaptis.errors import AdaptisError
 from adaptis.files import PathLike, atomic_write
 from adaptis.types import Category, Taxonomy
 
-FORMAT = 1
+FORMAT = 2
 READ_ERRORS = (ValueError, KeyError, TypeError, AttributeError, IndexError, EOFError, OSError,
              zipfile.BadZipFile, zlib.error)
 

@@ -16,7 +16,7 @@ from adaptis.evaluation.tables import (
     Row,
     Table,
     find_runs,
-    metric_value,
+    run_value,
 )
 
 Records = Sequence[Mapping[str, Any]]
@@ -129,12 +129,13 @@ def _measured(run: Mapping[str, Any], table: Table, row: Row) -> Line:
     values = []
     for column in table.columns:
         path = row.metric(column)
-        value = metric_value(run['metrics'], path) if path else None
+        value = run_value(run, path)
         text = '?' if value is None else _number(column.scaled(value), column, table)
         values.append(text if path else '')
     commit = f'commit {str(run["commit"])[:8]}' if run.get('commit') else ''
     facts = [str(run.get('label') or run.get('file')), 'reduced' if run.get('reduced') else '',
              'of an earlier setting' if run.get('note') else '', *_inference(run), _images(run),
+             _device(run, table, row),
              str(run.get('date') or '')[:10], commit]
     return Line(row, 'measured', values, ', '.join(f for f in facts if f))
 
@@ -147,6 +148,13 @@ def _inference(run: Mapping[str, Any]) -> list[str]:
         return []
     points = {'random': 'random points', 'proposals': 'point proposals'}
     return [points.get(str(used.get('sampling')), ''), 'flip' if used.get('flip') is True else '']
+
+
+def _device(run: Mapping[str, Any], table: Table, row: Row) -> str:
+    """Return the device of a run if the table has columns of time."""
+    speed = run.get('speed')
+    asked = any((row.metric(c) or '').startswith('speed.') for c in table.columns)
+    return str(speed.get('device') or '') if asked and isinstance(speed, Mapping) else ''
 
 
 def _images(run: Mapping[str, Any]) -> str:
@@ -244,5 +252,5 @@ def _row_data(table: Table, row: Row, records: Records) -> dict[str, Any]:
 
 def _scaled(run: Mapping[str, Any], row: Row, column: Column) -> Optional[float]:
     path = row.metric(column)
-    value = metric_value(run['metrics'], path) if path else None
+    value = run_value(run, path)
     return None if value is None else column.scaled(value)

@@ -162,6 +162,11 @@ def metric_value(metrics: Mapping[str, Any], path: str) -> Optional[float]:
     return value if isinstance(value, (int, float)) else None
 
 
+def run_value(run: Mapping[str, Any], path: Optional[str]) -> Optional[float]:
+    """Return the number at a path in the metrics or the ``speed`` of a record, or None."""
+    return metric_value({**run['metrics'], 'speed': run.get('speed')}, path) if path else None
+
+
 def _load(path: Path) -> dict[str, Table]:
     loader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)   # many times faster, if it is there
     try:

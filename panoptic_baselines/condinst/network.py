@@ -53,7 +53,8 @@ class CondInst(CondInstInference, BaseNetwork):
     Parameters
     ----------
     backbone : see ``make_backbone``
-    num_things, num_stuff : numbers of thing and stuff classes
+    num_things, num_stuff : numbers of thing and stuff classes; without the semantic branch,
+        ``num_stuff`` may be 0
     semantic : whether there is a semantic branch for panoptic results (section 2.5), which has
         one class for all things, its first, then the stuff classes
     things : whether an auxiliary semantic task helps training (section 2.3)
@@ -107,7 +108,9 @@ class CondInst(CondInstInference, BaseNetwork):
         net = make_backbone(backbone, **norm(norm_layer, **others),
                             deformable_stages=deformable_stages,
                             deformable_interval=deformable_interval, modulated=modulated)
-        check_counts(num_things=num_things, num_stuff=num_stuff, fpn_channels=fpn_channels,
+        if semantic or num_stuff != 0:   # a pure detector needs no stuff
+            check_counts(num_stuff=num_stuff)
+        check_counts(num_things=num_things, fpn_channels=fpn_channels,
                      branch_channels=branch_channels, mask_depth=mask_depth,
                      mask_width=mask_width, semantic_channels=semantic_channels)
         check_counts(**{name: value for name, value in (

@@ -62,7 +62,7 @@ class CondInstTargets(ObjectTargets):
     @property
     def object_keys(self) -> tuple[str, ...]:
         """See ``ObjectTargets``."""
-        return 'boxes', 'classes', 'masks'
+        return 'boxes', 'classes', 'masks', 'layers'
 
     def __call__(self, samples: Sequence[Sample], rngs: Sequence[Any]) -> Batch:
         """Return the batch of some samples; nothing is drawn."""
@@ -70,9 +70,10 @@ class CondInstTargets(ObjectTargets):
 
     def _extra_targets(self, item: Batch, size: tuple[int, int], rng: Any) -> Batch:
         boxes, classes, instances = (item[key] for key in ('boxes', 'classes', 'instances'))
-        centers = mass_centers_from_id_map(instances, len(boxes)) if self.center == 'mass' else None
-        masks = (subsample(instances, self.mask_stride)[None]
-                 == np.arange(1, 1 + len(boxes))[:, None, None])
+        layers = item.get('layers', instances[None])
+        centers = mass_centers_from_id_map(layers, len(boxes)) if self.center == 'mass' else None
+        masks = (subsample(layers, self.mask_stride)[None]
+                 == np.arange(1, 1 + len(boxes))[:, None, None, None]).any(axis=1)
         things = np.append(classes, -1)[subsample(instances, self.things_stride) - 1]
         return {'masks': masks.astype(np.uint8), 'things': things.astype(np.int16),
                 **self.assign(boxes, classes, centers, size)}

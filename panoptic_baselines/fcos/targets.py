@@ -103,9 +103,11 @@ def mass_centers(masks: np.ndarray) -> np.ndarray:
 
 
 def mass_centers_from_id_map(instances: np.ndarray, count: int) -> np.ndarray:
-    """Return float32 (count, 2): the centers of objects 1, ..., ``count`` of an id map (H, W)."""
-    rows, columns = np.nonzero(instances)
-    ids = instances[rows, columns]
+    """Return float32 (count, 2): the centers of objects 1, ..., ``count`` of an id map (H, W), or
+    of its layers (L, H, W)."""
+    where = np.nonzero(instances)
+    rows, columns = where[-2:]
+    ids = instances[where]
     sums = [np.bincount(ids, along, count + 1)[1:count + 1] for along in (columns, rows)]
     pixels = np.maximum(np.bincount(ids, minlength=count + 1)[1:count + 1], 1)
     return (np.stack(sums, axis=1) / pixels[:, None]).astype(np.float32)

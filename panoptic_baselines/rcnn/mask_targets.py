@@ -35,6 +35,7 @@ def bitmap_targets(instances: np.ndarray, ids: np.ndarray, boxes: np.ndarray,
     ``boxes`` (P, 4) has one box per object.  A pixel is set where RoIAlign of the object's mask is
     at least 0.5 (official detectron2).  Its bilinear samples are a product of rows and columns,
     and so is their mean: two small matrices per box.
+    ``instances`` may also be layers (L, H, W), with each object whole in one layer.
     """
     targets = [_align(instances, id_, box, size) >= 0.5 for id_, box in zip(ids, boxes)]
     return np.array(targets, np.float32).reshape(-1, size, size)
@@ -43,8 +44,9 @@ def bitmap_targets(instances: np.ndarray, ids: np.ndarray, boxes: np.ndarray,
 def _align(instances: np.ndarray, id_: int, box: np.ndarray, size: int) -> np.ndarray:
     (rows, top), (cols, left) = (
         _weights(box[i], box[i + 2], length, size)
-        for i, length in ((1, instances.shape[0]), (0, instances.shape[1])))
-    part = instances[top:top + rows.shape[1], left:left + cols.shape[1]] == id_
+        for i, length in ((1, instances.shape[-2]), (0, instances.shape[-1])))
+    part = instances[..., top:top + rows.shape[1], left:left + cols.shape[1]] == id_
+    part = part.reshape(-1, *part.shape[-2:]).any(axis=0)
     return rows @ part.astype(np.float64) @ cols.T
 
 

@@ -26,6 +26,7 @@ class DetectionTargets(ObjectTargets):
     anchors : how many are sampled in an image
     """
 
+    with_layers: bool = True
     anchor_sizes: tuple[float, ...] = (32, 64, 128, 256, 512)
     anchors: int = 256
 

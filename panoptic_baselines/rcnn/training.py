@@ -51,7 +51,7 @@ class TwoStageSystem(BaseSystem):
     others : see ``BaseSystem``
     """
 
-    host_keys = 'boxes', 'classes', 'instances'
+    host_keys = 'boxes', 'classes', 'instances', 'layers'
 
     def __init__(self, net: Any, taxonomy: Taxonomy, blocks: Iterable[Any], frozen_stages: int,
                  hybridize: bool, *, rois: int, foreground: float, mask_loss: Any = None):
@@ -67,7 +67,7 @@ class TwoStageSystem(BaseSystem):
     def targets(self) -> DetectionTargets:
         """Return the picklable callable that makes batches for ``losses``."""
         return DetectionTargets(self.taxonomy, self.net.merge_things, self.net.has_instances,
-                                self.net.anchor_sizes)
+                                anchor_sizes=self.net.anchor_sizes)
 
     def detector_losses(self, maps: Any, batch: dict[str, Any],
                         proposals: Optional[list[Proposals]] = None) -> dict[str, Any]:
@@ -109,7 +109,8 @@ class TwoStageSystem(BaseSystem):
         chosen = [sample_rois(found.boxes, boxes, kinds, self.net.num_things, np.random,
                               **self._rois)
                   for found, boxes, kinds in zip(proposals, objects, classes)]
-        return batch_rois(chosen, objects, as_numpy(batch['instances']), self.net.num_things)
+        maps = as_numpy(batch.get('layers', batch['instances']))
+        return batch_rois(chosen, objects, maps, self.net.num_things)
 
     def roi_losses(self, features: Sequence[Any], rois: RoIs) -> tuple[Any, ...]:
         """Return the losses of classes, boxes and, with a mask head, masks of given RoIs."""
@@ -138,7 +139,10 @@ def unpad_objects(batch: dict[str, Any]) -> tuple[list[np.ndarray], list[np.ndar
 
 def batch_rois(chosen: Sequence[RoITargets], objects: Sequence[np.ndarray], instances: np.ndarray,
                background: int) -> RoIs:
-    """Return the targets of all images' RoIs; ``instances`` (B, H, W) has object g as g + 1."""
+    """Return the targets of all images' RoIs.
+
+    ``instances`` (B, H, W), or (B, L, H, W) in layers, has object g as g + 1.
+    """
     boxes, deltas, mask_boxes, masks = [], [], [], []
     for rois, gt_boxes, id_map in zip(chosen, objects, instances):
         count = int((rois.classes < background).sum())   # the foreground comes first

@@ -69,7 +69,8 @@ class UnifiedSegmentation:
 
     @cached_property
     def instances(self) -> Optional[Instances]:
-        """Instances of the mask head; without one, the things of the panoptic result."""
+        """Instances of the mask head; without one, the detections with their part of the panoptic
+        result, which may be empty."""
         if self.masks is not None:
             return to_instances(self.masks.detections, self.masks.logits, self.size,
                                 self.output_size, self.masks.threshold)
@@ -77,9 +78,8 @@ class UnifiedSegmentation:
             return None
         seen = self.channels.detections
         masks = self.channel_map == np.arange(len(seen.scores), dtype=np.int32)[:, None, None]
-        left = masks.any(axis=(1, 2))
         boxes = clip(scale(seen.boxes, self.size, self.output_size), self.output_size)
-        return Instances(boxes[left], seen.scores[left], seen.classes[left], masks[left])
+        return Instances(boxes, seen.scores, seen.classes, masks)
 
     def _upsampled(self, logits: np.ndarray) -> np.ndarray:
         return upsampled_labels(logits, SEMANTIC_STRIDE, self.size, self.output_size)
@@ -95,20 +95,6 @@ class UnifiedPredictor(Predictor):
                  settings: Union[str, BaseSettings] = 'coco', ctx: Any = None):
         super().__init__(net, taxonomy, settings, ctx)
         net.check_masks(self.settings)
-
-    def panoptic(self, keep_objects: bool = False) -> PanopticResult:
-        """Return one segment for each pixel of the current image.
-
-        ``keep_objects`` : also return all :meth:`instances` as ``objects`` of the result, and
-            the labels of the semantic branch as ``semantic``
-
-        Raises AdaptisError if the network's outputs are not finite, or if the settings were changed
-        to the heuristic and the network has no masks.
-        """
-        result = super().panoptic(keep_objects)
-        if keep_objects:
-            result.semantic = self.semantic()
-        return result
 
     def _merge(self, found: Any) -> PanopticResult:
         if self.settings.merge == 'heuristic':

@@ -2,19 +2,25 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
+import numpy as np
 import pytest
 import yaml
 
 from adaptis.cli import main
 from adaptis.commands.rows import PUBLISHED
+from adaptis.data.cityscapes import CITYSCAPES_TAXONOMY
+from adaptis.data.coco_categories import COCO_TAXONOMY
 from adaptis.evaluation.record import ROOT
+from adaptis.evaluation.run import Evaluator
 from adaptis.evaluation.table_formats import format_csv, format_table
-from adaptis.evaluation.tables import OWN, Row, Table, load_tables
+from adaptis.evaluation.tables import OWN, Row, Table, load_tables, run_value
+from adaptis.types import Objects, PanopticResult, Segment, Taxonomy
 from experiments import tables as page
 
 FOLDER = ROOT / 'experiments' / PUBLISHED
@@ -93,6 +99,41 @@ def test_percentages_are_percentages() -> None:
             for value, column in zip(row.published, table.columns):
                 if column.unit == 'percent' and isinstance(value, float) and not row.change:
                     assert 0 <= value <= 100, (table.heading, row.id)
+
+
+def test_every_column_of_results_has_its_number() -> None:
+    """Without one are what a server or another program measures, and what is no result."""
+    lacking = {(paper, table.id, column.name) for paper, entries in PAPERS.items()
+               for table in entries.values() for column in table.columns
+               if column.metric is None and column.unit not in ('mark', 'text')}
+    classes = ('person', 'rider', 'car', 'truck', 'bus', 'train', 'motorcycle', 'bicycle')
+    assert lacking == {('condinst', '1a', 'time (ms)'), ('condinst', '1b', 'time (ms)'),
+                       *(('condinst', '8', name) for name in ('AP', 'AP50', *classes)),
+                       ('panoptic_fpn', '1a', 'multiply-adds (T)'),
+                       ('panoptic_fpn', '1a', 'activations (G)')}
+
+
+def test_every_number_that_columns_name_is_measured() -> None:
+    runs = [{'metrics': measured(CITYSCAPES_TAXONOMY, cityscapes=True), 'speed': {}},
+            {'metrics': measured(COCO_TAXONOMY, coco=True),
+             'speed': {'seconds_per_image': 1.0, 'images_per_second': 1.0}}]
+    paths = {row.metric(column) for entries in PAPERS.values() for table in entries.values()
+             for row in table.rows for column in table.columns} - {None}
+    assert len(paths) > 200
+    for path in paths:
+        assert any(run_value(run, path) is not None for run in runs), path
+
+
+def measured(taxonomy: Taxonomy, **options: bool) -> dict[str, Any]:
+    """What is measured of an image with a detection and a semantic branch, as a file has it."""
+    thing = taxonomy.categories[-1]
+    truth = PanopticResult(np.ones((1, 4), np.int32), [Segment(1, thing.id, True, 1.0, 4)])
+    found = PanopticResult(truth.segment_map, truth.segments, semantic=np.zeros((1, 4), np.int32),
+                           objects=Objects(np.ones((1, 1, 4), bool), np.ones(1),
+                                           np.array([thing.id])))
+    evaluator = Evaluator(taxonomy, **options)
+    evaluator.add(0, truth, found)
+    return json.loads(json.dumps(evaluator.result()))
 
 
 def test_no_number_is_from_memory() -> None:

@@ -74,8 +74,8 @@ class Paper:
         stage = config.joint
         system = {k: v > 0 if k.endswith('_weight') else v for k, v in stage.system.items()}
         rates = dataclasses.replace(stage.optimizer, milestone_steps=[])
-        return repr((self.name, config.data.dataset, sorted(self.model(config).items()),
-                     sorted(system.items()), rates))
+        return repr((self.name, config.data.dataset, config.data.annotation,
+                     sorted(self.model(config).items()), sorted(system.items()), rates))
 
 
 @functools.cache

@@ -7,10 +7,13 @@ import sys
 
 import numpy as np
 
-from adaptis.types import Category, Sample, Taxonomy
+from adaptis.data.instances import pack_layers
+from adaptis.types import AnnotatedObjects, Category, Sample, Taxonomy
 from panoptic_baselines.batches import boxes_from_id_map
+from panoptic_baselines.condinst.targets import CondInstTargets
 from panoptic_baselines.layers.boxes import decode, pairwise_iou
 from panoptic_baselines.rcnn.anchors import pyramid_anchors
+from panoptic_baselines.rcnn.mask_targets import bitmap_targets
 from panoptic_baselines.rcnn.targets import DetectionTargets
 
 TAXONOMY = Taxonomy([Category(1, 'sky', False), Category(2, 'road', False),
@@ -87,3 +90,41 @@ def test_data_workers_do_not_import_mxnet():
             'assert not {"mxnet", "gluoncv"} & set(sys.modules)')
     subprocess.run([sys.executable, '-c', code], check=True)
     assert pickle.loads(pickle.dumps(DetectionTargets(TAXONOMY))).anchors == 256
+
+
+def overlapping():
+    """A car of 20x20, a man in front of it, a crowd over both, and a car without a pixel."""
+    masks = [np.zeros((40, 50), bool) for _ in range(4)]
+    masks[0][5:25, 10:30], masks[1][10:20, 15:25], masks[2][0:30, 0:40] = True, True, True
+    return masks, AnnotatedObjects(pack_layers(masks, (40, 50)), np.array([2, 3, 3, 2]),
+                                   np.array([False, False, True, False]))
+
+
+def test_objects_that_overlap_are_learnt_whole():
+    masks, objects = overlapping()
+    batch = make(sample(objects=objects), sample(objects=objects.moved(objects.layers[:1])))
+    assert batch['boxes'][0].tolist() == [[10, 5, 30, 25], [15, 10, 25, 20]]
+    assert batch['classes'].tolist() == [[0, 1], [0, -1]]
+    assert batch['instances'][0, 12, 17] == 2 and batch['instances'][0, 6, 11] == 1
+    assert batch['layers'].shape == (2, 3, 64, 64) and not batch['layers'][1, 1:].any()
+    found = bitmap_targets(batch['layers'][0], np.array([1, 2]), batch['boxes'][0])
+    assert found.mean() > 0.99   # each fills its box, but for corners
+    for k in range(2):
+        alone = np.zeros((64, 64), np.int32)
+        alone[:40, :50] = masks[k]
+        np.testing.assert_array_equal(
+            bitmap_targets(batch['layers'][0], np.array([k + 1]), np.float32([[3, 4, 40, 31]])),
+            bitmap_targets(alone, np.array([1]), np.float32([[3, 4, 40, 31]])))
+
+
+def test_condinst_learns_whole_masks_and_their_centers():
+    masks, objects = overlapping()
+    flat = masks[0].astype(np.int32)
+    whole, alone = (CondInstTargets(TAXONOMY)([s], [None]) for s in (
+        sample(objects=objects), sample(instances=flat, classes={1: 2}, ignored=frozenset())))
+    assert whole['masks'].shape[:2] == (1, 2) and 'layers' not in whole
+    np.testing.assert_array_equal(whole['masks'][0, 0], alone['masks'][0, 0])
+    np.testing.assert_array_equal(whole['masks'][0, 1, :10, :12], masks[1][2::4, 2::4])
+    assert (whole['things'] == 1).sum() == masks[1][4::8, 4::8].sum()
+    centers = [owner for owner in (0, 1) if (whole['objects'] == owner).any()]
+    assert centers == [0, 1]

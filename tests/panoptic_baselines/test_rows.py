@@ -20,7 +20,7 @@ from adaptis.engine.schedules import build_schedule
 from adaptis.loading import inference_settings
 from panoptic_baselines.layers.resnet import RESNET_SPECS
 from panoptic_baselines.models import MODELS
-from tests.miniatures import write_cityscapes, write_coco
+from tests.miniatures import write_cityscapes, write_coco, write_instances
 from tests.panoptic_baselines.rows import EXPERIMENTS, SIZE, Learnt, Losses, Paper, learn, whole
 
 ALL = 5  # stages of a backbone, whose training takes longest; other tests have it
@@ -97,16 +97,19 @@ TABLES = [pytest.param(paper, table, id=f'{paper.name}-{table}')
 
 
 @pytest.fixture(scope='module')
-def datasets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Miniatures by name."""
+def datasets(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Any]:
+    """Miniatures by name and annotation."""
     folder = tmp_path_factory.mktemp('data')
     write_coco(folder / 'coco', splits=('train',), size=SIZE, images=2)
+    write_instances(folder / 'coco', splits=('train',), size=SIZE, images=2)
     write_cityscapes(folder / 'cityscapes', splits=('train',), size=SIZE, images=2)
-    return {name: open_dataset(name, folder / name, 'train') for name in ('coco', 'cityscapes')}
+    return {(name, annotation): open_dataset(name, folder / name, 'train', annotation=annotation)
+            for name, annotation in (('coco', 'panoptic'), ('coco', 'instances'), ('coco', 'both'),
+                                     ('cityscapes', 'panoptic'))}
 
 
 @pytest.fixture(scope='module')
-def learnt(datasets: dict[str, Any]) -> Callable[[Paper, TrainConfig], Learnt]:
+def learnt(datasets: dict[tuple[str, str], Any]) -> Callable[[Paper, TrainConfig], Learnt]:
     """``learn`` with small networks, once for configs that come to the same.
 
     The backbone has but one block in a stage.
@@ -118,11 +121,16 @@ def learnt(datasets: dict[str, Any]) -> Callable[[Paper, TrainConfig], Learnt]:
         key = paper.key(config)
         if key not in known:
             with mock.patch.dict(RESNET_SPECS, resnet18=short):
-                known[key] = learn(config, datasets[config.data.dataset], paper.model(config),
+                known[key] = learn(config, datasets[data_of(config)], paper.model(config),
                                    {**paper.system, 'frozen_stages': ALL})
         return known[key]
 
     return look_up
+
+
+def data_of(config: TrainConfig) -> tuple[str, str]:
+    """Data set and annotation of a config."""
+    return config.data.dataset, config.data.annotation
 
 
 @pytest.mark.parametrize('paper, path', ROWS)
@@ -139,9 +147,9 @@ def test_two_steps_on_a_miniature(paper: Paper, path: Path,
 @pytest.mark.slow
 @pytest.mark.parametrize('paper, path', ROWS)
 def test_two_steps_of_the_whole_network(paper: Paper, path: Path,
-                                        datasets: dict[str, Any]) -> None:
+                                        datasets: dict[tuple[str, str], Any]) -> None:
     config = load_config(path)
-    _, losses = learn(config, datasets[config.data.dataset], whole(config), paper.system)
+    _, losses = learn(config, datasets[data_of(config)], whole(config), paper.system)
     assert all(np.isfinite(value) for found in losses for value in found.values())
 
 

@@ -16,7 +16,7 @@ from adaptis.engine.steps import train_step
 from adaptis.evaluation.coco import PanopticFolder
 from adaptis.files import write_image
 from adaptis.runtime import mx
-from tests.miniatures import write_cityscapes, write_coco
+from tests.miniatures import write_cityscapes, write_coco, write_instances
 
 OPTIMIZER = {'name': 'torchsgd', 'lr': 0.002, 'wd': 1e-4, 'schedule': 'step',
              'milestone_steps': [1], 'options': {'momentum': 0.9}}
@@ -49,6 +49,7 @@ class Case(NamedTuple):
     ``setting`` : of inference, from the preset or the config, as the record keeps it
     ``quick`` : it is neither validated nor measured nor drawn
     ``workers`` : processes that a resumed run has
+    ``annotation`` : of COCO
     """
 
     model: Mapping[str, Any]
@@ -61,6 +62,7 @@ class Case(NamedTuple):
     config: Mapping[str, Any] = COCO
     quick: bool = False
     workers: int = 0
+    annotation: str = 'panoptic'
 
 
 _CONDINST = {'name': 'condinst_r18', 'fpn_channels': 32, 'branch_channels': 16}
@@ -86,7 +88,7 @@ CASES = {
     'condinst instances': Case(
         {**_CONDINST, 'semantic_channels': 32, 'head_depth': 1, 'mask_width': 4}, {'limit': 3},
         _CONDINST_LOGGED, {'ap': True, 'pq': False}, ('candidates_per_level', 20), workers=1,
-        **_ONE_STAGE),
+        annotation='instances', **_ONE_STAGE),
     'dense_detections': Case(
         _DENSE, {**_SIZES, 'semantic_weight': 0.4}, _DENSE_LOGGED | {'masks', 'queries'},
         {'ap': True, 'pq': True}, ('agnostic_nms_threshold', 1), workers=1, **_ONE_STAGE),
@@ -140,10 +142,12 @@ def prepare(folder: Path, name: str) -> Trained:
     data = case.config['data']['dataset']
     if data == 'coco':
         write_coco(folder / data, splits=('train', 'val'), size=(48, 64))
+        write_instances(folder / data, splits=('train', 'val'), size=(48, 64))
     else:
         write_cityscapes(folder / data, splits=('train', 'val'), size=(48, 64), images=2)
     (folder / 'run.yaml').write_text(json.dumps({
         **case.config, 'model': case.model,
+        'data': {**case.config['data'], 'annotation': case.annotation},
         'joint': {**case.config['joint'], **case.joint, 'system': case.system},
         'inference': {**case.config['inference'], **case.inference}}))
     return Trained(folder, name, case)
@@ -210,7 +214,8 @@ def test_a_resumed_run_ends_in_the_same_network(trained: Trained,
 @some('unified')
 def test_a_checkpoint_is_measured_the_same_with_a_config_and_without(
         trained: Trained, tmp_path: Path) -> None:
-    for more, out in (([str(trained.folder / 'run.yaml')], 'a'), (['--dataset', 'coco'], 'b')):
+    options = ['--dataset', 'coco', '--annotation', trained.case.annotation]
+    for more, out in (([str(trained.folder / 'run.yaml')], 'a'), (options, 'b')):
         assert main(['evaluate', *more, *data_of(trained), '--split', 'val', '--limit', '2',
                      '--checkpoint', str(trained.checkpoint), '--save', str(tmp_path / out),
                      '--out', str(tmp_path / f'{out}.json')]) == 0
@@ -223,6 +228,22 @@ def test_a_checkpoint_is_measured_the_same_with_a_config_and_without(
         # Those too of which nothing is left when they are merged.
         instances = json.loads((tmp_path / 'a' / 'instances.json').read_text())
         assert len(instances) > a['objects']['false'] + a['objects']['found']
+
+
+@pytest.mark.parametrize('trained', ALL[:2], indirect=True)
+def test_objects_that_overlap(trained: Trained, tmp_path: Path) -> None:
+    panoptic = trained.case.annotation == 'panoptic'
+    annotation = 'both' if panoptic else 'instances'
+    for more, out in (([], 'a'), (['--annotation', annotation], 'b')):
+        assert main(['evaluate', str(trained.folder / 'run.yaml'), *data_of(trained), *more,
+                     '--checkpoint', str(trained.checkpoint), '--limit', '1',
+                     '--out', str(tmp_path / f'{out}.json')]) == 0
+    a, b = (json.loads((tmp_path / f'{name}.json').read_text()) for name in 'ab')
+    for metrics in (a['metrics'], b['metrics']):
+        assert {'ap_coco', 'ap_box'} <= set(metrics) and ('pq' in metrics) == panoptic
+    assert a['metrics'].get('pq') == b['metrics'].get('pq')
+    assert b['settings']['annotation'] == annotation
+    assert a['speed']['seconds_per_image'] > 0
 
 
 @pytest.mark.parametrize('trained', ['unified'], indirect=True)

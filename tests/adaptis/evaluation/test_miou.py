@@ -46,3 +46,39 @@ def test_bad_input_is_named():
 def test_semantics_of_a_panoptic_result():
     picture = result(row((5, 2), (6, 1), (0, 1)), {5: 22, 6: 9})
     assert semantic_map(picture, TAXONOMY).tolist() == [[3, 3, 1, -1]]
+
+
+def test_by_kind_worked_by_hand():
+    # Class indices: sky 0, grass 1, cat 2, dog 3; void -1.
+    truth = np.array([[0, 0, 0, 0, 1, 1, 2, 2, 2, 3, -1]])
+    said = np.array([[0, 0, 0, 1, 1, 2, 2, 2, 0, -1, 2]])
+    semantic = MeanIoU(4)
+    semantic.add(truth, said)
+    scores = semantic.result_by_kind(TAXONOMY)
+    sky, grass, cat, dog = 3 / 5, 1 / 3, 2 / 4, 0
+    assert scores['per_class'] == pytest.approx([sky, grass, cat, dog])
+    assert scores['stuff'] == pytest.approx((sky + grass) / 2)
+    assert scores['things'] == pytest.approx((cat + dog) / 2)
+    assert scores['fiou'] == pytest.approx((4 * sky + 2 * grass + 3 * cat + 1 * dog) / 10)
+    assert scores['fiou_stuff'] == pytest.approx((4 * sky + 2 * grass) / 6)
+    # Of 6 pixels of stuff one is taken for a thing; of 4 of things one for stuff, one for nothing.
+    assert scores['confusion']['stuff'] == pytest.approx({'stuff': 5 / 6, 'things': 1 / 6})
+    assert scores['confusion']['things'] == pytest.approx({'stuff': 1 / 3, 'things': 2 / 3})
+    assert scores['miou'] == semantic.result()['miou']
+    empty = MeanIoU(4).result_by_kind(TAXONOMY)
+    assert all(math.isnan(empty[key]) for key in ('stuff', 'things', 'fiou', 'fiou_stuff'))
+    assert math.isnan(empty['confusion']['things']['stuff'])
+
+
+def test_frequency_weighted_iou_is_the_definition():
+    rng = np.random.default_rng(1)
+    truth, said = rng.integers(-1, 4, (2, 30, 40))
+    semantic = MeanIoU(4)
+    semantic.add(truth, said)
+    labelled = truth >= 0
+    expected = 0.0
+    for c in range(4):
+        union = (((truth == c) | (said == c)) & labelled).sum()
+        iou = ((truth == c) & (said == c)).sum() / union
+        expected += iou * (truth == c).sum() / labelled.sum()
+    assert semantic.result()['fiou'] == pytest.approx(expected, abs=1e-12)

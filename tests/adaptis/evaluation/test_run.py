@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import os
 
 import numpy as np
@@ -191,3 +192,32 @@ def assert_same(one, other):
     assert one.keys() == other.keys()
     for key in one:
         np.testing.assert_array_equal(one[key], other[key])
+
+
+def test_the_segments_are_measured_beside_the_semantic_branch():
+    truth = result(row((1, 6), (2, 4)), {1: 7, 2: 21})
+    found = PanopticResult(truth.segment_map, truth.segments,
+                           semantic=np.array([[0] * 3 + [2] * 7], np.int32))
+    evaluator = Evaluator(TAXONOMY)
+    evaluator.add(0, truth, found)
+    scores = evaluator.result()
+    assert scores['miou']['stuff'] == .5 and scores['miou']['things'] == pytest.approx(4 / 7)
+    assert scores['miou_panoptic']['miou'] == 1
+    assert scores['miou']['confusion']['stuff'] == {'stuff': .5, 'things': .5}
+    without_branch = Evaluator(TAXONOMY)
+    without_branch.add(0, truth, truth)
+    assert 'miou_panoptic' not in without_branch.result()
+
+
+def test_things_alone_have_no_panoptic_quality():
+    things = Taxonomy([c for c in TAXONOMY.categories if c.isthing])
+    truth = result(row((1, 6), (2, 4)), {1: 21, 2: 22})
+    evaluator = Evaluator(things)
+    evaluator.add(0, truth, truth)
+    scores = evaluator.result()
+    assert not {'pq', 'miou', 'miou_panoptic'} & set(scores) and scores['images'] == 1
+    assert scores['ap']['ap'] == pytest.approx(1)
+    assert scores['per_class']['cat']['ap'] == pytest.approx(1)
+    assert math.isnan(scores['per_class']['cat']['pq'])
+    text = format_metrics(scores, per_class=True)
+    assert 'PQ' not in text.splitlines()[0] and 'AP 100.00' in text

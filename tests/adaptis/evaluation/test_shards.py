@@ -165,7 +165,7 @@ def test_refused_merges_change_nothing(triples):
     lambda path: np.save(path.open('wb'), np.zeros(3)),
     lambda path: np.savez(path.open('wb'), a=np.zeros(3)),
     lambda path: np.savez(path.open('wb'), header=np.frombuffer(b'{"format": 99}', np.uint8)),
-    lambda path: np.savez(path.open('wb'), header=np.frombuffer(b'{"format": 1}', np.uint8)),
+    lambda path: np.savez(path.open('wb'), header=np.frombuffer(b'{"format": 2}', np.uint8)),
     lambda path: alter(path, **{'pq.counts': np.zeros((3, 2), np.int64)}),
     lambda path: alter(path, **{'pq.iou': np.array(['1', 'x', '2', '3'])}),
     lambda path: alter(path, **{'ap.records': np.zeros(2)}),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from adaptis.evaluation.tables import (
     load_tables,
     metric_value,
     rows_without_run,
+    run_value,
 )
 
 SMALL = """
@@ -129,6 +131,19 @@ def test_markdown(small):
     assert format_markdown(load(small, '2'), []).splitlines()[::2] == ['|  | PQ |', '| car | 1.0 |']
 
 
+def test_a_time_stands_beside_what_it_was_taken_on(small):
+    table = load(small)
+    column = next(c for c in table.columns if c.unit == 'ms')
+    timed = replace(table, columns=tuple(
+        replace(c, metric='speed.seconds_per_image') if c is column else c for c in table.columns))
+    run = {**record('a', 'first', ap={'ap': .5}), 'speed': {'seconds_per_image': .09,
+                                                           'device': 'a V100'}}
+    lines = format_table(timed, [run]).splitlines()
+    (line,) = [line for line in lines if 'first' in line]
+    assert ' 90 ' in line and 'a V100' in line
+    assert 'a V100' not in format_table(table, [run])   # which shows no time
+
+
 def test_csv(small):
     text = format_csv(load(small), [record('a', 'first', ap={'ap': .5})])
     rows = {(line['row'], line['kind']): line for line in csv.DictReader(text.splitlines())}
@@ -154,6 +169,9 @@ def test_json(small):
 def test_metric_paths():
     metrics = {'pq': {'All': {'pq': .5}}, 'images': 2}
     assert metric_value(metrics, 'pq.All.pq') == .5
+    run = {'metrics': metrics, 'speed': {'seconds_per_image': .25, 'device': 'a GPU'}}
+    assert run_value(run, 'speed.seconds_per_image') == .25 and run_value(run, None) is None
+    assert run_value(run, 'pq.All.pq') == .5 and run_value({'metrics': metrics}, 'speed.x') is None
     assert metric_value(metrics, 'pq.All') is None
     assert metric_value(metrics, 'images.x') is None
 
