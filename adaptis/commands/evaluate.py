@@ -17,8 +17,15 @@ from adaptis.errors import AdaptisError
 from adaptis.evaluation import shards
 from adaptis.evaluation.coco import PanopticFolder
 from adaptis.evaluation.formats import COMPLETE, FORMATS, open_writer
+from adaptis.evaluation.median import median_metrics
 from adaptis.evaluation.pq import evaluate_with_panopticapi
-from adaptis.evaluation.record import device_name, make_record, provenance, write_record
+from adaptis.evaluation.record import (
+    device_name,
+    make_record,
+    provenance,
+    read_record,
+    write_record,
+)
 from adaptis.evaluation.report import format_metrics
 from adaptis.evaluation.run import Evaluator, evaluate_folders
 from adaptis.evaluation.shards import WHOLE, Shard
@@ -84,6 +91,8 @@ def run(args: argparse.Namespace) -> int:
         return _finish(*_measure_files(args), args.label or args.pred.stem, row, start, args.out)
     if args.merge:
         return _merge(args, start)
+    if args.median:
+        return _median(args, start)
     task = resolve_task(args)
     if not has_ground_truth(cached_dataset(task.job.source)):
         return _submit(task, args)
@@ -109,6 +118,19 @@ def _add_work_options(group: Any) -> None:
     group.add_argument('--merge', type=Path, nargs='+', metavar='FILE',
                        help='the files of all shards, which give exactly the result of a single '
                             'run; or, with --save DIR, the folders that the shards saved')
+    group.add_argument('--median', type=Path, nargs='+', metavar='RECORD',
+                       help='the records of several trainings of one row (--set seed=N), each '
+                            'number of the result is the median over them')
+
+
+def _median(args: argparse.Namespace, start: float) -> int:
+    """Record the median of several trainings of one row."""
+    records = [read_record(path) for path in args.median]
+    runs = [{key: record.get(key) for key in ('file', 'label', 'commit', 'date')}
+            for record in records]
+    row = {key: records[0].get(key) for key in ('paper', 'table', 'row', 'reduced')}
+    label = args.label or f'{records[0]["label"]}_median_of_{len(records)}'
+    return _finish(median_metrics(records), {'median_of': runs}, label, row, start, args.out)
 
 
 def _add_file_options(group: Any) -> None:
@@ -122,10 +144,10 @@ def _add_file_options(group: Any) -> None:
 
 def _check_arguments(args: argparse.Namespace) -> None:
     modes = [bool(args.gt or args.pred), bool(args.config or args.data or args.dataset),
-             bool(args.image or args.ids), bool(args.merge)]
+             bool(args.image or args.ids), bool(args.merge), bool(args.median)]
     if sum(modes) != 1:
         raise AdaptisError('Say what to measure, by one of these: a config, --data DIR, --image '
-                           'with --ids, --gt with --pred, or --merge FILES.')
+                           'with --ids, --gt with --pred, --merge FILES or --median FILES.')
     if bool(args.gt) != bool(args.pred) or bool(args.image) != bool(args.ids):
         raise AdaptisError('--gt needs --pred, and --image needs --ids.')
     if args.dataset and (args.config or not args.data):
@@ -135,9 +157,9 @@ def _check_arguments(args: argparse.Namespace) -> None:
         raise AdaptisError('--panopticapi reads files: use it with --gt and --pred.')
     if args.processes < 1 or (args.limit is not None and args.limit < 1):
         raise AdaptisError('--processes and --limit must be at least 1.')
-    if args.clicks is not None and (args.clicks < 1 or args.gt or args.merge):
+    if args.clicks is not None and (args.clicks < 1 or args.gt or args.merge or args.median):
         raise AdaptisError('--clicks must be at least 1, and it needs a network.')
-    if args.shard is not None and (args.gt or args.merge or args.image):
+    if args.shard is not None and (args.gt or args.merge or args.median or args.image):
         raise AdaptisError('--shard works only on the images of a data set.')
 
 

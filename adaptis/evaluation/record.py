@@ -88,15 +88,19 @@ def read_records(folder: PathLike) -> list[dict[str, Any]]:
 
     Raises AdaptisError for a file that is not a record.
     """
-    records = []
-    for path in sorted(Path(folder).glob('*.json')):
-        record = read_json(path)
-        if not isinstance(record, dict) or record.get('format') != FORMAT \
-                or not isinstance(record.get('metrics'), dict):
-            raise AdaptisError(f'{path} is not a record of a run (format {FORMAT}): '
-                               'move it elsewhere or run it again.')
-        records.append({**record, 'file': path.name})
+    records = [read_record(path) for path in sorted(Path(folder).glob('*.json'))]
     return sorted(records, key=lambda r: str(r.get('date')))
+
+
+def read_record(path: PathLike) -> dict[str, Any]:
+    """Return a record, with the name of its file; AdaptisError if the file is none."""
+    path = Path(path)
+    record = read_json(path)
+    if not isinstance(record, dict) or record.get('format') != FORMAT \
+            or not isinstance(record.get('metrics'), dict):
+        raise AdaptisError(f'{path} is not a record of a run (format {FORMAT}): '
+                           'move it elsewhere or run it again.')
+    return {**record, 'file': path.name}
 
 
 def sha256(path: PathLike) -> str:

@@ -1,0 +1,56 @@
+"""The median of several trainings of one row, as Panoptic FPN reports Cityscapes (section 4.1)."""
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from numbers import Real
+from typing import Any, Optional
+
+from adaptis.errors import AdaptisError
+
+_SAME = ('paper', 'table', 'row', 'reduced')
+
+
+def median_metrics(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the metrics of several trainings, each number the median over them.
+
+    Raises AdaptisError for fewer than two records, the same weights twice, or different rows.
+    """
+    if len(records) < 2:
+        raise AdaptisError('A median needs the records of at least two trainings.')
+    first, seen = records[0], {}
+    for record in records:
+        for key in _SAME:
+            if record.get(key) != first.get(key):
+                raise AdaptisError(f'{first["file"]} and {record["file"]} are not trainings of '
+                                   f'one row: their {key} is {first.get(key)} and '
+                                   f'{record.get(key)}.')
+        if record['metrics'].get('images') != first['metrics'].get('images'):
+            raise AdaptisError(f'{first["file"]} and {record["file"]} were measured on different '
+                               'numbers of images.')
+        digest = _checkpoint(record)
+        if digest in seen:
+            raise AdaptisError(f'{seen[digest]} and {record["file"]} measure the same weights.')
+        if digest is not None:
+            seen[digest] = record['file']
+    metrics: dict[str, Any] = _median([record['metrics'] for record in records])
+    return metrics
+
+
+def _checkpoint(record: Mapping[str, Any]) -> Optional[str]:
+    """Return the digest of the weights that a record measures, if it says so."""
+    checkpoint = (record.get('settings') or {}).get('checkpoint')
+    return checkpoint.get('sha256') if isinstance(checkpoint, Mapping) else None
+
+
+def _median(values: Sequence[Any]) -> Any:
+    """Return the median of numbers, and of dictionaries key by key.
+
+    What not every run has, or is not a number everywhere, is left out (None).
+    """
+    if all(isinstance(value, Mapping) for value in values):
+        shared = [key for key in values[0] if all(key in value for value in values)]
+        return {key: _median([value[key] for value in values]) for key in shared}
+    if all(isinstance(value, Real) and not isinstance(value, bool) for value in values):
+        return statistics.median(values)
+    return values[0] if all(value == values[0] for value in values) else None
