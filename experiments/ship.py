@@ -3,7 +3,8 @@
     python -m experiments.ship CHECKPOINT --log LOG.jsonl --command "adaptis train ..."
 
 CHECKPOINT is a .params file of ``adaptis train``, LOG.jsonl the log of that run, whose starts say
-which commits trained it on what machine.  The log is kept as ``experiments/logs/<config>.jsonl``.
+which commits trained it on what machine.  The log is kept as ``experiments/logs/<name>.jsonl``.
+Of a network that was trained on from the one that shipped, the origin of that one is kept, too.
 """
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ from typing import Any, Optional
 
 from adaptis.errors import AdaptisError
 from adaptis.files import atomic_write
+from adaptis.inference.settings import SHIPPED
 
 ROOT = Path(__file__).parents[1]
 MOST_BYTES = 12_000_000
@@ -60,6 +62,8 @@ def ship(checkpoint: Path, log: Path, target: Path, kept: Path, command: str) ->
                'commits': list(dict.fromkeys(str(start['commit'])[:10] for start in starts)),
                'hardware': starts[-1]['hardware'], 'versions': starts[-1]['versions'],
                'stored_as': STORED_AS}
+    if (info.get('config') or {}).get('initial_weights') == SHIPPED and target.is_file():
+        trained['from'] = read_info(target).get('trained')
     save_model(net, target, {'config': info.get('config'), 'trained': trained}, STORED_AS)
 
 
