@@ -4,7 +4,8 @@
 
 CHECKPOINT is a .params file of ``adaptis train`` and LOG.jsonl the log of that run, which records
 the commits and the machine of the training.  The log is stored as
-``experiments/logs/<config>.jsonl``.
+``experiments/logs/<name>.jsonl``.  The record of a network that continues the one that shipped also
+keeps where that one came from.
 """
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ from typing import Any, Optional
 
 from adaptis.errors import AdaptisError
 from adaptis.files import atomic_write
+from adaptis.inference.settings import DEFAULT_CHECKPOINT
 
 ROOT = Path(__file__).parents[1]
 MOST_BYTES = 12_000_000
@@ -61,6 +63,8 @@ def ship(checkpoint: Path, log: Path, target: Path, kept: Path, command: str) ->
                'commits': list(dict.fromkeys(str(start['commit'])[:10] for start in starts)),
                'hardware': starts[-1]['hardware'], 'versions': starts[-1]['versions'],
                'stored_as': STORED_AS}
+    if (info.get('config') or {}).get('initial_weights') == DEFAULT_CHECKPOINT and target.is_file():
+        trained['from'] = read_info(target).get('trained')
     save_model(net, target, {'config': info.get('config'), 'trained': trained}, STORED_AS)
 
 

@@ -12,11 +12,11 @@ from adaptis.runtime import mx
 from experiments import ship
 
 
-def write_run(folder: Path, width: int = 4) -> list:
+def write_run(folder: Path, initial: str = 'other.params') -> list:
     mx.random.seed(0)
-    net = get_model('adaptis_toy', width=width)
+    net = get_model('adaptis_toy', width=4)
     net.initialize(mx.init.Xavier())
-    save_model(net, folder / 'final.params', {'config': {'seed': 3}})
+    save_model(net, folder / 'final.params', {'config': {'seed': 3, 'initial_weights': initial}})
     start = {'kind': 'start', 'hardware': {'cores': 2}, 'versions': {'numpy': '1'}}
     lines = [{**start, 'commit': 'a' * 40}, {'kind': 'train'}, {**start, 'commit': 'b' * 40}]
     (folder / 'log.jsonl').write_text('\n'.join(map(json.dumps, lines)))
@@ -27,16 +27,25 @@ def write_run(folder: Path, width: int = 4) -> list:
 def test_what_ships_is_the_network_in_half_precision_and_its_origin(tmp_path: Path) -> None:
     assert ship.main(write_run(tmp_path)) == 0
     info = json.loads((tmp_path / 'out.json').read_text())
-    assert info['model'] == {'name': 'adaptis_toy', 'width': 4} and info['config'] == {'seed': 3}
+    assert info['model'] == {'name': 'adaptis_toy', 'width': 4} and info['config']['seed'] == 3
     assert info['trained']['commits'] == ['a' * 10, 'b' * 10]
     assert info['trained']['stored_as'] == 'float16' and info['trained']['hardware']['cores'] == 2
     assert (tmp_path / 'logs/toy_v1_long.jsonl').read_bytes() == (
         tmp_path / 'log.jsonl').read_bytes()
+    assert 'from' not in info['trained']
     before, after = (load_model(tmp_path / name)._collect_params_with_prefix()
                      for name in ('final.params', 'out.params'))
     for name, parameter in before.items():
         np.testing.assert_allclose(after[name].data().asnumpy(), parameter.data().asnumpy(),
                                    rtol=2 ** -11, atol=2 ** -25)
+
+
+def test_a_network_that_was_trained_on_says_from_what(tmp_path: Path) -> None:
+    command = write_run(tmp_path, initial='toy_v1')
+    assert ship.main(command) == 0
+    assert ship.main(command) == 0
+    trained = json.loads((tmp_path / 'out.json').read_text())['trained']
+    assert trained['from'].pop('command') == trained['command'] and 'from' not in trained['from']
 
 
 def test_what_cannot_ship_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture,
