@@ -12,7 +12,6 @@ Names are imported when they are first used, so that ``import adaptis`` loads no
 from __future__ import annotations
 
 import importlib
-from typing import Any
 
 __version__ = '0.1.0'
 
@@ -31,7 +30,7 @@ _LAZY = {
 __all__ = ['__version__', *_LAZY]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _LAZY:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
     module, _, attribute = _LAZY[name].partition(':')
