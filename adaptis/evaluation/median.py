@@ -51,6 +51,8 @@ def _median(values: Sequence[Any]) -> Any:
     if all(isinstance(value, Mapping) for value in values):
         shared = [key for key in values[0] if all(key in value for value in values)]
         return {key: _median([value[key] for value in values]) for key in shared}
+    if all(value == values[0] for value in values):
+        return values[0]   # a count stays a whole number
     if all(isinstance(value, Real) and not isinstance(value, bool) for value in values):
         return statistics.median(values)
-    return values[0] if all(value == values[0] for value in values) else None
+    return None

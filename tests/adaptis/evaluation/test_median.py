@@ -23,6 +23,7 @@ def test_numbers_are_medians_and_what_has_none_is_left_out() -> None:
     found = median_metrics([record(k, pq) for k, pq in enumerate((0.5, 0.1, 0.7, 0.4))])
     assert found == {'images': 500, 'pq': {'All': {'pq': pytest.approx(0.45), 'n': 19}},
                      'ap': None, 'note': None}
+    assert isinstance(found['images'], int)   # of four trainings, too
 
 
 @pytest.mark.parametrize('records, message', [
