@@ -233,7 +233,8 @@ def _merge(args: argparse.Namespace, start: float) -> int:
 
 def _median(args: argparse.Namespace, start: float) -> int:
     """Record the median of several trainings of one row."""
-    records = [read_record(path) for path in args.median]
+    # With their folders: what training writes is always called evaluation.json.
+    records = [{**read_record(path), 'file': str(path)} for path in args.median]
     runs = [{key: record.get(key) for key in ('file', 'label', 'commit', 'date')}
             for record in records]
     row = {key: records[0].get(key) for key in ('paper', 'table', 'row', 'reduced')}

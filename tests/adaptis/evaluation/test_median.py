@@ -26,6 +26,10 @@ def test_numbers_are_medians_and_what_has_none_is_left_out() -> None:
     assert isinstance(found['images'], int)   # of four trainings, too
 
 
+def test_a_record_without_a_paper_is_of_adaptis() -> None:
+    assert median_metrics([record(0, 0.5), {**record(1, 0.5), 'paper': 'adaptis'}])['images'] == 500
+
+
 @pytest.mark.parametrize('records, message', [
     ([record(0, 1)], 'at least two'),
     ([record(0, 1), record(1, 1, row='b')], '0.json and 1.json are not trainings of one row'),
@@ -49,6 +53,6 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(['evaluate', '--median', *map(str, paths), '--out', str(out)]) == 0
     whole = json.loads(out.read_text())
     assert whole['metrics']['ap']['ap'] == 0.3 and whole['row'] == 'adaptis' and whole['reduced']
-    assert [run['file'] for run in whole['settings']['median_of']] == [p.name for p in paths]
+    assert [run['file'] for run in whole['settings']['median_of']] == [str(p) for p in paths]
     assert main(['evaluate', '--median', str(paths[0])]) == 1
     assert 'at least two trainings' in capsys.readouterr().err
