@@ -32,7 +32,8 @@ from adaptis.evaluation.shards import WHOLE, Shard
 
 HELP = """Measure PQ, AP and mIoU of a network or of files.  Choose one: CONFIG names the data set,
 the network and the row of a table; --dataset and --data name any data set; --image and --ids a
-single picture; --gt and --pred files in COCO panoptic format; --merge the results of shards."""
+single picture; --gt and --pred files in COCO panoptic format; --merge the results of shards;
+--median the records of several trainings."""
 
 SERVERS = {'cityscapes': 'cityscapes-dataset.com', 'vistas': 'eval.ai, Mapillary Vistas',
            'coco': 'codalab.org or eval.ai, COCO panoptic test-dev'}
@@ -121,16 +122,6 @@ def _add_work_options(group: Any) -> None:
     group.add_argument('--median', type=Path, nargs='+', metavar='RECORD',
                        help='the records of several trainings of one row (--set seed=N), each '
                             'number of the result is the median over them')
-
-
-def _median(args: argparse.Namespace, start: float) -> int:
-    """Record the median of several trainings of one row."""
-    records = [read_record(path) for path in args.median]
-    runs = [{key: record.get(key) for key in ('file', 'label', 'commit', 'date')}
-            for record in records]
-    row = {key: records[0].get(key) for key in ('paper', 'table', 'row', 'reduced')}
-    label = args.label or f'{records[0]["label"]}_median_of_{len(records)}'
-    return _finish(median_metrics(records), {'median_of': runs}, label, row, start, args.out)
 
 
 def _add_file_options(group: Any) -> None:
@@ -238,6 +229,17 @@ def _merge(args: argparse.Namespace, start: float) -> int:
     settings = {**run['facts'], 'shards': len(args.merge)}
     return _finish(evaluator.result(), settings, args.label or run['label'], run['row'], start,
                    args.out)
+
+
+def _median(args: argparse.Namespace, start: float) -> int:
+    """Record the median of several trainings of one row."""
+    # With their folders: what training writes is always called evaluation.json.
+    records = [{**read_record(path), 'file': str(path)} for path in args.median]
+    runs = [{key: record.get(key) for key in ('file', 'label', 'commit', 'date')}
+            for record in records]
+    row = {key: records[0].get(key) for key in ('paper', 'table', 'row', 'reduced')}
+    label = args.label or f'{records[0]["label"]}_median_of_{len(records)}'
+    return _finish(median_metrics(records), {'median_of': runs}, label, row, start, args.out)
 
 
 def _submit(task: EvaluationTask, args: argparse.Namespace) -> int:

@@ -94,7 +94,7 @@ class SingleImageDataset(Sequence):
 
 
 def evaluate_images(job: InferenceJob, indices: Sequence[int], processes: int,
-            writer: Optional[Any] = None) -> tuple[Evaluator, float]:
+                    writer: Optional[Any] = None) -> tuple[Evaluator, float]:
     """Segment and measure images; return the measures and the seconds that the network took.
 
     Parameters

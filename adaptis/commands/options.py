@@ -38,7 +38,7 @@ def add_network_options(group: Any, exported: bool = True) -> None:
 
 
 def resolve_settings(args: argparse.Namespace, default: Optional[tuple[str, Any]] = None,
-                    checkpoint: Optional[Path] = None, **changes: Any) -> tuple[str, Any]:
+                     checkpoint: Optional[Path] = None, **changes: Any) -> tuple[str, Any]:
     """Return the name of the preset and the inference settings.
 
     The preset is that of the arguments, else ``default``, else that of the checkpoint.

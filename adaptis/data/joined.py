@@ -70,4 +70,4 @@ class JoinedReader(Reader):
 
 def _join(root: Path, parts: Sequence[FileList]) -> FileList:
     return FileList(root, [part.path(index).relative_to(root).as_posix()
-                        for part in parts for index in range(len(part.names))])
+                           for part in parts for index in range(len(part.names))])

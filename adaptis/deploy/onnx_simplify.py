@@ -7,7 +7,7 @@ from typing import Any
 
 
 def simplify(nodes: Sequence[Any], constants: Sequence[Any],
-         outputs: Sequence[str]) -> tuple[list[Any], list[Any]]:
+             outputs: Sequence[str]) -> tuple[list[Any], list[Any]]:
     """Return the nodes and constants (weights included) that are needed, each only once.
 
     ``outputs`` keep their names; other tensors may get the names of equal ones.  The nodes are

@@ -148,7 +148,7 @@ def _fit(picture: np.ndarray) -> np.ndarray:
 
 
 def evaluate_network(net: Any, dataset: Any, config: TrainConfig,
-                 images: Optional[int] = None) -> tuple[dict[str, Any], dict[str, Any]]:
+                     images: Optional[int] = None) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return all measures on the first ``images`` (None = all) of a data set, and the settings.
 
     The settings are those for ``make_record``.  The points of AdaptIS come from the proposal branch

@@ -221,18 +221,12 @@ def make_cocoeval() -> Any:
     return COCOeval(iouType='segm')
 
 
-def match_counts(truth: PanopticResult, found: PanopticResult, iou: float = 0.5,
-                 crowd: Collection[int] = ()) -> Counts:
+def count_objects(overlap: Overlap, iou: float = 0.5) -> Counts:
     """Return the numbers of objects found, missed and falsely found at an IoU of at least ``iou``.
 
     The matching is one-to-one, class-agnostic and takes the best IoU first.  A crowd does not count
     as missed, and a detection that lies mostly on a crowd does not count as false.
     """
-    return count_objects(compute_overlap(truth, found, crowd), iou)
-
-
-def count_objects(overlap: Overlap, iou: float = 0.5) -> Counts:
-    """Do the same for overlaps that are known."""
     shared, is_crowd = overlap.shared[1:, 1:], overlap.is_crowd
     true_area, area = overlap.truth_area, overlap.found_area
     ratio = shared / np.maximum(true_area[:, None] + area - shared, 1)

@@ -88,7 +88,7 @@ class CocoAP:
         """Restore what :meth:`state` returned; ValueError if it contradicts itself."""
         for name, detections in self._parts.items():
             detections.load_state({key.partition('_')[2]: array for key, array in state.items()
-                                if key.partition('_')[0] == name})
+                                   if key.partition('_')[0] == name})
 
     def result(self) -> dict[str, Any]:
         """Return ``ap ap50 ap75 ap_small ap_medium ap_large``, ``ar1 ar10 ar100 ar_small ar_medium
@@ -147,7 +147,7 @@ def mask_detections(overlap: Overlap) -> tuple[GroundTruth, Predictions, np.ndar
 
 
 def box_detections(overlap: Overlap, true_boxes: np.ndarray, boxes: np.ndarray
-             ) -> tuple[GroundTruth, Predictions, np.ndarray]:
+                   ) -> tuple[GroundTruth, Predictions, np.ndarray]:
     """Return the same for boxes (G, 4) and (P, 4), x0, y0, x1, y1, of all segments."""
     rows, truth = _truth(overlap)
     columns = np.array([k for k, s in enumerate(overlap.found) if s.isthing], np.intp)
@@ -170,7 +170,7 @@ def _truth(overlap: Overlap) -> tuple[np.ndarray, GroundTruth]:
 
 def _predictions(overlap: Overlap, columns: np.ndarray, areas: np.ndarray) -> Predictions:
     return Predictions(np.array([overlap.found[k].category_id for k in columns], np.int64),
-                  np.array([overlap.found[k].score for k in columns], np.float64), areas)
+                       np.array([overlap.found[k].score for k in columns], np.float64), areas)
 
 
 def boxes_around(masks: Collection[np.ndarray]) -> np.ndarray:

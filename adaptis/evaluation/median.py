@@ -8,7 +8,8 @@ from typing import Any, Optional
 
 from adaptis.errors import AdaptisError
 
-_SAME = ('paper', 'table', 'row', 'reduced')
+_SAME = {'paper': 'adaptis', 'table': None, 'row': None, 'reduced': False}
+"""What the records must have in common, and what a missing value means."""
 
 
 def median_metrics(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -20,11 +21,11 @@ def median_metrics(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         raise AdaptisError('A median needs the records of at least two trainings.')
     first, seen = records[0], {}
     for record in records:
-        for key in _SAME:
-            if record.get(key) != first.get(key):
+        for key, default in _SAME.items():
+            one, other = (r.get(key) or default for r in (first, record))
+            if one != other:
                 raise AdaptisError(f'{first["file"]} and {record["file"]} are not trainings of '
-                                   f'one row: their {key} is {first.get(key)} and '
-                                   f'{record.get(key)}.')
+                                   f'one row: their {key} is {one} and {other}.')
         if record['metrics'].get('images') != first['metrics'].get('images'):
             raise AdaptisError(f'{first["file"]} and {record["file"]} were measured on different '
                                'numbers of images.')
@@ -51,6 +52,8 @@ def _median(values: Sequence[Any]) -> Any:
     if all(isinstance(value, Mapping) for value in values):
         shared = [key for key in values[0] if all(key in value for value in values)]
         return {key: _median([value[key] for value in values]) for key in shared}
+    if all(value == values[0] for value in values):
+        return values[0]   # a count stays a whole number
     if all(isinstance(value, Real) and not isinstance(value, bool) for value in values):
         return statistics.median(values)
-    return values[0] if all(value == values[0] for value in values) else None
+    return None

@@ -59,7 +59,7 @@ class Overlap:
 
 
 def compute_overlap(truth: PanopticResult, found: PanopticResult, crowd: Collection[int] = (),
-               name: str = 'The image') -> Overlap:
+                    name: str = 'The image') -> Overlap:
     """Count the pixels that two segmentations of one image share.
 
     Parameters
@@ -90,7 +90,7 @@ def compute_overlap(truth: PanopticResult, found: PanopticResult, crowd: Collect
 
 
 def compute_object_overlap(truth: PanopticResult, found: Objects, crowd: Collection[int] = (),
-                       name: str = 'The image') -> Overlap:
+                           name: str = 'The image') -> Overlap:
     """Do the same for found objects that may overlap each other.
 
     Raises AdaptisError if the sizes differ, or the true map holds an id that is not listed.

@@ -22,7 +22,7 @@ ONE_THREAD = {'OMP_NUM_THREADS': '1', 'MXNET_CPU_WORKER_NTHREADS': '1'}
 
 
 def parallel_map(function: Callable[[Item], Result], items: Iterable[Item],
-                processes: int) -> Iterator[Result]:
+                 processes: int) -> Iterator[Result]:
     """Yield ``map(function, items)`` from ``processes`` single-threaded processes, in order.
 
     Only a few items are processed at a time, so results do not pile up.  With one process,

@@ -67,7 +67,7 @@ class PanopticQuality:
             If the sizes differ, or a map holds an id that its segments do not list.
         """
         self.add_overlap(compute_overlap(PanopticResult(gt_map, gt_segments),
-                                    PanopticResult(pred_map, pred_segments), crowd, name))
+                                         PanopticResult(pred_map, pred_segments), crowd, name))
 
     def add_overlap(self, overlap: Overlap) -> None:
         """Add one image whose overlaps are known; see :meth:`add`."""
@@ -151,7 +151,7 @@ class PanopticQuality:
 
 
 def iterate_pairs(gt: PanopticFolder,
-          pred: PanopticFolder) -> Iterator[tuple[PanopticRecord, PanopticRecord]]:
+                  pred: PanopticFolder) -> Iterator[tuple[PanopticRecord, PanopticRecord]]:
     """Yield (true, predicted) records image by image.
 
     Raises AdaptisError if an image has no prediction or the categories differ.

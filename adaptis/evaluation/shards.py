@@ -20,7 +20,7 @@ from adaptis.types import Category, Taxonomy
 
 FORMAT = 2
 READ_ERRORS = (ValueError, KeyError, TypeError, AttributeError, IndexError, EOFError, OSError,
-             zipfile.BadZipFile, zlib.error)
+               zipfile.BadZipFile, zlib.error)
 
 
 class Shard(NamedTuple):

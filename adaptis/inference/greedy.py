@@ -219,7 +219,7 @@ def _is_thing(encoded: EncodedImage, settings: AdaptISSettings,
 
 
 def never_free(encoded: EncodedImage, ignore: Optional[np.ndarray],
-                sampling_mask: Optional[np.ndarray]) -> np.ndarray:
+               sampling_mask: Optional[np.ndarray]) -> np.ndarray:
     """Return bool (H, W): the pixels that are occupied from the start."""
     never = np.zeros(encoded.size, bool)
     if ignore is not None:

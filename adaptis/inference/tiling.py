@@ -53,7 +53,7 @@ def split_axis(size: int, length: int, min_overlap: float, official: bool = Fals
 
 
 def split_tiles(size: tuple[int, int], tile: tuple[int, int], min_overlap: float,
-          official: bool = False) -> list[Tile]:
+                official: bool = False) -> list[Tile]:
     """Return tiles over an image of (H, W), row by row."""
     down = split_axis(size[0], tile[0], min_overlap, official)
     right = split_axis(size[1], tile[1], min_overlap, official)

@@ -7,6 +7,7 @@ from typing import NamedTuple, Optional
 import numpy as np
 
 from panoptic_baselines.batches import Batch
+from panoptic_baselines.layers.boxes import area
 
 Shape = tuple[int, int]
 
@@ -54,7 +55,7 @@ def assign_locations(boxes: np.ndarray, shapes: Sequence[Shape], strides: Sequen
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
     if centers is None:
         centers = (boxes[:, :2] + boxes[:, 2:]) / 2
-    order = np.argsort(_areas(boxes), kind='stable')[::-1]   # of equal areas the first comes last
+    order = np.argsort(area(boxes), kind='stable')[::-1]   # of equal areas the first comes last
     found = [_assign_level(locations(shape, stride), boxes, limits,
                            _regions(boxes, centers, stride * radius), order)
              for shape, stride, limits in zip(shapes, strides, size_ranges(sizes))]
@@ -119,10 +120,6 @@ def _regions(boxes: np.ndarray, centers: np.ndarray, reach: float) -> np.ndarray
         return boxes
     return np.concatenate([np.maximum(centers - np.float32(reach), boxes[:, :2]),
                            np.minimum(centers + np.float32(reach), boxes[:, 2:])], axis=1)
-
-
-def _areas(boxes: np.ndarray) -> np.ndarray:
-    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
 
 def with_averages(batch: Batch) -> Batch:

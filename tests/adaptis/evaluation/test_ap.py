@@ -10,9 +10,9 @@ from evaluation_cases import TAXONOMY, result, row
 from random_cases import coco_eval_precision, disturbed, overlapping, random_images, scene
 
 from adaptis.errors import AdaptisError
-from adaptis.evaluation.ap import TABLE_1, THRESHOLDS, AveragePrecision, Counts, match_counts
+from adaptis.evaluation.ap import TABLE_1, THRESHOLDS, AveragePrecision, Counts, count_objects
 from adaptis.evaluation.coco import PanopticFolder
-from adaptis.evaluation.overlap import compute_object_overlap
+from adaptis.evaluation.overlap import compute_object_overlap, compute_overlap
 from adaptis.evaluation.run import Evaluator
 from adaptis.types import Objects, PanopticResult, Segment
 
@@ -130,34 +130,34 @@ def test_counts_worked_by_hand():
     found = result(row((5, 8), (0, 2), (6, 5), (7, 5), (0, 10), (8, 5)),
                    {5: 22, 6: 21, 7: 21, 8: 21})
     # 1 by 5 (IoU .8), 2 by 6 or 7 (.5 each, but only once), 3 by none; 8 lies on stuff.
-    assert match_counts(truth, found) == Counts(found=2, missed=1, false=2)
-    assert match_counts(truth, found, iou=0.6) == Counts(found=1, missed=2, false=3)
+    assert count_objects(compute_overlap(truth, found)) == Counts(found=2, missed=1, false=2)
+    assert count_objects(compute_overlap(truth, found), iou=0.6) == Counts(1, missed=2, false=3)
 
 
 def test_best_match_comes_first():
     truth = result(row((1, 6), (2, 4)), {1: 21, 2: 21})
     found = result(row((3, 4), (4, 6)), {3: 21, 4: 21})
     # IoU: 1-3 is 4/6, 1-4 is 2/10, 2-4 is 4/6.
-    assert match_counts(truth, found, iou=0.1) == Counts(2, 0, 0)
+    assert count_objects(compute_overlap(truth, found), iou=0.1) == Counts(2, 0, 0)
 
 
 def test_counts_and_crowds():
     truth = result(row((1, 10), (2, 10)), {1: 21, 2: 21})
     found = result(row((3, 6), (0, 4), (4, 10)), {3: 21, 4: 21, 9: 21})
-    assert match_counts(truth, found, crowd=[1]) == Counts(1, 0, 0)
+    assert count_objects(compute_overlap(truth, found, crowd=[1])) == Counts(1, 0, 0)
     nothing = PanopticResult(np.zeros((1, 20), np.int32), [])
-    assert match_counts(truth, nothing) == Counts(0, 2, 0)
-    assert match_counts(nothing, truth) == Counts(0, 0, 2)
+    assert count_objects(compute_overlap(truth, nothing)) == Counts(0, 2, 0)
+    assert count_objects(compute_overlap(nothing, truth)) == Counts(0, 0, 2)
 
 
 def test_counts_of_the_250_objects(shared):
     ids = cv2.imread(str(shared / 'toy_samples' / '250_sample_gt.png'), cv2.IMREAD_UNCHANGED)
     names = [int(i) for i in np.unique(ids) if i]
     truth = PanopticResult(ids.astype(np.int32), [Segment(i, 2, True, 1.0, 0) for i in names])
-    assert match_counts(truth, truth) == Counts(250, 0, 0)
+    assert count_objects(compute_overlap(truth, truth)) == Counts(250, 0, 0)
     fewer = np.where(ids > 16, ids, 0).astype(np.int32)
     found = PanopticResult(fewer, [s for s in truth.segments if s.id > 16])
-    assert match_counts(truth, found) == Counts(234, 16, 0)
+    assert count_objects(compute_overlap(truth, found)) == Counts(234, 16, 0)
 
 
 @pytest.mark.parametrize('class_agnostic', [True, False])

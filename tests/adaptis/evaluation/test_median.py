@@ -23,6 +23,11 @@ def test_numbers_are_medians_and_what_has_none_is_left_out() -> None:
     found = median_metrics([record(k, pq) for k, pq in enumerate((0.5, 0.1, 0.7, 0.4))])
     assert found == {'images': 500, 'pq': {'All': {'pq': pytest.approx(0.45), 'n': 19}},
                      'ap': None, 'note': None}
+    assert isinstance(found['images'], int)   # of four trainings, too
+
+
+def test_a_record_without_a_paper_is_of_adaptis() -> None:
+    assert median_metrics([record(0, 0.5), {**record(1, 0.5), 'paper': 'adaptis'}])['images'] == 500
 
 
 @pytest.mark.parametrize('records, message', [
@@ -48,6 +53,6 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(['evaluate', '--median', *map(str, paths), '--out', str(out)]) == 0
     whole = json.loads(out.read_text())
     assert whole['metrics']['ap']['ap'] == 0.3 and whole['row'] == 'adaptis' and whole['reduced']
-    assert [run['file'] for run in whole['settings']['median_of']] == [p.name for p in paths]
+    assert [run['file'] for run in whole['settings']['median_of']] == [str(p) for p in paths]
     assert main(['evaluate', '--median', str(paths[0])]) == 1
     assert 'at least two trainings' in capsys.readouterr().err
