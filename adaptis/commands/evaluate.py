@@ -152,6 +152,11 @@ def _check_arguments(args: argparse.Namespace) -> None:
         raise AdaptisError('--clicks must be at least 1, and it needs a network.')
     if args.shard is not None and (args.gt or args.merge or args.median or args.image):
         raise AdaptisError('--shard works only on the images of a data set.')
+    if (args.merge or args.median) and (args.row or args.reduced or args.limit):
+        raise AdaptisError('--merge and --median keep the row and the images of what they read: '
+                           'leave out --row, --reduced and --limit.')
+    if args.median and args.save:
+        raise AdaptisError('--median reads records, which hold no results to save.')
 
 
 def _measure_files(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -238,7 +243,7 @@ def _median(args: argparse.Namespace, start: float) -> int:
     runs = [{key: record.get(key) for key in ('file', 'label', 'commit', 'date')}
             for record in records]
     row = {key: records[0].get(key) for key in ('paper', 'table', 'row', 'reduced')}
-    label = args.label or f'{records[0]["label"]}_median_of_{len(records)}'
+    label = args.label or f'{records[0].get("label") or "run"}_median_of_{len(records)}'
     return _finish(median_metrics(records), {'median_of': runs}, label, row, start, args.out)
 
 

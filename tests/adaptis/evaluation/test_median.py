@@ -56,3 +56,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert [run['file'] for run in whole['settings']['median_of']] == [str(p) for p in paths]
     assert main(['evaluate', '--median', str(paths[0])]) == 1
     assert 'at least two trainings' in capsys.readouterr().err
+    for more, message in ((['--row', '1', 'adaptis'], 'leave out --row'),
+                          (['--save', 'x'], 'records')):
+        assert main(['evaluate', '--median', *map(str, paths), *more]) == 1
+        assert message in capsys.readouterr().err
