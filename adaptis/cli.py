@@ -81,8 +81,10 @@ def _parser() -> argparse.ArgumentParser:
         description='AdaptIS (adaptive instance selection) in MXNet Gluon.',
         epilog=f'commands:\n{listing}\n\n`adaptis COMMAND --help` describes one of them.')
     parser.add_argument('--version', action='version', version=f'adaptis {__version__}')
-    parser.add_argument('command', choices=COMMANDS, metavar='COMMAND', help='one of those below')
-    parser.add_argument('rest', nargs=argparse.REMAINDER, metavar='...', help='its own arguments')
+    parser.add_argument('command', choices=COMMANDS, metavar='COMMAND',
+                        help='one of the commands below')
+    parser.add_argument('rest', nargs=argparse.REMAINDER, metavar='...',
+                        help='the arguments of the command')
     return parser
 
 
@@ -110,7 +112,8 @@ def _module(name: str) -> str:
 
 def _run(name: str, rest: list[str]) -> int:
     command = importlib.import_module(f'adaptis.commands.{_module(name)}')
-    parser = argparse.ArgumentParser(prog=f'adaptis {name}', description=command.HELP)
+    parser = argparse.ArgumentParser(prog=f'adaptis {name}', description=command.HELP,
+                                     allow_abbrev=False)
     command.add_arguments(parser)
     status = command.run(parser.parse_args(rest))
     sys.stdout.flush()   # now, so that a closed pipe or a full disk is caught

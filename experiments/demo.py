@@ -95,7 +95,8 @@ def street(out: Path, seed: int) -> None:
         [[sample.image, viz.overlay_panoptic(sample.image, truth, dataset.taxonomy),
           pictures.mark(sample, found, dataset.taxonomy, scale=1)]],
         ('image', 'ground truth', 'AdaptIS'), scale=2))
-    print(f'A street scene by AdaptIS, missed objects outlined in white: {out / "street.png"}. '
+    print(f'AdaptIS segmented a street scene; white outlines mark the objects it missed: '
+          f'{out / "street.png"}. '
           f'All five systems on such scenes: {RESULTS / "report.html"}.')
 
 

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', nargs='?', type=config_path,
                         help='a training config: its splits for training and validation')
     parser.add_argument('--dataset', choices=DATASETS, help='instead of a config')
-    parser.add_argument('--root', type=Path,
+    parser.add_argument('--data', '--root', dest='root', type=Path, metavar='DIR',
                         help='the folder of --dataset; else instead of data.root')
     parser.add_argument('--split', nargs='+', choices=SPLITS,
                         help='default: those of the config, else train and val')
@@ -101,12 +101,12 @@ class Chunk(NamedTuple):
 
 def _plan(args: argparse.Namespace) -> Plan:
     if (args.config is None) == (args.dataset is None):
-        raise AdaptisError('Give either a config, or --dataset with --root.')
+        raise AdaptisError('Give either a config, or --dataset with --data DIR.')
     if args.processes < 1 or args.show < 0:
         raise AdaptisError('--processes must be at least 1, and --show 0 or more.')
     if args.config is None:
         if args.root is None:
-            raise AdaptisError('--dataset needs --root, the folder it was unpacked to.')
+            raise AdaptisError('--dataset needs --data, the folder it was unpacked to.')
         return Plan(args.dataset, args.root, args.split or ['train', 'val'],
                     args.annotation or 'panoptic')
     data = load_config(args.config).data

@@ -120,8 +120,8 @@ def _add_work_options(group: Any) -> None:
                        help='the files of all shards, which give exactly the result of a single '
                             'run; or, with --save DIR, the folders that the shards saved')
     group.add_argument('--median', type=Path, nargs='+', metavar='RECORD',
-                       help='the records of several trainings of one row (--set seed=N), each '
-                            'number of the result is the median over them')
+                       help='the records of several trainings of one row (--set seed=N); each '
+                            'number of the result is their median')
 
 
 def _add_file_options(group: Any) -> None:
@@ -244,7 +244,8 @@ def _median(args: argparse.Namespace, start: float) -> int:
             for record in records]
     row = {key: records[0].get(key) for key in ('paper', 'table', 'row', 'reduced')}
     label = args.label or f'{records[0].get("label") or "run"}_median_of_{len(records)}'
-    return _finish(median_metrics(records), {'median_of': runs}, label, row, start, args.out)
+    settings = {'median_of': runs, 'inference': (records[0].get('settings') or {}).get('inference')}
+    return _finish(median_metrics(records), settings, label, row, start, args.out)
 
 
 def _submit(task: EvaluationTask, args: argparse.Namespace) -> int:

@@ -58,7 +58,8 @@ def resolve_settings(args: argparse.Namespace, default: Optional[tuple[str, Any]
 def add_set_option(parser: Any) -> None:
     """Add ``--set``, which changes single settings; see ``parse_changes``."""
     parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE',
-                        help='change an inference setting, e.g. max_candidates=400')
+                        help='change an inference setting, e.g. max_candidates=400 (repeat it for '
+                             'more)')
 
 
 def parse_changes(pairs: Sequence[str]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ def check_same_run(start: Checkpoint, config: TrainConfig, confirmed: Sequence[s
     """Refuse to resume with another config than the one that a checkpoint was trained with.
 
     ``confirmed`` are keys that the user has set for this session.  They may differ, except those of
-    the network.  Keys that do not affect training may always differ.
+    the network and of a stage that has ended.  Keys that do not affect training may always differ.
 
     Raises AdaptisError naming the differences.
     """
@@ -30,6 +30,12 @@ def check_same_run(start: Checkpoint, config: TrainConfig, confirmed: Sequence[s
     if any(_below(key, ['model']) for key, *_ in changes):
         raise AdaptisError(f'{start.folder} was trained with the model {stored["model"]}, but the '
                            f'config asks for {config.model}: give another --output.')
+    ended = [name for name, _ in config.stages()][:start.position.index]
+    for key, old, new in changes:
+        if _below(key, ended):
+            raise AdaptisError(f'{start.folder} has ended the stage {key.partition(".")[0]} with '
+                               f'{key} {_yaml(old)}, which can no longer become {_yaml(new)}: '
+                               'restore it, or give another --output.')
     changes = [change for change in changes if not _below(change[0], confirmed)]
     if changes:
         told = ', '.join(f'{key} {_yaml(old)} (now {_yaml(new)})' for key, old, new in changes)

@@ -29,6 +29,9 @@ def median_metrics(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         if record['metrics'].get('images') != first['metrics'].get('images'):
             raise AdaptisError(f'{first["file"]} and {record["file"]} were measured on different '
                                'numbers of images.')
+        if _inference(record) != _inference(first):
+            raise AdaptisError(f'{first["file"]} and {record["file"]} were measured with different '
+                               'inference settings.')
         digest = _checkpoint(record)
         if digest in seen:
             raise AdaptisError(f'{seen[digest]} and {record["file"]} measure the same weights.')
@@ -42,6 +45,10 @@ def _checkpoint(record: Mapping[str, Any]) -> Optional[str]:
     """Return the digest of the weights that a record measures, if it says so."""
     checkpoint = (record.get('settings') or {}).get('checkpoint')
     return checkpoint.get('sha256') if isinstance(checkpoint, Mapping) else None
+
+
+def _inference(record: Mapping[str, Any]) -> Any:
+    return (record.get('settings') or {}).get('inference')
 
 
 def _median(values: Sequence[Any]) -> Any:

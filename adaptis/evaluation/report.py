@@ -27,7 +27,8 @@ def format_metrics(metrics: Mapping[str, Any], per_class: bool = False) -> str:
     lines += [_detection(metrics[key], what) for key, what in (
         ('ap_coco', 'masks'), ('ap_box', 'boxes')) if key in metrics]
     lines += [_semantic(metrics[key], what) for key, what in (
-        ('miou', ''), ('miou_panoptic', '  (of the segments, the above of the semantic branch)'))
+        ('miou', ''),
+        ('miou_panoptic', '  (of the final segments; the line above is of the semantic branch)'))
         if key in metrics]
     if 'iiou' in metrics:
         lines.append(f'iIoU {percent(metrics["iiou"]["iiou"])}')

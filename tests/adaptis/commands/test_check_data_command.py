@@ -72,9 +72,9 @@ def test_a_split_that_cannot_be_opened_is_one_mistake(tmp_path: Path, capsys: An
 
 
 @pytest.mark.parametrize('arguments, words', [
-    ([], 'Give either a config, or --dataset with --root'),
+    ([], 'Give either a config, or --dataset with --data DIR'),
     (['a.yaml', '--dataset', 'coco'], 'Give either a config'),
-    (['--dataset', 'coco'], '--dataset needs --root'),
+    (['--dataset', 'coco'], '--dataset needs --data'),
     (['--dataset', 'coco', '--root', 'x', '--processes', '0'], '--processes must be at least 1'),
     (['absent.yaml'], 'absent.yaml cannot be read'),
     (['--dataset', 'vistas', '--root', 'nowhere'], 'Mapillary Vistas is not at nowhere'),

@@ -59,6 +59,18 @@ def test_a_change_that_was_not_confirmed_is_named_alone(path: Path) -> None:
         check_same_run(checkpoint(load_config(path)), changed, ['seed'])
 
 
+def test_a_stage_that_has_ended_cannot_change(path: Path) -> None:
+    text = CONFIG + CONFIG.strip().splitlines()[-1].replace('instances', 'proposals')
+    path.write_text(text)
+    start = dataclasses.replace(checkpoint(load_config(path)),
+                                position=Position(1, 'proposals', 5))
+    changes = ['instances.steps=20']
+    with pytest.raises(AdaptisError, match='ended the stage instances with instances.steps 10'):
+        check_same_run(start, load_config(path, changes), override_keys(changes))
+    changes = ['proposals.steps=20']
+    check_same_run(start, load_config(path, changes), override_keys(changes))
+
+
 def test_another_network_cannot_be_confirmed(path: Path) -> None:
     with pytest.raises(AdaptisError, match="'resnet18'.*but the config asks for .*'resnet34'"):
         check_same_run(checkpoint(load_config(path)),
