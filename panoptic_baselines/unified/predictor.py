@@ -69,8 +69,7 @@ class UnifiedSegmentation:
 
     @cached_property
     def instances(self) -> Optional[Instances]:
-        """Instances of the mask head; without one, the detections with their part of the panoptic
-        result, which may be empty."""
+        """Instances of the mask head; without one, the things of the panoptic result."""
         if self.masks is not None:
             return to_instances(self.masks.detections, self.masks.logits, self.size,
                                 self.output_size, self.masks.threshold)
@@ -79,7 +78,8 @@ class UnifiedSegmentation:
         seen = self.channels.detections
         masks = self.channel_map == np.arange(len(seen.scores), dtype=np.int32)[:, None, None]
         boxes = clip(scale(seen.boxes, self.size, self.output_size), self.output_size)
-        return Instances(boxes, seen.scores, seen.classes, masks)
+        left = masks.any(axis=(1, 2))
+        return Instances(boxes[left], seen.scores[left], seen.classes[left], masks[left])
 
     def _upsampled(self, logits: np.ndarray) -> np.ndarray:
         return upsampled_labels(logits, SEMANTIC_STRIDE, self.size, self.output_size)
