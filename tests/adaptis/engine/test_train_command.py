@@ -123,7 +123,7 @@ def test_a_rate_for_other_batches_is_told_of_or_scaled(place: Path,
                 for key in ('lr', 'lr_batch')] == [0.0005, 1, 0.001, None]
     assert main(arguments(place, 'scaled', '--scale-lr', '--resume', *short)) == 0
     assert main(arguments(place, 'scaled', '--resume', *short)) == 1
-    assert 'trained with instances.optimizer.lr 0.0005' in capsys.readouterr().err
+    assert 'instances with instances.optimizer.lr 0.0005, which can no' in capsys.readouterr().err
 
 
 def test_a_training_can_start_from_given_weights(place: Path) -> None:
