@@ -184,12 +184,8 @@ def _select_random(encoded: EncodedImage, settings: AdaptISSettings, ignore: Opt
         free_pixels = np.flatnonzero(free)
         if not len(free_pixels):
             break
-        chosen = draw(len(free_pixels), min(settings.num_candidates, len(free_pixels)))
-        rows, cols = np.divmod(free_pixels[chosen], free.shape[1])
-        masks = encoded.masks_at(np.stack([rows, cols], axis=1).astype(np.float32))
-        selection.queried += len(masks)
-        best = int(np.argmax([_confidence(mask, settings.confident_prob) for mask in masks]))
-        mask = cut_mask(masks[best], rows[best], cols[best], settings)
+        mask, _ = best_random_mask(encoded, free_pixels, draw, settings, settings.confident_prob)
+        selection.queried += min(settings.num_candidates, len(free_pixels))
         inside = mask > settings.mask_threshold
         if _has_enough_free(inside, free, settings):
             selection.accept_mask(mask)
@@ -204,7 +200,23 @@ def _has_enough_free(inside: np.ndarray, free: np.ndarray, settings: AdaptISSett
     return np.count_nonzero(inside & free) / area >= settings.overlap_threshold
 
 
-def _confidence(mask: np.ndarray, threshold: float) -> float:
+def best_random_mask(encoded: EncodedImage, pixels: np.ndarray, draw: Draw,
+                     settings: AdaptISSettings, threshold: float
+                     ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """Draw ``num_candidates`` of some pixels and return the most confident mask, after its cut.
+
+    ``pixels`` are flat indices; ``threshold`` is that of :func:`mean_confidence`.  Also returns the
+    rows and columns of the pixels that were drawn.
+    """
+    chosen = draw(len(pixels), min(settings.num_candidates, len(pixels)))
+    rows, cols = np.divmod(pixels[chosen], encoded.size[1])
+    masks = encoded.masks_at(np.stack([rows, cols], axis=1).astype(np.float32))
+    best = int(np.argmax([mean_confidence(mask, threshold) for mask in masks]))
+    return cut_mask(masks[best], rows[best], cols[best], settings), (rows, cols)
+
+
+def mean_confidence(mask: np.ndarray, threshold: float) -> float:
+    """Return the mean of a mask's probabilities above a threshold, 0 if there are none."""
     inside = mask[mask > threshold]
     return float(inside.mean()) if inside.size else 0.0
 

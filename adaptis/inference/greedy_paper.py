@@ -30,6 +30,7 @@ from adaptis.inference.greedy import (
     Draw,
     LookAhead,
     Selection,
+    best_random_mask,
     cut_mask,
     never_free,
     proposal_map,
@@ -80,14 +81,10 @@ def _select_random(encoded: EncodedImage, settings: AdaptISSettings, segmented: 
         places = np.flatnonzero(~(segmented | given_up))
         if not len(places):
             break
-        chosen = draw(len(places), min(settings.num_candidates, len(places)))
-        rows, cols = np.divmod(places[chosen], segmented.shape[1])
-        masks = encoded.masks_at(np.stack([rows, cols], axis=1).astype(np.float32))
-        selection.queried += len(masks)
-        best = int(np.argmax([_confidence(mask, settings) for mask in masks]))
-        mask = cut_mask(masks[best], rows[best], cols[best], settings)
+        mask, drawn = best_random_mask(encoded, places, draw, settings, settings.mask_threshold)
+        selection.queried += min(settings.num_candidates, len(places))
         if not _accept(mask, segmented, settings, selection):
-            given_up[rows, cols] = True
+            given_up[drawn] = True
 
 
 def _accept(mask: np.ndarray, segmented: np.ndarray, settings: AdaptISSettings,
@@ -101,12 +98,6 @@ def _accept(mask: np.ndarray, segmented: np.ndarray, settings: AdaptISSettings,
     selection.accept_mask(mask)
     segmented |= inside
     return True
-
-
-def _confidence(mask: np.ndarray, settings: AdaptISSettings) -> float:
-    """Return the mean probability of the mask's pixels."""
-    inside = mask[mask > settings.mask_threshold]
-    return float(inside.mean()) if inside.size else 0.0
 
 
 def _is_stuff(encoded: EncodedImage) -> np.ndarray:

@@ -12,7 +12,7 @@ from adaptis.errors import AdaptisError
 from adaptis.files import MAX_PIXELS, PathLike
 from adaptis.inference.encoded import ImageEncoder, InferenceNetwork
 from adaptis.inference.encoded_image import EncodedImage
-from adaptis.inference.greedy import proposal_map
+from adaptis.inference.greedy import mean_confidence, proposal_map
 from adaptis.inference.merge import to_panoptic
 from adaptis.inference.panoptic import Segmentation, segment, segment_tiles
 from adaptis.inference.rescale import Resized, network_size, resize, scale_points
@@ -112,7 +112,8 @@ class Predictor:
         masks = self._encoded().masks_at(points)
         if masks.shape[1:] != self._size:
             masks = np.stack([*Resized(masks, self._size)])
-        scores = np.array([self._confidence(mask) for mask in masks], np.float32)
+        scores = np.array([mean_confidence(mask, self.settings.mask_threshold) for mask in masks],
+                          np.float32)
         if np.ndim(x) == 0 and np.ndim(y) == 0:
             return ClickResult(masks[0], float(scores[0]))
         return ClickResult(masks, scores)
@@ -187,10 +188,6 @@ class Predictor:
             raise AdaptisError(f'The point x={col:g}, y={row:g} is outside the image: x must be '
                                f'from 0 to {width - 1}, y from 0 to {height - 1}.')
         return points
-
-    def _confidence(self, mask: np.ndarray) -> float:
-        inside = mask[mask > self.settings.mask_threshold]
-        return float(inside.mean()) if inside.size else 0.0
 
 
 def make_exported(runner: Any, attributes: Mapping[str, Any], settings: AdaptISSettings,
