@@ -1,6 +1,7 @@
 """The files that install the project agree with each other, and the Makefile finds a Python."""
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import stat
@@ -47,9 +48,13 @@ def make(tmp_path):
     for name in ('Makefile', 'requirements.txt', 'setup.py'):
         shutil.copy(ROOT / name, tmp_path)
 
+    # The make that runs the tests would have this one report the folders it enters.
+    environment = {name: value for name, value in os.environ.items()
+                   if name not in ('MAKEFLAGS', 'MAKELEVEL', 'MFLAGS')}
+
     def run(*arguments, pythons=()):
         return subprocess.run(['make', *arguments, f'PYTHON={" ".join(pythons)}'], cwd=tmp_path,
-                              capture_output=True, text=True, timeout=250)
+                              env=environment, capture_output=True, text=True, timeout=250)
 
     def python(name, source):
         path = tmp_path / name
