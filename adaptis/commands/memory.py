@@ -1,0 +1,251 @@
+"""``adaptis doctor --config``: the memory that training a config needs, and which micro_batch fits.
+"""
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from adaptis.commands.train import set_norm_devices
+from adaptis.config import StageConfig, TrainConfig, config_from_dict
+from adaptis.data.batches import BatchSource
+from adaptis.engine.memory_plan import (
+    ENVIRONMENT,
+    MOST_ELEMENTS,
+    GraphMemory,
+    graph_memory,
+    parse_plan,
+    unrecorded_peak,
+)
+from adaptis.engine.memory_sizes import MadeUpImages, data_facts, largest_size, make_batch
+from adaptis.errors import AdaptisError
+from adaptis.registry import find_family
+from adaptis.types import Taxonomy
+
+GIB = 2 ** 30
+RESERVE = 2.0
+"""GiB of a GPU that are not counted: CUDA's own and cuDNN's, workspaces of convolutions (MXNet
+allows them 1 GiB) and gaps between arrays."""
+TIME_LIMIT = 900   # seconds
+
+_CHILD = 'from adaptis.commands.memory import child; child()'
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Memory of a stage of training on each of its devices, in bytes.
+
+    Attributes
+    ----------
+    stage : 'instances', 'proposals' or 'joint'
+    micro_batch : images of a process in a forward pass
+    images, size : images of one device in a forward pass, and their height and width
+    parameters, gradients, optimizer, average : arrays of the trained and the fixed parameters, of
+        the gradients (with several devices also those in transit), of the optimizer's state and of
+        the moving average
+    batch : images and targets
+    activations : what the backward pass needs of the forward pass
+    backward : what comes on top of ``activations`` at the peak
+    largest : elements of the largest array
+    """
+
+    stage: str
+    micro_batch: int
+    images: int
+    size: tuple[int, int]
+    parameters: int
+    gradients: int
+    optimizer: int
+    average: int
+    batch: int
+    activations: int
+    backward: int
+    largest: int
+
+    @property
+    def peak(self) -> int:
+        """The largest memory at once."""
+        return sum(getattr(self, name) for name in PARTS)
+
+    @property
+    def possible(self) -> bool:
+        """Whether MXNet can count the elements of all arrays."""
+        return self.largest <= MOST_ELEMENTS
+
+    def fits(self, memory: float) -> bool:
+        """Return whether a device with ``memory`` GiB is large enough."""
+        return self.possible and self.peak / GIB <= memory - RESERVE
+
+
+PARTS = ('parameters', 'gradients', 'optimizer', 'average', 'batch', 'activations', 'backward')
+
+
+def estimate(config: TrainConfig, devices: int = 1, memory: Optional[float] = None,
+             size: Optional[tuple[int, int]] = None) -> list[Estimate]:
+    """Return the memory of each stage: first for the ``micro_batch`` of the config.
+
+    Smaller ones follow, all of them or, for ``memory`` in GiB, until one fits.  Nothing is computed
+    and no data set is read; a process of its own plans the steps.
+
+    Parameters
+    ----------
+    devices : how many share the batch of a process
+    size : (height, width) of the images of a batch, instead of the largest that the config allows
+
+    Raises AdaptisError if the config does not limit the size, or a step cannot be planned.
+    """
+    taxonomy, image = data_facts(config)
+    task = {'config': config.to_dict(), 'devices': devices, 'memory': memory, 'stages': [
+        (name, size or largest_size(stage, image, name)) for name, stage in config.stages()],
+        'taxonomy': [dataclasses.asdict(c) for c in taxonomy.categories]}
+    try:
+        done = subprocess.run([sys.executable, '-c', _CHILD], input=json.dumps(task), text=True,
+                              capture_output=True, timeout=TIME_LIMIT, check=False,
+                              env={**os.environ, **ENVIRONMENT})
+    except subprocess.TimeoutExpired as error:
+        raise AdaptisError(f'Planning the steps took more than {TIME_LIMIT} seconds.') from error
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{')]
+    wrong = next((line['error'] for line in lines if 'error' in line), None)
+    if wrong or done.returncode:
+        last = (done.stderr.strip().splitlines() or ['no message'])[-1]
+        raise AdaptisError(wrong or f'The steps cannot be planned ({last}).')
+    return [Estimate(**{**line, 'size': tuple(line['size'])}) for line in lines]
+
+
+def child() -> None:
+    """Plan the steps of the task on stdin; print one JSON object per estimate, or an error."""
+    try:
+        for found in _plan(json.load(sys.stdin)):
+            print(json.dumps(dataclasses.asdict(found)), flush=True)
+    except AdaptisError as error:
+        print(json.dumps({'error': str(error)}), flush=True)
+    except Exception:   # the engine stands still, so the interpreter could not end
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+    os._exit(0)
+
+
+def report(found: Sequence[Estimate], memory: Optional[float] = None) -> str:
+    """Return a table of estimates, and the ``micro_batch`` that fits into ``memory`` GiB."""
+    lines = []
+    for stage in dict.fromkeys(each.stage for each in found):
+        rows = [each for each in found if each.stage == stage]
+        lines += [f'{stage}: images of {rows[0].size[0]}x{rows[0].size[1]}, GiB on each device',
+                  *_table(rows), *_advice(rows, memory), '']
+    return '\n'.join(lines) + (
+        f'Not counted: some {RESERVE:g} GiB for CUDA, cuDNN with its workspaces, and gaps.')
+
+
+def _table(rows: Sequence[Estimate]) -> Iterator[str]:
+    yield f'  {"micro_batch":>11}{"peak":>8}' + ''.join(f'{name:>13}' for name in PARTS)
+    for row in rows:
+        peak = f'{row.peak / GIB:8.1f}' if row.possible else f'{"-":>8}'
+        yield f'  {row.micro_batch:>11}{peak}' + ''.join(
+            f'{getattr(row, name) / GIB:13.2f}' for name in PARTS)
+
+
+def _advice(rows: Sequence[Estimate], memory: Optional[float]) -> Iterator[str]:
+    impossible = [row for row in rows if not row.possible]
+    if impossible:
+        row = min(impossible, key=lambda each: each.micro_batch)
+        yield (f'  With micro_batch {row.micro_batch} an array has {row.largest:,} elements; MXNet '
+               f'can have {MOST_ELEMENTS:,}.')
+    if memory is None:
+        return
+    fitting = [row for row in rows if row.fits(memory)]
+    if not fitting:
+        yield (f'  Nothing fits into {memory:g} GiB: use more devices (--devices), smaller images '
+               'or precision: amp.')
+    elif fitting[0] is rows[0]:
+        yield f'  It fits into {memory:g} GiB.'
+    else:
+        yield (f'  For {memory:g} GiB: --set {rows[0].stage}.micro_batch='
+               f'{fitting[0].micro_batch}')
+
+
+def _plan(task: dict[str, Any]) -> Iterator[Estimate]:
+    from adaptis.engine.dry_run import Recorder  # loads MXNet
+    config = config_from_dict(task['config'], 'The config')
+    taxonomy = Taxonomy.from_list(task['taxonomy'], 'The data set')
+    recorder = Recorder()
+    if config.precision == 'amp':
+        from adaptis.engine.precision import enable_mixed_precision  # loads MXNet
+        enable_mixed_precision([recorder.context])
+    family = find_family(config.model['name'])
+    arguments = {**family.class_counts(taxonomy), **config.model}
+    for key in ('pretrained_base', 'pretrained'):
+        arguments.pop(key, None)   # the values of weights do not matter
+    net = family.build(set_norm_devices(arguments, 1), [recorder.context])
+    for (name, stage), (_, size) in zip(config.stages(), task['stages']):
+        # Hybridized, the graph inside each block would not be logged; it needs as much memory.
+        options = {**stage.system, 'hybridize': False}
+        system = family.make_system(net, taxonomy, name, **options)
+        for micro_batch in _choices(stage, task['devices']):
+            found = _estimate(recorder, system, name, stage, tuple(size), micro_batch,
+                              task['devices'], taxonomy)
+            yield found
+            if task['memory'] and found.fits(task['memory']):
+                break
+
+
+def _choices(stage: StageConfig, devices: int) -> list[int]:
+    """Return the sizes of micro batches that can replace that of a stage, largest first."""
+    own = stage.micro_batch or stage.batch_size
+    found = [n for n in range(own, 0, -1) if stage.batch_size % n == 0 and n % devices == 0]
+    if not found:
+        raise AdaptisError(f'A batch of {own} images cannot be split among {devices} devices: '
+                           'change --devices, batch_size or micro_batch.')
+    return found
+
+
+def _estimate(recorder: Any, system: Any, name: str, stage: StageConfig, size: tuple[int, int],
+              micro_batch: int, devices: int, taxonomy: Taxonomy) -> Estimate:
+    from adaptis.engine.dry_run import array_bytes  # these load MXNet
+    from adaptis.engine.steps import make_optimizer
+    images = micro_batch // devices
+    source = BatchSource(MadeUpImages(taxonomy, size, 1), 1, stage.points,
+                         strategy=stage.sampling)
+    if hasattr(system, 'targets'):
+        source = dataclasses.replace(source, targets=system.targets())
+    host = getattr(system, 'host_keys', ())
+    batch = {key: value if key in host else recorder.put(value)
+             for key, value in make_batch(source, images).items()}
+    arrays = sum(array_bytes(value) for key, value in batch.items() if key not in host)
+    graph, paused = _run(recorder, system, batch)
+    trained = [p for p in system.parameters().values() if p.grad_req != 'null']
+    gradients = array_bytes([p.data() for p in trained])
+    optimizer = make_optimizer(stage.optimizer)
+    everything = system.net.collect_params().values()
+    kept = graph.kept + max(0, graph.inputs - arrays)
+    return Estimate(
+        stage=name, micro_batch=micro_batch, images=images, size=size,
+        parameters=array_bytes([p.data() for p in everything]),
+        gradients=gradients * (2 if devices > 1 else 1),
+        optimizer=sum(array_bytes(optimizer.create_state(i, p.data()))
+                      for i, p in enumerate(trained)),
+        average=gradients if stage.ema is not None else 0, batch=arrays, activations=kept,
+        backward=max(graph.peak, paused) - graph.kept, largest=graph.largest)
+
+
+def _run(recorder: Any, system: Any, batch: dict[str, Any]) -> tuple[GraphMemory, int]:
+    """Return the memory of a step's graph, and the peak of what autograd does not record."""
+    from adaptis.engine.dry_run import logged, mx  # these load MXNet
+    from adaptis.engine.precision import half_precision
+    if hasattr(system, 'begin_step'):
+        system.begin_step(0)
+    recorder.restart()
+    lines: list[str] = []
+    with logged(lines):
+        with half_precision(), mx.autograd.record():
+            total = sum(system.losses(batch).values())
+        total.backward()
+    shapes = [p.shape for p in system.net.collect_params().values()]
+    graph = graph_memory(parse_plan(lines), shapes)
+    return graph, unrecorded_peak(recorder.tape, graph.kept)

@@ -1,0 +1,170 @@
+"""How much memory a training step needs at once, from the graph that MXNet logs.
+
+The log holds every operator of the forward and the backward pass in the order in which they run,
+with the shapes of their inputs and outputs.  MXNet keeps an array as long as an operator still to
+come reads it, forwards or backwards, with and without ``hybridize``; the same is counted here.
+Loads no MXNet.
+"""
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+Shape = tuple[int, ...]
+
+ENVIRONMENT = {'MXNET_CPU_WORKER_NTHREADS': '1', 'MXNET_CPU_PRIORITY_NTHREADS': '1',
+               'MXNET_ENGINE_TYPE': 'ThreadedEnginePerDevice', 'OMP_NUM_THREADS': '1',
+               'MXNET_MKLDNN_ENABLED': '0',   # its operators wait for their inputs
+               'MXNET_MEM_PLAN_VERBOSE_LOGGING': '1'}
+"""What a process that uses ``adaptis.engine.dry_run`` needs from its start."""
+
+MOST_ELEMENTS = 2 ** 31 - 1
+"""Larger arrays are not possible: the MXNet of the wheels counts elements in 32 bits."""
+
+_LINE = re.compile(r'exec_utils\.h:\d+:\s+(node|input|output) (\d+):? ?(.*)')
+_ARRAY = re.compile(r'\[([\d,]*)\] \((\d+) KB\)')
+_ITEM_SIZES = (4, 2, 8, 1)
+_IN_PLACE = ('_backward_Activation', 'add_n', '_backward_copy', '_backward_Dropout')
+"""Operators of the backward pass that write over an input which nothing else reads."""
+
+
+class Array(NamedTuple):
+    """An array of a graph: its number there, its shape and its bytes."""
+
+    number: int
+    shape: Shape
+    bytes: int
+
+
+class Node(NamedTuple):
+    """An operator of a graph, or one of its inputs (which has no arrays here)."""
+
+    operator: str
+    inputs: list[Array]
+    outputs: list[Array]
+
+
+class TapeNode(NamedTuple):
+    """An operator as it ran: its inputs, its outputs and their bytes, and whether autograd records.
+    """
+
+    inputs: tuple[int, ...]
+    outputs: dict[int, int]
+    recorded: bool
+
+
+@dataclass(frozen=True)
+class GraphMemory:
+    """Memory of a forward and a backward pass in bytes.
+
+    Attributes
+    ----------
+    kept : held when the backward pass begins, without ``inputs``
+    peak : the largest amount at once, without ``inputs``
+    inputs : arrays that no operator of the graph makes, without the parameters
+    largest : number of elements of the largest array
+    operator : which operator runs when the peak is reached
+    """
+
+    kept: int
+    peak: int
+    inputs: int
+    largest: int
+    operator: str
+
+
+def parse_plan(lines: Iterable[str]) -> list[Node]:
+    """Return the graph that MXNet logs with ``MXNET_MEM_PLAN_VERBOSE_LOGGING=1``."""
+    nodes: list[Node] = []
+    for line in lines:
+        match = _LINE.search(line)
+        if not match:
+            continue
+        kind, number, rest = match.groups()
+        if kind == 'node':
+            nodes.append(Node(rest.strip(), [], []))
+        else:
+            arrays = nodes[-1].inputs if kind == 'input' else nodes[-1].outputs
+            arrays.append(_array(int(number), rest))
+    return nodes
+
+
+def graph_memory(nodes: Sequence[Node], parameters: Iterable[Shape]) -> GraphMemory:
+    """Return the memory of a graph, for the shapes of the network's parameters."""
+    last = {array.number: i for i, node in enumerate(nodes) for array in node.inputs}
+    alive: dict[int, int] = {}
+    now = kept = peak = 0
+    operator, backward = '', False
+    for i, node in enumerate(nodes):
+        if node.operator.startswith('_backward') and not backward:
+            kept, backward = now, True
+        # What nothing reads is a gradient: of a parameter, whose array is there, or of no use.
+        made = {array.number: array.bytes for array in node.outputs if array.number in last}
+        ended = {array.number for array in node.inputs if last[array.number] == i}
+        freed = sum(alive.pop(number, 0) for number in ended)
+        alive.update(made)
+        before, now = now, now - freed + sum(made.values())
+        at_once = max(before, now) if node.operator in _IN_PLACE else now + freed
+        if at_once > peak:
+            peak, operator = at_once, node.operator
+    return GraphMemory(kept, peak, _inputs(nodes, parameters),
+                       max((_size(a.shape) for node in nodes for a in (*node.inputs, *node.outputs)),
+                           default=0), operator)
+
+
+def unrecorded_peak(tape: Sequence[TapeNode], kept: int) -> int:
+    """Return the largest memory during operators that autograd does not record.
+
+    ``kept`` bytes are held when all operators have run; as many of them are counted as there are
+    recorded outputs so far.
+    """
+    last = {number: i for i, node in enumerate(tape) for number in node.inputs}
+    total = sum(sum(node.outputs.values()) for node in tape if node.recorded)
+    recorded = now = peak = 0
+    alive: dict[int, int] = {}
+    for i, node in enumerate(tape):
+        if node.recorded:
+            recorded += sum(node.outputs.values())
+        else:
+            alive.update(node.outputs)
+            now += sum(node.outputs.values())
+            peak = max(peak, now + (kept * recorded // total if total else 0))
+        for number in {*node.inputs, *node.outputs}:
+            if last.get(number, i) <= i:
+                now -= alive.pop(number, 0)
+    return peak
+
+
+def _array(number: int, text: str) -> Array:
+    """Parse ``[2,3] (0 KB)``, with the size of an element that fits best."""
+    match = _ARRAY.search(text)
+    if not match:
+        return Array(number, (), 0)
+    shape = tuple(int(side) for side in match[1].split(',') if side)
+    count, kilobytes = _size(shape), int(match[2])
+    item = min(_ITEM_SIZES, key=lambda size: abs(count * size / 1024 - kilobytes) > 1)
+    return Array(number, shape, count * item)
+
+
+def _inputs(nodes: Sequence[Node], parameters: Iterable[Shape]) -> int:
+    """Return the bytes of the inputs that are no parameters; these are told by their shapes."""
+    made = {array.number for node in nodes for array in node.outputs}
+    found = {array.number: array for node in nodes for array in node.inputs
+             if array.number not in made}
+    left, total = Counter(parameters), 0
+    for array in found.values():
+        if left[array.shape] > 0:
+            left[array.shape] -= 1
+        else:
+            total += array.bytes
+    return total
+
+
+def _size(shape: Shape) -> int:
+    count = 1
+    for side in shape:
+        count *= side
+    return count

@@ -1,0 +1,116 @@
+"""Memory of a training step: what ``adaptis doctor --config`` estimates beside what MXNet allocates.
+
+    python -m experiments.benchmarks.memory experiments/cityscapes/r50.yaml --size 96x192 --images 4
+
+MXNet's profiler counts the bytes that its storage manager gives out, on the CPU and with its own
+convolutions.  Their scratch space (one image at a time) is part of the measured bytes only.
+"""
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Optional
+
+from adaptis.commands.memory import estimate
+from adaptis.commands.train import set_norm_devices
+from adaptis.config import TrainConfig, config_from_dict, load_config
+from adaptis.data.batches import BatchSource
+from adaptis.engine.memory_sizes import MadeUpImages, data_facts, make_batch
+from adaptis.registry import find_family
+
+ENVIRONMENT = {'MXNET_ENGINE_TYPE': 'NaiveEngine', 'MXNET_MKLDNN_ENABLED': '0',
+               'OMP_NUM_THREADS': '1', 'MXNET_STORAGE_FALLBACK_LOG_VERBOSE': '0'}
+_CHILD = 'from experiments.benchmarks.memory import child; child()'
+
+
+def measure(config: TrainConfig, stage: str, size: tuple[int, int], images: int,
+            steps: int = 2) -> dict[str, int]:
+    """Return the most bytes that MXNet held during ``steps`` real steps, and before the first.
+
+    They run in a process of their own, on the CPU, with ``images`` made-up images of ``size``.
+    """
+    task = {'config': config.to_dict(), 'stage': stage, 'size': size, 'images': images,
+            'steps': steps}
+    done = subprocess.run([sys.executable, '-c', _CHILD], input=json.dumps(task), text=True,
+                          stdout=subprocess.PIPE, check=True, env={**os.environ, **ENVIRONMENT})
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def child() -> None:
+    """Do what ``measure`` asks for on stdin, and print the result as JSON."""
+    from adaptis.runtime import mx  # loads MXNet
+    task = json.load(sys.stdin)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / 'profile.json'
+        mx.profiler.set_config(profile_memory=True, filename=str(file))
+        mx.profiler.set_state('run')
+        before = _train(mx, task)
+        mx.profiler.set_state('stop')
+        mx.profiler.dump()
+        events = json.loads(file.read_text())['traceEvents']
+    held = [next(iter(event['args'].values())) for event in events
+            if event.get('ph') == 'C' and event['name'].startswith('Memory: cpu')]
+    print(json.dumps({'peak': max(held), **before}))
+
+
+def _train(mx: Any, task: dict[str, Any]) -> dict[str, int]:
+    from adaptis.engine.steps import make_trainer, seed_everything, train_step  # loads MXNet
+    config = config_from_dict(task['config'], 'config')
+    taxonomy, _ = data_facts(config)
+    family, stage = find_family(config.model['name']), dict(config.stages())[task['stage']]
+    arguments = {**family.class_counts(taxonomy), **config.model}
+    for key in ('pretrained_base', 'pretrained'):
+        arguments.pop(key, None)
+    seed_everything(0, 0, 0)
+    net = family.build(set_norm_devices(arguments, 1), [mx.cpu()])
+    system = family.make_system(net, taxonomy, task['stage'], **stage.system)
+    source = BatchSource(MadeUpImages(taxonomy, tuple(task['size']), 1), 1, stage.points,
+                         strategy=stage.sampling)
+    if hasattr(system, 'targets'):
+        source = dataclasses.replace(source, targets=system.targets())
+    batch = make_batch(source, task['images'])
+    trainer = make_trainer(system, stage, None)
+    for step in range(task['steps']):
+        if hasattr(system, 'begin_step'):
+            system.begin_step(step)
+        train_step(system, trainer, batch, [mx.cpu()])
+    return {}
+
+
+def compare(config: TrainConfig, stage: str, size: tuple[int, int],
+            images: int) -> dict[str, int]:
+    """Return 'estimated' and 'measured' bytes of a step with ``images`` images of ``size``."""
+    changed = dataclasses.replace(dict(config.stages())[stage], batch_size=images,
+                                  micro_batch=None)
+    config = dataclasses.replace(config, **{stage: changed})
+    first = next(each for each in estimate(config, memory=1e9, size=size)
+                 if each.stage == stage)
+    return {'estimated': first.peak, 'measured': measure(config, stage, size, images)['peak']}
+
+
+def main(arguments: Optional[list[str]] = None) -> None:
+    """Print the comparison for each number of images."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('config', type=Path)
+    parser.add_argument('--size', required=True, help='HEIGHTxWIDTH')
+    parser.add_argument('--images', type=int, nargs='+', default=[1, 2])
+    parser.add_argument('--stage', help='default: the first')
+    parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE')
+    args = parser.parse_args(arguments)
+    config = load_config(args.config, args.set)
+    height, width = map(int, args.size.split('x'))
+    for images in args.images:
+        found = compare(config, args.stage or config.stages()[0][0], (height, width), images)
+        print(f'{args.config} {args.size} {images} images: estimated '
+              f'{found["estimated"] / 2 ** 20:.0f} MiB, measured {found["measured"] / 2 ** 20:.0f}'
+              f' MiB ({found["estimated"] / found["measured"]:.1%})', flush=True)
+
+
+if __name__ == '__main__':
+    main()
