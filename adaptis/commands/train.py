@@ -32,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--init', metavar='FILE',
                         help='trained parameters to start from, with a fresh optimizer, or toy_v1, '
                              'the network in the package; replaces initial_weights')
-    parser.add_argument('--ctx', default='auto', help='auto, cpu, gpu or gpu:0,1 (default: auto)')
+    parser.add_argument('--ctx', default='auto',
+                        help='auto, cpu, gpu for all GPUs, or some such as gpu:0,1 (default: auto)')
     parser.add_argument('--kvstore', default='device',
                         help='how gradients are added up: device, local, nccl, dist_sync or '
                         'dist_device_sync (default: device)')
