@@ -176,6 +176,7 @@ def _enable_half(contexts: list[Any]) -> None:
 
 def _build_net(family: ModelFamily, config: TrainConfig, contexts: list[Any], taxonomy: Any,
                resumed: bool) -> Any:
+    from adaptis.engine.steps import check_sync  # loads MXNet
     counts = family.class_counts(taxonomy)
     arguments = {**counts, **config.model}
     if any(arguments[name] != count for name, count in counts.items()):
@@ -184,7 +185,10 @@ def _build_net(family: ModelFamily, config: TrainConfig, contexts: list[Any], ta
     if resumed:
         for key in ('pretrained_base', 'pretrained'):
             arguments.pop(key, None)  # a checkpoint replaces those weights
-    return family.build(set_norm_devices(arguments, len(contexts)), contexts)
+    arguments = set_norm_devices(arguments, len(contexts))
+    if 'SyncBatchNorm' in arguments.values():
+        check_sync(contexts)
+    return family.build(arguments, contexts)
 
 
 def _load_initial_weights(net: Any, name: str, family: ModelFamily) -> None:
