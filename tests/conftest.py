@@ -12,7 +12,6 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -31,7 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
                             '--device does not name another')
     if config.getoption('--device'):
         config.stash[_ENTERED] = stack = contextlib.ExitStack()
-        stack.enter_context(_context(config.getoption('--device')))
+        stack.enter_context(_on_device(config.getoption('--device')))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -46,13 +45,13 @@ def device(request: pytest.FixtureRequest) -> Iterator[None]:
     if marker is None or request.config.getoption('--device'):
         yield
         return
-    with _context(*marker.args):
+    with _on_device(*marker.args):
         yield
 
 
-def _context(name: str) -> Any:
-    from adaptis.runtime import get_context  # loads MXNet, which tests of toy_data do without
-    return get_context(name)
+def _on_device(name: str) -> contextlib.AbstractContextManager[None]:
+    from tests.devices import on_device  # loads MXNet, which tests of toy_data do without
+    return on_device(name)
 
 
 def _folder(path: Path) -> Path:
