@@ -16,9 +16,16 @@ def ctx_option() -> list[str]:
 
 @contextlib.contextmanager
 def on_device(name: str) -> Iterator[None]:
-    """Make a context the current one, and refuse operators whose arrays lie on several.
+    """Make a context the current one, and refuse operators on several as ``separated`` does."""
+    with separated(), get_context(name):
+        yield
 
-    Only GPUs refuse them on their own.  Among the contexts of the CPU only hybridized blocks do.
+
+@contextlib.contextmanager
+def separated() -> Iterator[None]:
+    """Refuse operators whose arrays lie on several contexts.
+
+    GPUs refuse them anyway.  Among the contexts of the CPU only hybridized blocks do.
     """
     register = mx.nd.register
     invoke = register._imperative_invoke
@@ -29,9 +36,8 @@ def on_device(name: str) -> Iterator[None]:
             raise mx.MXNetError(f'an operator has arrays on {sorted(map(str, contexts))}')
         return invoke(handle, arrays, *rest)
 
-    with get_context(name):
-        register._imperative_invoke = checked
-        try:
-            yield
-        finally:
-            register._imperative_invoke = invoke
+    register._imperative_invoke = checked
+    try:
+        yield
+    finally:
+        register._imperative_invoke = invoke

@@ -32,8 +32,8 @@ SYSTEMS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 def learn(name: str, contexts: list[Any], hybridize: bool
-          ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """Return the losses of a step on two images, and the statistics that it leaves."""
+          ) -> tuple[dict[str, float], dict[str, np.ndarray], Any]:
+    """Return the losses of a step on two images, the statistics that it leaves, and the system."""
     mx.random.seed(0)
     np.random.seed(0)
     model, options = SYSTEMS[name]
@@ -57,12 +57,12 @@ def learn(name: str, contexts: list[Any], hybridize: bool
         first, *others = (values.asnumpy() for values in parameter.list_data())
         assert all(np.array_equal(first, other) for other in others), parameter.name
     return losses, {key: parameter.data(contexts[-1]).asnumpy()
-                    for key, parameter in parameters.items() if 'running' in key}
+                    for key, parameter in parameters.items() if 'running' in key}, system
 
 
 def main(name: str, hybridize: bool) -> None:
-    one, expected = learn(name, [mx.cpu(0)], hybridize)
-    two, found = learn(name, [mx.cpu(0), mx.cpu(1)], hybridize)
+    one, expected, _ = learn(name, [mx.cpu(0)], hybridize)
+    two, found, _ = learn(name, [mx.cpu(0), mx.cpu(1)], hybridize)
     distance = max(float(np.abs(found[key] - expected[key]).max()
                          / (np.abs(expected[key]).max() + 1e-9)) for key in expected)
     print(json.dumps({'one': one, 'two': two, 'statistics': len(expected), 'distance': distance}))
