@@ -159,8 +159,8 @@ def make_runner(export: Export, backend: str, ctx: Any = None) -> Runner:
         files = {name: paths['onnx'] for name, paths in export.paths.items()}
         return OnnxRunner(export.stages, files, _device_name(ctx))
     if isinstance(ctx, str):
-        from adaptis.runtime import get_contexts  # loads MXNet
-        ctx = get_contexts(ctx)[0]
+        from adaptis.runtime import get_context  # loads MXNet
+        ctx = get_context(ctx)
     pairs = {name: (paths['symbol'], paths.get('parameters'))
              for name, paths in export.paths.items()}
     return MXNetRunner(export.stages, pairs, ctx)

@@ -75,7 +75,8 @@ class SparsePooling(mx.autograd.Function):
         pixels = np.concatenate([_pixels_first(f.asnumpy()) for f in features])
         pooled = (self._matrix @ pixels).reshape(-1, size[0] * size[1], pixels.shape[1])
         pooled = np.ascontiguousarray(pooled.transpose(0, 2, 1))
-        return mx.nd.from_numpy(pooled.reshape(pooled.shape[:2] + size))
+        pooled = mx.nd.from_numpy(pooled.reshape(pooled.shape[:2] + size))   # on cpu(0)
+        return pooled.as_in_context(features[0].context)
 
     def backward(self, gradient):
         flat = gradient.asnumpy().reshape(gradient.shape[:2] + (-1,))
@@ -84,7 +85,7 @@ class SparsePooling(mx.autograd.Function):
         gradients, begin = [], 0
         for b, c, h, w in self._shapes:
             part = pixels[begin:begin + b * h * w].reshape(b, h * w, c).transpose(0, 2, 1)
-            gradients.append(mx.nd.array(part.reshape(b, c, h, w)))
+            gradients.append(mx.nd.array(part.reshape(b, c, h, w), ctx=gradient.context))
             begin += b * h * w
         return tuple(gradients)
 

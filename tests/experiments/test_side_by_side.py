@@ -147,7 +147,8 @@ def test_calls_within_calls_are_timed_once() -> None:
 def test_every_kind_of_predictor_is_timed(name: str, options: dict[str, Any]) -> None:
     mx.random.seed(0)
     family = find_family(name)
-    net = family.build({'name': name, **family.class_counts(TAXONOMY), **options}, [mx.cpu()])
+    net = family.build({'name': name, **family.class_counts(TAXONOMY), **options},
+                       [mx.current_context()])
     preset = family.get_settings('coco').replace(short_side=None, max_side=None)
     if name == 'adaptis_toy':   # untrained, it is sure of nothing
         preset = preset.replace(things_threshold=0.0)

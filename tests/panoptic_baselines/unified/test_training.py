@@ -183,7 +183,7 @@ def test_it_learns_by_the_steps_of_the_engine() -> None:
     history = []
     for step in range(4):
         seed_everything(0, 0, step)
-        history.append(train_step(system, trainer, batch, [mx.cpu()], pieces=2))
+        history.append(train_step(system, trainer, batch, [mx.current_context()], pieces=2))
     for name, share in (('classes', 0.95), ('semantic', 0.95), ('panoptic', 1)):
         assert history[-1][name] < share * history[0][name], name
 
