@@ -135,6 +135,15 @@ class TrainConfig:
         every = [(name, getattr(self, name)) for name in ('instances', 'proposals', 'joint')]
         return [(name, stage) for name, stage in every if stage is not None]
 
+    def has_fixed_sizes(self) -> bool:
+        """Return whether every step computes on arrays of the same sizes.
+
+        Without crops the images vary, and systems that do not learn from points have heads for as
+        many objects as they find.
+        """
+        return find_family(self.model['name']).uses_points and all(
+            stage.crop and not stage.full_size_steps for _, stage in self.stages())
+
     def to_dict(self) -> dict[str, Any]:
         """Return the config as plain data, as a checkpoint stores it."""
         return dataclasses.asdict(self)

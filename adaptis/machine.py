@@ -47,6 +47,7 @@ RELEASE_NEEDED = '450.80'    # the oldest driver of CUDA 11.0 that runs librarie
 # compiles the fused kernels to PTX, which only drivers of that version or later can read.
 FUSION = 'MXNET_USE_FUSION'
 FUSION_DRIVER_NEEDED, FUSION_RELEASE_NEEDED = 11080, '520.61'
+AUTOTUNE = 'MXNET_CUDNN_AUTOTUNE_DEFAULT'   # see runtime.search_cudnn_algorithms
 
 # Parameters of mallopt (glibc's <malloc.h>) and the values that `keep_freed_memory` sets.
 _MALLOPT = {'M_MMAP_MAX': (-4, 0), 'M_TRIM_THRESHOLD': (-1, 512 << 20), 'M_TOP_PAD': (-2, 64 << 20)}

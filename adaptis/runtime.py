@@ -17,6 +17,7 @@ from adaptis.doctor import explain_import_error, torch_conflict_message
 from adaptis.errors import AdaptisError
 
 _MODULES = {'mx': 'mxnet', 'gluoncv': 'gluoncv'}
+_set_here: dict[str, str] = {}   # environment variables of MXNet that the user has not set
 
 # The libraries that libmxnet.so of mxnet-cu112 needs, directly or not, dependencies first.
 _CUDA_LIBRARIES = (
@@ -86,6 +87,18 @@ def disable_fusion() -> None:
         os.environ[machine.FUSION] = '0'
 
 
+def search_cudnn_algorithms(search: bool) -> None:
+    """Let MXNet time cuDNN's algorithms at every new size of a convolution, or not.
+
+    The search makes convolutions of a size that comes again and again faster.  A ResNet-50 has some
+    150 (forwards and backwards), and searches for each of them again wherever the size of the
+    images or the number of points or objects is new.  MXNet reads the variable when a convolution
+    runs for the first time.  A value that the user has set stays.
+    """
+    if os.environ.get(machine.AUTOTUNE, '') in ('', _set_here.get(machine.AUTOTUNE)):
+        os.environ[machine.AUTOTUNE] = _set_here[machine.AUTOTUNE] = str(int(search))
+
+
 def restore_numpy_names(numpy: Any) -> list[str]:
     """Restore the names in ``numpy`` that MXNet 1.9.1 and GluonCV use and that NumPy has removed.
 
@@ -122,6 +135,8 @@ def _import(module: str) -> Any:
         if machine.cuda_build():
             preload_cuda(machine.nvidia_libraries())
         disable_fusion()
+        if machine.AUTOTUNE not in _set_here:   # a command that knows its sizes has decided before
+            search_cudnn_algorithms(False)
         with warnings.catch_warnings():   # users cannot change the code that these are about
             for category in (DeprecationWarning, SyntaxWarning):
                 warnings.simplefilter('ignore', category)

@@ -1,4 +1,8 @@
-"""``adaptis doctor``: report what is installed, what will run, and what to fix."""
+"""``adaptis doctor``: report what is installed, what will run, and what to fix.
+
+With ``--config`` it estimates the memory of a training instead (``memory``), and with ``--gpu`` it
+compares a GPU with the CPU (``gpu_check``).
+"""
 from __future__ import annotations
 
 import argparse
@@ -9,6 +13,7 @@ import platform
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import adaptis
@@ -31,10 +36,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--fix', action='store_true',
                         help='first link libgomp and libquadmath, if the system lacks them, from '
                              'other packages into the folder of MXNet')
+    memory = parser.add_argument_group('memory that a training needs, instead of the report')
+    memory.add_argument('--config', type=Path, metavar='FILE', help='the config to estimate')
+    memory.add_argument('--memory', type=float, metavar='GIB',
+                        help='of each device, to propose a micro_batch for')
+    memory.add_argument('--devices', type=int, default=1,
+                        help='how many share a batch (default: 1)')
+    memory.add_argument('--size', metavar='HEIGHTxWIDTH',
+                        help='of the images of a batch (default: the largest of the config)')
+    memory.add_argument('--set', action='append', default=[], metavar='KEY=VALUE',
+                        help='override a key of the config')
+    check = parser.add_argument_group('check of the GPUs, instead of the report')
+    check.add_argument('--gpu', action='store_true',
+                       help='train and predict with each system, and compare with the CPU')
+    check.add_argument('--device', help='check this device, e.g. gpu:1, gpu:0,1 or cpu:1, instead '
+                                        'of the GPUs')
+    check.add_argument('--system', action='append', metavar='NAME',
+                       help='check this system alone, e.g. condinst (repeat it for more)')
+    check.add_argument('--precision', action='append', choices=('float32', 'amp'),
+                       help='check this precision of training alone')
+    check.add_argument('--time-limit', type=float, default=600, metavar='SECONDS',
+                       help='of each check (default: 600)')
+    check.add_argument('--report', type=Path, metavar='FILE',
+                       help='also write the results as JSON, to attach to an issue')
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the report; return 0 if the library runs here, else 1."""
+    """Print the report; return 0 if the library runs here (or the checks pass), else 1."""
+    if args.config is not None:
+        from adaptis.commands.memory import run as estimate  # needs what may not be installed
+        return estimate(args)
+    if args.gpu:
+        from adaptis.commands.gpu_check import run as check  # needs what may not be installed
+        return check(args)
     if args.fix:
         for name, copy in machine.link_bundled_libraries().items():
             print(f'Linked {name} to {copy}.', file=sys.stderr)

@@ -2,6 +2,7 @@
 """
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 import os
@@ -12,8 +13,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
+from adaptis.commands.rows import config_path
 from adaptis.commands.train import set_norm_devices
-from adaptis.config import StageConfig, TrainConfig, config_from_dict
+from adaptis.config import StageConfig, TrainConfig, config_from_dict, load_config
 from adaptis.data.batches import BatchSource
 from adaptis.engine.memory_plan import (
     ENVIRONMENT,
@@ -35,6 +37,17 @@ allows them 1 GiB) and gaps between arrays."""
 TIME_LIMIT = 900   # seconds
 
 _CHILD = 'from adaptis.commands.memory import child; child()'
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the estimates for the arguments of ``adaptis doctor``; return 0."""
+    if args.devices < 1 or (args.memory is not None and not 0 < args.memory < float('inf')):
+        raise AdaptisError('--devices and --memory must be positive numbers.')
+    config = load_config(config_path(str(args.config)), args.set)
+    found = estimate(config, args.devices, args.memory, _parse_size(args.size))
+    print(json.dumps([{**dataclasses.asdict(each), 'peak': each.peak} for each in found], indent=2)
+          if args.json else report(found, args.memory))
+    return 0
 
 
 @dataclass(frozen=True)
@@ -143,6 +156,15 @@ def report(found: Sequence[Estimate], memory: Optional[float] = None) -> str:
         f'Not counted: some {RESERVE:g} GiB for CUDA, cuDNN with its workspaces, and gaps.')
 
 
+def _parse_size(text: Optional[str]) -> Optional[tuple[int, int]]:
+    if text is None:
+        return None
+    height, _, width = text.partition('x')
+    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
+        raise AdaptisError(f'--size {text}: write HEIGHTxWIDTH, e.g. 800x1333.')
+    return int(height), int(width)
+
+
 def _table(rows: Sequence[Estimate]) -> Iterator[str]:
     yield f'  {"micro_batch":>11}{"peak":>8}' + ''.join(f'{name:>13}' for name in PARTS)
     for row in rows:
@@ -219,18 +241,19 @@ def _estimate(recorder: Any, system: Any, name: str, stage: StageConfig, size: t
              for key, value in make_batch(source, images).items()}
     arrays = sum(array_bytes(value) for key, value in batch.items() if key not in host)
     graph, paused = _run(recorder, system, batch)
-    trained = [p for p in system.parameters().values() if p.grad_req != 'null']
-    gradients = array_bytes([p.data() for p in trained])
-    optimizer = make_optimizer(stage.optimizer)
     everything = system.net.collect_params().values()
+    # Parameters that another stage trains have gradients, too.
+    gradients = array_bytes([p.data() for p in everything if p.grad_req != 'null'])
+    trained = [p for p in system.parameters().values() if p.grad_req != 'null']
+    weights, optimizer = [p.data() for p in trained], make_optimizer(stage.optimizer)
     kept = graph.kept + max(0, graph.inputs - arrays)
     return Estimate(
         stage=name, micro_batch=micro_batch, images=images, size=size,
         parameters=array_bytes([p.data() for p in everything]),
         gradients=gradients * (2 if devices > 1 else 1),
-        optimizer=sum(array_bytes(optimizer.create_state(i, p.data()))
-                      for i, p in enumerate(trained)),
-        average=gradients if stage.ema is not None else 0, batch=arrays, activations=kept,
+        optimizer=array_bytes([optimizer.create_state(i, w) for i, w in enumerate(weights)]),
+        average=array_bytes(weights) if stage.ema is not None else 0, batch=arrays,
+        activations=kept,
         backward=max(graph.peak, paused) - graph.kept, largest=graph.largest)
 
 

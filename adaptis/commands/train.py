@@ -18,6 +18,7 @@ from adaptis.evaluation.report import format_metrics
 from adaptis.loading import inference_settings
 from adaptis.machine import keep_freed_memory
 from adaptis.registry import ModelFamily, find_family, find_mismatch
+from adaptis.runtime import search_cudnn_algorithms
 
 HELP = 'Train a network from a config; Ctrl-C stops it, --resume continues it.'
 
@@ -52,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
     check_row(config, args.config)
     output = args.output or Path('runs') / run_name(args.config)
     _check_output(output, args.resume)
+    search_cudnn_algorithms(config.has_fixed_sizes())
     from adaptis.engine.stopping import Stopped  # loads MXNet
     from adaptis.engine.trainer import fit  # loads MXNet
     start = _find_start(output, config, args)

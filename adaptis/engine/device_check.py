@@ -145,6 +145,12 @@ def loss_error(found: Trained, expected: Trained) -> float:
                for name, value in expected.losses.items())
 
 
+def total_error(found: Trained, expected: Trained) -> float:
+    """Return the difference of the sum of the losses, relative to that sum."""
+    total = sum(expected.losses.values())
+    return abs(sum(found.losses.values()) - total) / max(abs(total), 1e-12)
+
+
 def gradient_error(found: Trained, expected: Trained) -> tuple[float, str]:
     """Return the largest error of a parameter's gradient, and the parameter's name.
 

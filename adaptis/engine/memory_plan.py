@@ -110,9 +110,9 @@ def graph_memory(nodes: Sequence[Node], parameters: Iterable[Shape]) -> GraphMem
         at_once = max(before, now) if node.operator in _IN_PLACE else now + freed
         if at_once > peak:
             peak, operator = at_once, node.operator
-    return GraphMemory(kept, peak, _inputs(nodes, parameters),
-                       max((_size(a.shape) for node in nodes for a in (*node.inputs, *node.outputs)),
-                           default=0), operator)
+    arrays = [array for node in nodes for array in (*node.inputs, *node.outputs)]
+    largest = max((_size(array.shape) for array in arrays), default=0)
+    return GraphMemory(kept, peak, _inputs(nodes, parameters), largest, operator)
 
 
 def unrecorded_peak(tape: Sequence[TapeNode], kept: int) -> int:
@@ -139,13 +139,13 @@ def unrecorded_peak(tape: Sequence[TapeNode], kept: int) -> int:
 
 
 def _array(number: int, text: str) -> Array:
-    """Parse ``[2,3] (0 KB)``, with the size of an element that fits best."""
+    """Parse ``[2,3] (0 KB)``; the size of an element follows from both, and is 4 in doubt."""
     match = _ARRAY.search(text)
     if not match:
         return Array(number, (), 0)
     shape = tuple(int(side) for side in match[1].split(',') if side)
     count, kilobytes = _size(shape), int(match[2])
-    item = min(_ITEM_SIZES, key=lambda size: abs(count * size / 1024 - kilobytes) > 1)
+    item = next((size for size in _ITEM_SIZES if count * size // 1024 == kilobytes), 4)
     return Array(number, shape, count * item)
 
 

@@ -1,4 +1,4 @@
-"""Memory of a training step: what ``adaptis doctor --config`` estimates beside what MXNet allocates.
+"""How well ``adaptis doctor --config`` estimates the memory that MXNet gives a training step.
 
     python -m experiments.benchmarks.memory experiments/cityscapes/r50.yaml --size 96x192 --images 4
 
@@ -25,6 +25,7 @@ from adaptis.engine.memory_sizes import MadeUpImages, data_facts, make_batch
 from adaptis.registry import find_family
 
 ENVIRONMENT = {'MXNET_ENGINE_TYPE': 'NaiveEngine', 'MXNET_MKLDNN_ENABLED': '0',
+               'MXNET_CPU_TEMP_COPY': '1',   # as on GPUs
                'OMP_NUM_THREADS': '1', 'MXNET_STORAGE_FALLBACK_LOG_VERBOSE': '0'}
 _CHILD = 'from experiments.benchmarks.memory import child; child()'
 

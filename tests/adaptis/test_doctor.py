@@ -141,7 +141,8 @@ def test_the_driver_is_asked_in_another_process(monkeypatch):
 def run(capsys, monkeypatch, here=GOOD, trial=(), **options):
     monkeypatch.setattr(machine, 'inspect', lambda: here)
     monkeypatch.setattr(command, 'trial_run', lambda: list(trial))
-    status = command.run(argparse.Namespace(**{'json': False, 'fix': False, **options}))
+    status = command.run(argparse.Namespace(
+        **{'json': False, 'fix': False, 'config': None, 'gpu': False, **options}))
     return status, capsys.readouterr().out
 
 
