@@ -75,6 +75,12 @@ def get_context(name: str = 'auto') -> Any:
     return get_contexts(name)[0]
 
 
+def context_name(context: Any) -> str:
+    """Return the name of an MXNet context, such as ``'gpu:1'``; ``'cpu'`` for the first CPU."""
+    name = f'{context.device_type}:{context.device_id}'
+    return 'cpu' if name == 'cpu:0' else name
+
+
 def disable_fusion() -> None:
     """Turn off MXNet's fusion of pointwise operators on GPUs, unless the user has set it.
 
