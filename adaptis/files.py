@@ -7,6 +7,8 @@ import os
 import shutil
 import tempfile
 import warnings
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable, NamedTuple, Optional, Union
@@ -19,6 +21,9 @@ from adaptis.errors import AdaptisError
 PathLike = Union[str, 'os.PathLike[str]']
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 MAX_PIXELS = 100_000_000
+NPZ_ERRORS = (ValueError, KeyError, TypeError, AttributeError, IndexError, EOFError, OSError,
+              NotImplementedError, MemoryError, zipfile.BadZipFile, zlib.error)
+"""What NumPy raises for ``.npz`` files that are damaged."""
 
 
 @contextlib.contextmanager
