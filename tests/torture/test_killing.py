@@ -47,7 +47,8 @@ validation: {{every: 0}}
 
 def draw(folder: Path, version: str) -> Path:
     size = (64, 128) if version == 'street' else (48, 48)
-    settings = ToySettings.default(version, *size, min_objects=2, max_objects=5)
+    settings = ToySettings.default(version, height=size[0], width=size[1], min_objects=2,
+                                   max_objects=5)
     generate(settings, folder, {'train': 8, 'val' if version == 'street' else 'test': 3},
              layout='coco' if version == 'street' else None)
     return folder
