@@ -19,13 +19,12 @@ from adaptis.errors import AdaptisError
 _MODULES = {'mx': 'mxnet', 'gluoncv': 'gluoncv'}
 _set_here: dict[str, str] = {}   # environment variables of MXNet that the user has not set
 
-# The libraries that libmxnet.so of mxnet-cu112 needs, directly or not, dependencies first.
+# The libraries that libmxnet.so of mxnet-cu112 is linked to, directly or not, dependencies first.
+# libcudnn.so.8 finds the large parts of cuDNN beside itself, when a GPU first needs them.
 _CUDA_LIBRARIES = (
     'libcudart.so.11.0', 'libnvrtc.so.11.2', 'libnvToolsExt.so.1', 'libcublasLt.so.11',
     'libcublas.so.11', 'libcufft.so.10', 'libcurand.so.10', 'libcusparse.so.11',
-    'libcusolver.so.11', 'libcudnn_ops_infer.so.8', 'libcudnn_ops_train.so.8',
-    'libcudnn_cnn_infer.so.8', 'libcudnn_cnn_train.so.8', 'libcudnn_adv_infer.so.8',
-    'libcudnn_adv_train.so.8', 'libcudnn.so.8', 'libnccl.so.2')
+    'libcusolver.so.11', 'libcudnn.so.8', 'libnccl.so.2')
 
 
 def __getattr__(name: str) -> Any:
@@ -74,6 +73,12 @@ def get_context(name: str = 'auto') -> Any:
         raise AdaptisError(f'"{name}" names several devices, and only training uses more than one: '
                            f'name one of them, such as {name.split(",")[0]}.')
     return get_contexts(name)[0]
+
+
+def context_name(context: Any) -> str:
+    """Return the name of an MXNet context, such as ``'gpu:1'``; ``'cpu'`` for the first CPU."""
+    name = f'{context.device_type}:{context.device_id}'
+    return 'cpu' if name == 'cpu:0' else name
 
 
 def disable_fusion() -> None:

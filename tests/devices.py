@@ -5,13 +5,12 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from adaptis.runtime import get_context, mx
+from adaptis.runtime import context_name, get_context, mx
 
 
 def ctx_option() -> list[str]:
     """Return ``--ctx`` and the name of MXNet's current context, for a command."""
-    context = mx.current_context()
-    return ['--ctx', f'{context.device_type}:{context.device_id}']
+    return ['--ctx', context_name(mx.current_context())]
 
 
 @contextlib.contextmanager

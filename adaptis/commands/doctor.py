@@ -18,6 +18,7 @@ from typing import Any
 
 import adaptis
 from adaptis import doctor, machine
+from adaptis.device_errors import explain_device_error
 from adaptis.doctor import Problem
 from adaptis.errors import AdaptisError
 
@@ -205,8 +206,9 @@ def _compute() -> list[str]:
             mx.nd.dot(mx.nd.ones((8, 8), device), mx.nd.ones((8, 8), device)).asnumpy()
     except mx.MXNetError as error:
         reason = str(error).strip().splitlines()[-1]
-        raise AdaptisError(f'MXNet cannot compute on {device} ({reason}): see what nvidia-smi '
-                           'says, or compute on the CPU.') from error
+        raise AdaptisError(explain_device_error(error) or (
+            f'MXNet cannot compute on {device} ({reason}): see what nvidia-smi says, or compute on '
+            'the CPU.')) from error
     return [str(device) for device in devices]
 
 

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 import traceback
@@ -96,6 +97,7 @@ class Estimate:
         return self.possible and self.peak / GIB <= memory - RESERVE
 
 
+_TOO_LARGE = re.compile(rf'\((\d+) vs\. {MOST_ELEMENTS}\)')   # in MXNet's message
 PARTS = ('parameters', 'gradients', 'optimizer', 'average', 'batch', 'activations', 'backward')
 
 
@@ -210,8 +212,8 @@ def _plan(task: dict[str, Any]) -> Iterator[Estimate]:
         options = {**stage.system, 'hybridize': False}
         system = family.make_system(net, taxonomy, name, **options)
         for micro_batch in _choices(stage, task['devices']):
-            found = _estimate(recorder, system, name, stage, tuple(size), micro_batch,
-                              task['devices'], taxonomy)
+            found = _estimate_if_possible(recorder, system, name, stage, tuple(size), micro_batch,
+                                          task['devices'], taxonomy)
             yield found
             if task['memory'] and found.fits(task['memory']):
                 break
@@ -225,6 +227,20 @@ def _choices(stage: StageConfig, devices: int) -> list[int]:
         raise AdaptisError(f'A batch of {own} images cannot be split among {devices} devices: '
                            'change --devices, batch_size or micro_batch.')
     return found
+
+
+def _estimate_if_possible(recorder: Any, system: Any, name: str, stage: StageConfig,
+                          size: tuple[int, int], micro_batch: int, *rest: Any) -> Estimate:
+    """Return an estimate; without memory if MXNet refuses an array because it is too large."""
+    from adaptis.runtime import mx  # loads MXNet
+    try:
+        return _estimate(recorder, system, name, stage, size, micro_batch, *rest)
+    except mx.MXNetError as error:
+        refused = _TOO_LARGE.search(str(error))
+        if not refused:
+            raise
+    return Estimate(name, micro_batch, micro_batch // rest[0], size, *[0] * len(PARTS),
+                    largest=int(refused[1]))
 
 
 def _estimate(recorder: Any, system: Any, name: str, stage: StageConfig, size: tuple[int, int],

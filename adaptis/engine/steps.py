@@ -15,11 +15,13 @@ from adaptis.engine.precision import half_precision, scale_loss
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
 
-SYNC_ON_CPU = {'MXNET_CPU_TEMP_COPY': 4096, 'MXNET_CPU_WORKER_NTHREADS': 8}
+SYNC_ON_CPU = {'MXNET_CPU_TEMP_COPY': 4096, 'MXNET_CPU_PARALLEL_RAND_COPY': 8,
+               'MXNET_CPU_WORKER_NTHREADS': 8}
 """The least values with which several contexts of the CPU can wait for each other.
 
-They share their workspaces, 4 by default: an operator that waits in SyncBatchNorm would keep one
-from the context that it waits for.  Each has one worker by default, which would wait, too.
+They share workspaces, 4 by default, and one generator of random numbers (for dropout): operators
+that wait in SyncBatchNorm would keep these from the context that they wait for.  Each context has
+one worker by default, which would wait, too.
 """
 
 

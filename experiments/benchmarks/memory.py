@@ -31,8 +31,8 @@ _CHILD = 'from experiments.benchmarks.memory import child; child()'
 
 
 def measure(config: TrainConfig, stage: str, size: tuple[int, int], images: int,
-            steps: int = 2) -> dict[str, int]:
-    """Return the most bytes that MXNet held during ``steps`` real steps, and before the first.
+            steps: int = 2) -> int:
+    """Return the most bytes that MXNet held at once during ``steps`` real steps.
 
     They run in a process of their own, on the CPU, with ``images`` made-up images of ``size``.
     """
@@ -40,7 +40,7 @@ def measure(config: TrainConfig, stage: str, size: tuple[int, int], images: int,
             'steps': steps}
     done = subprocess.run([sys.executable, '-c', _CHILD], input=json.dumps(task), text=True,
                           stdout=subprocess.PIPE, check=True, env={**os.environ, **ENVIRONMENT})
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(done.stdout.splitlines()[-1])['peak']
 
 
 def child() -> None:
@@ -51,16 +51,16 @@ def child() -> None:
         file = Path(folder) / 'profile.json'
         mx.profiler.set_config(profile_memory=True, filename=str(file))
         mx.profiler.set_state('run')
-        before = _train(mx, task)
+        _train(mx, task)
         mx.profiler.set_state('stop')
         mx.profiler.dump()
         events = json.loads(file.read_text())['traceEvents']
     held = [next(iter(event['args'].values())) for event in events
             if event.get('ph') == 'C' and event['name'].startswith('Memory: cpu')]
-    print(json.dumps({'peak': max(held), **before}))
+    print(json.dumps({'peak': max(held)}))
 
 
-def _train(mx: Any, task: dict[str, Any]) -> dict[str, int]:
+def _train(mx: Any, task: dict[str, Any]) -> None:
     from adaptis.engine.steps import make_trainer, seed_everything, train_step  # loads MXNet
     config = config_from_dict(task['config'], 'config')
     taxonomy, _ = data_facts(config)
@@ -77,11 +77,11 @@ def _train(mx: Any, task: dict[str, Any]) -> dict[str, int]:
         source = dataclasses.replace(source, targets=system.targets())
     batch = make_batch(source, task['images'])
     trainer = make_trainer(system, stage, None)
+    trainer.set_learning_rate(0)   # random weights would make the next outputs infinite
     for step in range(task['steps']):
         if hasattr(system, 'begin_step'):
             system.begin_step(step)
         train_step(system, trainer, batch, [mx.cpu()])
-    return {}
 
 
 def compare(config: TrainConfig, stage: str, size: tuple[int, int],
@@ -92,7 +92,7 @@ def compare(config: TrainConfig, stage: str, size: tuple[int, int],
     config = dataclasses.replace(config, **{stage: changed})
     first = next(each for each in estimate(config, memory=1e9, size=size)
                  if each.stage == stage)
-    return {'estimated': first.peak, 'measured': measure(config, stage, size, images)['peak']}
+    return {'estimated': first.peak, 'measured': measure(config, stage, size, images)}
 
 
 def main(arguments: Optional[list[str]] = None) -> None:

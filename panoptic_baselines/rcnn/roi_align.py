@@ -77,8 +77,11 @@ class SparsePooling(mx.autograd.Function):
         pixels = np.concatenate([_pixels_first(f.asnumpy()) for f in features])
         pooled = (self._matrix @ pixels).reshape(-1, size[0] * size[1], pixels.shape[1])
         pooled = np.ascontiguousarray(pooled.transpose(0, 2, 1))
-        pooled = mx.nd.from_numpy(pooled.reshape(pooled.shape[:2] + size))   # on cpu(0)
-        return pooled.as_in_context(features[0].context)
+        pooled = pooled.reshape(pooled.shape[:2] + size)
+        context = features[0].context
+        if context == mx.cpu(0):
+            return mx.nd.from_numpy(pooled)   # without a copy, and only there
+        return mx.nd.array(pooled, ctx=context)
 
     def backward(self, gradient):
         flat = gradient.asnumpy().reshape(gradient.shape[:2] + (-1,))

@@ -12,6 +12,7 @@ import pytest
 
 from adaptis import machine, runtime
 from adaptis.errors import AdaptisError
+from adaptis.evaluation import record
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -140,8 +141,7 @@ def test_cuda_libraries_load_globally_in_dependency_order(tmp_path, monkeypatch)
     loaded = []
     names = runtime.preload_cuda(machine.nvidia_libraries(),
                                  lambda path, mode: loaded.append((Path(path).name, mode)))
-    assert names == ['libcudart.so.11.0', 'libcublasLt.so.11', 'libcublas.so.11',
-                     'libcudnn_ops_infer.so.8', 'libcudnn.so.8']
+    assert names == ['libcudart.so.11.0', 'libcublasLt.so.11', 'libcublas.so.11', 'libcudnn.so.8']
     assert loaded == [(name, ctypes.RTLD_GLOBAL) for name in names]
 
 
@@ -166,6 +166,15 @@ def gpus(monkeypatch):
         monkeypatch.setitem(vars(runtime), 'mx', mx)
         monkeypatch.setattr(machine, 'query_cuda', lambda: machine.Cuda(driver, '', 0, found))
     return pretend
+
+
+def test_the_cpu_does_not_ask_the_driver(gpus, monkeypatch):
+    gpus((7, 5))
+    for module in (machine, record):
+        monkeypatch.setattr(module, 'query_cuda', lambda: pytest.fail('the driver was asked'))
+    monkeypatch.setattr(record, 'cuda_build', lambda: True)
+    assert runtime.get_contexts('cpu:0,1') == ['cpu0', 'cpu1']
+    assert record.device_name('cpu') == record.device_name('cpu:1') != 'card0'
 
 
 def test_a_cpu_build_computes_on_the_cpu():

@@ -50,6 +50,19 @@ def test_two_devices_normalise_as_one(tmp_path: Path) -> None:
     assert np.median([distance(apart[name], one[name]) for name in gradients]) > 0.5
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize('stage', ['instances', 'proposals'])
+def test_graphs_on_two_devices_do_not_wait_for_ever(tmp_path: Path, stage: str) -> None:
+    arguments = [str(tmp_path / 'two.npz'), '2', 'SyncBatchNorm', stage, 'hybridized']
+    subprocess.run([sys.executable, sync_worker.__file__, *arguments], check=True, timeout=120,
+                   env={**os.environ, **APART}, cwd=ROOT)
+    found = np.load(tmp_path / 'two.npz')
+    learnt = [name for name in found.files if np.abs(found[name]).max() > 0]
+    assert f'loss.{stage}' in learnt and all(np.isfinite(found[name]).all() for name in learnt)
+    assert all(('proposals' in name) == (stage == 'proposals') for name in learnt
+               if name.startswith('encoder.') and name.endswith('weight'))
+
+
 @pytest.mark.parametrize('contexts, settings, fine', [
     ([mx.cpu(0), mx.cpu(1)], {}, False),
     ([mx.cpu(0), mx.cpu(1)], {'MXNET_CPU_TEMP_COPY': '4096'}, False),

@@ -25,6 +25,8 @@ from tests.panoptic_baselines.training import (
     scene,
 )
 
+pytestmark = pytest.mark.device('cpu:1')
+
 SMALL = dict(backbone='resnet18', num_things=2, num_stuff=2, fpn_channels=64,
              semantic_channels=32, box_channels=32, mask_channels=16,
              anchor_sizes=(8, 16, 32, 64, 128))

@@ -24,6 +24,8 @@ from tests.panoptic_baselines.training import (
 )
 from tests.panoptic_baselines.unified.conftest import TAXONOMY, TINY
 
+pytestmark = pytest.mark.device('cpu:1')
+
 DETECTOR = {'rpn_objectness', 'rpn_boxes', 'classes', 'boxes', 'masks'}
 SMALL = dict(TINY, anchor_sizes=(8, 16, 32, 64, 128))
 STUFF = TAXONOMY.num_stuff   # 3, of which scenes show the first two
