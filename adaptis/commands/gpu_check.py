@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, Optional
 import adaptis
 from adaptis import machine
 from adaptis.commands.train import set_norm_devices
+from adaptis.device_errors import explain_device_error
 from adaptis.errors import AdaptisError
 from adaptis.files import atomic_write
 from adaptis.registry import find_family
@@ -138,7 +139,7 @@ def child() -> None:
         result = compare(check)
     except Exception as error:   # the report is about whatever goes wrong
         traceback.print_exc()
-        result = {'passed': False, 'problem': _first_line(error)}
+        result = {'passed': False, 'problem': explain_device_error(error) or _last_line(error)}
     print(json.dumps(result), flush=True)
 
 
@@ -244,7 +245,7 @@ def _crash(done: subprocess.CompletedProcess[str]) -> str:
     return (done.stderr.strip().splitlines() or ['no message'])[-1]
 
 
-def _first_line(error: BaseException) -> str:
-    """Return the line of an error that says most: the last one of MXNet's, which begin with C++."""
+def _last_line(error: BaseException) -> str:
+    """Return the last line of an error, which says most: MXNet's begin with a stack of C++."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[-1][:300]

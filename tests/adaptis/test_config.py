@@ -237,3 +237,12 @@ def test_detectors_have_a_stage_of_their_own(tmp_path: Path) -> None:
     assert inference_settings(config).short_side == 384  # of the toy data, upsampled fourfold
     with pytest.raises(AdaptisError, match="no inference setting 'flip'"):
         inference_settings(dataclasses.replace(config, inference={'flip': True}))
+
+
+@pytest.mark.parametrize('name, changes, fixed', [
+    ('cityscapes/r50', [], True), ('toy_v1', [], False), ('toy_v1_long', [], False),
+    ('condinst/cityscapes_r50', [], False),
+    ('cityscapes/r50', ['proposals.full_size_steps=5'], False)])
+def test_only_crops_for_points_have_the_same_sizes_in_every_step(name, changes, fixed):
+    path = Path(__file__).resolve().parents[2] / 'experiments' / f'{name}.yaml'
+    assert load_config(path, changes).has_fixed_sizes() is fixed

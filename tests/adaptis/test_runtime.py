@@ -81,6 +81,20 @@ def test_fusion_is_off_before_mxnet_loads_unless_the_user_sets_it(tmp_path, of_u
     assert done.stdout.strip() == found, done.stderr
 
 
+@pytest.mark.parametrize('of_user, asked, found', [
+    (None, '', '0'), (None, 'search_cudnn_algorithms(True)', '1'), ('', '', '0'),
+    (None, 'search_cudnn_algorithms(True); search_cudnn_algorithms(False)', '0'),
+    ('2', 'search_cudnn_algorithms(True)', '2'), ('1', '', '1')])
+def test_cudnn_searches_only_if_a_command_or_the_user_says_so(tmp_path, of_user, asked, found):
+    fake_package(tmp_path, 'mxnet', 'import os; seen = os.environ["MXNET_CUDNN_AUTOTUNE_DEFAULT"]')
+    set_ = {} if of_user is None else {'MXNET_CUDNN_AUTOTUNE_DEFAULT': of_user}
+    done = python('import os\n'
+                  + ('os.environ.pop("MXNET_CUDNN_AUTOTUNE_DEFAULT", 0)\n' if not set_ else '')
+                  + f'from adaptis.runtime import search_cudnn_algorithms; {asked}\n'
+                  'from adaptis.runtime import mx; print(mx.seen)', tmp_path, **set_)
+    assert done.stdout.strip() == found, done.stderr
+
+
 # -- failing imports ------------------------------------------------------------------------------
 
 @pytest.mark.parametrize('source, sentence', [
