@@ -23,15 +23,12 @@ BEGIN, END = '<!-- memory table -->', '<!-- end of the memory table -->'
 
 WIDE = (800, 1333)   # COCO's usual shape; the largest batch also holds a tall image
 RECIPES: tuple[tuple[str, Optional[tuple[int, int]]], ...] = (
-    ('cityscapes/r50', None), ('cityscapes/r101', None), ('cityscapes/x101', None),
-    ('vistas/r50', None), ('coco/r50', None),
+    ('cityscapes/r50', None), ('cityscapes/x101', None), ('vistas/r50', None), ('coco/r50', None),
     ('panoptic_fpn/cityscapes_r50', None), ('panoptic_fpn/coco_r50', WIDE),
-    ('panoptic_fpn/coco_r50', None),
-    ('condinst/cityscapes_r50', None), ('condinst/coco_r50_1x', WIDE),
-    ('condinst/coco_r50_1x', None),
-    ('dense_detections/cityscapes_r50', None), ('dense_detections/coco_r50', WIDE),
-    ('dense_detections/coco_r50', None),
-    ('unified/cityscapes_r50', None), ('unified/coco_r50', WIDE), ('unified/coco_r50', None))
+    ('panoptic_fpn/coco_r50', None), ('condinst/coco_r50_1x', WIDE),
+    ('condinst/coco_r50_1x', None), ('dense_detections/cityscapes_r50', None),
+    ('dense_detections/coco_r50', WIDE), ('unified/cityscapes_r50', None),
+    ('unified/coco_r50', WIDE))
 """Configs, and the (height, width) of a batch: None for the largest that the config allows."""
 MEMORY = (12, 24, 48, 80)   # GiB
 DEVICES = 4
