@@ -12,7 +12,7 @@ from adaptis.errors import AdaptisError
 from adaptis.files import MAX_PIXELS, PathLike
 from adaptis.inference.encoded import ImageEncoder, InferenceNetwork
 from adaptis.inference.encoded_image import EncodedImage
-from adaptis.inference.greedy import mean_confidence, proposal_map
+from adaptis.inference.greedy import Watch, mean_confidence, proposal_map
 from adaptis.inference.merge import to_panoptic
 from adaptis.inference.panoptic import Segmentation, segment, segment_tiles
 from adaptis.inference.rescale import Resized, network_size, resize, scale_points
@@ -119,15 +119,17 @@ class Predictor:
         return ClickResult(masks, scores)
 
     def panoptic(self, ignore: Optional[np.ndarray] = None,
-                 keep_masks: bool = False) -> PanopticResult:
+                 keep_masks: bool = False, watch: Optional[Watch] = None) -> PanopticResult:
         """Return all things and all stuff of the image.
 
         Parameters
         ----------
         ignore : (H, W), > 0 where nothing is searched
         keep_masks : also return the soft mask of each object
+        watch : ``watch(done, total, mask)`` is called whenever a candidate is decided, with the
+            mask that was accepted, float32 (h, w) at the size of the network's input, or None
         """
-        found = self._segment(self._checked_ignore(ignore), self._size, keep_masks)
+        found = self._segment(self._checked_ignore(ignore), self._size, keep_masks, watch)
         return to_panoptic(found.merged, found.stuff_prob, self.taxonomy, keep_masks)
 
     def segmentation(self, ignore: Optional[np.ndarray] = None) -> Segmentation:
@@ -142,13 +144,13 @@ class Predictor:
         return self._segment(ignore, size, keep_masks=True)
 
     def _segment(self, ignore: Optional[np.ndarray], size: tuple[int, int],
-                 keep_masks: bool) -> Segmentation:
+                 keep_masks: bool, watch: Optional[Watch] = None) -> Segmentation:
         image = self._checked_image()
         if self.settings.tile is None:
             return segment(self._encoded(), self.settings, ignore, size=size,
-                           keep_masks=keep_masks)
+                           keep_masks=keep_masks, watch=watch)
         return segment_tiles(self._encode, image, self.settings, ignore, size=size,
-                             keep_masks=keep_masks)
+                             keep_masks=keep_masks, watch=watch)
 
     def _checked_ignore(self, ignore: Optional[np.ndarray]) -> Optional[np.ndarray]:
         """Return ``ignore`` as bool; AdaptisError if it does not have the size of the image."""
