@@ -16,7 +16,7 @@ from typing import Any, Optional
 from adaptis import __version__
 from adaptis.errors import AdaptisError, DataWarning
 
-COMMANDS = ('doctor', 'models', 'toy', 'train', 'evaluate', 'predict', 'export', 'table',
+COMMANDS = ('doctor', 'models', 'toy', 'train', 'evaluate', 'predict', 'serve', 'export', 'table',
             'convert', 'check-data')
 _INTERRUPTED = 130   # the convention of shells: 128 + SIGINT
 _OWN_PACKAGES = ('adaptis', 'panoptic_baselines', 'experiments', 'toy_data')

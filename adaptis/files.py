@@ -111,16 +111,15 @@ def read_image(path: PathLike) -> np.ndarray:
     Grey images are repeated, alpha is dropped, and 16 bits are scaled to 8.
     Raises AdaptisError for a file that is missing, empty, truncated, too large, or not an image.
     """
-    image = read_pixels(path)
-    if image.dtype == np.uint16:
-        image = (image / 257.0 + 0.5).astype(np.uint8)
-    if image.dtype != np.uint8:
-        raise AdaptisError(f'{path} holds {image.dtype} pixels: convert it to 8 or 16 bits.')
-    if image.ndim == 2 or image.shape[2] == 1:
-        return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
-    if image.shape[2] == 4:
-        return cv2.cvtColor(image, cv2.COLOR_BGRA2RGB)
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return _to_rgb(read_pixels(path), path)
+
+
+def decode_image(data: bytes, name: PathLike = 'The image') -> np.ndarray:
+    """Return the image in the bytes of a file as :func:`read_image` does.
+
+    ``name`` is what errors call it.  Raises AdaptisError like :func:`read_image`.
+    """
+    return _to_rgb(_decode(np.frombuffer(data, np.uint8), name), name)
 
 
 def read_ids(path: PathLike) -> np.ndarray:
@@ -148,6 +147,11 @@ def read_pixels(path: PathLike) -> np.ndarray:
         data = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
         raise AdaptisError(f'{path} cannot be read: {error.strerror}.') from error
+    return _decode(data, path)
+
+
+def _decode(data: np.ndarray, path: PathLike) -> np.ndarray:
+    """Return the pixels in the bytes of a file; ``path`` is what errors call it."""
     if data.size == 0:
         raise AdaptisError(f'{path} is empty.')
     _refuse_truncated(path, data)
@@ -165,6 +169,19 @@ def read_pixels(path: PathLike) -> np.ndarray:
         raise AdaptisError(f'{path} has {image.shape[0]}x{image.shape[1]} pixels, '
                            f'more than {MAX_PIXELS:,}: make it smaller.')
     return image
+
+
+def _to_rgb(image: np.ndarray, path: PathLike) -> np.ndarray:
+    """Return pixels in OpenCV's order as RGB ``uint8`` (H, W, 3)."""
+    if image.dtype == np.uint16:
+        image = (image / 257.0 + 0.5).astype(np.uint8)
+    if image.dtype != np.uint8:
+        raise AdaptisError(f'{path} holds {image.dtype} pixels: convert it to 8 or 16 bits.')
+    if image.ndim == 2 or image.shape[2] == 1:
+        return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
+    if image.shape[2] == 4:
+        return cv2.cvtColor(image, cv2.COLOR_BGRA2RGB)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 class ImageHeader(NamedTuple):
