@@ -16,7 +16,14 @@ from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
-from adaptis.data.reader import FileList, ImageId, Reader, check_folder, is_color
+from adaptis.data.reader import (
+    FileList,
+    ImageId,
+    Reader,
+    check_folder,
+    is_color,
+    size_problem,
+)
 from adaptis.errors import AdaptisError, DataWarning
 from adaptis.files import PathLike, read_json
 from adaptis.ids import MAX_ID, read_panoptic_png, relabel_ids
@@ -184,11 +191,11 @@ class PanopticReader(Reader):
         """Raise AdaptisError if the PNG and the JSON disagree."""
         path, size = self.annotations.path(index), self.expected_size(index)
         if size not in (None, image.shape[:2]):
-            raise AdaptisError(f'{self.images.path(index)} is {image.shape[0]}x{image.shape[1]} '
-                               f'but {self._index.json_path} says {size[0]}x{size[1]}.')
+            raise AdaptisError(size_problem(self.images.path(index), image.shape[:2],
+                                            self._index.json_path, size, 'says'))
         if positions.shape != image.shape[:2]:
-            raise AdaptisError(f'{path} is {positions.shape[0]}x{positions.shape[1]} but '
-                               f'{self.images.path(index)} is {image.shape[0]}x{image.shape[1]}.')
+            raise AdaptisError(size_problem(self.images.path(index), image.shape[:2], path,
+                                            positions.shape))
 
     def _seen(self, index: int, positions: np.ndarray, ids: np.ndarray) -> np.ndarray:
         """Return which segments have a pixel, bool (n,); warn if some have none."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from adaptis.data.labels import LabelMap
 from adaptis.errors import AdaptisError
-from adaptis.files import read_image
+from adaptis.files import PathLike, read_header, read_image
 from adaptis.types import Sample, Taxonomy
 
 ImageId = Union[int, str]
@@ -146,6 +146,15 @@ def is_color(value: Any) -> bool:
     """Return whether the value is a list of three integers from 0 to 255."""
     return isinstance(value, (list, tuple)) and len(value) == 3 and all(
         isinstance(part, int) and 0 <= part <= 255 for part in value)
+
+
+def size_problem(image: PathLike, size: tuple[int, int], other: PathLike,
+                 expected: tuple[int, int], has: str = 'is') -> str:
+    """Return a sentence about an image of ``size`` (H, W) and something of another size."""
+    sentence = f'{image} is {size[0]}x{size[1]} but {other} {has} {expected[0]}x{expected[1]}.'
+    if size == expected[::-1] and read_header(image).orientation >= 5:
+        sentence += ' An Exif tag turns this picture: was it annotated without regard to that?'
+    return sentence
 
 
 def check_folder(folder: Path) -> None:

@@ -241,7 +241,7 @@ validation: {{every: 0}}
 @pytest.mark.parametrize('picture, words', [
     (np.zeros((96, 128), np.uint8), '1009.png is not a panoptic PNG: .* has 1 of 8 bits'),
     (np.zeros((96, 128, 3), np.uint16), '1009.png is not a panoptic PNG: .* has 3 of 16 bits'),
-    (np.zeros((95, 128, 3), np.uint8), '1009.png is 95x128 but .*1009.jpg is 96x128'),
+    (np.zeros((95, 128, 3), np.uint8), '1009.jpg is 96x128 but .*1009.png is 95x128'),
 ])
 def test_another_picture_in_place_of_the_annotation_is_named(root: Path, picture: np.ndarray,
                                                              words: str) -> None:
