@@ -10,13 +10,13 @@ import json
 from pathlib import Path
 from typing import Any, Optional
 
+from adaptis.categories import distinct_colors
 from adaptis.data.cityscapes import CITYSCAPES_TAXONOMY
 from adaptis.data.coco_categories import COCO_TAXONOMY
 from adaptis.deploy.folder import MANIFEST, is_export
 from adaptis.files import PathLike
 from adaptis.inference.settings import DEFAULT_CHECKPOINT
 from adaptis.types import TOY_TAXONOMY, Category, Taxonomy
-from adaptis.viz import distinct_colors
 
 DEFAULT_TAXONOMIES = {(len(taxonomy), taxonomy.num_stuff): taxonomy for taxonomy in (
     TOY_TAXONOMY, CITYSCAPES_TAXONOMY, COCO_TAXONOMY)}
