@@ -87,11 +87,15 @@ def find_header_problem(dataset: Reader, index: int) -> Optional[str]:
 def compare_categories(datasets: list[Reader]) -> Optional[str]:
     """Return a sentence if the splits of a data set have different categories, else None."""
     for first, other in zip(datasets, datasets[1:]):
-        if other.taxonomy.categories != first.taxonomy.categories:
+        if _kinds(other) != _kinds(first):
             return (f'{first.images.folder} and {other.images.folder} do not have the same '
                     'categories in the same order, so a network cannot learn from one and be '
                     'measured on the other.')
     return None
+
+
+def _kinds(dataset: Reader) -> list[tuple[int, str, bool]]:
+    return [(c.id, c.name, c.isthing) for c in dataset.taxonomy.categories]   # colours may differ
 
 
 def _find_size_problem(sizes: list[tuple[Path, tuple[int, int]]]) -> Optional[str]:

@@ -9,6 +9,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any, Optional
 
+from adaptis.categories import distinct_colors
 from adaptis.data.cityscapes import CITYSCAPES_TAXONOMY
 from adaptis.data.coco_categories import COCO_TAXONOMY
 from adaptis.deploy.folder import MANIFEST, is_export
@@ -16,7 +17,6 @@ from adaptis.errors import AdaptisError
 from adaptis.files import PathLike, read_json
 from adaptis.inference.settings import DEFAULT_CHECKPOINT
 from adaptis.types import TOY_TAXONOMY, Category, Taxonomy
-from adaptis.viz import distinct_colors
 
 DEFAULT_TAXONOMIES = {(len(taxonomy), taxonomy.num_stuff): taxonomy for taxonomy in (
     TOY_TAXONOMY, CITYSCAPES_TAXONOMY, COCO_TAXONOMY)}
