@@ -35,6 +35,8 @@ def main(argv: Optional[list[str]] = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     name = arguments.command
+    with contextlib.suppress(AttributeError):  # a stream that replaces stdout may lack it
+        sys.stdout.reconfigure(errors='backslashreplace')  # names of files can hold any byte
     try:
         with _data_warnings_told_once():
             return _run(name, arguments.rest)

@@ -16,11 +16,12 @@ from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
-from adaptis.data.reader import FileList, ImageId, Reader, check_folder, is_color
+from adaptis.categories import parse_categories
+from adaptis.data.reader import FileList, ImageId, Reader, check_folder, size_problem
 from adaptis.errors import AdaptisError, DataWarning
 from adaptis.files import PathLike, read_json
 from adaptis.ids import MAX_ID, read_panoptic_png, relabel_ids
-from adaptis.types import Category, Sample, Taxonomy
+from adaptis.types import Sample, Taxonomy
 
 
 class _Image(NamedTuple):
@@ -54,9 +55,7 @@ class PanopticIndex:
     def __init__(self, json_path: PathLike):
         self.json_path = Path(json_path)
         data = read_json(json_path, functools.partial(_reduce, path=self.json_path))
-        self.categories = [_category(c, self.json_path) for c in self._list(data, 'categories')]
-        if len({c.id for c in self.categories}) < len(self.categories):
-            raise AdaptisError(f'{self.json_path} lists the id of a category twice.')
+        self.categories = parse_categories(self._list(data, 'categories'), self.json_path)
         images = self._list(data, 'images', _Image)
         annotations = self._list(data, 'annotations', _Annotation)
         self.problems: list[str] = []
@@ -184,11 +183,11 @@ class PanopticReader(Reader):
         """Raise AdaptisError if the PNG and the JSON disagree."""
         path, size = self.annotations.path(index), self.expected_size(index)
         if size not in (None, image.shape[:2]):
-            raise AdaptisError(f'{self.images.path(index)} is {image.shape[0]}x{image.shape[1]} '
-                               f'but {self._index.json_path} says {size[0]}x{size[1]}.')
+            raise AdaptisError(size_problem(self.images.path(index), image.shape[:2],
+                                            self._index.json_path, size, 'says'))
         if positions.shape != image.shape[:2]:
-            raise AdaptisError(f'{path} is {positions.shape[0]}x{positions.shape[1]} but '
-                               f'{self.images.path(index)} is {image.shape[0]}x{image.shape[1]}.')
+            raise AdaptisError(size_problem(self.images.path(index), image.shape[:2], path,
+                                            positions.shape))
 
     def _seen(self, index: int, positions: np.ndarray, ids: np.ndarray) -> np.ndarray:
         """Return which segments have a pixel, bool (n,); warn if some have none."""
@@ -232,18 +231,6 @@ def _of_type(entry: dict, key: str, kind: Any) -> Any:
     if not isinstance(entry[key], kind):
         raise TypeError(key)
     return entry[key]
-
-
-def _category(entry: dict, path: Path) -> Category:
-    try:
-        color = entry.get('color', Category.color)
-        if not is_color(color):
-            raise ValueError(color)
-        return Category(_of_type(entry, 'id', int), _of_type(entry, 'name', str),
-                        bool(_of_type(entry, 'isthing', int)), tuple(color))
-    except (KeyError, TypeError, ValueError) as error:
-        raise AdaptisError(f'{path} has a category that is not of the COCO panoptic format: '
-                           f'{str(entry)[:100]}.') from error
 
 
 def _find_problem(segments: np.ndarray, known: set[int]) -> Optional[str]:

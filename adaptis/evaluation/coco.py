@@ -15,6 +15,7 @@ from typing import Any, Optional, TypeVar, Union
 
 import numpy as np
 
+from adaptis.categories import parse_categories
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.segments import segment_areas, segment_boxes
 from adaptis.files import PathLike, atomic_write, read_json, write_image
@@ -25,7 +26,6 @@ ImageId = Union[int, str]
 Stream = TypeVar('Stream', bound='_JsonStream')
 
 # The keys of the entries of a panoptic JSON, and their types.
-_CATEGORY = {'id': int, 'name': str, 'isthing': int}
 _IMAGE = {'id': (int, str), 'file_name': str}
 _IMAGE_OPTIONS = {'height': int, 'width': int}
 _ANNOTATION = {'image_id': (int, str), 'file_name': str, 'segments_info': list}
@@ -233,16 +233,25 @@ class PanopticFolder:
     ----------
     json_path : the panoptic JSON
     folder : the folder of the PNGs; by default the folder with the name of the JSON, as COCO has it
+    truth : the annotation that this one predicts.  Results in the official format list annotations
+        alone: images and categories that they do not list are those of the truth
     """
 
-    def __init__(self, json_path: PathLike, folder: Optional[PathLike] = None):
+    def __init__(self, json_path: PathLike, folder: Optional[PathLike] = None,
+                 truth: Optional[PanopticFolder] = None):
         self.json_path = Path(json_path)
         self.folder = Path(folder) if folder else self.json_path.with_suffix('')
         data = read_json(self.json_path)
-        self.taxonomy = Taxonomy([_category(c, self.json_path)
-                                  for c in _entries(data, 'categories', self.json_path)])
-        self.images = {i['id']: i for i in _checked(
-            _entries(data, 'images', self.json_path), _IMAGE, self.json_path, _IMAGE_OPTIONS)}
+        if truth is not None and _lacks(data, 'categories'):
+            self.taxonomy = truth.taxonomy
+        else:
+            self.taxonomy = Taxonomy(parse_categories(
+                _entries(data, 'categories', self.json_path), self.json_path))
+        if truth is not None and _lacks(data, 'images'):
+            self.images = truth.images
+        else:
+            self.images = {i['id']: i for i in _checked(
+                _entries(data, 'images', self.json_path), _IMAGE, self.json_path, _IMAGE_OPTIONS)}
         self.annotations: dict[ImageId, dict] = {}
         for annotation in _checked(_entries(data, 'annotations', self.json_path), _ANNOTATION,
                                    self.json_path):
@@ -381,12 +390,8 @@ def _category_json(category: Category) -> dict[str, Any]:
             'color': [int(c) for c in category.color]}
 
 
-def _category(entry: dict, path: Path) -> Category:
-    _checked([entry], _CATEGORY, path, {'color': list})
-    color = tuple(entry.get('color', Category.color))
-    if len(color) != 3 or not all(isinstance(c, int) for c in color):
-        raise AdaptisError(f'{path}: the color of category {entry["id"]} is not three integers.')
-    return Category(entry['id'], entry['name'], bool(entry['isthing']), color)
+def _lacks(data: Any, key: str) -> bool:
+    return isinstance(data, dict) and key not in data
 
 
 def _entries(data: Any, key: str, path: Path) -> list[dict]:
