@@ -29,10 +29,11 @@ ONNX = ['onnx>=1.15,<1.19', 'onnxruntime>=1.17']
 
 # `adaptis serve` is an ASGI application (Starlette, which needs AnyIO alone) behind uvicorn.
 # These are the first versions with all that it uses; pip takes the newest for its Python.
-SERVE = ['starlette>=0.40', 'uvicorn>=0.30']
+SERVE = ['starlette>=0.40', 'uvicorn>=0.30', 'Pillow>=9']
 
-# Its tests: Starlette's test client needs httpx; Selenium drives Debian's chromium.
-SERVE_TESTS = [*SERVE, 'httpx>=0.27', 'selenium>=4.20']
+# Its tests: Starlette's test client needs an HTTP client; Selenium drives Debian's chromium.
+SERVE_TESTS = [*SERVE, 'httpx2>=2 ; python_version >= "3.10"',
+               'httpx>=0.27 ; python_version < "3.10"', 'selenium>=4.20']
 
 # `toy_data` and `experiments` are names that other projects have, too, so a wheel installs no such
 # packages.  It carries inside `adaptis` what the commands need of them; the programs of

@@ -23,8 +23,11 @@ from adaptis.serve.networks import ServedNetwork, one_network, shipped_networks
 HELP = """Open a page in the browser on which you click objects and see their masks.  It offers the
 networks in the package, or the one that you name.  Nothing that you upload is written to disk."""
 
+_EXTRA = {'starlette': 'starlette', 'uvicorn': 'uvicorn', 'PIL': 'Pillow'}
+"""Modules of the extra, and the packages that they are in."""
 _LEAST_TOKEN = 12   # characters
 _CONNECTIONS = 128
+_LAST_PORT = 65535
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,6 +58,8 @@ def run(args: argparse.Namespace) -> int:
     """
     _check_extra()
     check_backend(args)
+    if not 0 <= args.port <= _LAST_PORT:
+        raise AdaptisError(f'--port must be from 0 to {_LAST_PORT}.')
     for name in ('max_side', 'max_upload', 'sessions', 'memory'):
         if getattr(args, name) < 1:
             raise AdaptisError(f'--{name.replace("_", "-")} must be at least 1.')
@@ -117,10 +122,10 @@ def _backend(args: argparse.Namespace) -> Optional[str]:
 
 
 def _check_extra() -> None:
-    missing = [name for name in ('starlette', 'uvicorn')
-               if importlib.util.find_spec(name) is None]
+    missing = [package for module, package in _EXTRA.items()
+               if importlib.util.find_spec(module) is None]
     if missing:
-        raise AdaptisError(f'the page needs {" and ".join(missing)}, which the extra "serve" '
+        raise AdaptisError(f'The page needs {" and ".join(missing)}, which the extra "serve" '
                            'brings: python -m pip install "adaptis[serve]" (in the source tree: '
                            'python -m pip install -e ".[serve]").')
 
@@ -156,23 +161,23 @@ def _listen(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listener = socket.socket(family, kind, protocol)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise AdaptisError(f'--host {host} --port {port}: {_reason(error)}.') from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen()
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         listener.close()
-        if getattr(error, 'errno', None) == errno.EADDRINUSE:
+        if error.errno == errno.EADDRINUSE:
             raise AdaptisError(f'Port {port} is in use: choose another one with --port, or 0 for '
                                'any free one.') from error
         raise AdaptisError(f'--host {host} --port {port}: {_reason(error)}.') from error
     return listener
 
 
-def _reason(error: Exception) -> str:
-    return str(getattr(error, 'strerror', None) or error).rstrip('.')
+def _reason(error: OSError) -> str:
+    return str(error.strerror or error).rstrip('.')
 
 
 def _url(host: str, port: int, token: Optional[str]) -> str:
