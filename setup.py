@@ -32,8 +32,8 @@ ONNX = ['onnx>=1.15,<1.19', 'onnxruntime>=1.17']
 SERVE = ['starlette>=0.40', 'uvicorn>=0.30', 'Pillow>=9']
 
 # Its tests: Starlette's test client needs an HTTP client; Selenium drives Debian's chromium.
-SERVE_TESTS = [*SERVE, 'httpx2>=2 ; python_version >= "3.10"',
-               'httpx>=0.27 ; python_version < "3.10"', 'selenium>=4.20']
+SERVE_TESTS = [*SERVE, 'httpx2>=2 ; python_version >= "3.11"',
+               'httpx>=0.27 ; python_version < "3.11"', 'selenium>=4.20']
 
 # `toy_data` and `experiments` are names that other projects have, too, so a wheel installs no such
 # packages.  It carries inside `adaptis` what the commands need of them; the programs of

@@ -6,12 +6,11 @@ import json
 import mmap
 import os
 import shutil
-import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Callable, NamedTuple, Optional, Union
+from typing import Any, Callable, NamedTuple, Optional, Union
 
 import cv2
 import numpy as np
@@ -20,8 +19,6 @@ from adaptis import image_bytes
 from adaptis.errors import AdaptisError
 
 PathLike = Union[str, 'os.PathLike[str]']
-ImageLike = Union[PathLike, np.ndarray, bytes, BinaryIO, Any]
-"""A picture: a path, an array, the bytes of a file, an open file, or a Pillow image."""
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 MAX_PIXELS = 100_000_000
 
@@ -132,29 +129,6 @@ def decode_image(data: bytes, name: PathLike = 'The image') -> np.ndarray:
     if image.shape[2] == 4:
         return cv2.cvtColor(image, cv2.COLOR_BGRA2RGB)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
-def load_image(image: ImageLike) -> np.ndarray:
-    """Return a picture in any form as an array, and an array as it is.
-
-    Paths, bytes and open files (in binary mode) give RGB ``uint8`` (H, W, 3), as
-    :func:`read_image` does.  A Pillow image is turned as its Exif orientation asks for.
-
-    Raises AdaptisError for anything else, and if there is no picture in it.
-    """
-    if isinstance(image, np.ndarray):
-        return image
-    if isinstance(image, (str, os.PathLike)):
-        return read_image(image)
-    if isinstance(image, (bytes, bytearray, memoryview)):
-        return decode_image(bytes(image))
-    pillow = sys.modules.get('PIL.Image')  # whoever has such an image has loaded it
-    if pillow is not None and isinstance(image, pillow.Image):
-        return _from_pillow(image)
-    if callable(getattr(image, 'read', None)):
-        return _from_file(image)
-    raise AdaptisError('An image must be a path, a NumPy array, a Pillow image, the bytes of an '
-                       f'image file or an open file, not {type(image).__name__}.')
 
 
 def read_ids(path: PathLike) -> np.ndarray:
@@ -329,36 +303,6 @@ def _decode(data: bytes, name: PathLike) -> np.ndarray:
         raise AdaptisError(f'{name} has {image.shape[0]}x{image.shape[1]} pixels, '
                            f'more than {MAX_PIXELS:,}: make it smaller.')
     return image
-
-
-def _from_pillow(image: Any) -> np.ndarray:
-    """Return a Pillow image as RGB ``uint8`` (H, W, 3), or as ``uint16`` (H, W)."""
-    from PIL import ImageOps  # the caller has loaded Pillow; exported networks do without
-    if image.width * image.height > MAX_PIXELS:
-        raise AdaptisError(f'The image has {image.height}x{image.width} pixels, more than '
-                           f'{MAX_PIXELS:,}: make it smaller.')
-    try:
-        image = ImageOps.exif_transpose(image)
-        if image.mode.startswith('I'):
-            grey = np.asarray(image)
-            if grey.min(initial=0) >= 0 and grey.max(initial=0) <= np.iinfo(np.uint16).max:
-                return grey.astype(np.uint16)
-        if image.mode in ('I', 'F'):
-            raise AdaptisError(f'The image has the mode {image.mode}: convert it to 8 or 16 bits.')
-        return np.asarray(image.convert('RGB'))
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow decodes when it has to
-        raise AdaptisError(f'The image cannot be decoded: {error}.') from error
-
-
-def _from_file(file: Any) -> np.ndarray:
-    name = getattr(file, 'name', 'The open file')
-    try:
-        data = file.read()
-    except (OSError, ValueError) as error:  # ValueError: it is closed, or open as text
-        raise AdaptisError(f'{name} cannot be read: {error}.') from error
-    if not isinstance(data, bytes):
-        raise AdaptisError(f'{name} is open as text: open it in binary mode.')
-    return decode_image(data, name if isinstance(name, str) else 'The open file')
 
 
 def _layout(image: Any) -> image_bytes.Layout:

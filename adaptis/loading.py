@@ -8,7 +8,8 @@ from typing import Any, Optional, Union
 
 from adaptis.deploy.folder import exported_settings, is_export, load_exported
 from adaptis.errors import AdaptisError
-from adaptis.files import ImageLike, PathLike, load_image
+from adaptis.files import PathLike
+from adaptis.inference.images import as_rgb
 from adaptis.inference.settings import DEFAULT_CHECKPOINT, PRESETS
 from adaptis.inference.sidecar import read_sidecar
 from adaptis.registry import ModelFamily, families, find_family, find_mismatch
@@ -41,14 +42,14 @@ def load_predictor(checkpoint: Optional[PathLike] = None, settings: Any = None, 
     return family_of(checkpoint).load_predictor(checkpoint, settings, ctx, taxonomy)
 
 
-def predict(image: ImageLike, checkpoint: Optional[PathLike] = None,
+def predict(image: Any, checkpoint: Optional[PathLike] = None,
             settings: Any = None) -> PanopticResult:
-    """Segment one image: a path, an RGB array, the bytes of a file, an open file, a Pillow image.
+    """Segment one image, given as a path, an RGB array or a Pillow image.
 
     ``checkpoint`` and ``settings`` are those of :func:`load_predictor`.  For several images, make a
     predictor once instead.  Raises AdaptisError if the image or the checkpoint cannot be used.
     """
-    pixels = load_image(image)
+    pixels = as_rgb(image)   # refused before a network is loaded
     return load_predictor(checkpoint, settings).set_image(pixels).panoptic()
 
 

@@ -19,6 +19,7 @@ from adaptis.deploy.folder import is_export, read_export
 from adaptis.errors import AdaptisError
 from adaptis.loading import load_predictor
 from adaptis.serve.networks import ServedNetwork, one_network, shipped_networks
+from adaptis.toy_data import DEFAULTS
 
 HELP = """Open a page in the browser on which you click objects and see their masks.  It offers the
 networks in the package, or the one that you name.  Nothing that you upload is written to disk."""
@@ -38,6 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         'use the page, and need --token (default: 127.0.0.1)')
     parser.add_argument('--port', type=int, default=8000, help='0 = any free one (default: 8000)')
     parser.add_argument('--open', action='store_true', help='also open the page in a browser')
+    parser.add_argument('--samples', choices=tuple(DEFAULTS),
+                        help='pictures to try with --checkpoint or --export: drawings of "adaptis '
+                        'toy" (default: those that it was trained on, if it was)')
     parser.add_argument('--token', metavar='SECRET',
                         help='what a browser must know to use the page; "auto" makes one up')
     parser.add_argument('--max-side', type=int, default=1024, metavar='PIXELS',
@@ -108,7 +112,7 @@ def _networks(args: argparse.Namespace) -> Sequence[ServedNetwork]:
         return predictor
 
     if args.checkpoint is not None:
-        return [one_network(args.checkpoint, load)]
+        return [one_network(args.checkpoint, load, args.samples)]
     return shipped_networks(load)
 
 

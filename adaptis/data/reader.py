@@ -9,12 +9,12 @@ from typing import NamedTuple, Optional, Union
 
 import numpy as np
 
+from adaptis.coco_json import ImageId
 from adaptis.data.labels import LabelMap
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike, read_header, read_image
 from adaptis.types import Sample, Taxonomy
 
-ImageId = Union[int, str]
 MAX_MASK_ID = 0xFFFF
 
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Optional
 import numpy as np
 
 from adaptis.arrays import as_numpy, expit
-from adaptis.deploy.backends import BlockRunner, Runner, run_stage
+from adaptis.deploy.backends import BlockRunner, Runner, network_lock, run_stage
 from adaptis.deploy.stages import Interface
 from adaptis.errors import AdaptisError
 from adaptis.inference.encoded_image import EncodedImage, FlipAveraged
@@ -60,7 +60,8 @@ class InferenceNetwork(NamedTuple):
     def from_network(cls, net: Any, ctx: Any = None) -> InferenceNetwork:
         """Wrap an ``AdaptIS`` network; AdaptisError if a weight is not finite."""
         check_finite_weights(net)
-        return cls.from_attributes(NetworkRunner(net, ctx), export_attributes(net))
+        with network_lock(net):   # its graphs are traced
+            return cls.from_attributes(NetworkRunner(net, ctx), export_attributes(net))
 
     @classmethod
     def from_attributes(cls, runner: Runner, attributes: Mapping[str, Any]) -> InferenceNetwork:
@@ -174,7 +175,10 @@ class _NetworkImage(EncodedImage):
 
 
 class NetworkRunner:
-    """Runs the stages of an ``AdaptIS`` network, imperative or hybridized as it is at the time."""
+    """Runs the stages of an ``AdaptIS`` network, imperative or hybridized as it is at the time.
+
+    One thread runs at a time, also if several runners share the network; the others wait.
+    """
 
     def __init__(self, net: Any, ctx: Any = None):
         self._net, self.device = net, ctx or _context_of(net)
@@ -183,11 +187,13 @@ class NetworkRunner:
     @property
     def stages(self) -> dict[str, Interface]:
         """See ``Runner``."""
-        return self._blocks().stages
+        with network_lock(self._net):
+            return self._blocks().stages
 
     def run(self, stage: str, *arrays: Any) -> list[Any]:
         """See ``Runner``."""
-        return self._blocks().run(stage, *arrays)
+        with network_lock(self._net):
+            return self._blocks().run(stage, *arrays)
 
     def _blocks(self) -> BlockRunner:
         from adaptis.model.stages import export_stages  # loads MXNet

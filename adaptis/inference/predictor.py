@@ -4,7 +4,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Optional, Union
 
-import cv2
 import numpy as np
 
 from adaptis.deploy.folder import load_exported
@@ -13,8 +12,10 @@ from adaptis.files import MAX_PIXELS, PathLike
 from adaptis.inference.encoded import ImageEncoder, InferenceNetwork
 from adaptis.inference.encoded_image import EncodedImage
 from adaptis.inference.greedy import Watch, mean_confidence, proposal_map, search_proposals
+from adaptis.inference.images import as_rgb
 from adaptis.inference.merge import thing_class, to_panoptic
 from adaptis.inference.panoptic import Segmentation, segment, segment_tiles
+from adaptis.inference.prompts import PromptResult, answer, check_prompt
 from adaptis.inference.rescale import Resized, network_size, resize, scale_points
 from adaptis.inference.settings import AdaptISSettings, get_settings
 from adaptis.types import TOY_TAXONOMY, Category, PanopticResult, Taxonomy
@@ -38,6 +39,10 @@ class ClickResult(NamedTuple):
 
 class Predictor:
     """Segments images with a trained network.
+
+    A predictor holds one image, so give each thread its own.  They may share the network: while one
+    of them computes with it, the others wait.  Threads may also ask one predictor for points and
+    boxes once its image is set.
 
     Parameters
     ----------
@@ -83,10 +88,11 @@ class Predictor:
         """
         return load_exported(folder, backend, ctx, settings)
 
-    def set_image(self, image: np.ndarray) -> Predictor:
+    def set_image(self, image: Any) -> Predictor:
         """Compute the features of an image; return the predictor.
 
-        ``image`` is ``uint8`` or ``uint16``: (H, W, 3) RGB, (H, W, 4) RGBA or (H, W) grey. With
+        ``image`` is a ``uint8`` or ``uint16`` array, (H, W, 3) RGB, (H, W, 4) RGBA or (H, W) grey;
+        a Pillow image, which is turned as its EXIF tag says; or the path of a file.  With
         ``settings.tile``, the features of the whole image are computed when a point needs them.
         Raises AdaptisError for anything else, or if the network's outputs are not finite.
         """
@@ -117,6 +123,31 @@ class Predictor:
         if np.ndim(x) == 0 and np.ndim(y) == 0:
             return ClickResult(masks[0], float(scores[0]))
         return ClickResult(masks, scores)
+
+    def predict(self, point_coords: Any = None, point_labels: Any = None, box: Any = None,
+                multimask_output: bool = False) -> PromptResult:
+        """Return the mask of the object that points and a box describe, as SAM's predictor does.
+
+        Only a single positive point is the paper's.  ``adaptis.inference.prompts`` says how masks
+        of single points become the answer to several points, negative points and a box.
+
+        Parameters
+        ----------
+        point_coords : (N, 2), (x, y) in pixels
+        point_labels : (N,), 1 = a point of the object, 0 = a point of what is not the object; by
+            default all 1
+        box : x0, y0, x1, y1: edges in pixels, as COCO's boxes; what lies outside is cut off
+        multimask_output : return up to three alternatives: for several positive points, all of them
+            together and then each by itself; for a box alone, different masks of the points inside.
+            A single point has one mask only.
+
+        Raises AdaptisError if the prompt is invalid, a point is outside the image, or there is no
+        image yet.
+        """
+        self._checked_image()
+        prompt = check_prompt(point_coords, point_labels, box, self._size)
+        return answer(prompt, lambda points: self.mask_at(x=points[:, 0], y=points[:, 1]).mask,
+                      self.settings.mask_threshold, multimask_output)
 
     def panoptic(self, ignore: Optional[np.ndarray] = None,
                  keep_masks: bool = False, watch: Optional[Watch] = None) -> PanopticResult:
@@ -229,29 +260,6 @@ def make_exported(runner: Any, attributes: Mapping[str, Any], settings: AdaptISS
                   taxonomy: Taxonomy) -> Predictor:
     """Return the predictor of an exported network; see ``ModelFamily.exported_predictor``."""
     return Predictor(InferenceNetwork.from_attributes(runner, attributes), settings, taxonomy)
-
-
-def as_rgb(image: np.ndarray) -> np.ndarray:
-    """Return an array as an RGB ``uint8`` (H, W, 3) image.
-
-    Grey is repeated, alpha is dropped, and 16 bits are scaled to 8.
-    Raises AdaptisError if it is not an image, empty, or too large.
-    """
-    if not isinstance(image, np.ndarray) or image.dtype not in (np.uint8, np.uint16):
-        kind = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
-        raise AdaptisError(f'An image must be a NumPy array of 8- or 16-bit pixels (uint8, '
-                           f'uint16), not {kind}.')
-    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3, 4)):
-        raise AdaptisError(f'An image must be (H, W), (H, W, 3) or (H, W, 4), not '
-                           f'{_text(image.shape)}.')
-    if not 0 < image.shape[0] * image.shape[1] <= MAX_PIXELS:
-        raise AdaptisError(f'The image is {image.shape[0]}x{image.shape[1]}; it must have from 1 '
-                           f'to {MAX_PIXELS:,} pixels.')
-    if image.dtype == np.uint16:
-        image = (image / 257.0 + 0.5).astype(np.uint8)
-    if image.ndim == 2 or image.shape[2] == 1:
-        return cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_GRAY2RGB)
-    return np.array(image[..., :3])
 
 
 def _text(size: Sequence[int]) -> str:

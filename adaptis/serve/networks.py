@@ -35,7 +35,7 @@ class ServedNetwork:
     ----------
     name : for the interface
     title : for people
-    trained_on : what its training pictures show
+    trained_on : what its training pictures show; '' if its file does not say
     load : returns its predictor, which takes seconds
     samples : pictures to try; None = there are none
     """
@@ -52,15 +52,20 @@ def shipped_networks(load: Callable[[Path], Any]) -> list[ServedNetwork]:
     return [_describe(data, data, path, load) for path, data in SHIPPED if path.is_file()]
 
 
-def one_network(checkpoint: Path, load: Callable[[Path], Any]) -> ServedNetwork:
-    """Return the network of a checkpoint or of an exported folder."""
+def one_network(checkpoint: Path, load: Callable[[Path], Any],
+                samples: Optional[str] = None) -> ServedNetwork:
+    """Return the network of a checkpoint or of an exported folder.
+
+    ``samples`` is the version of ``toy_data`` to try; by default that of the training data.
+    """
     name = checkpoint.stem or checkpoint.resolve().name
-    return _describe(name, _data_of(checkpoint), checkpoint, load)
+    return _describe(name, _data_of(checkpoint), checkpoint, load, samples)
 
 
-def _describe(name: str, data: str, path: Path, load: Callable[[Path], Any]) -> ServedNetwork:
-    unknown = (name, data or 'data that its file does not name', None)
-    title, trained_on, version = _KNOWN.get(data, unknown)
+def _describe(name: str, data: str, path: Path, load: Callable[[Path], Any],
+              samples: Optional[str] = None) -> ServedNetwork:
+    title, trained_on, version = _KNOWN.get(data, (name, data, None))
+    version = samples or version
     return ServedNetwork(name, title if name == data else name, trained_on, lambda: load(path),
                          Samples(version) if version else None)
 

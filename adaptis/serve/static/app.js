@@ -58,7 +58,7 @@ class Page {
   // Shows the samples of the network; opens the current picture with it, or the first sample.
   #chooseModel() {
     const { samples, trainedOn } = this.#model;
-    find('trained-on').textContent = `This network was trained on ${trainedOn}.`;
+    find('trained-on').textContent = trainedOn ? `This network was trained on ${trainedOn}.` : '';
     find('samples').replaceChildren(...samples.map((sample) => this.#sampleItem(sample)));
     if (this.#picture && !this.#picture.sample) this.#open(this.#picture.blob, this.#picture.name);
     else if (samples.length) this.#openSample(samples[0]);

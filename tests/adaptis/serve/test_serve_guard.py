@@ -5,6 +5,7 @@ import pytest
 
 from tests.adaptis.serve import page  # skips without the extra
 
+from adaptis.serve.guard import Guard
 from adaptis.serve.networks import ServedNetwork
 
 TOKEN = 'a-token-for-tests'
@@ -61,7 +62,7 @@ def test_the_token():
 
 def test_any_name_needs_a_token():
     with pytest.raises(ValueError, match='needs a token'):
-        client_of(hosts=None).get('/')
+        Guard(None, hosts=None)
 
 
 def test_headers_of_every_answer():
