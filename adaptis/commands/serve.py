@@ -74,8 +74,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _serve(args: argparse.Namespace, networks: Sequence[ServedNetwork], listener: socket.socket,
            token: Optional[str], local: bool) -> int:
-    import uvicorn  # of the extra, like Starlette, which the modules below load
+    import uvicorn  # of the extra
 
+    # These load Starlette, which is of the extra, too.
     from adaptis.serve.app import ServeOptions, make_app
     from adaptis.serve.guard import LOOPBACK
     from adaptis.serve.uploads import UploadLimits
