@@ -44,8 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         'toy" (default: those that it was trained on, if it was)')
     parser.add_argument('--token', metavar='SECRET',
                         help='what a browser must know to use the page; "auto" makes one up')
-    parser.add_argument('--max-side', type=int, default=1024, metavar='PIXELS',
-                        help='a picture with a longer side is made smaller first (default: 1024)')
+    parser.add_argument('--max-side', type=int, default=512, metavar='PIXELS',
+                        help='a picture with a longer side is made smaller first, so that masks '
+                        'are quick; what you save has the size of the picture (default: 512)')
     parser.add_argument('--max-upload', type=int, default=20, metavar='MIB',
                         help='largest file that may be uploaded, in MiB (default: 20)')
     parser.add_argument('--sessions', type=int, default=16, metavar='N',
