@@ -16,10 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-import cv2
 import numpy as np
 
 from adaptis.errors import AdaptisError
+from adaptis.evaluation.clicks import innermost_pixel
 from adaptis.files import atomic_write
 from adaptis.loading import load_predictor
 from adaptis.serve.networks import shipped_networks
@@ -70,15 +70,7 @@ def take(out: Path) -> None:
 def largest_objects(ids: np.ndarray, count: int) -> list[tuple[int, int]]:
     """Return (x, y) in the middle of each of the objects with most pixels, the largest first."""
     areas = np.bincount(ids.ravel())[1:]
-    return [middle(ids == k + 1) for k in np.argsort(-areas, kind='stable')[:count]]
-
-
-def middle(mask: np.ndarray) -> tuple[int, int]:
-    """Return (x, y) of the pixel that is farthest from the border of a mask."""
-    inside = np.pad(mask, 1).astype(np.uint8)
-    distance = cv2.distanceTransform(inside, cv2.DIST_L2, 5)[1:-1, 1:-1]
-    y, x = np.unravel_index(distance.argmax(), distance.shape)
-    return int(x), int(y)
+    return [innermost_pixel(ids == k + 1) for k in np.argsort(-areas, kind='stable')[:count]]
 
 
 @contextmanager

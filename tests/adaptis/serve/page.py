@@ -11,10 +11,10 @@ except (ImportError, RuntimeError):   # the latter if Starlette finds no HTTP cl
     pytest.skip('the page needs the extra "serve", and its tests the extra "dev"',
                 allow_module_level=True)
 
+from adaptis.evaluation.clicks import innermost_pixel
 from adaptis.serve.app import STATIC, ServeOptions, make_app
 from adaptis.serve.guard import Guard
 from adaptis.serve.samples import Samples
-from experiments.screenshot import middle
 
 __all__ = ['SAMPLE', 'STATIC', 'Guard', 'an_object', 'client_of', 'decode', 'iou', 'make_app']
 
@@ -43,4 +43,4 @@ def an_object(sample: int = 0) -> tuple[tuple[int, int], np.ndarray]:
     """The middle (x, y) of the sample's largest object, and its true mask."""
     ids = SAMPLE.ids(sample)
     truth = ids == np.bincount(ids[ids > 0]).argmax()
-    return middle(truth), truth
+    return innermost_pixel(truth), truth
