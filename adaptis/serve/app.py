@@ -17,6 +17,7 @@ import functools
 import json
 import logging
 import math
+import threading
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
@@ -103,6 +104,7 @@ class _Server:
         self._workers = {network.name: NetworkWorker(network.load) for network in networks}
         self._sessions = Sessions(options.sessions, options.memory)
         self._uploads = 0
+        self._decoding = threading.Lock()
 
     def load_first(self) -> None:
         """Load the first network; raises AdaptisError if that cannot be done."""
@@ -168,10 +170,15 @@ class _Server:
         try:
             limits = self._options.upload
             body = await read_body(request.stream(), request.headers.get('content-length'), limits)
-            image = await run_in_threadpool(decode_upload, body, limits)
-            return await run_in_threadpool(shrink, image, self._options.max_side)
+            return await run_in_threadpool(self._decode, body)
         finally:
             self._uploads -= 1
+
+    def _decode(self, body: bytes) -> np.ndarray:
+        """Return the picture in an upload; one at a time, as a large one takes much memory."""
+        with self._decoding:
+            image = decode_upload(body, self._options.upload)
+            return shrink(image, self._options.max_side)
 
     def _network(self, name: str) -> ServedNetwork:
         if name not in self._networks:
