@@ -4,7 +4,8 @@
 // network in the browser, for instance):
 //
 //   const engine = await createEngine()
-//   engine.models            [{name, title, trainedOn, samples: [{name, url}]}]; trainedOn may be ''
+//   engine.models            [{name, title, trainedOn, samples: [{name, url}]}]
+//       trainedOn may be '', and there may be no samples.
 //   await engine.open(blob, modelName)
 //                            -> {width, height, pointProposals}
 //       Decodes a picture and computes its features, and closes the one that was open; if it cannot
