@@ -39,6 +39,7 @@ class Engine {
   #server;
   #image = null;      // the id of the open picture
   #opened = null;     // its blob and model, to open it again if the server has forgotten it
+  #reopening = null;  // the promise of that
 
   constructor(server, models) {
     this.#server = server;
@@ -51,9 +52,10 @@ class Engine {
   async open(blob, modelName) {
     const query = `?model=${encodeURIComponent(modelName)}`;
     const answer = await this.#server.json(`api/images${query}`, { method: 'POST', body: blob });
-    await this.close();   // only now: a file that cannot be read leaves the picture before open
+    const before = this.#image;   // it stays open if the new file cannot be read
     this.#image = answer.id;
     this.#opened = { blob, modelName };
+    if (before) await this.#forget(before);
     return { width: answer.width, height: answer.height, pointProposals: answer.pointProposals };
   }
 
@@ -79,7 +81,11 @@ class Engine {
   async close() {
     const image = this.#image;
     this.#image = null;
-    if (image) await this.#server.request(`api/images/${image}`, { method: 'DELETE' });
+    if (image) await this.#forget(image);
+  }
+
+  #forget(image) {
+    return this.#server.request(`api/images/${image}`, { method: 'DELETE' });
   }
 
   async #ask(what) {
@@ -88,16 +94,23 @@ class Engine {
 
   // A server with many visitors forgets the picture used longest ago, so it is opened again then.
   async #request(what, options) {
-    if (!this.#image) throw new Error('There is no picture yet: choose or upload one.');
+    const image = this.#image;
+    if (!image) throw new Error('There is no picture yet: choose or upload one.');
     const ask = () => this.#server.request(`api/images/${this.#image}/${what}`, options);
     try {
       return await ask();
     } catch (error) {
       if (error.status !== 404) throw error;
-      this.#image = null;
-      await this.open(this.#opened.blob, this.#opened.modelName);
+      if (image === this.#image) await this.#openAgain();
       return ask();
     }
+  }
+
+  // Several questions may find the picture forgotten; it is opened once for all of them.
+  #openAgain() {
+    const { blob, modelName } = this.#opened;
+    this.#reopening ??= this.open(blob, modelName).finally(() => { this.#reopening = null; });
+    return this.#reopening;
   }
 }
 
