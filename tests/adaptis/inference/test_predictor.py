@@ -69,7 +69,10 @@ def test_proposals_are_maxima_of_their_map_in_pixels_of_the_image(net, image):
     assert len(x) > 1 and small.has_proposals and small.size == (30, 26)
     np.testing.assert_allclose(score, small.proposal_map()[y.astype(int), x.astype(int)])
     twice = Predictor(net, settings.replace(short_side=52)).set_image(image).proposals()
-    assert set((twice[:, :2] % 1).ravel()) <= {0.25, 0.75}   # the middles of halves of pixels
+    # The middles of halves of pixels, and the border, to which they are moved.
+    places = {*(twice[:, :2] % 1).ravel()}
+    assert places <= {0, 0.25, 0.75} and places - {0}
+    assert twice[:, 0].max() <= 25 and twice[:, 1].max() <= 29
 
 
 def test_the_category_of_a_mask_is_the_most_probable_thing_inside(image):
