@@ -112,9 +112,11 @@ class Predictor:
     def mask_at(self, *, x: Number, y: Number) -> ClickResult:
         """Return the mask of the object at a pixel (``x`` to the right, ``y`` down) or at N pixels.
 
+        With ``settings.tile``, an image that is too large for one piece is answered on a smaller
+        copy, see :attr:`points_size`; the masks are enlarged.
         Raises AdaptisError if a point is outside the image or there is no image yet.
         """
-        points = scale_points(self._points(x, y), self._size, self._checked_image().shape[:2])
+        points = scale_points(self._points(x, y), self._size, self.points_size)
         masks = self._encoded().masks_at(points)
         if masks.shape[1:] != self._size:
             masks = np.stack([*Resized(masks, self._size)])
@@ -197,9 +199,15 @@ class Predictor:
         """Return float32 (H, W): the proposal probabilities in which candidates are searched."""
         return resize(proposal_map(self._encoded(), self.settings), self._size)
 
+    @property
+    def points_size(self) -> tuple[int, int]:
+        """Height and width of the picture on which the masks of points are computed."""
+        return self._encoded().size
+
     def _encoded(self) -> EncodedImage:
         if self._features is None:
-            self._features = self._encode(self._checked_image())
+            image = self._checked_image()
+            self._features = self._encode(resize(image, self._encode.fitting_size(image.shape[:2])))
         return self._features
 
     def _checked_image(self) -> np.ndarray:
