@@ -141,7 +141,8 @@ class _Server:
         predictor = await worker.run(functools.partial(answers.open_image, image=image))
         opened = self._sessions.add(Session(worker, predictor, predictor.nbytes))
         return JSONResponse({'id': opened, 'width': image.shape[1], 'height': image.shape[0],
-                             'pointProposals': predictor.has_proposals})
+                             'pointProposals': predictor.has_proposals,
+                             'warning': _warning(network, image, predictor.settings)})
 
     async def close(self, request: Request) -> Response:
         self._sessions.close(request.path_params['image'])
@@ -191,6 +192,14 @@ class _Server:
 
 def _sample_names(network: ServedNetwork) -> Sequence[str]:
     return network.samples.names if network.samples else ()
+
+
+def _warning(network: ServedNetwork, image: np.ndarray, settings: Any) -> Optional[str]:
+    """Return a sentence if the picture looks like no training image of the network."""
+    at_own_size = settings.short_side is None and settings.max_side is None
+    difference = network.statistics and network.statistics.find_difference(image, at_own_size)
+    return difference and ('This picture looks like none of those that the network was trained '
+                           f'on: {difference}. Do not trust its masks.')
 
 
 def _number(request: Request, name: str) -> float:

@@ -7,10 +7,11 @@
 //   engine.models            [{name, title, trainedOn, samples: [{name, url}]}]
 //       trainedOn may be '', and there may be no samples.
 //   await engine.open(blob, modelName)
-//                            -> {width, height, pointProposals}
+//                            -> {width, height, pointProposals, warning}
 //       Decodes a picture and computes its features, and closes the one that was open; if it cannot
 //       be read, that one stays.  Width and height are those of the masks: a large picture is made
 //       smaller, with its aspect ratio kept.  Pixels are as a browser shows them (EXIF).
+//       warning may be a sentence about the picture that people should read.
 //   await engine.mask(x, y)  -> {score, categoryId, name, mask}
 //       The object at a pixel, 0 <= x < width.  A mask is {width, height, counts}: uncompressed run
 //       lengths of COCO, column by column, first a run of pixels outside (which may be 0 long).
@@ -51,12 +52,13 @@ class Engine {
 
   async open(blob, modelName) {
     const query = `?model=${encodeURIComponent(modelName)}`;
-    const answer = await this.#server.json(`api/images${query}`, { method: 'POST', body: blob });
+    const options = { method: 'POST', body: blob };
+    const { id, ...opened } = await this.#server.json(`api/images${query}`, options);
     const before = this.#image;   // it stays open if the new file cannot be read
-    this.#image = answer.id;
+    this.#image = id;
     this.#opened = { blob, modelName };
     if (before) await this.#forget(before);
-    return { width: answer.width, height: answer.height, pointProposals: answer.pointProposals };
+    return opened;
   }
 
   mask(x, y) {
