@@ -227,8 +227,8 @@ class OnnxRunner:
     def _providers(self) -> list[Any]:
         if self.device == 'cpu':
             return ['CPUExecutionProvider']
-        # By default ONNX Runtime times every cuDNN algorithm of every convolution whenever a size is
-        # new, and pictures and numbers of points have many sizes.
+        # By default ONNX Runtime times every cuDNN algorithm of every convolution at every new
+        # size, and pictures and numbers of points have many sizes.
         options = {'device_id': self._memory()[1], 'cudnn_conv_algo_search': 'HEURISTIC'}
         return [('CUDAExecutionProvider', options), 'CPUExecutionProvider']
 

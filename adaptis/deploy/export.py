@@ -19,7 +19,6 @@ from adaptis.inference.sidecar import taxonomy_to_list
 from adaptis.model.zoo import strip_training_options, write_arrays
 from adaptis.registry import find_family
 
-
 PRECISIONS = ('float32', 'float16')
 
 
@@ -36,13 +35,13 @@ def export(predictor: Any, folder: PathLike, formats: str = 'both',
     precision : of the ONNX models, 'float32' or, for GPUs, 'float16'; inputs and outputs are
         float32 with both
 
-    Raises AdaptisError for float16 without ONNX models, or if ``folder`` holds something else, the disk is full, the onnx package is
-    missing, or the network cannot be exported.
+    Raises AdaptisError for float16 without ONNX models, or if ``folder`` holds something else, the
+    disk is full, the onnx package is missing, or the network cannot be exported.
     """
     wanted = format_list(formats)
     if precision not in PRECISIONS or (precision == 'float16' and 'onnx' not in wanted):
-        raise AdaptisError(f'There are no {formats} files in {precision}: choose float32, or float16 '
-                           'for ONNX models.')
+        raise AdaptisError(f'There are no {formats} files in {precision}: choose float32, or '
+                           'float16 for ONNX models.')
     net = predictor.net
     if not hasattr(net, 'description'):
         raise AdaptisError('Only a network from get_model or load_model can be exported.')

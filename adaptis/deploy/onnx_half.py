@@ -19,7 +19,7 @@ HALF = frozenset({'Conv', 'ConvTranspose', 'Gemm'})
 KEEPS = frozenset({'BatchNormalization', 'Relu', 'MaxPool', 'Identity', 'Transpose', 'Slice',
                    'Reshape', 'Squeeze', 'Unsqueeze', 'Flatten'})
 """Give the type of their first input.  The others are whole numbers, except the four arrays of a
-batch normalisation: ONNX Runtime's kernel for CUDA wants them in float16 and computes in float32."""
+batch normalisation, which ONNX Runtime's kernel for CUDA wants in the same type."""
 
 JOINS = frozenset({'Add', 'Concat'})
 """Float16 if all inputs are, else float32."""
