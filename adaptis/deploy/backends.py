@@ -140,16 +140,19 @@ class OnnxRunner:
     stages : inputs and outputs by name
     files : the file of each stage
     device : 'cpu'; 'gpu' or 'gpu:1'; 'auto', which is the first GPU if there is one
-    bind : whether outputs stay on the device, as ``DeviceArray``; by default on a GPU
+
+    Attributes
+    ----------
+    keeps_arrays : whether outputs stay on the device, as ``DeviceArray``; at first on a GPU only
 
     Raises AdaptisError if ONNX Runtime is not installed, or does not support the GPU.
     """
 
     def __init__(self, stages: Mapping[str, Interface], files: Mapping[str, Path],
-                 device: str = 'cpu', bind: Optional[bool] = None):
+                 device: str = 'cpu'):
         self._runtime = _onnxruntime()
         self.stages, self.device = stages, self._checked_device(device)
-        self._bind = self.device != 'cpu' if bind is None else bind
+        self.keeps_arrays = self.device != 'cpu'
         self._files = files
         self._sessions: dict[str, Any] = {}
 
@@ -157,7 +160,7 @@ class OnnxRunner:
         """See ``Runner``; returns NumPy arrays, or ``DeviceArray`` where outputs stay."""
         if stage not in self._sessions:
             self._sessions[stage] = self._read(stage)
-        compute = self._compute_on_device if self._bind else self._compute
+        compute = self._compute_on_device if self.keeps_arrays else self._compute
         try:
             return compute(self._sessions[stage], self.stages[stage], arrays)
         except Exception as error:   # ONNX Runtime's exceptions have no common class

@@ -25,7 +25,7 @@ def test_the_results_are_the_same(case: str, tmp_path: Path) -> None:
     plain, bound, half = (Predictor.from_export(folder, 'onnxruntime', 'cpu')
                           for folder in (folders[0], *folders))
     for predictor in (bound, half):
-        predictor.net._runner._bind = True
+        predictor.net._runner.keeps_arrays = True
     expected = plain.set_image(image).panoptic(keep_objects=True)
     same(bound.set_image(image).panoptic(keep_objects=True), expected)
     found = half.set_image(image).panoptic()

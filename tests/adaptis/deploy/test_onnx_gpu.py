@@ -133,7 +133,7 @@ def on_cpu(folder: Path) -> Any:
 def test_bound_arrays_give_the_same_masks(folder: Path) -> None:
     """The real binding, on the CPU."""
     plain, bound = (on_cpu(folder) for _ in range(2))
-    bound.net.runner._bind = True
+    bound.net.runner.keeps_arrays = True
     features = backends.run_stage(bound.net.runner, 'features', {
         'image': np.zeros((1, 3, 32, 32), np.float32)})
     assert all(isinstance(array, backends.DeviceArray) for array in features.values())
@@ -214,6 +214,8 @@ def test_float16_halves_the_files_and_says_so(folder: Path, half_folder: Path) -
              for where in (folder, half_folder)]
     assert sizes[1] < 0.6 * sizes[0]
     assert '"onnx_precision": "float16"' in (half_folder / 'export.json').read_text()
+    for where, told in ((folder, False), (half_folder, True)):
+        assert ('compute in float16' in (where / 'README.md').read_text()) == told
     predictor = Predictor.from_export(half_folder, 'onnxruntime', 'cpu')
     assert predictor.set_image(IMAGE).panoptic().segment_map.shape == (32, 40)
 
