@@ -38,8 +38,8 @@ Each stage takes its inputs by name from the outputs of earlier stages. Names in
 dynamic sizes; the shapes of outputs are an example. The work between the stages (which points to
 query, which boxes suppress each other, which object gets a pixel) is not in a graph, but in the
 NumPy code of the package.
-
-{precision}| stage | inputs | outputs, for instance | files |
+{precision}
+| stage | inputs | outputs, for instance | files |
 | --- | --- | --- | --- |
 {stages}
 {rois}"""
@@ -51,9 +51,9 @@ divided by the level's stride (p2: 4, p3: 8, p4: 16, p5: 32). x1 > x0 and y1 > y
 MXNet's operator ends the whole program otherwise.
 """
 
-_FLOAT16 = """The ONNX models compute in float16 where that is safe, which is for GPUs; their inputs and outputs
+_FLOAT16 = """
+The ONNX models compute in float16 where that is safe, which is for GPUs.  Their inputs and outputs
 are float32.
-
 """
 
 _MXNET = """
