@@ -2,18 +2,17 @@
 
 MXNet's own lists (``mxnet.contrib.amp``) leave some operators of these networks to fail or to lose
 digits: a normalisation whose scale is a half, a coordinate of more than 11 bits, a sum over all
-pixels.  Its wrappers cast every input of every operator of a graph, cannot be taken back, and a
-cached graph keeps the precision that it was made in.  So the lists here are shorter and work the
-other way round: **what is not named computes in float32**.  One rule serves both an operator that
+pixels.  Its wrappers cannot be taken back, cast every input of the operators in a graph whether it
+has the type or not, and a cached graph keeps the precision that it was made in.  So the lists here
+are shorter and work the other way round: **what is not named computes in float32**.  One rule serves both an operator that
 is called (``wrap_operator``) and a graph (``mixed_graph``), so a hybridized network computes what
 the same network computes when it is not hybridized.
 
 What stays in float32 on purpose:
 
 - sums over pixels or rows: ``sum``, ``mean``, ``dot``, ``batch_dot``, ``cumsum``, and with them the
-  sums of AdaIN, of GroupNorm, of the affinity and of the losses.  A half of 5 exponent bits ends at
-  65,504, which is 256 x 256 pixels of value 1; one of 8 exponent bits has 8 digits, and adding 1 to
-  256 changes nothing.
+  sums of AdaIN, of GroupNorm, of the affinity and of the losses.  A float16 ends at 65,504, which
+  is 256 x 256 pixels of value 1; a bfloat16 has 8 bits, and adding 1 to 256 changes nothing.
 - ``BatchNorm`` sums and scales in float32 by itself; only its maps may be halves.
   ``SyncBatchNorm``, ``LayerNorm``, ``InstanceNorm`` and ``L2Normalization`` get float32.
 - exponentials, logarithms, powers, divisions and roots: ``softmax``, ``sigmoid``, ``exp``, ``log``,
@@ -42,7 +41,7 @@ HALF: dict[str, frozenset[str]] = {
     'float16': frozenset({'Convolution', 'Deconvolution', 'FullyConnected'}),
     'bfloat16': frozenset({'Convolution', 'FullyConnected'})}
 """Sums of products of few terms, which tensor cores add up in float32: all the speed is here.
-oneDNN has no transposed convolution of bfloat16 in MXNet 1.9."""
+MXNet has no transposed convolution of bfloat16."""
 
 KEEPS: dict[str, frozenset[str]] = {
     'float16': frozenset({
