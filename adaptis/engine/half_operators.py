@@ -4,9 +4,9 @@ MXNet's own lists (``mxnet.contrib.amp``) leave some operators of these networks
 digits: a normalisation whose scale is a half, a coordinate of more than 11 bits, a sum over all
 pixels.  Its wrappers cannot be taken back, cast every input of the operators in a graph whether it
 has the type or not, and a cached graph keeps the precision that it was made in.  So the lists here
-are shorter and work the other way round: **what is not named computes in float32**.  One rule serves both an operator that
-is called (``wrap_operator``) and a graph (``mixed_graph``), so a hybridized network computes what
-the same network computes when it is not hybridized.
+are shorter and work the other way round: **what is not named computes in float32**.  One rule
+serves both an operator that is called (``wrap_operator``) and a graph (``mixed_graph``), so a
+hybridized network computes what the same network computes when it is not hybridized.
 
 What stays in float32 on purpose:
 
