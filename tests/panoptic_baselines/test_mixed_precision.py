@@ -49,10 +49,7 @@ def make_system(case: str, hybridize: bool) -> Any:
 
 def make_batch(case: str, system: Any) -> dict[str, np.ndarray]:
     if case != 'adaptis':
-        # oneDNN's gradient of a bfloat16 convolution with stride 2 is wrong on maps of one pixel,
-        # which p6 would be.
-        side = 128 if case in ('dense', 'condinst') else 64
-        return host_batch(system, scene(side, side), scene(side, side, ((4, 4, 30, 50, 2),)))
+        return host_batch(system, scene(), scene(objects=((4, 4, 30, 50, 2),)))
     sample = scene()
     masks = np.stack([sample.instances == k for k in (5, 10)])[:, None].astype(np.float32)
     return {'image': sample.image.transpose(2, 0, 1)[None].astype(np.float32),
@@ -162,6 +159,21 @@ def check_types_on_a_gpu(graph: Any) -> None:
             assert set(inputs) == {np.float16}, node['name']
         if node['op'] == 'BatchNorm':
             assert set(inputs[1:]) == {np.float32}, node['name']
+
+
+def test_a_convolution_with_a_stride_on_a_map_of_one_pixel(amp: None) -> None:
+    """oneDNN leaves the gradient of its weight unset in bfloat16."""
+    x, weight = mx.nd.ones((2, 32, 1, 1)), mx.nd.ones((32, 32, 3, 3))
+    weight.attach_grad()
+    for _ in range(3):
+        mx.nd.full((32, 32, 3, 3), np.nan).wait_to_read()   # what memory may hold
+        with precision.half_precision(), mx.autograd.record():
+            y = mx.nd.Convolution(x, weight, kernel=(3, 3), stride=(2, 2), pad=(1, 1),
+                                  num_filter=32, no_bias=True).sum()
+        y.backward()
+        expected = np.zeros((32, 32, 3, 3))
+        expected[:, :, 1, 1] = 2
+        np.testing.assert_array_equal(weight.grad.asnumpy(), expected)
 
 
 def test_sums_of_batch_norm_are_in_float32() -> None:
