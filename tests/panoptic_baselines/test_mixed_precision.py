@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from adaptis.deploy.stages import trace_symbol
 from adaptis.engine import precision
 from adaptis.engine.half_operators import (
     HALF,
@@ -19,6 +20,7 @@ from adaptis.engine.half_operators import (
 )
 from adaptis.engine.steps import train_step
 from adaptis.errors import AdaptisError
+from adaptis.model import get_model as get_adaptis
 from adaptis.model import load_model
 from adaptis.registry import find_family
 from adaptis.runtime import mx
@@ -140,6 +142,20 @@ def in_float32(operator: Any) -> Any:
         arrays = [cast_array(array, 'float32') for array in arrays]
         return cast_array(operator(*arrays, **options), 'float16')
     return convolve
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('case', [*NETWORKS, 'deformable', 'adaptis_deeplab'])
+def test_every_graph_takes_the_types_of_a_gpu(case: str) -> None:
+    if case == 'adaptis_deeplab':
+        name, net = case, get_adaptis(case, backbone='resnet50', num_classes=19, num_stuff=11)
+    else:
+        name, options, _ = NETWORKS['unified' if case == 'deformable' else case]
+        more = {'deformable': True} if case == 'deformable' else {}
+        net = get_model(name, **{**TINY, **options, **more})
+    net.initialize()
+    for stage in find_family(name).export_stages(net):
+        check_types_on_a_gpu(trace_symbol(stage))
 
 
 SUMS = {'sum', 'mean', 'dot', 'batch_dot', '_np_cumsum', 'softmax', 'log_softmax', 'norm',
