@@ -169,7 +169,7 @@ def _open_data(config: TrainConfig) -> tuple[Any, Any]:
 def _enable_half(contexts: list[Any]) -> None:
     from adaptis.engine.precision import enable_mixed_precision  # loads MXNet
     half = enable_mixed_precision(contexts)
-    print(f'Training steps compute in {half} where MXNet considers it safe.')
+    print(f'Training steps compute in {half} where it is safe.')
 
 
 def _build_net(family: ModelFamily, config: TrainConfig, contexts: list[Any], taxonomy: Any,
