@@ -77,7 +77,11 @@ class SparsePooling(mx.autograd.Function):
         pixels = np.concatenate([_pixels_first(f.asnumpy()) for f in features])
         pooled = (self._matrix @ pixels).reshape(-1, size[0] * size[1], pixels.shape[1])
         pooled = np.ascontiguousarray(pooled.transpose(0, 2, 1))
-        return mx.nd.from_numpy(pooled.reshape(pooled.shape[:2] + size))
+        pooled = pooled.reshape(pooled.shape[:2] + size)
+        context = features[0].context
+        if context == mx.cpu(0):
+            return mx.nd.from_numpy(pooled)   # without a copy, and only there
+        return mx.nd.array(pooled, ctx=context)
 
     def backward(self, gradient):
         flat = gradient.asnumpy().reshape(gradient.shape[:2] + (-1,))
@@ -86,7 +90,7 @@ class SparsePooling(mx.autograd.Function):
         gradients, begin = [], 0
         for b, c, h, w in self._shapes:
             part = pixels[begin:begin + b * h * w].reshape(b, h * w, c).transpose(0, 2, 1)
-            gradients.append(mx.nd.array(part.reshape(b, c, h, w)))
+            gradients.append(mx.nd.array(part.reshape(b, c, h, w), ctx=gradient.context))
             begin += b * h * w
         return tuple(gradients)
 

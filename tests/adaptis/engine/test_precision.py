@@ -35,10 +35,11 @@ from adaptis.cli import main
 from adaptis.runtime import mx
 from adaptis.engine.precision import half_precision
 from tests.miniatures import write_cityscapes
+from tests.devices import ctx_option
 
 place = Path(sys.argv[1])
 def train(output, *more):
-    assert main(['train', str(place / 'run.yaml'), '--data', str(place / 'data'), '--ctx', 'cpu',
+    assert main(['train', str(place / 'run.yaml'), '--data', str(place / 'data'), *ctx_option(),
                  '--output', str(place / output), *more]) == 0
 def parameters(output):
     return {k: v.asnumpy() for k, v in mx.nd.load(str(place / output / 'final.params')).items()}

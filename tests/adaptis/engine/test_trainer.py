@@ -35,7 +35,7 @@ def make_run(data: Path, folder: Path, system: type = TinySystem, workers: int =
     net.hybridize(hybridize)
     return Run(config=config(data, **changes), net=net,
                make_system=lambda name, stage: system(net, stage=name),
-               dataset=ToyDataset(data, 'train'), folder=folder, contexts=[mx.cpu()],
+               dataset=ToyDataset(data, 'train'), folder=folder, contexts=[mx.current_context()],
                workers=workers)
 
 
