@@ -2,18 +2,17 @@
 
 MXNet's own lists (``mxnet.contrib.amp``) leave some operators of these networks to fail or to lose
 digits: a normalisation whose scale is a half, a coordinate of more than 11 bits, a sum over all
-pixels.  Its wrappers cast every input of every operator of a graph, cannot be taken back, and a
-cached graph keeps the precision that it was made in.  So the lists here are shorter and work the
-other way round: **what is not named computes in float32**.  One rule serves both an operator that
-is called (``wrap_operator``) and a graph (``mixed_graph``), so a hybridized network computes what
-the same network computes when it is not hybridized.
+pixels.  Its wrappers cannot be taken back, cast every input of the operators in a graph whether it
+has the type or not, and a cached graph keeps the precision that it was made in.  So the lists here
+are shorter and work the other way round: **what is not named computes in float32**.  One rule
+serves both an operator that is called (``wrap_operator``) and a graph (``mixed_graph``), so a
+hybridized network computes what the same network computes when it is not hybridized.
 
 What stays in float32 on purpose:
 
 - sums over pixels or rows: ``sum``, ``mean``, ``dot``, ``batch_dot``, ``cumsum``, and with them the
-  sums of AdaIN, of GroupNorm, of the affinity and of the losses.  A half of 5 exponent bits ends at
-  65,504, which is 256 x 256 pixels of value 1; one of 8 exponent bits has 8 digits, and adding 1 to
-  256 changes nothing.
+  sums of AdaIN, of GroupNorm, of the affinity and of the losses.  A float16 ends at 65,504, which
+  is 256 x 256 pixels of value 1; a bfloat16 has 8 bits, and adding 1 to 256 changes nothing.
 - ``BatchNorm`` sums and scales in float32 by itself; only its maps may be halves.
   ``SyncBatchNorm``, ``LayerNorm``, ``InstanceNorm`` and ``L2Normalization`` get float32.
 - exponentials, logarithms, powers, divisions and roots: ``softmax``, ``sigmoid``, ``exp``, ``log``,
@@ -26,9 +25,10 @@ What stays in float32 on purpose:
 """
 from __future__ import annotations
 
+import ast
 import functools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Callable, NamedTuple
 
 import numpy as np
@@ -42,7 +42,8 @@ HALF: dict[str, frozenset[str]] = {
     'float16': frozenset({'Convolution', 'Deconvolution', 'FullyConnected'}),
     'bfloat16': frozenset({'Convolution', 'FullyConnected'})}
 """Sums of products of few terms, which tensor cores add up in float32: all the speed is here.
-oneDNN has no transposed convolution of bfloat16 in MXNet 1.9."""
+On the CPU, MXNet has no transposed convolution of bfloat16, and those with a stride stay in float32
+(see ``_has_stride``)."""
 
 KEEPS: dict[str, frozenset[str]] = {
     'float16': frozenset({
@@ -73,27 +74,40 @@ class Types(NamedTuple):
     output: bool
 
 
-def operator_types(name: str, choices: Iterable[Any], halves: Sequence[bool],
+def operator_types(name: str, parameters: Mapping[Any, Any], halves: Sequence[bool],
                    half: str) -> Types:
     """Return the types of an operator.
 
     Parameters
     ----------
-    choices : the values of its parameters
+    parameters : of the operator, by name or position
     halves : whether each of its inputs is a half now
     half : 'float16' or 'bfloat16'
     """
     count = len(halves)
-    chosen = {str(choice) for choice in choices} if name in _IN_FLOAT32 else set()
     if name in UNTOUCHED:
         return Types(halves, False)
-    if name in HALF[half]:
+    if name in HALF[half] and not (half == 'bfloat16' and _has_stride(parameters)):
         return Types([True] * count, True)
-    if name in KEEPS[half] and count and not chosen & _IN_FLOAT32.get(name, set()):
+    if name in KEEPS[half] and count and not _is_kept_in_float32(name, parameters):
         return Types([halves[0]] + [False] * (count - 1), halves[0])
     if name in JOINS[half] and count and all(halves):
         return Types(halves, True)
     return Types([False] * count, False)
+
+
+def _has_stride(parameters: Mapping[Any, Any]) -> bool:
+    """Return whether a convolution has a stride.
+
+    oneDNN's gradient of its weight in bfloat16 is memory that nothing was written to, if a map is
+    one pixel wide, as the last level of a pyramid can be.
+    """
+    stride = parameters.get('stride') or ()
+    return max(ast.literal_eval(stride) if isinstance(stride, str) else stride, default=1) > 1
+
+
+def _is_kept_in_float32(name: str, parameters: Mapping[Any, Any]) -> bool:
+    return any(str(value) in _IN_FLOAT32.get(name, ()) for value in parameters.values())
 
 
 def wrap_operator(function: Callable[..., Any], name: str, half: str) -> Callable[..., Any]:
@@ -109,12 +123,18 @@ def wrap_operator(function: Callable[..., Any], name: str, half: str) -> Callabl
         if not (computes_half or any(halves)):
             return function(*args, **kwargs)
         new_args, new_kwargs = list(args), dict(kwargs)
-        wanted = operator_types(name, (*args, *kwargs.values()), halves, half).inputs
+        wanted = operator_types(name, _parameters(args, kwargs), halves, half).inputs
         for (values, key), wants in zip(places, wanted):
             target: Any = new_args if values is args else new_kwargs
             target[key] = cast_array(values[key], half if wants else 'float32')
         return function(*new_args, **new_kwargs)
     return mixed
+
+
+def _parameters(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[Any, Any]:
+    """Return those arguments of a call that are no arrays, by position or name."""
+    return {key: value for key, value in (*enumerate(args), *kwargs.items())
+            if not isinstance(value, mx.nd.NDArray)}
 
 
 def mixed_graph(symbol: Any, half: str) -> Any:
@@ -147,7 +167,7 @@ class _GraphWriter:
     def add(self, node: dict[str, Any]) -> None:
         """Copy a node; its inputs are cast to what it computes in."""
         sources = [self.find(entry) for entry in node['inputs']]
-        types = operator_types(node['op'], node.get('attrs', {}).values(),
+        types = operator_types(node['op'], node.get('attrs', {}),
                                [source[0] in self._halves for source in sources], self._half)
         inputs = [self.cast(source, wants) for source, wants in zip(sources, types.inputs)]
         self.nodes.append({**node, 'inputs': inputs})
