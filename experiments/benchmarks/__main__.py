@@ -22,6 +22,7 @@ from experiments.benchmarks import (
     cost,
     dense_detections,
     forms,
+    memory,
     onnx_devices,
     ports,
     quantization,
@@ -32,7 +33,8 @@ from experiments.benchmarks import (
 SUBJECTS: dict[str, ModuleType] = {
     'speed': speed, 'cost': cost, 'ports': ports, 'dense_detections': dense_detections,
     'unified': unified, 'affinity_memory': affinity_memory, 'forms': forms,
-    'quantization': quantization, 'clicks': clicks, 'onnx_devices': onnx_devices}
+    'quantization': quantization, 'clicks': clicks, 'onnx_devices': onnx_devices,
+    'memory': memory}
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:

@@ -1,8 +1,9 @@
 """How well ``adaptis doctor --config`` estimates the memory that MXNet gives a training step.
 
-    python -m experiments.benchmarks.memory experiments/cityscapes/r50.yaml --size 96x192 --images 4
+    python -m experiments.benchmarks memory [CASE ...] [--images 1 2] [--out FILE]
 
-MXNet's profiler counts the bytes that its storage manager gives out, on the CPU and with its own
+A case is a stage of a recipe with small images; two-stage systems learn from few RoIs.  MXNet's
+profiler counts the bytes that its storage manager gives out, on the CPU and with MXNet's own
 convolutions.  Their scratch space (one image at a time) is part of the measured bytes only.
 """
 from __future__ import annotations
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, NamedTuple
 
 from adaptis.commands.memory import estimate
 from adaptis.commands.train import set_norm_devices
@@ -23,10 +24,31 @@ from adaptis.config import TrainConfig, config_from_dict, load_config
 from adaptis.data.batches import BatchSource
 from adaptis.engine.memory_sizes import MadeUpImages, data_facts, make_batch
 from adaptis.registry import find_family
+from experiments.benchmarks.measures import add_record_arguments, conditions, keep_record
 
 ENVIRONMENT = {'MXNET_ENGINE_TYPE': 'NaiveEngine', 'MXNET_MKLDNN_ENABLED': '0',
                'MXNET_CPU_TEMP_COPY': '1',   # as on GPUs
                'OMP_NUM_THREADS': '1', 'MXNET_STORAGE_FALLBACK_LOG_VERBOSE': '0'}
+
+
+class Case(NamedTuple):
+    """A stage of a recipe with ``changes``, and the (height, width) of its images."""
+
+    recipe: str
+    stage: str
+    size: tuple[int, int]
+    changes: tuple[str, ...] = ()
+
+
+CASES = {
+    'adaptis': Case('cityscapes/r50', 'instances', (64, 128)),
+    'adaptis_proposals': Case('cityscapes/r50', 'proposals', (64, 128)),
+    'panoptic_fpn': Case('panoptic_fpn/coco_r50', 'joint', (128, 192), ('joint.system.rois=32',)),
+    'condinst': Case('condinst/coco_r50_1x', 'joint', (128, 192)),
+    'dense_detections': Case('dense_detections/coco_r50', 'joint', (128, 192)),
+    'unified': Case('unified/coco_r50', 'joint', (128, 192), ('joint.system.rois=32',))}
+
+ROOT = Path(__file__).resolve().parents[2]
 _CHILD = 'from experiments.benchmarks.memory import child; child()'
 
 
@@ -95,23 +117,29 @@ def compare(config: TrainConfig, stage: str, size: tuple[int, int],
     return {'estimated': first.peak, 'measured': measure(config, stage, size, images)}
 
 
-def main(arguments: Optional[list[str]] = None) -> None:
-    """Print the comparison for each number of images."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('config', type=Path)
-    parser.add_argument('--size', required=True, help='HEIGHTxWIDTH')
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``memory``."""
+    def known(text: str) -> str:
+        if text not in CASES:
+            raise argparse.ArgumentTypeError(f'there is no case {text}: {", ".join(CASES)}')
+        return text
+
+    parser.add_argument('cases', nargs='*', metavar='CASE', type=known,
+                        help=f'default: all of {", ".join(CASES)}')
     parser.add_argument('--images', type=int, nargs='+', default=[1, 2])
-    parser.add_argument('--stage', help='default: the first')
-    parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE')
-    args = parser.parse_args(arguments)
-    config = load_config(args.config, args.set)
-    height, width = map(int, args.size.split('x'))
-    for images in args.images:
-        found = compare(config, args.stage or config.stages()[0][0], (height, width), images)
-        print(f'{args.config} {args.size} {images} images: estimated '
-              f'{found["estimated"] / 2 ** 20:.0f} MiB, measured {found["measured"] / 2 ** 20:.0f}'
-              f' MiB ({found["estimated"] / found["measured"]:.1%})', flush=True)
+    add_record_arguments(parser)
 
 
-if __name__ == '__main__':
-    main()
+def run(args: argparse.Namespace) -> None:
+    """Print the comparison of each case and number of images, and keep it if asked to."""
+    before, rows = conditions(), {}
+    for name in args.cases or CASES:
+        case = CASES[name]
+        config = load_config(ROOT / 'experiments' / f'{case.recipe}.yaml', case.changes)
+        for images in args.images:
+            found = compare(config, case.stage, case.size, images)
+            rows[f'{name}, {images} images'] = found
+            print(f'{name}, {images} images: estimated {found["estimated"] / 2 ** 20:.0f} MiB, '
+                  f'measured {found["measured"] / 2 ** 20:.0f} MiB '
+                  f'({found["estimated"] / found["measured"]:.0%})', flush=True)
+    keep_record(args, rows, before)

@@ -10,7 +10,7 @@ from adaptis.cli import main
 from adaptis.commands.memory import GIB, Estimate, estimate, report
 from adaptis.config import load_config
 from adaptis.errors import AdaptisError
-from experiments.benchmarks.memory import compare
+from experiments.benchmarks.memory import CASES, compare
 
 ROOT = Path(__file__).resolve().parents[3]
 EXPERIMENTS = ROOT / 'experiments'
@@ -43,16 +43,14 @@ def test_the_estimate_is_what_mxnet_allocates():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name, stage, images, size', [
-    ('cityscapes/r50', 'instances', 2, (64, 128)), ('cityscapes/r50', 'proposals', 1, (64, 128)),
-    ('panoptic_fpn/coco_r50', 'joint', 2, (128, 192)),
-    ('condinst/coco_r50_1x', 'joint', 2, (128, 192)),
-    ('dense_detections/coco_r50', 'joint', 2, (128, 192)),
-    ('unified/coco_r50', 'joint', 2, (128, 192))])
-def test_the_estimate_of_every_system_is_what_mxnet_allocates(name, stage, images, size):
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize('name', CASES)
+def test_the_estimate_of_every_system_is_what_mxnet_allocates(name):
     """Measured bytes include the scratch space of convolutions, which weighs most at small sizes.
     """
-    found = compare(load_config(EXPERIMENTS / f'{name}.yaml'), stage, size, images)
+    case = CASES[name]
+    config = load_config(EXPERIMENTS / f'{case.recipe}.yaml', case.changes)
+    found = compare(config, case.stage, case.size, 1)
     assert 0.75 < found['estimated'] / found['measured'] < 1.1, found
 
 
