@@ -53,10 +53,31 @@ def network_lock(net: Any) -> Any:
 
 
 def run_stage(runner: Runner, stage: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the outputs of a stage by name; its inputs are taken from ``values`` by name."""
+    """Return the outputs of a stage by name; its inputs are taken from ``values`` by name.
+
+    Raises AdaptisError if there is no such stage or input.
+    """
+    if stage not in runner.stages:
+        raise AdaptisError(f'The exported network has no stage "{stage}": export it again.')
     interface = runner.stages[stage]
-    outputs = runner.run(stage, *(values[signature.name] for signature in interface.inputs))
-    return dict(zip(interface.outputs, outputs))
+    outputs = runner.run(stage, *(named_input(stage, values, signature.name)
+                                  for signature in interface.inputs))
+    return _Outputs(zip(interface.outputs, outputs))
+
+
+class _Outputs(dict[str, Any]):
+    """The outputs of a stage by name; AdaptisError for one that an export does not have."""
+
+    def __missing__(self, name: str) -> Any:
+        raise AdaptisError(f'The exported network does not compute "{name}": export it again.')
+
+
+def named_input(stage: str, values: Mapping[str, Any], name: str) -> Any:
+    """Return an input of a stage; AdaptisError if an export asks for what there is not."""
+    if name not in values:
+        raise AdaptisError(f'The stage "{stage}" of the exported network asks for "{name}", which '
+                           'nothing computes: export it again.')
+    return values[name]
 
 
 class BlockRunner:
