@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
+from adaptis.errors import AdaptisError
 from adaptis.files import PathLike
 from adaptis.inference.encoded import export_attributes
 from adaptis.inference.predictor import Predictor
@@ -42,6 +43,13 @@ class AdaptISFamily:
     def class_counts(self, taxonomy: Taxonomy) -> dict[str, int]:
         """See ``ModelFamily``."""
         return {'num_classes': len(taxonomy), 'num_stuff': taxonomy.num_stuff}
+
+    def check_taxonomy(self, model: Mapping[str, Any], taxonomy: Taxonomy) -> None:
+        """See ``ModelFamily``."""
+        if not taxonomy.num_things:
+            raise AdaptisError(f'The data have no category of things, but {model["name"]} segments '
+                               'objects: mark categories as things (isthing: 1), or train '
+                               'semantic_fpn, which learns stuff alone.')
 
     def expand_options(self, model: Mapping[str, Any]) -> dict[str, Any]:
         """See ``ModelFamily``."""

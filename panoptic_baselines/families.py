@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
+from adaptis.errors import AdaptisError
 from adaptis.files import PathLike
 from adaptis.inference.sidecar import find_taxonomy, read_sidecar
 from adaptis.registry import import_object
@@ -65,6 +66,20 @@ class DetectorFamily:
     def class_counts(self, taxonomy: Taxonomy) -> dict[str, int]:
         """See ``ModelFamily``."""
         return {'num_things': taxonomy.num_things, 'num_stuff': taxonomy.num_stuff}
+
+    def check_taxonomy(self, model: Mapping[str, Any], taxonomy: Taxonomy) -> None:
+        """See ``ModelFamily``; a detector without a semantic branch needs no stuff."""
+        options = self.expand_options(model)
+        if options.get('semantic', True) and not taxonomy.num_stuff:
+            raise AdaptisError(
+                f'The data have no category of stuff, but {model["name"]} learns stuff as well as '
+                'things: train a network that needs none (adaptis_toy, adaptis_fpn, '
+                'adaptis_deeplab, mask_rcnn, or condinst without semantic), or give what is around '
+                'the objects a category (adaptis import does, with --background).')
+        if options.get('instances', True) and not taxonomy.num_things:
+            raise AdaptisError(f'The data have no category of things, but {model["name"]} detects '
+                               'objects: mark categories as things (isthing: 1), or train '
+                               'semantic_fpn, which learns stuff alone.')
 
     def expand_options(self, model: Mapping[str, Any]) -> dict[str, Any]:
         """See ``ModelFamily``."""

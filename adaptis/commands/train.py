@@ -175,6 +175,7 @@ def _enable_half(contexts: list[Any]) -> None:
 
 def _build_net(family: ModelFamily, config: TrainConfig, contexts: list[Any], taxonomy: Any,
                resumed: bool) -> Any:
+    family.check_taxonomy(config.model, taxonomy)
     counts = family.class_counts(taxonomy)
     arguments = {**counts, **config.model}
     if any(arguments[name] != count for name, count in counts.items()):
