@@ -65,6 +65,11 @@ class AdaptISFamily:
         from adaptis.model import load_model  # loads MXNet
         return load_model(checkpoint, ctx)
 
+    def load_pretrained(self, net: Any, path: PathLike) -> None:
+        """See ``ModelFamily``."""
+        from adaptis.model.zoo import load_pretrained  # loads MXNet
+        load_pretrained(net, path, {net.num_classes})
+
     def build(self, options: Mapping[str, Any], contexts: Sequence[Any]) -> Any:
         """See ``ModelFamily``."""
         from adaptis.runtime import mx  # loads MXNet

@@ -76,6 +76,9 @@ class ModelFamily(Protocol):
     def load_model(self, checkpoint: PathLike, ctx: Any = None) -> Any:
         """Return the network of a checkpoint (loads MXNet)."""
 
+    def load_pretrained(self, net: Any, path: PathLike) -> None:
+        """Set a network to the weights of one whose classes may differ (loads MXNet)."""
+
     def build(self, options: Mapping[str, Any], contexts: Sequence[Any]) -> Any:
         """Return an initialised network for training (loads MXNet)."""
 

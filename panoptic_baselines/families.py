@@ -96,13 +96,17 @@ class DetectorFamily:
         from panoptic_baselines.zoo import load_model  # loads MXNet
         return load_model(checkpoint, ctx)
 
+    def load_pretrained(self, net: Any, path: PathLike) -> None:
+        """See ``ModelFamily``."""
+        from panoptic_baselines.zoo import load_pretrained  # loads MXNet
+        load_pretrained(net, path)
+
     def build(self, options: Mapping[str, Any], contexts: Sequence[Any]) -> Any:
         """See ``ModelFamily``.
 
         ``pretrained_base`` is the file of a backbone, ``pretrained`` that of a whole network, whose
         classes may differ.
         """
-        from panoptic_baselines.zoo import load_pretrained  # loads MXNet
         options = dict(options)
         backbone, whole = options.pop('pretrained_base', None), options.pop('pretrained', None)
         net = self.get_model(**options)
@@ -110,7 +114,7 @@ class DetectorFamily:
         if backbone:
             load_backbone(net, backbone)
         if whole:
-            load_pretrained(net, whole)
+            self.load_pretrained(net, whole)
         return net
 
     def system_options(self) -> list[str]:
