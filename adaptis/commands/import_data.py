@@ -141,7 +141,7 @@ class _Canvas:
         """Return the segments that have a pixel."""
         areas = np.bincount(self.segment_map.ravel(), minlength=len(self._categories) + 1)
         numbered = list(enumerate(self._categories, start=1))
-        segments = [Segment(k, c.id, c.isthing, 1.0, int(areas[k]))
+        segments = [Segment(k, c.id, c.isthing, 1.0, int(areas[k]), c.name)
                     for k, c in numbered if areas[k]]
         hidden = sum(c.isthing and not areas[k] for k, c in numbered)
         return Drawn(PanopticResult(self.segment_map, segments), frozenset(self._crowd), hidden)
