@@ -8,6 +8,7 @@ from typing import Any, Optional
 
 import numpy as np
 
+from adaptis import coco_json
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike
 from adaptis.types import Category
@@ -55,9 +56,9 @@ def distinct_colors(count: int) -> np.ndarray:
 
 
 def is_color(value: Any) -> bool:
-    """Return whether the value is a list of three integers from 0 to 255."""
+    """Return whether the value is a list of three whole numbers from 0 to 255, 3.0 included."""
     return isinstance(value, (list, tuple)) and len(value) == 3 and all(
-        isinstance(part, int) and not isinstance(part, bool) and 0 <= part <= 255
+        isinstance(part, (int, float)) and not isinstance(part, bool) and part in range(256)
         for part in value)
 
 
@@ -77,23 +78,22 @@ def _parse(entry: Any, position: int, where: PathLike,
     label = f'{where}: category {number if "id" in entry else f"number {position}"}'
     if isinstance(name, str):
         label += f' ({name})'
-    if not _is_whole(number):
-        raise AdaptisError(f'{label} has {_told(entry, "id")}: it must be a whole number.')
+    try:
+        number = coco_json.whole_number(entry, 'id')
+    except coco_json.ValueProblem as problem:
+        raise AdaptisError(f'{label} has {_told(entry, "id")}: it must be a whole number.'
+                           ) from problem
     if not isinstance(name, str):
         raise AdaptisError(f'{label} has {_told(entry, "name")}: it must be text.')
     isthing = entry.get('isthing', 1 if things_only else None)
-    if not isinstance(isthing, int) or isthing not in (0, 1):
+    if isthing not in (0, 1):
         raise AdaptisError(f'{label} has {_told(entry, "isthing")}: write 1 for objects that are '
                            'counted, 0 for stuff.')
     color = entry.get('color')
     if color is not None and not is_color(color):
         raise AdaptisError(f'{label} has {_told(entry, "color")}: it must be [red, green, blue], '
                            'each from 0 to 255, or be left out.')
-    return number, name, things_only or bool(isthing), tuple(color) if color else None
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return number, name, things_only or bool(isthing), tuple(map(int, color)) if color else None
 
 
 def _told(entry: dict, key: str) -> str:

@@ -12,5 +12,9 @@ class AdaptisError(Exception):
 class DataWarning(UserWarning):
     """One sentence about a fault in the data that does not stop the program.
 
-    The command line prints only the first one.
+    The command line prints only the first one of each class.
     """
+
+
+class MatchWarning(DataWarning):
+    """Images of two files are not matched by their ids."""

@@ -24,7 +24,7 @@ from adaptis.data.coco_categories import COCO_TAXONOMY
 from adaptis.data.instances import InstanceIndex, front
 from adaptis.data.layouts import Layout, find_layout, try_layout
 from adaptis.data.panoptic import PanopticIndex, PanopticReader, missing_files
-from adaptis.data.reader import FileList, ImageId, Reader, check_folder
+from adaptis.data.reader import FileList, ImageId, Reader, check_folder, size_problem
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike, list_images, read_json
 from adaptis.types import Sample, Taxonomy
@@ -103,8 +103,8 @@ class CocoInstances(Reader):
     def _annotate(self, index: int, image: np.ndarray) -> Sample:
         entry, path = self._entries[index], self.images.path(index)
         if entry.size != image.shape[:2]:
-            raise AdaptisError(f'{path} is {image.shape[0]}x{image.shape[1]} but '
-                               f'{self._index.json_path} says {entry.size[0]}x{entry.size[1]}.')
+            raise AdaptisError(size_problem(path, image.shape[:2], self._index.json_path,
+                                            entry.size, 'says'))
         objects = self._index.objects(entry.id, self.taxonomy)
         instances = front(objects.layers, objects.areas)
         return Sample(image=image, instances=instances,

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Optional
 import numpy as np
 from pycocotools import mask as rle
 
+from adaptis import coco_json
 from adaptis.categories import parse_categories
 from adaptis.data.reader import ImageId
 from adaptis.errors import AdaptisError
@@ -184,9 +185,10 @@ def _reduce(entry: dict) -> Any:
         if 'segmentation' in entry or 'bbox' in entry:
             return _object(entry)
         if 'file_name' in entry:
-            return InstanceImage(_typed(entry, 'id', (int, str)), _typed(entry, 'file_name', str),
-                                 (_typed(entry, 'height', int), _typed(entry, 'width', int)))
-    except _NotOfTheFormat as error:
+            return InstanceImage(
+                coco_json.image_id(entry, 'id'), coco_json.text(entry, 'file_name'),
+                (coco_json.whole_number(entry, 'height'), coco_json.whole_number(entry, 'width')))
+    except (_NotOfTheFormat, coco_json.ValueProblem) as error:
         return _Misfit(_describe(entry), str(error))
     return entry
 
@@ -251,9 +253,9 @@ def _object(entry: dict) -> _Object:
     area = _numbers([entry.get('area')])
     if area is None:
         raise _NotOfTheFormat(f'its area is {entry.get("area")!r:.60}, not a number')
-    return _Object(entry.get('id'), _typed(entry, 'image_id', (int, str)),
-                   _typed(entry, 'category_id', int), entry.get('iscrowd', 0) == 1, tuple(box),
-                   area[0], packed, size, shortest, reach)
+    return _Object(entry.get('id'), coco_json.image_id(entry, 'image_id'),
+                   coco_json.whole_number(entry, 'category_id'), coco_json.flag(entry, 'iscrowd'),
+                   tuple(box), area[0], packed, size, shortest, reach)
 
 
 def _polygons(mask: Any) -> tuple[np.ndarray, list[int]]:
@@ -298,14 +300,6 @@ def _decode(packed: bytes, size: Size) -> np.ndarray:
     values = values / 100 if kind == '<i4' else values
     polygons = [p.tolist() for p in np.split(values, np.cumsum(lengths)[:-1])]
     return rle.decode(rle.merge(rle.frPyObjects(polygons, *size))).astype(bool)
-
-
-def _typed(entry: dict, key: str, kind: Any) -> Any:
-    value = entry.get(key)
-    if not isinstance(value, kind) or isinstance(value, bool):
-        told = f'the {key} {value!r:.60}' if key in entry else f'no {key}'
-        raise _NotOfTheFormat(f'it has {told}')
-    return value
 
 
 def _is_whole(value: Any) -> bool:

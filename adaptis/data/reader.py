@@ -9,12 +9,12 @@ from typing import NamedTuple, Optional, Union
 
 import numpy as np
 
+from adaptis.coco_json import ImageId
 from adaptis.data.labels import LabelMap
 from adaptis.errors import AdaptisError
-from adaptis.files import read_image
+from adaptis.files import PathLike, read_header, read_image
 from adaptis.types import Sample, Taxonomy
 
-ImageId = Union[int, str]
 MAX_MASK_ID = 0xFFFF
 
 
@@ -149,6 +149,15 @@ def mask_values(ids: np.ndarray, path: Path) -> np.ndarray:
         raise AdaptisError(f'{path} holds the id {low if low < 0 else high}, outside '
                            f'0..{MAX_MASK_ID}: renumber its objects so that 16 bits hold them.')
     return np.flatnonzero(np.bincount(ids.ravel()))
+
+
+def size_problem(image: PathLike, size: tuple[int, int], other: PathLike,
+                 expected: tuple[int, int], has: str = 'is') -> str:
+    """Return a sentence about an image of ``size`` (H, W) and something of another size."""
+    sentence = f'{image} is {size[0]}x{size[1]} but {other} {has} {expected[0]}x{expected[1]}.'
+    if size == expected[::-1] and read_header(image).orientation >= 5:
+        sentence += ' An Exif tag turns this picture: was it annotated without regard to that?'
+    return sentence
 
 
 def check_folder(folder: Path) -> None:

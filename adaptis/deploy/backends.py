@@ -5,7 +5,9 @@ Each runner loads its library when it is created, so it works where the other is
 from __future__ import annotations
 
 import os
+import threading
 import warnings
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional, Protocol
@@ -16,6 +18,9 @@ from adaptis.deploy.stages import Interface, Stage, interfaces
 from adaptis.errors import AdaptisError
 
 BACKENDS = ('mxnet', 'onnxruntime')
+
+_LOCKS: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+_LOCKS_LOCK = threading.Lock()
 
 
 class Runner(Protocol):
@@ -35,6 +40,16 @@ class Runner(Protocol):
 
         ``arrays`` are its inputs in order: NumPy arrays, or outputs of another stage.
         """
+
+
+def network_lock(net: Any) -> Any:
+    """Return the lock of a network, which a thread holds while it computes with the network.
+
+    A block of MXNet keeps the name scope of a call in itself, so that two calls at the same time
+    break each other.  The lock may be taken again by the thread that holds it.
+    """
+    with _LOCKS_LOCK:
+        return _LOCKS.setdefault(net, threading.RLock())
 
 
 def run_stage(runner: Runner, stage: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,10 +95,11 @@ class MXNetRunner:
         self._blocks: dict[str, Any] = {}
 
     def run(self, stage: str, *arrays: Any) -> list[Any]:
-        """See ``Runner``; returns NDArrays."""
-        if stage not in self._blocks:
-            self._blocks[stage] = self._read(stage)
-        return call_block(self._blocks[stage], arrays, self.device)
+        """See ``Runner``; returns NDArrays.  One thread runs at a time, others wait."""
+        with network_lock(self):
+            if stage not in self._blocks:
+                self._blocks[stage] = self._read(stage)
+            return call_block(self._blocks[stage], arrays, self.device)
 
     def _read(self, stage: str) -> Any:
         from adaptis.runtime import mx  # loads MXNet
@@ -123,9 +139,10 @@ class OnnxRunner:
         self._sessions: dict[str, Any] = {}
 
     def run(self, stage: str, *arrays: Any) -> list[np.ndarray]:
-        """See ``Runner``; returns NumPy arrays."""
-        if stage not in self._sessions:
-            self._sessions[stage] = self._read(stage)
+        """See ``Runner``; returns NumPy arrays.  Threads run at the same time."""
+        with network_lock(self):
+            if stage not in self._sessions:
+                self._sessions[stage] = self._read(stage)
         inputs, outputs = self.stages[stage]
         feed = {s.name: np.ascontiguousarray(array, s.dtype) for s, array in zip(inputs, arrays)}
         try:

@@ -10,13 +10,14 @@ loaded only for a network that is made of blocks.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
 from adaptis.arrays import as_numpy, expit
-from adaptis.deploy.backends import BlockRunner, Runner, run_stage
+from adaptis.deploy.backends import BlockRunner, Runner, network_lock, run_stage
 from adaptis.deploy.stages import Interface
 from adaptis.errors import AdaptisError
 from adaptis.inference.encoded_image import EncodedImage, FlipAveraged
@@ -27,6 +28,7 @@ from adaptis.inference.memory import (
     device_memory,
     estimate_footprint,
     features_bytes,
+    fitting_pixels,
     points_at_once,
 )
 from adaptis.inference.settings import AdaptISSettings
@@ -57,7 +59,8 @@ class InferenceNetwork(NamedTuple):
     def from_network(cls, net: Any, ctx: Any = None) -> InferenceNetwork:
         """Wrap an ``AdaptIS`` network; AdaptisError if a weight is not finite."""
         check_finite_weights(net)
-        return cls.from_attributes(NetworkRunner(net, ctx), export_attributes(net))
+        with network_lock(net):   # its graphs are traced
+            return cls.from_attributes(NetworkRunner(net, ctx), export_attributes(net))
 
     @classmethod
     def from_attributes(cls, runner: Runner, attributes: Mapping[str, Any]) -> InferenceNetwork:
@@ -102,13 +105,27 @@ class ImageEncoder:
         return FlipAveraged(plain, self._encode(image[:, ::-1], batch_size),
                             self._settings.official)
 
+    def fitting_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return (H, W) of the largest copy of an image that can be encoded as a whole.
+
+        It is the size itself unless the image is larger than ``max_pixels`` or takes too much
+        memory.
+        """
+        settings, net = self._settings, self._net
+        limit = float(settings.max_pixels)
+        if net.footprint is not None:
+            memory = device_memory(net.runner.device)
+            limit = min(limit, fitting_pixels(net.footprint, net.num_classes, memory,
+                                              settings.memory_mib, settings.flip))
+        scale = math.sqrt(limit / (size[0] * size[1]))
+        return size if scale >= 1 else (max(1, int(size[0] * scale)), max(1, int(size[1] * scale)))
+
     def _checked_batch(self, size: tuple[int, int]) -> int:
         """Return the number of points per batch; AdaptisError if the image is too large for one."""
         settings, net = self._settings, self._net
         if size[0] * size[1] > settings.max_pixels:
             raise AdaptisError(f'The image is {size[0]}x{size[1]}, too large to process as a '
-                               'whole: segment it in tiles, for example --tile 512 512; for '
-                               'clicks, cut out a part of it.')
+                               'whole: segment it in tiles, for example --tile 512 512.')
         if net.footprint is None:
             return settings.batch_size
         needed = features_bytes(net.footprint, size, net.num_classes, settings.flip)
@@ -163,7 +180,10 @@ class _NetworkImage(EncodedImage):
 
 
 class NetworkRunner:
-    """Runs the stages of an ``AdaptIS`` network, imperative or hybridized as it is at the time."""
+    """Runs the stages of an ``AdaptIS`` network, imperative or hybridized as it is at the time.
+
+    One thread runs at a time, also if several runners share the network; the others wait.
+    """
 
     def __init__(self, net: Any, ctx: Any = None):
         self._net, self.device = net, ctx or _context_of(net)
@@ -172,11 +192,13 @@ class NetworkRunner:
     @property
     def stages(self) -> dict[str, Interface]:
         """See ``Runner``."""
-        return self._blocks().stages
+        with network_lock(self._net):
+            return self._blocks().stages
 
     def run(self, stage: str, *arrays: Any) -> list[Any]:
         """See ``Runner``."""
-        return self._blocks().run(stage, *arrays)
+        with network_lock(self._net):
+            return self._blocks().run(stage, *arrays)
 
     def _blocks(self) -> BlockRunner:
         from adaptis.model.stages import export_stages  # loads MXNet
