@@ -13,11 +13,16 @@ from adaptis.files import IMAGE_SUFFIXES, read_header
 
 
 class LabelledObject(NamedTuple):
-    """An object of an image: its class, its pixels, bool (H, W), and whether it is a crowd."""
+    """An object of an image.
+
+    ``mask`` bool (H, W) are its pixels; ``crowd`` says whether it is a crowd, and ``group`` is the
+    number that the file gives it, if any.
+    """
 
     label: str
     mask: np.ndarray
     crowd: bool = False
+    group: Optional[int] = None
 
 
 class LabelledImage(NamedTuple):

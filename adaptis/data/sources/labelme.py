@@ -108,8 +108,9 @@ def labelme_objects(content: Mapping[str, Any], size: tuple[int, int], where: An
         masks[key] = masks[key] | mask if key in masks else mask
         labels[key] = label
     ignored = [masks[key] for key, label in labels.items() if label == IGNORE]
-    return ([LabelledObject(label, masks[key]) for key, label in labels.items()
-             if label != IGNORE], np.any(ignored, axis=0) if ignored else None)
+    found = [LabelledObject(label, masks[key], group=key[1] if key[0] else None)
+             for key, label in labels.items() if label != IGNORE]
+    return found, np.any(ignored, axis=0) if ignored else None
 
 
 def _label_of(shape: Any, number: int, where: Any) -> str:
