@@ -13,11 +13,11 @@ from adaptis.interop.label_studio_rle import decode_brush, encode_brush
 from adaptis.polygons import mask_to_polygons, polygons_to_mask
 from adaptis.types import PanopticResult, Taxonomy
 
-KINDS = ('brush', 'polygon')
+KINDS = ('polygon', 'brush')
 
 
 def to_label_studio(result: PanopticResult, image: str, taxonomy: Optional[Taxonomy] = None, *,
-                    kind: str = 'brush', tolerance: float = 1.0, from_name: str = 'label',
+                    kind: str = 'polygon', tolerance: float = 1.0, from_name: str = 'label',
                     to_name: str = 'image', model_version: str = 'adaptis',
                     things_only: bool = False) -> dict[str, Any]:
     """Return a task with a result as its prediction, as Label Studio imports it.
@@ -27,7 +27,8 @@ def to_label_studio(result: PanopticResult, image: str, taxonomy: Optional[Taxon
     result : its segments become regions with their scores
     image : URL of the image, as Label Studio sees it
     taxonomy : the names of the categories; by default those of the segments
-    kind : 'brush', which is exact, or 'polygon'; :func:`label_config` has both
+    kind : 'polygon', or 'brush', which is exact (but version 2.0 of Label Studio's SDK takes most
+        brushes for invalid, its own included); :func:`label_config` writes the same
     tolerance : pixels by which a polygon may be off the outline
     from_name, to_name : names of the tags in the labelling interface
     model_version : what the prediction is called there
@@ -82,7 +83,7 @@ def from_label_studio(task: Mapping[str, Any], taxonomy: Taxonomy) -> PanopticRe
 
 
 def label_config(taxonomy: Taxonomy, from_name: str = 'label', to_name: str = 'image',
-                 kind: str = 'brush') -> str:
+                 kind: str = 'polygon') -> str:
     """Return the labelling interface (XML) of a project for these categories."""
     tag = f'{kind.capitalize()}Labels'
     labels = ''.join(

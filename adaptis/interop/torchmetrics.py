@@ -3,6 +3,9 @@
 >>> metric = PanopticQuality(**torchmetrics_categories(taxonomy), allow_unknown_preds_category=True)
 >>> metric(torch.from_numpy(to_torchmetrics(found, taxonomy))[None],
 ...        torch.from_numpy(to_torchmetrics(truth, taxonomy))[None])
+
+The result is the PQ of ``adaptis.evaluation.pq``, and so of panopticapi, if every pixel of the
+prediction belongs to a segment: torchmetrics 1.9 also leaves the others out of the union.
 """
 from __future__ import annotations
 
