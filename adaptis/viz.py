@@ -104,7 +104,7 @@ def write_labels(picture: np.ndarray, result: PanopticResult,
     segment, or would cover another one; larger segments come first.
     """
     picture = np.ascontiguousarray(picture.copy())
-    scale = float(np.clip(min(picture.shape[:2]) / 700, 0.33, 1.0))
+    scale = float(np.clip(min(picture.shape[:2]) / 900, 0.33, 1.0))
     used = np.zeros(picture.shape[:2], bool)
     for segment in sorted(result.segments, key=lambda s: -s.area):
         mask = (result.segment_map == segment.id).astype(np.uint8)
