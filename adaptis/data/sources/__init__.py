@@ -8,13 +8,14 @@ from adaptis.data.layouts import SPLITS, try_layout
 from adaptis.data.sources.base import LabelledImage, LabelledObject, Source
 from adaptis.data.sources.coco import CocoSource, is_coco_instances
 from adaptis.data.sources.labelme import LabelmeSource, is_labelme
+from adaptis.data.sources.labelme_xml import LabelmeXmlSource, is_labelme_xml
 from adaptis.data.sources.masks import MasksSource, has_masks
 from adaptis.errors import AdaptisError
 from adaptis.files import read_json
 
 __all__ = ['FORMATS', 'LabelledImage', 'LabelledObject', 'Source', 'open_sources']
 
-FORMATS = ('coco', 'labelme', 'masks')
+FORMATS = ('coco', 'labelme', 'labelme-xml', 'masks')
 
 
 def open_sources(path: Path, format: Optional[str] = None,
@@ -36,6 +37,8 @@ def open_sources(path: Path, format: Optional[str] = None,
     format = format or _recognize(path)
     if format == 'labelme':
         return [LabelmeSource(path, images)]
+    if format == 'labelme-xml':
+        return [LabelmeXmlSource(path, images)]
     if format == 'masks':
         return [MasksSource(path, images)]
     if format != 'coco':
@@ -57,23 +60,28 @@ def open_sources(path: Path, format: Optional[str] = None,
 
 def _recognize(path: Path) -> str:
     if path.is_file():
-        content = read_json(path)
-        if is_labelme(content):
-            return 'labelme'
-        if is_coco_instances(content):
-            return 'coco'
-        raise AdaptisError(f'{path} is neither a JSON file of labelme nor one of COCO instances.')
+        found = _recognize_file(path)
+        if found is None:
+            raise AdaptisError(f'{path} is neither a file of labelme nor one of COCO instances.')
+        return found
     if any(layout is not None and layout.instances.is_file()
            for layout in (try_layout(path, split, 'instances') for split in SPLITS)):
         return 'coco'
     if has_masks(path):
         return 'masks'
-    for candidate in sorted(path.rglob('*.json')):
-        content = read_json(candidate)
-        if is_labelme(content):
-            return 'labelme'
-        if is_coco_instances(content):
-            return 'coco'
+    for candidate in sorted([*path.rglob('*.json'), *path.rglob('*.xml')]):
+        found = _recognize_file(candidate)
+        if found is not None:
+            return found
     raise AdaptisError(
         f'{path} holds no labelled images that are understood: a COCO instances JSON, JSON files '
         'of labelme, or images/NAME.jpg with masks/NAME/*.png (see docs/own_data.md).')
+
+
+def _recognize_file(path: Path) -> Optional[str]:
+    if path.suffix.lower() == '.xml':
+        return 'labelme-xml' if is_labelme_xml(path) else None
+    content = read_json(path)
+    if is_labelme(content):
+        return 'labelme'
+    return 'coco' if is_coco_instances(content) else None

@@ -16,6 +16,7 @@ from adaptis.data.sources import LabelledImage, LabelledObject, open_sources
 from adaptis.errors import AdaptisError
 from adaptis.files import write_image
 from adaptis.interop import to_labelme
+from adaptis.polygons import mask_to_polygons
 from adaptis.types import Category, PanopticResult, Segment, Taxonomy
 from tests.miniatures import write_coco, write_instances
 
@@ -66,7 +67,25 @@ def write_folders(root: Path) -> None:
                         (ids_of(index) == k).astype(np.uint8) * 255)
 
 
-WRITERS = {'labelme': write_labelme, 'masks': write_masks, 'folders': write_folders}
+def write_xml(root: Path) -> None:
+    """LabelMe's XML: discs as polygons, the bar as a mask; a deleted object does not count."""
+    for index in range(COUNT):
+        ids, entries = ids_of(index), []
+        for k in (1, 2):
+            outline, = mask_to_polygons(ids == k)
+            points = ''.join(f'<pt><x>{x}</x><y>{y}</y></pt>' for x, y in outline)
+            entries.append(f'<object><name>cell</name><deleted>0</deleted><polygon>{points}'
+                           '</polygon></object>')
+        entries.append(f'<object><name>wire</name><segm><mask>p{index}_2.png</mask></segm>'
+                       '</object><object><name>gone</name><deleted>1</deleted><polygon/></object>')
+        write_image(root / 'Masks' / f'p{index}_2.png', (ids == 3).astype(np.uint8) * 255)
+        write_image(root / f'p{index}.png', picture(index))
+        (root / f'p{index}.xml').write_text(
+            f'<annotation><filename>p{index}.png</filename>{"".join(entries)}</annotation>')
+
+
+WRITERS = {'xml': write_xml, 'labelme': write_labelme, 'masks': write_masks,
+           'folders': write_folders}
 
 
 @pytest.mark.parametrize('kind', WRITERS)
@@ -206,6 +225,23 @@ def test_mistakes_are_one_sentence_and_write_nothing(tmp_path: Path, arguments: 
     assert main(['import', *arguments, '--out', 'out']) == 1
     error = capsys.readouterr().err
     assert words in error and error.count('\n') == 1 and not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('text, words', [
+    ('<annotation><object><name>a</name><polygon><pt><x>1</x><y>b</y></pt></polygon></object>'
+     '</annotation>', 'has a point of a that is not two numbers'),
+    ('<annotation><object><name>a</name><polygon/></object></annotation>', 'with 0 points'),
+    ('<annotation><object><name>a</name><segm><mask>no.png</mask></segm></object></annotation>',
+     'names the mask no.png, which is not in'),
+    ('<annotation><object>', 'is not valid XML'),
+    ('<!DOCTYPE a><annotation/>', 'declares a document type'),
+    ('<annotation><object><name>a</name><bndbox/></object></annotation>', 'no labelled images'),
+])
+def test_what_is_wrong_with_xml_is_told(tmp_path: Path, text: str, words: str) -> None:
+    write_image(tmp_path / 'x.png', picture(0))
+    (tmp_path / 'x.xml').write_text(text)
+    with pytest.raises(AdaptisError, match=words):
+        open_sources(tmp_path)[0].read(0)
 
 
 def test_a_broken_image_leaves_no_split_behind(tmp_path: Path, capsys: Any) -> None:
