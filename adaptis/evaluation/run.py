@@ -25,7 +25,6 @@ from adaptis.evaluation.overlap import (
 from adaptis.evaluation.pq import PanopticQuality, iterate_pairs
 from adaptis.evaluation.segments import sample_truth, segment_boxes
 from adaptis.evaluation.shards import (
-    READ_ERRORS,
     WHOLE,
     Shard,
     as_json,
@@ -40,6 +39,7 @@ from adaptis.evaluation.shards import (
 )
 from adaptis.files import PathLike
 from adaptis.ids import relabel_ids
+from adaptis.npz import NPZ_ERRORS
 from adaptis.types import AnnotatedObjects, PanopticResult, Sample, Taxonomy
 
 Precision = Union[AveragePrecision, CityscapesAP]
@@ -280,7 +280,7 @@ class Evaluator:
                 part.load_state(parts[key])
             evaluator.objects = check_like(parts['objects']['counts'], evaluator.objects)
             return evaluator, Shard(*header['shard'])
-        except READ_ERRORS as error:
+        except NPZ_ERRORS as error:
             raise malformed_shard_error(path, error) from error
 
 

@@ -7,8 +7,6 @@ without pickled objects: the entry ``header`` is JSON in UTF-8, and the others a
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
@@ -16,11 +14,10 @@ import numpy as np
 
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike, atomic_write
+from adaptis.npz import NPZ_ERRORS, read_npz
 from adaptis.types import Category, Taxonomy
 
 FORMAT = 2
-READ_ERRORS = (ValueError, KeyError, TypeError, AttributeError, IndexError, EOFError, OSError,
-               zipfile.BadZipFile, zlib.error)
 
 
 class Shard(NamedTuple):
@@ -68,15 +65,15 @@ def write_shard(path: PathLike, header: Mapping[str, Any],
 def read_shard(path: PathLike) -> ShardContent:
     """Read such a file; AdaptisError if it is missing, not such a file, or of another format."""
     try:
-        with open(path, 'rb') as stream, np.load(stream, allow_pickle=False) as data:
-            header = json.loads(data['header'].tobytes().decode('utf-8'))
-            parts: dict[str, dict[str, np.ndarray]] = {}
-            for key in set(data.files) - {'header'}:
-                part, name = key.split('.')
-                parts.setdefault(part, {})[name] = data[key]
+        data = read_npz(path)
+        header = json.loads(data.pop('header').tobytes().decode('utf-8'))
+        parts: dict[str, dict[str, np.ndarray]] = {}
+        for key, array in data.items():
+            part, name = key.split('.')
+            parts.setdefault(part, {})[name] = array
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise AdaptisError(f'{path} cannot be read: {error.strerror}.') from error
-    except READ_ERRORS as error:
+    except NPZ_ERRORS as error:
         raise malformed_shard_error(path, error) from error
     if not isinstance(header, dict) or header.get('format') != FORMAT:
         raise AdaptisError(f'{path} is not a part of an evaluation in format {FORMAT}: '

@@ -200,14 +200,20 @@ class Predictor:
         return resize(proposal_map(self._encoded(), self.settings), self._size)
 
     @property
+    def network_size(self) -> tuple[int, int]:
+        """Height and width of the image at the size of the network's input."""
+        return self._checked_image().shape[:2]
+
+    @property
     def points_size(self) -> tuple[int, int]:
         """Height and width of the picture on which the masks of points are computed."""
-        return self._encoded().size
+        if self._features is not None:
+            return self._features.size
+        return self._encode.fitting_size(self.network_size)
 
     def _encoded(self) -> EncodedImage:
         if self._features is None:
-            image = self._checked_image()
-            self._features = self._encode(resize(image, self._encode.fitting_size(image.shape[:2])))
+            self._features = self._encode(resize(self._checked_image(), self.points_size))
         return self._features
 
     def _checked_image(self) -> np.ndarray:

@@ -145,7 +145,7 @@ def read_arrays(path: PathLike) -> dict[str, Any]:
     _check_file(Path(path))
     try:
         arrays = mx.nd.load(str(path))
-    except (mx.MXNetError, ValueError) as error:
+    except Exception as error:   # MXNet raises a plain Exception for an unknown kind of array
         raise AdaptisError(f'{path} is not a parameter file of MXNet, or it is cut short.'
                            ) from error
     if not isinstance(arrays, dict) or not arrays:
