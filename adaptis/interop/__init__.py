@@ -22,10 +22,12 @@ _LAZY = {
     'label_studio': ('to_label_studio', 'from_label_studio', 'label_config'),
     'coco': ('to_coco_panoptic', 'from_coco_panoptic', 'to_coco_instances',
              'from_coco_instances'),
-    'files': ('FILE_FORMATS', 'ResultFiles'),
+    'files': ('ResultFiles',),
 }
 _MODULE_OF = {name: module for module, names in _LAZY.items() for name in names}
-__all__ = list(_MODULE_OF)
+FILE_FORMATS = ('labelme', 'label-studio')
+"""Tools for which ``ResultFiles`` writes files."""
+__all__ = ['FILE_FORMATS', *_MODULE_OF]
 
 
 def __getattr__(name: str) -> object:

@@ -8,11 +8,10 @@ from typing import Any
 
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike, atomic_write
+from adaptis.interop import FILE_FORMATS
 from adaptis.interop.label_studio import label_config, to_label_studio
 from adaptis.interop.labelme import to_labelme
 from adaptis.types import PanopticResult, Taxonomy
-
-FILE_FORMATS = ('labelme', 'label-studio')
 
 
 class ResultFiles:
