@@ -33,8 +33,10 @@ from adaptis.types import Taxonomy
 
 GIB = 2 ** 30
 RESERVE = 2.0
-"""GiB of a GPU that are not counted: CUDA's own and cuDNN's, workspaces of convolutions (MXNet
-allows them 1 GiB) and gaps between arrays."""
+"""GiB of a GPU that are kept free: CUDA's own and cuDNN's, and the workspaces of convolutions
+(MXNet allows them 1 GiB)."""
+MARGIN = 1.1
+"""How much more than estimated a step may take: operators' scratch space, gaps between arrays."""
 TIME_LIMIT = 900   # seconds
 
 _CHILD = 'from adaptis.commands.memory import child; child()'
@@ -94,7 +96,7 @@ class Estimate:
 
     def fits(self, memory: float) -> bool:
         """Return whether a device with ``memory`` GiB is large enough."""
-        return self.possible and self.peak / GIB <= memory - RESERVE
+        return self.possible and self.peak / GIB * MARGIN + RESERVE <= memory
 
 
 _TOO_LARGE = re.compile(rf'\((\d+) vs\. {MOST_ELEMENTS}\)')   # in MXNet's message
@@ -155,7 +157,8 @@ def report(found: Sequence[Estimate], memory: Optional[float] = None) -> str:
         lines += [f'{stage}: images of {rows[0].size[0]}x{rows[0].size[1]}, GiB on each device',
                   *_table(rows), *_advice(rows, memory), '']
     return '\n'.join(lines) + (
-        f'Not counted: some {RESERVE:g} GiB for CUDA, cuDNN with its workspaces, and gaps.')
+        f'To these come some {RESERVE:g} GiB for CUDA and cuDNN with its workspaces, and up to '
+        f'{MARGIN - 1:.0%} for scratch space and gaps.')
 
 
 def _parse_size(text: Optional[str]) -> Optional[tuple[int, int]]:
