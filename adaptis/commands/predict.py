@@ -27,7 +27,7 @@ from adaptis.files import atomic_write, read_image, write_image
 from adaptis.inference.likeness import ImageStatistics, describe_training
 from adaptis.inference.sidecar import read_training
 from adaptis.interop import FILE_FORMATS
-from adaptis.loading import check_network, load_predictor
+from adaptis.loading import check_network, family_of, load_predictor
 from adaptis.names import result_names
 from adaptis.progress import candidate_bar, progress_bar, write_line
 
@@ -50,7 +50,7 @@ THRESHOLDS = {
 
 PHOTOGRAPH = 200_000
 """From this many pixels on, the features alone take seconds, so the bar is shown at once."""
-_NAMED = 5
+_NAMED = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -92,15 +92,15 @@ def run(args: argparse.Namespace) -> int:
     if args.probabilities and not args.click:
         raise AdaptisError('--probabilities needs --click.')
     inputs = find_inputs(args.input, args.out, args.images_from)
-    _check_output(args)
     if args.model is not None:
         check_network(args.model, args.checkpoint)
     check_backend(args)
-    _, settings = resolve_settings(args, **_changes(args))
-    predictor = load_predictor(args.checkpoint, settings, args.ctx, backend=args.backend)
-    if args.click and not hasattr(predictor, 'mask_at'):
+    if args.click and not family_of(args.checkpoint).uses_points:
         raise AdaptisError(f'{args.checkpoint} holds no AdaptIS network, but --click works only '
                            'with AdaptIS.')
+    _, settings = resolve_settings(args, **_changes(args))
+    _check_output(args)
+    predictor = load_predictor(args.checkpoint, settings, args.ctx, backend=args.backend)
     info = read_training(args.checkpoint)
     print(describe_training(info, predictor.taxonomy))
     _tell_skipped(inputs.skipped)

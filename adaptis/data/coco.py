@@ -119,7 +119,7 @@ class CocoBoth(PanopticReader):
 
     def __init__(self, objects: InstanceIndex, index: PanopticIndex, *arguments: Any,
                  strict: bool):
-        unlisted = [i for i in index.image_ids if i not in objects.images]
+        unlisted = [i for i in index.image_ids if objects.find_id(i) not in objects.images]
         super().__init__(index, *arguments, strict=strict, problems=[
             *objects.problems, *(f'{objects.json_path} does not list image {i}, which '
                                  f'{index.json_path} does.' for i in unlisted)])
@@ -131,7 +131,8 @@ class CocoBoth(PanopticReader):
         self._objects = objects
 
     def _annotate(self, index: int, image: np.ndarray) -> Sample:
-        objects = self._objects.objects(self.image_id(index), self.taxonomy)
+        image_id = self._objects.find_id(self.image_id(index))
+        objects = self._objects.objects(image_id, self.taxonomy)
         return dataclasses.replace(super()._annotate(index, image), objects=objects)
 
 
