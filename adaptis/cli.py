@@ -16,7 +16,7 @@ from typing import Any, Optional
 from adaptis import __version__
 from adaptis.errors import AdaptisError, DataWarning
 
-COMMANDS = ('doctor', 'models', 'toy', 'train', 'evaluate', 'predict', 'export', 'table',
+COMMANDS = ('doctor', 'models', 'toy', 'train', 'evaluate', 'predict', 'serve', 'export', 'table',
             'convert', 'check-data')
 _INTERRUPTED = 130   # the convention of shells: 128 + SIGINT
 _OWN_PACKAGES = ('adaptis', 'panoptic_baselines', 'experiments', 'toy_data')
@@ -35,6 +35,8 @@ def main(argv: Optional[list[str]] = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     name = arguments.command
+    with contextlib.suppress(AttributeError):  # a stream that replaces stdout may lack it
+        sys.stdout.reconfigure(errors='backslashreplace')  # names of files can hold any byte
     try:
         with _data_warnings_told_once():
             return _run(name, arguments.rest)

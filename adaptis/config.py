@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import operator
 import typing
 from collections.abc import Mapping, Sequence
@@ -181,6 +182,14 @@ def load_config(path: Union[str, Path], overrides: Sequence[str] = ()) -> TrainC
     config = _build(TrainConfig, content, str(path), '')
     _check(config, str(path))
     return config
+
+
+def override(key: str, value: str) -> str:
+    """Return the override that sets a key to a text, whatever characters it has.
+
+    (JSON would write characters beyond the first 65,536 as two, which YAML does not join.)
+    """
+    return f'{key}=' + yaml.safe_dump(value, default_style='"', width=math.inf).strip()
 
 
 def config_from_dict(content: Mapping[str, Any], where: str) -> TrainConfig:

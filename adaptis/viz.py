@@ -1,7 +1,6 @@
 """Images of results: overlays, heat maps, contact sheets.  All are RGB ``uint8`` (H, W, 3)."""
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Optional
@@ -9,18 +8,11 @@ from typing import Optional
 import cv2
 import numpy as np
 
+from adaptis.categories import distinct_colors
 from adaptis.errors import AdaptisError
 from adaptis.types import PanopticResult, Taxonomy
 
-_GOLDEN = 0.618034  # of a turn, so that hues of consecutive numbers are far apart
 _CAPTION_HEIGHT = 18
-
-
-def distinct_colors(count: int) -> np.ndarray:
-    """Return ``count`` colours that are easy to distinguish, uint8 (count, 3), always the same."""
-    colors = [colorsys.hsv_to_rgb(k * _GOLDEN % 1, 0.9 - 0.35 * (k % 3 == 1),
-                                  1.0 - 0.3 * (k % 3 == 2)) for k in range(count)]
-    return (np.array(colors).reshape(-1, 3) * 255 + 0.5).astype(np.uint8)
 
 
 def color_ids(ids: np.ndarray, background: Sequence[int] = (0, 0, 0)) -> np.ndarray:

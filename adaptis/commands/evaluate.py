@@ -160,8 +160,8 @@ def _check_arguments(args: argparse.Namespace) -> None:
 
 
 def _measure_files(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
-    gt, pred = (PanopticFolder(j, f) for j, f in ((args.gt, args.gt_folder),
-                                                  (args.pred, args.pred_folder)))
+    gt = PanopticFolder(args.gt, args.gt_folder)
+    pred = PanopticFolder(args.pred, args.pred_folder, truth=gt)
     metrics = evaluate_folders(gt, pred)
     if args.panopticapi:
         metrics['pq'] = evaluate_with_panopticapi(gt.json_path, gt.folder,

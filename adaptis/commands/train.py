@@ -2,12 +2,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any, Callable, Optional
 
 from adaptis.commands.rows import beside_published, check_row, config_path, row_of, run_name
-from adaptis.config import StageConfig, TrainConfig, load_config
+from adaptis.config import StageConfig, TrainConfig, load_config, override
 from adaptis.data import check
 from adaptis.data.datasets import open_dataset
 from adaptis.engine.logs import truncate_log
@@ -73,9 +72,9 @@ def run(args: argparse.Namespace) -> int:
 def _overrides(args: argparse.Namespace) -> list[str]:
     extra = list(args.set)
     if args.data is not None:
-        extra.append(f'data.root={json.dumps(args.data)}')
+        extra.append(override('data.root', args.data))
     if args.init is not None:
-        extra.append(f'initial_weights={json.dumps(args.init)}')
+        extra.append(override('initial_weights', args.init))
     if args.workers is not None:
         extra.append(f'workers={args.workers}')
     return extra

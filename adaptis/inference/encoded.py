@@ -36,6 +36,9 @@ MIN_SIDE = 16
 """Smaller images are padded to this size, because the network halves its input four times."""
 
 
+_USUAL_FEATURES = 64   # numbers per pixel, where the graph does not tell
+
+
 class InferenceNetwork(NamedTuple):
     """A network for inference.
 
@@ -102,6 +105,14 @@ class ImageEncoder:
             return plain
         return FlipAveraged(plain, self._encode(image[:, ::-1], batch_size),
                             self._settings.official)
+
+    def kept_bytes(self, size: tuple[int, int]) -> float:
+        """Return the memory that the features and maps of an image of (H, W) take, by estimate."""
+        net, passes = self._net, 2 if self._settings.flip else 1
+        features = 4 * _USUAL_FEATURES if net.footprint is None else net.footprint.kept
+        image, proposals = 3, 4
+        per_pixel = image + passes * features + 4 * net.num_classes + proposals
+        return per_pixel * size[0] * size[1]
 
     def _checked_batch(self, size: tuple[int, int]) -> int:
         """Return the number of points per batch; AdaptisError if the image is too large for one."""

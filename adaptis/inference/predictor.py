@@ -11,14 +11,14 @@ from adaptis.errors import AdaptisError
 from adaptis.files import MAX_PIXELS, PathLike
 from adaptis.inference.encoded import ImageEncoder, InferenceNetwork
 from adaptis.inference.encoded_image import EncodedImage
-from adaptis.inference.greedy import mean_confidence, proposal_map
+from adaptis.inference.greedy import Watch, mean_confidence, proposal_map, search_proposals
 from adaptis.inference.images import as_rgb
-from adaptis.inference.merge import to_panoptic
+from adaptis.inference.merge import thing_class, to_panoptic
 from adaptis.inference.panoptic import Segmentation, segment, segment_tiles
 from adaptis.inference.prompts import PromptResult, answer, check_prompt
 from adaptis.inference.rescale import Resized, network_size, resize, scale_points
 from adaptis.inference.settings import AdaptISSettings, get_settings
-from adaptis.types import TOY_TAXONOMY, PanopticResult, Taxonomy
+from adaptis.types import TOY_TAXONOMY, Category, PanopticResult, Taxonomy
 
 Number = Union[float, Sequence[float], np.ndarray]
 
@@ -150,15 +150,17 @@ class Predictor:
                       self.settings.mask_threshold, multimask_output)
 
     def panoptic(self, ignore: Optional[np.ndarray] = None,
-                 keep_masks: bool = False) -> PanopticResult:
+                 keep_masks: bool = False, watch: Optional[Watch] = None) -> PanopticResult:
         """Return all things and all stuff of the image.
 
         Parameters
         ----------
         ignore : (H, W), > 0 where nothing is searched
         keep_masks : also return the soft mask of each object
+        watch : ``watch(done, total, mask)`` is called whenever a candidate is decided, with the
+            mask that was accepted, float32 (h, w) at the size of the network's input, or None
         """
-        found = self._segment(self._checked_ignore(ignore), self._size, keep_masks)
+        found = self._segment(self._checked_ignore(ignore), self._size, keep_masks, watch)
         return to_panoptic(found.merged, found.stuff_prob, self.taxonomy, keep_masks)
 
     def segmentation(self, ignore: Optional[np.ndarray] = None) -> Segmentation:
@@ -173,13 +175,13 @@ class Predictor:
         return self._segment(ignore, size, keep_masks=True)
 
     def _segment(self, ignore: Optional[np.ndarray], size: tuple[int, int],
-                 keep_masks: bool) -> Segmentation:
+                 keep_masks: bool, watch: Optional[Watch] = None) -> Segmentation:
         image = self._checked_image()
         if self.settings.tile is None:
             return segment(self._encoded(), self.settings, ignore, size=size,
-                           keep_masks=keep_masks)
+                           keep_masks=keep_masks, watch=watch)
         return segment_tiles(self._encode, image, self.settings, ignore, size=size,
-                             keep_masks=keep_masks)
+                             keep_masks=keep_masks, watch=watch)
 
     def _checked_ignore(self, ignore: Optional[np.ndarray]) -> Optional[np.ndarray]:
         """Return ``ignore`` as bool; AdaptisError if it does not have the size of the image."""
@@ -194,6 +196,39 @@ class Predictor:
     def proposal_map(self) -> np.ndarray:
         """Return float32 (H, W): the proposal probabilities in which candidates are searched."""
         return resize(proposal_map(self._encoded(), self.settings), self._size)
+
+    def proposals(self) -> np.ndarray:
+        """Return float32 (N, 3): x, y and proposal probability of the candidates, best first.
+
+        Raises AdaptisError if the network has no proposal branch or there is no image yet.
+        """
+        prob = proposal_map(self._encoded(), self.settings)
+        points = search_proposals(prob, self.settings).candidates
+        scores = prob[tuple(points.T)]
+        moved = scale_points(points.astype(np.float32), prob.shape, self._size)
+        return np.column_stack([moved[:, ::-1], scores]).astype(np.float32)
+
+    def category_of(self, mask: np.ndarray) -> Category:
+        """Return the most probable category of things inside a soft mask, float32 (H, W)."""
+        things = self._encoded().things_prob
+        index = thing_class(resize(mask, things.shape[1:]), things, self.settings)
+        return self.taxonomy.categories[self.taxonomy.num_stuff + index]
+
+    @property
+    def has_proposals(self) -> bool:
+        """Whether the network has a proposal branch; needs an image."""
+        return self._encoded().proposals_prob is not None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the current image."""
+        self._checked_image()
+        return self._size
+
+    @property
+    def nbytes(self) -> float:
+        """The memory in bytes that the features of the current image take, by estimate."""
+        return self._encode.kept_bytes(self._checked_image().shape[:2])
 
     def _encoded(self) -> EncodedImage:
         if self._features is None:

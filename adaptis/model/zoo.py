@@ -10,7 +10,7 @@ from typing import Any, Callable, Optional
 import numpy as np
 
 from adaptis.errors import AdaptisError
-from adaptis.files import PathLike, atomic_write
+from adaptis.files import PathLike, atomic_write, decode_json_text
 from adaptis.model.adaptis import AdaptIS
 from adaptis.model.deeplab import DeepLabAdaptIS
 from adaptis.model.fpn import FPNAdaptIS
@@ -123,7 +123,7 @@ def read_info(path: Path) -> dict[str, Any]:
     _check_file(path)
     sidecar = path.with_suffix('.json')
     try:
-        info = json.loads(sidecar.read_text(encoding='utf-8'))
+        info = json.loads(decode_json_text(sidecar.read_bytes()))
     except OSError as error:
         raise AdaptisError(f'{sidecar} cannot be read, but it must lie beside {path.name} and '
                            'describe its network (see "adaptis convert" for official files).'

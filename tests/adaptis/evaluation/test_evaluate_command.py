@@ -138,6 +138,22 @@ def write_pair(folder):
             '--out', str(folder / 'out.json')]
 
 
+@pytest.mark.parametrize('left_out', [('images', 'categories'), ('images',), ('categories',)])
+def test_results_may_list_annotations_alone(tmp_path, left_out, capsys):
+    command = write_pair(tmp_path)
+    assert cli.main(command) == 0
+    expected = json.loads((tmp_path / 'out.json').read_text())['metrics']
+    data = json.loads((tmp_path / 'pred.json').read_text())
+    (tmp_path / 'pred.json').write_text(json.dumps(
+        {key: value for key, value in data.items() if key not in left_out}))
+    assert cli.main(command) == 0
+    assert json.loads((tmp_path / 'out.json').read_text())['metrics'] == expected
+    (tmp_path / 'pred.json').write_text(json.dumps({'annotations': [
+        {**data['annotations'][0], 'image_id': 2}]}))
+    assert cli.main(command) == 1
+    assert 'annotates image 2, which is not among its images' in capsys.readouterr().err
+
+
 def test_files_need_no_mxnet(tmp_path):
     program = ('import sys\nfrom adaptis import cli\n'
                f'assert cli.main({write_pair(tmp_path)!r}) == 0\n'

@@ -110,6 +110,22 @@ def test_tiles(net, image):
     assert predictor.mask_at(x=25, y=29).mask.shape == (30, 26)
 
 
+@pytest.mark.parametrize('change', [
+    {}, {'sampling': 'random', 'num_iterations': 5}, {'algorithm': 'paper'},
+    {'algorithm': 'paper', 'sampling': 'random', 'num_candidates': 2}, {'tile': (20, 18)}])
+def test_the_search_can_be_watched(net, image, change):
+    predictor = Predictor(net, LOOSE.replace(**change))
+    seen = []
+    result = predictor.set_image(image).panoptic(watch=lambda *step: seen.append(step))
+    done, totals, masks = zip(*seen)
+    assert list(done) == sorted(done) and done[-1] == totals[-1]
+    accepted = [mask for mask in masks if mask is not None]
+    assert accepted and all(mask.shape == image.shape[:2] for mask in accepted)
+    assert len(accepted) >= len(result.things)
+    unwatched = predictor.panoptic()
+    np.testing.assert_array_equal(result.segment_map, unwatched.segment_map)
+
+
 def test_the_ignore_mask_must_fit(net, image):
     predictor = Predictor(net, LOOSE).set_image(image)
     assert not predictor.panoptic(ignore=np.ones((30, 26))).things
