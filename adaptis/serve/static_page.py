@@ -22,7 +22,7 @@ from adaptis.serve.ort_web import read_ort_web
 PAGE = 'web.json'
 MODEL = 'model'
 MAX_SIDE = 512
-"""A picture whose longer side has more pixels is made smaller first: a browser is slower than a server."""
+"""A picture whose longer side has more pixels is made smaller first: browsers are slow."""
 
 _HERE = Path(__file__).parent
 _SAMPLES = 'samples'

@@ -43,9 +43,14 @@ export function resize(map, from, to) {
                 centredRows(from.height, to.height));
 }
 
-// Resizes the bytes of a plane of an image, and rounds.
+// Resizes a plane of an image, whose values are bytes.
 export function resizeBytes(plane, from, to) {
-  return same(from, to) ? plane : resize(plane, from, to).map(roundEven);
+  if (same(from, to)) return plane;
+  if (to.height * to.width < from.height * from.width) {
+    return resize(plane, from, to).map(roundEven);
+  }
+  return sampleBytes(plane, from, to, centredRows(from.width, to.width),
+                     centredRows(from.height, to.height));
 }
 
 // Moves a point {row, col} from an image of one size to another.
@@ -77,10 +82,11 @@ function alignedRows(length, newLength) {
 function centredRows(length, newLength) {
   const rows = emptyRows(newLength);
   for (let i = 0; i < newLength; i++) {
-    const position = Math.min(Math.max((i + 0.5) * (length / newLength) - 0.5, 0), length - 1);
-    rows.before[i] = Math.floor(position);
-    rows.after[i] = Math.min(rows.before[i] + 1, length - 1);
-    rows.share[i] = position - rows.before[i];
+    const position = (i + 0.5) * (length / newLength) - 0.5;
+    const before = Math.floor(position);
+    rows.before[i] = Math.max(before, 0);
+    rows.after[i] = Math.min(before + 1, length - 1);
+    rows.share[i] = position - before;
   }
   return rows;
 }
@@ -110,6 +116,24 @@ function sample(map, from, to, columns, rows) {
   return result;
 }
 
+// OpenCV resizes bytes in whole numbers; shares have 11 bits.  At the border, it adds up the parts of
+// the one column as a whole, but rounds those of the one row.
+function sampleBytes(plane, from, to, columns, rows) {
+  const bits = (share) => [roundEven(Math.fround(1 - share) * 2048), roundEven(share * 2048)];
+  const result = new Float32Array(to.height * to.width);
+  for (let x = 0; x < to.width; x++) {
+    const [first, second] = bits(columns.share[x]);
+    const at = (row) => (first * plane[row * from.width + columns.before[x]]
+                         + second * plane[row * from.width + columns.after[x]]) >> 4;
+    for (let y = 0; y < to.height; y++) {
+      const [upper, lower] = bits(rows.share[y]);
+      result[y * to.width + x] = (((upper * at(rows.before[y])) >> 16)
+                                  + ((lower * at(rows.after[y])) >> 16) + 2) >> 2;
+    }
+  }
+  return result;
+}
+
 function mix(first, second, share) {
   return Math.fround(Math.fround(1 - share) * first) + Math.fround(share * second);
 }
@@ -125,16 +149,19 @@ function coverage(length, newLength) {
       if (covered > 1e-3) parts.push([k, covered]);
     }
     const total = parts.reduce((sum, [, covered]) => sum + covered, 0);
-    return parts.map(([k, covered]) => [k, covered / total]);
+    return parts.map(([k, covered]) => [k, Math.fround(covered / total)]);
   });
 }
 
+// Sums have 32 bits, as OpenCV's have: a byte that lies between two is then rounded like there.
 function average(map, from, to, columns, rows) {
   const narrow = new Float32Array(from.height * to.width);
   for (let y = 0; y < from.height; y++) {
     columns.forEach((parts, x) => {
       let sum = 0;
-      for (const [k, weight] of parts) sum += weight * map[y * from.width + k];
+      for (const [k, weight] of parts) {
+        sum = Math.fround(sum + Math.fround(weight * map[y * from.width + k]));
+      }
       narrow[y * to.width + x] = sum;
     });
   }
@@ -142,7 +169,9 @@ function average(map, from, to, columns, rows) {
   rows.forEach((parts, y) => {
     for (let x = 0; x < to.width; x++) {
       let sum = 0;
-      for (const [k, weight] of parts) sum += weight * narrow[k * to.width + x];
+      for (const [k, weight] of parts) {
+        sum = Math.fround(sum + Math.fround(weight * narrow[k * to.width + x]));
+      }
       result[y * to.width + x] = sum;
     }
   });

@@ -17,10 +17,12 @@ from adaptis.serve.networks import ServedNetwork, shipped_networks
 from adaptis.serve.samples import Samples
 from adaptis.serve.static_page import write_page
 from tests.adaptis.deploy.test_export import LOOSE, NETWORKS, make_predictor
+from tests.adaptis.serve.page import an_object, decode, iou
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
-TOLERANCE = 1e-3   # of probabilities
+TOLERANCE = 1e-3   # of probabilities; measured: 2e-5 to 2e-4
+SHIPPED = ('toy_v1', 'toy_v2', 'toy_street')
 NETWORK = """
 const { loadNetwork } = await import('./network.js');
 const { decodePicture } = await import('./picture.js');
@@ -116,7 +118,9 @@ def make_page(browser, ort, tmp_path):
 
 
 def shipped(name):
-    network = next(n for n in shipped_networks(load_predictor) if n.name == name)
+    network = next((n for n in shipped_networks(load_predictor) if n.name == name), None)
+    if network is None:
+        pytest.skip(f'{name} does not ship with this package')
     return network.load(), network
 
 
@@ -128,9 +132,8 @@ def random_network(name):
 
 
 @pytest.mark.parametrize('make', [
-    functools.partial(shipped, 'toy_v1'), functools.partial(shipped, 'toy_v2'),
-    *(functools.partial(random_network, name) for name in NETWORKS)],
-    ids=['toy_v1', 'toy_v2', *NETWORKS])
+    *(functools.partial(shipped, name) for name in SHIPPED),
+    *(functools.partial(random_network, name) for name in NETWORKS)], ids=[*SHIPPED, *NETWORKS])
 def test_same_clicks_same_masks(make, make_page):
     predictor, network = make()
     page = make_page(predictor, network)
@@ -157,6 +160,10 @@ def test_same_clicks_same_masks(make, make_page):
         np.testing.assert_allclose(np.reshape(mask['probabilities'], (height, width)),
                                    expected.mask, rtol=0, atol=TOLERANCE)
         assert mask['score'] == pytest.approx(expected.confidence, abs=0.02)
+    proposals = python.proposals() if found['proposals'] is not None else None
+    if proposals is not None:
+        np.testing.assert_allclose([list(p.values()) for p in found['proposals']], proposals,
+                                   atol=TOLERANCE)
     result = python.panoptic()
     segment_map = np.zeros((height, width), np.int32)
     for segment in found['segments']:
@@ -173,7 +180,8 @@ def test_the_engine_of_the_page(make_page):
     image = read_image(page.folder / 'samples' / '1.png')
     predictor.set_image(image)
     found = page.run(ENGINE + """
-        const told = (promise) => promise.then(() => null, ({ name, message }) => name + ': ' + message);
+        const told = (promise) => promise.then(
+          () => null, ({ name, message }) => `${name}: ${message}`);
         const before = await told(engine.mask(1, 1));
         const opened = await engine.open(await load(samples[0].url), name);
         const mask = await engine.mask(40, 57);
@@ -215,11 +223,6 @@ def test_the_engine_of_the_page(make_page):
     assert found['elsewhere'] == []
 
 
-def decode(mask):
-    values = np.arange(len(mask['counts'])) % 2 == 1
-    return np.repeat(values, mask['counts']).reshape(mask['width'], mask['height']).T
-
-
 def test_a_large_picture_is_made_smaller(make_page):
     predictor, network = shipped('toy_v1')
     page = make_page(predictor, network)
@@ -240,3 +243,29 @@ def test_loose_settings_of_a_network_reach_the_page(make_page):
         return sizes;
         """)
     assert sizes and max(sizes) <= 17 ** 2
+
+
+def test_a_visitor_clicks(make_page, browser):
+    """What a person does: wait for the picture, click an object, segment everything."""
+    from selenium.webdriver import ActionChains  # skipped without it
+    from selenium.webdriver.support.wait import WebDriverWait
+    page = make_page(*shipped('toy_v1'))
+    (x, y), truth = an_object()
+    wait = WebDriverWait(browser, 60)
+    text = lambda part: browser.find_element('id', part).text   # noqa: E731
+    wait.until(lambda _: 'Point at an object' in text('status'))
+    canvas = browser.find_element('id', 'picture')
+    size = canvas.size
+    ActionChains(browser).move_to_element_with_offset(
+        canvas, round((x + 0.5) / 96 * size['width'] - size['width'] / 2),
+        round((y + 0.5) / 96 * size['height'] - size['height'] / 2)).click().perform()
+    wait.until(lambda _: text('count') == '1')
+    assert 'Kept object 1' in text('status')
+    mask = decode(page.run(ENGINE + f"""
+        await engine.open(await load(samples[0].url), name);
+        return (await engine.mask({x}, {y})).mask;"""))
+    assert iou(mask, truth) > 0.8
+    browser.find_element('id', 'segment').click()
+    wait.until(lambda _: 'Found' in text('status'))
+    assert int(text('count')) > 5
+    assert not browser.find_element('id', 'error').is_displayed()
