@@ -44,8 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         'toy" (default: those that it was trained on, if it was)')
     parser.add_argument('--token', metavar='SECRET',
                         help='what a browser must know to use the page; "auto" makes one up')
-    parser.add_argument('--max-side', type=int, default=1024, metavar='PIXELS',
-                        help='a picture with a longer side is made smaller first (default: 1024)')
+    parser.add_argument('--max-side', type=int, default=512, metavar='PIXELS',
+                        help='a picture with a longer side is made smaller first, so that masks '
+                        'are quick; what you save has the size of the picture (default: 512)')
     parser.add_argument('--max-upload', type=int, default=20, metavar='MIB',
                         help='largest file that may be uploaded, in MiB (default: 20)')
     parser.add_argument('--sessions', type=int, default=16, metavar='N',
@@ -74,8 +75,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _serve(args: argparse.Namespace, networks: Sequence[ServedNetwork], listener: socket.socket,
            token: Optional[str], local: bool) -> int:
-    import uvicorn  # of the extra, like Starlette, which the modules below load
+    import uvicorn  # of the extra
 
+    # These load Starlette, which is of the extra, too.
     from adaptis.serve.app import ServeOptions, make_app
     from adaptis.serve.guard import LOOPBACK
     from adaptis.serve.uploads import UploadLimits

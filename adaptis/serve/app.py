@@ -59,7 +59,7 @@ class ServeOptions(NamedTuple):
     hosts, token : see ``Guard``
     """
 
-    max_side: int = 1024
+    max_side: int = 512
     sessions: int = 16
     memory: float = 2 * 2 ** 30
     upload: UploadLimits = UploadLimits()

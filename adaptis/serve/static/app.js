@@ -9,6 +9,9 @@ import { View } from './view.js';
 
 const STEP = 1;
 const LARGE_STEP = 10;
+const DIRECTIONS = {
+  ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1],
+};
 const FILE_NAMES = {
   overlay: 'overlay.png', ids: 'ids.png', coco: 'coco.json', labelme: 'json',
   panopticPng: 'panoptic.png', panopticJson: 'panoptic.json',
@@ -171,6 +174,11 @@ class Page {
     this.#say(`Deleted object ${number}.`);
   }
 
+  // Deletes the selected object, or the last one.
+  #deleteOne() {
+    this.#delete(this.#selected || this.#history.state.objects.at(-1));
+  }
+
   #do(state) {
     this.#history.add(state);
     this.#update();
@@ -242,6 +250,7 @@ class Page {
   async #segment() {
     const picture = this.#picture;
     const before = this.#history.state;
+    const opening = this.#opening;
     const found = [];
     this.#segmenting = new AbortController();
     this.#showProgress(true);
@@ -260,7 +269,8 @@ class Page {
       });
       if (picture === this.#picture) this.#takeResult(segments);
     } catch (error) {
-      if (picture === this.#picture) this.#drawSegments();
+      if (opening !== this.#opening) return;   // another picture was chosen
+      this.#drawSegments();
       if (error.name !== 'AbortError') this.#fail(error);
       else this.#say('Stopped; the objects from before are back.');
     } finally {
@@ -374,8 +384,7 @@ class Page {
   }
 
   #key(event) {
-    const directions = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-    const direction = directions[event.key];
+    const direction = DIRECTIONS[event.key];
     if (!this.#picture) return;
     if (direction) this.#moveCross(direction, event.shiftKey ? LARGE_STEP : STEP);
     else if (event.key === 'Enter' || event.key === ' ') this.#keepAtCross();
@@ -409,7 +418,7 @@ class Page {
     const key = event.key.toLowerCase();
     if (command && key === 'z' && !event.shiftKey) this.#undo();
     else if (command && (key === 'y' || key === 'z')) this.#redo();
-    else if (event.key === 'Delete') this.#delete(this.#selected || this.#history.state.objects.at(-1));
+    else if (event.key === 'Delete') this.#deleteOne();
     else return;
     event.preventDefault();
   }
@@ -451,9 +460,9 @@ function plural(count, what) {
   return `${count} ${what}${count === 1 ? '' : 's'}`;
 }
 
-// Colours whose hues are a golden section of the circle apart, so that neighbours differ.
+// Bright colours whose hues are a golden section of the circle apart, so that neighbours differ.
 function distinctColor(index) {
-  return hueColor((index * 0.618034 + 0.55) % 1, index % 3 === 1 ? 0.65 : 0.9, index % 3 === 2 ? 0.75 : 1);
+  return hueColor((index * 0.618034 + 0.52) % 1, [0.95, 0.6, 0.8][index % 3], 1);
 }
 
 function stuffColor(index) {

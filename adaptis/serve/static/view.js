@@ -2,9 +2,9 @@
 
 import { findContours } from './masks.js';
 
-const TINT = 0.5;
+const TINT = 0.55;
 const TINT_STUFF = 0.3;
-const MOST_HEIGHT = 0.72;   // of the window
+const MOST_HEIGHT = 0.68;   // of the window
 const DOT = 4;              // pixels of the screen
 
 export class View {

@@ -1,4 +1,4 @@
-"""What the tests of the page share; a test module that imports this is skipped without the extra."""
+"""What the tests of the page share; whoever imports this is skipped without the extra."""
 from __future__ import annotations
 
 import cv2
@@ -12,10 +12,12 @@ except (ImportError, RuntimeError):   # the latter if Starlette finds no HTTP cl
     pytest.skip('the page needs the extra "serve", and its tests the extra "dev"',
                 allow_module_level=True)
 
-from adaptis.serve.app import ServeOptions, make_app
+from adaptis.serve.app import STATIC, ServeOptions, make_app
+from adaptis.serve.guard import Guard
 from adaptis.serve.samples import Samples
 
-__all__ = ['SAMPLE', 'an_object', 'client_of', 'decode', 'iou', 'uvicorn']
+__all__ = ['SAMPLE', 'STATIC', 'Guard', 'ServeOptions', 'an_object', 'client_of', 'decode', 'iou',
+           'make_app', 'uvicorn']
 
 SAMPLE = Samples('v1')
 

@@ -3,10 +3,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.adaptis.serve import page  # skips without the extra
-
-from adaptis.serve.guard import Guard
 from adaptis.serve.networks import ServedNetwork
+from tests.adaptis.serve import page
 
 TOKEN = 'a-token-for-tests'
 
@@ -46,7 +44,7 @@ def test_only_its_own_page(origin, expected):
     ('same-origin', 200), ('none', 200), ('cross-site', 403), ('same-site', 403)])
 def test_what_the_browser_says_of_the_sender(site, expected):
     assert status(client_of(), sec_fetch_site=site) == expected
-    assert status(client_of(), '/', sec_fetch_site=site) == 200   # a link to the page may be followed
+    assert status(client_of(), '/', sec_fetch_site=site) == 200   # a link may be followed
 
 
 def test_the_token():
@@ -62,7 +60,7 @@ def test_the_token():
 
 def test_any_name_needs_a_token():
     with pytest.raises(ValueError, match='needs a token'):
-        Guard(None, hosts=None)
+        page.Guard(None, hosts=None)
 
 
 def test_headers_of_every_answer():
