@@ -12,7 +12,7 @@ from adaptis.commands.options import (
     parse_changes,
     resolve_settings,
 )
-from adaptis.deploy.folder import is_export, read_export
+from adaptis.deploy.folder import exported_settings, is_export, read_export
 from adaptis.errors import AdaptisError
 from adaptis.inference.settings import DEFAULT_CHECKPOINT
 from adaptis.loading import family_of, load_predictor
@@ -66,10 +66,9 @@ def run(args: argparse.Namespace) -> int:
 def _load(args: argparse.Namespace) -> Callable[[Path, str], Any]:
     """Return a function that exports the network of a checkpoint to a folder in a format."""
     from adaptis.deploy.export import export  # loads MXNet
-    if args.web is not None and not family_of(args.checkpoint).uses_points:
-        raise AdaptisError('--web works only with AdaptIS networks: others find no object at a '
-                           'point.')
     _, settings = resolve_settings(args, **parse_changes(args.set))
+    if args.web is not None:
+        check_runs_in_browser(family_of(args.checkpoint), settings)
     predictor = load_predictor(args.checkpoint, settings, 'cpu')
     facts = checkpoint_facts(args.checkpoint)
     return lambda folder, form: export(predictor, folder, form, facts)
@@ -81,7 +80,7 @@ def _copy(args: argparse.Namespace) -> Callable[[Path, str], Any]:
         raise AdaptisError(f'{args.checkpoint} is exported with its settings: give the checkpoint '
                            'to change them.')
     export = read_export(args.checkpoint)
-    check_runs_in_browser(export)
+    check_runs_in_browser(family_of(args.checkpoint), exported_settings(args.checkpoint))
     return lambda folder, _: copy_onnx(export, folder)
 
 

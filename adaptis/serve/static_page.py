@@ -11,11 +11,11 @@ import shutil
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-from adaptis.deploy.folder import MANIFEST, README, Export, exported_settings, read_export, seal
+from adaptis.deploy.folder import MANIFEST, README, Export, seal
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import sha256
 from adaptis.files import PathLike, atomic_folder, read_json
-from adaptis.registry import find_family
+from adaptis.registry import ModelFamily
 from adaptis.serve.networks import ServedNetwork
 from adaptis.serve.ort_web import read_ort_web
 
@@ -39,12 +39,12 @@ def write_page(folder: PathLike, network: ServedNetwork, write_model: Callable[[
     write_model : writes the export of the network, with ONNX models, into a folder
     ort_web : where ONNX Runtime for browsers is; see ``read_ort_web``
 
-    Raises AdaptisError if the network or its settings cannot run in a browser, ``folder`` holds
-    something else, or ONNX Runtime for browsers cannot be found.
+    Check first that the network can run there, with ``check_runs_in_browser``.
+    Raises AdaptisError if ``folder`` holds something else, or ONNX Runtime for browsers cannot be
+    found.
     """
     with atomic_folder(folder, is_page) as new:
         write_model(new / MODEL)
-        check_runs_in_browser(read_export(new / MODEL))
         for source in (_HERE / 'static', _HERE / 'web'):   # the second brings its own engine.js
             shutil.copytree(source, new, dirs_exist_ok=True)
         for name, content in read_ort_web(ort_web).items():
@@ -66,19 +66,14 @@ def is_page(folder: Path) -> bool:
     return isinstance(known, list) and set(_files(folder)) <= set(known)
 
 
-def check_runs_in_browser(export: Export) -> None:
+def check_runs_in_browser(family: ModelFamily, settings: Any) -> None:
     """Raise AdaptisError if a network or its settings need what the page does not have."""
-    name = export.model['name']
-    if not find_family(name).uses_points:
-        raise AdaptisError(f'{name} cannot run in a page, which needs the object at a point: only '
-                           'AdaptIS networks find it.')
-    settings = exported_settings(export.folder)
+    if not family.uses_points:
+        raise AdaptisError('A page needs the object at a point, which only AdaptIS networks find: '
+                           'for this network use "adaptis predict".')
     if settings.tile is not None or settings.algorithm != 'official' or settings.official:
-        raise AdaptisError('A page runs the usual algorithm on the whole picture: leave out the '
-                           'settings tile, algorithm=paper and official.')
-    if not export.supports('onnxruntime'):
-        raise AdaptisError(f'{export.folder} holds no ONNX models: export the network with '
-                           '--format onnx or both.')
+        raise AdaptisError('A page runs the usual algorithm on the whole picture: give --set '
+                           'tile=null, --set algorithm=official and --set official=false.')
 
 
 def copy_onnx(export: Export, folder: Path) -> None:
@@ -86,7 +81,9 @@ def copy_onnx(export: Export, folder: Path) -> None:
 
     Raises AdaptisError if it has none, or one has changed since the export.
     """
-    check_runs_in_browser(export)
+    if not export.supports('onnxruntime'):
+        raise AdaptisError(f'{export.folder} holds no ONNX models: export the network with '
+                           '--format onnx or both.')
     manifest = read_json(export.folder / MANIFEST)
     folder.mkdir()
     files = {}

@@ -18,6 +18,7 @@ from adaptis.serve.samples import Samples
 from adaptis.serve.static_page import write_page
 from tests.adaptis.deploy.test_export import LOOSE, NETWORKS, make_predictor
 from tests.adaptis.serve.page import an_object, decode, iou
+from tests.browser import chromium
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
@@ -75,18 +76,9 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope='module')
 def browser():
-    webdriver = pytest.importorskip('selenium.webdriver')
-    program, driver = shutil.which('chromium'), shutil.which('chromedriver')
-    if program is None or driver is None:
-        pytest.skip('Chromium or its driver is not installed')
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
-    for argument in ('--headless=new', '--no-sandbox', '--disable-dev-shm-usage'):
-        options.add_argument(argument)
-    browser = webdriver.Chrome(options, webdriver.ChromeService(driver))
-    browser.set_script_timeout(120)
-    yield browser
-    browser.quit()
+    with chromium() as driver:
+        driver.set_script_timeout(120)
+        yield driver
 
 
 @pytest.fixture(scope='module')
@@ -160,10 +152,9 @@ def test_same_clicks_same_masks(make, make_page):
         np.testing.assert_allclose(np.reshape(mask['probabilities'], (height, width)),
                                    expected.mask, rtol=0, atol=TOLERANCE)
         assert mask['score'] == pytest.approx(expected.confidence, abs=0.02)
-    proposals = python.proposals() if found['proposals'] is not None else None
-    if proposals is not None:
-        np.testing.assert_allclose([list(p.values()) for p in found['proposals']], proposals,
-                                   atol=TOLERANCE)
+    if found['proposals'] is not None:
+        proposals = [[p['x'], p['y'], p['score']] for p in found['proposals']]
+        np.testing.assert_allclose(proposals, python.proposals(), atol=TOLERANCE)
     result = python.panoptic()
     segment_map = np.zeros((height, width), np.int32)
     for segment in found['segments']:
