@@ -5,7 +5,6 @@ import argparse
 from pathlib import Path
 from typing import Any, Callable
 
-from adaptis.commands.evaluation_task import checkpoint_facts
 from adaptis.commands.options import (
     add_network_options,
     add_set_option,
@@ -65,7 +64,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _load(args: argparse.Namespace) -> Callable[[Path, str], Any]:
     """Return a function that exports the network of a checkpoint to a folder in a format."""
-    from adaptis.deploy.export import export  # loads MXNet
+    # An exported network becomes a page without what these load.
+    from adaptis.commands.evaluation_task import checkpoint_facts
+    from adaptis.deploy.export import export
     _, settings = resolve_settings(args, **parse_changes(args.set))
     if args.web is not None:
         check_runs_in_browser(family_of(args.checkpoint), settings)
