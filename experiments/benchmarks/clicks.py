@@ -37,7 +37,7 @@ def clicks(sizes: Sequence[Size] = SIZES, count: int = CLICKS) -> dict[str, Any]
     predictor = load_predictor()
     network = ServedNetwork('toy_v1', 'Toy V1', '', lambda: predictor, None)
     result = {}
-    with _serving(network, max(max(size) for size in sizes)) as port:
+    with serving([network], max_side=max(max(size) for size in sizes)) as port:
         for height, width in sizes:
             result.update(_measure(port, (height, width), count))
     return result
@@ -91,8 +91,11 @@ def _picture(size: Size) -> bytes:
 
 
 @contextlib.contextmanager
-def _serving(network: ServedNetwork, max_side: int) -> Iterator[int]:
-    """Run the server in a thread, and yield its port."""
+def serving(networks: Sequence[ServedNetwork], **options: Any) -> Iterator[int]:
+    """Run the server in a thread, and yield its port.
+
+    ``options`` are those of ``ServeOptions``.  Raises AdaptisError if the extra is missing.
+    """
     try:
         import uvicorn  # of the extra "serve"
 
@@ -100,7 +103,7 @@ def _serving(network: ServedNetwork, max_side: int) -> Iterator[int]:
     except ImportError as error:
         raise AdaptisError('The extra "serve" is missing: python -m pip install -e ".[serve]".'
                            ) from error
-    app = make_app([network], ServeOptions(max_side=max_side))
+    app = make_app(networks, ServeOptions(**options))
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level='error'))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

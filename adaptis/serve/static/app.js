@@ -36,6 +36,7 @@ class Page {
   #segmenting = null;  // an AbortController
   #opening = 0;        // counts the pictures that were chosen
   #opened = Promise.resolve();
+  #busy = false;
 
   constructor(engine) {
     this.#engine = engine;
@@ -101,7 +102,7 @@ class Page {
     this.#pointer.leave();
     this.#tellError('');
     this.#say('Computing the features of the picture …');
-    find('frame').classList.add('busy');
+    this.#setBusy(true);
     try {
       const opened = await this.#engine.open(blob, this.#model.name);
       const image = await createImageBitmap(blob);
@@ -111,20 +112,26 @@ class Page {
     } catch (error) {
       if (opening === this.#opening) this.#fail(error);
     } finally {
-      if (opening === this.#opening) find('frame').classList.remove('busy');
+      if (opening === this.#opening) this.#setBusy(false);
     }
   }
 
+  // While a picture is being opened, the one before it is shown but answers no more.
+  #setBusy(busy) {
+    this.#busy = busy;
+    find('frame').classList.toggle('busy', busy);
+    find('segment').disabled = busy || !this.#picture;
+    find('points').disabled = busy || !this.#picture?.pointProposals;
+  }
+
   #show() {
-    const { image, name, width, height, sample, pointProposals } = this.#picture;
+    const { image, name, width, height, sample } = this.#picture;
     this.#history = new History({ objects: [], stuff: [] });
     this.#colors = 0;
     this.#selected = this.#cross = null;
     this.#view.setImage(image, { width, height });
     find('picture').setAttribute('aria-label', `Picture ${name}, ${width} by ${height} pixels`);
     find('points').checked = false;
-    find('points').disabled = !pointProposals;
-    find('segment').disabled = false;
     for (const button of find('samples').querySelectorAll('button')) {
       button.setAttribute('aria-pressed', String(button.dataset.url === sample));
     }
@@ -144,7 +151,7 @@ class Page {
 
   async #keep(x, y) {
     const picture = this.#picture;
-    if (!picture) return;
+    if (!picture || this.#busy) return;
     try {
       const found = await this.#pointer.ask(x, y);
       if (picture !== this.#picture) return;
@@ -352,7 +359,7 @@ class Page {
 
   #listenToPicture(canvas) {
     canvas.addEventListener('pointermove', (event) => {
-      if (event.pointerType === 'touch' || !this.#picture) return;   // a tap keeps at once
+      if (event.pointerType === 'touch' || !this.#picture || this.#busy) return;   // a tap keeps
       const at = this.#view.pixelAt(event);
       if (at) this.#pointer.move(at.x, at.y);
     });
@@ -385,7 +392,7 @@ class Page {
 
   #key(event) {
     const direction = DIRECTIONS[event.key];
-    if (!this.#picture) return;
+    if (!this.#picture || this.#busy) return;
     if (direction) this.#moveCross(direction, event.shiftKey ? LARGE_STEP : STEP);
     else if (event.key === 'Enter' || event.key === ' ') this.#keepAtCross();
     else if (event.key === 'Escape') this.#leaveCross();

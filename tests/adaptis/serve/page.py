@@ -1,23 +1,22 @@
 """What the tests of the page share; whoever imports this is skipped without the extra."""
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import pytest
 
 try:
-    import uvicorn
+    import uvicorn  # noqa: F401 (only whether it is there)
     from starlette.testclient import TestClient
 except (ImportError, RuntimeError):   # the latter if Starlette finds no HTTP client
     pytest.skip('the page needs the extra "serve", and its tests the extra "dev"',
                 allow_module_level=True)
 
+from adaptis.evaluation.clicks import innermost_pixel
 from adaptis.serve.app import STATIC, ServeOptions, make_app
 from adaptis.serve.guard import Guard
 from adaptis.serve.samples import Samples
 
-__all__ = ['SAMPLE', 'STATIC', 'Guard', 'ServeOptions', 'an_object', 'client_of', 'decode', 'iou',
-           'make_app', 'uvicorn']
+__all__ = ['SAMPLE', 'STATIC', 'Guard', 'an_object', 'client_of', 'decode', 'iou', 'make_app']
 
 SAMPLE = Samples('v1')
 
@@ -44,6 +43,4 @@ def an_object(sample: int = 0) -> tuple[tuple[int, int], np.ndarray]:
     """The middle (x, y) of the sample's largest object, and its true mask."""
     ids = SAMPLE.ids(sample)
     truth = ids == np.bincount(ids[ids > 0]).argmax()
-    distance = cv2.distanceTransform(np.pad(truth, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
-    y, x = np.unravel_index(distance.argmax(), distance.shape)
-    return (int(x), int(y)), truth
+    return innermost_pixel(truth), truth

@@ -4,7 +4,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-import threading
 import time
 
 import cv2
@@ -13,7 +12,9 @@ import pytest
 
 from adaptis.files import read_image
 from adaptis.ids import rgb_to_ids
-from tests.adaptis.serve.page import SAMPLE, ServeOptions, an_object, iou, make_app, uvicorn
+from experiments.benchmarks.clicks import serving
+from experiments.screenshot import move_to
+from tests.adaptis.serve.page import SAMPLE, an_object, iou
 from tests.browser import chromium
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
@@ -23,16 +24,9 @@ PATIENCE = 20   # seconds
 
 @pytest.fixture(scope='module')
 def url(network):
-    """The address of a server that runs."""
-    app = make_app([network], ServeOptions(sessions=2, max_side=96))
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level='error'))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.05)
-    yield f'http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/'
-    server.should_exit = True
-    thread.join(PATIENCE)
+    """The address of a server that runs, and keeps two pictures open."""
+    with serving([network], max_side=96, sessions=2) as port:
+        yield f'http://127.0.0.1:{port}/'
 
 
 class Page:
@@ -66,13 +60,7 @@ class Page:
 
     def move(self, x, y):
         """Move the pointer to a pixel of the picture; return the actions, to add a click."""
-        from selenium.webdriver.common.action_chains import (
-            ActionChains,  # else the skip is too late
-        )
-        canvas = self.find('#picture')
-        scale = canvas.rect['width'] / 96
-        dx, dy = ((k + 0.5 - 48) * scale for k in (x, y))
-        return ActionChains(self.driver).move_to_element_with_offset(canvas, round(dx), round(dy))
+        return move_to(self.driver, x, y)
 
     def click(self, x, y):
         before = self.count
@@ -80,7 +68,8 @@ class Page:
         self.wait(lambda: self.count == before + 1)
 
     def press(self, *keys):
-        from selenium.webdriver.common.action_chains import ActionChains  # as above
+        # Here, so that the tests are skipped where Selenium is missing.
+        from selenium.webdriver.common.action_chains import ActionChains
         from selenium.webdriver.common.keys import Keys
         actions = ActionChains(self.driver)
         named = [getattr(Keys, key) if len(key) > 1 else key for key in keys]
