@@ -47,8 +47,8 @@ def write_page(folder: PathLike, network: ServedNetwork, write_model: Callable[[
         write_model(new / MODEL)
         for source in (_HERE / 'static', _HERE / 'web'):   # the second brings its own engine.js
             shutil.copytree(source, new, dirs_exist_ok=True)
-        for name, content in read_ort_web(ort_web).items():
-            (new / 'ort' / name).write_bytes(content)
+        for name, content in read_ort_web(ort_web).items():   # many hosts do not know .mjs
+            (new / 'ort' / name.replace('.mjs', '.js')).write_bytes(content)
         model = {'name': network.name, 'title': network.title, 'trainedOn': network.trained_on,
                  'folder': f'{MODEL}/', 'samples': _write_samples(network, new)}
         page = {'models': [model], 'maxSide': MAX_SIDE, 'files': [*_files(new), PAGE]}

@@ -26,12 +26,13 @@ from experiments.benchmarks import (
     quantization,
     speed,
     unified,
+    web_page,
 )
 
 SUBJECTS: dict[str, ModuleType] = {
     'speed': speed, 'cost': cost, 'ports': ports, 'dense_detections': dense_detections,
     'unified': unified, 'affinity_memory': affinity_memory, 'forms': forms,
-    'quantization': quantization, 'clicks': clicks}
+    'quantization': quantization, 'web_page': web_page, 'clicks': clicks}
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:

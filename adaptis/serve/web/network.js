@@ -1,7 +1,7 @@
 // A network that `adaptis export` wrote, run with ONNX Runtime in the browser: features once for each
 // image, then a mask for each point, as in adaptis/inference/encoded.py.
 
-import * as ort from './ort/ort.wasm.bundle.min.mjs';
+import * as ort from './ort/ort.wasm.bundle.min.js';
 import { upsample } from './resize.js';
 
 ort.env.wasm.wasmPaths = {

@@ -49,8 +49,8 @@ export function resizeBytes(plane, from, to) {
   if (to.height * to.width < from.height * from.width) {
     return resize(plane, from, to).map(roundEven);
   }
-  return sampleBytes(plane, from, to, centredRows(from.width, to.width),
-                     centredRows(from.height, to.height));
+  return sampleBytes(plane, from, to, centredRows(from.width, to.width, Math.fround),
+                     centredRows(from.height, to.height, Math.fround));
 }
 
 // Moves a point {row, col} from an image of one size to another.
@@ -79,10 +79,11 @@ function alignedRows(length, newLength) {
   return rows;
 }
 
-function centredRows(length, newLength) {
+function centredRows(length, newLength, rounded = Number) {
   const rows = emptyRows(newLength);
+  const scale = 1 / (newLength / length);
   for (let i = 0; i < newLength; i++) {
-    const position = (i + 0.5) * (length / newLength) - 0.5;
+    const position = rounded((i + 0.5) * scale - 0.5);
     const before = Math.floor(position);
     rows.before[i] = Math.max(before, 0);
     rows.after[i] = Math.min(before + 1, length - 1);

@@ -102,6 +102,13 @@ def test_images_and_maps_are_resized_in_the_same_way(ask):
         np.testing.assert_array_equal(np.reshape(next(found), size), resize(pixels, size))
 
 
+def test_bytes_between_two_values_are_rounded_like_there(ask):
+    size, to = (81, 256), (192, 607)
+    pixels = np.random.default_rng(3).integers(0, 256, size).astype(np.uint8)
+    found, = ask(('resizeBytes', {'map': pixels, 'from': size_json(size), 'to': size_json(to)}))
+    np.testing.assert_array_equal(np.reshape(found, to), resize(pixels, to))
+
+
 def test_sizes_and_points(ask):
     sizes = [(96, 96), (81, 96), (1, 1), (700, 60), (333, 1000), (25, 30)]
     settings = AdaptISSettings(short_side=65, max_side=128)
