@@ -89,6 +89,7 @@ setup(
         'albumentations==1.3.1',
         'pycocotools>=2.0.6',
         'PyYAML>=5.4',
+        'safetensors>=0.4',
         'tqdm>=4.60',
         'tensorboardX>=2.5',
         # GluonCV imports these; it is installed without its dependencies (see the Makefile).

@@ -92,15 +92,16 @@ def _parser() -> argparse.ArgumentParser:
 
 @contextlib.contextmanager
 def _data_warnings_told_once() -> Iterator[None]:
-    """Print the first warning about data as a sentence on stderr, and drop the others."""
+    """Print the first warning of each class about data as a sentence on stderr, and no others."""
     usual, told = warnings.showwarning, []
 
     def show(message: Any, category: type, *rest: Any) -> None:
         if not issubclass(category, DataWarning):
             usual(message, category, *rest)
-        elif not told:
-            told.append(message)
-            _tell(f'{message} (Told once; adaptis check-data lists all.)')
+        elif category not in told:
+            told.append(category)
+            more = ' (Told once; adaptis check-data lists all.)'
+            _tell(f'{message}{more if category is DataWarning else ""}')
 
     with warnings.catch_warnings():
         warnings.simplefilter('always', DataWarning)

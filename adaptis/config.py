@@ -16,6 +16,7 @@ import yaml
 from adaptis.errors import AdaptisError
 from adaptis.files import atomic_write
 from adaptis.registry import find_family
+from adaptis.yaml_files import parse_yaml, read_yaml
 
 
 @dataclass(frozen=True)
@@ -210,12 +211,7 @@ def write_config(config: TrainConfig, path: Path) -> None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except OSError as error:
-        raise AdaptisError(f'The config {path} cannot be read: {error.strerror}.') from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise AdaptisError(f'{path} is not YAML: {" ".join(str(error).split())}.') from error
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise AdaptisError(f'{path} is not a config: it holds no keys.')
     return content
@@ -234,9 +230,9 @@ def _parse_override(text: str) -> dict[str, Any]:
     if not equals or not all(key.split('.')):
         raise AdaptisError(f'--set {text}: write key=value, for instance instances.batch_size=8.')
     try:
-        result = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise AdaptisError(f'--set {text}: the value is not YAML.') from error
+        result = parse_yaml(value)
+    except ValueError as error:
+        raise AdaptisError(f'--set {text}: the value {error}.') from error
     for part in reversed(key.split('.')):
         result = {part: result}
     return result

@@ -6,8 +6,9 @@ import json
 import mmap
 import os
 import shutil
-import tempfile
 import warnings
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable, NamedTuple, Optional, Union
@@ -17,10 +18,14 @@ import numpy as np
 
 from adaptis import image_bytes
 from adaptis.errors import AdaptisError
+from adaptis.temporary import make_temporary_file, make_temporary_folder
 
 PathLike = Union[str, 'os.PathLike[str]']
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 MAX_PIXELS = 100_000_000
+NPZ_ERRORS = (ValueError, KeyError, TypeError, AttributeError, IndexError, EOFError, OSError,
+              NotImplementedError, MemoryError, zipfile.BadZipFile, zlib.error)
+"""What NumPy raises for ``.npz`` files that are damaged."""
 
 
 @contextlib.contextmanager
@@ -28,7 +33,8 @@ def atomic_write(path: PathLike) -> Iterator[Path]:
     """Yield a temporary path that replaces ``path`` if the block succeeds.
 
     The temporary file lies in the same folder and has the same suffix, because encoders choose
-    the format by the suffix.  If the block raises, ``path`` does not change.
+    the format by the suffix.  If the block raises, ``path`` does not change.  If the process is
+    killed, the next one that writes into the folder removes the temporary file.
 
     Raises
     ------
@@ -38,11 +44,9 @@ def atomic_write(path: PathLike) -> Iterator[Path]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix='.' + path.stem, suffix=path.suffix)
-        os.close(handle)
+        temporary = make_temporary_file(path.parent, path.suffix)
     except OSError as error:
         raise _cannot_write(path, error) from error
-    temporary = Path(name)
     try:
         yield temporary
         _sync(temporary)
@@ -73,7 +77,7 @@ def atomic_folder(path: PathLike, replaceable: Callable[[Path], bool]) -> Iterat
                            'folder.')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f'.{path.name}'))
+        temporary = make_temporary_folder(path.parent)
     except OSError as error:
         raise _cannot_write(path, error) from error
     new, old = temporary / 'new', temporary / 'old'

@@ -137,6 +137,11 @@ def inspect() -> Machine:
         cuda=query_cuda())
 
 
+def usable_cores() -> int:
+    """Return how many cores this process may use (``taskset``, Slurm and containers give fewer)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
 def installed(names: Sequence[str] = PACKAGES) -> dict[str, str]:
     """Return the versions of those of the named distributions that are installed."""
     found = {}

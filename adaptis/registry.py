@@ -25,8 +25,8 @@ _FAMILIES: dict[str, str] = {
 """The name of a network, or its beginning (``mask_rcnn``, ``mask_rcnn_r50``) -> its family."""
 
 _MXNET = 'adaptis.convert.official:convert'
-_PICKLED = 'panoptic_baselines.convert.official:convert'
-_CONVERTERS: dict[bytes, str] = {b'\x12\x01': _MXNET, b'\x80': _PICKLED, b'PK': _PICKLED}
+_PYTORCH = 'panoptic_baselines.convert.official:convert'
+_CONVERTERS: dict[bytes, str] = {b'\x12\x01': _MXNET, b'\x80': _PYTORCH, b'PK': _PYTORCH}
 """First bytes of an official checkpoint -> its converter; PyTorch's are zip archives."""
 
 
@@ -145,8 +145,10 @@ def find_mismatch(wanted: Mapping[str, Any], found: Mapping[str, Any],
 def find_converter(source: PathLike) -> Any:
     """Return ``convert(source, target, num_stuff)`` for an official checkpoint.
 
-    The first bytes of the file decide, else its suffix.
+    The first bytes of the file decide, else its suffix; safetensors begin with any bytes.
     """
+    if Path(source).suffix == '.safetensors':
+        return import_object(_PYTORCH)
     try:
         with open(source, 'rb') as stream:
             begin = stream.read(2)
@@ -155,7 +157,7 @@ def find_converter(source: PathLike) -> Any:
     for magic, path in _CONVERTERS.items():
         if begin.startswith(magic):
             return import_object(path)
-    return import_object(_PICKLED if Path(source).suffix in ('.pkl', '.pth', '.pt') else _MXNET)
+    return import_object(_PYTORCH if Path(source).suffix in ('.pkl', '.pth', '.pt') else _MXNET)
 
 
 def import_object(path: str) -> Any:

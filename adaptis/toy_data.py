@@ -18,9 +18,11 @@ if (Path(__file__).parent / '_toy_data').is_dir():
         render,
     )
     from adaptis._toy_data.contact_sheet import street_sheet, write_contact_sheet, write_sheet
+    from adaptis._toy_data.spawn import spawn_context
 else:
     from toy_data import COUNTS, DEFAULTS, SPLITS, ToySettings, degrade, generate, render
     from toy_data.contact_sheet import street_sheet, write_contact_sheet, write_sheet
+    from toy_data.spawn import spawn_context
 
 __all__ = ['COUNTS', 'DEFAULTS', 'SPLITS', 'ToySettings', 'degrade', 'generate', 'render',
-           'street_sheet', 'write_contact_sheet', 'write_sheet']
+           'spawn_context', 'street_sheet', 'write_contact_sheet', 'write_sheet']

@@ -33,7 +33,7 @@ from toy_data import ToySettings, generate
 SHOWN = 4
 NEXT = """
 Next, click objects yourself, on these images or on your own: make serve
-It installs the extra "serve" and prints the address of the page (later: .venv/bin/adaptis serve)."""
+It installs the extra "serve" and prints the address of the page; later: .venv/bin/adaptis serve"""
 STREET = FOLDER / 'pretrained' / 'adaptis.params'
 """The AdaptIS of the comparison; the networks of the others are too large to ship."""
 

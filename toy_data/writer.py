@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import signal
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,6 +14,7 @@ from typing import Any, Callable, Optional, Union
 from .files import write_file
 from .layouts import LAYOUTS
 from .settings import ToySettings, render
+from .spawn import spawn_context
 
 PathLike = Union[str, 'os.PathLike[str]']
 Progress = Callable[[str, int, int], None]
@@ -31,8 +31,6 @@ def generate(settings: ToySettings, folder: PathLike, counts: Mapping[str, int],
     ``<split>/NNNNN_im.png`` (16-bit ids, 0 = none).  Street scenes are written in COCO panoptic
     format or in Cityscapes' folders (see ``layouts``).  Complete images that exist already are
     kept.  So you resume an interrupted call by repeating it, and add images by asking for more.
-    Several ``workers`` are started by ``spawn``, so a script that calls this function needs the
-    usual ``if __name__ == '__main__'``.
 
     Parameters
     ----------
@@ -142,7 +140,7 @@ def _run(task: Callable[[int], int], indices: Iterable[int], workers: int) -> It
         yield from map(task, indices)
         return
     # A multiprocessing.Pool would wait forever for a process that was killed.
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context('spawn'),
+    pool = ProcessPoolExecutor(workers, spawn_context(),
                                initializer=_leave_interrupts_to_parent)
     try:
         yield from pool.map(task, indices, chunksize=_CHUNK)

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import os
 import pickle
 import tempfile
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from adaptis.data.datasets import (
 from adaptis.data.reader import Reader
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.parallel import parallel_map
+from adaptis.machine import usable_cores
 
 HELP = """Check a data set before training: every file must exist, be readable, and match its
 annotation. Each mistake is one sentence, and the exit status is 1 if there is any."""
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="of coco (default: the config's, else panoptic)")
     parser.add_argument('--fast', action='store_true',
                         help='check only names and headers (kind, size), decode nothing')
-    parser.add_argument('--processes', type=int, default=os.cpu_count() or 1, metavar='N',
+    parser.add_argument('--processes', type=int, default=usable_cores(), metavar='N',
                         help='default: one per core')
     parser.add_argument('--show', type=int, default=SHOWN, metavar='N',
                         help='mistakes to print of each split (default: %(default)s)')

@@ -8,14 +8,15 @@ from adaptis.errors import AdaptisError
 from adaptis.registry import find_converter
 
 HELP = """Convert an official checkpoint: a .params file of AdaptIS (toy, DeepLab or FPN network), a
-.pkl or .pth file of detectron2 (Panoptic FPN, Mask R-CNN), AdelaiDet (CondInst) or
+.pkl, .pth or .safetensors file of detectron2 (Panoptic FPN, Mask R-CNN), AdelaiDet (CondInst) or
 realtime_panoptic (dense detections), or a backbone to start from (of Caffe2, torchvision or
 DLA's authors)."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument('source', type=Path, help='official .params, .pkl or .pth file')
+    parser.add_argument('source', type=Path,
+                        help='official .params, .pkl, .pth or .safetensors file')
     parser.add_argument('target', type=Path,
                         help='.params file to write; a .json file is written beside it')
     parser.add_argument('--num-stuff', type=int, metavar='N',
@@ -36,6 +37,8 @@ def run(args: argparse.Namespace) -> int:
             print(f'{name} -> {ours}')
     for name in report['unknown']:
         print(f'not mapped: {name}')
+    if report['prefix']:
+        print(f'Names begin with "{report["prefix"]}", which was taken off.')
     print(f'{len(report["mapped"])} parameters mapped, {len(report["unknown"])} not; '
           f'wrote {args.target} ({report["network"]}).')
     return 0

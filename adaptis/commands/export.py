@@ -13,7 +13,9 @@ from adaptis.commands.options import (
 )
 from adaptis.deploy.folder import exported_settings, is_export, read_export
 from adaptis.errors import AdaptisError
+from adaptis.inference.likeness import training_facts
 from adaptis.inference.settings import DEFAULT_CHECKPOINT
+from adaptis.inference.sidecar import read_training
 from adaptis.loading import family_of, load_predictor
 from adaptis.serve.networks import ServedNetwork, one_network, shipped_networks
 from adaptis.serve.ort_web import PACKAGE as ORT_WEB
@@ -71,8 +73,9 @@ def _load(args: argparse.Namespace) -> Callable[[Path, str], Any]:
     if args.web is not None:
         check_runs_in_browser(family_of(args.checkpoint), settings)
     predictor = load_predictor(args.checkpoint, settings, 'cpu')
-    facts = checkpoint_facts(args.checkpoint)
-    return lambda folder, form: export(predictor, folder, form, facts)
+    source = {**checkpoint_facts(args.checkpoint),
+              'training': training_facts(read_training(args.checkpoint))}
+    return lambda folder, form: export(predictor, folder, form, source)
 
 
 def _copy(args: argparse.Namespace) -> Callable[[Path, str], Any]:

@@ -67,16 +67,16 @@ def parse_changes(pairs: Sequence[str]) -> dict[str, Any]:
 
     Raises AdaptisError if a text is not key=value, or the value is not YAML.
     """
-    import yaml  # loads PyYAML, which exported networks do without
+    from adaptis.yaml_files import parse_yaml  # loads PyYAML, which exports do without
     found: dict[str, Any] = {}
     for text in pairs:
         key, equals, value = text.partition('=')
         if not equals:
             raise AdaptisError(f'--set {text}: write key=value, e.g. max_candidates=400.')
         try:
-            found[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise AdaptisError(f'--set {text}: the value is not YAML.') from error
+            found[key] = parse_yaml(value)
+        except ValueError as error:
+            raise AdaptisError(f'--set {text}: the value {error}.') from error
     return found
 
 

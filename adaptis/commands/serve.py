@@ -17,11 +17,12 @@ from typing import Any, Optional
 from adaptis.commands.options import add_network_options, check_backend, resolve_settings
 from adaptis.deploy.folder import is_export, read_export
 from adaptis.errors import AdaptisError
-from adaptis.loading import load_predictor
+from adaptis.loading import family_of, load_predictor
+from adaptis.registry import find_family
 from adaptis.serve.networks import ServedNetwork, one_network, shipped_networks
 from adaptis.toy_data import DEFAULTS
 
-HELP = """Open a page in the browser on which you click objects and see their masks.  It offers the
+HELP = """Serve a page on which you click objects and see their masks.  It offers the
 networks in the package, or the one that you name.  Nothing that you upload is written to disk."""
 
 _EXTRA = {'starlette': 'starlette', 'uvicorn': 'uvicorn', 'PIL': 'Pillow'}
@@ -105,13 +106,12 @@ def _serve(args: argparse.Namespace, networks: Sequence[ServedNetwork], listener
 def _networks(args: argparse.Namespace) -> Sequence[ServedNetwork]:
     """Return what to serve: the network that the user names, or those that ship."""
     def load(checkpoint: Path) -> Any:
-        named = argparse.Namespace(**{**vars(args), 'checkpoint': checkpoint})
-        _, settings = resolve_settings(named, flip=bool(args.flip), tile=None)
-        predictor = load_predictor(checkpoint, settings, args.ctx, backend=_backend(named))
-        if not hasattr(predictor, 'mask_at'):
+        if family_of(checkpoint) is not find_family('adaptis'):
             raise AdaptisError(f'{checkpoint} holds no AdaptIS network, and only AdaptIS finds '
                                'the object at a point.')
-        return predictor
+        named = argparse.Namespace(**{**vars(args), 'checkpoint': checkpoint})
+        _, settings = resolve_settings(named, flip=bool(args.flip), tile=None)
+        return load_predictor(checkpoint, settings, args.ctx, backend=_backend(named))
 
     if args.checkpoint is not None:
         return [one_network(args.checkpoint, load, args.samples)]

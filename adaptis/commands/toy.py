@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import Optional
 
@@ -12,6 +11,7 @@ from adaptis.data.toy import IMAGE_SUFFIX, ToyDataset
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.coco import InstanceAnnotationsWriter, PanopticWriter
 from adaptis.evaluation.segments import sample_truth
+from adaptis.machine import usable_cores
 from adaptis.toy_data import (
     COUNTS,
     DEFAULTS,
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='objects in an image (default: 8 22 for v1, 12 52 for v2, 6 18 for '
                              'street)')
     parser.add_argument('--seed', type=int, default=0, help='default: 0')
-    parser.add_argument('--workers', type=int, default=os.cpu_count() or 1,
+    parser.add_argument('--workers', type=int, default=usable_cores(),
                         help='processes; the images do not depend on their number (default: one '
                              'per core)')
     parser.add_argument('--coco', action='store_true',

@@ -45,7 +45,7 @@ def convert(source: PathLike, target: PathLike, num_stuff: Optional[int] = None
     net.initialize()
     set_parameters(net, ours, source)
     save_model(net, target, {'converted_from': Path(source).name})
-    return {'network': network, 'mapped': mapped, 'unknown': sorted(unknown)}
+    return {'network': network, 'mapped': mapped, 'unknown': sorted(unknown), 'prefix': ''}
 
 
 class _Arrays(dict[str, Any]):

@@ -10,7 +10,6 @@ no lock, no shared memory and no feeder thread.
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import signal
 import time
 import traceback
@@ -24,6 +23,7 @@ import cv2
 
 from adaptis.data.batches import Batch, BatchSource
 from adaptis.errors import AdaptisError, DataWarning
+from adaptis.toy_data import spawn_context
 
 PREFETCH = 2
 TIMEOUT = 300.0
@@ -90,7 +90,7 @@ class Loader:
 
 class _Worker:
     def __init__(self, source: BatchSource):
-        context = multiprocessing.get_context('spawn')
+        context = spawn_context()
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, source), daemon=True)
         with _without_interrupts():
@@ -134,18 +134,21 @@ class _Worker:
 
     def _died(self) -> AdaptisError:
         self._process.join(timeout=5)
-        return AdaptisError(f'A data worker died (exit status {self._process.exitcode}): is memory '
-                            'short? Resume with --resume, perhaps with --workers 0.')
+        status = self._process.exitcode
+        why = ('was killed: is memory short?' if status == -signal.SIGKILL else
+               f'ended with exit status {status}; it may have printed why.')
+        return AdaptisError(f'A data worker {why} Resume with --resume, perhaps with --workers 0.')
 
 
 @contextlib.contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Start processes inside that never receive Ctrl-C, which a terminal sends to them, too.
+    """Start processes inside that never receive Ctrl-C or SIGHUP.
 
-    The signal waits until the block ends: only the parent handles it.
+    A terminal sends both to them, too.  The signals wait until the block ends: only the parent
+    handles them.
     """
     resource_tracker.ensure_running()  # starting it inside the block would unblock the signal
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGHUP))
     try:
         yield
     finally:

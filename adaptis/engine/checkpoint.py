@@ -21,7 +21,6 @@ import json
 import os
 import re
 import shutil
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
@@ -30,6 +29,7 @@ import numpy as np
 
 from adaptis.engine.averaging import WeightAverage
 from adaptis.errors import AdaptisError
+from adaptis.files import NPZ_ERRORS
 from adaptis.model.zoo import read_arrays, save_model, set_parameters
 from adaptis.runtime import mx
 
@@ -165,7 +165,7 @@ def load_optimizer(trainer: Any, path: Path) -> None:
     try:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {key: stored[key] for key in stored.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except NPZ_ERRORS as error:
         raise AdaptisError(f'{path} holds no optimizer states: is it cut short?') from error
     for updater, context in zip(trainer._updaters, trainer._contexts):
         matched = 0

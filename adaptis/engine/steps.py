@@ -1,6 +1,7 @@
 """One step of training, with its devices, gradient accumulation and random numbers."""
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -62,6 +63,8 @@ def train_step(system: Any, trainer: Any, batch: Batch, contexts: Sequence[Any],
     """Do one update with the mean gradient of the whole batch; return the mean of every loss.
 
     The batch is split among the contexts, and on each into ``pieces`` passes one after another.
+
+    Raises LossError, and changes no parameter, if a loss is not finite.
     """
     shards = [split_batch(shard, pieces) for shard in split_batch(batch, len(contexts))]
     seen: list[dict[str, Any]] = []
@@ -76,9 +79,20 @@ def train_step(system: Any, trainer: Any, batch: Batch, contexts: Sequence[Any],
             totals = [scale_loss(sum(each.values()), trainer) for each in losses]
         mx.autograd.backward(totals)
         seen += losses
+    means = {name: sum(float(losses[name].mean().asscalar()) for losses in seen) / len(seen)
+             for name in seen[0]}
+    for name, value in means.items():
+        if not math.isfinite(value):
+            raise LossError(name, value)
     trainer.step(len(seen) * world_size)
-    return {name: sum(float(losses[name].mean().asscalar()) for losses in seen) / len(seen)
-            for name in seen[0]}
+    return means
+
+
+class LossError(AdaptisError):
+    """The loss ``name`` is not finite."""
+
+    def __init__(self, name: str, value: float):
+        super().__init__(f'The loss "{name}" became {value}')
 
 
 def _on_device(part: Batch, context: Any, system: Any) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import sys
 from typing import Any
 
 from adaptis.engine.distributed import StageKVStore
@@ -17,14 +19,22 @@ class Stopped(Exception):
 
 
 class StopRequest:
-    """Handles Ctrl-C and SIGTERM: once, stop after the current step; twice, stop at once."""
+    """Handles Ctrl-C, SIGTERM and SIGHUP: once, stop after the current step; twice, stop at once.
+
+    SIGHUP comes when the terminal is closed.  Where it is ignored, as under ``nohup``, it stays
+    ignored.
+    """
 
     def __init__(self) -> None:
         self.status = 0
         self._handlers: dict[int, Any] = {}
+        self._terminals: list[int] = []
 
     def __enter__(self) -> StopRequest:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        self._terminals = _terminals()   # a terminal that is gone no longer tells that it is one
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+                continue
             with contextlib.suppress(ValueError):  # not in the main thread: leave signals alone
                 self._handlers[number] = signal.signal(number, self._ask)
         return self
@@ -34,9 +44,28 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _ask(self, number: int, frame: Any) -> None:
+        if number == signal.SIGHUP:
+            for terminal in self._terminals:
+                _write_nowhere(terminal)
         if self.status:
             raise KeyboardInterrupt
         self.status = 128 + number
+
+
+def _terminals() -> list[int]:
+    """Return the descriptors of stdout and stderr that are terminals."""
+    found = []
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):   # closed, or no real file
+            if stream.isatty():
+                found.append(stream.fileno())
+    return found
+
+
+def _write_nowhere(descriptor: int) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
 
 
 def agree_on_stop(store: Any, status: int) -> int:

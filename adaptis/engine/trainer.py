@@ -2,10 +2,9 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Callable, Optional, Union
 
@@ -22,6 +21,7 @@ from adaptis.engine.logs import STALL_REPORTS, AverageMeter, RunLog, StageProgre
 from adaptis.engine.precision import attach_loss_scaler, reset_weight_layouts, scaler_state
 from adaptis.engine.schedules import build_schedule
 from adaptis.engine.steps import (
+    LossError,
     check_split,
     make_optimizer,
     make_trainer,
@@ -34,6 +34,7 @@ from adaptis.engine.stopping import Stopped, StopRequest, agree_on_stop
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import provenance
 from adaptis.files import write_image
+from adaptis.inference.likeness import dataset_statistics
 from adaptis.inference.sidecar import taxonomy_to_list
 from adaptis.model import save_model
 from adaptis.model.zoo import read_arrays
@@ -66,11 +67,14 @@ class Run:
     rank: int = 0
     world_size: int = 1
     held_out: Optional[Sequence[Any]] = None
+    _images: Optional[dict[str, Any]] = field(default=None, repr=False)
 
     def description(self) -> dict[str, Any]:
-        """Return what is stored beside the network's parameters: its config and its taxonomy."""
+        """Return what is stored beside the network's parameters: config, taxonomy, statistics."""
+        if self._images is None:
+            self._images = dataset_statistics(self.dataset)
         return {'config': self.config.to_dict(),
-                'taxonomy': taxonomy_to_list(self.dataset.taxonomy)}
+                'taxonomy': taxonomy_to_list(self.dataset.taxonomy), **self._images}
 
     @property
     def checkpoints(self) -> CheckpointFolder:
@@ -134,11 +138,12 @@ class _StageRun:
         self.average = self._make_average()
         if start:
             self._restore(trainer, start)
-        with Loader(self._source(), self.run.workers) as loader, self._bar(first) as bar:
+        with Loader(self._source(), self.run.workers) as loader, self._bar(first) as bar, \
+                self._rescued(trainer, bar, first):
             averages, saved_at, clock = AverageMeter(), time.monotonic(), time.perf_counter()
             for step, batch in loader.steps(first, self.total):
                 losses = self._step(trainer, step, batch)
-                self._average(step)
+                self.done = step + 1
                 averages.add(losses, time.perf_counter() - clock)
                 bar.advance()
                 self._tell(bar, step + 1, averages, loader)
@@ -181,18 +186,45 @@ class _StageRun:
         return contextlib.nullcontext() if self.average is None else self.average.in_use()
 
     def _step(self, trainer: Any, step: int, batch: Batch) -> dict[str, float]:
+        self.whole = False
         seed_everything(self.run.config.seed, self.index, step)
         trainer.set_learning_rate(self.schedule(step))
         if hasattr(self.system, 'begin_step'):
             self.system.begin_step(step)
-        losses = train_step(self.system, trainer, batch, self.run.contexts, self.pieces,
-                            self.run.world_size)
-        for name, value in losses.items():
-            if not math.isfinite(value):
-                raise AdaptisError(
-                    f'The loss "{name}" became {value} at step {step} of stage {self.name}: lower '
-                    'the learning rate; earlier checkpoints are unchanged.')
-        return losses
+        try:
+            losses = train_step(self.system, trainer, batch, self.run.contexts, self.pieces,
+                                self.run.world_size)
+            self._average(step)
+            self.whole = True
+            return losses
+        except LossError as error:
+            self.whole = True
+            raise AdaptisError(f'{error} at step {step} of stage {self.name}: lower the learning '
+                               'rate; earlier checkpoints are unchanged.') from error
+
+    @contextlib.contextmanager
+    def _rescued(self, trainer: Any, bar: StageProgress, first: int) -> Iterator[None]:
+        """Write a checkpoint of what is done if broken data or a full disk, say, end the block.
+
+        There is none if the error came within an update, or if the parameters are not finite.
+        """
+        self.done, self.whole = first, True
+        try:
+            yield
+        except Stopped:
+            raise
+        except Exception:
+            if self.whole and self.done > first and self.run.rank == 0 and self._is_finite():
+                with contextlib.suppress(AdaptisError):   # the first error says what is wrong
+                    self._save(trainer, self.done)
+                    bar.write_line(f'There is a checkpoint of step {self.done} of stage '
+                                   f'{self.name}: once the mistake is mended, repeat the command '
+                                   'with --resume.')
+            raise
+
+    def _is_finite(self) -> bool:
+        return all(np.isfinite(parameter.data(parameter.list_ctx()[0]).asnumpy()).all()
+                   for parameter in self.run.net.collect_params().values())
 
     def _tell(self, bar: StageProgress, done: int, averages: AverageMeter, loader: Loader) -> None:
         """Do what is due after this step: log numbers, validate, write pictures."""

@@ -22,6 +22,7 @@ from adaptis.errors import AdaptisError, DataWarning
 from adaptis.evaluation.segments import segment_areas, segment_boxes
 from adaptis.files import PathLike, atomic_write, read_json, write_image
 from adaptis.ids import ids_to_rgb, read_panoptic_png, relabel_ids
+from adaptis.names import Claims
 from adaptis.types import Category, Objects, PanopticResult, Segment, Taxonomy
 
 Stream = TypeVar('Stream', bound='_JsonStream')
@@ -120,6 +121,7 @@ class PanopticWriter(_Annotations):
         super().__init__(json_path, taxonomy)
         self.folder = Path(folder)
         self._names: set[str] = set()
+        self._claims = Claims()
 
     def add(self, image_id: ImageId, file_name: str, result: PanopticResult,
             height: Optional[int] = None, width: Optional[int] = None,
@@ -133,12 +135,13 @@ class PanopticWriter(_Annotations):
         file_name : of the image that was segmented
         height, width : size of that image; if given, the result must have it
         crowd : ids of ground-truth segments that are crowds
-        png : name of the PNG; by default the stem of the image
+        png : name of the PNG; by default that of the image, with its folders and another ending
 
         Raises
         ------
         AdaptisError
-            If sizes differ, an id or category is unknown, or the disk is full.
+            If sizes differ, an id or category is unknown, a PNG or an image comes twice, or the
+            disk is full.
         """
         shape = result.segment_map.shape
         if height is not None and (height, width) != shape:
@@ -146,19 +149,12 @@ class PanopticWriter(_Annotations):
                                f'but the image is {height}x{width}.')
         infos = _segment_infos(result, crowd, self.taxonomy, file_name)
         self._add_image(image_id, file_name, shape)
-        png = self._new_name(file_name, png)
+        png = self._claims.claim(file_name) + '.png' if png is None else png
+        if png in self._names:
+            raise AdaptisError(f'Two images are called {file_name}: their PNGs would collide.')
+        self._names.add(png)
         write_image(self.folder / png, ids_to_rgb(result.segment_map))
         self._write({'image_id': image_id, 'file_name': png, 'segments_info': infos})
-
-    def _new_name(self, file_name: str, png: Optional[str]) -> str:
-        """Return the stem of the image, or its whole name if a.jpg and a.png both exist."""
-        name = png or Path(file_name).stem + '.png'
-        if name in self._names and png is None:
-            name = Path(file_name).name + '.png'
-        if name in self._names:
-            raise AdaptisError(f'Two images are called {file_name}: their PNGs would collide.')
-        self._names.add(name)
-        return name
 
 
 class InstanceAnnotationsWriter(_Annotations):

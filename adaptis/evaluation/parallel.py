@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import multiprocessing
 import os
 import signal
 from collections.abc import Iterable, Iterator
@@ -12,6 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Callable, TypeVar
 
 from adaptis.errors import AdaptisError
+from adaptis.toy_data import spawn_context
 
 Item = TypeVar('Item')
 Result = TypeVar('Result')
@@ -41,7 +41,7 @@ def parallel_map(function: Callable[[Item], Result], items: Iterable[Item],
     if processes <= 1:
         yield from map(function, items)
         return
-    context = multiprocessing.get_context('spawn')  # MXNet does not survive a fork
+    context = spawn_context()  # MXNet does not survive a fork
     # Only this process handles Ctrl-C: each of the others would print a traceback.
     ignore = dict(initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
     with _environment(ONE_THREAD), ProcessPoolExecutor(processes, context, **ignore) as pool:

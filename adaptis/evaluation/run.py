@@ -25,7 +25,6 @@ from adaptis.evaluation.overlap import (
 from adaptis.evaluation.pq import PanopticQuality, iterate_pairs
 from adaptis.evaluation.segments import sample_truth, segment_boxes
 from adaptis.evaluation.shards import (
-    READ_ERRORS,
     WHOLE,
     Shard,
     as_json,
@@ -38,7 +37,7 @@ from adaptis.evaluation.shards import (
     taxonomy_to_json,
     write_shard,
 )
-from adaptis.files import PathLike
+from adaptis.files import NPZ_ERRORS, PathLike
 from adaptis.ids import relabel_ids
 from adaptis.types import AnnotatedObjects, PanopticResult, Sample, Taxonomy
 
@@ -280,7 +279,7 @@ class Evaluator:
                 part.load_state(parts[key])
             evaluator.objects = check_like(parts['objects']['counts'], evaluator.objects)
             return evaluator, Shard(*header['shard'])
-        except READ_ERRORS as error:
+        except NPZ_ERRORS as error:
             raise malformed_shard_error(path, error) from error
 
 
@@ -309,10 +308,14 @@ def evaluate(results: Iterable[tuple[Sample, PanopticResult]],
     return evaluator.result()
 
 
-def evaluate_folders(gt: PanopticFolder, pred: PanopticFolder) -> dict[str, Any]:
-    """Return all measures of one COCO panoptic data set against another."""
+def evaluate_folders(gt: PanopticFolder, pred: PanopticFolder,
+                     match: Optional[str] = None) -> dict[str, Any]:
+    """Return all measures of one COCO panoptic data set against another.
+
+    ``match`` says how images are matched, see ``adaptis.evaluation.matching.match_images``.
+    """
     evaluator = Evaluator(gt.taxonomy)
-    for index, (truth, found) in enumerate(iterate_pairs(gt, pred)):
+    for index, (truth, found) in enumerate(iterate_pairs(gt, pred, match)):
         evaluator.add(index, truth.result, found.result, truth.crowd,
                       name=f'Image {truth.file_name}')
     return evaluator.result()

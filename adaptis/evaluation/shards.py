@@ -7,20 +7,16 @@ without pickled objects: the entry ``header`` is JSON in UTF-8, and the others a
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
 from adaptis.errors import AdaptisError
-from adaptis.files import PathLike, atomic_write
+from adaptis.files import NPZ_ERRORS, PathLike, atomic_write
 from adaptis.types import Category, Taxonomy
 
 FORMAT = 2
-READ_ERRORS = (ValueError, KeyError, TypeError, AttributeError, IndexError, EOFError, OSError,
-               zipfile.BadZipFile, zlib.error)
 
 
 class Shard(NamedTuple):
@@ -76,7 +72,7 @@ def read_shard(path: PathLike) -> ShardContent:
                 parts.setdefault(part, {})[name] = data[key]
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise AdaptisError(f'{path} cannot be read: {error.strerror}.') from error
-    except READ_ERRORS as error:
+    except NPZ_ERRORS as error:
         raise malformed_shard_error(path, error) from error
     if not isinstance(header, dict) or header.get('format') != FORMAT:
         raise AdaptisError(f'{path} is not a part of an evaluation in format {FORMAT}: '

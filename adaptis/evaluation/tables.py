@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional, Union
 
-import yaml
-
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike
+from adaptis.yaml_files import read_yaml
 
 OWN = 'own'
 SOURCES = {'paper': 'a table or figure of the paper',
@@ -168,16 +167,10 @@ def run_value(run: Mapping[str, Any], path: Optional[str]) -> Optional[float]:
 
 
 def _load(path: Path) -> dict[str, Table]:
-    loader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)   # many times faster, if it is there
+    content = read_yaml(path)
     try:
-        content = yaml.load(path.read_text(encoding='utf-8'), loader)
         return {str(key): _table(path.stem, str(key), entry, content['title'])
                 for key, entry in content['tables'].items()}
-    except OSError as error:
-        raise AdaptisError(f'{path}, published numbers, cannot be read: '
-                           f'{error.strerror}.') from error
-    except yaml.YAMLError as error:
-        raise AdaptisError(f'{path} is not valid YAML: {" ".join(str(error).split())}.') from error
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise AdaptisError(f'{path} is not a file of published numbers '
                            f'({type(error).__name__}: {error}).') from error

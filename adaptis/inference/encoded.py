@@ -10,6 +10,7 @@ loaded only for a network that is made of blocks.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Optional
 
@@ -27,6 +28,7 @@ from adaptis.inference.memory import (
     device_memory,
     estimate_footprint,
     features_bytes,
+    fitting_pixels,
     points_at_once,
 )
 from adaptis.inference.settings import AdaptISSettings
@@ -114,13 +116,27 @@ class ImageEncoder:
         per_pixel = image + passes * features + 4 * net.num_classes + proposals
         return per_pixel * size[0] * size[1]
 
+    def fitting_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return (H, W) of the largest copy of an image that can be encoded as a whole.
+
+        It is the size itself unless the image is larger than ``max_pixels`` or takes too much
+        memory.
+        """
+        settings, net = self._settings, self._net
+        limit = float(settings.max_pixels)
+        if net.footprint is not None:
+            memory = device_memory(net.runner.device)
+            limit = min(limit, fitting_pixels(net.footprint, net.num_classes, memory,
+                                              settings.memory_mib, settings.flip))
+        scale = math.sqrt(limit / (size[0] * size[1]))
+        return size if scale >= 1 else (max(1, int(size[0] * scale)), max(1, int(size[1] * scale)))
+
     def _checked_batch(self, size: tuple[int, int]) -> int:
         """Return the number of points per batch; AdaptisError if the image is too large for one."""
         settings, net = self._settings, self._net
         if size[0] * size[1] > settings.max_pixels:
             raise AdaptisError(f'The image is {size[0]}x{size[1]}, too large to process as a '
-                               'whole: segment it in tiles, for example --tile 512 512; for '
-                               'clicks, cut out a part of it.')
+                               'whole: segment it in tiles, for example --tile 512 512.')
         if net.footprint is None:
             return settings.batch_size
         needed = features_bytes(net.footprint, size, net.num_classes, settings.flip)

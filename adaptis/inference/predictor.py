@@ -112,9 +112,11 @@ class Predictor:
     def mask_at(self, *, x: Number, y: Number) -> ClickResult:
         """Return the mask of the object at a pixel (``x`` to the right, ``y`` down) or at N pixels.
 
+        With ``settings.tile``, an image that is too large for one piece is answered on a smaller
+        copy, see :attr:`points_size`; the masks are enlarged.
         Raises AdaptisError if a point is outside the image or there is no image yet.
         """
-        points = scale_points(self._points(x, y), self._size, self._checked_image().shape[:2])
+        points = scale_points(self._points(x, y), self._size, self.points_size)
         masks = self._encoded().masks_at(points)
         if masks.shape[1:] != self._size:
             masks = np.stack([*Resized(masks, self._size)])
@@ -228,11 +230,23 @@ class Predictor:
     @property
     def nbytes(self) -> float:
         """The memory in bytes that the features of the current image take, by estimate."""
-        return self._encode.kept_bytes(self._checked_image().shape[:2])
+        return self._encode.kept_bytes(self.points_size)
+
+    @property
+    def network_size(self) -> tuple[int, int]:
+        """Height and width of the image at the size of the network's input."""
+        return self._checked_image().shape[:2]
+
+    @property
+    def points_size(self) -> tuple[int, int]:
+        """Height and width of the picture on which the masks of points are computed."""
+        if self._features is not None:
+            return self._features.size
+        return self._encode.fitting_size(self.network_size)
 
     def _encoded(self) -> EncodedImage:
         if self._features is None:
-            self._features = self._encode(self._checked_image())
+            self._features = self._encode(resize(self._checked_image(), self.points_size))
         return self._features
 
     def _checked_image(self) -> np.ndarray:

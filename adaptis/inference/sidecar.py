@@ -18,6 +18,8 @@ from adaptis.files import PathLike, read_json
 from adaptis.inference.settings import DEFAULT_CHECKPOINT
 from adaptis.types import TOY_TAXONOMY, Category, Taxonomy
 
+PRETRAINED_FOLDER = Path(__file__).parents[1] / 'pretrained'
+
 DEFAULT_TAXONOMIES = {(len(taxonomy), taxonomy.num_stuff): taxonomy for taxonomy in (
     TOY_TAXONOMY, CITYSCAPES_TAXONOMY, COCO_TAXONOMY)}
 """Taxonomies for networks that do not store theirs, by the number of classes and of stuff."""
@@ -42,6 +44,22 @@ def read_sidecar(checkpoint: Optional[PathLike]) -> dict[str, Any]:
     except AdaptisError:
         return {}  # loading the parameters reports what is wrong
     return content if isinstance(content, dict) else {}
+
+
+def read_training(checkpoint: Optional[PathLike]) -> dict[str, Any]:
+    """Return what is known about the training of a network, as a sidecar holds it.
+
+    This also works for the checkpoint in the package, and for an exported network, whose manifest
+    keeps it under ``source``.
+    """
+    if checkpoint is None or str(checkpoint) == DEFAULT_CHECKPOINT:
+        return read_sidecar(PRETRAINED_FOLDER / f'{DEFAULT_CHECKPOINT}.params')
+    info = read_sidecar(checkpoint)
+    if is_export(checkpoint):
+        source = info.get('source')
+        known = source.get('training') if isinstance(source, dict) else None
+        info.update(known if isinstance(known, dict) else {})
+    return info
 
 
 def find_taxonomy(info: dict[str, Any], num_classes: int, num_stuff: int,

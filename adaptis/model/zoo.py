@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -136,16 +137,23 @@ def read_info(path: Path) -> dict[str, Any]:
 
 
 def read_arrays(path: PathLike) -> dict[str, Any]:
-    """Return the named NDArrays of an MXNet parameter file; AdaptisError if it is not one."""
+    """Return the named NDArrays of an MXNet parameter file; AdaptisError if it is not one.
+
+    ``arg:`` and ``aux:``, which MXNet's ``export`` and ``save_checkpoint`` put before the names of
+    parameters and running statistics, are taken off.
+    """
     _check_file(Path(path))
     try:
         arrays = mx.nd.load(str(path))
-    except (mx.MXNetError, ValueError) as error:
+    except Exception as error:   # MXNet raises a plain Exception for an unknown kind of array
         raise AdaptisError(f'{path} is not a parameter file of MXNet, or it is cut short.'
                            ) from error
     if not isinstance(arrays, dict) or not arrays:
         raise AdaptisError(f'{path} holds no named parameters.')
-    return arrays
+    bare = {re.sub('^(arg|aux):', '', name): array for name, array in arrays.items()}
+    if len(bare) < len(arrays):
+        raise AdaptisError(f'{path} holds two parameters of one name, as "arg:" and "aux:".')
+    return bare
 
 
 def set_parameters(net: AdaptIS, arrays: Mapping[str, Any], source: PathLike) -> None:

@@ -17,6 +17,7 @@ import functools
 import json
 import logging
 import math
+import threading
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
@@ -103,6 +104,7 @@ class _Server:
         self._workers = {network.name: NetworkWorker(network.load) for network in networks}
         self._sessions = Sessions(options.sessions, options.memory)
         self._uploads = 0
+        self._decoding = threading.Lock()
 
     def load_first(self) -> None:
         """Load the first network; raises AdaptisError if that cannot be done."""
@@ -139,7 +141,8 @@ class _Server:
         predictor = await worker.run(functools.partial(answers.open_image, image=image))
         opened = self._sessions.add(Session(worker, predictor, predictor.nbytes))
         return JSONResponse({'id': opened, 'width': image.shape[1], 'height': image.shape[0],
-                             'pointProposals': predictor.has_proposals})
+                             'pointProposals': predictor.has_proposals,
+                             'warning': _warning(network, image, predictor.settings)})
 
     async def close(self, request: Request) -> Response:
         self._sessions.close(request.path_params['image'])
@@ -168,10 +171,15 @@ class _Server:
         try:
             limits = self._options.upload
             body = await read_body(request.stream(), request.headers.get('content-length'), limits)
-            image = await run_in_threadpool(decode_upload, body, limits)
-            return await run_in_threadpool(shrink, image, self._options.max_side)
+            return await run_in_threadpool(self._decode, body)
         finally:
             self._uploads -= 1
+
+    def _decode(self, body: bytes) -> np.ndarray:
+        """Return the picture in an upload; one at a time, as a large one takes much memory."""
+        with self._decoding:
+            image = decode_upload(body, self._options.upload)
+            return shrink(image, self._options.max_side)
 
     def _network(self, name: str) -> ServedNetwork:
         if name not in self._networks:
@@ -184,6 +192,14 @@ class _Server:
 
 def _sample_names(network: ServedNetwork) -> Sequence[str]:
     return network.samples.names if network.samples else ()
+
+
+def _warning(network: ServedNetwork, image: np.ndarray, settings: Any) -> Optional[str]:
+    """Return a sentence if the picture looks like no training image of the network."""
+    at_own_size = settings.short_side is None and settings.max_side is None
+    difference = network.statistics and network.statistics.find_difference(image, at_own_size)
+    return difference and ('This picture looks like none of those that the network was trained '
+                           f'on: {difference}. Do not trust its masks.')
 
 
 def _number(request: Request, name: str) -> float:

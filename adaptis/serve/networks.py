@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Optional
 
+from adaptis.inference.likeness import ImageStatistics
 from adaptis.inference.sidecar import read_sidecar
 from adaptis.serve.samples import Samples
 
@@ -38,6 +39,7 @@ class ServedNetwork:
     trained_on : what its training pictures show; '' if its file does not say
     load : returns its predictor, which takes seconds
     samples : pictures to try; None = there are none
+    statistics : of its training images; None if its file has none
     """
 
     name: str
@@ -45,6 +47,7 @@ class ServedNetwork:
     trained_on: str
     load: Callable[[], Any]
     samples: Optional[Samples]
+    statistics: Optional[ImageStatistics] = None
 
 
 def shipped_networks(load: Callable[[Path], Any]) -> list[ServedNetwork]:
@@ -67,7 +70,8 @@ def _describe(name: str, data: str, path: Path, load: Callable[[Path], Any],
     title, trained_on, version = _KNOWN.get(data, (name, data, None))
     version = samples or version
     return ServedNetwork(name, title if name == data else name, trained_on, lambda: load(path),
-                         Samples(version) if version else None)
+                         Samples(version) if version else None,
+                         ImageStatistics.from_sidecar(read_sidecar(path)))
 
 
 def _data_of(checkpoint: Path) -> str:

@@ -2,9 +2,10 @@
 from __future__ import annotations
 
 import concurrent.futures
-import multiprocessing
 import resource
 from typing import Any, Callable
+
+from toy_data.spawn import spawn_context
 
 
 def alone(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -12,8 +13,7 @@ def alone(function: Callable[..., Any], *arguments: Any) -> Any:
 
     Its peak of memory begins with what this process has had, as the system counts it so.
     """
-    with concurrent.futures.ProcessPoolExecutor(
-            1, multiprocessing.get_context('spawn')) as process:
+    with concurrent.futures.ProcessPoolExecutor(1, spawn_context()) as process:
         return process.submit(function, *arguments).result()
 
 

@@ -9,13 +9,13 @@ repeat it.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import Optional
 
 from adaptis.config import load_config
 from adaptis.errors import AdaptisError
+from adaptis.machine import usable_cores
 from experiments.side_by_side.run import (
     FOLDER,
     RESULTS,
@@ -40,7 +40,7 @@ def main(arguments: Optional[list[str]] = None) -> int:
                         help='where results go (default: beside the configs)')
     parser.add_argument('--time-again', action='store_true',
                         help='only measure the cost of trained systems anew')
-    parser.add_argument('--workers', type=int, default=os.cpu_count() or 1,
+    parser.add_argument('--workers', type=int, default=usable_cores(),
                         help='processes that draw the scenes')
     parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE',
                         help='override a key of all configs, e.g. joint.steps=10')
@@ -49,7 +49,8 @@ def main(arguments: Optional[list[str]] = None) -> int:
     if unknown:
         parser.error(f'there is no system {unknown[0]}: choose from {", ".join(SYSTEMS)}')
     try:
-        draw(load_config(FOLDER / f'{SYSTEMS[0]}.yaml'), args.workers)
+        data = [text for text in args.set if text.startswith('data.')]   # for all systems alike
+        draw(load_config(FOLDER / f'{SYSTEMS[0]}.yaml', data), args.workers)
         for system in args.systems or SYSTEMS:
             if args.time_again:
                 print(f'{system}: {time_again(system, args.out, args.results)}')

@@ -139,7 +139,7 @@ def _command(*arguments: Any) -> None:
     """A command of ``adaptis`` in a process of its own; raises Stopped or AdaptisError."""
     command = [sys.executable, '-m', 'adaptis.cli', *map(str, arguments)]
     print(' '.join(['adaptis', *command[3:]]), flush=True)
-    process = subprocess.Popen(command, cwd=FOLDER.parents[1])
+    process = subprocess.Popen(command)
     try:
         status = process.wait()
     except KeyboardInterrupt:

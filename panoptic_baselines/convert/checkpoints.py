@@ -10,7 +10,7 @@ import io
 import pickle
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO, Callable, Optional
@@ -19,11 +19,14 @@ import numpy as np
 
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike
+from panoptic_baselines.convert.bfloat16 import widen
 
 Arrays = dict[str, np.ndarray]
 
 # Where trainers keep the parameters: detectron2 and AdelaiDet, Caffe2, PyTorch Lightning, others.
-_CONTAINERS = ('model', 'blobs', 'state_dict', 'model_state_dict')
+# The first one that a file has counts, so averaged weights are taken if there are no others.
+_CONTAINERS = ('model', 'blobs', 'state_dict', 'model_state_dict', 'network', 'net', 'params',
+               'weights', 'module', 'ema_state', 'state_dict_ema', 'model_ema', 'ema')
 _BROKEN = (pickle.UnpicklingError, zipfile.BadZipFile, EOFError, ValueError, TypeError, KeyError,
            IndexError, AttributeError, OverflowError, MemoryError, RecursionError,
            NotImplementedError)
@@ -34,8 +37,9 @@ _LEGACY_PROTOCOL = 1001
 def read_checkpoint(path: PathLike) -> Arrays:
     """Return the parameters in a ``.pkl`` of detectron2 or Caffe2, or in a ``.pth`` of PyTorch.
 
-    Returns ``{name: array}`` in the file's order, with the dtypes of the file.  Everything else in
-    the file (optimizer, iteration, authors) is left out.
+    Returns ``{name: array}`` in the file's order, with the dtypes of the file, but bfloat16 as
+    float32; a dictionary in a dictionary gives names with a dot.  Everything else in the file
+    (optimizer, iteration, authors) is left out.
 
     Raises AdaptisError for a file that is missing, cut short or no checkpoint, and for one that
     asks for anything but arrays.
@@ -75,11 +79,16 @@ def _read(stream: BinaryIO) -> Any:
 def _parameters(content: Any) -> Mapping[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f'a {type(content).__name__} where a table of parameters belongs')
-    for key in _CONTAINERS:
-        if isinstance(content.get(key), dict):
-            content = content[key]
-            break
-    return {str(name): value for name, value in content.items()}
+    inner = [key for key in _CONTAINERS if isinstance(content.get(key), dict) and content[key]]
+    return _parameters(content[inner[0]]) if inner else dict(_flat(content))
+
+
+def _flat(content: Mapping[Any, Any], before: str = '') -> Iterator[tuple[str, Any]]:
+    for name, value in content.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f'{before}{name}.')
+        else:
+            yield f'{before}{name}', value
 
 
 def _value(value: Any) -> Optional[np.ndarray]:
@@ -102,7 +111,9 @@ class _ArrayUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """Return a stand-in; anything else that the file asks for is refused and never imported."""
         if self._storages is not None and (module, name) in _STORAGES:
-            return _StorageType(_STORAGES[module, name])
+            return _StorageType(*_STORAGES[module, name])
+        if (module, name) in _SETTINGS:
+            return _Settings   # a class, because only of a class a pickle makes an object
         if (module, name) not in _STAND_INS:
             raise _Refused(ascii(f'{module}.{name}'[:120]))
         return _Function(_STAND_INS[module, name])
@@ -114,7 +125,7 @@ class _ArrayUnpickler(pickle.Unpickler):
         kind, storage, key, _device, length, *view = pid
         if kind != 'storage' or not isinstance(storage, _StorageType) or any(view):
             raise pickle.UnpicklingError(f'an unknown kind of storage, {kind!r}')
-        return self._storages.request(str(key), storage.dtype, int(length))
+        return self._storages.request(str(key), storage, int(length))
 
 
 class _Inert:
@@ -190,11 +201,26 @@ class _Dict(dict):
         pass
 
 
-class _StorageType(_Inert):
-    __slots__ = ('dtype',)
+class _Settings(_Inert):
+    """Settings that lie beside the parameters, such as ``argparse.Namespace``: left unread."""
 
-    def __init__(self, dtype: str):
-        self.dtype = np.dtype(dtype)
+    __slots__ = ()
+
+    def __new__(cls, *_unused: Any) -> _Settings:
+        return super().__new__(cls)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+class _StorageType(_Inert):
+    __slots__ = ('bfloat16', 'dtype')
+
+    def __init__(self, dtype: str, bfloat16: bool = False):
+        self.dtype, self.bfloat16 = np.dtype(dtype), bfloat16
 
 
 class _Storages:
@@ -203,24 +229,25 @@ class _Storages:
     def __init__(self) -> None:
         self.wanted: dict[str, _Storage] = {}
 
-    def request(self, key: str, dtype: np.dtype, length: int) -> _Storage:
-        storage = self.wanted.setdefault(key, _Storage(dtype, length))
-        if (storage.dtype, storage.length) != (dtype, length):
+    def request(self, key: str, kind: _StorageType, length: int) -> _Storage:
+        storage = self.wanted.setdefault(key, _Storage(kind, length))
+        if (storage.dtype, storage.bfloat16, storage.length) != (kind.dtype, kind.bfloat16, length):
             raise pickle.UnpicklingError(f'two kinds of storage {key}')
         return storage
 
 
 class _Storage(_Inert):
-    __slots__ = ('data', 'dtype', 'length')
+    __slots__ = ('bfloat16', 'data', 'dtype', 'length')
 
-    def __init__(self, dtype: np.dtype, length: int):
-        self.dtype, self.length = dtype, length
+    def __init__(self, kind: _StorageType, length: int):
+        self.dtype, self.bfloat16, self.length = kind.dtype, kind.bfloat16, length
         self.data: Optional[np.ndarray] = None
 
     def fill(self, raw: bytes) -> None:
         if len(raw) != self.length * self.dtype.itemsize:
             raise pickle.UnpicklingError('a storage of another size than announced')
-        self.data = np.frombuffer(raw, self.dtype)
+        numbers = np.frombuffer(raw, self.dtype)
+        self.data = widen(numbers) if self.bfloat16 else numbers
 
 
 class _Tensor(_Inert):
@@ -236,15 +263,15 @@ class _Tensor(_Inert):
         self._shape, self._strides = tuple(shape), tuple(strides)
 
     def numpy(self) -> np.ndarray:
-        data, dtype = self._storage.data, self._storage.dtype
+        data = self._storage.data
         last = self._offset + sum((n - 1) * s for n, s in zip(self._shape, self._strides))
         count = prod(self._shape)
         if data is None or count > len(data) or (count and last >= len(data)):
             raise pickle.UnpicklingError('a tensor beyond its storage')
         if not count:
-            return np.zeros(self._shape, dtype)
-        return np.lib.stride_tricks.as_strided(
-            data[self._offset:], self._shape, [s * dtype.itemsize for s in self._strides]).copy()
+            return np.zeros(self._shape, data.dtype)
+        strides = [s * data.itemsize for s in self._strides]
+        return np.lib.stride_tricks.as_strided(data[self._offset:], self._shape, strides).copy()
 
 
 def _array_of(data: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
@@ -300,9 +327,16 @@ for _core in ('numpy.core', 'numpy._core'):  # the latter since NumPy 2
         lambda dtype, data=b'': _Array(_array_of(data, dtype, (), 'C')))
     _STAND_INS[_core + '.numeric', '_frombuffer'] = _from_buffer
 
-_STORAGES = {('torch', name + 'Storage'): dtype for name, dtype in {
-    'Double': '<f8', 'Float': '<f4', 'Half': '<f2', 'Long': '<i8', 'Int': '<i4', 'Short': '<i2',
-    'Char': 'i1', 'Byte': 'u1', 'Bool': '?'}.items()}
+_SETTINGS = {('argparse', 'Namespace'), ('types', 'SimpleNamespace'), ('yacs.config', 'CfgNode'),
+             ('fvcore.common.config', 'CfgNode'), ('detectron2.config.config', 'CfgNode'),
+             ('pathlib', 'PosixPath'), ('pathlib', 'PurePosixPath'), ('pathlib', 'WindowsPath'),
+             ('pathlib._local', 'PosixPath'), ('torch', 'device')}
+
+_STORAGES: dict[tuple[str, str], tuple[Any, ...]] = {
+    ('torch', name + 'Storage'): (dtype,) for name, dtype in {
+        'Double': '<f8', 'Float': '<f4', 'Half': '<f2', 'Long': '<i8', 'Int': '<i4', 'Short': '<i2',
+        'Char': 'i1', 'Byte': 'u1', 'Bool': '?'}.items()}
+_STORAGES['torch', 'BFloat16Storage'] = ('<u2', True)
 
 
 def _read_zip(stream: BinaryIO) -> Any:

@@ -19,24 +19,29 @@ from panoptic_baselines.condinst.convert import CONDINST
 from panoptic_baselines.convert.backbones import CAFFE2, DLA, TORCHVISION
 from panoptic_baselines.convert.checkpoints import Arrays, read_checkpoint
 from panoptic_baselines.convert.names import CheckpointFormat
+from panoptic_baselines.convert.safetensor_files import read_safetensors
+from panoptic_baselines.convert.wrappers import without_prefix, wrapper_prefixes
 from panoptic_baselines.dense_detections.convert import DENSE_DETECTIONS
 from panoptic_baselines.panoptic_fpn.convert import PANOPTIC_FPN
 
-SUFFIXES = ('.pkl', '.pth', '.pt')
+SAFETENSORS = '.safetensors'
+SUFFIXES = ('.pkl', '.pth', '.pt', SAFETENSORS)
+
 
 def convert(source: PathLike, target: PathLike, num_stuff: Optional[int] = None
             ) -> dict[str, Any]:
     """Convert an official checkpoint to ``target``, a ``.params`` file with a ``.json`` beside it.
 
     Returns a dictionary: 'network' is the name of the network, 'mapped' is
-    ``{official name: our name}``, and 'unknown' lists the names that have no place here (anchors,
-    the classifier of a backbone, ...).
+    ``{official name: our name}``, 'unknown' lists the names that have no place here (anchors,
+    the classifier of a backbone, ...), and 'prefix' is what was taken off the names ('module.').
 
     Raises AdaptisError if the file cannot be read, holds no known network or lacks parameters, or
     if it has another number of stuff classes than ``num_stuff``.
     """
-    arrays = read_checkpoint(source)
-    format_ = _recognise(FORMATS, arrays, source)
+    everything = _read(source)
+    format_, prefix = _recognise(FORMATS, everything, source)
+    arrays = _below(everything, prefix)
     mapped, ours = format_.map_names(list(arrays)), format_.convert_arrays(arrays)
     if len(ours) < len(mapped):
         raise AdaptisError(f'{source} holds two parameters for one place of the network.')
@@ -49,8 +54,9 @@ def convert(source: PathLike, target: PathLike, num_stuff: Optional[int] = None
         raise AdaptisError(f'{source} has {options.get("num_stuff", "no")} stuff classes, '
                            f'not {num_stuff}.')
     _write(ours, options, Path(source), Path(target))
-    return {'network': options['name'], 'mapped': mapped,
-            'unknown': sorted(set(arrays) - set(mapped))}
+    full = {prefix + name: ours_ for name, ours_ in mapped.items()}
+    return {'network': options['name'], 'mapped': full, 'prefix': prefix,
+            'unknown': sorted(set(everything) - set(full))}
 
 
 def load_backbone(net: Any, path: PathLike) -> None:
@@ -68,9 +74,9 @@ def load_backbone(net: Any, path: PathLike) -> None:
     if Path(path).suffix not in SUFFIXES:
         arrays, described = read_arrays(path), read_sidecar(path).get('model')
     else:
-        official = read_checkpoint(path)
-        format_ = _recognise(CLASSIFIERS, official, path)
-        ours = format_.convert_arrays(official)
+        official = _read(path)
+        format_, prefix = _recognise(CLASSIFIERS, official, path)
+        ours = format_.convert_arrays(_below(official, prefix))
         arrays = _nd(ours)
         try:
             described = format_.options(ours)
@@ -95,15 +101,32 @@ def _check_strides(backbone: Any, described: Any, path: PathLike) -> None:
                            f'give it {"torchvision" if theirs else "detectron2"}\'s.')
 
 
+def _read(source: PathLike) -> Arrays:
+    if Path(source).suffix == SAFETENSORS:
+        return read_safetensors(source)
+    return read_checkpoint(source)
+
+
 def _recognise(formats: Sequence[CheckpointFormat], arrays: Arrays,
-               source: PathLike) -> CheckpointFormat:
-    for format_ in formats:
-        if set(format_.required) & set(format_.map_names(list(arrays)).values()):
-            return format_
+               source: PathLike) -> tuple[CheckpointFormat, str]:
+    """Return the format, and the prefix without which the names are those of the format.
+
+    If several prefixes fit, the first one of ``wrapper_prefixes`` counts: averaged weights that
+    lie beside the others are left out.
+    """
+    for prefix in wrapper_prefixes(arrays):
+        names = list(without_prefix(arrays, prefix))
+        for format_ in formats:
+            if set(format_.required) & set(format_.map_names(names).values()):
+                return format_, prefix
     titles = ' or '.join(format_.title for format_ in formats)
     raise AdaptisError(f'{source} is no checkpoint of {titles}: none of its {len(arrays)} '
                        f'parameters, for instance {next(iter(arrays))[:80]!a}, has a name that '
                        'they use.')
+
+
+def _below(arrays: Arrays, prefix: str) -> Arrays:
+    return {short: arrays[name] for short, name in without_prefix(arrays, prefix).items()}
 
 
 def _write(ours: Arrays, options: dict[str, Any], source: Path, target: Path) -> None:

@@ -1,8 +1,11 @@
 """Facts about the machine that have no other test, each in a process of its own."""
+import os
 import subprocess
 import sys
 
 import pytest
+
+from adaptis import machine
 
 FAULTS_OF_LARGE_BLOCKS = """
 import ctypes, resource, sys
@@ -36,3 +39,14 @@ def test_large_blocks_are_reused_without_touching_new_pages():
     usual, kept = _faults('usual'), _faults('kept')
     assert usual > 100
     assert kept < usual / 10
+
+
+@pytest.mark.skipif(not hasattr(os, 'sched_setaffinity'), reason='the system has no affinity')
+def test_cores_that_this_process_may_use():
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        assert machine.usable_cores() == 1
+    finally:
+        os.sched_setaffinity(0, before)
+    assert machine.usable_cores() == len(before)

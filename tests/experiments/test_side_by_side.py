@@ -185,6 +185,27 @@ def test_configs_share_what_makes_them_comparable() -> None:
     assert {c.inference['short_side'] for c in configs} == {192}
 
 
+def test_every_part_starts_in_the_current_folder(tmp_path: Path,
+                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that one relative path is one place for all of them."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run.subprocess, 'Popen', Here)
+    run._command('train', 'a.yaml')
+    assert Here.folder in (None, str(tmp_path))
+
+
+class Here:
+    """Stands in for a process; remembers the folder in which it would run."""
+
+    folder: Any = 'none'
+
+    def __init__(self, command: list[str], cwd: Any = None):
+        Here.folder = cwd
+
+    def wait(self) -> int:
+        return 0
+
+
 @pytest.mark.slow
 def test_the_whole_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(run.COUNTS, 'street', {'train': 4, 'val': 2})

@@ -1,5 +1,7 @@
 // The page.  It knows networks only through the interface that engine.js describes.
 
+import { distinctColor, stuffColor } from './colors.js';
+import { download, find, makeButton, makeElement, percent, plural, tell } from './dom.js';
 import { createEngine } from './engine.js';
 import * as exports from './exports.js';
 import { History } from './history.js';
@@ -21,8 +23,6 @@ const SAVERS = {
   labelme: exports.labelmeJson, panopticPng: exports.panopticPng,
   panopticJson: exports.panopticJson,
 };
-
-const find = (id) => document.getElementById(id);
 
 class Page {
   #engine;
@@ -100,7 +100,8 @@ class Page {
   async #openNow(opening, blob, name, sample) {
     this.#segmenting?.abort();
     this.#pointer.leave();
-    this.#tellError('');
+    tell('error', '');
+    tell('warning', '');
     this.#say('Computing the features of the picture …');
     this.#setBusy(true);
     try {
@@ -132,6 +133,7 @@ class Page {
     this.#view.setImage(image, { width, height });
     find('picture').setAttribute('aria-label', `Picture ${name}, ${width} by ${height} pixels`);
     find('points').checked = false;
+    tell('warning', this.#picture.warning || '');
     for (const button of find('samples').querySelectorAll('button')) {
       button.setAttribute('aria-pressed', String(button.dataset.url === sample));
     }
@@ -437,61 +439,12 @@ class Page {
   }
 
   #fail(error) {
-    this.#tellError(error.message);
+    tell('error', error.message);
     this.#say('');
   }
-
-  #tellError(sentence) {
-    find('error').textContent = sentence;
-    find('error').hidden = !sentence;
-  }
-}
-
-function makeElement(name, properties, ...children) {
-  const element = Object.assign(document.createElement(name), properties);
-  element.append(...children);
-  return element;
-}
-
-function makeButton(text, action) {
-  const button = makeElement('button', { type: 'button' }, text);
-  button.addEventListener('click', action);
-  return button;
-}
-
-function percent(score) {
-  return `${(100 * score).toFixed(0)} %`;
-}
-
-function plural(count, what) {
-  return `${count} ${what}${count === 1 ? '' : 's'}`;
-}
-
-// Bright colours whose hues are a golden section of the circle apart, so that neighbours differ.
-function distinctColor(index) {
-  return hueColor((index * 0.618034 + 0.52) % 1, [0.95, 0.6, 0.8][index % 3], 1);
-}
-
-function stuffColor(index) {
-  return hueColor((index * 0.618034 + 0.3) % 1, 0.35, 0.8);
-}
-
-function hueColor(hue, saturation, value) {
-  return [5, 3, 1].map((shift) => {
-    const k = (shift + hue * 6) % 6;
-    const part = Math.max(0, Math.min(k, 4 - k, 1));
-    return Math.round(255 * value * (1 - saturation * part));
-  });
-}
-
-function download(blob, name) {
-  const url = URL.createObjectURL(blob);
-  makeElement('a', { href: url, download: name }).click();
-  setTimeout(() => URL.revokeObjectURL(url), 10000);
 }
 
 createEngine().then((engine) => new Page(engine)).catch((error) => {
-  find('error').textContent = error.message;
-  find('error').hidden = false;
+  tell('error', error.message);
   find('status').textContent = '';
 });

@@ -4,12 +4,14 @@
 // network in the browser, for instance):
 //
 //   const engine = await createEngine()
-//   engine.models            [{name, title, trainedOn, samples: [{name, url}]}]; trainedOn may be ''
+//   engine.models            [{name, title, trainedOn, samples: [{name, url}]}]
+//       trainedOn may be '', and there may be no samples.
 //   await engine.open(blob, modelName)
-//                            -> {width, height, pointProposals}
+//                            -> {width, height, pointProposals, warning}
 //       Decodes a picture and computes its features, and closes the one that was open; if it cannot
 //       be read, that one stays.  Width and height are those of the masks: a large picture is made
 //       smaller, with its aspect ratio kept.  Pixels are as a browser shows them (EXIF).
+//       warning may be a sentence about the picture that people should read.
 //   await engine.mask(x, y)  -> {score, categoryId, name, mask}
 //       The object at a pixel, 0 <= x < width.  A mask is {width, height, counts}: uncompressed run
 //       lengths of COCO, column by column, first a run of pixels outside (which may be 0 long).
@@ -38,6 +40,7 @@ class Engine {
   #server;
   #image = null;      // the id of the open picture
   #opened = null;     // its blob and model, to open it again if the server has forgotten it
+  #reopening = null;  // the promise of that
 
   constructor(server, models) {
     this.#server = server;
@@ -49,11 +52,13 @@ class Engine {
 
   async open(blob, modelName) {
     const query = `?model=${encodeURIComponent(modelName)}`;
-    const answer = await this.#server.json(`api/images${query}`, { method: 'POST', body: blob });
-    await this.close();   // only now: a file that cannot be read leaves the picture before open
-    this.#image = answer.id;
+    const options = { method: 'POST', body: blob };
+    const { id, ...opened } = await this.#server.json(`api/images${query}`, options);
+    const before = this.#image;   // it stays open if the new file cannot be read
+    this.#image = id;
     this.#opened = { blob, modelName };
-    return { width: answer.width, height: answer.height, pointProposals: answer.pointProposals };
+    if (before) await this.#forget(before);
+    return opened;
   }
 
   mask(x, y) {
@@ -78,7 +83,11 @@ class Engine {
   async close() {
     const image = this.#image;
     this.#image = null;
-    if (image) await this.#server.request(`api/images/${image}`, { method: 'DELETE' });
+    if (image) await this.#forget(image);
+  }
+
+  #forget(image) {
+    return this.#server.request(`api/images/${image}`, { method: 'DELETE' });
   }
 
   async #ask(what) {
@@ -87,16 +96,23 @@ class Engine {
 
   // A server with many visitors forgets the picture used longest ago, so it is opened again then.
   async #request(what, options) {
-    if (!this.#image) throw new Error('There is no picture yet: choose or upload one.');
+    const image = this.#image;
+    if (!image) throw new Error('There is no picture yet: choose or upload one.');
     const ask = () => this.#server.request(`api/images/${this.#image}/${what}`, options);
     try {
       return await ask();
     } catch (error) {
       if (error.status !== 404) throw error;
-      this.#image = null;
-      await this.open(this.#opened.blob, this.#opened.modelName);
+      if (image === this.#image) await this.#openAgain();
       return ask();
     }
+  }
+
+  // Several questions may find the picture forgotten; it is opened once for all of them.
+  #openAgain() {
+    const { blob, modelName } = this.#opened;
+    this.#reopening ??= this.open(blob, modelName).finally(() => { this.#reopening = null; });
+    return this.#reopening;
   }
 }
 

@@ -67,8 +67,8 @@ export function measure(pixels, width) {
 
 const STEPS = [[1, 0], [0, 1], [-1, 0], [0, -1]];   // right, down, left, up
 
-// Returns the borders of a mask as closed polygons {points: [[x, y], ...], outer} along the edges of
-// its pixels.  Those around 4-connected parts have outer = true, those around holes false.
+// Returns the borders of a mask as closed polygons {points: [[x, y], ...], outer} along the edges
+// of its pixels.  Those around 4-connected parts have outer = true, those around holes false.
 export function findContours(pixels, width, height) {
   const leaving = borderEdges(pixels, width, height);
   const left = leaving.slice();
@@ -81,8 +81,8 @@ export function findContours(pixels, width, height) {
   return contours;
 }
 
-// Returns for each corner of the pixels, as bits, the steps of the edges that leave it.  An edge has
-// the mask on its right.  Two edges leave a corner where two parts of the mask touch.
+// Returns for each corner of the pixels, as bits, the steps of the edges that leave it.  An edge
+// has the mask on its right.  Two edges leave a corner where two parts of the mask touch.
 function borderEdges(pixels, width, height) {
   const leaving = new Uint8Array((width + 1) * (height + 1));
   for (let y = 0; y < height; y++) {
@@ -112,7 +112,7 @@ function follow(leaving, left, start, first, stride) {
     corner += dy * stride + dx;
     before = step;
     const only = [1, 2, 4, 8].indexOf(leaving[corner]);
-    step = only >= 0 ? only : (step + 1) % 4;   // where parts touch, a right turn stays at this one
+    step = only >= 0 ? only : (step + 1) % 4;   // where parts touch, turn right: stay at this one
   } while (corner !== start || step !== first);
   if (before === first) points.shift();   // the start is in the middle of a straight edge
   return { points, outer: doubleArea > 0 };

@@ -204,3 +204,18 @@ def test_photo_checkpoints_that_are_not_whole(parity, tmp_path, lost, message):
                      lambda arrays: {n: a for n, a in arrays.items() if lost not in n})
     with pytest.raises(AdaptisError, match=message):
         convert(path, tmp_path / 'ours.params')
+
+
+def test_the_marks_of_mxnets_own_checkpoints_are_taken_off(checkpoint, tmp_path):
+    """``HybridBlock.export`` and ``save_checkpoint`` write ``arg:`` and ``aux:``."""
+    path, arrays = checkpoint
+    marked = {('aux:' if 'running' in name else 'arg:') + name: a for name, a in arrays.items()}
+    mx.nd.save(str(tmp_path / 'net-0012.params'), marked)
+    assert len({name[:4] for name in marked}) == 2
+    plain, ours = (convert(p, tmp_path / f'{n}.params')
+                   for n, p in enumerate((path, tmp_path / 'net-0012.params')))
+    assert plain == ours
+    assert (tmp_path / '0.params').read_bytes() == (tmp_path / '1.params').read_bytes()
+    mx.nd.save(str(path), {'arg:a': mx.nd.zeros(1), 'aux:a': mx.nd.zeros(1)})
+    with pytest.raises(AdaptisError, match='two parameters of one name'):
+        convert(path, tmp_path / 'twice.params')

@@ -53,7 +53,7 @@ def test_leaving_early_ends_the_workers() -> None:
 @pytest.mark.parametrize('dataset, words', [
     (Broken(8), 'image 5 is cut short'),
     (Buggy(8), 'ZeroDivisionError: one over none'),
-    (Dying(8), r'A data worker died \(exit status -9\)'),
+    (Dying(8), r'A data worker was killed: is memory short\? Resume'),
 ])
 def test_a_worker_that_fails_is_an_error_not_a_hang(dataset: MadeUp, words: str) -> None:
     with Loader(source(dataset), 1, timeout=30) as loader, \
@@ -66,8 +66,50 @@ def test_a_killed_worker_is_noticed() -> None:
         steps = loader.steps(0, 10_000)
         next(steps)
         os.kill(loader._workers[0].pid, signal.SIGKILL)
-        with pytest.raises(AdaptisError, match='A data worker died'):
+        with pytest.raises(AdaptisError, match='A data worker was killed'):
             list(steps)
+
+
+@pytest.mark.parametrize('how', ['file', 'stdin'])
+def test_scripts_without_a_main_guard(tmp_path: Path, how: str) -> None:
+    """Workers do not import the main module, unless what they work on is defined there."""
+    script = tmp_path / 'script.py'
+    script.write_text(textwrap.dedent('''
+        import sys
+        sys.path.insert(0, HERE)
+        from adaptis.data.batches import BatchSource
+        from adaptis.data.loader import Loader
+        from adaptis.evaluation.parallel import parallel_map
+        from samples import MadeUp
+        print('begin')
+        with Loader(BatchSource(MadeUp(4), batch_size=2, points=2), 2) as loader:
+            print(len(list(loader.steps(0, 3))), 'batches')
+        print(sum(parallel_map(abs, [-1, 2], 2)))
+    ''').replace('HERE', repr(str(HERE))))
+    command = [sys.executable, '-'] if how == 'stdin' else [sys.executable, str(script)]
+    result = subprocess.run(command, input=script.read_text() if how == 'stdin' else None,
+                            capture_output=True, text=True, timeout=120, cwd=tmp_path,
+                            env={**os.environ, 'PYTHONPATH': str(ROOT)})
+    assert result.stdout.split('\n') == ['begin', '3 batches', '3', ''], result.stderr
+
+
+def test_data_sets_of_the_main_module(tmp_path: Path) -> None:
+    script = tmp_path / 'script.py'
+    script.write_text(textwrap.dedent('''
+        import sys
+        sys.path.insert(0, HERE)
+        from adaptis.data.batches import BatchSource
+        from adaptis.data.loader import Loader
+        from samples import MadeUp
+        class Own(MadeUp):
+            pass
+        if __name__ == '__main__':
+            with Loader(BatchSource(Own(4), batch_size=2, points=2), 1) as loader:
+                print(len(list(loader.steps(0, 3))), 'batches')
+    ''').replace('HERE', repr(str(HERE))))
+    result = subprocess.run([sys.executable, str(script)], capture_output=True, text=True,
+                            timeout=120, env={**os.environ, 'PYTHONPATH': str(ROOT)})
+    assert result.stdout == '3 batches\n', result.stderr
 
 
 def test_a_worker_that_never_answers_is_given_up() -> None:

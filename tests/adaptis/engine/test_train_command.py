@@ -1,11 +1,13 @@
 """``adaptis train`` as a user meets it, with the real network, small."""
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -175,6 +177,32 @@ def test_ctrl_c_saves_and_says_how_to_go_on(place: Path) -> None:
     output, _ = process.communicate(timeout=250)
     assert process.returncode == 130
     assert 'to continue, repeat the command with --resume' in output
+
+
+def test_a_closed_terminal_stops_the_run_as_ctrl_c_does(place: Path) -> None:
+    """The kernel sends SIGHUP to the workers, too, and nothing can be written any more."""
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, '-m', 'adaptis.cli', *arguments(place, 'hung_up', '--workers', '1')],
+        cwd=ROOT, env={**os.environ, 'OMP_NUM_THREADS': '1'}, stdin=theirs, stdout=theirs,
+        stderr=theirs, start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+    os.close(theirs)
+    wait_for_checkpoint(place, 'hung_up')
+    os.close(ours)
+    assert process.wait(timeout=250) in (129, 0)   # 0 if it was done by then
+    assert main(arguments(place, 'hung_up', '--resume')) == 0
+    assert_same_networks(place / 'whole' / 'final.params', place / 'hung_up' / 'final.params')
+
+
+def test_under_nohup_the_run_goes_on(place: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, '-m', 'adaptis.cli', *arguments(place, 'nohup')], cwd=ROOT,
+        env={**os.environ, 'OMP_NUM_THREADS': '1'}, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    wait_for_checkpoint(place, 'nohup')
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=250) == 0
 
 
 @pytest.mark.parametrize('more, words', [

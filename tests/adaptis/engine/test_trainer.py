@@ -14,6 +14,7 @@ from adaptis.config import ValidationConfig
 from adaptis.data.toy import ToyDataset
 from adaptis.engine.averaging import WeightAverage
 from adaptis.engine.checkpoint import load_parameters
+from adaptis.engine.logs import RunLog
 from adaptis.engine.stopping import Stopped
 from adaptis.engine.trainer import Run, fit
 from adaptis.errors import AdaptisError
@@ -103,6 +104,108 @@ def test_a_loss_that_is_not_finite_ends_the_run(data: Path, tmp_path: Path) -> N
 
     run = make_run(data, tmp_path / 'run', Diverging)
     with pytest.raises(AdaptisError, match='"instances" became nan at step 0 of stage instances'):
+        fit(run)
+    assert run.checkpoints.latest() is None
+
+
+class FailsOnce(ToyDataset):
+    """A data set whose tenth reading, within the third batch, fails."""
+
+    count = 0
+
+    def __getitem__(self, index: int) -> object:
+        FailsOnce.count += 1
+        if FailsOnce.count == 10:
+            raise AdaptisError('image 7 is cut short')
+        return super().__getitem__(index)
+
+
+def assert_resumes_to_the_same(data: Path, tmp_path: Path, folder: Path, step: int) -> None:
+    """What lies in ``folder`` has done ``step`` steps and leads to what an unbroken run has."""
+    whole, resumed = make_run(data, tmp_path / 'whole'), make_run(data, folder)
+    fit(whole)
+    start = resumed.checkpoints.latest()
+    assert start.position.step == step
+    load_parameters(resumed.net, start)
+    fit(resumed, start)
+    assert_equal(parameters(whole.net), parameters(resumed.net))
+
+
+def test_broken_data_cost_no_step(data: Path, tmp_path: Path,
+                                  capsys: pytest.CaptureFixture) -> None:
+    FailsOnce.count = 0
+    run = make_run(data, tmp_path / 'broken')
+    run.dataset = FailsOnce(data, 'train')
+    with pytest.raises(AdaptisError, match='image 7 is cut short'):
+        fit(run)
+    assert 'There is a checkpoint of step 2 of stage instances' in capsys.readouterr().out
+    assert_resumes_to_the_same(data, tmp_path, tmp_path / 'broken', 2)
+
+
+def test_a_log_that_cannot_be_written_costs_no_step(data: Path, tmp_path: Path,
+                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: RunLog, kind: str, *args: object, **values: object) -> None:
+        if kind == 'train':
+            raise AdaptisError('No space left on device.')
+
+    run = make_run(data, tmp_path / 'full')
+    with monkeypatch.context() as patch, pytest.raises(AdaptisError, match='No space left'):
+        patch.setattr(RunLog, 'write', full)
+        fit(run)
+    assert_resumes_to_the_same(data, tmp_path, tmp_path / 'full', 2)
+
+
+class FailsLater(TinySystem):
+    """Its third step fails as ``fail`` says."""
+
+    fail = staticmethod(lambda loss: loss)
+    calls = 0
+
+    def losses(self, batch: dict) -> dict:
+        type(self).calls += 1
+        losses = super().losses(batch)
+        return {k: self.fail(v) for k, v in losses.items()} if self.calls == 3 else losses
+
+
+def test_a_loss_that_is_not_finite_leaves_the_last_good_step(data: Path, tmp_path: Path) -> None:
+    class Diverges(FailsLater):
+        fail = staticmethod(lambda loss: loss * float('inf'))
+
+    run = make_run(data, tmp_path / 'run', Diverges)
+    with pytest.raises(AdaptisError, match='became inf at step 2'):
+        fit(run)
+    stopped = make_run(data, tmp_path / 'stopped', stopping_after(2))
+    with pytest.raises(Stopped):
+        fit(stopped)
+    for each in (run, stopped):
+        start = each.checkpoints.latest()
+        assert start.position.step == 2
+        load_parameters(each.net, start)
+    assert_equal(parameters(run.net), parameters(stopped.net))
+
+
+def test_parameters_that_are_not_finite_are_not_kept(data: Path, tmp_path: Path) -> None:
+    class Poisoned(FailsLater):
+        def losses(self, batch: dict) -> dict:
+            if self.calls == 2:
+                with mx.autograd.pause():
+                    self.net.body.bias.data()[:] = float('nan')
+            return super().losses(batch)
+
+    run = make_run(data, tmp_path / 'run', Poisoned)
+    with pytest.raises(AdaptisError, match='became nan at step 2'):
+        fit(run)
+    assert run.checkpoints.latest() is None
+
+
+def test_an_error_within_an_update_leaves_no_checkpoint(data: Path, tmp_path: Path) -> None:
+    class Breaks(FailsLater):
+        @staticmethod
+        def fail(loss: object) -> None:
+            raise RuntimeError('half done')
+
+    run = make_run(data, tmp_path / 'run', Breaks)
+    with pytest.raises(RuntimeError, match='half done'):
         fit(run)
     assert run.checkpoints.latest() is None
 

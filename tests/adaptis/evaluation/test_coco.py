@@ -85,9 +85,13 @@ def test_names_that_differ_in_their_ending_alone(tmp_path):
         writer.add(2, 'a.png', picture)
         with pytest.raises(AdaptisError, match='Image 2 .* written twice'):
             writer.add(2, 'b.png', picture)
+        writer.add(3, 'other/a.png', picture)
+        writer.add(4, '../../A.png', picture)
         with pytest.raises(AdaptisError, match='would collide'):
-            writer.add(3, 'other/a.png', picture)
-    assert sorted(p.name for p in (tmp_path / 'p').iterdir()) == ['a.png', 'a.png.png']
+            writer.add(5, 'e.png', picture, png='a.png')
+    assert sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob('*.png')) == [
+        'p/A.png-2.png', 'p/a.png', 'p/a.png.png', 'p/other/a.png']
+    assert [record.image_id for record in PanopticFolder(tmp_path / 'p.json')] == [1, 2, 3, 4]
 
 
 def test_no_image_gives_a_valid_file(tmp_path):

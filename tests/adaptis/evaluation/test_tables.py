@@ -190,7 +190,7 @@ def test_metric_paths():
     ('unit: count', 'unit: apples', 'unknown unit apples'),
     ('published: [12.5', 'publishd: [12.5', "KeyError: 'published'"),
     ('tables:', 'table:', 'is not a file of published numbers'),
-    ('tables:', '{', 'is not valid YAML'),
+    ('tables:', '{', 'is not YAML'),
 ])
 def test_malformed_numbers_are_named(small, old, new, message):
     small.write_text(SMALL.replace(old, new))

@@ -277,6 +277,21 @@ def test_nothing_is_asked_of_another_server(page, url):
     assert len(asked) > 8 and [name for name in asked if not name.startswith(url)] == []
 
 
+def test_the_token_is_in_the_address_once(network, tmp_path):
+    with serving([network], hosts=None, token='a-token-for-tests') as port, chromium() as driver:
+        url = f'http://127.0.0.1:{port}/'
+        driver.get(url)
+        error = driver.find_element('css selector', '#error')
+        end = time.monotonic() + PATIENCE
+        while 'wants a token' not in error.text:
+            assert time.monotonic() < end
+        driver.get('about:blank')
+        page = Page(driver, f'{url}#token=a-token-for-tests', tmp_path)
+        page.click(*an_object()[0])
+        assert driver.current_url == url
+        page = Page(driver, url, tmp_path)   # the tab remembers it
+
+
 def test_paste_and_drop(page):
     for number, event in ((1, 'paste'), (2, 'drop')):
         page.driver.execute_script('''

@@ -1,8 +1,10 @@
 """The HTTP interface of the page, with the network that ships."""
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -10,8 +12,10 @@ import pytest
 from PIL import Image
 
 from adaptis.errors import AdaptisError
+from adaptis.inference.likeness import ImageStatistics
 from adaptis.serve.networks import ServedNetwork
 from adaptis.serve.uploads import UploadLimits
+from adaptis.toy_data import ToySettings, render
 from tests.adaptis.serve.page import SAMPLE, STATIC, an_object, client_of, decode, iou, make_app
 
 
@@ -83,6 +87,27 @@ def test_segment_everything_tells_progress_and_each_mask(client, image, network)
     for found, segment in zip(segments, expected.segments):
         assert (found['categoryId'], found['isthing']) == (segment.category_id, segment.isthing)
         assert np.array_equal(decode(found['mask']), expected.segment_map == segment.id)
+
+
+def test_an_unusual_picture_is_opened_with_a_warning(network):
+    known = [render(ToySettings.default('v1'), 'test', k)[0] for k in range(4)]
+    statistics = ImageStatistics.of(known)
+    with client_of(dataclasses.replace(network, statistics=statistics)) as client:
+        assert upload(client).json()['warning'] is None
+        assert 'looks like none' in upload(client, png(96, 96)).json()['warning']
+
+
+def test_many_at_once_get_what_one_alone_gets(client):
+    """MXNet's networks break when two threads call them; here one thread does it for all."""
+    images = ['/api/images/' + upload(client, SAMPLE.png(k)).json()['id'] for k in range(2)]
+    paths = [f'{image}/mask?x={x}&y={y}' for image in images for x in (20, 60) for y in (30, 70)]
+    alone = [client.get(path).json() for path in paths]
+    with ThreadPoolExecutor(len(paths) + 2) as threads:
+        everything = [threads.submit(client.post, f'{image}/segments') for image in images]
+        together = [threads.submit(client.get, path) for path in paths]
+        assert [answer.result().json() for answer in together] == alone
+        for answer in everything:
+            assert '"result"' in answer.result().text.splitlines()[-1]
 
 
 @pytest.mark.parametrize('data, sentence', [

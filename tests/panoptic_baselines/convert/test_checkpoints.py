@@ -164,7 +164,8 @@ class TestMalicious:
 
     @pytest.mark.parametrize('thing', [
         name('collections', 'OrderedDict'), name('numpy', 'dtype'), name('numpy', 'ndarray'),
-        name('torch._utils', '_rebuild_tensor_v2'), name('_codecs', 'encode')])
+        name('torch._utils', '_rebuild_tensor_v2'), name('_codecs', 'encode'),
+        name('argparse', 'Namespace')])
     def test_no_attribute_of_ours_can_be_set(self, refusal, thing):
         assert 'no checkpoint' in refusal(program(build(thing, (None, {'_call': 1}))))
         assert 'no checkpoint' in refusal(program(build(thing, {'__defaults__': (1,)})))

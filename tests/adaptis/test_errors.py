@@ -1,0 +1,17 @@
+"""Errors for people: one line, whatever they quote."""
+from __future__ import annotations
+
+import pickle
+
+from adaptis.errors import AdaptisError
+
+
+def test_a_message_is_one_line_that_can_be_printed():
+    error = AdaptisError('The name "a\nb\r\n\ud800" is\x85unknown.')
+    assert str(error) == 'The name "a b \\ud800" is unknown.'
+    str(error).encode('utf-8')
+
+
+def test_errors_travel_between_processes():
+    again = pickle.loads(pickle.dumps(AdaptisError('One sentence.')))
+    assert isinstance(again, AdaptisError) and str(again) == 'One sentence.'
