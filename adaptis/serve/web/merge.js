@@ -22,7 +22,7 @@ export class Merger {
 
   // Lets one more mask, at the size of the network's maps, claim pixels.
   add(mask) {
-    this.#classes.push(this.#thingClass(mask));
+    this.#classes.push(thingClass(mask, this.#encoded, this.#settings));
     const number = this.#classes.length;
     resize(mask, this.#encoded.size, this.#size).forEach((prob, i) => {
       if (prob > this.#best[i]) {
@@ -100,16 +100,16 @@ export class Merger {
     things.forEach((map, index) => compete(map, stuff.length + index));
     return classes.map((index, i) => (unsure[i] ? -1 : index));
   }
+}
 
-  // Returns the class with the highest mean probability inside the mask.
-  #thingClass(mask) {
-    const { stuff, things } = this.#encoded;
-    const threshold = Math.fround(this.#settings.mask_threshold);
-    const inside = mask.map((prob) => (prob > threshold ? 1 : 0));
-    const weights = inside.includes(1) ? inside : mask;
-    const totals = things.map((map) => map.reduce((sum, prob, i) => sum + prob * weights[i], 0));
-    return stuff.length + totals.indexOf(Math.max(...totals));
-  }
+// Returns the index of the thing class with the highest mean probability inside a mask, which has the
+// size of the network's maps.
+export function thingClass(mask, { stuff, things }, settings) {
+  const threshold = Math.fround(settings.mask_threshold);
+  const inside = mask.map((prob) => (prob > threshold ? 1 : 0));
+  const weights = inside.includes(1) ? inside : mask;
+  const totals = things.map((map) => map.reduce((sum, prob, i) => sum + prob * weights[i], 0));
+  return stuff.length + totals.indexOf(Math.max(...totals));
 }
 
 function count(segment, i, prob) {

@@ -31,6 +31,7 @@ class Network {
     this.#stages = manifest.stages;
     this.settings = manifest.inference;
     this.categories = manifest.taxonomy;
+    this.statistics = manifest.source.training?.images ?? null;   // of the training pictures
     this.numStuff = manifest.attributes.num_stuff;
     this.minSide = manifest.attributes.min_side;
     this.hasProposals = 'proposals' in manifest.stages;

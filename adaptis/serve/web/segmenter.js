@@ -1,7 +1,7 @@
 // One picture and a network: what adaptis.inference.Predictor is in Python.
 
 import { meanConfidence, proposalMap, searchProposals, selectMasks } from './greedy.js';
-import { Merger } from './merge.js';
+import { Merger, thingClass } from './merge.js';
 import { movePoint, networkSize, resize, resizeBytes } from './resize.js';
 
 // Computes the features of a picture: three planes (red, green, blue) of bytes with 32 bits each.
@@ -32,7 +32,8 @@ class Segmenter {
     return this.#network.hasProposals;
   }
 
-  // Returns {score, probabilities} of the object at a pixel, at the size of the picture.
+  // Returns {score, categoryId, name, probabilities} of the object at a pixel, at the size of the
+  // picture.
   async maskAt(x, y) {
     const { height, width } = this.size;
     if (!(x >= 0 && y >= 0 && x <= width - 1 && y <= height - 1)) {
@@ -41,7 +42,13 @@ class Segmenter {
     }
     const point = movePoint({ row: y, col: x }, this.size, this.#encoded.size);
     const mask = resize(await this.#encoded.maskAt(point), this.#encoded.size, this.size);
-    return { score: meanConfidence(mask, this.#settings.mask_threshold), probabilities: mask };
+    const atMaps = resize(mask, this.size, this.#encoded.size);
+    const index = thingClass(atMaps, this.#encoded, this.#settings);
+    const { id, name } = this.#network.categories[index];
+    return {
+      score: meanConfidence(mask, this.#settings.mask_threshold), categoryId: id, name,
+      probabilities: mask,
+    };
   }
 
   // Returns the points [{x, y, score}] that the network proposes, best first.

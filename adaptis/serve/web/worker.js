@@ -1,6 +1,7 @@
 // Computes beside the page, so that it stays responsive.  engine.js sends {id, method, args} and gets
 // {id, event} any number of times, and then {id, result} or {id, error}.
 
+import { warningAbout } from './likeness.js';
 import { encodeCounts } from './masks.js';
 import { loadNetwork } from './network.js';
 import { decodePicture } from './picture.js';
@@ -13,14 +14,17 @@ let picture = null;
 const methods = {
   async open({ blob, folder, maxSide }) {
     const { planes, size } = await decodePicture(blob, maxSide);
-    picture = await openPicture(await networkOf(folder), planes, size);
-    return { ...size, pointProposals: picture.hasProposals };
+    const network = await networkOf(folder);
+    picture = await openPicture(network, planes, size);
+    const warning = warningAbout(planes, size, network.statistics, network.settings);
+    return { ...size, pointProposals: picture.hasProposals, warning };
   },
 
   async mask({ x, y }) {
     const current = opened();
-    const { score, probabilities } = await current.maskAt(x, y);
-    return { score: rounded(score), mask: maskOf(current.inside(probabilities), current.size) };
+    const { score, probabilities, ...category } = await current.maskAt(x, y);
+    const mask = maskOf(current.inside(probabilities), current.size);
+    return { score: rounded(score), ...category, mask };
   },
 
   proposals() {

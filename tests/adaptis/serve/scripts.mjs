@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 
 import { selectMasks } from './greedy.js';
+import { warningAbout } from './likeness.js';
 import { Merger } from './merge.js';
 import { blur, findProposals } from './proposals.js';
 import { PythonRandom } from './random.js';
@@ -27,6 +28,8 @@ const answers = {
     const moved = movePoint({ row, col }, from, to);
     return [moved.row, moved.col];
   }),
+  warnings: ({ pictures, statistics, settings }) => pictures.map(({ planes, size }) => (
+    warningAbout(planes.map(floats), size, statistics, settings))),
   async segment({ size, to, stuff, things, proposals, masks, settings }) {
     const encoded = {
       size, stuff: stuff.map(floats), things: things.map(floats), proposals: floats(proposals),

@@ -9,7 +9,9 @@ import pytest
 
 from adaptis.deploy.export import export
 from adaptis.files import read_image, write_image
+from adaptis.inference.likeness import training_facts
 from adaptis.inference.predictor import Predictor
+from adaptis.inference.sidecar import read_training
 from adaptis.loading import load_predictor
 from adaptis.serve.networks import ServedNetwork, shipped_networks
 from adaptis.serve.samples import Samples
@@ -86,9 +88,9 @@ def ort(tmp_path_factory):
 def make_page(browser, ort, tmp_path):
     pages = []
 
-    def make(predictor, network):
+    def make(predictor, network, **source):
         folder = write_page(tmp_path / 'page', network,
-                            lambda folder: export(predictor, folder, 'onnx'), ort)
+                            lambda folder: export(predictor, folder, 'onnx', source), ort)
         pages.append(Page(folder, browser))
         return pages[-1]
 
@@ -127,8 +129,8 @@ def test_same_clicks_same_masks(make, make_page):
         const picture = await open('picture.png');
         const masks = [];
         for (const [x, y] of args[0]) {
-          const { score, probabilities } = await picture.maskAt(x, y);
-          masks.push({ score, probabilities: [...probabilities] });
+          const { probabilities, ...told } = await picture.maskAt(x, y);
+          masks.push({ ...told, probabilities: [...probabilities] });
         }
         const segments = await picture.segment(() => {}, () => {});
         return { masks, proposals: network.hasProposals ? picture.proposals() : null,
@@ -140,6 +142,8 @@ def test_same_clicks_same_masks(make, make_page):
         np.testing.assert_allclose(np.reshape(mask['probabilities'], (height, width)),
                                    expected.mask, rtol=0, atol=TOLERANCE)
         assert mask['score'] == pytest.approx(expected.confidence, abs=0.02)
+        category = python.category_of(expected.mask)
+        assert (mask['categoryId'], mask['name']) == (category.id, category.name)
     if found['proposals'] is not None:
         proposals = [[p['x'], p['y'], p['score']] for p in found['proposals']]
         np.testing.assert_allclose(proposals, python.proposals(), atol=TOLERANCE)
@@ -186,7 +190,7 @@ def test_the_engine_of_the_page(make_page):
                  outside, kept, elsewhere, after };
         """)
     assert 'no picture yet' in found['before'] and 'no picture yet' in found['after']
-    assert found['opened'] == {'width': 96, 'height': 96, 'pointProposals': True}
+    assert found['opened'] == {'width': 96, 'height': 96, 'pointProposals': True, 'warning': None}
     expected = predictor.mask_at(x=40, y=57)
     assert found['mask']['score'] == pytest.approx(expected.confidence, abs=1e-3)
     inside = decode(found['mask']['mask'])
@@ -202,13 +206,13 @@ def test_the_engine_of_the_page(make_page):
     assert found['elsewhere'] == []
 
 
-def test_a_large_picture_is_made_smaller(make_page):
-    predictor, network = shipped('toy_v1')
-    page = make_page(predictor, network)
+def test_a_large_picture_is_made_smaller_and_a_strange_one_is_warned_of(make_page):
+    page = make_page(*shipped('toy_v1'), training=training_facts(read_training(None)))
     image = np.random.default_rng(0).integers(0, 256, (700, 60, 3)).astype(np.uint8)
     write_image(page.folder / 'picture.png', image)
     opened = page.run(ENGINE + "return engine.open(await load('picture.png'), name);")
     assert (opened['height'], opened['width']) == (512, 44)
+    assert opened['warning'].startswith('This picture looks like none of those')
 
 
 def test_loose_settings_of_a_network_reach_the_page(make_page):

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from adaptis.inference.encoded_image import EncodedImage
+from adaptis.inference.likeness import ImageStatistics
 from adaptis.inference.merge import to_panoptic
 from adaptis.inference.panoptic import segment
 from adaptis.inference.proposals import find_proposals
@@ -20,6 +21,7 @@ from adaptis.inference.rescale import network_size, resize, scale_points
 from adaptis.inference.settings import AdaptISSettings
 from adaptis.inference.upsample import upsample
 from adaptis.serve import static_page
+from adaptis.serve.networks import ServedNetwork
 from adaptis.types import Category, Taxonomy
 
 pytestmark = pytest.mark.skipif(shutil.which('node') is None, reason='Node.js is not installed')
@@ -123,6 +125,22 @@ def test_sizes_and_points(ask):
         assert limited == size_json([max(1, round(side * scale)) for side in size])
     expected = scale_points(np.array(points, np.float32), (81, 96), (64, 76))
     np.testing.assert_allclose(moved, expected, rtol=1e-6)
+
+
+def test_the_same_pictures_are_warned_of_in_the_same_words(ask):
+    app = pytest.importorskip('adaptis.serve.app', exc_type=ImportError)
+    rng = np.random.default_rng(4)
+    usual = [rng.integers(0, 256, (90, 120, 3)).astype(np.uint8) // 2 for _ in range(3)]
+    pictures = [*usual, 255 - usual[0], usual[0].repeat(5, axis=0).repeat(5, axis=1)]
+    statistics = ImageStatistics.of(usual)
+    found, = ask(('warnings', {
+        'pictures': [{'planes': [*picture.transpose(2, 0, 1)], 'size': size_json(picture.shape)}
+                     for picture in pictures],
+        'statistics': statistics.to_sidecar()['images'],
+        'settings': {'short_side': None, 'max_side': None}}))
+    network = ServedNetwork('net', 'A net', 'sticks', lambda: None, None, statistics)
+    expected = [app._warning(network, picture, AdaptISSettings()) for picture in pictures]
+    assert found == expected and [bool(sentence) for sentence in found] == [False] * 3 + [True] * 2
 
 
 class Drawn(EncodedImage):
