@@ -7,8 +7,6 @@ import mmap
 import os
 import shutil
 import warnings
-import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable, NamedTuple, Optional, Union
@@ -23,9 +21,6 @@ from adaptis.temporary import make_temporary_file, make_temporary_folder
 PathLike = Union[str, 'os.PathLike[str]']
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 MAX_PIXELS = 100_000_000
-NPZ_ERRORS = (ValueError, KeyError, TypeError, AttributeError, IndexError, EOFError, OSError,
-              NotImplementedError, MemoryError, zipfile.BadZipFile, zlib.error)
-"""What NumPy raises for ``.npz`` files that are damaged."""
 
 
 @contextlib.contextmanager

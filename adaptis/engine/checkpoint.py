@@ -29,8 +29,8 @@ import numpy as np
 
 from adaptis.engine.averaging import WeightAverage
 from adaptis.errors import AdaptisError
-from adaptis.files import NPZ_ERRORS
 from adaptis.model.zoo import read_arrays, save_model, set_parameters
+from adaptis.npz import NPZ_ERRORS, read_npz
 from adaptis.runtime import mx
 
 FORMAT = 1
@@ -163,8 +163,7 @@ def optimizer_arrays(trainer: Any) -> dict[str, np.ndarray]:
 def load_optimizer(trainer: Any, path: Path) -> None:
     """Restore what ``optimizer_arrays`` returned; AdaptisError if it is for other parameters."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {key: stored[key] for key in stored.files}
+        arrays = read_npz(path)
     except NPZ_ERRORS as error:
         raise AdaptisError(f'{path} holds no optimizer states: is it cut short?') from error
     for updater, context in zip(trainer._updaters, trainer._contexts):

@@ -37,8 +37,9 @@ from adaptis.evaluation.shards import (
     taxonomy_to_json,
     write_shard,
 )
-from adaptis.files import NPZ_ERRORS, PathLike
+from adaptis.files import PathLike
 from adaptis.ids import relabel_ids
+from adaptis.npz import NPZ_ERRORS
 from adaptis.types import AnnotatedObjects, PanopticResult, Sample, Taxonomy
 
 Precision = Union[AveragePrecision, CityscapesAP]

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple, Optional
 import numpy as np
 
 from adaptis.errors import AdaptisError
-from adaptis.files import NPZ_ERRORS, PathLike, atomic_write
+from adaptis.files import PathLike, atomic_write
+from adaptis.npz import NPZ_ERRORS, read_npz
 from adaptis.types import Category, Taxonomy
 
 FORMAT = 2
@@ -64,12 +65,12 @@ def write_shard(path: PathLike, header: Mapping[str, Any],
 def read_shard(path: PathLike) -> ShardContent:
     """Read such a file; AdaptisError if it is missing, not such a file, or of another format."""
     try:
-        with open(path, 'rb') as stream, np.load(stream, allow_pickle=False) as data:
-            header = json.loads(data['header'].tobytes().decode('utf-8'))
-            parts: dict[str, dict[str, np.ndarray]] = {}
-            for key in set(data.files) - {'header'}:
-                part, name = key.split('.')
-                parts.setdefault(part, {})[name] = data[key]
+        data = read_npz(path)
+        header = json.loads(data.pop('header').tobytes().decode('utf-8'))
+        parts: dict[str, dict[str, np.ndarray]] = {}
+        for key, array in data.items():
+            part, name = key.split('.')
+            parts.setdefault(part, {})[name] = array
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise AdaptisError(f'{path} cannot be read: {error.strerror}.') from error
     except NPZ_ERRORS as error:

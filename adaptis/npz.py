@@ -1,0 +1,30 @@
+"""Read ``.npz`` files of others: arrays only, and no more of them than memory holds."""
+from __future__ import annotations
+
+import zipfile
+import zlib
+
+import numpy as np
+
+from adaptis.files import PathLike
+
+MOST_BYTES = 4 * 2 ** 30
+"""Size of all arrays together; a small file can hold a thousand times its size."""
+
+NPZ_ERRORS = (ValueError, KeyError, TypeError, AttributeError, IndexError, EOFError, OSError,
+              NotImplementedError, MemoryError, zipfile.BadZipFile, zlib.error)
+"""What ``read_npz`` raises for files that are missing, damaged, or larger than ``MOST_BYTES``."""
+
+
+def read_npz(path: PathLike) -> dict[str, np.ndarray]:
+    """Return the arrays of a file by name; one of ``NPZ_ERRORS`` if that fails.
+
+    Nothing is unpickled.
+    """
+    with open(path, 'rb') as stream:
+        with zipfile.ZipFile(stream) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > MOST_BYTES:
+                raise ValueError(f'{path} holds more than {MOST_BYTES >> 30} GiB of arrays')
+        stream.seek(0)
+        with np.load(stream, allow_pickle=False) as data:
+            return {name: data[name] for name in data.files}

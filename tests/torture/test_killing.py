@@ -1,0 +1,129 @@
+"""Killed at any moment, a command that is repeated ends as if it had never been killed.
+
+The default suite kills a training twice; ``make test-all`` 50 times for each of two systems
+and other commands 10 times each.
+"""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Callable
+
+import numpy as np
+import pytest
+
+from adaptis.runtime import mx
+from tests.torture.killing import adaptis, finish, kill_often, leftovers, listing
+from toy_data import ToySettings, generate
+
+ADAPTIS = '''
+data: {{root: {data}, dataset: toy, augmentation: toy_v1, val_split: test}}
+model: {{name: adaptis_toy, width: 4}}
+instances: {{steps: {steps}, batch_size: 2, points: 3, ema: 0.9, optimizer: {{lr: 1.0e-3}}}}
+proposals: {{steps: 8, batch_size: 2, points: 4, optimizer: {{lr: 1.0e-3}}}}
+workers: 1
+log_every: 1
+pictures_every: 7
+checkpoint_steps: 2
+evaluation_images: 0
+validation: {{every: 5, images: 2, points: 2}}
+'''
+CONDINST = '''
+data: {{root: {data}, dataset: coco, val_split: val}}
+model: {{name: condinst_r50, backbone: resnet18, fpn_channels: 16, num_things: 4, num_stuff: 3}}
+joint:
+  steps: {steps}
+  batch_size: 2
+  short_side: 64
+  max_side: 128
+  optimizer: {{name: sgd, lr: 1.0e-3, options: {{momentum: 0.9}}}}
+workers: 1
+log_every: 1
+pictures_every: 0
+checkpoint_steps: 2
+evaluation_images: 0
+validation: {{every: 0}}
+'''
+
+
+def draw(folder: Path, version: str) -> Path:
+    size = (64, 128) if version == 'street' else (48, 48)
+    settings = ToySettings.default(version, height=size[0], width=size[1], min_objects=2,
+                                   max_objects=5)
+    generate(settings, folder, {'train': 8, 'val' if version == 'street' else 'test': 3},
+             layout='coco' if version == 'street' else None)
+    return folder
+
+
+def train_and_kill(tmp_path: Path, text: str, version: str, steps: int, kills: int) -> None:
+    """Compare a training that is killed with one that is not."""
+    config = tmp_path / 'a.yaml'
+    config.write_text(text.format(data=draw(tmp_path / 'data', version), steps=steps))
+    finish(adaptis('train', config, '--output', tmp_path / 'whole', '--ctx', 'cpu'))
+    killed = tmp_path / 'killed'
+
+    def log() -> int:
+        path = killed / 'log.jsonl'
+        return path.stat().st_size if path.is_file() else 0
+
+    done = kill_often(lambda: adaptis('train', config, '--output', killed, '--resume', '--ctx',
+                                      'cpu'), kills, seed=steps, progress=log)
+    assert done == kills, f'the training ended after {done} kills: give it more steps'
+    whole, resumed = (mx.nd.load(str(folder / 'final.params'))
+                      for folder in (tmp_path / 'whole', killed))
+    assert whole.keys() == resumed.keys()
+    for name in whole:
+        np.testing.assert_array_equal(whole[name].asnumpy(), resumed[name].asnumpy(), name)
+    assert not leftovers(killed)
+    assert len(list((killed / 'checkpoints').iterdir())) == len(
+        list((tmp_path / 'whole' / 'checkpoints').iterdir()))
+
+
+@pytest.mark.timeout(280)
+def test_a_training_that_is_killed_twice(tmp_path: Path) -> None:
+    train_and_kill(tmp_path, ADAPTIS, 'v1', steps=12, kills=2)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize('text, version', [(ADAPTIS, 'v1'), (CONDINST, 'street')],
+                         ids=['adaptis', 'condinst'])
+def test_a_training_that_is_killed_fifty_times(tmp_path: Path, text: str, version: str) -> None:
+    train_and_kill(tmp_path, text, version, steps=400, kills=50)
+
+
+def toy(folder: Path) -> tuple:
+    return ('toy', '--version', 'v2', '--out', folder / 'made', '--split', 'train', '--count', 400,
+            '--workers', 2, '--coco')
+
+
+def evaluate(folder: Path) -> tuple:
+    return ('evaluate', '--data', folder / 'data', '--limit', 3, '--save', folder / 'made' / 'all',
+            '--out', folder / 'made' / 'record.json', '--ctx', 'cpu')
+
+
+def export(folder: Path) -> tuple:
+    return ('export', '--out', folder / 'made' / 'export')
+
+
+def predict(folder: Path) -> tuple:
+    return ('predict', folder / 'data' / 'test', '--out', folder / 'made', '--ctx', 'cpu')
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize('command', [toy, evaluate, export, predict])
+def test_other_commands_that_are_killed_ten_times(
+        tmp_path: Path, command: Callable[[Path], tuple]) -> None:
+    results = []
+    for kills in (0, 10):
+        folder = tmp_path / str(kills)
+        draw(folder / 'data', 'v1')
+        made = folder / 'made'
+        made.mkdir()
+        kill_often(lambda made=made, folder=folder: adaptis(*command(folder)), kills, seed=kills,
+                   progress=lambda made=made: len(list(made.rglob('*'))), window=1.0)
+        assert not leftovers(made)
+        results.append(listing(made))
+    assert results[0].keys() == results[1].keys()
+    changed = {name for name in results[0] if results[0][name] != results[1][name]}
+    assert all(name.endswith(('.json', '.md')) for name in changed)   # times, dates and folders
