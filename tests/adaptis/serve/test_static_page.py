@@ -6,7 +6,6 @@ import json
 import os
 import re
 import tarfile
-from pathlib import Path
 
 import pytest
 
@@ -18,7 +17,7 @@ from adaptis.inference.predictor import Predictor
 from adaptis.inference.settings import AdaptISSettings
 from adaptis.model import get_model, save_model
 from adaptis.runtime import mx
-from adaptis.serve import ort_web, static_page
+from adaptis.serve import ort_web
 from adaptis.serve.networks import ServedNetwork
 from adaptis.serve.ort_web import PACKAGE, read_ort_web
 from adaptis.serve.samples import Samples
@@ -177,10 +176,3 @@ def test_other_files_than_those_of_the_version_are_refused(ort, tmp_path):
     (tmp_path / 'text.tgz').write_text('no archive')
     with pytest.raises(AdaptisError, match='no archive'):
         read_ort_web(tmp_path / 'text.tgz')
-
-
-def test_every_script_is_part_of_the_package():
-    folder = Path(static_page.__file__).parent
-    assert {path.suffix for path in (folder / 'web').glob('*') if path.is_file()} == {'.js'}
-    setup = (folder.parents[1] / 'setup.py').read_text()
-    assert "'serve/web/*.js'" in setup and "'serve/web/ort/*'" in setup
