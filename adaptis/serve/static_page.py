@@ -43,11 +43,12 @@ def write_page(folder: PathLike, network: ServedNetwork, write_model: Callable[[
     Raises AdaptisError if ``folder`` holds something else, or ONNX Runtime for browsers cannot be
     found.
     """
+    runtime = read_ort_web(ort_web)   # first, because an export may take long
     with atomic_folder(folder, is_page) as new:
         write_model(new / MODEL)
         for source in (_HERE / 'static', _HERE / 'web'):   # the second brings its own engine.js
             shutil.copytree(source, new, dirs_exist_ok=True)
-        for name, content in read_ort_web(ort_web).items():   # many hosts do not know .mjs
+        for name, content in runtime.items():   # many hosts do not know .mjs
             (new / 'ort' / name.replace('.mjs', '.js')).write_bytes(content)
         model = {'name': network.name, 'title': network.title, 'trainedOn': network.trained_on,
                  'folder': f'{MODEL}/', 'samples': _write_samples(network, new)}
