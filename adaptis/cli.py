@@ -52,10 +52,10 @@ def main(argv: Optional[list[str]] = None) -> int:
             raise
         return _tell(f'adaptis {name}: {_import_sentence(error)}')
     except (MemoryError, RuntimeError) as error:
-        if not _is_lack_of_memory(error):
+        sentence = _device_sentence(error)
+        if sentence is None:
             raise
-        return _tell(f'adaptis {name}: not enough memory: use smaller images, crops or batches, '
-                     'or split the batches (micro_batch).')
+        return _tell(f'adaptis {name}: {sentence}')
     except OSError as error:
         if error.errno not in _MACHINE_ERRORS:
             raise
@@ -123,11 +123,9 @@ def _run(name: str, rest: list[str]) -> int:
     return status
 
 
-def _is_lack_of_memory(error: Exception) -> bool:
-    """Return whether the machine or a device is out of memory (only MXNet's message says so)."""
-    words = str(error).lower()
-    return isinstance(error, MemoryError) or (type(error).__name__ == 'MXNetError' and any(
-        sign in words for sign in ('out of memory', 'failed to allocate', 'bad_alloc')))
+def _device_sentence(error: Exception) -> Optional[str]:
+    from adaptis.device_errors import explain_device_error  # would make `adaptis --help` slower
+    return explain_device_error(error)
 
 
 def _import_sentence(error: ImportError) -> str:

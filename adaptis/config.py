@@ -118,7 +118,7 @@ class TrainConfig:
     proposals: Optional[StageConfig] = None
     joint: Optional[StageConfig] = None      # the only stage of detectors
     seed: int = 0
-    precision: str = 'float32'               # or amp: half precision where MXNet supports it
+    precision: str = 'float32'               # or amp: convolutions in half precision
     workers: int = 2
     log_every: int = 20                    # steps; 0 = never
     pictures_every: int = 1000             # steps; 0 = none
@@ -320,9 +320,6 @@ def _check_stages(config: TrainConfig, path: str) -> None:
         family = find_family(name)
     except AdaptisError as error:
         raise AdaptisError(f'{path}: {error}') from error
-    if config.precision == 'amp' and not family.uses_points:
-        raise AdaptisError(f'{path}: {name} cannot be trained in half precision: set precision to '
-                           'float32.')
     if getattr(config, family.stages[0]) is None:
         raise AdaptisError(f'{path}: the key {family.stages[0]} is missing.')
     for key, stage in config.stages():

@@ -14,6 +14,10 @@ from adaptis.machine import (
     BUNDLED_LIBRARIES,
     CUDA_CODE,
     CUDA_DRIVER_NEEDED,
+    FUSION,
+    FUSION_DRIVER_NEEDED,
+    FUSION_RELEASE_NEEDED,
+    RELEASE_NEEDED,
     Cuda,
     Machine,
     inspect,
@@ -156,7 +160,7 @@ def _driver(cuda: Cuda) -> Iterator[Problem]:
     elif cuda.driver < CUDA_DRIVER_NEEDED:
         release = f' ({cuda.release})' if cuda.release else ''
         yield Problem(f'The NVIDIA driver{release} supports CUDA {_cuda(cuda.driver)}, but '
-                      f'mxnet-cu112 needs CUDA 11: install driver 450.80 or newer.')
+                      f'mxnet-cu112 needs CUDA 11: install driver {RELEASE_NEEDED} or newer.')
     elif cuda.status:
         why = ('finds no GPU (is CUDA_VISIBLE_DEVICES empty, or the container started without '
                '--gpus all?)' if cuda.status == 100 else f'does not start (error {cuda.status})')
@@ -164,8 +168,22 @@ def _driver(cuda: Cuda) -> Iterator[Problem]:
                       f'then AdaptIS computes on the CPU.')
 
 
+def _fusion(machine: Machine) -> Iterator[Problem]:
+    if not machine.fuses or all(name == 'mxnet' for name in machine.builds):
+        return
+    yield Problem(f'{FUSION}={machine.fusion} lets MXNet fuse pointwise operators on GPUs, which '
+                  f'makes gradients wrong or training fail where a hybridized block sees several '
+                  f'shapes in a step: unset it, and use it for inference at most.')
+    if CUDA_DRIVER_NEEDED <= (machine.cuda.driver or 0) < FUSION_DRIVER_NEEDED:
+        yield Problem(f'With {FUSION}={machine.fusion} MXNet compiles kernels that only drivers of '
+                      f'CUDA {_cuda(FUSION_DRIVER_NEEDED)} can read, and this one supports CUDA '
+                      f'{_cuda(machine.cuda.driver or 0)}: unset it, or install driver '
+                      f'{FUSION_RELEASE_NEEDED} or newer.')
+
+
 _CHECKS: tuple[Callable[[Machine], Iterator[Problem]], ...] = (
-    _platform, _python, _mxnet, _libraries, _numpy, _opencv, _gluoncv, _gpus, _processor)
+    _platform, _python, _mxnet, _libraries, _numpy, _opencv, _gluoncv, _gpus, _fusion,
+    _processor)
 
 
 # -- sentences ----------------------------------------------------------------------------------

@@ -35,8 +35,8 @@ def load_predictor(checkpoint: Optional[PathLike] = None, settings: Any = None, 
     if is_export(checkpoint):
         return load_exported(checkpoint, backend, ctx, settings, taxonomy)
     if isinstance(ctx, str):
-        from adaptis.runtime import get_contexts  # loads MXNet
-        ctx = get_contexts(ctx)[0]
+        from adaptis.runtime import get_context  # loads MXNet
+        ctx = get_context(ctx)
     if settings is None:
         settings = default_settings(checkpoint)[1]
     return family_of(checkpoint).load_predictor(checkpoint, settings, ctx, taxonomy)

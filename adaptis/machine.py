@@ -41,6 +41,12 @@ BUNDLED_LIBRARIES = {'libgomp.so.1': 'libgomp-*.so*', 'libquadmath.so.0': 'libqu
 CUDA_CODE: tuple[Capability, ...] = ((5, 0), (6, 0), (7, 0), (8, 0), (8, 6))
 NEWEST_GPU: Capability = (8, 9)   # Ada
 CUDA_DRIVER_NEEDED = 11000   # as cuDriverGetVersion returns it: 1000 * major + 10 * minor
+RELEASE_NEEDED = '450.80'    # the oldest driver of CUDA 11.0 that runs libraries of CUDA 11.8
+
+# MXNet's fusion of pointwise operators, which is on by default on GPUs.  NVRTC of CUDA 11.8
+# compiles the fused kernels to PTX, which only drivers of that version or later can read.
+FUSION = 'MXNET_USE_FUSION'
+FUSION_DRIVER_NEEDED, FUSION_RELEASE_NEEDED = 11080, '520.61'
 
 # Parameters of mallopt (glibc's <malloc.h>) and the values that `keep_freed_memory` sets.
 _MALLOPT = {'M_MMAP_MAX': (-4, 0), 'M_TRIM_THRESHOLD': (-1, 512 << 20), 'M_TOP_PAD': (-2, 64 << 20)}
@@ -105,7 +111,10 @@ class Cuda:
 
 @dataclass(frozen=True)
 class Machine:
-    """All facts that ``adaptis doctor`` checks; tests construct their own."""
+    """All facts that ``adaptis doctor`` checks; tests construct their own.
+
+    ``fusion`` is the value of ``MXNET_USE_FUSION`` that the user has set, '' without one.
+    """
 
     system: str = 'Linux'
     processor: str = 'x86_64'
@@ -118,6 +127,12 @@ class Machine:
     cores: int = 1
     cpu_features: tuple[str, ...] = ()
     cuda: Cuda = Cuda()
+    fusion: str = ''
+
+    @property
+    def fuses(self) -> bool:
+        """Whether MXNet fuses pointwise operators on GPUs, which only the user can turn on."""
+        return self.fusion.lower() not in ('', '0', 'false')
 
     @property
     def builds(self) -> list[str]:
@@ -134,7 +149,7 @@ def inspect() -> Machine:
         missing_libraries=missing_libraries(), cpu_name=_cpu_field('model name'),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 1,
         cpu_features=tuple(f for f in CPU_FEATURES if f in _cpu_field('flags').split()),
-        cuda=query_cuda())
+        cuda=query_cuda(), fusion=os.environ.get(FUSION, ''))
 
 
 def usable_cores() -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import importlib
 import importlib.util
+import os
 import warnings
 from typing import Any, Callable
 
@@ -17,13 +18,12 @@ from adaptis.errors import AdaptisError
 
 _MODULES = {'mx': 'mxnet', 'gluoncv': 'gluoncv'}
 
-# The libraries that libmxnet.so of mxnet-cu112 needs, directly or not, dependencies first.
+# The libraries that libmxnet.so of mxnet-cu112 is linked to, directly or not, dependencies first.
+# libcudnn.so.8 finds the large parts of cuDNN beside itself, when a GPU first needs them.
 _CUDA_LIBRARIES = (
     'libcudart.so.11.0', 'libnvrtc.so.11.2', 'libnvToolsExt.so.1', 'libcublasLt.so.11',
     'libcublas.so.11', 'libcufft.so.10', 'libcurand.so.10', 'libcusparse.so.11',
-    'libcusolver.so.11', 'libcudnn_ops_infer.so.8', 'libcudnn_ops_train.so.8',
-    'libcudnn_cnn_infer.so.8', 'libcudnn_cnn_train.so.8', 'libcudnn_adv_infer.so.8',
-    'libcudnn_adv_train.so.8', 'libcudnn.so.8', 'libnccl.so.2')
+    'libcusolver.so.11', 'libcudnn.so.8', 'libnccl.so.2')
 
 
 def __getattr__(name: str) -> Any:
@@ -39,27 +39,56 @@ def get_contexts(name: str = 'auto') -> list[Any]:
 
     Parameters
     ----------
-    name : ``'cpu'``; ``'gpu'`` for all GPUs that this MXNet supports; ``'gpu:0,1'`` for these two;
-        ``'auto'``, which is ``'gpu'`` if there is one and ``'cpu'`` otherwise.
+    name : ``'cpu'``; ``'cpu:1'`` or ``'cpu:0,1'``, the same CPU under MXNet's other names;
+        ``'gpu'`` for all GPUs that this MXNet supports; ``'gpu:0,1'`` for these two; ``'auto'``,
+        which is ``'gpu'`` if there is one, and MXNet's current context (``'cpu'``) otherwise.
 
     Raises
     ------
     AdaptisError
         If the name is unknown, or a GPU that it names cannot be used.
     """
-    wanted = _parse_context(name)
+    kind, wanted = _parse_context(name)
     from adaptis.runtime import mx  # loads MXNet, so the name is checked first
-    if name == 'cpu':
-        return [mx.cpu()]
+    if kind == 'cpu':
+        return [mx.cpu(i) for i in wanted or (0,)]
     has_cuda = mx.runtime.Features().is_enabled('CUDA')
     cuda = machine.query_cuda() if has_cuda else machine.Cuda()
     usable = [gpu.index for gpu in cuda.usable]
-    if name == 'auto' and not usable:
-        return [mx.cpu()]
+    if kind == 'auto' and not usable:
+        return [mx.current_context()]
     if not usable or set(wanted) - set(usable):
         raise AdaptisError(f'The device "{name}" cannot be used: {_why_no_gpu(has_cuda, cuda)}; '
                            f'use cpu, {_other_way(has_cuda, cuda)}or see `adaptis doctor`.')
     return [mx.gpu(i) for i in wanted or usable]
+
+
+def get_context(name: str = 'auto') -> Any:
+    """Return the one device of a name, the first GPU of ``'gpu'`` and ``'auto'``.
+
+    Raises AdaptisError if the name lists several, or as ``get_contexts`` does.
+    """
+    if ',' in name:
+        raise AdaptisError(f'"{name}" names several devices, and only training uses more than one: '
+                           f'name one of them, such as {name.split(",")[0]}.')
+    return get_contexts(name)[0]
+
+
+def context_name(context: Any) -> str:
+    """Return the name of an MXNet context, such as ``'gpu:1'``; ``'cpu'`` for the first CPU."""
+    name = f'{context.device_type}:{context.device_id}'
+    return 'cpu' if name == 'cpu:0' else name
+
+
+def disable_fusion() -> None:
+    """Turn off MXNet's fusion of pointwise operators on GPUs, unless the user has set it.
+
+    A fused kernel keeps only the shapes of its last forward pass.  If a hybridized block is called
+    with several shapes before one backward pass, as heads on pyramids and losses of single images
+    are, the backward pass fails or returns wrong gradients.
+    """
+    if not os.environ.get(machine.FUSION):   # MXNet takes an empty value for none
+        os.environ[machine.FUSION] = '0'
 
 
 def restore_numpy_names(numpy: Any) -> list[str]:
@@ -97,6 +126,7 @@ def _import(module: str) -> Any:
         restore_numpy_names(importlib.import_module('numpy'))
         if machine.cuda_build():
             preload_cuda(machine.nvidia_libraries())
+        disable_fusion()
         with warnings.catch_warnings():   # users cannot change the code that these are about
             for category in (DeprecationWarning, SyntaxWarning):
                 warnings.simplefilter('ignore', category)
@@ -145,17 +175,15 @@ def _gone(name: str) -> Callable[..., None]:
     return function
 
 
-def _parse_context(name: str) -> list[int]:
-    """Return the GPU numbers in the name of a context, [] if it names none."""
-    if name in ('auto', 'cpu', 'gpu'):
-        return []
-    device_type, _, numbers = name.partition(':')
-    parts = numbers.split(',')
+def _parse_context(name: str) -> tuple[str, list[int]]:
+    """Return 'auto', 'cpu' or 'gpu', and the numbers in the name of a context, [] if none."""
+    kind, colon, numbers = name.partition(':')
+    parts = numbers.split(',') if colon else []
     valid = all(part.isdecimal() for part in parts) and len(set(parts)) == len(parts)
-    if device_type != 'gpu' or not valid:
+    if kind not in ('auto', 'cpu', 'gpu') or not valid or (kind == 'auto' and colon):
         raise AdaptisError(f'"{name}" is not a device: use auto, cpu, gpu, or gpu:0,1 for some '
                            'GPUs.')
-    return [int(part) for part in parts]
+    return kind, [int(part) for part in parts]
 
 
 def _why_no_gpu(has_cuda: bool, cuda: machine.Cuda) -> str:

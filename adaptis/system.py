@@ -73,29 +73,36 @@ class AdaptISSystem:
         for block in (net, self._encoder):
             block.hybridize(hybridize)
 
-    def losses(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Return the losses of a batch as scalars by name; call it inside ``autograd.record``.
+    def forward(self, batch: dict[str, Any]) -> tuple[Any, Any]:
+        """Run the network on a batch and wait for nothing, so that all devices can start.
 
-        ``image`` (B, 3, H, W) RGB 0..255; ``points`` (B, N, 2); ``instances`` (B*N, 1, H, W) in
-        {1, 0, -1}; ``semantic`` (B, H, W), -1 = ignore.  The losses are means over points and
-        images.
+        Returns what ``losses`` takes: logits of the masks at the size of the images, and of the
+        classes or, in the stage 'proposals', of the points.
         """
-        if self.stage == 'proposals':
-            return {'proposals': self._learn_proposals(batch)}
-        instances, semantic, _ = self._masks(batch)
-        self._watch(instances, batch['instances'])
-        semantic = self.net.upsample(_float32(semantic), batch['image'])
-        return {'instances': self._instance_loss(instances, batch['instances']).mean(),
-                'semantic': self._semantic_loss(semantic, batch['semantic']).mean()
-                * self._semantic_weight}
-
-    def _learn_proposals(self, batch: dict[str, Any]) -> Any:
+        if self.stage == 'instances':
+            return self._masks(batch)[:2]
         net = self.net
         with mx.autograd.pause(train_mode=False):
             instances, _, features = self._masks(batch)
         logits = net.sample_proposals(net.encoder.proposals(features), batch['points'])
-        return self._proposal_loss(_float32(logits), instances, batch['instances'],
-                                   len(batch['image'])).mean()
+        return instances, _float32(logits)
+
+    def losses(self, batch: dict[str, Any], outputs: Any = None) -> dict[str, Any]:
+        """Return the losses of a batch as scalars by name; call it inside ``autograd.record``.
+
+        ``image`` (B, 3, H, W) RGB 0..255; ``points`` (B, N, 2); ``instances`` (B*N, 1, H, W) in
+        {1, 0, -1}; ``semantic`` (B, H, W), -1 = ignore.  ``outputs`` saves running the network, see
+        ``forward``.  The losses are means over points and images.
+        """
+        instances, logits = self.forward(batch) if outputs is None else outputs
+        if self.stage == 'proposals':
+            loss = self._proposal_loss(logits, instances, batch['instances'], len(batch['image']))
+            return {'proposals': loss.mean()}
+        self._watch(instances, batch['instances'])
+        semantic = self.net.upsample(_float32(logits), batch['image'])
+        return {'instances': self._instance_loss(instances, batch['instances']).mean(),
+                'semantic': self._semantic_loss(semantic, batch['semantic']).mean()
+                * self._semantic_weight}
 
     def _masks(self, batch: dict[str, Any]) -> tuple[Any, Any, Any]:
         """Return instance logits at the size of the images, and semantic logits and features."""

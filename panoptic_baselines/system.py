@@ -19,11 +19,18 @@ class System(Protocol):
 
     net: Any
 
-    def losses(self, batch: dict[str, Any]) -> dict[str, Any]:
+    def forward(self, batch: dict[str, Any]) -> Any:
+        """Run the layers that several devices synchronise on a batch, and read none of the results.
+
+        The training step calls this for all devices before it calls ``losses`` for any.
+        """
+
+    def losses(self, batch: dict[str, Any], outputs: Any = None) -> dict[str, Any]:
         """Return one scalar per loss, already weighted; training minimises their sum.
 
         Call this inside ``autograd.record``.  ``batch`` holds ``image`` (B, 3, H, W), RGB 0..255,
-        and the arrays that the system's own loader adds.
+        and the arrays that the system's own loader adds; ``outputs`` is what ``forward`` returned
+        for it, and is computed if it is not given.
         """
 
     def metrics(self) -> dict[str, float]:
@@ -64,6 +71,9 @@ class DetectorSystem(System, Protocol):
 class BaseSystem:
     """What all systems of this package share; subclasses add ``targets`` and ``losses``.
 
+    In ``losses(batch, outputs)``, ``outputs`` is what ``forward`` has returned for the batch; it is
+    computed if it is not given.
+
     Parameters
     ----------
     net : an initialised network
@@ -90,6 +100,10 @@ class BaseSystem:
 
     def begin_step(self, step: int) -> None:
         """Set the number of the step that the next ``losses`` belong to."""
+
+    def forward(self, batch: dict[str, Any]) -> Any:
+        """Run the network on the images of a batch and read none of the results."""
+        return self.net(fill_padding(batch['image'], batch['sizes'], self.net.mean))
 
     def metrics(self) -> dict[str, float]:
         """Return numbers of the last step worth logging."""

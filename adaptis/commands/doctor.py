@@ -13,6 +13,7 @@ from typing import Any
 
 import adaptis
 from adaptis import doctor, machine
+from adaptis.device_errors import explain_device_error
 from adaptis.doctor import Problem
 from adaptis.errors import AdaptisError
 
@@ -97,8 +98,9 @@ def _rows(here: machine.Machine, trial: list[dict[str, Any]]) -> list[tuple[str,
         ('Imported', ', '.join(imported) or 'nothing'),
         ('Processor', f'{here.cpu_name or "unknown"}, {here.cores} core{"s" * (here.cores > 1)}, '
                       f'{" ".join(here.cpu_features) or "features unknown"}'),
-        ('Driver', _driver(here.cuda)),
+        ('Driver', f'{_driver(here.cuda)} ({_needed()})'),
         ('GPUs', '; '.join(map(_gpu, here.cuda.gpus)) or 'none'),
+        ('Fusion', _fusion(here)),
         ('Runs on', ', '.join(devices) or 'nothing'),
     ]
 
@@ -107,7 +109,24 @@ def _driver(cuda: machine.Cuda) -> str:
     if cuda.driver is None:
         return 'no NVIDIA driver'
     release = f' {cuda.release}' if cuda.release else ''
-    return f'NVIDIA{release}, CUDA {cuda.driver // 1000}.{cuda.driver % 1000 // 10}'
+    return f'NVIDIA{release}, CUDA {_dotted(cuda.driver)}'
+
+
+def _needed() -> str:
+    return (f'GPUs need {machine.RELEASE_NEEDED} or newer, of CUDA '
+            f'{_dotted(machine.CUDA_DRIVER_NEEDED)}, because MXNet and its CUDA libraries hold '
+            'machine code and compile nothing here')
+
+
+def _fusion(here: machine.Machine) -> str:
+    if here.fuses:
+        return f'on: {machine.FUSION}={here.fusion} is set'
+    return (f'off ({machine.FUSION}=0), because fused operators give wrong gradients on GPUs where '
+            'shapes vary')
+
+
+def _dotted(version: int) -> str:
+    return f'{version // 1000}.{version % 1000 // 10}'
 
 
 def _gpu(gpu: machine.Gpu) -> str:
@@ -153,8 +172,9 @@ def _compute() -> list[str]:
             mx.nd.dot(mx.nd.ones((8, 8), device), mx.nd.ones((8, 8), device)).asnumpy()
     except mx.MXNetError as error:
         reason = str(error).strip().splitlines()[-1]
-        raise AdaptisError(f'MXNet cannot compute on {device} ({reason}): see what nvidia-smi '
-                           'says, or compute on the CPU.') from error
+        raise AdaptisError(explain_device_error(error) or (
+            f'MXNet cannot compute on {device} ({reason}): see what nvidia-smi says, or compute on '
+            'the CPU.')) from error
     return [str(device) for device in devices]
 
 

@@ -41,6 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--format', choices=('mxnet', 'onnx', 'both'), default='both',
                         help='graphs of MXNet, ONNX models (needs the package onnx), or both '
                         '(default)')
+    parser.add_argument('--precision', choices=('float32', 'float16'), default='float32',
+                        help='of the ONNX models; float16 is for GPUs (default: float32)')
     add_set_option(parser)
 
 
@@ -49,6 +51,9 @@ def run(args: argparse.Namespace) -> int:
     if args.out is None and args.web is None:
         raise AdaptisError('Nothing to write: give --out DIR for the graphs, --web DIR for a page, '
                            'or both.')
+    if args.web is not None and args.precision != 'float32':
+        raise AdaptisError('A page computes on a CPU, for which float16 is slower and less exact: '
+                           'leave out --precision.')
     exported = is_export(args.checkpoint)
     if exported and args.out is not None:
         raise AdaptisError(f'{args.checkpoint} is already exported: give the checkpoint.')
@@ -75,7 +80,7 @@ def _load(args: argparse.Namespace) -> Callable[[Path, str], Any]:
     predictor = load_predictor(args.checkpoint, settings, 'cpu')
     source = {**checkpoint_facts(args.checkpoint),
               'training': training_facts(read_training(args.checkpoint))}
-    return lambda folder, form: export(predictor, folder, form, source)
+    return lambda folder, form: export(predictor, folder, form, source, args.precision)
 
 
 def _copy(args: argparse.Namespace) -> Callable[[Path, str], Any]:

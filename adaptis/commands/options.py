@@ -26,7 +26,8 @@ def add_network_options(group: Any, exported: bool = True) -> None:
                              help='a network that "adaptis export" wrote, instead')
         group.add_argument('--backend', choices=BACKENDS,
                            help='what runs --export (default: MXNet if it is installed)')
-        group.add_argument('--ctx', default='auto', help='auto, cpu, gpu or gpu:0 (default: auto)')
+        group.add_argument('--ctx', default='auto',
+                           help='auto, cpu, gpu, or one of several such as gpu:1 (default: auto)')
     group.add_argument('--preset', metavar='NAME',
                        help='thresholds, e.g. toy_v1, cityscapes, vistas or coco (default: what '
                        'the checkpoint was trained for)')

@@ -31,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--init', metavar='FILE',
                         help='trained parameters to start from, with a fresh optimizer, or toy_v1, '
                              'the network in the package; replaces initial_weights')
-    parser.add_argument('--ctx', default='auto', help='auto, cpu, gpu or gpu:0,1 (default: auto)')
+    parser.add_argument('--ctx', default='auto',
+                        help='auto, cpu, gpu for all GPUs, or some such as gpu:0,1 (default: auto)')
     parser.add_argument('--kvstore', default='device',
                         help='how gradients are added up: device, local, nccl, dist_sync or '
                         'dist_device_sync (default: device)')
@@ -169,11 +170,12 @@ def _open_data(config: TrainConfig) -> tuple[Any, Any]:
 def _enable_half(contexts: list[Any]) -> None:
     from adaptis.engine.precision import enable_mixed_precision  # loads MXNet
     half = enable_mixed_precision(contexts)
-    print(f'Training steps compute in {half} where MXNet considers it safe.')
+    print(f'Training steps compute in {half} where it is safe.')
 
 
 def _build_net(family: ModelFamily, config: TrainConfig, contexts: list[Any], taxonomy: Any,
                resumed: bool) -> Any:
+    from adaptis.engine.steps import check_sync  # loads MXNet
     counts = family.class_counts(taxonomy)
     arguments = {**counts, **config.model}
     if any(arguments[name] != count for name, count in counts.items()):
@@ -182,7 +184,10 @@ def _build_net(family: ModelFamily, config: TrainConfig, contexts: list[Any], ta
     if resumed:
         for key in ('pretrained_base', 'pretrained'):
             arguments.pop(key, None)  # a checkpoint replaces those weights
-    return family.build(set_norm_devices(arguments, len(contexts)), contexts)
+    arguments = set_norm_devices(arguments, len(contexts))
+    if 'SyncBatchNorm' in arguments.values():
+        check_sync(contexts)
+    return family.build(arguments, contexts)
 
 
 def _load_initial_weights(net: Any, name: str, family: ModelFamily) -> None:

@@ -159,8 +159,8 @@ def make_runner(export: Export, backend: str, ctx: Any = None) -> Runner:
         files = {name: paths['onnx'] for name, paths in export.paths.items()}
         return OnnxRunner(export.stages, files, _device_name(ctx))
     if isinstance(ctx, str):
-        from adaptis.runtime import get_contexts  # loads MXNet
-        ctx = get_contexts(ctx)[0]
+        from adaptis.runtime import get_context  # loads MXNet
+        ctx = get_context(ctx)
     pairs = {name: (paths['symbol'], paths.get('parameters'))
              for name, paths in export.paths.items()}
     return MXNetRunner(export.stages, pairs, ctx)
@@ -220,9 +220,12 @@ def _check_digests(export: Export, backend: str) -> None:
 
 
 def _device_name(ctx: Any) -> str:
-    """Return the name of ONNX Runtime's device; MXNet contexts are accepted, too."""
-    if ctx is None or isinstance(ctx, str):
-        return ctx or 'cpu'
+    """Return the name of ONNX Runtime's device; MXNet's contexts and their names are accepted."""
+    if isinstance(ctx, str):
+        kind, _, number = ctx.partition(':')
+        return 'cpu' if kind == 'cpu' and number.isdecimal() else ctx
+    if ctx is None:
+        return 'cpu'
     return f'gpu:{ctx.device_id}' if ctx.device_type == 'gpu' else 'cpu'
 
 

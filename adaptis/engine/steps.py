@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+import os
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,15 @@ from adaptis.data.batches import Batch
 from adaptis.engine.precision import half_precision, scale_loss
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
+
+SYNC_ON_CPU = {'MXNET_CPU_TEMP_COPY': 4096, 'MXNET_CPU_PARALLEL_RAND_COPY': 8,
+               'MXNET_CPU_WORKER_NTHREADS': 8}
+"""The least values with which several contexts of the CPU can wait for each other.
+
+They share workspaces, 4 by default, and one generator of random numbers (for dropout): operators
+that wait in SyncBatchNorm would keep these from the context that they wait for.  Each context has
+one worker by default, which would wait, too.
+"""
 
 
 def make_trainer(system: Any, stage: StageConfig, kvstore: Any, done: int = 0) -> Any:
@@ -74,8 +84,8 @@ def train_step(system: Any, trainer: Any, batch: Batch, contexts: Sequence[Any],
                 parameter.zero_grad()
     for parts in zip(*shards):  # all devices at once, as SyncBatchNorm waits for all of them
         with half_precision(), mx.autograd.record():
-            losses = [system.losses(_on_device(part, context, system))
-                      for part, context in zip(parts, contexts)]
+            losses = _losses(system, [_on_device(part, context, system)
+                                      for part, context in zip(parts, contexts)])
             totals = [scale_loss(sum(each.values()), trainer) for each in losses]
         mx.autograd.backward(totals)
         seen += losses
@@ -93,6 +103,18 @@ class LossError(AdaptisError):
 
     def __init__(self, name: str, value: float):
         super().__init__(f'The loss "{name}" became {value}')
+
+
+def _losses(system: Any, parts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the losses of the parts of a batch, one part for each device.
+
+    All devices start their networks before the result of any is read.  Otherwise a system that
+    reads results in a step would wait for one device whose SyncBatchNorm waits for the others.
+    """
+    if not hasattr(system, 'forward'):
+        return [system.losses(part) for part in parts]
+    outputs = [system.forward(part) for part in parts]
+    return [system.losses(part, output) for part, output in zip(parts, outputs)]
 
 
 def _on_device(part: Batch, context: Any, system: Any) -> dict[str, Any]:
@@ -113,6 +135,19 @@ def check_split(images: int, parts: int) -> None:
     if images % parts:
         raise AdaptisError(f'A batch of {images} images cannot be split into {parts} equal parts: '
                            'change batch_size, micro_batch or --ctx.')
+
+
+def check_sync(contexts: Sequence[Any]) -> None:
+    """Raise AdaptisError if SyncBatchNorm over these contexts would wait for ever."""
+    if len(contexts) < 2 or contexts[0].device_type != 'cpu':
+        return
+    given = {name: os.environ.get(name, '') for name in SYNC_ON_CPU}
+    if not all(given[name].isdecimal() and int(given[name]) >= least
+               for name, least in SYNC_ON_CPU.items()):
+        settings = ' '.join(f'{name}={value}' for name, value in SYNC_ON_CPU.items())
+        raise AdaptisError('With SyncBatchNorm, several contexts of the CPU would wait for each '
+                           f'other for ever: start the command with {settings} in the '
+                           'environment, or use --ctx cpu.')
 
 
 def seed_everything(seed: int, index: int, step: int) -> None:

@@ -48,7 +48,8 @@ class Run:
     ----------
     make_system : (stage name, stage) -> system with ``losses(batch)``, ``metrics()``,
         ``parameters()``, ``state()`` and ``load_state(dict)``; if it does not learn from points,
-        also ``targets()``, and optionally ``begin_step(step)``
+        also ``targets()``, and optionally ``begin_step(step)`` and ``forward(batch)``, whose result
+        ``losses`` then takes as its second argument
     validate : () -> metrics; the first of them decides which parameters are the best
     picture : stage name -> uint8 (H, W, 3)
     kvstore : a name, or a KVStore for distributed training

@@ -69,8 +69,8 @@ def provenance() -> dict[str, Any]:
 
 
 def device_name(ctx: str) -> str:
-    """Return the GPU that ``auto``, ``gpu`` or ``gpu:0`` means, or the CPU."""
-    gpus = query_cuda().usable if ctx != 'cpu' and cuda_build() else ()
+    """Return the GPU that ``auto``, ``gpu`` or ``gpu:0`` means, or the CPU (also for ``cpu:1``)."""
+    gpus = query_cuda().usable if not ctx.startswith('cpu') and cuda_build() else ()
     number = ctx.partition(':')[2]
     names = [gpu.name for gpu in gpus if not number or str(gpu.index) == number]
     return names[0] if names else _cpu_model()

@@ -86,6 +86,9 @@ def copy_onnx(export: Export, folder: Path) -> None:
         raise AdaptisError(f'{export.folder} holds no ONNX models: export the network with '
                            '--format onnx or both.')
     manifest = read_json(export.folder / MANIFEST)
+    if manifest.get('onnx_precision', 'float32') != 'float32':
+        raise AdaptisError(f'{export.folder} holds float16 models, which are for GPUs: export the '
+                           'network in float32.')
     folder.mkdir()
     files = {}
     for name, stage in manifest['stages'].items():

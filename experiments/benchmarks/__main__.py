@@ -22,6 +22,7 @@ from experiments.benchmarks import (
     cost,
     dense_detections,
     forms,
+    onnx_devices,
     ports,
     quantization,
     speed,
@@ -32,7 +33,8 @@ from experiments.benchmarks import (
 SUBJECTS: dict[str, ModuleType] = {
     'speed': speed, 'cost': cost, 'ports': ports, 'dense_detections': dense_detections,
     'unified': unified, 'affinity_memory': affinity_memory, 'forms': forms,
-    'quantization': quantization, 'web_page': web_page, 'clicks': clicks}
+    'quantization': quantization, 'clicks': clicks, 'onnx_devices': onnx_devices,
+    'web_page': web_page}
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:

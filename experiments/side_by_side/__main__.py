@@ -16,6 +16,7 @@ from typing import Optional
 from adaptis.config import load_config
 from adaptis.errors import AdaptisError
 from adaptis.machine import usable_cores
+from adaptis.runtime import context_name, get_context
 from experiments.side_by_side.run import (
     FOLDER,
     RESULTS,
@@ -42,6 +43,9 @@ def main(arguments: Optional[list[str]] = None) -> int:
                         help='only measure the cost of trained systems anew')
     parser.add_argument('--workers', type=int, default=usable_cores(),
                         help='processes that draw the scenes')
+    parser.add_argument('--ctx', default='auto',
+                        help='the one device that trains and is timed: cpu, gpu, gpu:1 (default: '
+                             'the first GPU, or the CPU if there is none)')
     parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE',
                         help='override a key of all configs, e.g. joint.steps=10')
     args = parser.parse_args(arguments)
@@ -49,13 +53,14 @@ def main(arguments: Optional[list[str]] = None) -> int:
     if unknown:
         parser.error(f'there is no system {unknown[0]}: choose from {", ".join(SYSTEMS)}')
     try:
+        ctx = context_name(get_context(args.ctx))
         data = [text for text in args.set if text.startswith('data.')]   # for all systems alike
         draw(load_config(FOLDER / f'{SYSTEMS[0]}.yaml', data), args.workers)
         for system in args.systems or SYSTEMS:
             if args.time_again:
-                print(f'{system}: {time_again(system, args.out, args.results)}')
+                print(f'{system}: {time_again(system, args.out, args.results, ctx)}')
             else:
-                print(f'{system}: {run(system, args.out, args.results, args.set)}')
+                print(f'{system}: {run(system, args.out, args.results, args.set, ctx)}')
     except AdaptisError as error:
         print(f'side_by_side: {error}', file=sys.stderr)
         return 1

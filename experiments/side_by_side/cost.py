@@ -22,15 +22,17 @@ PER_BIN = 8
 BOXES, MASKS = ('detect', 'propose'), ('mask_logits', 'mask_probabilities', 'panoptic_logits')
 
 
-def measure(config: Path, checkpoint: Path) -> dict[str, Any]:
+def measure(config: Path, checkpoint: Path, ctx: str = 'cpu') -> dict[str, Any]:
     """The cost of one network on validation images, in a process that does nothing else.
+
+    ``ctx`` is the name of the device; memory is that of the process, or of all on a GPU.
 
     Times are medians in seconds, image to panoptic result.  Stages: ``dense`` is what is computed
     once per image, ``objects`` the boxes and masks of objects, ``rest`` what remains (resizing,
     merging).
     """
     dataset, settings = open_config(config)
-    predictor = load_predictor(checkpoint, settings, None, dataset.taxonomy)
+    predictor = load_predictor(checkpoint, settings, ctx, dataset.taxonomy)
     chosen = _choose(dataset)
     for index in next(iter(chosen.values())):   # builds graphs
         predictor.set_image(dataset.image(index)).panoptic()
@@ -41,7 +43,16 @@ def measure(config: Path, checkpoint: Path) -> dict[str, Any]:
             'seconds': _medians(together)['whole'], 'stages': _medians(together),
             'by_objects': {name: _medians(group)['whole'] for name, group in times.items()},
             'images': len(together),
-            'peak_mib': peak_mib()}
+            'peak_mib': _peak_mib(ctx)}
+
+
+def _peak_mib(ctx: str) -> float:
+    from adaptis.runtime import get_context, mx  # loads MXNet
+    context = get_context(ctx)
+    if context.device_type != 'gpu':
+        return peak_mib()
+    free, whole = mx.context.gpu_memory_info(context.device_id)
+    return (whole - free) / 2 ** 20   # MXNet keeps what it once had
 
 
 def _choose(dataset: Any) -> dict[str, list[int]]:

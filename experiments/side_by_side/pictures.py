@@ -22,10 +22,10 @@ MISSED, FALSE = (255, 255, 255), (255, 225, 0)
 """Outlines of true objects that were not found, and of found ones that are none."""
 
 
-def draw(config: Path, checkpoint: Path, path: Path) -> None:
+def draw(config: Path, checkpoint: Path, path: Path, ctx: str = 'cpu') -> None:
     """Write the first validation images as a system segments them, one below another."""
     dataset, settings = open_config(config)
-    predictor = load_predictor(checkpoint, settings, None, dataset.taxonomy)
+    predictor = load_predictor(checkpoint, settings, ctx, dataset.taxonomy)
     write_image(path, np.vstack([
         mark(sample, predictor.set_image(sample.image).panoptic(), dataset.taxonomy)
         for sample in first(dataset)]))

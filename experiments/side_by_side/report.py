@@ -107,7 +107,8 @@ def page(results: Sequence[Result], findings: str, grid: Optional[np.ndarray]) -
     """The whole page; ``findings`` is text of paragraphs, ``grid`` the pictures."""
     template = string.Template((FOLDER / 'page.html').read_text(encoding='utf-8'))
     facts = [f'{TITLES[r["system"]]}: {r["config"]}, seed {r["seed"]}, commit '
-             f'{str(r["commit"])[:12]}, {r["hardware"]["cpu"]}, {r["hardware"]["cores"]} cores, '
+             f'{str(r["commit"])[:12]}, {r["cost"].get("device", r["hardware"]["cpu"])}, '
+             f'{r["hardware"]["cores"]} cores, '
              f'threads {r["cost"]["threads"] or "default"}, {r["date"][:10]}' for r in results]
     return template.substitute(
         quality=_html_table(rows(results, QUALITY)), cost=_html_table(rows(results, COST)),

@@ -13,7 +13,7 @@ import numpy as np
 
 from adaptis.config import TrainConfig, load_config
 from adaptis.errors import AdaptisError
-from adaptis.evaluation.record import provenance, read_json, write_record
+from adaptis.evaluation.record import device_name, provenance, read_json, write_record
 from experiments.benchmarks.process import alone
 from experiments.side_by_side import cost, found, pictures
 from toy_data import COUNTS, ToySettings, generate
@@ -43,10 +43,12 @@ def draw(config: TrainConfig, workers: int) -> None:
         raise AdaptisError(str(error)) from error
 
 
-def run(system: str, out: Path, results: Path = RESULTS, overrides: Sequence[str] = ()) -> Path:
+def run(system: str, out: Path, results: Path = RESULTS, overrides: Sequence[str] = (),
+        ctx: str = 'cpu') -> Path:
     """Train, measure and time one system; returns where its result is.
 
-    ``overrides`` are of ``adaptis train --set``.  A system whose result is there is left alone.
+    ``overrides`` are of ``adaptis train --set``; ``ctx`` is the name of the one device for all of
+    it.  A system whose result is there is left alone.
 
     Raises Stopped if the training was stopped, AdaptisError if something is wrong.
     """
@@ -55,26 +57,27 @@ def run(system: str, out: Path, results: Path = RESULTS, overrides: Sequence[str
         return result
     config, folder = FOLDER / f'{system}.yaml', (out / system).absolute()
     more = [part for override in overrides for part in ('--set', override)]
-    _command('train', config, '--output', folder, '--resume', *more)
+    _command('train', config, '--output', folder, '--resume', '--ctx', ctx, *more)
     trained, checkpoint = folder / 'config.yaml', folder / 'final.params'   # with the overrides
     record, saved = folder / 'record.json', folder / 'found'
     if not record.is_file():
-        _command('evaluate', trained, '--checkpoint', checkpoint, '--save', saved, '--out', record)
+        _command('evaluate', trained, '--checkpoint', checkpoint, '--save', saved, '--out', record,
+                 '--ctx', ctx)
     measured = _record(record)
     result.parent.mkdir(parents=True, exist_ok=True)
-    alone(pictures.draw, trained, checkpoint, result.with_suffix('.jpg'))
+    alone(pictures.draw, trained, checkpoint, result.with_suffix('.jpg'), ctx)
     write_record(result, {
         'system': system, 'config': str(config.relative_to(FOLDER.parents[1])),
         'quality': measured['metrics'], 'checkpoint': measured['settings']['checkpoint'],
         'inference': measured['settings']['inference'], 'training': training(folder),
         'found': alone(found.measure, trained, saved),
-        'cost': _cost(trained, checkpoint), 'seed': load_config(trained).seed,
+        'cost': _cost(trained, checkpoint, ctx), 'seed': load_config(trained).seed,
         'overrides': list(overrides),
         **{key: measured[key] for key in ('commit', 'versions', 'hardware', 'date')}})
     return result
 
 
-def time_again(system: str, out: Path, results: Path = RESULTS) -> Path:
+def time_again(system: str, out: Path, results: Path = RESULTS, ctx: str = 'cpu') -> Path:
     """Measure the cost of a trained system anew, for instance on a quiet machine.
 
     Raises AdaptisError if it is not trained.
@@ -83,12 +86,12 @@ def time_again(system: str, out: Path, results: Path = RESULTS) -> Path:
     content, checkpoint = _record(result), folder / 'final.params'
     if not checkpoint.is_file():
         raise AdaptisError(f'{checkpoint} does not exist: train {system} first.')
-    write_record(result, {**content, 'cost': _cost(folder / 'config.yaml', checkpoint)})
+    write_record(result, {**content, 'cost': _cost(folder / 'config.yaml', checkpoint, ctx)})
     return result
 
 
-def _cost(config: Path, checkpoint: Path) -> dict[str, Any]:
-    return {**alone(cost.measure, config, checkpoint),
+def _cost(config: Path, checkpoint: Path, ctx: str) -> dict[str, Any]:
+    return {**alone(cost.measure, config, checkpoint, ctx), 'device': device_name(ctx),
             'threads': os.environ.get('OMP_NUM_THREADS'), 'commit': provenance()['commit']}
 
 

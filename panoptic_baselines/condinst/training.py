@@ -26,11 +26,7 @@ from panoptic_baselines.fcos.gather import GatherLocations
 from panoptic_baselines.fcos.losses import BOX_LOSSES
 from panoptic_baselines.fcos.targets import locations
 from panoptic_baselines.layers.losses import SemanticLoss
-from panoptic_baselines.system import (
-    BaseSystem,
-    divergence_error,
-    fill_padding,
-)
+from panoptic_baselines.system import BaseSystem, divergence_error
 
 LIMITS = {'score': 64, 'score_per_object': 64, 'random': 500}
 
@@ -94,7 +90,7 @@ class CondInstSystem(BaseSystem):
                                sizes=net.sizes[:-1], radius=self._radius, center=self._center,
                                mask_stride=net.mask_stride)
 
-    def losses(self, batch: dict[str, Any]) -> dict[str, Any]:
+    def losses(self, batch: dict[str, Any], outputs: Any = None) -> dict[str, Any]:
         """Return the weighted losses of a batch (see ``CondInstTargets``), in ``autograd.record``.
 
         Scalars: 'classes', 'boxes', 'centerness', 'masks', and with the branches 'things' and
@@ -102,7 +98,7 @@ class CondInstSystem(BaseSystem):
 
         Raises AdaptisError if positives are chosen by score and the network has diverged.
         """
-        maps = self.net(fill_padding(batch['image'], batch['sizes'], self.net.mean))
+        maps = self.forward(batch) if outputs is None else outputs
         return self.losses_from_maps(maps, batch)
 
     def losses_from_maps(self, maps: Any, batch: dict[str, Any]) -> dict[str, Any]:
@@ -123,7 +119,7 @@ class CondInstSystem(BaseSystem):
         if self._choice == 'random':
             return random_positives(objects, self._limit, np.random)
         with mx.autograd.pause():
-            scores = self._confidence(*maps.logits, *maps.centerness).asnumpy()
+            scores = as_numpy(self._confidence(*maps.logits, *maps.centerness))
         if not np.isfinite(scores).all():
             raise divergence_error()
         best = best_positives if self._choice == 'score' else best_positives_per_object

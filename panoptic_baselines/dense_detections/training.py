@@ -27,11 +27,7 @@ from panoptic_baselines.dense_detections.targets import (
     to_inclusive,
 )
 from panoptic_baselines.fcos.gather import GatherLocations
-from panoptic_baselines.system import (
-    BaseSystem,
-    divergence_error,
-    fill_padding,
-)
+from panoptic_baselines.system import BaseSystem, divergence_error, fill_padding
 
 BOX_LOSSES = {'iou': 0.0, 'smooth_iou': 1.0}
 """-ln IoU as in UnitBox, or with 1 added to intersection and union, as in FCOS."""
@@ -116,7 +112,12 @@ class DenseDetectionsSystem(BaseSystem):
         return DenseDetectionsTargets(self.taxonomy, self.net.merge_things, sizes=self._sizes,
                                       supervision=self._supervision)
 
-    def losses(self, batch: dict[str, Any]) -> dict[str, Any]:
+    def forward(self, batch: dict[str, Any]) -> Any:
+        """Return the maps of the network and, if masks are learnt, its boxes for a batch."""
+        image = fill_padding(batch['image'], batch['sizes'], self.net.mean)
+        return self.net.encode(image) if self._has_masks else self.net.maps(image)
+
+    def losses(self, batch: dict[str, Any], outputs: Any = None) -> dict[str, Any]:
         """Return the weighted losses of a batch, inside ``autograd.record``.
 
         For the batch see ``DenseDetectionsTargets``.  Scalars: 'classes', 'boxes', 'centerness',
@@ -124,10 +125,9 @@ class DenseDetectionsSystem(BaseSystem):
 
         Raises AdaptisError if masks are learnt and the network has diverged.
         """
-        image = fill_padding(batch['image'], batch['sizes'], self.net.mean)
+        dense = self.forward(batch) if outputs is None else outputs
         if not self._has_masks:
-            return self.losses_from_maps(self.net.maps(image), batch)
-        dense = self.net.encode(image)
+            return self.losses_from_maps(dense, batch)
         return {**self.losses_from_maps(dense.maps, batch),
                 'masks': self.mask_loss(dense, batch, self.select_queries(dense.maps, batch))}
 

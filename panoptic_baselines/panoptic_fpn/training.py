@@ -8,7 +8,6 @@ from adaptis.types import Taxonomy
 from panoptic_baselines.arguments import check_choice, check_number
 from panoptic_baselines.layers.losses import SemanticLoss
 from panoptic_baselines.rcnn.training import TwoStageSystem
-from panoptic_baselines.system import fill_padding
 
 UPDATES = ('combined', 'alternate')
 
@@ -50,13 +49,13 @@ class PanopticFPNSystem(TwoStageSystem):
         """Set the number of the step that the next ``losses`` belong to."""
         self._step = step
 
-    def losses(self, batch: dict[str, Any]) -> dict[str, Any]:
+    def losses(self, batch: dict[str, Any], outputs: Any = None) -> dict[str, Any]:
         """Return the weighted losses of a batch (see ``DetectionTargets``), in ``autograd.record``.
 
         Scalars, means over the images: 'rpn_objectness', 'rpn_boxes', 'classes', 'boxes', 'masks'
         and 'semantic', without those of a missing branch.  Samples are drawn from ``numpy.random``.
         """
-        maps = self.net(fill_padding(batch['image'], batch['sizes'], self.net.mean))
+        maps = self.forward(batch) if outputs is None else outputs
         weights, losses = self._branch_weights(), {}
         if self.net.has_instances:
             losses = {name: loss * weights['instances']

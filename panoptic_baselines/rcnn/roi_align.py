@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from scipy import sparse
 
+from adaptis.arrays import widen
 from adaptis.runtime import mx
 from panoptic_baselines.rcnn.rois import (  # noqa: F401  (roi_levels is part of it)
     STRIDES,
@@ -30,6 +31,7 @@ def pool_rois(features: Sequence[Any], boxes: Sequence[np.ndarray], size: int,
     ``features`` are p2, ..., p5 (B, C, h, w), ``boxes`` one float32 (N, 4) in image pixels for
     each image; R counts them all.  The result is an NDArray, differentiable in the features.
     """
+    features = [widen(feature) for feature in features]
     rois, levels = boxes_to_rois(boxes)
     if features[0].context.device_type == 'gpu' and len(rois):
         return _pool_by_operator(features, rois, levels, size, strides)
@@ -75,7 +77,11 @@ class SparsePooling(mx.autograd.Function):
         pixels = np.concatenate([_pixels_first(f.asnumpy()) for f in features])
         pooled = (self._matrix @ pixels).reshape(-1, size[0] * size[1], pixels.shape[1])
         pooled = np.ascontiguousarray(pooled.transpose(0, 2, 1))
-        return mx.nd.from_numpy(pooled.reshape(pooled.shape[:2] + size))
+        pooled = pooled.reshape(pooled.shape[:2] + size)
+        context = features[0].context
+        if context == mx.cpu(0):
+            return mx.nd.from_numpy(pooled)   # without a copy, and only there
+        return mx.nd.array(pooled, ctx=context)
 
     def backward(self, gradient):
         flat = gradient.asnumpy().reshape(gradient.shape[:2] + (-1,))
@@ -84,7 +90,7 @@ class SparsePooling(mx.autograd.Function):
         gradients, begin = [], 0
         for b, c, h, w in self._shapes:
             part = pixels[begin:begin + b * h * w].reshape(b, h * w, c).transpose(0, 2, 1)
-            gradients.append(mx.nd.array(part.reshape(b, c, h, w)))
+            gradients.append(mx.nd.array(part.reshape(b, c, h, w), ctx=gradient.context))
             begin += b * h * w
         return tuple(gradients)
 

@@ -23,7 +23,7 @@ from panoptic_baselines.rcnn.losses import MaskLoss
 from panoptic_baselines.rcnn.proposals import Detections, Proposals
 from panoptic_baselines.rcnn.roi_align import pool_rois
 from panoptic_baselines.rcnn.training import TwoStageSystem, unpad_objects
-from panoptic_baselines.system import divergence_error, fill_padding
+from panoptic_baselines.system import divergence_error
 from panoptic_baselines.unified.lovasz import LovaszHinge, LovaszSoftmax
 from panoptic_baselines.unified.matching import (
     PanopticMatchingLoss,
@@ -34,7 +34,7 @@ from panoptic_baselines.unified.predictor import UnifiedPredictor
 from panoptic_baselines.unified.settings import UnifiedSettings
 
 MASK_LOSSES = {'lovasz': LovaszHinge, 'cross_entropy': MaskLoss}
-SEMANTIC_LOSSES = {'lovasz': LovaszSoftmax, 'cross_entropy': SemanticLoss}
+SEMANTIC_LOSSES = ('lovasz', 'cross_entropy')
 DETECTIONS = ('predicted', 'ground_truth')
 TRAINING = UnifiedSettings()   # the paper gives no score threshold for training
 
@@ -93,14 +93,15 @@ class UnifiedSystem(TwoStageSystem):
             raise AdaptisError('The affinity head learns from the panoptic matching loss alone: '
                                'give that a panoptic_weight, or set affinity to false.')
         self._predicts = detections == 'predicted'
-        self._semantic_loss = SEMANTIC_LOSSES[semantic_loss]()
+        self._semantic_loss = (LovaszSoftmax(net.num_stuff + net.num_things)
+                               if semantic_loss == 'lovasz' else SemanticLoss())
         self._panoptic_loss = PanopticMatchingLoss()
         self._counts = {'detections': 0.0, 'matched': 0.0}
         super().__init__(net, taxonomy, (self._semantic_loss, self._panoptic_loss), frozen_stages,
                          hybridize, rois=rois, foreground=foreground,
                          mask_loss=MASK_LOSSES[mask_loss]())
 
-    def losses(self, batch: dict[str, Any]) -> dict[str, Any]:
+    def losses(self, batch: dict[str, Any], outputs: Any = None) -> dict[str, Any]:
         """Return the weighted losses of a batch (see ``DetectionTargets``), in ``autograd.record``.
 
         Scalars: 'rpn_objectness', 'rpn_boxes', 'classes', 'boxes' and, with a mask head, 'masks',
@@ -108,7 +109,7 @@ class UnifiedSystem(TwoStageSystem):
         pixels.  Samples are drawn from ``numpy.random``.  Raises AdaptisError if the network has
         diverged.
         """
-        maps = self.net(fill_padding(batch['image'], batch['sizes'], self.net.mean))
+        maps = self.forward(batch) if outputs is None else outputs
         proposals = self.propose(maps, batch)
         losses = {name: loss * self._weights['detection']
                   for name, loss in self.detector_losses(maps, batch, proposals).items()}

@@ -46,8 +46,8 @@ class MXNetError(RuntimeError):
 @pytest.mark.parametrize('error, status, sentence', [
     (AdaptisError('x.png is empty.'), 1, 'adaptis toy: x.png is empty.'),
     (KeyboardInterrupt(), 130, 'adaptis toy: interrupted.'),
-    (MemoryError(), 1, 'not enough memory'),
-    (MXNetError('GPU memory\ncudaMalloc retry failed: out of memory'), 1, 'not enough memory'),
+    (MemoryError(), 1, 'Not enough memory'),
+    (MXNetError('GPU memory\ncudaMalloc retry failed: out of memory'), 1, 'Not enough memory'),
     (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), '/a/b.png'), 1,
      '/a/b.png: No space left on device: free some space.'),
     (OSError(errno.ENAMETOOLONG, 'File name too long', 'aaa'), 1, 'aaa: File name too long.'),

@@ -68,12 +68,24 @@ def test_a_good_machine_has_no_problem():
      'driver (440.1) supports CUDA 10.2', False),
     (dict(packages=CUDA_BUILD, cuda=Cuda(11020, '', 100)), 'finds no GPU', False),
     (dict(packages=CUDA_BUILD, cuda=Cuda(11020, '', 804)), 'does not start (error 804)', False),
+    (dict(packages=CUDA_BUILD, cuda=Cuda(11080, '520.61', 0, (TURING,)), fusion='1'),
+     'MXNET_USE_FUSION=1 lets MXNet fuse', False),
 ])
 def test_each_problem_is_one_sentence_with_a_remedy(change, sentence, fatal):
     found = doctor.find_problems(replace(GOOD, **change))
     assert len(found) == 1, found
     assert sentence in found[0].sentence and found[0].fatal is fatal
     assert found[0].sentence.endswith('.') and '\n' not in found[0].sentence
+
+
+@pytest.mark.parametrize('fusion, driver, count', [
+    ('', 11000, 0), ('0', 11000, 0), ('false', 11000, 0), ('true', 11070, 2), ('1', 11080, 1)])
+def test_only_fused_operators_need_the_driver_of_cuda_11_8(fusion, driver, count):
+    found = doctor.find_problems(replace(GOOD, packages=CUDA_BUILD, fusion=fusion,
+                                         cuda=Cuda(driver, '', 0, (TURING,))))
+    assert len(found) == count
+    assert count < 2 or 'install driver 520.61' in found[1].sentence
+    assert doctor.find_problems(replace(GOOD, fusion='1')) == []   # fusion is for GPUs alone
 
 
 def test_the_fatal_problems_come_first():
@@ -137,6 +149,8 @@ def test_a_good_machine_passes(capsys, monkeypatch):
     status, text = run(capsys, monkeypatch,
                        trial=[{'name': 'mxnet', 'problem': None, 'devices': ['cpu(0)']}])
     assert status == 0 and 'AdaptIS runs here.' in text and 'cpu(0)' in text
+    assert '450.80 or newer' in text and 'off (MXNET_USE_FUSION=0)' in text
+    assert 'on: MXNET_USE_FUSION=1' in run(capsys, monkeypatch, replace(GOOD, fusion='1'))[1]
 
 
 def test_a_failing_import_fails_and_is_said_once(capsys, monkeypatch):

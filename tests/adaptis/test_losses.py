@@ -161,22 +161,3 @@ def test_hard_labels_are_one_for_the_best_fifth_of_an_image():
 def test_other_proposal_labels_are_refused():
     with pytest.raises(AdaptisError, match='no proposal labels "fuzzy": choose from soft, hard'):
         losses.ProposalsIoULoss(kind='fuzzy')
-
-
-def test_hard_labels_are_one_for_the_best_fifth_of_an_image():
-    masks = np.zeros((20, 1, 4, 5))
-    masks[:, 0, :, 0] = 1
-    probabilities = masks.copy()
-    for point in range(20):          # false pixels: the later the point of an image, the worse
-        probabilities[point, 0, 0, 1:1 + point % 5] = 0.9
-    made = losses.ProposalsIoULoss(kind='hard').labels(probabilities, masks, 2)
-    np.testing.assert_array_equal(made, [[1, 0, 0, 0, 0, 1, 0, 0, 0, 0]] * 2)
-    masks[0] = -1                    # an image without an object
-    probabilities[0] = 0
-    made = losses.ProposalsIoULoss(kind='hard').labels(probabilities, masks, 2)
-    assert (made[0] == -1).all() and made[1].sum() == 2
-
-
-def test_other_proposal_labels_are_refused():
-    with pytest.raises(AdaptisError, match='no proposal labels "fuzzy": choose from soft, hard'):
-        losses.ProposalsIoULoss(kind='fuzzy')

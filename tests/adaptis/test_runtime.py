@@ -12,6 +12,7 @@ import pytest
 
 from adaptis import machine, runtime
 from adaptis.errors import AdaptisError
+from adaptis.evaluation import record
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -69,6 +70,15 @@ def test_names_that_are_there_stay_and_missing_ones_come_back():
 def test_unknown_names_are_attribute_errors():
     with pytest.raises(AttributeError, match='nothing'):
         _ = runtime.nothing
+
+
+@pytest.mark.parametrize('of_user, found', [(None, '0'), ('', '0'), ('1', '1'), ('0', '0')])
+def test_fusion_is_off_before_mxnet_loads_unless_the_user_sets_it(tmp_path, of_user, found):
+    fake_package(tmp_path, 'mxnet', 'import os; seen = os.environ["MXNET_USE_FUSION"]')
+    set_ = {} if of_user is None else {'MXNET_USE_FUSION': of_user}
+    done = python('import os\n' + ('os.environ.pop("MXNET_USE_FUSION", 0)\n' if not set_ else '')
+                  + 'from adaptis.runtime import mx; print(mx.seen)', tmp_path, **set_)
+    assert done.stdout.strip() == found, done.stderr
 
 
 # -- failing imports ------------------------------------------------------------------------------
@@ -131,8 +141,7 @@ def test_cuda_libraries_load_globally_in_dependency_order(tmp_path, monkeypatch)
     loaded = []
     names = runtime.preload_cuda(machine.nvidia_libraries(),
                                  lambda path, mode: loaded.append((Path(path).name, mode)))
-    assert names == ['libcudart.so.11.0', 'libcublasLt.so.11', 'libcublas.so.11',
-                     'libcudnn_ops_infer.so.8', 'libcudnn.so.8']
+    assert names == ['libcudart.so.11.0', 'libcublasLt.so.11', 'libcublas.so.11', 'libcudnn.so.8']
     assert loaded == [(name, ctypes.RTLD_GLOBAL) for name in names]
 
 
@@ -152,25 +161,36 @@ def gpus(monkeypatch):
         features = types.SimpleNamespace(is_enabled=lambda _name: True)
         mx = types.SimpleNamespace(
             runtime=types.SimpleNamespace(Features=lambda: features),
-            cpu=lambda: 'cpu', gpu=lambda i: f'gpu{i}')
+            cpu=lambda i: f'cpu{i}', gpu=lambda i: f'gpu{i}', current_context=lambda: 'current')
         found = tuple(machine.Gpu(i, f'card{i}', c) for i, c in enumerate(capabilities))
         monkeypatch.setitem(vars(runtime), 'mx', mx)
         monkeypatch.setattr(machine, 'query_cuda', lambda: machine.Cuda(driver, '', 0, found))
     return pretend
 
 
+def test_the_cpu_does_not_ask_the_driver(gpus, monkeypatch):
+    gpus((7, 5))
+    for module in (machine, record):
+        monkeypatch.setattr(module, 'query_cuda', lambda: pytest.fail('the driver was asked'))
+    monkeypatch.setattr(record, 'cuda_build', lambda: True)
+    assert runtime.get_contexts('cpu:0,1') == ['cpu0', 'cpu1']
+    assert record.device_name('cpu') == record.device_name('cpu:1') != 'card0'
+
+
 def test_a_cpu_build_computes_on_the_cpu():
     mx = runtime.mx
     if mx.runtime.Features().is_enabled('CUDA'):
         pytest.skip('this MXNet is a CUDA build')
-    assert runtime.get_contexts() == runtime.get_contexts('cpu') == [mx.cpu()]
+    assert runtime.get_contexts('cpu') == [mx.cpu()]
+    with mx.cpu(3):   # of a program that chooses for itself
+        assert runtime.get_contexts() == [mx.cpu(3)]
     with pytest.raises(AdaptisError, match='computes on the CPU only.*--backend onnxruntime'):
         runtime.get_contexts('gpu')
 
 
 @pytest.mark.parametrize('name, expected', [
-    ('auto', ['gpu0', 'gpu2']), ('gpu', ['gpu0', 'gpu2']), ('gpu:2', ['gpu2']), ('cpu', ['cpu']),
-    ('gpu:2,0', ['gpu2', 'gpu0'])])
+    ('auto', ['gpu0', 'gpu2']), ('gpu', ['gpu0', 'gpu2']), ('gpu:2', ['gpu2']), ('cpu', ['cpu0']),
+    ('gpu:2,0', ['gpu2', 'gpu0']), ('cpu:1', ['cpu1']), ('cpu:1,0', ['cpu1', 'cpu0'])])
 def test_gpus_that_the_build_has_code_for_are_used(gpus, name, expected):
     gpus((7, 5), (9, 0), (8, 9))
     assert runtime.get_contexts(name) == expected
@@ -198,20 +218,29 @@ def test_a_gpu_that_mxnet_does_not_know_is_left_to_onnx_runtime(gpus):
 
 def test_an_old_driver_means_the_cpu(gpus):
     gpus((7, 5), driver=10020)
-    assert runtime.get_contexts() == ['cpu']
+    assert runtime.get_contexts() == ['current']
     with pytest.raises(AdaptisError, match='not usable'):
         runtime.get_contexts('gpu')
 
 
 def test_only_unusable_gpus_mean_the_cpu(gpus):
     gpus((9, 0))
-    assert runtime.get_contexts() == ['cpu']
+    assert runtime.get_contexts() == ['current']
 
 
-@pytest.mark.parametrize('name', ['', 'tpu', 'gpu:', 'gpu:a', 'gpu:0,0', 'gpu:-1', 'cpu:0'])
+@pytest.mark.parametrize('name', ['', 'tpu', 'gpu:', 'gpu:a', 'gpu:0,0', 'gpu:-1', 'cpu:',
+                                  'auto:0', 'auto:', 'cpu:0,0', 'gpu:0,'])
 def test_names_that_mean_nothing_are_refused(name):
     with pytest.raises(AdaptisError, match='is not a device'):
         runtime.get_contexts(name)
+
+
+def test_a_prediction_takes_one_device(gpus):
+    gpus((7, 5), (8, 6))
+    assert [runtime.get_context(name) for name in ('auto', 'gpu', 'gpu:1')] == [
+        'gpu0', 'gpu0', 'gpu1']
+    with pytest.raises(AdaptisError, match='several devices.*such as gpu:1'):
+        runtime.get_context('gpu:1,0')
 
 
 @pytest.mark.parametrize('capability, runs', [

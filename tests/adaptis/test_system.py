@@ -10,6 +10,8 @@ from adaptis.model import get_model
 from adaptis.runtime import mx
 from adaptis.system import AdaptISSystem
 
+pytestmark = pytest.mark.device('cpu:1')
+
 
 @pytest.fixture
 def net():

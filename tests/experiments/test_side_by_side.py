@@ -147,7 +147,8 @@ def test_calls_within_calls_are_timed_once() -> None:
 def test_every_kind_of_predictor_is_timed(name: str, options: dict[str, Any]) -> None:
     mx.random.seed(0)
     family = find_family(name)
-    net = family.build({'name': name, **family.class_counts(TAXONOMY), **options}, [mx.cpu()])
+    net = family.build({'name': name, **family.class_counts(TAXONOMY), **options},
+                       [mx.current_context()])
     preset = family.get_settings('coco').replace(short_side=None, max_side=None)
     if name == 'adaptis_toy':   # untrained, it is sure of nothing
         preset = preset.replace(things_threshold=0.0)
@@ -171,6 +172,38 @@ def test_only_what_is_trained_is_timed_again(tmp_path: Path, capsys: pytest.Capt
     assert command.main(['unified', '--time-again', '--results', str(tmp_path),
                          '--out', str(tmp_path / 'runs')]) == 1
     assert 'train unified first' in capsys.readouterr().err
+
+
+def test_one_device_trains_and_is_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+    record = {'metrics': {}, 'settings': {'checkpoint': {}, 'inference': {}}, 'commit': '',
+              'versions': {}, 'hardware': {}, 'date': ''}
+
+    def start(function: Any, *arguments: Any) -> Any:
+        seen[function.__name__] = arguments[-1]   # of the two called measure, cost is the later
+        return {} if function is cost.measure else None
+
+    def remember(name: str, *arguments: Any) -> None:
+        seen[name] = arguments[arguments.index('--ctx') + 1]
+
+    config = load_config(run.FOLDER / 'unified.yaml')
+    write_config(config, tmp_path / 'runs' / 'unified' / 'config.yaml')
+    (tmp_path / 'runs' / 'unified' / 'final.params').touch()
+    for name, value in (('alone', start), ('_command', remember), ('training', lambda _: {}),
+                        ('_record', lambda _: record)):
+        monkeypatch.setattr(run, name, value)
+    monkeypatch.setattr(command, 'draw', lambda *_: None)
+    where = ['--ctx', 'cpu:1', '--results', str(tmp_path / 'a'), '--out', str(tmp_path / 'runs')]
+    assert command.main(['unified', *where]) == 0
+    assert seen == dict.fromkeys(('train', 'evaluate', 'draw', 'measure'), 'cpu:1')
+    seen.clear()
+    assert command.main(['unified', '--time-again', *where]) == 0
+    assert seen == {'measure': 'cpu:1'}
+
+
+def test_two_devices_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert command.main(['unified', '--ctx', 'cpu:0,1', '--results', str(tmp_path)]) == 1
+    assert 'names several devices' in capsys.readouterr().err
 
 
 def test_unknown_systems() -> None:
@@ -213,7 +246,7 @@ def test_the_whole_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run.draw(config, 1)
     path = run.run('panoptic_fpn', tmp_path / 'runs', tmp_path / 'results', [
         f'data.root={tmp_path / "data"}', 'joint.steps=4', 'joint.optimizer.warmup_steps=1',
-        'joint.optimizer.cooldown_steps=1', 'log_every=2', 'validation.every=0'])
+        'joint.optimizer.cooldown_steps=1', 'log_every=2', 'validation.every=0'], 'cpu:1')
     result = json.loads(path.read_text())
     assert result['training']['steps'] == {'joint': 4}
     assert 0 <= result['quality']['pq']['All']['pq'] <= 1

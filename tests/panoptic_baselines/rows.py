@@ -98,7 +98,7 @@ def learn(config: TrainConfig, dataset: Any, model: dict[str, Any],
     np.random.seed(0)
     mx.random.seed(0)
     net = family.build(set_norm_devices({**family.class_counts(dataset.taxonomy), **model}, 1),
-                       [mx.cpu()])
+                       [mx.current_context()])
     for backbone in net.backbones:
         for name, parameter in backbone._collect_params_with_prefix().items():
             if name.endswith('norm.gamma'):   # or random weights let features grow in every block
@@ -117,5 +117,5 @@ def learn(config: TrainConfig, dataset: Any, model: dict[str, Any],
     for step in range(2):
         trainer.set_learning_rate(schedule(step))
         learner.begin_step(step)
-        losses.append(train_step(learner, trainer, source.batch(0), [mx.cpu()]))
+        losses.append(train_step(learner, trainer, source.batch(0), [mx.current_context()]))
     return learner, losses

@@ -30,7 +30,7 @@ class NumPyRunner(BlockRunner):
     """Blocks that give NumPy arrays, as ONNX Runtime would."""
 
     def __init__(self, stages):
-        super().__init__(stages, mx.cpu())
+        super().__init__(stages, mx.current_context())
         self.asked = set()
 
     def run(self, stage, *arrays):
@@ -59,7 +59,8 @@ def exported(family, net, runner, predictor):
 @pytest.mark.parametrize('size', SIZES)
 def test_exported_graphs_give_the_same_bit_for_bit(case, size):
     net, family, predictor = case
-    other = exported(family, net, BlockRunner(family.export_stages(net), mx.cpu()), predictor)
+    runner = BlockRunner(family.export_stages(net), mx.current_context())
+    other = exported(family, net, runner, predictor)
     image = picture(size)
     expected = family.evaluation_result(predictor.set_image(image))
     if net.has_instances:

@@ -12,7 +12,7 @@ from panoptic_baselines.panoptic_fpn.network import PanopticFPN
 def weights():
     mx.random.seed(0)
     net = PanopticFPN(backbone='resnet18', num_things=20, fpn_channels=64, box_channels=128)
-    net.initialize(mx.init.Xavier(), ctx=mx.cpu())   # as training does; each has a rule of its own
+    net.initialize(mx.init.Xavier())   # as training does; each has a rule of its own
     return {name: p.data().asnumpy() for name, p in net._collect_params_with_prefix().items()}
 
 

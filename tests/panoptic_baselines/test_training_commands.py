@@ -16,6 +16,7 @@ from adaptis.engine.steps import train_step
 from adaptis.evaluation.coco import PanopticFolder
 from adaptis.files import write_image
 from adaptis.runtime import mx
+from tests.devices import ctx_option
 from tests.miniatures import write_cityscapes, write_coco, write_instances
 
 OPTIMIZER = {'name': 'torchsgd', 'lr': 0.002, 'wd': 1e-4, 'schedule': 'step',
@@ -154,7 +155,7 @@ def prepare(folder: Path, name: str) -> Trained:
 
 
 def data_of(trained: Trained) -> list[str]:
-    return ['--data', str(trained.folder / trained.case.config['data']['root']), '--ctx', 'cpu']
+    return ['--data', str(trained.folder / trained.case.config['data']['root']), *ctx_option()]
 
 
 def train(trained: Trained, output: str, *more: str) -> int:

@@ -65,7 +65,7 @@ def test_training_starts_from_a_network_of_other_classes(tmp_path):
     save_model(trained, tmp_path / 'net.params')
     family, options = find_family('mask_rcnn'), {**TINY, 'num_things': 3, 'num_stuff': 1}
     net = family.build({'name': 'mask_rcnn_r18', **options,
-                        'pretrained': str(tmp_path / 'net.params')}, [mx.cpu()])
+                        'pretrained': str(tmp_path / 'net.params')}, [mx.current_context()])
     assert 'pretrained' not in net.description
     there = trained._collect_params_with_prefix()
     fresh = {name for name, p in net._collect_params_with_prefix().items()
@@ -79,7 +79,7 @@ def test_training_starts_from_a_network_of_other_classes(tmp_path):
 def test_nor_from_what_is_no_file(key):
     with pytest.raises(AdaptisError, match=f'{key} is True but must be the file'):
         find_family('panoptic_fpn').build({'name': 'panoptic_fpn_r18', **TINY, key: True},
-                                          [mx.cpu()])
+                                          [mx.current_context()])
 
 
 @pytest.mark.parametrize('changes', [{'fpn_channels': 16}, {'box_channels': 16},
@@ -90,4 +90,5 @@ def test_nor_does_it_from_one_of_another_width(changes, tmp_path):
     save_model(trained, tmp_path / 'net.params')
     with pytest.raises(AdaptisError, match='net.params belongs to another network'):
         find_family('panoptic_fpn').build({'name': 'panoptic_fpn_r18', **TINY, **changes,
-                                           'pretrained': str(tmp_path / 'net.params')}, [mx.cpu()])
+                                           'pretrained': str(tmp_path / 'net.params')},
+                                          [mx.current_context()])

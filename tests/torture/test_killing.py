@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from adaptis.runtime import mx
+from tests.devices import ctx_option
 from tests.torture.killing import adaptis, finish, kill_often, leftovers, listing
 from toy_data import ToySettings, generate
 
@@ -58,15 +59,15 @@ def train_and_kill(tmp_path: Path, text: str, version: str, steps: int, kills: i
     """Compare a training that is killed with one that is not."""
     config = tmp_path / 'a.yaml'
     config.write_text(text.format(data=draw(tmp_path / 'data', version), steps=steps))
-    finish(adaptis('train', config, '--output', tmp_path / 'whole', '--ctx', 'cpu'))
+    finish(adaptis('train', config, '--output', tmp_path / 'whole', *ctx_option()))
     killed = tmp_path / 'killed'
 
     def log() -> int:
         path = killed / 'log.jsonl'
         return path.stat().st_size if path.is_file() else 0
 
-    done = kill_often(lambda: adaptis('train', config, '--output', killed, '--resume', '--ctx',
-                                      'cpu'), kills, seed=steps, progress=log)
+    done = kill_often(lambda: adaptis('train', config, '--output', killed, '--resume',
+                                      *ctx_option()), kills, seed=steps, progress=log)
     assert done == kills, f'the training ended after {done} kills: give it more steps'
     whole, resumed = (mx.nd.load(str(folder / 'final.params'))
                       for folder in (tmp_path / 'whole', killed))
@@ -98,7 +99,7 @@ def toy(folder: Path) -> tuple:
 
 def evaluate(folder: Path) -> tuple:
     return ('evaluate', '--data', folder / 'data', '--limit', 3, '--save', folder / 'made' / 'all',
-            '--out', folder / 'made' / 'record.json', '--ctx', 'cpu')
+            '--out', folder / 'made' / 'record.json', *ctx_option())
 
 
 def export(folder: Path) -> tuple:
@@ -106,7 +107,7 @@ def export(folder: Path) -> tuple:
 
 
 def predict(folder: Path) -> tuple:
-    return ('predict', folder / 'data' / 'test', '--out', folder / 'made', '--ctx', 'cpu')
+    return ('predict', folder / 'data' / 'test', '--out', folder / 'made', *ctx_option())
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import pytest
 from adaptis.cli import main
 from adaptis.files import read_json, write_image
 from adaptis.loading import load_predictor
+from tests.devices import ctx_option
 
 
 @pytest.fixture(scope='module')
@@ -62,7 +63,7 @@ def test_one_format_and_a_folder_that_is_in_the_way(tmp_path, capsys):
 def test_prediction(folder, data, tmp_path, backend):
     pytest.importorskip('onnxruntime')
     out = tmp_path / 'out'
-    assert main(['predict', str(data / 'test' / '00000_rgb.png'), '--out', str(out), '--ctx', 'cpu',
+    assert main(['predict', str(data / 'test' / '00000_rgb.png'), '--out', str(out), *ctx_option(),
                  '--export', str(folder), '--backend', backend, '--click', '3', '4']) == 0
     assert (out / 'clicks' / '00000_rgb_1_mask.png').is_file()
 

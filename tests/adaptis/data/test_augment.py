@@ -3,8 +3,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import dataclasses
-import itertools
 import random
 
 import numpy as np

@@ -160,14 +160,3 @@ def test_an_epoch_can_be_so_many_random_images_none_of_them_twice_the_same() -> 
     everything = [i for step in range(20) for i in images(
         BatchSource(MadeUp(30), 2, points=1, epoch_images=4).batch(step))]
     assert 5 < len(set(everything)) <= 30 and max(map(everything.count, everything)) > 1
-
-
-def test_an_epoch_can_be_so_many_random_images_none_of_them_twice_the_same() -> None:
-    source = BatchSource(MadeUp(3), 4, points=1, epoch_images=8, augmentation='toy_v1_official')
-    assert len(source) == 2
-    first, again = source.batch(0), source.batch(0)
-    assert_equal(first, again)
-    assert len({image.tobytes() for image in first['image']}) == 4   # of three images
-    everything = [i for step in range(20) for i in images(
-        BatchSource(MadeUp(30), 2, points=1, epoch_images=4).batch(step))]
-    assert 5 < len(set(everything)) <= 30 and max(map(everything.count, everything)) > 1

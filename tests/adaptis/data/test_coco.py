@@ -21,6 +21,7 @@ from adaptis.evaluation.pq import PanopticQuality
 from adaptis.evaluation.segments import sample_truth
 from adaptis.ids import MAX_ID
 from adaptis.types import Taxonomy
+from tests.devices import ctx_option
 from tests.miniatures import edit_json, save, write_coco
 
 JSON = 'annotations/panoptic_val2017.json'
@@ -237,7 +238,7 @@ pictures_every: 0
 evaluation_images: 0
 validation: {{every: 0}}
 """)
-    assert main(['train', str(config), '--output', str(root / 'run'), '--ctx', 'cpu']) == 0
+    assert main(['train', str(config), '--output', str(root / 'run'), *ctx_option()]) == 0
     told = [line for line in capfd.readouterr().err.splitlines() if 'no pixel' in line]
     assert len(told) == 1 and told[0].endswith('(Told once; adaptis check-data lists all.)')
     assert main(['check-data', str(config), '--processes', '1', '--split', 'val']) == 1

@@ -306,8 +306,8 @@ def test_devices_of_mxnet(folder):
 
 
 @pytest.mark.parametrize('ctx, device', [
-    (None, 'cpu'), ('cpu', 'cpu'), ('auto', 'cpu'), ('auto', 'gpu:0'), ('gpu', 'gpu:0'),
-    ('gpu:1', 'gpu:1'), (mx.cpu(), 'cpu'), (mx.gpu(1), 'gpu:1')])
+    (None, 'cpu'), ('cpu', 'cpu'), ('cpu:1', 'cpu'), ('auto', 'cpu'), ('auto', 'gpu:0'),
+    ('gpu', 'gpu:0'), ('gpu:1', 'gpu:1'), (mx.cpu(), 'cpu'), (mx.gpu(1), 'gpu:1')])
 def test_devices_of_onnx_runtime(folder, ctx, device, monkeypatch):
     runtime = pytest.importorskip('onnxruntime')
     cuda = ['CUDAExecutionProvider'] * (device != 'cpu')

@@ -40,10 +40,11 @@ def make_net(contexts: list, norm: str) -> object:
     return net
 
 
-def main(path: Path, devices: int, norm: str = 'BatchNorm') -> None:
+def main(path: Path, devices: int, norm: str = 'BatchNorm', stage: str = 'instances',
+         hybridize: bool = False) -> None:
     contexts = [mx.cpu(i) for i in range(devices)]
     net = make_net(contexts, norm)
-    system = AdaptISSystem(net, 'instances')
+    system = AdaptISSystem(net, stage, hybridize=hybridize)
     trainer = make_trainer(system, StageConfig(batch_size=4, points=2, steps=9, optimizer=(
         OptimizerConfig(lr=1.0, name='sgd'))), 'device')
     prepare_gradients(trainer, accumulate=False)
@@ -57,4 +58,4 @@ def main(path: Path, devices: int, norm: str = 'BatchNorm') -> None:
 
 
 if __name__ == '__main__':
-    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
+    main(Path(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:5], hybridize='hybridized' in sys.argv)

@@ -40,7 +40,7 @@ def trained(steps: int = 2, optimizer: str = 'adam', **options: float) -> tuple:
         batch = {'image': rng.integers(0, 255, (2, 3, 8, 8)), 'points': rng.random((2, 2, 2)),
                  'instances': rng.integers(0, 2, (4, 1, 8, 8)),
                  'semantic': rng.integers(0, 2, (2, 8, 8))}
-        train_step(system, trainer, batch, [mx.cpu()])
+        train_step(system, trainer, batch, [mx.current_context()])
     return net, trainer
 
 

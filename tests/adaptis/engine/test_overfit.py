@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from adaptis.cli import main
+from tests.devices import ctx_option
 from toy_data import ToySettings, generate
 
 CONFIG = '''
@@ -34,7 +35,7 @@ def test_eight_images_are_learnt_by_heart(tmp_path: Path) -> None:
     generate(settings, tmp_path / 'data', {'train': 8})
     (tmp_path / 'run.yaml').write_text(CONFIG)
     assert main(['train', str(tmp_path / 'run.yaml'), '--data', str(tmp_path / 'data'),
-                 '--ctx', 'cpu', '--output', str(tmp_path / 'run')]) == 0
+                 *ctx_option(), '--output', str(tmp_path / 'run')]) == 0
     log = [json.loads(line) for line in (tmp_path / 'run' / 'log.jsonl').read_text().splitlines()]
     iou = [r['iou'] for r in log if r['kind'] == 'validation' and r['stage'] == 'instances']
     quality = json.loads((tmp_path / 'run' / 'evaluation.json').read_text())['metrics']['pq']

@@ -13,6 +13,7 @@ from adaptis.engine import trainer
 from adaptis.engine.steps import train_step
 from adaptis.loading import load_predictor
 from adaptis.runtime import mx
+from tests.devices import ctx_option
 from tests.miniatures import write_cityscapes, write_coco, write_vistas
 
 WRITERS = {'cityscapes': write_cityscapes, 'vistas': write_vistas, 'coco': write_coco}
@@ -57,7 +58,7 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 def train(place: Path, output: str, *more: str) -> int:
     data = next(path for path in place.iterdir() if path.name in WRITERS)
-    return main(['train', str(place / 'run.yaml'), '--data', str(data), '--ctx', 'cpu',
+    return main(['train', str(place / 'run.yaml'), '--data', str(data), *ctx_option(),
                  '--output', str(place / output), *more])
 
 

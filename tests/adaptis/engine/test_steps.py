@@ -57,22 +57,23 @@ def after(contexts: list, pieces: int, steps: int = 3, backbone: float = 1.0,
 @pytest.mark.parametrize('contexts, pieces', [(1, 2), (1, 8), (2, 1), (2, 4)])
 def test_pieces_and_devices_learn_what_the_whole_batch_teaches(contexts: int,
                                                                 pieces: int) -> None:
-    whole = after([mx.cpu()], 1)
+    whole = after([mx.current_context()], 1)
     parts = after([mx.cpu(i) for i in range(contexts)], pieces)
     for name, value in whole.items():
         np.testing.assert_allclose(parts[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
 
 
 def test_options_reach_the_optimizer() -> None:
-    plain = after([mx.cpu()], 1)
+    plain = after([mx.current_context()], 1)
     for options in ({'clip_gradient': 1e-3}, {'wd': 0.5}, {'options': {'momentum': 0.9}},
                     {'name': 'adam'}):
-        assert not np.allclose(after([mx.cpu()], 1, **options)['body.weight'],
+        assert not np.allclose(after([mx.current_context()], 1, **options)['body.weight'],
                                plain['body.weight'], atol=1e-4)
 
 
 def test_the_backbone_learns_at_its_own_rate() -> None:
-    start, plain, slow, still = (after([mx.cpu()], 1, steps, factor) for steps, factor in (
+    contexts = [mx.current_context()]
+    start, plain, slow, still = (after(contexts, 1, steps, factor) for steps, factor in (
         (0, 1.0), (1, 1.0), (1, 0.1), (1, 0.0)))
     for name, factor in (('body.weight', 0.1), ('head.weight', 1.0), ('semantic.bias', 1.0)):
         np.testing.assert_allclose(slow[name] - start[name],
@@ -83,7 +84,7 @@ def test_the_backbone_learns_at_its_own_rate() -> None:
 @pytest.mark.parametrize('optimizer', [{'name': 'adamant'}, {'options': {'beta7': 1}}])
 def test_an_optimizer_that_does_not_exist_is_named(optimizer: dict) -> None:
     with pytest.raises(AdaptisError, match='optimizer "(adamant|sgd)" cannot be built'):
-        after([mx.cpu()], 1, **optimizer)
+        after([mx.current_context()], 1, **optimizer)
 
 
 def test_an_option_that_yaml_takes_for_text_is_named() -> None:

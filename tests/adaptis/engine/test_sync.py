@@ -8,14 +8,17 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import sync_worker
+
+from adaptis.engine.steps import SYNC_ON_CPU, check_sync
+from adaptis.errors import AdaptisError
+from adaptis.runtime import mx
 
 ROOT = Path(__file__).resolve().parents[3]
 
-# On GPUs every device has its own threads and buffers; CPU devices share them, so that one that
-# waits for the other would keep it from computing.
-APART = {'MXNET_CPU_WORKER_NTHREADS': '8', 'MXNET_CPU_TEMP_COPY': '256',
-         'MXNET_EXEC_BULK_EXEC_TRAIN': '0', 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)}
+APART = {**{name: str(value) for name, value in SYNC_ON_CPU.items()}, 'OMP_NUM_THREADS': '1',
+         'PYTHONPATH': str(ROOT)}
 
 
 FORWARDS = re.compile(r'loss|running')   # computed without a gradient
@@ -45,6 +48,39 @@ def test_two_devices_normalise_as_one(tmp_path: Path) -> None:
         assert distance(synced[name], one[name]) < limit, name
     gradients = [name for name in one.files if not FORWARDS.search(name)]
     assert np.median([distance(apart[name], one[name]) for name in gradients]) > 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('stage', ['instances', 'proposals'])
+def test_graphs_on_two_devices_do_not_wait_for_ever(tmp_path: Path, stage: str) -> None:
+    arguments = [str(tmp_path / 'two.npz'), '2', 'SyncBatchNorm', stage, 'hybridized']
+    subprocess.run([sys.executable, sync_worker.__file__, *arguments], check=True, timeout=120,
+                   env={**os.environ, **APART}, cwd=ROOT)
+    found = np.load(tmp_path / 'two.npz')
+    learnt = [name for name in found.files if np.abs(found[name]).max() > 0]
+    assert f'loss.{stage}' in learnt and all(np.isfinite(found[name]).all() for name in learnt)
+    assert all(('proposals' in name) == (stage == 'proposals') for name in learnt
+               if name.startswith('encoder.') and name.endswith('weight'))
+
+
+@pytest.mark.parametrize('contexts, settings, fine', [
+    ([mx.cpu(0), mx.cpu(1)], {}, False),
+    ([mx.cpu(0), mx.cpu(1)], {'MXNET_CPU_TEMP_COPY': '4096'}, False),
+    ([mx.cpu(0), mx.cpu(1)], {'MXNET_CPU_TEMP_COPY': '256', 'MXNET_CPU_WORKER_NTHREADS': '8'},
+     False),
+    ([mx.cpu(0), mx.cpu(1)], APART, True),
+    ([mx.cpu(1)], {}, True),
+    ([mx.gpu(0), mx.gpu(1)], {}, True)])
+def test_contexts_that_would_wait_for_ever_are_refused(contexts, settings, fine, monkeypatch):
+    for name in SYNC_ON_CPU:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    if fine:
+        check_sync(contexts)
+        return
+    with pytest.raises(AdaptisError, match='MXNET_CPU_TEMP_COPY=4096.*--ctx cpu'):
+        check_sync(contexts)
 
 
 def distance(found: np.ndarray, expected: np.ndarray) -> float:

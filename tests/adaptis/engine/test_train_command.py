@@ -17,6 +17,7 @@ import pytest
 from adaptis.cli import main
 from adaptis.loading import load_predictor
 from adaptis.runtime import mx
+from tests.devices import ctx_option
 from toy_data import ToySettings, generate
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -55,7 +56,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def arguments(place: Path, output: str, *more: str) -> list:
-    return ['train', str(place / 'run.yaml'), '--data', str(place / 'data'), '--ctx', 'cpu',
+    return ['train', str(place / 'run.yaml'), '--data', str(place / 'data'), *ctx_option(),
             '--output', str(place / output), *more]
 
 

@@ -37,9 +37,10 @@ def test_a_network_that_is_always_right_scores_one(tmp_path: Path) -> None:
             semantic = np.stack([1 - sample.semantic, sample.semantic])[None]
             return mx.nd.array(masks[:, None] * 2.0 - 1), mx.nd.array(semantic), None
 
-    validation = PointValidation(dataset, ValidationConfig(images=3, points=4), mx.cpu())
+    validation = PointValidation(dataset, ValidationConfig(images=3, points=4),
+                                 mx.current_context())
     assert validation(Oracle()) == {'iou': 1.0, 'semantic_accuracy': 1.0}
-    silent = PointValidation(dataset, ValidationConfig(images=99, points=4), mx.cpu())
+    silent = PointValidation(dataset, ValidationConfig(images=99, points=4), mx.current_context())
     result = silent(lambda image, points: (-mx.nd.ones((4, 1, 16, 16)),
                                            mx.nd.ones((1, 2, 16, 16)), None))
     assert result['iou'] == 0.0 and 0.5 < result['semantic_accuracy'] < 1
@@ -48,7 +49,8 @@ def test_a_network_that_is_always_right_scores_one(tmp_path: Path) -> None:
 def test_images_without_objects_cannot_validate(tmp_path: Path) -> None:
     write_samples(tmp_path / 'test', 1)
     cv2.imwrite(str(tmp_path / 'test' / '00000_im.png'), np.zeros((16, 16), np.uint16))
-    validation = PointValidation(ToyDataset(tmp_path, 'test'), ValidationConfig(points=2), mx.cpu())
+    validation = PointValidation(ToyDataset(tmp_path, 'test'), ValidationConfig(points=2),
+                                 mx.current_context())
     with pytest.raises(AdaptisError, match='hold no object'):
         validation(lambda image, points: (mx.nd.ones((2, 1, 16, 16)), mx.nd.ones((1, 2, 16, 16))))
 

@@ -84,7 +84,7 @@ class TinySystem:
 def tiny_net(seed: int = 0, dropout: float = 0.3, contexts: Any = None) -> TinyNet:
     mx.random.seed(seed)
     net = TinyNet(dropout)
-    net.initialize(mx.init.Xavier(), ctx=contexts or [mx.cpu()])
+    net.initialize(mx.init.Xavier(), ctx=contexts or [mx.current_context()])
     return net
 
 

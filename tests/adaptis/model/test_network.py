@@ -73,7 +73,8 @@ def test_exported_graph_equals_the_network(tmp_path):
         warnings.simplefilter('ignore')
         loaded = mx.gluon.SymbolBlock.imports(
             str(tmp_path / 'net-symbol.json'), ['data0', 'data1'],
-            str(tmp_path / 'net-0000.params'))
+            str(tmp_path / 'net-0000.params'),
+            ctx=mx.current_context())
     for a, b in zip(loaded(*inputs()), expected):
         np.testing.assert_allclose(a.asnumpy(), b.asnumpy(), atol=1e-6)
     again = inputs(1, 4, 25, 39)

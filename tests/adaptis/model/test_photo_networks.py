@@ -91,7 +91,8 @@ def test_exported_graph_equals_the_network(name, tmp_path):
         warnings.simplefilter('ignore')
         loaded = mx.gluon.SymbolBlock.imports(
             str(tmp_path / 'net-symbol.json'), ['data0', 'data1'],
-            str(tmp_path / 'net-0000.params'))
+            str(tmp_path / 'net-0000.params'),
+            ctx=mx.current_context())
     again = inputs(2, 3, 70, 81)
     for a, b in zip(loaded(*again), net(*again)):
         np.testing.assert_allclose(a.asnumpy(), b.asnumpy(), atol=1e-5)

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import tarfile
 
 import pytest
@@ -98,6 +99,14 @@ def test_an_older_page_is_replaced_but_no_other_files(exported, ort, tmp_path):
     assert (page / 'CNAME').exists() and (page / 'web.json').exists()
 
 
+def test_models_for_gpus_are_refused(exported, tmp_path):
+    half = shutil.copytree(exported, tmp_path / 'half')
+    manifest = json.loads((half / 'export.json').read_text())
+    (half / 'export.json').write_text(json.dumps({**manifest, 'onnx_precision': 'float16'}))
+    with pytest.raises(AdaptisError, match='for GPUs'):
+        copy_onnx(read_export(half), tmp_path / 'model')
+
+
 def test_the_command(checkpoint, exported, ort, tmp_path, capsys):
     pytest.importorskip('onnx')
     page, graphs = tmp_path / 'page', tmp_path / 'graphs'
@@ -118,6 +127,7 @@ def test_the_command(checkpoint, exported, ort, tmp_path, capsys):
     (['export', '--web', '{page}', '--set', 'algorithm=paper'], '--set tile=null'),
     (['export', '--web', '{page}', '--checkpoint', '{exported}', '--set', 'min_area=7'],
      'exported with its settings'),
+    (['export', '--web', '{page}', '--precision', 'float16'], 'leave out --precision'),
     (['export', '--web', '{page}', '--checkpoint', '{port}'], 'which only AdaptIS networks find'),
     (['export', '--web', '{page}', '--checkpoint', '{exported}', '--ort-web', '{page}'],
      'cannot be read'),

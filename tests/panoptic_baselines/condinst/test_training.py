@@ -220,7 +220,7 @@ def test_it_learns_masks_that_overlap_the_truth():
     history = []
     for step in range(40):
         seed_everything(0, 0, step)
-        history.append(train_step(system, trainer, batch, [mx.cpu()]))
+        history.append(train_step(system, trainer, batch, [mx.current_context()]))
     first, last = history[0], history[-1]
     for name, share in (('classes', 0.02), ('boxes', 0.2), ('masks', 0.3), ('things', 0.5),
                         ('semantic', 0.05)):

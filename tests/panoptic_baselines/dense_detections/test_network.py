@@ -277,6 +277,7 @@ def test_whole_graph_exports_for_every_size(tmp_path):
     net(x)
     net.export(str(tmp_path / 'net'))
     loaded = mx.gluon.SymbolBlock.imports(str(tmp_path / 'net-symbol.json'), ['data'],
-                                          str(tmp_path / 'net-0000.params'))
+                                          str(tmp_path / 'net-0000.params'),
+                                          ctx=mx.current_context())
     for ours, theirs in zip(net(other), loaded(other)):
         np.testing.assert_allclose(ours.asnumpy(), theirs.asnumpy(), atol=1e-4, rtol=1e-5)

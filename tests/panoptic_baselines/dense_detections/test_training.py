@@ -152,7 +152,7 @@ def test_it_learns_a_scene_by_heart(options):
     batch, history = host_batch(system, sample), []
     for step in range(52):
         trainer.set_learning_rate(0.01 if step < 44 else 0.001)
-        history.append(train_step(system, trainer, batch, [mx.cpu()]))
+        history.append(train_step(system, trainer, batch, [mx.current_context()]))
     for name in ('classes', 'boxes', 'levelness', 'semantic'):
         assert history[-1][name] < 0.3 * history[0][name], name
     result = system.predict(sample.image, SETTINGS)

@@ -225,7 +225,8 @@ def test_graphs_export_for_every_size(tmp_path):
         loaded = mx.gluon.SymbolBlock.imports(
             str(tmp_path / f'{name}-symbol.json'),
             ['data'] if len(arrays) == 1 else [f'data{i}' for i in range(len(arrays))],
-            str(tmp_path / f'{name}-0000.params'))
+            str(tmp_path / f'{name}-0000.params'),
+            ctx=mx.current_context())
         ours, theirs = graph(*others[name]), loaded(*others[name])
         for a, b in zip(*(x if isinstance(x, (list, tuple)) else [x] for x in (ours, theirs))):
             np.testing.assert_allclose(a.asnumpy(), b.asnumpy(), atol=1e-5)

@@ -25,6 +25,8 @@ from tests.panoptic_baselines.training import (
     scene,
 )
 
+pytestmark = pytest.mark.device('cpu:1')
+
 SMALL = dict(backbone='resnet18', num_things=2, num_stuff=2, fpn_channels=64,
              semantic_channels=32, box_channels=32, mask_channels=16,
              anchor_sizes=(8, 16, 32, 64, 128))
@@ -71,7 +73,7 @@ def test_it_learns_by_the_steps_of_the_engine():
     history = []
     for step in range(6):
         seed_everything(0, 0, step)
-        history.append(train_step(system, trainer, batch, [mx.cpu()], pieces=2))
+        history.append(train_step(system, trainer, batch, [mx.current_context()], pieces=2))
     for name in ('rpn_objectness', 'classes', 'masks', 'semantic'):
         assert history[-1][name] < 0.95 * history[0][name], name
     assert history[-1]['semantic'] < 0.3 * history[0]['semantic']

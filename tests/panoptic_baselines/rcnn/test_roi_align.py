@@ -11,6 +11,8 @@ from panoptic_baselines.rcnn.roi_align import (
     roi_levels,
 )
 
+pytestmark = pytest.mark.device('cpu:1')
+
 SIZES = {'7x7': (7, 7), '3x5': (3, 5)}
 
 

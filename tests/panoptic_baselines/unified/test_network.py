@@ -282,7 +282,8 @@ def test_graphs_export_for_every_size(tmp_path, variant):
         names = ['data'] if name == 'encoder' else [f'data{i}' for i in range(len(first[name]))]
         loaded = mx.gluon.SymbolBlock.imports(
             str(tmp_path / f'{name}-symbol.json'), names,
-            str(tmp_path / f'{name}-0000.params') if name != 'potential' else None)
+            str(tmp_path / f'{name}-0000.params') if name != 'potential' else None,
+            ctx=mx.current_context())
         theirs = loaded(*other[name])
         theirs = theirs if isinstance(theirs, (list, tuple)) else [theirs]
         for ours, again in zip(call(graph, name, other[name]), theirs):

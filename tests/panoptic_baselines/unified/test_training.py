@@ -24,6 +24,8 @@ from tests.panoptic_baselines.training import (
 )
 from tests.panoptic_baselines.unified.conftest import TAXONOMY, TINY
 
+pytestmark = pytest.mark.device('cpu:1')
+
 DETECTOR = {'rpn_objectness', 'rpn_boxes', 'classes', 'boxes', 'masks'}
 SMALL = dict(TINY, anchor_sizes=(8, 16, 32, 64, 128))
 STUFF = TAXONOMY.num_stuff   # 3, of which scenes show the first two
@@ -183,7 +185,7 @@ def test_it_learns_by_the_steps_of_the_engine() -> None:
     history = []
     for step in range(4):
         seed_everything(0, 0, step)
-        history.append(train_step(system, trainer, batch, [mx.cpu()], pieces=2))
+        history.append(train_step(system, trainer, batch, [mx.current_context()], pieces=2))
     for name, share in (('classes', 0.95), ('semantic', 0.95), ('panoptic', 1)):
         assert history[-1][name] < share * history[0][name], name
 
