@@ -17,7 +17,8 @@ from adaptis import __version__
 from adaptis.errors import AdaptisError, DataWarning
 
 COMMANDS = ('doctor', 'models', 'toy', 'train', 'evaluate', 'predict', 'serve', 'export', 'table',
-            'convert', 'check-data')
+            'convert', 'import', 'init-config', 'check-data')
+_MODULES = {'import': 'import_data'}   # "import" is a keyword
 _INTERRUPTED = 130   # the convention of shells: 128 + SIGINT
 _OWN_PACKAGES = ('adaptis', 'panoptic_baselines', 'experiments', 'toy_data')
 
@@ -110,7 +111,7 @@ def _data_warnings_told_once() -> Iterator[None]:
 
 
 def _module(name: str) -> str:
-    return name.replace('-', '_')
+    return _MODULES.get(name, name.replace('-', '_'))
 
 
 def _run(name: str, rest: list[str]) -> int:

@@ -147,7 +147,7 @@ def _segment(predictor: Predictor, samples: Sequence[Sample], count: int,
             instances.add(number, result)
             if number < SHOWN:
                 rows.append(viz.result_row(sample.image, result, predictor.proposal_map(),
-                                           sample.instances))
+                                           sample_truth(sample, TOY_TAXONOMY)[0]))
     return evaluator.result(), rows
 
 

@@ -26,7 +26,8 @@ from adaptis.evaluation.segments import segment_boxes
 from adaptis.files import atomic_write, read_image, write_image
 from adaptis.inference.likeness import ImageStatistics, describe_training
 from adaptis.inference.sidecar import read_training
-from adaptis.loading import check_network, load_predictor
+from adaptis.interop import FILE_FORMATS
+from adaptis.loading import check_network, family_of, load_predictor
 from adaptis.names import result_names
 from adaptis.progress import candidate_bar, progress_bar, write_line
 
@@ -49,7 +50,7 @@ THRESHOLDS = {
 
 PHOTOGRAPH = 200_000
 """From this many pixels on, the features alone take seconds, so the bar is shown at once."""
-_NAMED = 5
+_NAMED = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,6 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--images-from', type=Path, metavar='JSON',
                         help='take the ids and the file names of the images from this COCO file, '
                              'so that "adaptis evaluate --gt JSON" compares the same ones')
+    parser.add_argument('--format', choices=FILE_FORMATS,
+                        help='also write files for this tool, in which results can be corrected')
     parser.add_argument('--model', metavar='NAME',
                         help='the network to use, e.g. panoptic_fpn_r50: --checkpoint must hold it')
     add_network_options(parser)
@@ -84,18 +87,20 @@ def run(args: argparse.Namespace) -> int:
 
     Raises AdaptisError at the end if some images failed.
     """
+    if args.format and args.click:
+        raise AdaptisError('--format is about whole results: leave out --click.')
     if args.probabilities and not args.click:
         raise AdaptisError('--probabilities needs --click.')
     inputs = find_inputs(args.input, args.out, args.images_from)
-    _check_output(args)
     if args.model is not None:
         check_network(args.model, args.checkpoint)
     check_backend(args)
-    _, settings = resolve_settings(args, **_changes(args))
-    predictor = load_predictor(args.checkpoint, settings, args.ctx, backend=args.backend)
-    if args.click and not hasattr(predictor, 'mask_at'):
+    if args.click and not family_of(args.checkpoint).uses_points:
         raise AdaptisError(f'{args.checkpoint} holds no AdaptIS network, but --click works only '
                            'with AdaptIS.')
+    _, settings = resolve_settings(args, **_changes(args))
+    _check_output(args)
+    predictor = load_predictor(args.checkpoint, settings, args.ctx, backend=args.backend)
     info = read_training(args.checkpoint)
     print(describe_training(info, predictor.taxonomy))
     _tell_skipped(inputs.skipped)
@@ -170,6 +175,7 @@ def _panoptic(predictor: Any, pictures: Sequence[Picture], args: argparse.Namesp
         panoptic = stack.enter_context(PanopticWriter(
             args.out / 'panoptic.json', args.out / 'panoptic', predictor.taxonomy))
         instances = stack.enter_context(InstancesWriter(args.out / 'instances.json'))
+        files = _files(args, predictor, stack)
         for picture, name in _named(pictures):
             with _reported(picture.path) as outcome:
                 image = read_image(picture.path)
@@ -179,10 +185,20 @@ def _panoptic(predictor: Any, pictures: Sequence[Picture], args: argparse.Namesp
             if not outcome.failed:  # a full disk ends the run: it is not an error of one image
                 panoptic.add(picture.image_id, picture.file_name, result, png=f'{name}.png')
                 instances.add(picture.image_id, result)
-                overlay = viz.overlay_panoptic(image, result, predictor.taxonomy)
+                if files is not None:
+                    files.add(picture.path, name, result)
+                overlay = viz.overlay_panoptic(image, result, predictor.taxonomy, labels=True)
                 write_image(args.out / 'overlay' / f'{name}.png', overlay)
         _check_any(failed, pictures)
     return failed
+
+
+def _files(args: argparse.Namespace, predictor: Any, stack: contextlib.ExitStack) -> Any:
+    """Return a writer of the files for the tool that was asked for; None if there is none."""
+    if args.format is None:
+        return None
+    from adaptis.interop import ResultFiles  # loads pycocotools, which exported networks do without
+    return stack.enter_context(ResultFiles(args.out, predictor.taxonomy, args.format))
 
 
 def _segment(predictor: Any, image: np.ndarray, alone: bool) -> Any:

@@ -18,6 +18,8 @@ from adaptis.loading import inference_settings
 from adaptis.machine import keep_freed_memory
 from adaptis.registry import ModelFamily, find_family, find_mismatch
 
+_COUNTS = ('num_classes', 'num_things', 'num_stuff')
+
 HELP = 'Train a network from a config; Ctrl-C stops it, --resume continues it.'
 
 
@@ -176,6 +178,7 @@ def _enable_half(contexts: list[Any]) -> None:
 def _build_net(family: ModelFamily, config: TrainConfig, contexts: list[Any], taxonomy: Any,
                resumed: bool) -> Any:
     from adaptis.engine.steps import check_sync  # loads MXNet
+    family.check_taxonomy(config.model, taxonomy)
     counts = family.class_counts(taxonomy)
     arguments = {**counts, **config.model}
     if any(arguments[name] != count for name, count in counts.items()):
@@ -191,18 +194,23 @@ def _build_net(family: ModelFamily, config: TrainConfig, contexts: list[Any], ta
 
 
 def _load_initial_weights(net: Any, name: str, family: ModelFamily) -> None:
-    """Set a new network to trained parameters; AdaptisError if they are of another network."""
-    from adaptis.model.zoo import PRETRAINED, read_arrays, read_info, set_parameters  # loads MXNet
+    """Set a new network to trained parameters, whose classes may differ.
+
+    Raises AdaptisError if they are of another network.
+    """
+    from adaptis.model.zoo import PRETRAINED, read_info  # loads MXNet
     path = PRETRAINED.get(name, Path(name))
     found, wanted = read_info(path).get('model'), net.description
     if isinstance(found, dict) and 'name' in found:
-        keys = sorted({*wanted, *family.expand_options({'name': wanted['name']})})
+        keys = sorted({*wanted, *family.expand_options({'name': wanted['name']})} - set(_COUNTS))
         mismatch = find_mismatch(wanted, found, keys)
         if mismatch:
             key, asked, there = mismatch
             raise AdaptisError(f'{path} holds a network with {key} {there}, but the config asks '
                                f'for {asked}: give other initial weights or change model.{key}.')
-    set_parameters(net, read_arrays(path), path)
+        if find_mismatch(wanted, found, _COUNTS):
+            print(f'{name} knows other classes: the layers that tell classes apart start anew.')
+    family.load_pretrained(net, path)
 
 
 def set_norm_devices(arguments: dict[str, Any], devices: int) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def open_coco(root: PathLike, split: str, annotations: bool = True, strict: bool
         if annotation == 'instances':
             taxonomy = Taxonomy([c for c in taxonomy.categories if c.isthing])
         return CocoImages(layout, split, taxonomy, strict)
-    _refuse_other_annotation(layout, annotation)
+    _refuse_other_annotation(layout, annotation, root)
     if annotation == 'instances':
         return CocoInstances(layout, strict)
     index = PanopticIndex(layout.json)
@@ -119,7 +119,7 @@ class CocoBoth(PanopticReader):
 
     def __init__(self, objects: InstanceIndex, index: PanopticIndex, *arguments: Any,
                  strict: bool):
-        unlisted = [i for i in index.image_ids if i not in objects.images]
+        unlisted = [i for i in index.image_ids if objects.find_id(i) not in objects.images]
         super().__init__(index, *arguments, strict=strict, problems=[
             *objects.problems, *(f'{objects.json_path} does not list image {i}, which '
                                  f'{index.json_path} does.' for i in unlisted)])
@@ -131,7 +131,8 @@ class CocoBoth(PanopticReader):
         self._objects = objects
 
     def _annotate(self, index: int, image: np.ndarray) -> Sample:
-        objects = self._objects.objects(self.image_id(index), self.taxonomy)
+        image_id = self._objects.find_id(self.image_id(index))
+        objects = self._objects.objects(image_id, self.taxonomy)
         return dataclasses.replace(super()._annotate(index, image), objects=objects)
 
 
@@ -156,7 +157,7 @@ class CocoImages(Reader):
         return self._ids.get(name, int(stem) if stem.isdecimal() else stem)
 
 
-def _refuse_other_annotation(layout: Layout, annotation: str) -> None:
+def _refuse_other_annotation(layout: Layout, annotation: str, root: PathLike) -> None:
     """Raise AdaptisError if only the annotation that was not asked for exists."""
     if annotation == 'instances' and layout.json.is_file() and not layout.instances.is_file():
         raise AdaptisError(f'{layout.instances} does not exist, but {layout.json} does: choose the '
@@ -165,7 +166,7 @@ def _refuse_other_annotation(layout: Layout, annotation: str) -> None:
         raise AdaptisError(
             f'{layout.json} does not exist, but {layout.instances} does: choose the annotation '
             'instances (data.annotation in a config, else --annotation), or make panoptic data '
-            f'of it with "adaptis import {layout.instances} --images {layout.images} --out DIR".')
+            f'of it with "adaptis import {root} --out DIR".')
 
 
 def _listed_ids(layout: Layout, split: str) -> dict[str, ImageId]:

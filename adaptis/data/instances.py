@@ -92,10 +92,15 @@ class InstanceIndex:
         self.problems = [] if listed else [f'{self.json_path} lists no image.']
         images = self._fitting(listed)
         self.images = {image.id: image for image in images}
-        if len(self.images) < len(images):
+        self._id_of = coco_json.same_ids(self.images)
+        if len(self._id_of) < len(images):
             raise AdaptisError(f'{self.json_path} lists an image id twice.')
         objects = self._fitting(self._list(data, 'annotations', (_Object, _Misfit)))
         self._pack(self._usable(objects))
+
+    def find_id(self, image_id: ImageId) -> ImageId:
+        """Return an id as the list of images has it, where 7 and "7" are the same; else itself."""
+        return self._id_of.get(str(image_id), image_id)
 
     def objects(self, image_id: ImageId, taxonomy: Taxonomy) -> AnnotatedObjects:
         """Return the objects of an image in the order of the file; none if it has no entry."""
@@ -131,6 +136,7 @@ class InstanceIndex:
         place = {image_id: k for k, image_id in enumerate(self.images)}
         usable = []
         for entry in objects:
+            entry = entry._replace(image_id=self.find_id(entry.image_id))
             problem = _find_problem(entry, self.images.get(entry.image_id), known)
             if problem:
                 self.problems.append(f'{self.json_path}: object {entry.id} of image '

@@ -303,7 +303,7 @@ class PanopticFolder:
             category = _known(self.taxonomy, info, str(path))
             if areas[info['id']]:
                 segments.append(Segment(info['id'], category.id, category.isthing, info['score'],
-                                        areas[info['id']]))
+                                        areas[info['id']], category.name))
             else:
                 warnings.warn(f'{path} has no pixel of segment {info["id"]}, which '
                               f'{self.json_path} lists: it is left out.', DataWarning,

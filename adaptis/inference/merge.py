@@ -117,7 +117,8 @@ def to_panoptic(merged: Merged, stuff_prob: np.ndarray, taxonomy: Taxonomy,
     def append(class_index: int, area: int, total: float) -> int:
         category = taxonomy.categories[class_index]
         score = float(np.clip(total / area, 0, 1))
-        segments.append(Segment(len(segments) + 1, category.id, category.isthing, score, area))
+        segments.append(Segment(len(segments) + 1, category.id, category.isthing, score, area,
+                                category.name))
         return len(segments)
 
     numbers = np.zeros(len(merged.class_ids) + 1, np.int32)

@@ -128,3 +128,7 @@ def test_the_reader_of_instances_takes_them_too(tmp_path):
         index = InstanceIndex(path)
         assert not index.problems and list(index.images) == [7]
         assert index.images[7].size == (20, 30)
+    objects['annotations'][0]['image_id'] = '7'
+    path.write_text(json.dumps(objects), encoding='utf-8')
+    index = InstanceIndex(path)
+    assert not index.problems and index.find_id('7') == 7

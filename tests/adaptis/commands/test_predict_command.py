@@ -50,6 +50,18 @@ def test_a_folder(checkpoint, folder, tmp_path, capsys):
     assert '3 images' in capsys.readouterr().out
 
 
+@pytest.mark.parametrize('format, name', [('labelme', 'labelme/a.json'),
+                                          ('label-studio', 'label_studio.json')])
+def test_files_for_other_tools(checkpoint, folder, tmp_path, capsys, format, name):
+    command = ['predict', str(folder), '--checkpoint', checkpoint, '--out', str(tmp_path / 'out'),
+               '--format', format]
+    assert main(command) == 0
+    content = json.loads((tmp_path / 'out' / name).read_text())
+    assert len(content) == 3 or content['imagePath'] == '../../in/a.png'
+    assert main([*command, '--click', '2', '2', '--overwrite']) == 1
+    assert '--format is about whole results' in capsys.readouterr().err
+
+
 def test_one_image_with_options(checkpoint, folder, tmp_path):
     out = tmp_path / 'out'
     assert main(['predict', str(folder / 'a.png'), '--checkpoint', checkpoint, '--out', str(out),
