@@ -53,10 +53,31 @@ def network_lock(net: Any) -> Any:
 
 
 def run_stage(runner: Runner, stage: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the outputs of a stage by name; its inputs are taken from ``values`` by name."""
+    """Return the outputs of a stage by name; its inputs are taken from ``values`` by name.
+
+    Raises AdaptisError if there is no such stage or input.
+    """
+    if stage not in runner.stages:
+        raise AdaptisError(f'The exported network has no stage "{stage}": export it again.')
     interface = runner.stages[stage]
-    outputs = runner.run(stage, *(values[signature.name] for signature in interface.inputs))
-    return dict(zip(interface.outputs, outputs))
+    outputs = runner.run(stage, *(named_input(stage, values, signature.name)
+                                  for signature in interface.inputs))
+    return _Outputs(zip(interface.outputs, outputs))
+
+
+class _Outputs(dict[str, Any]):
+    """The outputs of a stage by name; AdaptisError for one that an export does not have."""
+
+    def __missing__(self, name: str) -> Any:
+        raise AdaptisError(f'The exported network does not compute "{name}": export it again.')
+
+
+def named_input(stage: str, values: Mapping[str, Any], name: str) -> Any:
+    """Return an input of a stage; AdaptisError if an export asks for what there is not."""
+    if name not in values:
+        raise AdaptisError(f'The stage "{stage}" of the exported network asks for "{name}", which '
+                           'nothing computes: export it again.')
+    return values[name]
 
 
 class BlockRunner:
@@ -235,6 +256,7 @@ class OnnxRunner:
         if threads.isdecimal():
             options.intra_op_num_threads = int(threads)
         path = self._files[stage]
+        _refuse_external_data(path)
         try:
             session = self._runtime.InferenceSession(str(path), options,
                                                      providers=self._providers())
@@ -254,6 +276,21 @@ class OnnxRunner:
         # size, and pictures and numbers of points have many sizes.
         options = {'device_id': self._memory()[1], 'cudnn_conv_algo_search': 'HEURISTIC'}
         return [('CUDAExecutionProvider', options), 'CPUExecutionProvider']
+
+
+def _refuse_external_data(path: Path) -> None:
+    """Raise AdaptisError if a model takes its weights from other files, which may lie anywhere.
+
+    ONNX names such a file under the key "location" of a tensor: a field of type 2 and length 8.
+    No export has any.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise AdaptisError(f'{path} cannot be read: {error.strerror}.') from error
+    if b'\x0a\x08location' in content:
+        raise AdaptisError(f'{path} is refused: it asks for weights in another file, which no '
+                           'export does.')
 
 
 def call_block(block: Any, arrays: Sequence[Any], ctx: Any) -> list[Any]:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Optional
 import numpy as np
 
 from adaptis.arrays import as_numpy, expit
+from adaptis.deploy.attributes import check_attributes
 from adaptis.deploy.backends import BlockRunner, Runner, network_lock, run_stage
 from adaptis.deploy.stages import Interface
 from adaptis.errors import AdaptisError
@@ -67,10 +68,17 @@ class InferenceNetwork(NamedTuple):
 
     @classmethod
     def from_attributes(cls, runner: Runner, attributes: Mapping[str, Any]) -> InferenceNetwork:
-        """Wrap a runner of stages and what ``export_attributes`` returned for the network."""
-        footprint = attributes['footprint']
+        """Wrap a runner of stages and what ``export_attributes`` returned for the network.
+
+        Raises AdaptisError if an attribute is missing or of another kind.
+        """
+        check_attributes({'num_classes': int, 'num_stuff': int, 'min_side': int}, attributes)
+        footprint = attributes.get('footprint')
+        if footprint is not None:
+            check_attributes(dict.fromkeys(Footprint._fields, list), footprint)
+            footprint = Footprint(**{name: footprint[name] for name in Footprint._fields})
         return cls(runner, attributes['num_classes'], attributes['num_stuff'],
-                   attributes['min_side'], None if footprint is None else Footprint(**footprint))
+                   attributes['min_side'], footprint)
 
 
 def export_attributes(net: Any) -> dict[str, Any]:
