@@ -1,4 +1,5 @@
 # make demo      set up .venv and segment toy images with the shipped network
+# make serve     set up and serve the page on which one clicks objects (make serve ARGS=--open)
 # make test      set up and run the tests, on all cores (make test-all: the slow ones too)
 # make test ARGS='-n 0 tests/toy_data'     runs some, and in one process
 # make lint      style
@@ -20,12 +21,15 @@ $(shell rm -f $(VENV)/made)
 endif
 endif
 
-.PHONY: setup demo test test-all lint clean
+.PHONY: setup demo serve test test-all lint clean
 
 setup: $(VENV)/installed
 
 demo: $(VENV)/installed
 	$(VENV)/bin/python -m experiments.demo $(ARGS)
+
+serve: $(VENV)/installed-serve
+	$(VENV)/bin/adaptis serve $(ARGS)
 
 # One thread each: two processes with one thread are faster than one with two.  The tests of a file
 # share networks, so they stay together.
@@ -70,6 +74,10 @@ $(VENV)/installed: $(VENV)/made requirements.txt setup.py
 	@$(PIP) install --quiet --no-deps mxnet==1.9.1 gluoncv==0.10.5.post0
 	@$(PIP) install --quiet --no-deps -e .
 	@$(VENV)/bin/python -m adaptis.cli doctor --fix
+	@touch $@
+
+$(VENV)/installed-serve: $(VENV)/installed
+	@$(PIP) install --quiet -e ".[serve]"
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed

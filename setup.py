@@ -27,6 +27,14 @@ CUDA = [
 # Newer onnx needs a newer protobuf than the pinned one; MXNet, which imports both, would not load.
 ONNX = ['onnx>=1.15,<1.19', 'onnxruntime>=1.17']
 
+# `adaptis serve` is an ASGI application (Starlette, which needs AnyIO alone) behind uvicorn.
+# These are the first versions with all that it uses; pip takes the newest for its Python.
+SERVE = ['starlette>=0.40', 'uvicorn>=0.30', 'Pillow>=9']
+
+# Its tests: Starlette's test client needs an HTTP client; Selenium drives Debian's chromium.
+SERVE_TESTS = [*SERVE, 'httpx2>=2 ; python_version >= "3.11"',
+               'httpx>=0.27 ; python_version < "3.11"', 'selenium>=4.20']
+
 # `toy_data` and `experiments` are names that other projects have, too, so a wheel installs no such
 # packages.  It carries inside `adaptis` what the commands need of them; the programs of
 # `experiments` run from the source tree.
@@ -68,7 +76,8 @@ setup(
     packages=find_packages(include=[
         f'{name}{below}' for below in ('', '.*') for name in ('adaptis', 'panoptic_baselines')]),
     package_dir={'': '.'},   # so that an editable install finds toy_data and experiments, too
-    package_data={'adaptis': ['pretrained/*.params', 'pretrained/*.json', 'pretrained/*.yaml'],
+    package_data={'adaptis': ['pretrained/*.params', 'pretrained/*.json', 'pretrained/*.yaml',
+                              'serve/static/*'],
                   'panoptic_baselines': ['*/README.md']},
     cmdclass={'build_py': BuildPy},
     python_requires='>=3.9',
@@ -94,8 +103,9 @@ setup(
         'cu112': ['mxnet-cu112==1.9.1 ; python_version < "3.13"', *CUDA],
         'panopticapi': ['panopticapi @ git+https://github.com/cocodataset/panopticapi.git'],
         'onnx': ONNX,
+        'serve': SERVE,
         'dev': ['pytest==8.4.2', 'pytest-timeout==2.4.0', 'pytest-xdist==3.8.0', 'ruff==0.17.5',
-                *ONNX],
+                *ONNX, *SERVE_TESTS],
     },
     entry_points={'console_scripts': ['adaptis = adaptis.cli:main']},
     classifiers=[

@@ -10,8 +10,19 @@ import numpy as np
 
 
 def as_numpy(array: Any) -> np.ndarray:
-    """Return the values of an array of any backend; a NumPy array is returned unchanged."""
-    return array if isinstance(array, np.ndarray) else array.asnumpy()
+    """Return the values of an array of any backend; a NumPy array is returned unchanged.
+
+    Halves of mixed precision become float32: NumPy knows no bfloat16, and would go on in float16.
+    """
+    if isinstance(array, np.ndarray):
+        return array
+    return widen(array).asnumpy()
+
+
+def widen(array: Any) -> Any:
+    """Return a float16 or bfloat16 NDArray as float32, with its gradient; others unchanged."""
+    dtype = np.dtype(array.dtype)   # MXNet spells bfloat16 as one named field
+    return array.astype('float32') if dtype == np.float16 or dtype.names else array
 
 
 def sigmoid(values: Any) -> np.ndarray:

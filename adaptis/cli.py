@@ -16,8 +16,9 @@ from typing import Any, Optional
 from adaptis import __version__
 from adaptis.errors import AdaptisError, DataWarning
 
-COMMANDS = ('doctor', 'models', 'toy', 'train', 'evaluate', 'predict', 'export', 'table',
-            'convert', 'check-data')
+COMMANDS = ('doctor', 'models', 'toy', 'train', 'evaluate', 'predict', 'serve', 'export', 'table',
+            'convert', 'import', 'init-config', 'check-data')
+_MODULES = {'import': 'import_data'}   # "import" is a keyword
 _INTERRUPTED = 130   # the convention of shells: 128 + SIGINT
 _OWN_PACKAGES = ('adaptis', 'panoptic_baselines', 'experiments', 'toy_data')
 
@@ -35,6 +36,8 @@ def main(argv: Optional[list[str]] = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     name = arguments.command
+    with contextlib.suppress(AttributeError):  # a stream that replaces stdout may lack it
+        sys.stdout.reconfigure(errors='backslashreplace')  # names of files can hold any byte
     try:
         with _data_warnings_told_once():
             return _run(name, arguments.rest)
@@ -90,15 +93,16 @@ def _parser() -> argparse.ArgumentParser:
 
 @contextlib.contextmanager
 def _data_warnings_told_once() -> Iterator[None]:
-    """Print the first warning about data as a sentence on stderr, and drop the others."""
+    """Print the first warning of each class about data as a sentence on stderr, and no others."""
     usual, told = warnings.showwarning, []
 
     def show(message: Any, category: type, *rest: Any) -> None:
         if not issubclass(category, DataWarning):
             usual(message, category, *rest)
-        elif not told:
-            told.append(message)
-            _tell(f'{message} (Told once; adaptis check-data lists all.)')
+        elif category not in told:
+            told.append(category)
+            more = ' (Told once; adaptis check-data lists all.)'
+            _tell(f'{message}{more if category is DataWarning else ""}')
 
     with warnings.catch_warnings():
         warnings.simplefilter('always', DataWarning)
@@ -107,7 +111,7 @@ def _data_warnings_told_once() -> Iterator[None]:
 
 
 def _module(name: str) -> str:
-    return name.replace('-', '_')
+    return _MODULES.get(name, name.replace('-', '_'))
 
 
 def _run(name: str, rest: list[str]) -> int:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import operator
 import typing
 from collections.abc import Mapping, Sequence
@@ -117,7 +118,7 @@ class TrainConfig:
     proposals: Optional[StageConfig] = None
     joint: Optional[StageConfig] = None      # the only stage of detectors
     seed: int = 0
-    precision: str = 'float32'               # or amp: half precision where MXNet supports it
+    precision: str = 'float32'               # or amp: convolutions in half precision
     workers: int = 2
     log_every: int = 20                    # steps; 0 = never
     pictures_every: int = 1000             # steps; 0 = none
@@ -182,6 +183,14 @@ def load_config(path: Union[str, Path], overrides: Sequence[str] = ()) -> TrainC
     config = _build(TrainConfig, content, str(path), '')
     _check(config, str(path))
     return config
+
+
+def override(key: str, value: str) -> str:
+    """Return the override that sets a key to a text, whatever characters it has.
+
+    (JSON would write characters beyond the first 65,536 as two, which YAML does not join.)
+    """
+    return f'{key}=' + yaml.safe_dump(value, default_style='"', width=math.inf).strip()
 
 
 def config_from_dict(content: Mapping[str, Any], where: str) -> TrainConfig:
@@ -311,9 +320,6 @@ def _check_stages(config: TrainConfig, path: str) -> None:
         family = find_family(name)
     except AdaptisError as error:
         raise AdaptisError(f'{path}: {error}') from error
-    if config.precision == 'amp' and not family.uses_points:
-        raise AdaptisError(f'{path}: {name} cannot be trained in half precision: set precision to '
-                           'float32.')
     if getattr(config, family.stages[0]) is None:
         raise AdaptisError(f'{path}: the key {family.stages[0]} is missing.')
     for key, stage in config.stages():

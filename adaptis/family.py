@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
+from adaptis.errors import AdaptisError
 from adaptis.files import PathLike
 from adaptis.inference.encoded import export_attributes
 from adaptis.inference.predictor import Predictor
@@ -43,6 +44,13 @@ class AdaptISFamily:
         """See ``ModelFamily``."""
         return {'num_classes': len(taxonomy), 'num_stuff': taxonomy.num_stuff}
 
+    def check_taxonomy(self, model: Mapping[str, Any], taxonomy: Taxonomy) -> None:
+        """See ``ModelFamily``."""
+        if not taxonomy.num_things:
+            raise AdaptisError(f'The data have no category of things, but {model["name"]} segments '
+                               'objects: mark categories as things (isthing: 1), or train '
+                               'semantic_fpn, which learns stuff alone.')
+
     def expand_options(self, model: Mapping[str, Any]) -> dict[str, Any]:
         """See ``ModelFamily``."""
         return {'coordinates': 'relative', **model}  # so that the default is compared, too
@@ -56,6 +64,11 @@ class AdaptISFamily:
         """See ``ModelFamily``."""
         from adaptis.model import load_model  # loads MXNet
         return load_model(checkpoint, ctx)
+
+    def load_pretrained(self, net: Any, path: PathLike) -> None:
+        """See ``ModelFamily``."""
+        from adaptis.model.zoo import load_pretrained  # loads MXNet
+        load_pretrained(net, path, {net.num_classes})
 
     def build(self, options: Mapping[str, Any], contexts: Sequence[Any]) -> Any:
         """See ``ModelFamily``."""

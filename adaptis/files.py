@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import mmap
 import os
 import shutil
 import warnings
@@ -13,6 +14,7 @@ from typing import Any, Callable, NamedTuple, Optional, Union
 import cv2
 import numpy as np
 
+from adaptis import image_bytes
 from adaptis.errors import AdaptisError
 from adaptis.temporary import make_temporary_file, make_temporary_folder
 
@@ -107,14 +109,20 @@ def write_image(path: PathLike, image: np.ndarray) -> None:
 def read_image(path: PathLike) -> np.ndarray:
     """Return any image as RGB ``uint8`` (H, W, 3).
 
-    Grey images are repeated, alpha is dropped, and 16 bits are scaled to 8.
+    Grey images are repeated, alpha is dropped, and 16 bits are scaled to 8.  The picture is turned
+    as its Exif orientation asks for, so it is the one that a viewer shows.
     Raises AdaptisError for a file that is missing, empty, truncated, too large, or not an image.
     """
-    image = read_pixels(path)
+    return decode_image(_read_bytes(path), path)
+
+
+def decode_image(data: bytes, name: PathLike = 'The image') -> np.ndarray:
+    """Return the content of an image file as :func:`read_image` does; ``name`` is for errors."""
+    image = image_bytes.turned(_decode(data, name), image_bytes.orientation(data))
     if image.dtype == np.uint16:
         image = (image / 257.0 + 0.5).astype(np.uint8)
     if image.dtype != np.uint8:
-        raise AdaptisError(f'{path} holds {image.dtype} pixels: convert it to 8 or 16 bits.')
+        raise AdaptisError(f'{name} holds {image.dtype} pixels: convert it to 8 or 16 bits.')
     if image.ndim == 2 or image.shape[2] == 1:
         return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
     if image.shape[2] == 4:
@@ -128,53 +136,64 @@ def read_ids(path: PathLike) -> np.ndarray:
     Raises AdaptisError for a file that is missing or truncated, or that holds several channels or
     floating-point values.
     """
-    ids = read_pixels(path)
-    if ids.ndim != 2:
-        raise AdaptisError(
-            f'{path} has {ids.shape[2]} channels where an id mask has one: is it a picture?')
+    ids, layout = read_stored(path)
+    problem = id_mask_problem(path, layout)
+    if problem:
+        raise AdaptisError(problem)
     if ids.dtype.kind not in 'iu':
         raise AdaptisError(f'{path} holds {ids.dtype} pixels where an id mask has integers: '
                            'save it with 8 or 16 bits.')
     return ids.astype(np.int32)
 
 
+def id_mask_problem(path: PathLike, layout: image_bytes.Layout) -> Optional[str]:
+    """Return a sentence if pixels of this layout are no id mask, else None."""
+    if layout.channels == 1:
+        return None
+    return f'{path} has {layout.channels} channels where an id mask has one: is it a picture?'
+
+
 def read_pixels(path: PathLike) -> np.ndarray:
     """Return the pixels as they are stored: (H, W), or (H, W, C) in OpenCV's order with C = 3 or 4.
 
+    They are not turned, and a palette is replaced by its colours.
     Raises AdaptisError for a file that is missing, empty, truncated, too large, or not an image.
     """
-    try:
-        data = np.fromfile(path, dtype=np.uint8)
-    except OSError as error:
-        raise AdaptisError(f'{path} cannot be read: {error.strerror}.') from error
-    if data.size == 0:
-        raise AdaptisError(f'{path} is empty.')
-    _refuse_truncated(path, data)
-    try:
-        with _quiet_opencv():
-            image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:
-        if 'CV_IO_MAX_IMAGE' in error.err:  # OpenCV's own limit, before it decodes
-            raise AdaptisError(f'{path} has more than {MAX_PIXELS:,} pixels: make it smaller.'
-                               ) from error
-        raise AdaptisError(f'{path} cannot be decoded: {error.err}.') from error
-    if image is None:
-        raise AdaptisError(f'{path} is not an image that can be read, or it is cut short.')
-    if image.shape[0] * image.shape[1] > MAX_PIXELS:
-        raise AdaptisError(f'{path} has {image.shape[0]}x{image.shape[1]} pixels, '
-                           f'more than {MAX_PIXELS:,}: make it smaller.')
-    return image
+    return read_stored(path)[0]
+
+
+def read_stored(path: PathLike) -> tuple[np.ndarray, image_bytes.Layout]:
+    """Return the pixels as :func:`read_pixels` does, and the layout that the file gives them."""
+    data = _read_bytes(path)
+    pixels = _decode(data, path)
+    if image_bytes.is_png(data):  # OpenCV turns grey with alpha into four channels
+        return pixels, image_bytes.png_layout(data)
+    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    return pixels, image_bytes.Layout(channels, 8 * pixels.dtype.itemsize)
 
 
 class ImageHeader(NamedTuple):
-    """The header of an image file; ``size`` is height and width."""
+    """The header of an image file.
+
+    Attributes
+    ----------
+    size : height and width as :func:`read_pixels` returns them
+    layout : channels and bits of these pixels
+    orientation : the Exif orientation, which :func:`read_image` applies
+    """
 
     size: tuple[int, int]
-    channels: int
+    layout: image_bytes.Layout
+    orientation: int = 1
+
+    @property
+    def shown_size(self) -> tuple[int, int]:
+        """Height and width as :func:`read_image` returns them."""
+        return self.size[::-1] if self.orientation >= 5 else self.size
 
 
 def read_header(path: PathLike) -> ImageHeader:
-    """Return the size and the channels of an image without decoding it.
+    """Return the size and the kind of an image without decoding it.
 
     Raises AdaptisError for a file that is missing, empty, or not an image.
     """
@@ -183,7 +202,13 @@ def read_header(path: PathLike) -> ImageHeader:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', Image.DecompressionBombWarning)  # nothing is decoded
             with Image.open(path) as image:
-                return ImageHeader(image.size[::-1], len(image.getbands()))
+                size, layout = _stored_size(image), _layout(image)
+        with open(path, 'rb') as file, \
+                mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data, \
+                memoryview(data) as view:
+            if image_bytes.is_png(view):
+                layout = image_bytes.png_layout(view)
+            return ImageHeader(size, layout, image_bytes.orientation(view))
     except OSError as error:
         if error.errno is not None:
             raise AdaptisError(f'{path} cannot be read: {error.strerror}.') from error
@@ -198,9 +223,7 @@ def read_json(path: PathLike, object_hook: Optional[Callable[[dict], Any]] = Non
     ``object_hook`` replaces every object as soon as it is complete, as in :func:`json.load`.
     """
     try:
-        text = Path(path).read_text(encoding='utf-8')
-    except OSError as error:
-        raise AdaptisError(f'{path} cannot be read: {error.strerror}.') from error
+        text = decode_json_text(_read_bytes(path))
     except UnicodeDecodeError as error:
         raise AdaptisError(f'{path} is not a JSON file.') from error
     try:
@@ -229,6 +252,12 @@ def list_images(path: PathLike) -> list[Path]:
     return found
 
 
+def decode_json_text(data: bytes) -> str:
+    """Return the text of a JSON file: UTF-8 with or without a byte order mark, or UTF-16."""
+    encoding = json.detect_encoding(data)  # PowerShell writes UTF-16, Notepad writes the mark
+    return data.decode('utf-8-sig' if encoding.startswith('utf-8') else encoding)
+
+
 @contextlib.contextmanager
 def _quiet_opencv() -> Iterator[None]:
     """Keep OpenCV from printing its own message about a broken file."""
@@ -243,16 +272,51 @@ def _quiet_opencv() -> Iterator[None]:
         cv2.setLogLevel(before)
 
 
-def _refuse_truncated(path: PathLike, data: np.ndarray) -> None:
-    """Raise AdaptisError if the end mark of a PNG or JPEG is missing.
+def _read_bytes(path: PathLike) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise AdaptisError(f'{path} cannot be read: {error.strerror}.') from error
+    except ValueError as error:  # a name with a zero byte
+        raise AdaptisError(f'{str(path)!r} is not the name of a file.') from error
 
-    OpenCV would fill the missing part with grey.
-    """
-    head, tail = data[:8].tobytes(), data[-64:].tobytes()
-    cut_png = head.startswith(b'\x89PNG') and b'IEND' not in tail
-    cut_jpeg = head.startswith(b'\xff\xd8') and b'\xff\xd9' not in data[-4096:].tobytes()
-    if cut_png or cut_jpeg:
-        raise AdaptisError(f'{path} is cut short: copy or download it again.')
+
+def _decode(data: bytes, name: PathLike) -> np.ndarray:
+    """Return the pixels as they are stored; AdaptisError, naming the file, if there are none."""
+    if not data:
+        raise AdaptisError(f'{name} is empty.')
+    if image_bytes.is_cut_short(data):  # OpenCV would fill the missing part with grey
+        raise AdaptisError(f'{name} is cut short: copy or download it again.')
+    try:
+        with _quiet_opencv():
+            image = cv2.imdecode(np.frombuffer(image_bytes.without_notes(data), np.uint8),
+                                 cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        if 'CV_IO_MAX_IMAGE' in error.err:  # OpenCV's own limit, before it decodes
+            raise AdaptisError(f'{name} has more than {MAX_PIXELS:,} pixels: make it smaller.'
+                               ) from error
+        raise AdaptisError(f'{name} cannot be decoded: {error.err}.') from error
+    if image is None:
+        raise AdaptisError(f'{name} is not an image that can be read, or it is cut short.')
+    if image.shape[0] * image.shape[1] > MAX_PIXELS:
+        raise AdaptisError(f'{name} has {image.shape[0]}x{image.shape[1]} pixels, '
+                           f'more than {MAX_PIXELS:,}: make it smaller.')
+    return image
+
+
+def _layout(image: Any) -> image_bytes.Layout:
+    """Return the layout of an image that Pillow opened, as OpenCV decodes it."""
+    channels = 3 if image.mode == 'P' else len(image.getbands())
+    return image_bytes.Layout(channels, 16 if image.mode.startswith('I;16') else 8)
+
+
+def _stored_size(image: Any) -> tuple[int, int]:
+    """Return height and width of an image that Pillow opened, as OpenCV decodes it."""
+    tags = getattr(image, 'tag_v2', None)
+    if tags is None:
+        return image.size[::-1]
+    width, height = tags.get(256, image.width), tags.get(257, image.height)  # of a TIFF
+    return (width, height) if tags.get(274, 1) >= 5 else (height, width)
 
 
 def _cannot_write(path: Path, error: OSError) -> AdaptisError:

@@ -6,12 +6,14 @@ A panoptic PNG stores the segment id of each pixel as R + 256 G + 256^2 B, 0 = n
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Optional
 
 import cv2
 import numpy as np
 
 from adaptis.errors import AdaptisError
-from adaptis.files import PathLike, read_pixels
+from adaptis.files import PathLike, read_stored
+from adaptis.image_bytes import Layout
 
 MAX_ID = 256 ** 3 - 1
 """The largest segment id that a COCO panoptic PNG can hold."""
@@ -94,11 +96,19 @@ def rgb_to_ids(picture: np.ndarray) -> np.ndarray:
 def read_panoptic_png(path: PathLike) -> np.ndarray:
     """Return the segment ids of a panoptic PNG, ``int32`` (H, W).
 
+    Alpha is ignored, and the colours of a palette count.  The pixels are not turned.
     Raises AdaptisError for a broken file, or one that does not have three 8-bit channels.
     """
-    pixels = read_pixels(path)
-    if pixels.ndim != 3 or pixels.dtype != np.uint8:
-        channels = 1 if pixels.ndim == 2 else pixels.shape[2]
-        raise AdaptisError(f'{path} is not a panoptic PNG: it must have three channels of 8 bits, '
-                           f'but it has {channels} of {8 * pixels.dtype.itemsize} bits.')
+    pixels, layout = read_stored(path)
+    problem = panoptic_png_problem(path, layout)
+    if problem:
+        raise AdaptisError(problem)
     return rgb_to_ids(cv2.cvtColor(pixels[..., :3], cv2.COLOR_BGR2RGB))
+
+
+def panoptic_png_problem(path: PathLike, layout: Layout) -> Optional[str]:
+    """Return a sentence if pixels of this layout are no panoptic PNG, else None."""
+    if layout.channels in (3, 4) and layout.bits == 8:
+        return None
+    return (f'{path} is not a panoptic PNG: it must have three channels of 8 bits, but it has '
+            f'{layout.channels} of {layout.bits} bits.')

@@ -6,11 +6,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Optional, Union
 
-import numpy as np
-
 from adaptis.deploy.folder import exported_settings, is_export, load_exported
 from adaptis.errors import AdaptisError
-from adaptis.files import PathLike, read_image
+from adaptis.files import PathLike
+from adaptis.inference.images import as_rgb
 from adaptis.inference.settings import DEFAULT_CHECKPOINT, PRESETS
 from adaptis.inference.sidecar import read_sidecar
 from adaptis.registry import ModelFamily, families, find_family, find_mismatch
@@ -43,14 +42,14 @@ def load_predictor(checkpoint: Optional[PathLike] = None, settings: Any = None, 
     return family_of(checkpoint).load_predictor(checkpoint, settings, ctx, taxonomy)
 
 
-def predict(image: Union[PathLike, np.ndarray], checkpoint: Optional[PathLike] = None,
+def predict(image: Any, checkpoint: Optional[PathLike] = None,
             settings: Any = None) -> PanopticResult:
-    """Segment one image, given as a path or as an RGB array.
+    """Segment one image, given as a path, an RGB array or a Pillow image.
 
     ``checkpoint`` and ``settings`` are those of :func:`load_predictor`.  For several images, make a
     predictor once instead.  Raises AdaptisError if the image or the checkpoint cannot be used.
     """
-    pixels = image if isinstance(image, np.ndarray) else read_image(image)
+    pixels = as_rgb(image)   # refused before a network is loaded
     return load_predictor(checkpoint, settings).set_image(pixels).panoptic()
 
 

@@ -1,14 +1,17 @@
 """Progress bars, and lines printed above them.  Without tqdm there are only the lines."""
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Any, Optional
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Callable, Optional
 
 try:
     from tqdm import tqdm
 except ImportError:  # exported networks run without it
     tqdm = None
+
+_PATIENCE = 1.0  # seconds without a bar
 
 
 def progress_bar(items: Sequence[Any], unit: str) -> Iterable[Any]:
@@ -16,6 +19,30 @@ def progress_bar(items: Sequence[Any], unit: str) -> Iterable[Any]:
     if tqdm is None or len(items) < 2:
         return items
     return tqdm(items, unit=unit)
+
+
+@contextlib.contextmanager
+def candidate_bar(at_once: bool = False) -> Iterator[Optional[Callable[[int, int, Any], None]]]:
+    """Show a progress bar over the candidates of one image on stderr, after a second.
+
+    Yields ``watch(done, total, mask)`` for ``Predictor.panoptic``; it is None without tqdm.
+    ``at_once`` shows the bar from the start, also while the features are computed.
+    """
+    if tqdm is None:
+        yield None
+        return
+    with tqdm(desc='computing features', unit='candidate', leave=False,
+              delay=0.0 if at_once else _PATIENCE) as bar:
+        objects = 0
+
+        def watch(done: int, total: int, mask: Any) -> None:
+            nonlocal objects
+            objects += mask is not None
+            bar.total = total
+            bar.set_description(f'{objects} object{"s" * (objects != 1)}', refresh=False)
+            bar.update(done - bar.n)
+
+        yield watch
 
 
 def write_line(line: str, stream: Optional[Any] = None) -> None:

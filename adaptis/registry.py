@@ -64,6 +64,9 @@ class ModelFamily(Protocol):
     def class_counts(self, taxonomy: Any) -> dict[str, int]:
         """Return the options of a network that say how many classes it has."""
 
+    def check_taxonomy(self, model: Mapping[str, Any], taxonomy: Any) -> None:
+        """Raise AdaptisError if a network needs stuff or things and the categories have none."""
+
     def expand_options(self, model: Mapping[str, Any]) -> dict[str, Any]:
         """Return a network's description with the options that its name stands for."""
 
@@ -72,6 +75,9 @@ class ModelFamily(Protocol):
 
     def load_model(self, checkpoint: PathLike, ctx: Any = None) -> Any:
         """Return the network of a checkpoint (loads MXNet)."""
+
+    def load_pretrained(self, net: Any, path: PathLike) -> None:
+        """Set a network to the weights of one whose classes may differ (loads MXNet)."""
 
     def build(self, options: Mapping[str, Any], contexts: Sequence[Any]) -> Any:
         """Return an initialised network for training (loads MXNet)."""

@@ -140,13 +140,18 @@ class Sample:
 
 @dataclass(frozen=True)
 class Segment:
-    """One segment of a panoptic result; ``area`` is in pixels and ``score`` in [0, 1]."""
+    """One segment of a panoptic result.
+
+    ``area`` is in pixels, ``score`` in [0, 1], and ``name`` that of the category, '' = unknown; it
+    does not count when segments are compared.
+    """
 
     id: int
     category_id: int
     isthing: bool
     score: float
     area: int
+    name: str = field(default='', compare=False)
 
 
 @dataclass

@@ -1,26 +1,20 @@
 """Images of results: overlays, heat maps, contact sheets.  All are RGB ``uint8`` (H, W, 3)."""
 from __future__ import annotations
 
-import colorsys
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Optional
 
 import cv2
 import numpy as np
 
+from adaptis.categories import distinct_colors
 from adaptis.errors import AdaptisError
 from adaptis.types import PanopticResult, Taxonomy
 
-_GOLDEN = 0.618034  # of a turn, so that hues of consecutive numbers are far apart
 _CAPTION_HEIGHT = 18
-
-
-def distinct_colors(count: int) -> np.ndarray:
-    """Return ``count`` colours that are easy to distinguish, uint8 (count, 3), always the same."""
-    colors = [colorsys.hsv_to_rgb(k * _GOLDEN % 1, 0.9 - 0.35 * (k % 3 == 1),
-                                  1.0 - 0.3 * (k % 3 == 2)) for k in range(count)]
-    return (np.array(colors).reshape(-1, 3) * 255 + 0.5).astype(np.uint8)
+_GRID = 8
 
 
 def color_ids(ids: np.ndarray, background: Sequence[int] = (0, 0, 0)) -> np.ndarray:
@@ -49,10 +43,20 @@ def overlay_instances(image: np.ndarray, ids: np.ndarray, alpha: float = 0.55,
 
 
 def overlay_panoptic(image: np.ndarray, result: PanopticResult,
-                     taxonomy: Optional[Taxonomy] = None, alpha: float = 0.55) -> np.ndarray:
+                     taxonomy: Optional[Taxonomy] = None, alpha: float = 0.55,
+                     labels: bool = False, like: Optional[PanopticResult] = None) -> np.ndarray:
     """Return an image with its things tinted and outlined, and its stuff in the taxonomy's colours.
 
-    If the taxonomy has several classes of things, an object has a shade of its class's colour.
+    Parameters
+    ----------
+    image : RGB uint8 (H, W, 3)
+    result : of the same size
+    taxonomy : the colours of the classes; without it stuff is left as it is
+    alpha : how strongly things are tinted
+    labels : also write class names and scores, see :func:`write_labels`
+    like : another result of the image, usually the truth, whose colours its objects get, see
+        :func:`instance_colors`
+
     Raises AdaptisError if the result and the image have different sizes.
     """
     if result.segment_map.shape != image.shape[:2]:
@@ -64,9 +68,52 @@ def overlay_panoptic(image: np.ndarray, result: PanopticResult,
             inside = result.segment_map == segment.id
             color = np.array(taxonomy.by_id(segment.category_id).color)
             tinted[inside] = (image[inside] * 0.7 + color * 0.3 + 0.5).astype(np.uint8)
-    several = taxonomy is not None and taxonomy.num_things > 1
-    colors = _class_shades(result, taxonomy) if several else None
-    return overlay_instances(tinted, thing_ids(result), alpha, colors)
+    ids = thing_ids(result)
+    table = np.zeros((int(ids.max(initial=0)) + 1, 3), np.uint8)
+    for number, color in instance_colors(result, taxonomy, like).items():
+        table[number] = color
+    picture = overlay_instances(tinted, ids, alpha, table[ids])
+    return write_labels(picture, result, taxonomy) if labels else picture
+
+
+def instance_colors(result: PanopticResult, taxonomy: Optional[Taxonomy] = None,
+                    like: Optional[PanopticResult] = None) -> dict[int, np.ndarray]:
+    """Return segment id -> colour, uint8 (3,), of the things that have a pixel.
+
+    A colour follows from the place of the object: from the cell of an 8x8 grid that holds its
+    centre.  So an object keeps its colour when others come or go, and mostly when its outline
+    changes a little.  Objects in one cell get different colours.  If the taxonomy has several
+    classes of things, the colour is a shade of the class's.
+
+    With ``like``, an object gets the colour of the one there that it covers with an IoU above 1/2.
+    """
+    slots = _color_numbers(result, {} if like is None else _matched_numbers(result, like))
+    palette = distinct_colors(max(slots.values(), default=0) + 1)
+    if taxonomy is None or taxonomy.num_things < 2:
+        return {number: palette[slot] for number, slot in slots.items()}
+    color_of = {s.id: np.array(taxonomy.by_id(s.category_id).color) for s in result.things}
+    return {number: (0.7 * color_of[number] + 0.3 * palette[slot] + 0.5).astype(np.uint8)
+            for number, slot in slots.items()}
+
+
+def write_labels(picture: np.ndarray, result: PanopticResult,
+                 taxonomy: Optional[Taxonomy] = None) -> np.ndarray:
+    """Return a picture with the class name of each segment and, for things, the score in percent.
+
+    A label is written where its segment is widest.  It is left out if it is wider than twice the
+    segment, or would cover another one; larger segments come first.
+    """
+    picture = np.ascontiguousarray(picture.copy())
+    scale = float(np.clip(min(picture.shape[:2]) / 900, 0.33, 1.0))
+    used = np.zeros(picture.shape[:2], bool)
+    for segment in sorted(result.segments, key=lambda s: -s.area):
+        mask = (result.segment_map == segment.id).astype(np.uint8)
+        if not mask.any():
+            continue
+        name = segment.name if taxonomy is None else taxonomy.by_id(segment.category_id).name
+        text = f'{name} {segment.score:.0%}' if segment.isthing else name
+        _write_label(picture, text.encode('ascii', 'replace').decode(), mask, used, scale)
+    return picture
 
 
 def thing_ids(result: PanopticResult) -> np.ndarray:
@@ -126,26 +173,71 @@ def contact_sheet(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str] = 
 
 
 def result_row(image: np.ndarray, result: PanopticResult, proposals: Optional[np.ndarray] = None,
-               truth: Optional[np.ndarray] = None,
+               truth: Optional[PanopticResult] = None,
                taxonomy: Optional[Taxonomy] = None) -> list[np.ndarray]:
-    """Return a row of a contact sheet: image, proposal map, found objects, true id mask."""
+    """Return a row of a contact sheet: image, proposal map, found segments, true segments.
+
+    An object that was found has the colour of the true one.
+    """
     row = [image]
     if proposals is not None:
         row.append(heat_map(proposals))
-    row.append(overlay_panoptic(image, result, taxonomy))
+    row.append(overlay_panoptic(image, result, taxonomy, like=truth))
     if truth is not None:
-        row.append(overlay_instances(image, truth))
+        row.append(overlay_panoptic(image, truth, taxonomy))
     return row
 
 
-def _class_shades(result: PanopticResult, taxonomy: Taxonomy) -> np.ndarray:
-    """Return uint8 (H, W, 3): objects in the colours of their classes, each slightly different."""
-    table = np.zeros((int(result.segment_map.max(initial=0)) + 1, 3), np.uint8)
-    things = [s for s in result.things if s.id < len(table)]
-    for segment, own in zip(things, distinct_colors(len(things))):
-        shade = 0.7 * np.array(taxonomy.by_id(segment.category_id).color) + 0.3 * own
-        table[segment.id] = shade + 0.5
-    return table[result.segment_map]
+def _color_numbers(result: PanopticResult, known: Mapping[int, int]) -> dict[int, int]:
+    """Return segment id -> number of a colour, each once, of the things that have a pixel."""
+    height, width = result.segment_map.shape
+    places = []
+    for segment in result.things:
+        rows, cols = np.nonzero(result.segment_map == segment.id)
+        if rows.size:
+            cell = int(rows.mean() * _GRID / height) * _GRID + int(cols.mean() * _GRID / width)
+            places.append((-rows.size, cell, segment.id))
+    numbers = {number: known[number] for *_, number in places if number in known}
+    taken = set(numbers.values())
+    for _, cell, number in sorted(places):
+        if number not in numbers:
+            numbers[number] = next(k for k in itertools.count(cell) if k not in taken)
+            taken.add(numbers[number])
+    return numbers
+
+
+def _matched_numbers(result: PanopticResult, like: PanopticResult) -> dict[int, int]:
+    """Return segment id -> number of the colour of the object in ``like`` that it matches."""
+    theirs = _color_numbers(like, {})
+    found = {}
+    for segment in result.things:
+        mine = result.segment_map == segment.id
+        ids, counts = np.unique(like.segment_map[mine], return_counts=True)
+        for other, shared in zip(ids.tolist(), counts.tolist()):
+            union = np.count_nonzero(like.segment_map == other) + np.count_nonzero(mine) - shared
+            if other in theirs and 2 * shared > union:
+                found[segment.id] = theirs[other]
+    return found
+
+
+def _write_label(picture: np.ndarray, text: str, mask: np.ndarray, used: np.ndarray,
+                 scale: float) -> None:
+    """Write a text on a dark box in the middle of a mask, and mark the box as used."""
+    (width, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+    width, height = width + 4, height + below + 2
+    if width > 2 * cv2.boundingRect(mask)[2] or width > mask.shape[1] or height > mask.shape[0]:
+        return
+    depth = cv2.distanceTransform(np.pad(mask, 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
+    row, col = np.unravel_index(depth.argmax(), depth.shape)
+    left = int(np.clip(col - width // 2, 0, mask.shape[1] - width))
+    top = int(np.clip(row - height // 2, 0, mask.shape[0] - height))
+    box = np.s_[top:top + height, left:left + width]
+    if used[box].any():
+        return
+    used[box] = True
+    picture[box] = picture[box] // 4
+    cv2.putText(picture, text, (left + 2, top + height - below - 1), cv2.FONT_HERSHEY_SIMPLEX,
+                scale, (255, 255, 255), 1, cv2.LINE_AA)
 
 
 def _borders(ids: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Read YAML that others wrote: plain data, every key once, and no more of it than memory holds."""
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from adaptis.errors import AdaptisError
 from adaptis.files import PathLike
 
 _Safe = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)   # many times faster, if it is there
+_SURROGATE = re.compile(r'\\u[dD][89a-fA-F]')
 MOST_NODES = 1_000_000
 """Keys and values of a document with every alias written out."""
 
@@ -35,7 +37,9 @@ def read_yaml(path: PathLike) -> Any:
 
 def parse_yaml(text: str) -> Any:
     """Return the data of a YAML document; ValueError, which says what the text is, if it is bad."""
-    loader = _Safe(text)
+    # Bytes of a file's name that are no UTF-8 are written as half a surrogate pair, which libyaml
+    # refuses.
+    loader = (yaml.SafeLoader if _SURROGATE.search(text) else _Safe)(text)
     try:
         node = loader.get_single_node()
         if node is None:

@@ -1,4 +1,4 @@
-"""``make demo``: segment freshly drawn toy images and a street scene with the shipped networks.
+"""``make demo``: click and segment freshly drawn toy images with the shipped networks.
 
     python -m experiments.demo [--images 8] [--out output/demo] [--seed 2019]
 """
@@ -17,6 +17,7 @@ from adaptis import cli, viz
 from adaptis.data.datasets import open_dataset
 from adaptis.data.toy import ToyDataset
 from adaptis.errors import AdaptisError
+from adaptis.evaluation.clicks import innermost_pixel
 from adaptis.evaluation.coco import InstancesWriter, PanopticWriter
 from adaptis.evaluation.report import format_metrics
 from adaptis.evaluation.run import Evaluator
@@ -30,6 +31,9 @@ from experiments.side_by_side.run import FOLDER, RESULTS
 from toy_data import ToySettings, generate
 
 SHOWN = 4
+NEXT = """
+Next, click objects yourself, on these images or on your own: make serve
+It installs the extra "serve" and prints the address of the page; later: .venv/bin/adaptis serve"""
 STREET = FOLDER / 'pretrained' / 'adaptis.params'
 """The AdaptIS of the comparison; the networks of the others are too large to ship."""
 
@@ -44,6 +48,7 @@ def main() -> int:
     try:
         run(args.images, args.out, args.seed)
         street(args.out, args.seed)
+        print(NEXT)
     except AdaptisError as error:
         print(f'demo: {error}', file=sys.stderr)
         return 1
@@ -63,6 +68,7 @@ def run(count: int, out: Path, seed: int) -> None:
     _draw('v1', seed, toy, {'test': count})
     samples = ToyDataset(toy, 'test')
     predictor = load_predictor()
+    click(predictor, samples[0], out / 'click.png')
     print('Segmenting them with the shipped AdaptIS ...')
     began = time.perf_counter()
     metrics, rows = _segment(predictor, samples, count, out)
@@ -76,6 +82,25 @@ def run(count: int, out: Path, seed: int) -> None:
         raise AdaptisError('the published table could not be printed (see above).')
     print(f'\nLook at {out / "demo.png"}; results in COCO format: {out / "panoptic.json"}, '
           f'{out / "panoptic"}/, {out / "instances.json"}.')
+
+
+def click(predictor: Predictor, sample: Sample, path: Path) -> None:
+    """Click in the middle of the largest object, print what comes of it, and write a picture.
+
+    Raises AdaptisError if the disk is full.
+    """
+    areas = np.bincount(sample.instances.ravel())
+    truth = sample.instances == 1 + areas[1:].argmax()
+    x, y = innermost_pixel(truth)
+    mask, confidence = predictor.set_image(sample.image).mask_at(x=x, y=y)
+    inside = mask > predictor.settings.mask_threshold
+    iou = np.count_nonzero(inside & truth) / np.count_nonzero(inside | truth)
+    write_image(path, viz.contact_sheet(
+        [[sample.image, viz.overlay_mask(sample.image, mask, x, y),
+          viz.overlay_instances(sample.image, truth.astype(np.int32))]],
+        ('image', 'click', 'true object'), scale=3))
+    print(f'A click at x={x}, y={y} of the first image gives the object there: confidence '
+          f'{confidence:.2f}, IoU with the true object {iou:.2f}: {path}.')
 
 
 def street(out: Path, seed: int) -> None:
@@ -122,7 +147,7 @@ def _segment(predictor: Predictor, samples: Sequence[Sample], count: int,
             instances.add(number, result)
             if number < SHOWN:
                 rows.append(viz.result_row(sample.image, result, predictor.proposal_map(),
-                                           sample.instances))
+                                           sample_truth(sample, TOY_TAXONOMY)[0]))
     return evaluator.result(), rows
 
 

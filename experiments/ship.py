@@ -18,6 +18,7 @@ from typing import Any, Optional
 
 from adaptis.errors import AdaptisError
 from adaptis.files import atomic_write
+from adaptis.inference.likeness import KEY as IMAGES
 from adaptis.inference.settings import DEFAULT_CHECKPOINT
 
 ROOT = Path(__file__).parents[1]
@@ -65,7 +66,8 @@ def ship(checkpoint: Path, log: Path, target: Path, kept: Path, command: str) ->
                'stored_as': STORED_AS}
     if (info.get('config') or {}).get('initial_weights') == DEFAULT_CHECKPOINT and target.is_file():
         trained['from'] = read_info(target).get('trained')
-    save_model(net, target, {'config': info.get('config'), 'trained': trained}, STORED_AS)
+    save_model(net, target, {'config': info.get('config'), 'trained': trained,
+                             **{key: info[key] for key in (IMAGES,) if key in info}}, STORED_AS)
 
 
 def _read_log(path: Path) -> tuple[str, list[Mapping[str, Any]]]:

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from adaptis.deploy.attributes import check_attributes
+from adaptis.deploy.backends import named_input
 from adaptis.errors import AdaptisError
 
 
@@ -21,16 +23,13 @@ class ExportedNetwork:
     runner : runs the stages
     attributes : what ``export_attributes`` returned
 
-    Raises AdaptisError if an attribute is missing.
+    Raises AdaptisError if an attribute is missing or of another kind.
     """
 
-    attributes: tuple[str, ...]
+    attributes: Mapping[str, type]
 
     def __init__(self, runner: Any, attributes: Mapping[str, Any]):
-        missing = sorted(set(self.attributes) - set(attributes))
-        if missing:
-            raise AdaptisError(f'The exported network does not say its {missing[0]}: export it '
-                               'again.')
+        check_attributes(self.attributes, attributes)
         self._runner = runner
         for name in self.attributes:
             setattr(self, name, attributes[name])
@@ -39,7 +38,8 @@ class ExportedNetwork:
         """Run a stage and return its outputs; it ignores ``inputs`` that it does not have."""
         if stage not in self._runner.stages:
             raise AdaptisError(f'The exported network has no stage "{stage}": export it again.')
-        arrays = [inputs[signature.name] for signature in self._runner.stages[stage].inputs]
+        arrays = [named_input(stage, inputs, signature.name)
+                  for signature in self._runner.stages[stage].inputs]
         outputs: list[Any] = self._runner.run(stage, *(
             a.astype(np.float32, copy=False) if isinstance(a, np.ndarray) else a for a in arrays))
         return outputs

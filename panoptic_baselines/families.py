@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
+from adaptis.errors import AdaptisError
 from adaptis.files import PathLike
 from adaptis.inference.sidecar import find_taxonomy, read_sidecar
 from adaptis.registry import import_object
@@ -66,6 +67,20 @@ class DetectorFamily:
         """See ``ModelFamily``."""
         return {'num_things': taxonomy.num_things, 'num_stuff': taxonomy.num_stuff}
 
+    def check_taxonomy(self, model: Mapping[str, Any], taxonomy: Taxonomy) -> None:
+        """See ``ModelFamily``; a detector without a semantic branch needs no stuff."""
+        options = self.expand_options(model)
+        if options.get('semantic', True) and not taxonomy.num_stuff:
+            raise AdaptisError(
+                f'The data have no category of stuff, but {model["name"]} learns stuff as well as '
+                'things: train a network that needs none (adaptis_toy, adaptis_fpn, '
+                'adaptis_deeplab, mask_rcnn, or condinst without semantic), or give what is around '
+                'the objects a category (adaptis import does, with --background).')
+        if options.get('instances', True) and not taxonomy.num_things:
+            raise AdaptisError(f'The data have no category of things, but {model["name"]} detects '
+                               'objects: mark categories as things (isthing: 1), or train '
+                               'semantic_fpn, which learns stuff alone.')
+
     def expand_options(self, model: Mapping[str, Any]) -> dict[str, Any]:
         """See ``ModelFamily``."""
         network, fixed = MODELS.get(model['name'], (model['name'], {}))
@@ -81,13 +96,17 @@ class DetectorFamily:
         from panoptic_baselines.zoo import load_model  # loads MXNet
         return load_model(checkpoint, ctx)
 
+    def load_pretrained(self, net: Any, path: PathLike) -> None:
+        """See ``ModelFamily``."""
+        from panoptic_baselines.zoo import load_pretrained  # loads MXNet
+        load_pretrained(net, path)
+
     def build(self, options: Mapping[str, Any], contexts: Sequence[Any]) -> Any:
         """See ``ModelFamily``.
 
         ``pretrained_base`` is the file of a backbone, ``pretrained`` that of a whole network, whose
         classes may differ.
         """
-        from panoptic_baselines.zoo import load_pretrained  # loads MXNet
         options = dict(options)
         backbone, whole = options.pop('pretrained_base', None), options.pop('pretrained', None)
         net = self.get_model(**options)
@@ -95,7 +114,7 @@ class DetectorFamily:
         if backbone:
             load_backbone(net, backbone)
         if whole:
-            load_pretrained(net, whole)
+            self.load_pretrained(net, whole)
         return net
 
     def system_options(self) -> list[str]:

@@ -86,7 +86,8 @@ def _add_things(instances: Instances, taxonomy: Taxonomy, instance_score: float,
         left = np.count_nonzero(mask)
         if not left or (area - left) / area > overlap_threshold:
             continue
-        segments.append(Segment(len(segments) + 1, categories[i].id, True, score, left))
+        segments.append(Segment(len(segments) + 1, categories[i].id, True, score, left,
+                                categories[i].name))
         segment_map[mask] = len(segments)
         free ^= mask
 
@@ -102,5 +103,5 @@ def _add_stuff(stuff: np.ndarray, taxonomy: Taxonomy, area_limit: int, segment_m
             category = taxonomy.categories[index]
             ids[index] = len(segments) + 1
             segments.append(Segment(len(segments) + 1, category.id, category.isthing, 1.0,
-                                    int(areas[index])))
+                                    int(areas[index]), category.name))
     segment_map[free] = ids[classes]

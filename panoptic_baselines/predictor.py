@@ -7,9 +7,10 @@ from typing import Any, NamedTuple, Optional, Protocol, Union
 import numpy as np
 
 from adaptis.arrays import as_numpy
+from adaptis.deploy.backends import network_lock
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.miou import semantic_map
-from adaptis.inference.predictor import as_rgb
+from adaptis.inference.images import as_rgb
 from adaptis.types import Objects, PanopticResult, Taxonomy
 from panoptic_baselines.classes import semantic_to_class_index, thing_to_class_index
 from panoptic_baselines.layers.boxes import Size
@@ -76,6 +77,9 @@ class Network(Protocol):
 class Predictor:
     """Segments images with a network of this package.
 
+    A predictor holds one image, so give each thread its own.  They may share the network: while one
+    of them computes with it, the others wait.
+
     Parameters
     ----------
     net : an initialised network with the methods and attributes of ``Network`` (hybridize it: that
@@ -97,8 +101,9 @@ class Predictor:
         self._image: Optional[np.ndarray] = None
         self._segmentation: Optional[tuple[BaseSettings, float, Segmentation]] = None
 
-    def set_image(self, image: np.ndarray) -> Predictor:
-        """Set the image, ``uint8`` or ``uint16``: RGB, RGBA or grey.  Returns the predictor.
+    def set_image(self, image: Any) -> Predictor:
+        """Set the image: an array (``uint8`` or ``uint16``; RGB, RGBA or grey), a Pillow image or a
+        path.  Returns the predictor.
 
         Raises AdaptisError for anything else.
         """
@@ -161,8 +166,9 @@ class Predictor:
         image = resize_image(image, target_size(
             size, self.settings.short_side, self.settings.max_side))
         batch = self.net.to_device(pad_images([image], self.net.mean, self.net.divisor), self._ctx)
-        return self.net.segment(batch, [image.shape[:2]], [size], self.settings,
-                                None if min_score == NO_INSTANCES else min_score)[0]
+        with network_lock(self.net):
+            return self.net.segment(batch, [image.shape[:2]], [size], self.settings,
+                                    None if min_score == NO_INSTANCES else min_score)[0]
 
     def _with_things(self, classes: np.ndarray, result: PanopticResult) -> np.ndarray:
         if not self.net.merge_things:

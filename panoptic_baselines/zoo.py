@@ -7,7 +7,8 @@ from typing import Any
 
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike
-from adaptis.model.zoo import load_network, make_network, read_arrays, set_parameters
+from adaptis.model.zoo import load_network, make_network
+from adaptis.model.zoo import load_pretrained as set_pretrained
 from adaptis.registry import import_object
 from panoptic_baselines.models import MODELS
 
@@ -49,12 +50,4 @@ def load_pretrained(net: Any, path: PathLike) -> None:
         raise AdaptisError(f'pretrained is {path!r} but must be the file of a network.')
     things, stuff = net.num_things, net.num_stuff
     outputs = {things, things + 1, 4 * things, stuff, stuff + 1, things + stuff}
-    arrays, start = read_arrays(path), {}
-    for name, parameter in net._collect_params_with_prefix().items():
-        there, here = arrays.get(name), parameter.shape
-        if there is not None and there.shape != here and there.shape[1:] == here[1:] \
-                and here[0] in outputs:
-            there = parameter.data(parameter.list_ctx()[0])
-        if there is not None:
-            start[name] = there
-    set_parameters(net, start, path)
+    set_pretrained(net, path, outputs)

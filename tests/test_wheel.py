@@ -45,6 +45,12 @@ def test_every_config_and_result_is_carried(built: Path) -> None:
         assert found == expected and found
 
 
+def test_the_page_to_click_on_is_complete(built: Path) -> None:
+    names = [{path.name for path in (folder / 'adaptis/serve/static').iterdir()}
+             for folder in (ROOT, built)]
+    assert names[0] == names[1] and 'index.html' in names[0]
+
+
 def test_commands_run_without_the_source_tree(built: Path, tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, '-c', COMMANDS], check=False, cwd=tmp_path,
                           env={**os.environ, 'PYTHONPATH': str(built)},

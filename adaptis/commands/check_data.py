@@ -5,9 +5,9 @@ import argparse
 import functools
 import pickle
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
 from tqdm import tqdm
 
@@ -25,6 +25,7 @@ from adaptis.data.reader import Reader
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.parallel import parallel_map
 from adaptis.machine import usable_cores
+from adaptis.registry import find_family
 
 HELP = """Check a data set before training: every file must exist, be readable, and match its
 annotation. Each mistake is one sentence, and the exit status is 1 if there is any."""
@@ -72,9 +73,9 @@ def run(args: argparse.Namespace) -> int:
             continue
         datasets.append(dataset)
         found += _check_split(dataset, split, args)
-    difference = check.compare_categories(datasets)
-    if difference:
-        print(difference)
+    for problem in filter(None, [check.compare_categories(datasets),
+                                 *_unfit_to_train(plan, datasets)]):
+        print(problem)
         found += 1
     if found:
         raise AdaptisError(f'{found} {"mistake" if found == 1 else "mistakes"} in the data set '
@@ -89,6 +90,7 @@ class Plan(NamedTuple):
     root: Path
     splits: list[str]
     annotation: str = 'panoptic'
+    model: Optional[Mapping[str, Any]] = None   # the network of the config
 
 
 class Chunk(NamedTuple):
@@ -109,10 +111,25 @@ def _plan(args: argparse.Namespace) -> Plan:
             raise AdaptisError('--dataset needs --data, the folder it was unpacked to.')
         return Plan(args.dataset, args.root, args.split or ['train', 'val'],
                     args.annotation or 'panoptic')
-    data = load_config(args.config).data
+    config = load_config(args.config)
+    data = config.data
     splits = list(dict.fromkeys([data.split, data.val_split]))
     return Plan(data.dataset, args.root or Path(data.root), args.split or splits,
-                args.annotation or data.annotation)
+                args.annotation or data.annotation, config.model)
+
+
+def _unfit_to_train(plan: Plan, datasets: Sequence[Reader]) -> Iterator[str]:
+    """Yield what training with the config would refuse, although every file is correct."""
+    if plan.model is None:
+        return
+    for dataset in datasets:
+        if dataset.annotations is None:
+            yield f'{dataset.images.folder} has no ground truth, which training needs.'
+    try:
+        if datasets:
+            find_family(plan.model['name']).check_taxonomy(plan.model, datasets[0].taxonomy)
+    except AdaptisError as error:
+        yield str(error)
 
 
 def _check_split(dataset: Reader, split: str, args: argparse.Namespace) -> int:

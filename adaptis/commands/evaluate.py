@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import Any, Optional
 
 from adaptis.commands.evaluation_task import EvaluationTask, resolve_task
-from adaptis.commands.measure import cached_dataset, evaluate_images, has_ground_truth
+from adaptis.commands.measure import (
+    Measured,
+    cached_dataset,
+    evaluate_images,
+    has_ground_truth,
+)
 from adaptis.commands.options import add_network_options, add_set_option
 from adaptis.commands.rows import EVALUATIONS, beside_published, config_path, published_row
 from adaptis.commands.submission import clear_unfinished, join_folders, shard_folder
@@ -17,6 +22,7 @@ from adaptis.errors import AdaptisError
 from adaptis.evaluation import shards
 from adaptis.evaluation.coco import PanopticFolder
 from adaptis.evaluation.formats import COMPLETE, FORMATS, open_writer
+from adaptis.evaluation.matching import WAYS, match_images
 from adaptis.evaluation.median import median_metrics
 from adaptis.evaluation.pq import evaluate_with_panopticapi
 from adaptis.evaluation.record import (
@@ -99,13 +105,15 @@ def run(args: argparse.Namespace) -> int:
         return _submit(task, args)
     if args.shard is not None:
         return _measure_shard(task, args)
-    evaluator, seconds = _measure(task, WHOLE, args)
+    evaluator, seconds, failure = _measure(task, WHOLE, args)
     settings = {**task.facts, 'processes': args.processes,
                 'seconds_per_image': round(seconds / evaluator.quality.images, 4)}
     speed = None   # several processes would share the machine
     if args.processes == 1:
         speed = _speed(seconds, evaluator.quality.images, args.ctx)
-    return _finish(evaluator.result(), settings, task.label, task.row, start, args.out, speed)
+    status = _finish(evaluator.result(), settings, task.label, task.row, start, args.out, speed)
+    _check_saved(failure)
+    return status
 
 
 def _add_work_options(group: Any) -> None:
@@ -129,6 +137,9 @@ def _add_file_options(group: Any) -> None:
     group.add_argument('--pred', type=Path, metavar='JSON', help='predicted COCO panoptic JSON')
     group.add_argument('--gt-folder', type=Path, help='PNGs of --gt (default: its name)')
     group.add_argument('--pred-folder', type=Path, help='PNGs of --pred (default: its name)')
+    group.add_argument('--match', choices=WAYS,
+                       help='how the images of both are matched (default: by id, or by file name '
+                            'if the ids belong to other files)')
     group.add_argument('--panopticapi', action='store_true',
                        help='compute PQ with the official panopticapi, where it is installed')
 
@@ -160,9 +171,12 @@ def _check_arguments(args: argparse.Namespace) -> None:
 
 
 def _measure_files(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
-    gt, pred = (PanopticFolder(j, f) for j, f in ((args.gt, args.gt_folder),
-                                                  (args.pred, args.pred_folder)))
-    metrics = evaluate_folders(gt, pred)
+    gt = PanopticFolder(args.gt, args.gt_folder)
+    pred = PanopticFolder(args.pred, args.pred_folder, truth=gt)
+    if args.panopticapi and any(str(a) != str(b) for a, b in match_images(gt, pred, args.match)):
+        raise AdaptisError('panopticapi matches images by id, but here they have to be matched by '
+                           'file name: leave out --panopticapi.')
+    metrics = evaluate_folders(gt, pred, args.match)
     if args.panopticapi:
         metrics['pq'] = evaluate_with_panopticapi(gt.json_path, gt.folder,
                                                   pred.json_path, pred.folder)
@@ -170,7 +184,7 @@ def _measure_files(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, 
 
 
 def _measure(task: EvaluationTask, shard: Shard,
-             args: argparse.Namespace) -> tuple[Evaluator, float]:
+             args: argparse.Namespace) -> Measured:
     """Measure the images of a shard, and save the results if ``--save`` is given."""
     dataset = cached_dataset(task.job.source)
     indices = shard.indices(min(len(dataset), args.limit or len(dataset)))
@@ -181,8 +195,23 @@ def _measure(task: EvaluationTask, shard: Shard,
     folder = shard_folder(args.save, shard)
     if shard != WHOLE:  # the name of the folder is ours, so nothing else lies there
         clear_unfinished(folder)
-    with open_writer(format_name, folder, dataset.taxonomy) as writer:
-        return evaluate_images(task.job, indices, args.processes, writer)
+    measured = None
+    try:
+        with open_writer(format_name, folder, dataset.taxonomy) as writer:
+            writer.plan([(dataset.image_id(i), dataset.file_name(i)) for i in range(len(dataset))])
+            measured = evaluate_images(task.job, indices, args.processes, writer)
+            _check_saved(measured.failure)  # then the JSON does not appear
+    except AdaptisError as error:
+        if measured is None:
+            raise
+        return measured._replace(failure=measured.failure or error)
+    return measured
+
+
+def _check_saved(failure: Optional[AdaptisError]) -> None:
+    """Raise AdaptisError if results could not be saved."""
+    if failure is not None:
+        raise AdaptisError(f'The results could not all be saved: {failure}') from failure
 
 
 def _speed(seconds: float, images: int, ctx: str) -> dict[str, Any]:
@@ -201,9 +230,10 @@ def _measure_shard(task: EvaluationTask, args: argparse.Namespace) -> int:
     if saved and _holds(out, shard, run):
         print(f'{out} already holds shard {shard}.')
         return 0
-    evaluator, _ = _measure(task, shard, args)
+    evaluator, _, failure = _measure(task, shard, args)
     evaluator.run = run
     evaluator.save(out, shard)
+    _check_saved(failure)
     print(f'Wrote {out}; when all {shard.count} are there: adaptis evaluate --merge FILES')
     return 0
 
@@ -256,7 +286,7 @@ def _submit(task: EvaluationTask, args: argparse.Namespace) -> int:
         raise AdaptisError(f'The {source.split} split at {source.root} has no ground truth here: '
                            f'write results for its server ({where}) with --save DIR.')
     shard = WHOLE if args.shard is None else Shard.parse(args.shard)
-    _measure(task, shard, args)
+    _check_saved(_measure(task, shard, args).failure)
     print(f'Wrote {shard_folder(args.save, shard)}; its ground truth is not public: submit it to '
           f'{where}.')
     if shard != WHOLE:

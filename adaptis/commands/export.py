@@ -13,6 +13,8 @@ from adaptis.commands.options import (
 )
 from adaptis.deploy.folder import is_export
 from adaptis.errors import AdaptisError
+from adaptis.inference.likeness import training_facts
+from adaptis.inference.sidecar import read_training
 from adaptis.loading import load_predictor
 
 HELP = """Write a trained network as graphs for MXNet and ONNX, with settings, categories and a
@@ -28,6 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--format', choices=('mxnet', 'onnx', 'both'), default='both',
                         help='graphs of MXNet, ONNX models (needs the package onnx), or both '
                         '(default)')
+    parser.add_argument('--precision', choices=('float32', 'float16'), default='float32',
+                        help='of the ONNX models; float16 is for GPUs (default: float32)')
     add_set_option(parser)
 
 
@@ -38,7 +42,9 @@ def run(args: argparse.Namespace) -> int:
         raise AdaptisError(f'{args.checkpoint} is already exported: give the checkpoint.')
     _, settings = resolve_settings(args, **parse_changes(args.set))
     predictor = load_predictor(args.checkpoint, settings, 'cpu')
-    export(predictor, args.out, args.format, checkpoint_facts(args.checkpoint))
+    source = {**checkpoint_facts(args.checkpoint),
+              'training': training_facts(read_training(args.checkpoint))}
+    export(predictor, args.out, args.format, source, args.precision)
     files = [path for path in args.out.iterdir() if path.is_file()]
     size = sum(path.stat().st_size for path in files) / 2 ** 20
     print(f'Wrote {len(files)} files, {size:.1f} MiB, to {args.out}; to use them: adaptis predict '

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from adaptis.data.datasets import open_dataset
+from adaptis.errors import AdaptisError
 from adaptis.evaluation.clicks import click_image
 from adaptis.evaluation.parallel import parallel_map
 from adaptis.evaluation.run import Evaluator
@@ -93,9 +95,26 @@ class SingleImageDataset(Sequence):
         return Path(self._sample.name).name
 
 
+class Measured(NamedTuple):
+    """The measures of images.
+
+    Attributes
+    ----------
+    evaluator : the measures
+    seconds : how long the network took
+    failure : why results could not be written, if so; nothing was written after that
+    """
+
+    evaluator: Evaluator
+    seconds: float
+    failure: Optional[AdaptisError] = None
+
+
 def evaluate_images(job: InferenceJob, indices: Sequence[int], processes: int,
-                    writer: Optional[Any] = None) -> tuple[Evaluator, float]:
-    """Segment and measure images; return the measures and the seconds that the network took.
+                    writer: Optional[Any] = None) -> Measured:
+    """Segment and measure images.
+
+    What cannot be written does not end the measuring.
 
     Parameters
     ----------
@@ -105,16 +124,20 @@ def evaluate_images(job: InferenceJob, indices: Sequence[int], processes: int,
     """
     dataset = cached_dataset(job.source)
     evaluator = _evaluator(job)
-    seconds = 0.0
+    seconds, failure = 0.0, None
     outcomes = parallel_map(_segment, ((job, i) for i in indices), processes)
     progress = tqdm(outcomes, total=len(indices), unit='image', disable=len(indices) < 2)
     for outcome, index in zip(progress, indices):  # in this order, so that the bar ends at 100 %
         if outcome.measured is not None:
             evaluator.merge(outcome.measured)
-        if writer is not None:
-            writer.add(dataset.image_id(index), dataset.file_name(index), outcome.result)
+        if writer is not None and failure is None:
+            try:
+                writer.add(dataset.image_id(index), dataset.file_name(index), outcome.result)
+            except AdaptisError as error:
+                failure = error
+                progress.write(f'No more results are saved: {error}', file=sys.stderr)
         seconds += outcome.seconds
-    return evaluator, seconds
+    return Measured(evaluator, seconds, failure)
 
 
 def has_ground_truth(dataset: Any) -> bool:

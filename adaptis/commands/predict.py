@@ -1,41 +1,85 @@
-"""``adaptis predict``: segment an image or a folder of images."""
+"""``adaptis predict``: segment pictures, or the objects at points of them."""
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import sys
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 
 from adaptis import viz
-from adaptis.commands.options import add_network_options, check_backend, resolve_settings
+from adaptis.commands.inputs import Picture, find_inputs
+from adaptis.commands.options import (
+    add_network_options,
+    add_set_option,
+    check_backend,
+    parse_changes,
+    resolve_settings,
+)
 from adaptis.errors import AdaptisError
-from adaptis.evaluation.coco import InstancesWriter, PanopticWriter
-from adaptis.files import list_images, read_image, write_image
-from adaptis.loading import check_network, load_predictor
-from adaptis.progress import progress_bar, write_line
+from adaptis.evaluation.coco import InstancesWriter, PanopticWriter, encode_segments
+from adaptis.evaluation.segments import segment_boxes
+from adaptis.files import atomic_write, read_image, write_image
+from adaptis.inference.likeness import ImageStatistics, describe_training
+from adaptis.inference.sidecar import read_training
+from adaptis.interop import FILE_FORMATS
+from adaptis.loading import check_network, family_of, load_predictor
+from adaptis.names import result_names
+from adaptis.progress import candidate_bar, progress_bar, write_line
 
-HELP = """Segment an image or every image of a folder.  The output folder gets overlay/*.png (for
-viewing), panoptic.json with panoptic/*.png (COCO panoptic format) and instances.json (COCO
-detection results); with --click it gets clicks/*.png instead."""
+HELP = """Segment pictures: files, patterns such as "*.jpg", and folders with their subfolders.  The
+output folder gets overlay/*.png (for viewing), panoptic.json with panoptic/*.png (COCO panoptic
+format) and instances.json (COCO detection results).  With --click it gets clicks.json and
+clicks/*.png: the masks of the objects at these points."""
+
+THRESHOLDS = {
+    'mask_threshold': (float, 'a pixel belongs to a mask above this probability'),
+    'overlap_threshold': (float, 'an object is refused if this share of it is taken already'),
+    'proposal_threshold': (float, 'AdaptIS: proposals below this probability are not tried'),
+    'things_threshold': (float, 'AdaptIS: no object is searched where things are less probable'),
+    'max_candidates': (int, 'AdaptIS: most proposals that are tried'),
+    'instance_score': (float, 'detectors: lowest score of an object'),
+    'short_side': (int, 'resize pictures for the network to this shorter side'),
+    'max_side': (int, 'resize pictures for the network to at most this longer side'),
+}
+"""Settings that have an option of their own."""
+
+PHOTOGRAPH = 200_000
+"""From this many pixels on, the features alone take seconds, so the bar is shown at once."""
+_NAMED = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument('input', type=Path, metavar='IMAGE_OR_FOLDER')
+    parser.add_argument('input', nargs='+', metavar='IMAGE_OR_FOLDER')
     parser.add_argument('--out', type=Path, required=True, metavar='DIR')
+    parser.add_argument('--overwrite', action='store_true',
+                        help='replace the results of an earlier run in --out')
+    parser.add_argument('--images-from', type=Path, metavar='JSON',
+                        help='take the ids and the file names of the images from this COCO file, '
+                             'so that "adaptis evaluate --gt JSON" compares the same ones')
+    parser.add_argument('--format', choices=FILE_FORMATS,
+                        help='also write files for this tool, in which results can be corrected')
     parser.add_argument('--model', metavar='NAME',
                         help='the network to use, e.g. panoptic_fpn_r50: --checkpoint must hold it')
     add_network_options(parser)
     parser.add_argument('--tile', type=int, nargs=2, metavar=('H', 'W'),
                         help='cut large images into overlapping tiles of this size')
-    parser.add_argument('--click', type=float, nargs=2, action='append', metavar=('X', 'Y'),
-                        default=[], help='write the mask at this point instead of segmenting '
-                        'everything; may be repeated')
+    thresholds = parser.add_argument_group('thresholds (default: those of the preset)')
+    for name, (kind, text) in THRESHOLDS.items():
+        thresholds.add_argument(f'--{name.replace("_", "-")}', type=kind, help=text,
+                                metavar='P' if kind is float else 'N')
+    add_set_option(thresholds)
+    clicks = parser.add_argument_group('points instead of everything (AdaptIS only)')
+    clicks.add_argument('--click', type=float, nargs=2, action='append', metavar=('X', 'Y'),
+                        default=[], help='write the mask of the object at this pixel; may be '
+                        'repeated')
+    clicks.add_argument('--probabilities', action='store_true',
+                        help='also write the probabilities of these masks, as 16-bit PNGs')
 
 
 def run(args: argparse.Namespace) -> int:
@@ -43,58 +87,192 @@ def run(args: argparse.Namespace) -> int:
 
     Raises AdaptisError at the end if some images failed.
     """
-    paths = list_images(args.input)
+    if args.format and args.click:
+        raise AdaptisError('--format is about whole results: leave out --click.')
+    if args.probabilities and not args.click:
+        raise AdaptisError('--probabilities needs --click.')
+    inputs = find_inputs(args.input, args.out, args.images_from)
     if args.model is not None:
         check_network(args.model, args.checkpoint)
     check_backend(args)
-    _, settings = resolve_settings(args, **({'tile': tuple(args.tile)} if args.tile else {}))
-    predictor = load_predictor(args.checkpoint, settings, args.ctx, backend=args.backend)
-    if args.click and not hasattr(predictor, 'mask_at'):
+    if args.click and not family_of(args.checkpoint).uses_points:
         raise AdaptisError(f'{args.checkpoint} holds no AdaptIS network, but --click works only '
                            'with AdaptIS.')
+    _, settings = resolve_settings(args, **_changes(args))
+    _check_output(args)
+    predictor = load_predictor(args.checkpoint, settings, args.ctx, backend=args.backend)
+    info = read_training(args.checkpoint)
+    print(describe_training(info, predictor.taxonomy))
+    _tell_skipped(inputs.skipped)
+    likeness = _Likeness(ImageStatistics.from_sidecar(info), settings)
     work = _clicks if args.click else _panoptic
-    failed = work(predictor, paths, args)
+    failed = work(predictor, inputs.pictures, args, likeness)
+    likeness.tell_rest()
+    total = len(inputs.pictures)
     if failed:
-        raise AdaptisError(f'{failed} of {len(paths)} images could not be segmented (see above).')
-    print(f'Wrote the results for {len(paths)} image{"s" * (len(paths) > 1)} to {args.out}.')
+        raise AdaptisError(f'{failed} of {total} images could not be segmented (see above).')
+    print(f'Wrote the results for {total} image{"s" * (total > 1)} to {args.out}.')
     return 0
 
 
-def _panoptic(predictor: Any, paths: Sequence[Path], args: argparse.Namespace) -> int:
+def _changes(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings that the options change; those of ``--set`` win."""
+    changes = {name: getattr(args, name) for name in THRESHOLDS if getattr(args, name) is not None}
+    if args.tile:
+        changes['tile'] = tuple(args.tile)
+    if args.set:
+        changes.update(parse_changes(args.set))
+    if args.click:  # then the whole image is encoded only when a point asks for it, maybe smaller
+        changes.setdefault('tile', (512, 512))
+    return changes
+
+
+def _check_output(args: argparse.Namespace) -> None:
+    """Raise AdaptisError if the results of an earlier run would be replaced without a word."""
+    files = ['clicks.json'] if args.click else ['panoptic.json', 'instances.json']
+    there = [args.out / name for name in files if (args.out / name).is_file()]
+    if there and not args.overwrite:
+        raise AdaptisError(f'{there[0]} holds the results of an earlier run: choose another --out, '
+                           'or replace them with --overwrite.')
+
+
+def _tell_skipped(skipped: Sequence[str]) -> None:
+    if skipped:
+        more = f' and {len(skipped) - _NAMED} more' if len(skipped) > _NAMED else ''
+        files = f'{len(skipped)} file{"s" * (len(skipped) > 1)}'
+        print(f'Skipped {files}: {", ".join(skipped[:_NAMED])}{more}.', file=sys.stderr)
+
+
+class _Likeness:
+    """Warns of the first picture that looks like none of the training images."""
+
+    def __init__(self, statistics: Optional[ImageStatistics], settings: Any):
+        self._statistics = statistics
+        self._at_own_size = settings.short_side is None and settings.max_side is None
+        self._found = 0
+
+    def check(self, path: Path, image: np.ndarray) -> None:
+        if self._statistics is None:
+            return
+        difference = self._statistics.find_difference(image, self._at_own_size)
+        self._found += difference is not None
+        if difference is not None and self._found == 1:
+            write_line(f'{path} looks like none of the images that the network was trained on: '
+                       f'{difference}. Do not trust the result; choose a network that knows such '
+                       'pictures (--checkpoint, see "adaptis models").', sys.stderr)
+
+    def tell_rest(self) -> None:
+        if self._found > 1:
+            write_line(f'{self._found - 1} more of the pictures look like none of them.',
+                       sys.stderr)
+
+
+def _panoptic(predictor: Any, pictures: Sequence[Picture], args: argparse.Namespace,
+              likeness: _Likeness) -> int:
     """Segment every image; return how many failed."""
     failed = 0
-    with PanopticWriter(args.out / 'panoptic.json', args.out / 'panoptic',
-                        predictor.taxonomy) as panoptic, \
-            InstancesWriter(args.out / 'instances.json') as instances:
-        for number, (path, name) in enumerate(_named(paths), start=1):
-            with _reported(path) as outcome:
-                image = read_image(path)
-                result = predictor.set_image(image).panoptic()
+    with contextlib.ExitStack() as stack:
+        panoptic = stack.enter_context(PanopticWriter(
+            args.out / 'panoptic.json', args.out / 'panoptic', predictor.taxonomy))
+        instances = stack.enter_context(InstancesWriter(args.out / 'instances.json'))
+        files = _files(args, predictor, stack)
+        for picture, name in _named(pictures):
+            with _reported(picture.path) as outcome:
+                image = read_image(picture.path)
+                likeness.check(picture.path, image)
+                result = _segment(predictor, image, len(pictures) == 1)
             failed += outcome.failed
             if not outcome.failed:  # a full disk ends the run: it is not an error of one image
-                panoptic.add(number, path.name, result)
-                instances.add(number, result)
-                picture = viz.overlay_panoptic(image, result, predictor.taxonomy)
-                write_image(args.out / 'overlay' / f'{name}.png', picture)
+                panoptic.add(picture.image_id, picture.file_name, result, png=f'{name}.png')
+                instances.add(picture.image_id, result)
+                if files is not None:
+                    files.add(picture.path, name, result)
+                overlay = viz.overlay_panoptic(image, result, predictor.taxonomy, labels=True)
+                write_image(args.out / 'overlay' / f'{name}.png', overlay)
+        _check_any(failed, pictures)
     return failed
 
 
-def _clicks(predictor: Any, paths: Sequence[Path], args: argparse.Namespace) -> int:
+def _files(args: argparse.Namespace, predictor: Any, stack: contextlib.ExitStack) -> Any:
+    """Return a writer of the files for the tool that was asked for; None if there is none."""
+    if args.format is None:
+        return None
+    from adaptis.interop import ResultFiles  # loads pycocotools, which exported networks do without
+    return stack.enter_context(ResultFiles(args.out, predictor.taxonomy, args.format))
+
+
+def _segment(predictor: Any, image: np.ndarray, alone: bool) -> Any:
+    """Segment an image, with a progress bar over its candidates if it is the only one."""
+    if not alone or not hasattr(predictor, 'mask_at'):  # detectors have no candidates one by one
+        return predictor.set_image(image).panoptic()
+    with candidate_bar(at_once=image.shape[0] * image.shape[1] >= PHOTOGRAPH) as watch:
+        return predictor.set_image(image).panoptic(watch=watch)
+
+
+def _clicks(predictor: Any, pictures: Sequence[Picture], args: argparse.Namespace,
+            likeness: _Likeness) -> int:
     """Write the masks at the clicked points of every image; return how many images failed."""
     failed = 0
+    images: list[dict] = []
+    annotations: list[dict] = []
     xs, ys = np.array(args.click, dtype=float).T
-    for path, name in _named(paths):
-        with _reported(path) as outcome:
-            image = read_image(path)
-            masks, confidences = predictor.set_image(image).mask_at(x=xs, y=ys)
+    for picture, name in _named(pictures):
+        with _reported(picture.path) as outcome:
+            image = read_image(picture.path)
+            likeness.check(picture.path, image)
+            predictor.set_image(image)
+            _tell_smaller(picture.path, predictor)
+            masks, scores = predictor.mask_at(x=xs, y=ys)
         failed += outcome.failed
         if not outcome.failed:
+            height, width = image.shape[:2]
+            images.append({'id': picture.image_id, 'file_name': picture.file_name,
+                           'height': height, 'width': width})
             for number, (x, y) in enumerate(args.click):
-                write_line(f'{path.name} at x={x:g}, y={y:g}: confidence {confidences[number]:.3f}')
+                write_line(f'{picture.file_name} at x={x:g}, y={y:g}: confidence '
+                           f'{scores[number]:.3f}')
+                inside = masks[number] > predictor.settings.mask_threshold
                 target = args.out / 'clicks' / f'{name}_{number + 1}'
-                write_image(f'{target}_overlay.png', viz.overlay_mask(image, masks[number], x, y))
-                write_image(f'{target}_mask.png', (masks[number] * 255 + 0.5).astype(np.uint8))
+                _write_click(target, image, masks[number], inside, (x, y), args.probabilities)
+                annotations.append({'id': len(annotations) + 1, 'image_id': picture.image_id,
+                                    'point_coords': [[x, y]], 'point_labels': [1],
+                                    **_mask_json(inside), 'score': float(scores[number])})
+    _check_any(failed, pictures)
+    with atomic_write(args.out / 'clicks.json') as temporary:
+        temporary.write_text(json.dumps({'images': images, 'annotations': annotations}) + '\n',
+                             encoding='utf-8')
     return failed
+
+
+def _tell_smaller(path: Path, predictor: Any) -> None:
+    whole, seen = predictor.network_size, predictor.points_size
+    if seen != whole:
+        write_line(f'{path} is too large for one piece ({whole[1]}x{whole[0]}): its masks are '
+                   f'computed on a copy of {seen[1]}x{seen[0]} and enlarged. --max-side 1024 is '
+                   'faster.', sys.stderr)
+
+
+def _write_click(target: Path, image: np.ndarray, mask: np.ndarray, inside: np.ndarray,
+                 point: tuple[float, float], probabilities: bool) -> None:
+    write_image(f'{target}_overlay.png', viz.overlay_mask(image, mask, *point))
+    write_image(f'{target}_mask.png', inside.astype(np.uint8) * 255)
+    if probabilities:
+        write_image(f'{target}_probability.png', (mask * 65535 + 0.5).astype(np.uint16))
+
+
+def _mask_json(inside: np.ndarray) -> dict[str, Any]:
+    """Return a mask as COCO has it: compressed RLE, area in pixels, and x, y, width, height."""
+    one = inside.astype(np.int32)
+    code, = encode_segments(one, [1])
+    box, = segment_boxes(one, 1)
+    return {'segmentation': {'size': code['size'], 'counts': code['counts'].decode('ascii')},
+            'area': int(inside.sum()), 'bbox': [int(v) for v in box]}
+
+
+def _check_any(failed: int, pictures: Sequence[Picture]) -> None:
+    """Raise AdaptisError if no image is left, so that no list of results is written."""
+    if failed == len(pictures):
+        raise AdaptisError(f'{failed} of {failed} images could not be segmented (see above).')
 
 
 class _Outcome:
@@ -113,11 +291,7 @@ def _reported(path: Path) -> Iterator[_Outcome]:
         write_line(sentence, sys.stderr)
 
 
-def _named(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
-    """Yield the paths with a name for their results, and show a progress bar.
-
-    The name is the stem if no other image has it.
-    """
-    stems = Counter(path.stem for path in paths)
-    for path in progress_bar(paths, 'image'):
-        yield path, path.stem if stems[path.stem] == 1 else path.name
+def _named(pictures: Sequence[Picture]) -> Iterator[tuple[Picture, str]]:
+    """Yield the pictures with a name for their results, and show a progress bar."""
+    names = result_names([picture.file_name for picture in pictures])
+    yield from zip(progress_bar(pictures, 'image'), names)

@@ -2,12 +2,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any, Callable, Optional
 
 from adaptis.commands.rows import beside_published, check_row, config_path, row_of, run_name
-from adaptis.config import StageConfig, TrainConfig, load_config
+from adaptis.config import StageConfig, TrainConfig, load_config, override
 from adaptis.data import check
 from adaptis.data.datasets import open_dataset
 from adaptis.engine.logs import truncate_log
@@ -18,6 +17,8 @@ from adaptis.evaluation.report import format_metrics
 from adaptis.loading import inference_settings
 from adaptis.machine import keep_freed_memory
 from adaptis.registry import ModelFamily, find_family, find_mismatch
+
+_COUNTS = ('num_classes', 'num_things', 'num_stuff')
 
 HELP = 'Train a network from a config; Ctrl-C stops it, --resume continues it.'
 
@@ -74,9 +75,9 @@ def run(args: argparse.Namespace) -> int:
 def _overrides(args: argparse.Namespace) -> list[str]:
     extra = list(args.set)
     if args.data is not None:
-        extra.append(f'data.root={json.dumps(args.data)}')
+        extra.append(override('data.root', args.data))
     if args.init is not None:
-        extra.append(f'initial_weights={json.dumps(args.init)}')
+        extra.append(override('initial_weights', args.init))
     if args.workers is not None:
         extra.append(f'workers={args.workers}')
     return extra
@@ -171,12 +172,13 @@ def _open_data(config: TrainConfig) -> tuple[Any, Any]:
 def _enable_half(contexts: list[Any]) -> None:
     from adaptis.engine.precision import enable_mixed_precision  # loads MXNet
     half = enable_mixed_precision(contexts)
-    print(f'Training steps compute in {half} where MXNet considers it safe.')
+    print(f'Training steps compute in {half} where it is safe.')
 
 
 def _build_net(family: ModelFamily, config: TrainConfig, contexts: list[Any], taxonomy: Any,
                resumed: bool) -> Any:
     from adaptis.engine.steps import check_sync  # loads MXNet
+    family.check_taxonomy(config.model, taxonomy)
     counts = family.class_counts(taxonomy)
     arguments = {**counts, **config.model}
     if any(arguments[name] != count for name, count in counts.items()):
@@ -192,18 +194,23 @@ def _build_net(family: ModelFamily, config: TrainConfig, contexts: list[Any], ta
 
 
 def _load_initial_weights(net: Any, name: str, family: ModelFamily) -> None:
-    """Set a new network to trained parameters; AdaptisError if they are of another network."""
-    from adaptis.model.zoo import PRETRAINED, read_arrays, read_info, set_parameters  # loads MXNet
+    """Set a new network to trained parameters, whose classes may differ.
+
+    Raises AdaptisError if they are of another network.
+    """
+    from adaptis.model.zoo import PRETRAINED, read_info  # loads MXNet
     path = PRETRAINED.get(name, Path(name))
     found, wanted = read_info(path).get('model'), net.description
     if isinstance(found, dict) and 'name' in found:
-        keys = sorted({*wanted, *family.expand_options({'name': wanted['name']})})
+        keys = sorted({*wanted, *family.expand_options({'name': wanted['name']})} - set(_COUNTS))
         mismatch = find_mismatch(wanted, found, keys)
         if mismatch:
             key, asked, there = mismatch
             raise AdaptisError(f'{path} holds a network with {key} {there}, but the config asks '
                                f'for {asked}: give other initial weights or change model.{key}.')
-    set_parameters(net, read_arrays(path), path)
+        if find_mismatch(wanted, found, _COUNTS):
+            print(f'{name} knows other classes: the layers that tell classes apart start anew.')
+    family.load_pretrained(net, path)
 
 
 def set_norm_devices(arguments: dict[str, Any], devices: int) -> dict[str, Any]:

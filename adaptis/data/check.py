@@ -2,13 +2,15 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import NamedTuple, Optional
 
 import numpy as np
 
-from adaptis.data.reader import Reader
+from adaptis.data.reader import Reader, size_problem
 from adaptis.errors import AdaptisError, DataWarning
-from adaptis.files import read_header
+from adaptis.files import id_mask_problem, read_header
+from adaptis.ids import panoptic_png_problem
 
 QUICK_SAMPLES = 1000
 
@@ -70,28 +72,33 @@ def find_header_problem(dataset: Reader, index: int) -> Optional[str]:
         headers = [read_header(path) for path in paths]
     except AdaptisError as error:
         return str(error)
-    sizes = [(str(path), header.size) for path, header in zip(paths, headers)]
+    sizes = [(paths[0], headers[0].shown_size)]
+    if pictures:
+        find = panoptic_png_problem if dataset.annotation_channels == 3 else id_mask_problem
+        problem = find(paths[1], headers[1].layout)
+        if problem:
+            return problem
+        sizes.append((paths[1], headers[1].size))
     if dataset.annotations:
-        if pictures and headers[1].channels != dataset.annotation_channels:
-            return (f'{paths[1]} should have {dataset.annotation_channels} channel(s), but it has '
-                    f'{headers[1].channels}: is it another picture?')
-        sizes.append(('its entry in the JSON', dataset.expected_size(index) or headers[0].size))
-    return _size_problem(sizes)
+        sizes.append((Path('its entry in the JSON'), dataset.expected_size(index) or sizes[0][1]))
+    return _find_size_problem(sizes)
 
 
 def compare_categories(datasets: list[Reader]) -> Optional[str]:
     """Return a sentence if the splits of a data set have different categories, else None."""
     for first, other in zip(datasets, datasets[1:]):
-        if other.taxonomy.categories != first.taxonomy.categories:
+        if _kinds(other) != _kinds(first):
             return (f'{first.images.folder} and {other.images.folder} do not have the same '
                     'categories in the same order, so a network cannot learn from one and be '
                     'measured on the other.')
     return None
 
 
-def _size_problem(sizes: list[tuple[str, tuple[int, int]]]) -> Optional[str]:
-    (name, size), *others = sizes
-    for other_name, other in others:
-        if other != size:
-            return f'{name} is {size[0]}x{size[1]} but {other_name} is {other[0]}x{other[1]}.'
-    return None
+def _kinds(dataset: Reader) -> list[tuple[int, str, bool]]:
+    return [(c.id, c.name, c.isthing) for c in dataset.taxonomy.categories]   # colours may differ
+
+
+def _find_size_problem(sizes: list[tuple[Path, tuple[int, int]]]) -> Optional[str]:
+    (image, size), *others = sizes
+    return next((size_problem(image, size, other, expected) for other, expected in others
+                 if expected != size), None)

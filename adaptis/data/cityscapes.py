@@ -1,10 +1,11 @@
 """Cityscapes with fine annotations, in its original folders.
 
 This reads ``leftImg8bit/<split>/<city>/<id>_leftImg8bit.png`` and
-``gtFine/<split>/<city>/<id>_gtFine_instanceIds.png``.  The latter holds for each pixel the label
-of stuff, label * 1000 + number of an object, or the label of a thing alone if its objects cannot
-be told apart (a group, which is ignored).  So the labelIds files are not needed.  The label table
-and the meaning of the ids come from the data set's own scripts (``cityscapesscripts``).
+``gtFine/<split>/<city>/<id>_gtFine_instanceIds.png``; data of your own in these folders may have
+JPEG images, ``<id>_leftImg8bit.jpg``.  The annotation holds for each pixel the label of stuff,
+label * 1000 + number of an object, or the label of a thing alone if its objects cannot be told
+apart (a group, which is ignored).  So the labelIds files are not needed.  The label table and the
+meaning of the ids come from the data set's own scripts (``cityscapesscripts``).
 """
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ from adaptis.types import Category, Sample, Taxonomy
 
 SPLITS = {'train': 'train', 'val': 'val', 'test': 'test'}
 UNANNOTATED = 'test'  # its annotation files are placeholders
-IMAGE_SUFFIX = '_leftImg8bit.png'
+IMAGE_SUFFIXES = ('_leftImg8bit.png', '_leftImg8bit.jpg', '_leftImg8bit.jpeg')
 INSTANCE_SUFFIX = '_gtFine_instanceIds.png'
 NUM_LABELS = 34
 FIRST_OBJECT = 1000  # an id below is a label
@@ -77,14 +78,14 @@ class CityscapesDataset(Reader):
     def __init__(self, root: PathLike, split: str, annotations: bool = True, strict: bool = True):
         folder = split_folder(split, SPLITS, 'Cityscapes')
         truth = annotations and split != UNANNOTATED
-        pairs = pair_files(Path(root) / 'leftImg8bit' / folder, IMAGE_SUFFIX,
+        pairs = pair_files(Path(root) / 'leftImg8bit' / folder, IMAGE_SUFFIXES,
                            Path(root) / 'gtFine' / folder if truth else None, INSTANCE_SUFFIX,
                            nested=True)
         super().__init__(*pairs, strict=strict)
 
     def image_id(self, index: int) -> str:
         """Return city, sequence and frame, as the results formats name the image."""
-        return Path(self.images.names[index]).name[:-len(IMAGE_SUFFIX)]
+        return Path(self.images.names[index]).stem[:-len('_leftImg8bit')]
 
     def _annotate(self, index: int, image: np.ndarray) -> Sample:
         path = self.annotations.path(index)

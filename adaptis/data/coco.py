@@ -7,7 +7,8 @@ in the root.  The annotation of instances, which may overlap, is
 ``annotations/image_info_test-dev2017.json``, or all of ``test2017`` without that file.
 
 Your own data: ``<split>/images``, ``<split>/panoptic.json``, the PNGs in ``<split>/panoptic``, and
-``<split>/instances.json``.  The categories are those of the JSON.
+``<split>/instances.json``, or one of the other layouts in ``adaptis.data.layouts``.  The categories
+are those of the JSON.
 
 The JSON decides which images belong to a split; other files in the folders are allowed.
 """
@@ -15,29 +16,20 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import Any, Optional
 
 import numpy as np
 
 from adaptis.data.coco_categories import COCO_TAXONOMY
 from adaptis.data.instances import InstanceIndex, front
+from adaptis.data.layouts import Layout, find_layout, try_layout
 from adaptis.data.panoptic import PanopticIndex, PanopticReader, missing_files
-from adaptis.data.reader import FileList, ImageId, Reader, check_folder
+from adaptis.data.reader import FileList, ImageId, Reader, check_folder, size_problem
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike, list_images, read_json
 from adaptis.types import Sample, Taxonomy
 
 TEST_IMAGES = 'image_info_test-dev2017.json'
-
-
-class Layout(NamedTuple):
-    """Where the files of a split are."""
-
-    images: Path
-    json: Path
-    pngs: Path
-    custom: bool
-    instances: Path
 
 
 def open_coco(root: PathLike, split: str, annotations: bool = True, strict: bool = True,
@@ -57,13 +49,14 @@ def open_coco(root: PathLike, split: str, annotations: bool = True, strict: bool
     AdaptisError
         If a folder or a file is missing, or a JSON is broken or has another format.
     """
-    layout = find_layout(Path(root), split)
-    truth = layout.instances if annotation == 'instances' else layout.json
+    layout = find_layout(Path(root), split, annotation)
+    truth = layout.annotation(annotation)
     if not annotations or (split == 'test' and not truth.is_file()):
         taxonomy = _taxonomy(Path(root))
         if annotation == 'instances':
             taxonomy = Taxonomy([c for c in taxonomy.categories if c.isthing])
         return CocoImages(layout, split, taxonomy, strict)
+    _refuse_other_annotation(layout, annotation, root)
     if annotation == 'instances':
         return CocoInstances(layout, strict)
     index = PanopticIndex(layout.json)
@@ -110,8 +103,8 @@ class CocoInstances(Reader):
     def _annotate(self, index: int, image: np.ndarray) -> Sample:
         entry, path = self._entries[index], self.images.path(index)
         if entry.size != image.shape[:2]:
-            raise AdaptisError(f'{path} is {image.shape[0]}x{image.shape[1]} but '
-                               f'{self._index.json_path} says {entry.size[0]}x{entry.size[1]}.')
+            raise AdaptisError(size_problem(path, image.shape[:2], self._index.json_path,
+                                            entry.size, 'says'))
         objects = self._index.objects(entry.id, self.taxonomy)
         instances = front(objects.layers, objects.areas)
         return Sample(image=image, instances=instances,
@@ -126,7 +119,7 @@ class CocoBoth(PanopticReader):
 
     def __init__(self, objects: InstanceIndex, index: PanopticIndex, *arguments: Any,
                  strict: bool):
-        unlisted = [i for i in index.image_ids if i not in objects.images]
+        unlisted = [i for i in index.image_ids if objects.find_id(i) not in objects.images]
         super().__init__(index, *arguments, strict=strict, problems=[
             *objects.problems, *(f'{objects.json_path} does not list image {i}, which '
                                  f'{index.json_path} does.' for i in unlisted)])
@@ -138,7 +131,8 @@ class CocoBoth(PanopticReader):
         self._objects = objects
 
     def _annotate(self, index: int, image: np.ndarray) -> Sample:
-        objects = self._objects.objects(self.image_id(index), self.taxonomy)
+        image_id = self._objects.find_id(self.image_id(index))
+        objects = self._objects.objects(image_id, self.taxonomy)
         return dataclasses.replace(super()._annotate(index, image), objects=objects)
 
 
@@ -163,17 +157,16 @@ class CocoImages(Reader):
         return self._ids.get(name, int(stem) if stem.isdecimal() else stem)
 
 
-def find_layout(root: Path, split: str) -> Layout:
-    """Return where a split is, in COCO's folders or in those of your own data."""
-    if (root / split / 'images').is_dir():
-        return Layout(root / split / 'images', root / split / 'panoptic.json',
-                      root / split / 'panoptic', custom=True,
-                      instances=root / split / 'instances.json')
-    name = f'panoptic_{split}2017'
-    pngs = root / 'annotations' / name
-    return Layout(root / f'{split}2017', root / 'annotations' / f'{name}.json',
-                  root / name if (root / name).is_dir() else pngs, custom=False,
-                  instances=root / 'annotations' / f'instances_{split}2017.json')
+def _refuse_other_annotation(layout: Layout, annotation: str, root: PathLike) -> None:
+    """Raise AdaptisError if only the annotation that was not asked for exists."""
+    if annotation == 'instances' and layout.json.is_file() and not layout.instances.is_file():
+        raise AdaptisError(f'{layout.instances} does not exist, but {layout.json} does: choose the '
+                           'annotation panoptic (data.annotation in a config, else --annotation).')
+    if annotation != 'instances' and layout.instances.is_file() and not layout.json.is_file():
+        raise AdaptisError(
+            f'{layout.json} does not exist, but {layout.instances} does: choose the annotation '
+            'instances (data.annotation in a config, else --annotation), or make panoptic data '
+            f'of it with "adaptis import {root} --out DIR".')
 
 
 def _listed_ids(layout: Layout, split: str) -> dict[str, ImageId]:
@@ -194,7 +187,7 @@ def _listed_ids(layout: Layout, split: str) -> dict[str, ImageId]:
 def _taxonomy(root: Path) -> Taxonomy:
     """Return the categories of a split that has a JSON; COCO's if no split has one."""
     for split in ('val', 'train'):  # val is the smaller file
-        layout = find_layout(root, split)
-        if layout.json.is_file():
+        layout = try_layout(root, split)
+        if layout is not None and layout.json.is_file():
             return Taxonomy(PanopticIndex(layout.json).categories)
     return COCO_TAXONOMY

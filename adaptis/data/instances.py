@@ -8,7 +8,6 @@ as whole hundredths if that is exact.
 """
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,6 +16,8 @@ from typing import Any, NamedTuple, Optional
 import numpy as np
 from pycocotools import mask as rle
 
+from adaptis import coco_json
+from adaptis.categories import parse_categories
 from adaptis.data.reader import ImageId
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike, read_json
@@ -53,6 +54,17 @@ class _Object(NamedTuple):
     reach: float           # the largest coordinate of polygons, 0 without any
 
 
+class _Misfit(NamedTuple):
+    """An entry that does not fit the format: which one, and why."""
+
+    what: str
+    reason: str
+
+
+class _NotOfTheFormat(Exception):
+    """Why an entry does not fit."""
+
+
 class InstanceIndex:
     """The content of an instances JSON.
 
@@ -70,18 +82,25 @@ class InstanceIndex:
 
     def __init__(self, json_path: PathLike, colors: Iterable[Category] = ()):
         self.json_path = Path(json_path)
-        data = read_json(json_path, functools.partial(_reduce, path=self.json_path))
-        known = {(c.id, c.name): c.color for c in colors}
-        self.categories = [_category(c, known, self.json_path)
-                           for c in self._list(data, 'categories', dict)]
+        data = read_json(json_path, _reduce)
+        self.categories = parse_categories(
+            self._list(data, 'categories', dict), self.json_path, things_only=True,
+            known={(c.id, c.name): c.color for c in colors})
         if not self.categories:
             raise AdaptisError(f'{self.json_path} lists no category, so its objects have none.')
-        images = self._list(data, 'images', InstanceImage)
+        listed = self._list(data, 'images', (InstanceImage, _Misfit))
+        self.problems = [] if listed else [f'{self.json_path} lists no image.']
+        images = self._fitting(listed)
         self.images = {image.id: image for image in images}
-        if len(self.images) < len(images):
+        self._id_of = coco_json.same_ids(self.images)
+        if len(self._id_of) < len(images):
             raise AdaptisError(f'{self.json_path} lists an image id twice.')
-        self.problems = [] if images else [f'{self.json_path} lists no image.']
-        self._pack(self._usable(self._list(data, 'annotations', _Object)))
+        objects = self._fitting(self._list(data, 'annotations', (_Object, _Misfit)))
+        self._pack(self._usable(objects))
+
+    def find_id(self, image_id: ImageId) -> ImageId:
+        """Return an id as the list of images has it, where 7 and "7" are the same; else itself."""
+        return self._id_of.get(str(image_id), image_id)
 
     def objects(self, image_id: ImageId, taxonomy: Taxonomy) -> AnnotatedObjects:
         """Return the objects of an image in the order of the file; none if it has no entry."""
@@ -93,7 +112,18 @@ class InstanceIndex:
             np.array([taxonomy.index(c) for c in self._category[rows].tolist()], np.int64),
             self._crowd[rows], self._boxes[rows], self._areas[rows])
 
-    def _list(self, data: Any, key: str, kind: type) -> list:
+    def _fitting(self, entries: Iterable[Any]) -> list:
+        """Return the entries that fit the format, and note the problems of the others."""
+        fitting = []
+        for entry in entries:
+            if isinstance(entry, _Misfit):
+                self.problems.append(f'{self.json_path}: {entry.what} does not fit the COCO '
+                                     f'instances format: {entry.reason}.')
+            else:
+                fitting.append(entry)
+        return fitting
+
+    def _list(self, data: Any, key: str, kind: Any) -> list:
         entries = data.get(key) if isinstance(data, dict) else None
         if not isinstance(entries, list) or not all(isinstance(e, kind) for e in entries):
             raise AdaptisError(f'{self.json_path} has no list "{key}" as a COCO instances file '
@@ -106,6 +136,7 @@ class InstanceIndex:
         place = {image_id: k for k, image_id in enumerate(self.images)}
         usable = []
         for entry in objects:
+            entry = entry._replace(image_id=self.find_id(entry.image_id))
             problem = _find_problem(entry, self.images.get(entry.image_id), known)
             if problem:
                 self.problems.append(f'{self.json_path}: object {entry.id} of image '
@@ -152,29 +183,42 @@ def front(layers: np.ndarray, areas: np.ndarray) -> np.ndarray:
     return np.r_[0, order + 1].astype(np.int32)[rank[layers].max(axis=0)]
 
 
-def _reduce(entry: dict, path: Path) -> Any:
+def _reduce(entry: dict) -> Any:
     """Reduce an object of the file to what is needed, as soon as it is parsed."""
     try:
         if 'counts' in entry and 'size' in entry:
             return _rle(entry)
-        if 'segmentation' in entry:
+        if 'segmentation' in entry or 'bbox' in entry:
             return _object(entry)
         if 'file_name' in entry:
-            return InstanceImage(_typed(entry['id'], (int, str)), _typed(entry['file_name'], str),
-                                 (_typed(entry['height'], int), _typed(entry['width'], int)))
-    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
-        raise AdaptisError(f'{path} has an entry that does not fit the COCO instances format: '
-                           f'{str(entry)[:100]}.') from error
+            return InstanceImage(
+                coco_json.image_id(entry, 'id'), coco_json.text(entry, 'file_name'),
+                (coco_json.whole_number(entry, 'height'), coco_json.whole_number(entry, 'width')))
+    except (_NotOfTheFormat, coco_json.ValueProblem) as error:
+        return _Misfit(_describe(entry), str(error))
     return entry
+
+
+def _describe(entry: dict) -> str:
+    if 'file_name' in entry:
+        return f'image {entry.get("id")!r:.40} ({entry["file_name"]!r:.80})'
+    return f'object {entry.get("id")!r:.40} of image {entry.get("image_id")!r:.40}'
 
 
 def _rle(entry: dict) -> _Rle:
     """Return RLE whose runs cover the image: pycocotools leaves other pixels uninitialised."""
-    height, width = (_typed(side, int) for side in entry['size'])
-    counts = entry['counts']
-    lengths = counts if isinstance(counts, list) else _run_lengths(counts.encode('ascii'))
-    if min(lengths, default=0) < 0 or sum(lengths) != height * width:
-        raise ValueError('runs of another number of pixels')
+    size, counts = entry['size'], entry['counts']
+    if not isinstance(size, list) or len(size) != 2 or not all(map(_is_whole, size)):
+        raise _NotOfTheFormat(f'its RLE has the size {size!r:.60}, not [height, width]')
+    height, width = size
+    try:
+        lengths = counts if isinstance(counts, list) else _run_lengths(counts.encode('ascii'))
+        covered = sum(lengths) if min(lengths, default=0) >= 0 else -1
+    except (AttributeError, TypeError, ValueError) as error:
+        raise _NotOfTheFormat(f'its RLE has the counts {counts!r:.40}, which are neither run '
+                              'lengths nor the text of COCO') from error
+    if covered != height * width:
+        raise _NotOfTheFormat(f'the runs of its RLE do not cover its {height}x{width} pixels')
     packed = rle.frPyObjects({'size': [height, width], 'counts': list(lengths)}, height, width)
     return _Rle((height, width), packed['counts'])
 
@@ -199,28 +243,51 @@ def _run_lengths(text: bytes) -> list[int]:
 
 
 def _object(entry: dict) -> _Object:
-    mask = entry['segmentation']
+    mask = entry.get('segmentation')
+    if isinstance(mask, _Misfit):
+        raise _NotOfTheFormat(mask.reason)
     size, shortest, reach = None, 0, 0.0
     if isinstance(mask, _Rle):
         size, packed = mask.size, b'r' + mask.counts
     else:
-        shortest = min(map(len, mask), default=0)
-        values = np.array([v for polygon in mask for v in polygon], np.float64)
-        reach = float(np.abs(values).max(initial=0))
-        packed = _packed(values, [len(polygon) for polygon in mask])
-    box = tuple(float(v) for v in entry['bbox'])
-    area = float(entry['area'])
-    if len(box) != 4 or not all(map(math.isfinite, (*box, area))):
-        raise ValueError('no box or area')
-    return _Object(entry.get('id'), _typed(entry['image_id'], (int, str)),
-                   _typed(entry['category_id'], int), entry.get('iscrowd', 0) == 1, box, area,
-                   packed, size, shortest, reach)
+        values, lengths = _polygons(mask)
+        shortest, reach = min(lengths, default=0), float(np.abs(values).max(initial=0))
+        packed = _packed(values, lengths)
+    box = _numbers(entry.get('bbox'))
+    if box is None or len(box) != 4:
+        raise _NotOfTheFormat(f'its bbox is {entry.get("bbox")!r:.60}, not [x, y, width, height]')
+    area = _numbers([entry.get('area')])
+    if area is None:
+        raise _NotOfTheFormat(f'its area is {entry.get("area")!r:.60}, not a number')
+    return _Object(entry.get('id'), coco_json.image_id(entry, 'image_id'),
+                   coco_json.whole_number(entry, 'category_id'), coco_json.flag(entry, 'iscrowd'),
+                   tuple(box), area[0], packed, size, shortest, reach)
+
+
+def _polygons(mask: Any) -> tuple[np.ndarray, list[int]]:
+    """Return all coordinates, float64, and the number of values of each polygon."""
+    if not isinstance(mask, list) or not all(isinstance(polygon, list) for polygon in mask):
+        raise _NotOfTheFormat(f'its segmentation is {mask!r:.60}, neither polygons nor RLE')
+    values = _numbers([v for polygon in mask for v in polygon])
+    if values is None:
+        raise _NotOfTheFormat('a polygon of its segmentation holds something other than finite '
+                              'numbers')
+    return np.array(values, np.float64), [len(polygon) for polygon in mask]
+
+
+def _numbers(values: Any) -> Optional[list[float]]:
+    """Return a list of finite numbers as floats; None if it is anything else."""
+    if not isinstance(values, list) or not all(isinstance(v, (int, float)) for v in values):
+        return None
+    try:
+        floats = [float(v) for v in values]
+    except OverflowError:
+        return None
+    return floats if all(map(math.isfinite, floats)) else None
 
 
 def _packed(values: np.ndarray, lengths: Sequence[int]) -> bytes:
     """Return bytes: the kind of number, the count of polygons, their lengths, and the values."""
-    if not np.isfinite(values).all():
-        raise ValueError('no polygons')
     hundredths = np.rint(values * 100)
     kind = b'f'
     if np.abs(hundredths).max(initial=0) < 2 ** 31 and (hundredths / 100 == values).all():
@@ -241,19 +308,8 @@ def _decode(packed: bytes, size: Size) -> np.ndarray:
     return rle.decode(rle.merge(rle.frPyObjects(polygons, *size))).astype(bool)
 
 
-def _typed(value: Any, kind: Any) -> Any:
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise TypeError(kind)
-    return value
-
-
-def _category(entry: dict, colors: dict, path: Path) -> Category:
-    try:
-        number, name = _typed(entry['id'], int), _typed(entry['name'], str)
-    except (KeyError, TypeError) as error:
-        raise AdaptisError(f'{path} has a category that does not fit the COCO instances format: '
-                           f'{str(entry)[:100]}.') from error
-    return Category(number, name, True, colors.get((number, name), Category.color))
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _find_problem(entry: _Object, image: Optional[InstanceImage], known: set[int]) -> Optional[str]:

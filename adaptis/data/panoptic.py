@@ -16,11 +16,15 @@ from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
-from adaptis.data.reader import FileList, ImageId, Reader, check_folder, is_color
+from adaptis import coco_json
+from adaptis.categories import parse_categories
+from adaptis.data.reader import FileList, ImageId, Reader, check_folder, size_problem
 from adaptis.errors import AdaptisError, DataWarning
 from adaptis.files import PathLike, read_json
 from adaptis.ids import MAX_ID, read_panoptic_png, relabel_ids
-from adaptis.types import Category, Sample, Taxonomy
+from adaptis.types import Sample, Taxonomy
+
+_MOST = 2 ** 31 - 1
 
 
 class _Image(NamedTuple):
@@ -54,14 +58,12 @@ class PanopticIndex:
     def __init__(self, json_path: PathLike):
         self.json_path = Path(json_path)
         data = read_json(json_path, functools.partial(_reduce, path=self.json_path))
-        self.categories = [_category(c, self.json_path) for c in self._list(data, 'categories')]
-        if len({c.id for c in self.categories}) < len(self.categories):
-            raise AdaptisError(f'{self.json_path} lists the id of a category twice.')
+        self.categories = parse_categories(self._list(data, 'categories'), self.json_path)
         images = self._list(data, 'images', _Image)
         annotations = self._list(data, 'annotations', _Annotation)
         self.problems: list[str] = []
         usable = self._usable(images, annotations)
-        rows = [(image, usable[image.id]) for image in images if image.id in usable]
+        rows = [(image, usable[str(image.id)]) for image in images if str(image.id) in usable]
         self.image_ids = [image.id for image, _ in rows]
         self.file_names = [image.file_name for image, _ in rows]
         self.png_names = [annotation.file_name for _, annotation in rows]
@@ -79,16 +81,20 @@ class PanopticIndex:
 
     def _list(self, data: Any, key: str, kind: type = dict) -> list:
         entries = data.get(key) if isinstance(data, dict) else None
-        if not isinstance(entries, list) or not all(isinstance(e, kind) for e in entries):
+        if not isinstance(entries, list):
             raise AdaptisError(f'{self.json_path} has no list "{key}", which a COCO panoptic file '
                                'has: is it another file?')
+        other = next((e for e in entries if not isinstance(e, kind)), None)
+        if other is not None:
+            raise AdaptisError(f'{self.json_path} has an entry in "{key}" that does not belong in '
+                               f'that list of a COCO panoptic file: {str(other)[:100]}.')
         return entries
 
     def _usable(self, images: Sequence[_Image],
-                annotations: Sequence[_Annotation]) -> dict[ImageId, _Annotation]:
-        """Return the annotation of each image; record those without counterpart."""
+                annotations: Sequence[_Annotation]) -> dict[str, _Annotation]:
+        """Return text of the id -> annotation of each image; record those without counterpart."""
         known = {c.id for c in self.categories}
-        unclaimed = {image.id for image in images}
+        unclaimed = set(coco_json.same_ids(image.id for image in images))
         if len(unclaimed) < len(images):
             raise AdaptisError(f'{self.json_path} lists an image id twice.')
         if not images:
@@ -96,18 +102,19 @@ class PanopticIndex:
         usable = {}
         for annotation in annotations:
             problem = _find_problem(annotation.segments, known)
-            if annotation.image_id in usable:
+            image_id = str(annotation.image_id)
+            if image_id in usable:
                 self._tell(f'annotates image {annotation.image_id} twice')
-            elif annotation.image_id not in unclaimed:
+            elif image_id not in unclaimed:
                 self._tell(f'annotates image {annotation.image_id} ({annotation.file_name}), '
                            'which is not among its images')
             elif problem:
                 self._tell(f'{problem} in {annotation.file_name}')
             else:
-                usable[annotation.image_id] = annotation
-            unclaimed.discard(annotation.image_id)
+                usable[image_id] = annotation
+            unclaimed.discard(image_id)
         for image in images:
-            if image.id in unclaimed:
+            if str(image.id) in unclaimed:
                 self._tell(f'has no annotation for image {image.id} ({image.file_name})')
         return usable
 
@@ -184,11 +191,11 @@ class PanopticReader(Reader):
         """Raise AdaptisError if the PNG and the JSON disagree."""
         path, size = self.annotations.path(index), self.expected_size(index)
         if size not in (None, image.shape[:2]):
-            raise AdaptisError(f'{self.images.path(index)} is {image.shape[0]}x{image.shape[1]} '
-                               f'but {self._index.json_path} says {size[0]}x{size[1]}.')
+            raise AdaptisError(size_problem(self.images.path(index), image.shape[:2],
+                                            self._index.json_path, size, 'says'))
         if positions.shape != image.shape[:2]:
-            raise AdaptisError(f'{path} is {positions.shape[0]}x{positions.shape[1]} but '
-                               f'{self.images.path(index)} is {image.shape[0]}x{image.shape[1]}.')
+            raise AdaptisError(size_problem(self.images.path(index), image.shape[:2], path,
+                                            positions.shape))
 
     def _seen(self, index: int, positions: np.ndarray, ids: np.ndarray) -> np.ndarray:
         """Return which segments have a pixel, bool (n,); warn if some have none."""
@@ -204,46 +211,31 @@ class PanopticReader(Reader):
 def _reduce(entry: dict, path: Path) -> Any:
     """Reduce an object of the file to the needed values as soon as it is parsed."""
     try:
-        if 'segments_info' in entry:
-            rows = _of_type(entry, 'segments_info', list)
-            return _Annotation(_of_type(entry, 'image_id', (int, str)),
-                               _of_type(entry, 'file_name', str),
-                               _rows(rows))
+        if 'segments_info' in entry or 'image_id' in entry:
+            rows = coco_json.objects(entry, 'segments_info')
+            return _Annotation(coco_json.image_id(entry, 'image_id'),
+                               coco_json.text(entry, 'file_name'), _rows(rows))
         if 'category_id' in entry:
-            return (_of_type(entry, 'id', int), _of_type(entry, 'category_id', int),
-                    int(entry.get('iscrowd', 0) == 1))
+            return (coco_json.whole_number(entry, 'id'),
+                    coco_json.whole_number(entry, 'category_id'),
+                    coco_json.flag(entry, 'iscrowd'))
         if 'file_name' in entry:
-            return _Image(_of_type(entry, 'id', (int, str)), _of_type(entry, 'file_name', str),
-                          (int(entry.get('height', 0)), int(entry.get('width', 0))))
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise AdaptisError(f'{path} has an entry that is not of the COCO panoptic format: '
-                           f'{str(entry)[:100]}.') from error
+            return _Image(coco_json.image_id(entry, 'id'), coco_json.text(entry, 'file_name'),
+                          (coco_json.optional_whole_number(entry, 'height'),
+                           coco_json.optional_whole_number(entry, 'width')))
+    except coco_json.ValueProblem as problem:
+        raise coco_json.misfit(path, entry, problem) from problem
     return entry
 
 
-def _rows(segments: list[tuple[int, int, int]]) -> np.ndarray:
-    rows = np.array(segments or np.zeros((0, 3)), np.int64).reshape(-1, 3)
-    if (rows != rows.astype(np.int32)).any():  # NumPy 1 would wrap them silently
-        raise OverflowError('an id of more than 32 bits')
-    return rows.astype(np.int32)
-
-
-def _of_type(entry: dict, key: str, kind: Any) -> Any:
-    if not isinstance(entry[key], kind):
-        raise TypeError(key)
-    return entry[key]
-
-
-def _category(entry: dict, path: Path) -> Category:
-    try:
-        color = entry.get('color', Category.color)
-        if not is_color(color):
-            raise ValueError(color)
-        return Category(_of_type(entry, 'id', int), _of_type(entry, 'name', str),
-                        bool(_of_type(entry, 'isthing', int)), tuple(color))
-    except (KeyError, TypeError, ValueError) as error:
-        raise AdaptisError(f'{path} has a category that is not of the COCO panoptic format: '
-                           f'{str(entry)[:100]}.') from error
+def _rows(segments: list) -> np.ndarray:
+    """Return the reduced segments as int32 (n, 3)."""
+    for segment in segments:
+        if not isinstance(segment, tuple):  # it was not reduced, as it is no segment
+            raise coco_json.ValueProblem(f'a segment has no "category_id": {str(segment)[:60]}')
+        if max(map(abs, segment)) > _MOST:  # NumPy 1 would wrap it silently
+            raise coco_json.ValueProblem('an id has more than 32 bits')
+    return np.array(segments, np.int32).reshape(-1, 3)
 
 
 def _find_problem(segments: np.ndarray, known: set[int]) -> Optional[str]:

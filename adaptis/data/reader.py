@@ -3,18 +3,18 @@ from __future__ import annotations
 
 import abc
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Optional, Union
+from typing import NamedTuple, Optional, Union
 
 import numpy as np
 
+from adaptis.coco_json import ImageId
 from adaptis.data.labels import LabelMap
 from adaptis.errors import AdaptisError
-from adaptis.files import read_image
+from adaptis.files import PathLike, read_header, read_image
 from adaptis.types import Sample, Taxonomy
 
-ImageId = Union[int, str]
 MAX_MASK_ID = 0xFFFF
 
 
@@ -102,28 +102,37 @@ class FilePairs(NamedTuple):
     problems: list[str]
 
 
-def pair_files(images: Path, image_suffix: str, annotations: Optional[Path],
-               annotation_suffix: str, nested: bool = False) -> FilePairs:
+def pair_files(images: Path, image_suffix: Union[str, tuple[str, ...]],
+               annotations: Optional[Path], annotation_suffix: str,
+               nested: bool = False) -> FilePairs:
     """Pair images ``<key><image_suffix>`` with ``<key><annotation_suffix>``, sorted by key.
 
     A key is the part of a name before its suffix.  With ``nested`` it includes the subfolder of the
-    file.  Without an annotation folder all images are returned.
+    file.  Images may have any of several suffixes.  Without an annotation folder all images are
+    returned.
 
     Raises AdaptisError if a folder is missing or holds no image.
     """
-    keys = find_keys(images, image_suffix, nested)
+    suffixes = (image_suffix,) if isinstance(image_suffix, str) else image_suffix
+    keys: dict[str, str] = {}
+    problems = []
+    for suffix in suffixes:
+        for key in sorted(find_keys(images, suffix, nested)):
+            if keys.setdefault(key, suffix) != suffix:
+                problems.append(f'{images / key}{suffix} is left out, because '
+                                f'{images / key}{keys[key]} has the same name.')
     if not keys:
-        raise AdaptisError(f'{images} holds no image ...{image_suffix}.')
+        raise AdaptisError(f'{images} holds no image ...{" or ...".join(suffixes)}.')
     if annotations is None:
-        return FilePairs(_files(images, keys, image_suffix), None, [])
+        return FilePairs(_files(images, keys, keys), None, problems)
     annotated = find_keys(annotations, annotation_suffix, nested)
-    problems = [f'{images / key}{image_suffix} has no annotation '
-                f'{annotations / key}{annotation_suffix}.' for key in sorted(keys - annotated)]
+    problems += [f'{images / key}{keys[key]} has no annotation {annotations / key}'
+                 f'{annotation_suffix}.' for key in sorted(set(keys) - annotated)]
     problems += [f'{annotations / key}{annotation_suffix} has no image '
-                 f'{images / key}{image_suffix}.' for key in sorted(annotated - keys)]
-    both = keys & annotated
-    return FilePairs(_files(images, both, image_suffix),
-                     _files(annotations, both, annotation_suffix), problems)
+                 f'{images / key}{suffixes[0]}.' for key in sorted(annotated - set(keys))]
+    both = annotated & set(keys)
+    return FilePairs(_files(images, both, keys),
+                     _files(annotations, both, dict.fromkeys(both, annotation_suffix)), problems)
 
 
 def find_keys(folder: Path, suffix: str, nested: bool = False) -> set[str]:
@@ -142,10 +151,13 @@ def mask_values(ids: np.ndarray, path: Path) -> np.ndarray:
     return np.flatnonzero(np.bincount(ids.ravel()))
 
 
-def is_color(value: Any) -> bool:
-    """Return whether the value is a list of three integers from 0 to 255."""
-    return isinstance(value, (list, tuple)) and len(value) == 3 and all(
-        isinstance(part, int) and 0 <= part <= 255 for part in value)
+def size_problem(image: PathLike, size: tuple[int, int], other: PathLike,
+                 expected: tuple[int, int], has: str = 'is') -> str:
+    """Return a sentence about an image of ``size`` (H, W) and something of another size."""
+    sentence = f'{image} is {size[0]}x{size[1]} but {other} {has} {expected[0]}x{expected[1]}.'
+    if size == expected[::-1] and read_header(image).orientation >= 5:
+        sentence += ' An Exif tag turns this picture: was it annotated without regard to that?'
+    return sentence
 
 
 def check_folder(folder: Path) -> None:
@@ -162,5 +174,5 @@ def split_folder(split: str, folders: dict, what: str) -> str:
     return folders[split]
 
 
-def _files(folder: Path, keys: Iterable[str], suffix: str) -> FileList:
-    return FileList(folder, [key + suffix for key in sorted(keys)])
+def _files(folder: Path, keys: Iterable[str], suffix_of: Mapping[str, str]) -> FileList:
+    return FileList(folder, [key + suffix_of[key] for key in sorted(keys)])

@@ -21,9 +21,10 @@ from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
+from adaptis.categories import is_color
 from adaptis.data.labels import LabelMap
 from adaptis.data.panoptic import PanopticIndex, PanopticReader
-from adaptis.data.reader import Reader, find_keys, is_color, mask_values, pair_files, split_folder
+from adaptis.data.reader import Reader, find_keys, mask_values, pair_files, split_folder
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike, read_json, read_pixels
 from adaptis.types import Category, Sample, Taxonomy

@@ -5,7 +5,9 @@ Each runner loads its library when it is created, so it works where the other is
 from __future__ import annotations
 
 import os
+import threading
 import warnings
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional, Protocol
@@ -16,6 +18,9 @@ from adaptis.deploy.stages import Interface, Stage, interfaces
 from adaptis.errors import AdaptisError
 
 BACKENDS = ('mxnet', 'onnxruntime')
+
+_LOCKS: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+_LOCKS_LOCK = threading.Lock()
 
 
 class Runner(Protocol):
@@ -37,11 +42,42 @@ class Runner(Protocol):
         """
 
 
+def network_lock(net: Any) -> Any:
+    """Return the lock of a network, which a thread holds while it computes with the network.
+
+    A block of MXNet keeps the name scope of a call in itself, so that two calls at the same time
+    break each other.  The lock may be taken again by the thread that holds it.
+    """
+    with _LOCKS_LOCK:
+        return _LOCKS.setdefault(net, threading.RLock())
+
+
 def run_stage(runner: Runner, stage: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the outputs of a stage by name; its inputs are taken from ``values`` by name."""
+    """Return the outputs of a stage by name; its inputs are taken from ``values`` by name.
+
+    Raises AdaptisError if there is no such stage or input.
+    """
+    if stage not in runner.stages:
+        raise AdaptisError(f'The exported network has no stage "{stage}": export it again.')
     interface = runner.stages[stage]
-    outputs = runner.run(stage, *(values[signature.name] for signature in interface.inputs))
-    return dict(zip(interface.outputs, outputs))
+    outputs = runner.run(stage, *(named_input(stage, values, signature.name)
+                                  for signature in interface.inputs))
+    return _Outputs(zip(interface.outputs, outputs))
+
+
+class _Outputs(dict[str, Any]):
+    """The outputs of a stage by name; AdaptisError for one that an export does not have."""
+
+    def __missing__(self, name: str) -> Any:
+        raise AdaptisError(f'The exported network does not compute "{name}": export it again.')
+
+
+def named_input(stage: str, values: Mapping[str, Any], name: str) -> Any:
+    """Return an input of a stage; AdaptisError if an export asks for what there is not."""
+    if name not in values:
+        raise AdaptisError(f'The stage "{stage}" of the exported network asks for "{name}", which '
+                           'nothing computes: export it again.')
+    return values[name]
 
 
 class BlockRunner:
@@ -80,10 +116,11 @@ class MXNetRunner:
         self._blocks: dict[str, Any] = {}
 
     def run(self, stage: str, *arrays: Any) -> list[Any]:
-        """See ``Runner``; returns NDArrays."""
-        if stage not in self._blocks:
-            self._blocks[stage] = self._read(stage)
-        return call_block(self._blocks[stage], arrays, self.device)
+        """See ``Runner``; returns NDArrays.  One thread runs at a time, others wait."""
+        with network_lock(self):
+            if stage not in self._blocks:
+                self._blocks[stage] = self._read(stage)
+            return call_block(self._blocks[stage], arrays, self.device)
 
     def _read(self, stage: str) -> Any:
         from adaptis.runtime import mx  # loads MXNet
@@ -101,16 +138,49 @@ class MXNetRunner:
         return block
 
 
+class DeviceArray:
+    """An output of a stage that stays where ONNX Runtime computed it, until it is read.
+
+    Parameters
+    ----------
+    value : an ``onnxruntime.OrtValue`` of float32
+    """
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, value: Any):
+        self.value = value
+        self.shape = tuple(value.shape())
+
+    def asnumpy(self) -> np.ndarray:
+        """Return a copy in the memory of the CPU."""
+        return np.asarray(self.value.numpy())
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return a part as a NumPy array, or the array itself if it is all of it."""
+        keys = key if isinstance(key, tuple) else (key,)
+        if all(isinstance(k, slice) and k.indices(size) == (0, size, 1)
+               for k, size in zip(keys, self.shape)):
+            return self
+        return self.asnumpy()[key]
+
+
 class OnnxRunner:
     """Runs stages with ONNX Runtime; each is loaded when it is first used.
 
-    On a CPU it uses OMP_NUM_THREADS threads, by default one per core.
+    On a CPU it uses OMP_NUM_THREADS threads, by default one per core.  On a GPU, outputs stay
+    there and go into the next stage without a copy: the features of an image are computed and kept
+    there, and only points go to the GPU and only masks come back.
 
     Parameters
     ----------
     stages : inputs and outputs by name
     files : the file of each stage
     device : 'cpu'; 'gpu' or 'gpu:1'; 'auto', which is the first GPU if there is one
+
+    Attributes
+    ----------
+    keeps_arrays : whether outputs stay on the device, as ``DeviceArray``; at first on a GPU only
 
     Raises AdaptisError if ONNX Runtime is not installed, or does not support the GPU.
     """
@@ -119,24 +189,51 @@ class OnnxRunner:
                  device: str = 'cpu'):
         self._runtime = _onnxruntime()
         self.stages, self.device = stages, self._checked_device(device)
+        self.keeps_arrays = self.device != 'cpu'
         self._files = files
         self._sessions: dict[str, Any] = {}
 
-    def run(self, stage: str, *arrays: Any) -> list[np.ndarray]:
-        """See ``Runner``; returns NumPy arrays."""
-        if stage not in self._sessions:
-            self._sessions[stage] = self._read(stage)
-        inputs, outputs = self.stages[stage]
-        feed = {s.name: np.ascontiguousarray(array, s.dtype) for s, array in zip(inputs, arrays)}
+    def run(self, stage: str, *arrays: Any) -> list[Any]:
+        """See ``Runner``; returns NumPy arrays, or ``DeviceArray`` where outputs stay.
+
+        Threads run at the same time.
+        """
+        with network_lock(self):
+            if stage not in self._sessions:
+                self._sessions[stage] = self._read(stage)
+        compute = self._compute_on_device if self.keeps_arrays else self._compute
         try:
-            found: list[np.ndarray] = self._sessions[stage].run(list(outputs), feed)
+            return compute(self._sessions[stage], self.stages[stage], arrays)
         except Exception as error:   # ONNX Runtime's exceptions have no common class
             if 'allocate memory' in str(error):
                 raise AdaptisError('ONNX Runtime has not enough memory for this image: segment it '
                                    'in tiles, or use a smaller one.') from error
             raise AdaptisError(f'ONNX Runtime {self._runtime.__version__} cannot compute '
                                f'{self._files[stage]} ({_first_line(error)}).') from error
+
+    def _compute(self, session: Any, interface: Interface, arrays: Sequence[Any]) -> list[Any]:
+        inputs, outputs = interface
+        found: list[Any] = session.run(list(outputs), {
+            s.name: np.ascontiguousarray(array, s.dtype) for s, array in zip(inputs, arrays)})
         return found
+
+    def _compute_on_device(self, session: Any, interface: Interface,
+                           arrays: Sequence[Any]) -> list[Any]:
+        kind, number = self._memory()
+        binding = session.io_binding()
+        for signature, array in zip(interface.inputs, arrays):
+            value = array.value if isinstance(array, DeviceArray) else (
+                self._runtime.OrtValue.ortvalue_from_numpy(
+                    np.ascontiguousarray(array, signature.dtype), kind, number))
+            binding.bind_ortvalue_input(signature.name, value)
+        for name in interface.outputs:
+            binding.bind_output(name, kind, number)
+        session.run_with_iobinding(binding)
+        return [DeviceArray(value) for value in binding.get_outputs()]
+
+    def _memory(self) -> tuple[str, int]:
+        """Return ONNX Runtime's name and number of the device that holds the arrays."""
+        return ('cpu', 0) if self.device == 'cpu' else ('cuda', int(self.device.partition(':')[2]))
 
     def _checked_device(self, device: str) -> str:
         """Return 'cpu', 'gpu:0' and so on."""
@@ -174,8 +271,10 @@ class OnnxRunner:
     def _providers(self) -> list[Any]:
         if self.device == 'cpu':
             return ['CPUExecutionProvider']
-        number = int(self.device.partition(':')[2])
-        return [('CUDAExecutionProvider', {'device_id': number}), 'CPUExecutionProvider']
+        # By default ONNX Runtime times every cuDNN algorithm of every convolution at every new
+        # size, and pictures and numbers of points have many sizes.
+        options = {'device_id': self._memory()[1], 'cudnn_conv_algo_search': 'HEURISTIC'}
+        return [('CUDAExecutionProvider', options), 'CPUExecutionProvider']
 
 
 def call_block(block: Any, arrays: Sequence[Any], ctx: Any) -> list[Any]:

@@ -19,9 +19,11 @@ from adaptis.inference.sidecar import taxonomy_to_list
 from adaptis.model.zoo import strip_training_options, write_arrays
 from adaptis.registry import find_family
 
+PRECISIONS = ('float32', 'float16')
+
 
 def export(predictor: Any, folder: PathLike, formats: str = 'both',
-           source: Optional[Mapping[str, Any]] = None) -> Path:
+           source: Optional[Mapping[str, Any]] = None, precision: str = 'float32') -> Path:
     """Write the network of a predictor with everything that inference needs.
 
     Parameters
@@ -30,11 +32,16 @@ def export(predictor: Any, folder: PathLike, formats: str = 'both',
     folder : the folder to write; an older export is replaced, unless the folder has other files
     formats : 'mxnet', 'onnx' or 'both'
     source : where the network comes from, as plain data
+    precision : of the ONNX models, 'float32' or, for GPUs, 'float16'; inputs and outputs are
+        float32 with both
 
-    Raises AdaptisError if ``folder`` holds something else, the disk is full, the onnx package is
-    missing, or the network cannot be exported.
+    Raises AdaptisError for float16 without ONNX models, or if ``folder`` holds something else, the
+    disk is full, the onnx package is missing, or the network cannot be exported.
     """
     wanted = format_list(formats)
+    if precision not in PRECISIONS or (precision == 'float16' and 'onnx' not in wanted):
+        raise AdaptisError(f'There are no {formats} files in {precision}: choose float32, or '
+                           'float16 for ONNX models.')
     net = predictor.net
     if not hasattr(net, 'description'):
         raise AdaptisError('Only a network from get_model or load_model can be exported.')
@@ -45,8 +52,9 @@ def export(predictor: Any, folder: PathLike, formats: str = 'both',
              'inference': dataclasses.asdict(predictor.settings)}
     facts['preprocessing'] = _preprocessing(facts['attributes'], predictor.settings)
     with atomic_folder(folder, is_replaceable) as new:
-        facts['stages'] = {stage.name: _write_stage(stage, new, wanted)
+        facts['stages'] = {stage.name: _write_stage(stage, new, wanted, precision)
                            for stage in family.export_stages(net)}
+        facts['onnx_precision'] = precision
         facts['files'] = {path.name: {'bytes': path.stat().st_size, 'sha256': sha256(path)}
                           for path in sorted(new.iterdir())}
         facts['seal'] = seal(facts)
@@ -57,7 +65,8 @@ def export(predictor: Any, folder: PathLike, formats: str = 'both',
     return Path(folder)
 
 
-def _write_stage(stage: Stage, folder: Path, formats: Sequence[str]) -> dict[str, Any]:
+def _write_stage(stage: Stage, folder: Path, formats: Sequence[str],
+                 precision: str) -> dict[str, Any]:
     """Write the files of a stage; return its entry of the manifest."""
     files: dict[str, str] = {}
     symbol = trace_symbol(stage)
@@ -72,7 +81,7 @@ def _write_stage(stage: Stage, folder: Path, formats: Sequence[str]) -> dict[str
     if 'onnx' in formats:
         from adaptis.deploy.onnx_export import to_onnx  # needs the optional onnx package
         files['onnx'] = f'{stage.name}.onnx'
-        to_onnx(stage, folder / files['onnx'])
+        to_onnx(stage, folder / files['onnx'], precision)
     outputs = [{'name': name, 'example': list(shape)}
                for name, shape in zip(stage.outputs, _example_outputs(stage, symbol))]
     return {'inputs': [{**s._asdict(), 'shape': list(s.shape)} for s in stage.inputs],

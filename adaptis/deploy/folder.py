@@ -103,9 +103,8 @@ def read_export(folder: PathLike) -> Export:
     if manifest['seal'] != seal(manifest):
         raise AdaptisError(f'{where} was edited where it describes graphs and files: copy the '
                            'folder again.')
+    _check_structure(where, manifest)
     _check_files(folder, manifest)
-    if not isinstance(manifest['inference'], dict):
-        raise AdaptisError(f'{where}: its "inference" does not hold settings.')
     taxonomy = Taxonomy.from_list(manifest['taxonomy'], where)
     stages = manifest['stages']
     return Export(
@@ -114,6 +113,34 @@ def read_export(folder: PathLike) -> Export:
         {name: {what: folder / file for what, file in stage['files'].items()}
          for name, stage in stages.items()},
         {name: facts['sha256'] for name, facts in manifest['files'].items()})
+
+
+def _check_structure(where: Path, manifest: Mapping[str, Any]) -> None:
+    """Raise AdaptisError unless the parts of a manifest have the form that exports have."""
+    def is_table(value: Any, *keys: str) -> bool:
+        return isinstance(value, dict) and all(key in value for key in keys)
+
+    def is_signature(value: Any) -> bool:
+        return is_table(value, 'name', 'shape', 'dtype') and isinstance(value['shape'], list)
+
+    files, stages = manifest['files'], manifest['stages']
+    right = {
+        'model': is_table(manifest['model']), 'attributes': is_table(manifest['attributes']),
+        'inference': is_table(manifest['inference']), 'seal': isinstance(manifest['seal'], str),
+        'taxonomy': isinstance(manifest['taxonomy'], list),
+        'files': is_table(files) and all(is_table(facts, 'bytes', 'sha256')
+                                         for facts in files.values()),
+        'stages': is_table(stages) and all(
+            is_table(stage, 'inputs', 'outputs', 'files') and is_table(stage['files'])
+            and all(isinstance(name, str) for name in stage['files'].values())
+            and all(isinstance(stage[key], list) for key in ('inputs', 'outputs'))
+            and all(map(is_signature, stage['inputs']))
+            and all(is_table(entry, 'name') for entry in stage['outputs'])
+            for stage in stages.values())}
+    for key, is_right in right.items():
+        if not is_right:
+            raise AdaptisError(f'{where}: its "{key}" has another form than an export has: copy '
+                               'the folder again.')
 
 
 def exported_settings(folder: PathLike) -> Any:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Union
 import numpy as np
 
 from adaptis import __version__
+from adaptis.deploy.onnx_half import to_float16
 from adaptis.deploy.onnx_simplify import simplify
 from adaptis.deploy.onnx_writer import OPSET
 from adaptis.deploy.stages import Stage, concrete_shape, trace_symbol
@@ -38,10 +39,11 @@ class Tensor(NamedTuple):
     dtype: np.dtype = np.dtype('float32')
 
 
-def to_onnx(stage: Stage, path: Union[str, os.PathLike]) -> None:
+def to_onnx(stage: Stage, path: Union[str, os.PathLike], precision: str = 'float32') -> None:
     """Write a stage as a checked ONNX model.
 
-    Inputs, outputs and dynamic dimensions have the names of the stage.
+    Inputs, outputs and dynamic dimensions have the names of the stage.  With the ``precision``
+    'float16', the model computes in it where that is safe (see ``onnx_half``).
 
     Raises
     ------
@@ -49,7 +51,8 @@ def to_onnx(stage: Stage, path: Union[str, os.PathLike]) -> None:
         If the onnx package is missing, an operator has no converter, or the file cannot be
         written.
     """
-    data = onnx_model(stage).SerializeToString()
+    model = onnx_model(stage)
+    data = (to_float16(model) if precision == 'float16' else model).SerializeToString()
     with atomic_write(path) as file:
         file.write_bytes(data)
 

@@ -38,7 +38,7 @@ Each stage takes its inputs by name from the outputs of earlier stages. Names in
 dynamic sizes; the shapes of outputs are an example. The work between the stages (which points to
 query, which boxes suppress each other, which object gets a pixel) is not in a graph, but in the
 NumPy code of the package.
-
+{precision}
 | stage | inputs | outputs, for instance | files |
 | --- | --- | --- | --- |
 {stages}
@@ -49,6 +49,11 @@ _ROIS = """
 the image's index, which is 0, and x0, y0, x1, y1 in pixels of that level: those of the image
 divided by the level's stride (p2: 4, p3: 8, p4: 16, p5: 32). x1 > x0 and y1 > y0 must hold:
 MXNet's operator ends the whole program otherwise.
+"""
+
+_FLOAT16 = """
+The ONNX models compute in float16 where that is safe, which is for GPUs.  Their inputs and outputs
+are float32.
 """
 
 _MXNET = """
@@ -66,6 +71,7 @@ def describe_export(manifest: Mapping[str, Any]) -> str:
         version=manifest['versions']['adaptis'], source=f' from `{checkpoint}`' * bool(checkpoint),
         mxnet=_MXNET * has_mxnet, preprocessing=_preprocessing(manifest['preprocessing']),
         stages='\n'.join(_row(name, stage) for name, stage in manifest['stages'].items()),
+        precision=_FLOAT16 * (manifest.get('onnx_precision') == 'float16'),
         rois=_ROIS * ('pool_box' in manifest['stages']))
 
 

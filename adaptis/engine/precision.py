@@ -1,9 +1,8 @@
-"""Mixed precision by MXNet's ``contrib.amp``, with a state that can be saved.
+"""Mixed precision for training, with a state that can be saved.
 
-Parameters, optimizer and losses stay float32.  Convolutions, dense layers and, on GPUs, whatever
-MXNet lists as safe compute in half precision.  For this, MXNet replaces its own operators for the
-whole process and for good.  Here the replacements are active only inside ``half_precision``, so
-validation and evaluation compute in float32.
+Parameters, optimizer and losses stay float32.  ``half_operators`` says which operators compute in
+half precision.  They do so only inside ``half_precision``, so validation and evaluation compute in
+float32, also with a network that is hybridized: its cached graph has one form for each precision.
 """
 from __future__ import annotations
 
@@ -11,14 +10,25 @@ import contextlib
 import importlib
 import types
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Optional
 
+from adaptis.engine.half_operators import cast_array, mixed_graph, wrap_operator
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
+
+_MODULES = (mx.nd, mx.nd.op, mx.nd._internal, mx.nd.contrib, mx.nd.linalg)
+_PREFIXES = {mx.nd.contrib: '_contrib_', mx.nd.linalg: '_linalg_'}
 
 # The module of an operator, its name, and its two versions: plain and mixed.
 _Operator = tuple[types.ModuleType, str, Any, Any]
 _operators: list[_Operator] = []
+
+
+class _Now:
+    """The half type that operators compute in now; None outside ``half_precision``."""
+
+    enabled: Optional[str] = None
+    active: Optional[str] = None
 
 
 def enable_mixed_precision(contexts: list[Any]) -> str:
@@ -28,16 +38,12 @@ def enable_mixed_precision(contexts: list[Any]) -> str:
 
     Raises AdaptisError if the device cannot compute with it.
     """
-    amp, modules = _amp(), _operator_modules()
-    plain = {module: dict(vars(module)) for module in modules}
     dtype = 'float16' if contexts[0].device_type == 'gpu' else 'bfloat16'
-    if dtype == 'float16':
-        amp.init(dtype)
-    else:
-        amp.init(dtype, fp32_ops=_float32_on_cpu(amp))
-    _operators.extend((module, name, plain[module][name], value) for module in modules
-                      for name, value in vars(module).items()
-                      if plain[module].get(name, value) is not value)
+    _operators[:] = [
+        (module, name, plain, wrap_operator(plain, _PREFIXES.get(module, '') + name, dtype))
+        for module in _MODULES for name, plain in _generated_operators(module)]
+    _Now.enabled = dtype
+    mx.nd.CachedOp = _CachedGraph   # from now on; Gluon finds it there when it caches a graph
     try:
         with half_precision():
             _try_out(contexts[0])
@@ -52,17 +58,38 @@ def half_precision() -> Iterator[None]:
     """Compute in mixed precision inside the block if it is enabled, and in float32 afterwards."""
     for module, name, _, mixed in _operators:
         setattr(module, name, mixed)
+    _Now.active = _Now.enabled
     try:
         yield
     finally:
+        _Now.active = None
         for module, name, plain, _ in _operators:
             setattr(module, name, plain)
 
 
+class _CachedGraph:
+    """What a hybridized block runs: a graph of MXNet's, made for each precision when it is used."""
+
+    def __init__(self, symbol: Any, flags: Any = ()):
+        self._symbol, self._flags = symbol, flags
+        self._made: dict[Optional[str], Any] = {}
+
+    def __call__(self, *arrays: Any, **options: Any) -> Any:
+        half = _Now.active
+        if half not in self._made:
+            symbol = self._symbol if half is None else mixed_graph(self._symbol, half)
+            self._made[half] = _CACHED_OP(symbol, self._flags)
+        # Halves come only from operators that were called outside of a graph.
+        return self._made[half](*(cast_array(a, 'float32') for a in arrays), **options)
+
+
+_CACHED_OP = mx.nd.CachedOp
+
+
 def attach_loss_scaler(trainer: Any, state: Mapping[str, float]) -> None:
     """Make a trainer scale its loss, starting from ``state``, so that small gradients survive."""
-    _amp().init_trainer(trainer)
-    scaler = trainer._amp_loss_scaler
+    scaler = _amp().loss_scaler.LossScaler()
+    trainer._amp_loss_scaler, trainer._amp_original_scale = scaler, trainer._scale
     scaler._loss_scale = state.get('scale', scaler._loss_scale)
     scaler._next_loss_scale = state.get('next', scaler._next_loss_scale)
     scaler._unskipped = int(state.get('unskipped', 0))
@@ -105,23 +132,11 @@ def _amp() -> Any:
     return importlib.import_module(f'{mx.__name__}.contrib.amp')
 
 
-def _operator_modules() -> list[types.ModuleType]:
-    """Return the modules that hold MXNet's operators: ``nd``, ``sym`` and their submodules."""
-    inside = [value for parent in (mx.nd, mx.sym) for value in vars(parent).values()
-              if isinstance(value, types.ModuleType)
-              and value.__name__.startswith(f'{parent.__name__}.')]
-    return list(dict.fromkeys([mx.nd, mx.sym, *inside]))
-
-
-def _float32_on_cpu(amp: Any) -> list[str]:
-    """Return operators to keep in float32, including those that MXNet lets take any type.
-
-    With bfloat16 beside float32 some of those fail (``concat``), contrary to MXNet's list.
-    """
-    half = amp.amp.bfloat16
-    either = [name for name in amp.list_lp16_fp32_ops(half) if not name.startswith('_')
-              and all(hasattr(module, name) for module in (mx.nd, mx.sym))]
-    return sorted({*amp.list_fp32_ops(half), *either})
+def _generated_operators(module: types.ModuleType) -> list[tuple[str, Any]]:
+    """Return the operators of a module by name: the functions that MXNet generates at import."""
+    return [(name, value) for name, value in vars(module).items()
+            if isinstance(value, types.FunctionType)
+            and value.__code__.co_filename == '<string>']
 
 
 def _try_out(context: Any) -> None:

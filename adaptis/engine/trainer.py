@@ -4,7 +4,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Callable, Optional, Union
 
@@ -34,6 +34,7 @@ from adaptis.engine.stopping import Stopped, StopRequest, agree_on_stop
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import provenance
 from adaptis.files import write_image
+from adaptis.inference.likeness import dataset_statistics
 from adaptis.inference.sidecar import taxonomy_to_list
 from adaptis.model import save_model
 from adaptis.model.zoo import read_arrays
@@ -67,11 +68,14 @@ class Run:
     rank: int = 0
     world_size: int = 1
     held_out: Optional[Sequence[Any]] = None
+    _images: Optional[dict[str, Any]] = field(default=None, repr=False)
 
     def description(self) -> dict[str, Any]:
-        """Return what is stored beside the network's parameters: its config and its taxonomy."""
+        """Return what is stored beside the network's parameters: config, taxonomy, statistics."""
+        if self._images is None:
+            self._images = dataset_statistics(self.dataset)
         return {'config': self.config.to_dict(),
-                'taxonomy': taxonomy_to_list(self.dataset.taxonomy)}
+                'taxonomy': taxonomy_to_list(self.dataset.taxonomy), **self._images}
 
     @property
     def checkpoints(self) -> CheckpointFolder:

@@ -13,6 +13,7 @@ from adaptis.data.augment import resize_sample
 from adaptis.data.batches import BatchSource
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.run import Evaluator
+from adaptis.evaluation.segments import sample_truth
 from adaptis.inference.rescale import network_size, resize
 from adaptis.inference.settings import AdaptISSettings
 from adaptis.loading import inference_settings
@@ -132,7 +133,8 @@ class Preview:
         for sample in self._samples:
             result = predictor.set_image(sample.image).panoptic()
             proposals = predictor.proposal_map() if stage == 'proposals' else None
-            row = result_row(sample.image, result, proposals, sample.instances, self._taxonomy)
+            truth, _ = sample_truth(sample, self._taxonomy)
+            row = result_row(sample.image, result, proposals, truth, self._taxonomy)
             rows.append([_fit(picture) for picture in row])
         return contact_sheet(rows)
 

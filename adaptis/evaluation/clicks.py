@@ -95,13 +95,22 @@ def click_points(truth: np.ndarray, count: int, rng: np.random.Generator) -> lis
     No point comes twice before all came once.
     """
     pixels = np.argwhere(truth)
-    # The border of the image counts as a border of the object, too.
-    padded = np.pad(truth.astype(np.uint8), 1)
-    depth = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1][truth]
-    order = np.argsort(depth, kind='stable')
+    order = np.argsort(_depth(truth)[truth], kind='stable')
     quarter = max(1, len(pixels) // 4)
     zones = (order, order[-quarter:], order[:quarter])
     return [pixels[_draw(zone, count, rng)].astype(np.float32) for zone in zones]
+
+
+def innermost_pixel(mask: np.ndarray) -> tuple[int, int]:
+    """Return (x, y) of the pixel of a mask, bool (H, W), that is farthest from its border."""
+    y, x = np.unravel_index(_depth(mask).argmax(), mask.shape)
+    return int(x), int(y)
+
+
+def _depth(mask: np.ndarray) -> np.ndarray:
+    """Return the distance of each pixel to the border of a mask; that of the image counts, too."""
+    padded = np.pad(mask.astype(np.uint8), 1)
+    return cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1]
 
 
 def _draw(zone: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

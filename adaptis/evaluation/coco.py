@@ -7,30 +7,25 @@ from __future__ import annotations
 
 import contextlib
 import json
+import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Optional, TypeVar, Union
+from typing import Any, Callable, Optional, TypeVar
 
 import numpy as np
 
-from adaptis.errors import AdaptisError
+from adaptis import coco_json
+from adaptis.categories import parse_categories
+from adaptis.coco_json import ImageId
+from adaptis.errors import AdaptisError, DataWarning
 from adaptis.evaluation.segments import segment_areas, segment_boxes
 from adaptis.files import PathLike, atomic_write, read_json, write_image
 from adaptis.ids import ids_to_rgb, read_panoptic_png, relabel_ids
+from adaptis.names import Claims
 from adaptis.types import Category, Objects, PanopticResult, Segment, Taxonomy
 
-ImageId = Union[int, str]
 Stream = TypeVar('Stream', bound='_JsonStream')
-
-# The keys of the entries of a panoptic JSON, and their types.
-_CATEGORY = {'id': int, 'name': str, 'isthing': int}
-_IMAGE = {'id': (int, str), 'file_name': str}
-_IMAGE_OPTIONS = {'height': int, 'width': int}
-_ANNOTATION = {'image_id': (int, str), 'file_name': str, 'segments_info': list}
-_SEGMENT = {'id': int, 'category_id': int}
-_SEGMENT_OPTIONS = {'iscrowd': int, 'score': (int, float)}
 
 
 @dataclass(frozen=True)
@@ -126,6 +121,7 @@ class PanopticWriter(_Annotations):
         super().__init__(json_path, taxonomy)
         self.folder = Path(folder)
         self._names: set[str] = set()
+        self._claims = Claims()
 
     def add(self, image_id: ImageId, file_name: str, result: PanopticResult,
             height: Optional[int] = None, width: Optional[int] = None,
@@ -139,12 +135,13 @@ class PanopticWriter(_Annotations):
         file_name : of the image that was segmented
         height, width : size of that image; if given, the result must have it
         crowd : ids of ground-truth segments that are crowds
-        png : name of the PNG; by default the stem of the image
+        png : name of the PNG; by default that of the image, with its folders and another ending
 
         Raises
         ------
         AdaptisError
-            If sizes differ, an id or category is unknown, or the disk is full.
+            If sizes differ, an id or category is unknown, a PNG or an image comes twice, or the
+            disk is full.
         """
         shape = result.segment_map.shape
         if height is not None and (height, width) != shape:
@@ -152,19 +149,12 @@ class PanopticWriter(_Annotations):
                                f'but the image is {height}x{width}.')
         infos = _segment_infos(result, crowd, self.taxonomy, file_name)
         self._add_image(image_id, file_name, shape)
-        png = self._new_name(file_name, png)
+        png = self._claims.claim(file_name) + '.png' if png is None else png
+        if png in self._names:
+            raise AdaptisError(f'Two images are called {file_name}: their PNGs would collide.')
+        self._names.add(png)
         write_image(self.folder / png, ids_to_rgb(result.segment_map))
         self._write({'image_id': image_id, 'file_name': png, 'segments_info': infos})
-
-    def _new_name(self, file_name: str, png: Optional[str]) -> str:
-        """Return the stem of the image, or its whole name if a.jpg and a.png both exist."""
-        name = png or Path(file_name).stem + '.png'
-        if name in self._names and png is None:
-            name = Path(file_name).name + '.png'
-        if name in self._names:
-            raise AdaptisError(f'Two images are called {file_name}: their PNGs would collide.')
-        self._names.add(name)
-        return name
 
 
 class InstanceAnnotationsWriter(_Annotations):
@@ -233,19 +223,29 @@ class PanopticFolder:
     ----------
     json_path : the panoptic JSON
     folder : the folder of the PNGs; by default the folder with the name of the JSON, as COCO has it
+    truth : the annotation that this one predicts.  Results in the official format list annotations
+        alone: images and categories that they do not list are those of the truth
     """
 
-    def __init__(self, json_path: PathLike, folder: Optional[PathLike] = None):
+    def __init__(self, json_path: PathLike, folder: Optional[PathLike] = None,
+                 truth: Optional[PanopticFolder] = None):
         self.json_path = Path(json_path)
         self.folder = Path(folder) if folder else self.json_path.with_suffix('')
         data = read_json(self.json_path)
-        self.taxonomy = Taxonomy([_category(c, self.json_path)
-                                  for c in _entries(data, 'categories', self.json_path)])
-        self.images = {i['id']: i for i in _checked(
-            _entries(data, 'images', self.json_path), _IMAGE, self.json_path, _IMAGE_OPTIONS)}
+        if truth is not None and _lacks(data, 'categories'):
+            self.taxonomy = truth.taxonomy
+        else:
+            self.taxonomy = Taxonomy(parse_categories(
+                _entries(data, 'categories', self.json_path), self.json_path))
+        if truth is not None and _lacks(data, 'images'):
+            self.images = truth.images
+        else:
+            images = self._parsed(_image, _entries(data, 'images', self.json_path))
+            self.images = {image['id']: image for image in images}
+        self._id_of = coco_json.same_ids(self.images)
         self.annotations: dict[ImageId, dict] = {}
-        for annotation in _checked(_entries(data, 'annotations', self.json_path), _ANNOTATION,
-                                   self.json_path):
+        for annotation in self._parsed(_annotation,
+                                       _entries(data, 'annotations', self.json_path)):
             self._list_annotation(annotation)
         if not self.folder.is_dir():
             raise AdaptisError(f'{self.folder}, the folder of the PNGs of {self.json_path}, '
@@ -272,21 +272,48 @@ class PanopticFolder:
         annotation, image = self.annotations[image_id], self.images[image_id]
         path = self.folder / annotation['file_name']
         segment_map = read_panoptic_png(path)
-        size = tuple(image.get(key, segment_map.shape[axis])
-                     for axis, key in enumerate(('height', 'width')))
+        size = tuple(listed or actual for listed, actual in zip(
+            (image['height'], image['width']), segment_map.shape))
         if segment_map.shape != size:
             raise AdaptisError(f'{path} is {segment_map.shape[0]}x{segment_map.shape[1]} but '
                                f'{self.json_path} says {size[0]}x{size[1]}.')
-        infos = _checked(annotation['segments_info'], _SEGMENT, self.json_path, _SEGMENT_OPTIONS)
-        segments = _segments(segment_map, infos, self.taxonomy, str(path))
-        crowd = frozenset(i['id'] for i in infos if i.get('iscrowd', 0))
+        infos = self._parsed(_segment, annotation['segments_info'])
+        segments = self._segments(segment_map, infos, path)
+        crowd = frozenset(info['id'] for info in infos if info['iscrowd'])
         return PanopticRecord(image_id, image['file_name'],
                               PanopticResult(segment_map, segments), crowd)
 
+    def _parsed(self, parse: Callable[[dict], dict], entries: Iterable[Any]) -> list[dict]:
+        """Return the entries with the values that this class uses, as the format means them."""
+        parsed = []
+        for entry in entries:
+            try:
+                if not isinstance(entry, dict):
+                    raise coco_json.ValueProblem('it must hold keys')
+                parsed.append(parse(entry))
+            except coco_json.ValueProblem as problem:
+                raise coco_json.misfit(self.json_path, entry, problem) from problem
+        return parsed
+
+    def _segments(self, segment_map: np.ndarray, infos: list[dict], path: Path) -> list[Segment]:
+        """Return the listed segments; those without a pixel are left out with a DataWarning."""
+        areas = segment_areas(segment_map, [info['id'] for info in infos], str(path))
+        segments = []
+        for info in infos:
+            category = _known(self.taxonomy, info, str(path))
+            if areas[info['id']]:
+                segments.append(Segment(info['id'], category.id, category.isthing, info['score'],
+                                        areas[info['id']], category.name))
+            else:
+                warnings.warn(f'{path} has no pixel of segment {info["id"]}, which '
+                              f'{self.json_path} lists: it is left out.', DataWarning,
+                              stacklevel=2)
+        return segments
+
     def _list_annotation(self, annotation: dict) -> None:
-        image_id = annotation['image_id']
-        if image_id not in self.images:
-            raise AdaptisError(f'{self.json_path} annotates image {image_id}, '
+        image_id = self._id_of.get(str(annotation['image_id']))
+        if image_id is None:
+            raise AdaptisError(f'{self.json_path} annotates image {annotation["image_id"]}, '
                                'which is not among its images.')
         if image_id in self.annotations:
             raise AdaptisError(f'{self.json_path} annotates image {image_id} twice.')
@@ -353,21 +380,6 @@ def _segment_infos(result: PanopticResult, crowd: Collection[int], taxonomy: Opt
     return infos
 
 
-def _segments(segment_map: np.ndarray, infos: list[dict], taxonomy: Taxonomy,
-              what: str) -> list[Segment]:
-    areas = segment_areas(segment_map, [info['id'] for info in infos], what)
-    segments = []
-    for info in infos:
-        area = areas[info['id']]
-        category = _known(taxonomy, info, what)
-        if not area:
-            raise AdaptisError(f'{what} has no pixel of segment {info["id"]}, '
-                               'which its JSON lists.')
-        segments.append(Segment(info['id'], category.id, category.isthing,
-                                float(info.get('score', 1.0)), area))
-    return segments
-
-
 def _known(taxonomy: Taxonomy, info: dict, what: str) -> Category:
     try:
         return taxonomy.by_id(info['category_id'])
@@ -381,12 +393,8 @@ def _category_json(category: Category) -> dict[str, Any]:
             'color': [int(c) for c in category.color]}
 
 
-def _category(entry: dict, path: Path) -> Category:
-    _checked([entry], _CATEGORY, path, {'color': list})
-    color = tuple(entry.get('color', Category.color))
-    if len(color) != 3 or not all(isinstance(c, int) for c in color):
-        raise AdaptisError(f'{path}: the color of category {entry["id"]} is not three integers.')
-    return Category(entry['id'], entry['name'], bool(entry['isthing']), color)
+def _lacks(data: Any, key: str) -> bool:
+    return isinstance(data, dict) and key not in data
 
 
 def _entries(data: Any, key: str, path: Path) -> list[dict]:
@@ -395,15 +403,20 @@ def _entries(data: Any, key: str, path: Path) -> list[dict]:
     return data[key]
 
 
-def _checked(entries: list[dict], needed: Mapping[str, Any], path: Path,
-             optional: Mapping[str, Any] = MappingProxyType({})) -> list[dict]:
-    """Return the entries if each has the needed keys and values of the right types."""
-    for entry in entries:
-        for key, kind in {**needed, **optional}.items():
-            if not isinstance(entry, dict) or (key in needed and key not in entry):
-                raise AdaptisError(f'{path} has an entry without "{key}": '
-                                   'is it a COCO panoptic file?')
-            if key in entry and not isinstance(entry[key], kind):
-                raise AdaptisError(f'{path} has an entry whose "{key}" is of type '
-                                   f'{type(entry[key]).__name__}: is it a COCO panoptic file?')
-    return entries
+def _image(entry: dict) -> dict[str, Any]:
+    return {'id': coco_json.image_id(entry, 'id'),
+            'file_name': coco_json.text(entry, 'file_name'),
+            **{key: coco_json.optional_whole_number(entry, key) for key in ('height', 'width')}}
+
+
+def _annotation(entry: dict) -> dict[str, Any]:
+    return {'image_id': coco_json.image_id(entry, 'image_id'),
+            'file_name': coco_json.text(entry, 'file_name'),
+            'segments_info': coco_json.objects(entry, 'segments_info')}
+
+
+def _segment(entry: dict) -> dict[str, Any]:
+    return {'id': coco_json.whole_number(entry, 'id'),
+            'category_id': coco_json.whole_number(entry, 'category_id'),
+            'iscrowd': coco_json.flag(entry, 'iscrowd'),
+            'score': coco_json.number(entry, 'score', 1.0)}

@@ -1,8 +1,8 @@
 """Results in the formats of the data sets' own servers and scripts, written image by image.
 
 ``coco``
-    ``panoptic.json`` with ``panoptic/<stem>.png`` (COCO panoptic format) and ``instances.json``
-    (COCO detection results).
+    ``panoptic.json`` with ``panoptic/<image>.png`` (COCO panoptic format; the PNG has the folders
+    of the image) and ``instances.json`` (COCO detection results).
 ``cityscapes``
     for the three tasks of the benchmark (``cityscapesscripts``); a name starts with
     ``<city>_<sequence>_<frame>``, by which the scripts find it, and labels are label ids:
@@ -22,16 +22,19 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
+from adaptis.coco_json import ImageId
 from adaptis.errors import AdaptisError
-from adaptis.evaluation.coco import ImageId, InstancesWriter, PanopticWriter
+from adaptis.evaluation.coco import InstancesWriter, PanopticWriter
 from adaptis.evaluation.miou import semantic_map
 from adaptis.evaluation.segments import segment_areas
 from adaptis.files import PathLike, atomic_write, write_image
+from adaptis.names import result_names
 from adaptis.types import PanopticResult, Taxonomy
 
 # Label ids that the Cityscapes benchmark evaluates.
@@ -84,11 +87,28 @@ class ResultsWriter:
         """
         raise NotImplementedError
 
+    def plan(self, images: Sequence[tuple[ImageId, str]]) -> None:
+        """Take the id and the file name of all images before the first one is computed.
+
+        Raises AdaptisError if the format could not tell two of them apart.
+        """
+        seen: dict[str, str] = {}
+        for image_id, file_name in images:
+            key = self._id(image_id, file_name)
+            if key in seen:
+                raise AdaptisError(f'{seen[key]} and {file_name} would have the same id "{key}" in '
+                                   'the results: rename one, or save them as coco.')
+            seen[key] = file_name
+
     def __enter__(self: Self) -> Self:
         return self
 
     def __exit__(self, *error: Any) -> None:
         self._stack.__exit__(*error)
+
+    def _id(self, image_id: ImageId, file_name: str) -> str:
+        """Return the text of the image's id in this format."""
+        return str(image_id)
 
     def _open(self, stack: contextlib.ExitStack) -> None:
         """Open the files that are written as a stream."""
@@ -111,11 +131,18 @@ class CocoWriter(ResultsWriter):
 
     def add(self, image_id: ImageId, file_name: str, result: PanopticResult) -> None:
         """See :meth:`ResultsWriter.add`."""
-        self.panoptic.add(image_id, file_name, result)
+        self.panoptic.add(image_id, file_name, result, png=self._pngs.get(image_id))
         self.instances.add(image_id, result)
+
+    def plan(self, images: Sequence[tuple[ImageId, str]]) -> None:
+        """See :meth:`ResultsWriter.plan`.  The names of PNGs no longer depend on the order."""
+        super().plan(images)
+        ids, names = zip(*images) if images else ((), ())
+        self._pngs = {i: f'{name}.png' for i, name in zip(ids, result_names(names))}
 
     def _open(self, stack: contextlib.ExitStack) -> None:
         super()._open(stack)
+        self._pngs: dict[ImageId, str] = {}
         self.instances = stack.enter_context(InstancesWriter(self.folder / 'instances.json'))
 
     def _check(self) -> None:
@@ -134,14 +161,17 @@ class CityscapesWriter(ResultsWriter):
 
     def add(self, image_id: ImageId, file_name: str, result: PanopticResult) -> None:
         """See :meth:`ResultsWriter.add`."""
+        name = self._id(image_id, file_name)
+        self.panoptic.add(name, Path(file_name).name, result, png=f'{name}_panoptic.png')
+        write_image(self.folder / 'semantic' / f'{name}_labelIds.png', self._labels(result, name))
+        self._add_instances(name, result)
+
+    def _id(self, image_id: ImageId, file_name: str) -> str:
         found = CITYSCAPES_NAME.match(Path(file_name).name)
         if found is None:
             raise AdaptisError(f'{file_name} is not named like an image of Cityscapes: '
                                '<city>_<sequence>_<frame>..., with six digits each.')
-        name = found.group()
-        self.panoptic.add(name, Path(file_name).name, result, png=f'{name}_panoptic.png')
-        write_image(self.folder / 'semantic' / f'{name}_labelIds.png', self._labels(result, name))
-        self._add_instances(name, result)
+        return found.group()
 
     def _labels(self, result: PanopticResult, name: str) -> np.ndarray:
         """Return label ids, uint8 (H, W); 0 is Cityscapes' "unlabeled"."""
@@ -178,7 +208,11 @@ class VistasWriter(ResultsWriter):
 
     def add(self, image_id: ImageId, file_name: str, result: PanopticResult) -> None:
         """See :meth:`ResultsWriter.add`."""
-        self.panoptic.add(Path(file_name).stem, Path(file_name).name, result)
+        name = Path(file_name)
+        self.panoptic.add(self._id(image_id, file_name), name.name, result, png=f'{name.stem}.png')
+
+    def _id(self, image_id: ImageId, file_name: str) -> str:
+        return Path(file_name).stem
 
 
 _WRITERS = {'coco': CocoWriter, 'cityscapes': CityscapesWriter, 'vistas': VistasWriter}

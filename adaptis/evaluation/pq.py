@@ -10,12 +10,13 @@ import contextlib
 import io
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.coco import PanopticFolder, PanopticRecord, read_json
+from adaptis.evaluation.matching import match_images
 from adaptis.evaluation.overlap import Overlap, compute_overlap
 from adaptis.evaluation.shards import check_like
 from adaptis.files import PathLike
@@ -151,8 +152,9 @@ class PanopticQuality:
 
 
 def iterate_pairs(gt: PanopticFolder,
-                  pred: PanopticFolder) -> Iterator[tuple[PanopticRecord, PanopticRecord]]:
-    """Yield (true, predicted) records image by image.
+                  pred: PanopticFolder, match: Optional[str] = None
+                  ) -> Iterator[tuple[PanopticRecord, PanopticRecord]]:
+    """Yield (true, predicted) records image by image; ``match`` is that of ``match_images``.
 
     Raises AdaptisError if an image has no prediction or the categories differ.
     """
@@ -160,12 +162,8 @@ def iterate_pairs(gt: PanopticFolder,
     if not kinds[1] <= kinds[0]:
         raise AdaptisError(f'{pred.json_path} and {gt.json_path} do not list the same '
                            f'categories: {sorted(kinds[1] - kinds[0])[:3]} differ.')
-    missing = [i for i in gt.annotations if i not in pred.annotations]
-    if missing:
-        raise AdaptisError(f'{pred.json_path} has no prediction for {len(missing)} of '
-                           f'{len(gt)} images, the first is {missing[0]}.')
-    for image_id in gt.annotations:
-        yield gt.read(image_id), pred.read(image_id)
+    for true_id, predicted_id in match_images(gt, pred, match):
+        yield gt.read(true_id), pred.read(predicted_id)
 
 
 def evaluate_with_panopticapi(gt_json: PathLike, gt_folder: PathLike, pred_json: PathLike,

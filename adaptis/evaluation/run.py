@@ -309,10 +309,14 @@ def evaluate(results: Iterable[tuple[Sample, PanopticResult]],
     return evaluator.result()
 
 
-def evaluate_folders(gt: PanopticFolder, pred: PanopticFolder) -> dict[str, Any]:
-    """Return all measures of one COCO panoptic data set against another."""
+def evaluate_folders(gt: PanopticFolder, pred: PanopticFolder,
+                     match: Optional[str] = None) -> dict[str, Any]:
+    """Return all measures of one COCO panoptic data set against another.
+
+    ``match`` says how images are matched, see ``adaptis.evaluation.matching.match_images``.
+    """
     evaluator = Evaluator(gt.taxonomy)
-    for index, (truth, found) in enumerate(iterate_pairs(gt, pred)):
+    for index, (truth, found) in enumerate(iterate_pairs(gt, pred, match)):
         evaluator.add(index, truth.result, found.result, truth.crowd,
                       name=f'Image {truth.file_name}')
     return evaluator.result()

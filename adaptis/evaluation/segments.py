@@ -69,4 +69,4 @@ def _class_of(sample: Sample, instance: int, num_classes: int) -> int:
 
 def _segment(segment_id: int, taxonomy: Taxonomy, index: int, area: int) -> Segment:
     category = taxonomy.categories[index]
-    return Segment(segment_id, category.id, category.isthing, 1.0, area)
+    return Segment(segment_id, category.id, category.isthing, 1.0, area, category.name)

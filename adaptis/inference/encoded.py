@@ -10,13 +10,15 @@ loaded only for a network that is made of blocks.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
 from adaptis.arrays import as_numpy, expit
-from adaptis.deploy.backends import BlockRunner, Runner, run_stage
+from adaptis.deploy.attributes import check_attributes
+from adaptis.deploy.backends import BlockRunner, Runner, network_lock, run_stage
 from adaptis.deploy.stages import Interface
 from adaptis.errors import AdaptisError
 from adaptis.inference.encoded_image import EncodedImage, FlipAveraged
@@ -27,6 +29,7 @@ from adaptis.inference.memory import (
     device_memory,
     estimate_footprint,
     features_bytes,
+    fitting_pixels,
     points_at_once,
 )
 from adaptis.inference.settings import AdaptISSettings
@@ -34,6 +37,9 @@ from adaptis.inference.upsample import upsample
 
 MIN_SIDE = 16
 """Smaller images are padded to this size, because the network halves its input four times."""
+
+
+_USUAL_FEATURES = 64   # numbers per pixel, where the graph does not tell
 
 
 class InferenceNetwork(NamedTuple):
@@ -57,14 +63,22 @@ class InferenceNetwork(NamedTuple):
     def from_network(cls, net: Any, ctx: Any = None) -> InferenceNetwork:
         """Wrap an ``AdaptIS`` network; AdaptisError if a weight is not finite."""
         check_finite_weights(net)
-        return cls.from_attributes(NetworkRunner(net, ctx), export_attributes(net))
+        with network_lock(net):   # its graphs are traced
+            return cls.from_attributes(NetworkRunner(net, ctx), export_attributes(net))
 
     @classmethod
     def from_attributes(cls, runner: Runner, attributes: Mapping[str, Any]) -> InferenceNetwork:
-        """Wrap a runner of stages and what ``export_attributes`` returned for the network."""
-        footprint = attributes['footprint']
+        """Wrap a runner of stages and what ``export_attributes`` returned for the network.
+
+        Raises AdaptisError if an attribute is missing or of another kind.
+        """
+        check_attributes({'num_classes': int, 'num_stuff': int, 'min_side': int}, attributes)
+        footprint = attributes.get('footprint')
+        if footprint is not None:
+            check_attributes(dict.fromkeys(Footprint._fields, list), footprint)
+            footprint = Footprint(**{name: footprint[name] for name in Footprint._fields})
         return cls(runner, attributes['num_classes'], attributes['num_stuff'],
-                   attributes['min_side'], None if footprint is None else Footprint(**footprint))
+                   attributes['min_side'], footprint)
 
 
 def export_attributes(net: Any) -> dict[str, Any]:
@@ -102,13 +116,35 @@ class ImageEncoder:
         return FlipAveraged(plain, self._encode(image[:, ::-1], batch_size),
                             self._settings.official)
 
+    def kept_bytes(self, size: tuple[int, int]) -> float:
+        """Return the memory that the features and maps of an image of (H, W) take, by estimate."""
+        net, passes = self._net, 2 if self._settings.flip else 1
+        features = 4 * _USUAL_FEATURES if net.footprint is None else net.footprint.kept
+        image, proposals = 3, 4
+        per_pixel = image + passes * features + 4 * net.num_classes + proposals
+        return per_pixel * size[0] * size[1]
+
+    def fitting_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return (H, W) of the largest copy of an image that can be encoded as a whole.
+
+        It is the size itself unless the image is larger than ``max_pixels`` or takes too much
+        memory.
+        """
+        settings, net = self._settings, self._net
+        limit = float(settings.max_pixels)
+        if net.footprint is not None:
+            memory = device_memory(net.runner.device)
+            limit = min(limit, fitting_pixels(net.footprint, net.num_classes, memory,
+                                              settings.memory_mib, settings.flip))
+        scale = math.sqrt(limit / (size[0] * size[1]))
+        return size if scale >= 1 else (max(1, int(size[0] * scale)), max(1, int(size[1] * scale)))
+
     def _checked_batch(self, size: tuple[int, int]) -> int:
         """Return the number of points per batch; AdaptisError if the image is too large for one."""
         settings, net = self._settings, self._net
         if size[0] * size[1] > settings.max_pixels:
             raise AdaptisError(f'The image is {size[0]}x{size[1]}, too large to process as a '
-                               'whole: segment it in tiles, for example --tile 512 512; for '
-                               'clicks, cut out a part of it.')
+                               'whole: segment it in tiles, for example --tile 512 512.')
         if net.footprint is None:
             return settings.batch_size
         needed = features_bytes(net.footprint, size, net.num_classes, settings.flip)
@@ -163,7 +199,10 @@ class _NetworkImage(EncodedImage):
 
 
 class NetworkRunner:
-    """Runs the stages of an ``AdaptIS`` network, imperative or hybridized as it is at the time."""
+    """Runs the stages of an ``AdaptIS`` network, imperative or hybridized as it is at the time.
+
+    One thread runs at a time, also if several runners share the network; the others wait.
+    """
 
     def __init__(self, net: Any, ctx: Any = None):
         self._net, self.device = net, ctx or _context_of(net)
@@ -172,11 +211,13 @@ class NetworkRunner:
     @property
     def stages(self) -> dict[str, Interface]:
         """See ``Runner``."""
-        return self._blocks().stages
+        with network_lock(self._net):
+            return self._blocks().stages
 
     def run(self, stage: str, *arrays: Any) -> list[Any]:
         """See ``Runner``."""
-        return self._blocks().run(stage, *arrays)
+        with network_lock(self._net):
+            return self._blocks().run(stage, *arrays)
 
     def _blocks(self) -> BlockRunner:
         from adaptis.model.stages import export_stages  # loads MXNet

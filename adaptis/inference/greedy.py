@@ -24,6 +24,9 @@ from adaptis.inference.settings import AdaptISSettings
 
 Draw = Callable[[int, int], list[int]]
 Accept = Callable[[np.ndarray], None]
+Watch = Callable[[int, int, Optional[np.ndarray]], None]
+"""``watch(done, total, mask)`` is called when a candidate is decided.  ``mask`` is the one that was
+accepted, float32 (H, W), or None.  It must copy what it keeps."""
 
 _SPACING = 12  # pixels; closer candidates are often on one object, so the later one is wasted
 
@@ -38,12 +41,15 @@ class Selection:
     queried : number of masks that were computed
     wasted : number of those that an evaluation one by one would not have computed
     accept : if given, called with each mask, which is then not stored in ``masks``
+    watch : if given, called for each candidate
     """
 
     masks: list[np.ndarray] = field(default_factory=list)
     queried: int = 0
     wasted: int = 0
     accept: Optional[Accept] = None
+    watch: Optional[Watch] = None
+    _latest: Optional[np.ndarray] = field(default=None, repr=False)
 
     def accept_mask(self, mask: np.ndarray) -> None:
         """Accept a mask; AdaptisError if the stored masks no longer fit into memory."""
@@ -51,6 +57,13 @@ class Selection:
             append_mask(self.masks, mask)
         else:
             self.accept(mask)
+        self._latest = mask
+
+    def tell(self, done: int, total: int) -> None:
+        """Tell ``watch`` that ``done`` of ``total`` candidates are decided."""
+        if self.watch is not None:
+            self.watch(done, total, self._latest)
+        self._latest = None
 
 
 def seeded_draw(seed: int) -> Draw:
@@ -62,7 +75,7 @@ def seeded_draw(seed: int) -> Draw:
 def select_masks(encoded: EncodedImage, settings: AdaptISSettings,
                  ignore: Optional[np.ndarray] = None,
                  sampling_mask: Optional[np.ndarray] = None, draw: Optional[Draw] = None,
-                 accept: Optional[Accept] = None) -> Selection:
+                 accept: Optional[Accept] = None, watch: Optional[Watch] = None) -> Selection:
     """Run the greedy algorithm on one image or tile.
 
     Parameters
@@ -72,6 +85,7 @@ def select_masks(encoded: EncodedImage, settings: AdaptISSettings,
     draw : source of the random points; by default one seeded with ``settings.seed``
     accept : called with each mask as soon as it is accepted, and must copy what it keeps; by
         default the masks are collected
+    watch : called with the progress and each accepted mask, see ``Watch``
 
     Raises
     ------
@@ -81,8 +95,10 @@ def select_masks(encoded: EncodedImage, settings: AdaptISSettings,
     """
     if settings.sampling == 'random':
         draw = draw or seeded_draw(settings.seed)
-        return _select_random(encoded, settings, ignore, sampling_mask, draw, accept)
-    return _select_proposals(encoded, settings, ignore, sampling_mask, accept)
+        return _select_random(encoded, settings, ignore, sampling_mask, draw,
+                              Selection(accept=accept, watch=watch))
+    return _select_proposals(encoded, settings, ignore, sampling_mask,
+                             Selection(accept=accept, watch=watch))
 
 
 def proposal_map(encoded: EncodedImage, settings: AdaptISSettings,
@@ -109,15 +125,15 @@ def search_proposals(prob: np.ndarray, settings: AdaptISSettings,
 def _select_proposals(encoded: EncodedImage, settings: AdaptISSettings,
                       ignore: Optional[np.ndarray],
                       sampling_mask: Optional[np.ndarray],
-                      accept: Optional[Accept]) -> Selection:
+                      selection: Selection) -> Selection:
     occupied = never_free(encoded, ignore, sampling_mask)
     prob = proposal_map(encoded, settings, ignore, sampling_mask)
     points = search_proposals(prob, settings).candidates[:settings.candidate_limit(encoded.size)]
     ahead = LookAhead(encoded, points, settings)
-    selection = Selection(accept=accept)
     for index, (row, col) in enumerate(points):
         if not occupied[row, col]:
             _take_if_free(ahead.mask(index, occupied), row, col, occupied, settings, selection)
+        selection.tell(index + 1, len(points))
     selection.queried, selection.wasted = ahead.queried, ahead.queried - ahead.used
     return selection
 
@@ -177,10 +193,10 @@ def _take_if_free(mask: np.ndarray, row: int, col: int, occupied: np.ndarray,
 
 def _select_random(encoded: EncodedImage, settings: AdaptISSettings, ignore: Optional[np.ndarray],
                    sampling_mask: Optional[np.ndarray], draw: Draw,
-                   accept: Optional[Accept]) -> Selection:
+                   selection: Selection) -> Selection:
     free = _is_thing(encoded, settings, ignore) & ~never_free(encoded, ignore, sampling_mask)
-    selection = Selection(accept=accept)
-    for _ in range(settings.iteration_limit(encoded.size)):
+    limit = settings.iteration_limit(encoded.size)
+    for iteration in range(limit):
         free_pixels = np.flatnonzero(free)
         if not len(free_pixels):
             break
@@ -190,6 +206,7 @@ def _select_random(encoded: EncodedImage, settings: AdaptISSettings, ignore: Opt
         if _has_enough_free(inside, free, settings):
             selection.accept_mask(mask)
             free &= ~inside
+        selection.tell(iteration + 1, limit)
     return selection
 
 

@@ -30,6 +30,7 @@ from adaptis.inference.greedy import (
     Draw,
     LookAhead,
     Selection,
+    Watch,
     best_random_mask,
     cut_mask,
     never_free,
@@ -43,14 +44,14 @@ from adaptis.inference.settings import AdaptISSettings
 def select_masks(encoded: EncodedImage, settings: AdaptISSettings,
                  ignore: Optional[np.ndarray] = None,
                  sampling_mask: Optional[np.ndarray] = None, draw: Optional[Draw] = None,
-                 accept: Optional[Accept] = None) -> Selection:
+                 accept: Optional[Accept] = None, watch: Optional[Watch] = None) -> Selection:
     """Run the greedy algorithm on one image or tile; see ``adaptis.inference.greedy``.
 
     Raises AdaptisError if the settings use proposals and the network has no proposal branch, or if
     the masks do not fit into memory.
     """
     segmented = never_free(encoded, ignore, sampling_mask) | _is_stuff(encoded)
-    selection = Selection(accept=accept)
+    selection = Selection(accept=accept, watch=watch)
     if settings.sampling == 'random':
         _select_random(encoded, settings, segmented, draw or seeded_draw(settings.seed), selection)
     else:
@@ -70,6 +71,7 @@ def _select_proposals(encoded: EncodedImage, settings: AdaptISSettings, segmente
         if not segmented[row, col]:
             mask = cut_mask(ahead.mask(index, segmented), row, col, settings)
             _accept(mask, segmented, settings, selection)
+        selection.tell(index + 1, len(points))
     selection.queried, selection.wasted = ahead.queried, ahead.queried - ahead.used
 
 
@@ -77,7 +79,7 @@ def _select_random(encoded: EncodedImage, settings: AdaptISSettings, segmented: 
                    draw: Draw, selection: Selection) -> None:
     given_up = np.zeros_like(segmented)
     limit = settings.num_iterations
-    for _ in itertools.count() if limit is None else range(limit):
+    for iteration in itertools.count() if limit is None else range(limit):
         places = np.flatnonzero(~(segmented | given_up))
         if not len(places):
             break
@@ -85,6 +87,10 @@ def _select_random(encoded: EncodedImage, settings: AdaptISSettings, segmented: 
         selection.queried += min(settings.num_candidates, len(places))
         if not _accept(mask, segmented, settings, selection):
             given_up[drawn] = True
+        if limit is None:  # then the search ends with the free pixels
+            selection.tell(np.count_nonzero(segmented | given_up), segmented.size)
+        else:
+            selection.tell(iteration + 1, limit)
 
 
 def _accept(mask: np.ndarray, segmented: np.ndarray, settings: AdaptISSettings,

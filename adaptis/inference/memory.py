@@ -13,7 +13,7 @@ import numpy as np
 from adaptis.errors import AdaptisError
 
 SHARE = 0.5
-"""Share of the memory that the soft masks of one image may take."""
+"""Share of the memory that the soft masks of one image may take, or the maps of a smaller copy."""
 
 # oneDNN keeps maps and weights in its own layouts beside those of the graph, and has buffers.
 # Features were measured to take up to 2.25 times the maps of the graph, and points of large images
@@ -66,6 +66,18 @@ def features_bytes(footprint: Footprint, size: tuple[int, int], classes: int,
     # With two passes there are three sets of probabilities: of both passes, and their mean.
     per_pixel = footprint.features + (passes - 1) * footprint.kept + 4 * classes * (2 * passes - 1)
     return footprint.weights + per_pixel * size[0] * size[1]
+
+
+def fitting_pixels(footprint: Footprint, classes: int, memory: float, budget_mib: int,
+                   flip: bool = False) -> float:
+    """Return how many pixels an image may have so that its maps and the mask of a point fit well.
+
+    The maps may take half of ``memory`` (bytes), and the mask of a point ``budget_mib``.
+    """
+    fixed = features_bytes(footprint, (0, 0), classes, flip)
+    each = features_bytes(footprint, (1, 1), classes, flip) - fixed
+    of_maps = max(0.0, SHARE * memory - fixed) / each
+    return min(of_maps, budget_mib * 2 ** 20 / max(footprint.point, 1e-6))
 
 
 def check_features(needed: float, size: tuple[int, int], memory: float) -> None:

@@ -74,7 +74,7 @@ class Merger:
         Raises AdaptisError if masks are kept and no longer fit into memory.
         """
         self._class_ids.append(len(self._stuff)
-                               + _thing_class(mask, self._things_prob, self._settings))
+                               + thing_class(mask, self._things_prob, self._settings))
         mask = resize(mask, self._size)
         better = mask > self._best
         np.copyto(self._owner, len(self._class_ids), where=better)
@@ -117,7 +117,8 @@ def to_panoptic(merged: Merged, stuff_prob: np.ndarray, taxonomy: Taxonomy,
     def append(class_index: int, area: int, total: float) -> int:
         category = taxonomy.categories[class_index]
         score = float(np.clip(total / area, 0, 1))
-        segments.append(Segment(len(segments) + 1, category.id, category.isthing, score, area))
+        segments.append(Segment(len(segments) + 1, category.id, category.isthing, score, area,
+                                category.name))
         return len(segments)
 
     numbers = np.zeros(len(merged.class_ids) + 1, np.int32)
@@ -137,7 +138,7 @@ def to_panoptic(merged: Merged, stuff_prob: np.ndarray, taxonomy: Taxonomy,
     return PanopticResult(segment_map, segments, soft, merged.classes)
 
 
-def _thing_class(mask: np.ndarray, things_prob: np.ndarray, settings: AdaptISSettings) -> int:
+def thing_class(mask: np.ndarray, things_prob: np.ndarray, settings: AdaptISSettings) -> int:
     """Return the thing class with the highest mean probability inside the mask."""
     inside = (mask > settings.mask_threshold).view(np.uint8)
     if inside.any():

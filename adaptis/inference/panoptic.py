@@ -7,7 +7,7 @@ import numpy as np
 
 from adaptis.inference import greedy, greedy_paper
 from adaptis.inference.encoded_image import EncodedImage
-from adaptis.inference.greedy import Draw, seeded_draw
+from adaptis.inference.greedy import Draw, Watch, seeded_draw
 from adaptis.inference.merge import Merged, Merger
 from adaptis.inference.rescale import resize
 from adaptis.inference.settings import AdaptISSettings
@@ -29,7 +29,7 @@ class Segmentation(NamedTuple):
 
 def segment(encoded: EncodedImage, settings: AdaptISSettings, ignore: Optional[np.ndarray] = None,
             draw: Optional[Draw] = None, *, size: Optional[tuple[int, int]] = None,
-            keep_masks: bool = True) -> Segmentation:
+            keep_masks: bool = True, watch: Optional[Watch] = None) -> Segmentation:
     """Segment an image that is encoded as a whole.
 
     Parameters
@@ -38,10 +38,13 @@ def segment(encoded: EncodedImage, settings: AdaptISSettings, ignore: Optional[n
     draw : source of the random points; by default one seeded with ``settings.seed``
     size : (H, W) of ``merged``; by default that of the encoded image
     keep_masks : whether ``merged`` has the soft masks
+    watch : called with the progress and each accepted mask, which has the size of the network's
+        input; see ``greedy.Watch``
     """
     merger = Merger(encoded.stuff_prob, encoded.things_prob, settings, size, keep_masks)
     selection = _SELECT_MASKS[settings.algorithm](
-        encoded, settings, _at_size(ignore, encoded.size), draw=draw, accept=merger.add)
+        encoded, settings, _at_size(ignore, encoded.size), draw=draw, accept=merger.add,
+        watch=watch)
     return Segmentation(merger.result(ignore), encoded.stuff_prob, encoded.things_prob,
                         selection.queried, selection.wasted)
 
@@ -49,11 +52,12 @@ def segment(encoded: EncodedImage, settings: AdaptISSettings, ignore: Optional[n
 def segment_tiles(encode: Encode, image: np.ndarray, settings: AdaptISSettings,
                   ignore: Optional[np.ndarray] = None, draw: Optional[Draw] = None, *,
                   size: Optional[tuple[int, int]] = None,
-                  keep_masks: bool = True) -> Segmentation:
+                  keep_masks: bool = True, watch: Optional[Watch] = None) -> Segmentation:
     """Segment an image tile by tile; class probabilities of overlapping tiles are averaged.
 
     ``encode`` is called with parts of ``image`` (H, W, 3), and needs to keep only one of them at a
-    time.  The other parameters are those of :func:`segment`.
+    time.  The other parameters are those of :func:`segment`; ``watch`` gets the masks of the tiles
+    before they are joined, and an estimate of the total until the last tile.
     """
     whole = image.shape[:2]
     draw = draw or seeded_draw(settings.seed)
@@ -61,11 +65,14 @@ def segment_tiles(encode: Encode, image: np.ndarray, settings: AdaptISSettings,
     classes = _ClassAverage(whole)
     queried = wasted = 0
     left_out = _at_size(ignore, whole)
-    for tile in split_tiles(whole, settings.tile or whole, settings.min_tile_overlap,
-                            settings.official):
+    tiles = split_tiles(whole, settings.tile or whole, settings.min_tile_overlap,
+                        settings.official)
+    watched = None if watch is None else _TileWatch(watch, whole, len(tiles))
+    for tile in tiles:
         part = None if left_out is None else left_out[tile.rows, tile.cols]
         encoded = encode(image[tile.rows, tile.cols])
-        selection = _SELECT_MASKS[settings.algorithm](encoded, settings, part, draw=draw)
+        selection = _SELECT_MASKS[settings.algorithm](encoded, settings, part, draw=draw,
+                                                       watch=watched and watched.of(tile))
         stitcher.add(tile, selection.masks)
         classes.add(tile, encoded)
         queried += selection.queried
@@ -75,6 +82,29 @@ def segment_tiles(encode: Encode, image: np.ndarray, settings: AdaptISSettings,
     for mask in stitcher.masks():
         merger.add(mask)
     return Segmentation(merger.result(ignore), stuff_prob, things_prob, queried, wasted)
+
+
+class _TileWatch:
+    """Tells ``watch`` about an image of ``size`` what the tiles tell about themselves."""
+
+    def __init__(self, watch: Watch, size: tuple[int, int], tiles: int):
+        self._watch, self._size, self._left = watch, size, tiles
+        self._before = self._total = 0
+
+    def of(self, tile: Tile) -> Watch:
+        """Return the watch of the next tile."""
+        self._before += self._total
+        self._total, self._left = 0, self._left - 1
+
+        def watch(done: int, total: int, mask: Optional[np.ndarray]) -> None:
+            self._total = total
+            if mask is not None:
+                mask, part = np.zeros(self._size, np.float32), mask
+                mask[tile.rows, tile.cols] = part
+            # The tiles to come are taken to have as many candidates as this one.
+            self._watch(self._before + done, self._before + total * (1 + self._left), mask)
+
+        return watch
 
 
 def _at_size(ignore: Optional[np.ndarray], size: tuple[int, int]) -> Optional[np.ndarray]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Optional, Union
 
-import cv2
 import numpy as np
 
 from adaptis.deploy.folder import load_exported
@@ -12,12 +11,14 @@ from adaptis.errors import AdaptisError
 from adaptis.files import MAX_PIXELS, PathLike
 from adaptis.inference.encoded import ImageEncoder, InferenceNetwork
 from adaptis.inference.encoded_image import EncodedImage
-from adaptis.inference.greedy import mean_confidence, proposal_map
-from adaptis.inference.merge import to_panoptic
+from adaptis.inference.greedy import Watch, mean_confidence, proposal_map, search_proposals
+from adaptis.inference.images import as_rgb
+from adaptis.inference.merge import thing_class, to_panoptic
 from adaptis.inference.panoptic import Segmentation, segment, segment_tiles
+from adaptis.inference.prompts import PromptResult, answer, check_prompt
 from adaptis.inference.rescale import Resized, network_size, resize, scale_points
 from adaptis.inference.settings import AdaptISSettings, get_settings
-from adaptis.types import TOY_TAXONOMY, PanopticResult, Taxonomy
+from adaptis.types import TOY_TAXONOMY, Category, PanopticResult, Taxonomy
 
 Number = Union[float, Sequence[float], np.ndarray]
 
@@ -38,6 +39,10 @@ class ClickResult(NamedTuple):
 
 class Predictor:
     """Segments images with a trained network.
+
+    A predictor holds one image, so give each thread its own.  They may share the network: while one
+    of them computes with it, the others wait.  Threads may also ask one predictor for points and
+    boxes once its image is set.
 
     Parameters
     ----------
@@ -83,10 +88,11 @@ class Predictor:
         """
         return load_exported(folder, backend, ctx, settings)
 
-    def set_image(self, image: np.ndarray) -> Predictor:
+    def set_image(self, image: Any) -> Predictor:
         """Compute the features of an image; return the predictor.
 
-        ``image`` is ``uint8`` or ``uint16``: (H, W, 3) RGB, (H, W, 4) RGBA or (H, W) grey. With
+        ``image`` is a ``uint8`` or ``uint16`` array, (H, W, 3) RGB, (H, W, 4) RGBA or (H, W) grey;
+        a Pillow image, which is turned as its EXIF tag says; or the path of a file.  With
         ``settings.tile``, the features of the whole image are computed when a point needs them.
         Raises AdaptisError for anything else, or if the network's outputs are not finite.
         """
@@ -106,9 +112,11 @@ class Predictor:
     def mask_at(self, *, x: Number, y: Number) -> ClickResult:
         """Return the mask of the object at a pixel (``x`` to the right, ``y`` down) or at N pixels.
 
+        With ``settings.tile``, an image that is too large for one piece is answered on a smaller
+        copy, see :attr:`points_size`; the masks are enlarged.
         Raises AdaptisError if a point is outside the image or there is no image yet.
         """
-        points = scale_points(self._points(x, y), self._size, self._checked_image().shape[:2])
+        points = scale_points(self._points(x, y), self._size, self.points_size)
         masks = self._encoded().masks_at(points)
         if masks.shape[1:] != self._size:
             masks = np.stack([*Resized(masks, self._size)])
@@ -118,16 +126,43 @@ class Predictor:
             return ClickResult(masks[0], float(scores[0]))
         return ClickResult(masks, scores)
 
+    def predict(self, point_coords: Any = None, point_labels: Any = None, box: Any = None,
+                multimask_output: bool = False) -> PromptResult:
+        """Return the mask of the object that points and a box describe, as SAM's predictor does.
+
+        Only a single positive point is the paper's.  ``adaptis.inference.prompts`` says how masks
+        of single points become the answer to several points, negative points and a box.
+
+        Parameters
+        ----------
+        point_coords : (N, 2), (x, y) in pixels
+        point_labels : (N,), 1 = a point of the object, 0 = a point of what is not the object; by
+            default all 1
+        box : x0, y0, x1, y1: edges in pixels, as COCO's boxes; what lies outside is cut off
+        multimask_output : return up to three alternatives: for several positive points, all of them
+            together and then each by itself; for a box alone, different masks of the points inside.
+            A single point has one mask only.
+
+        Raises AdaptisError if the prompt is invalid, a point is outside the image, or there is no
+        image yet.
+        """
+        self._checked_image()
+        prompt = check_prompt(point_coords, point_labels, box, self._size)
+        return answer(prompt, lambda points: self.mask_at(x=points[:, 0], y=points[:, 1]).mask,
+                      self.settings.mask_threshold, multimask_output)
+
     def panoptic(self, ignore: Optional[np.ndarray] = None,
-                 keep_masks: bool = False) -> PanopticResult:
+                 keep_masks: bool = False, watch: Optional[Watch] = None) -> PanopticResult:
         """Return all things and all stuff of the image.
 
         Parameters
         ----------
         ignore : (H, W), > 0 where nothing is searched
         keep_masks : also return the soft mask of each object
+        watch : ``watch(done, total, mask)`` is called whenever a candidate is decided, with the
+            mask that was accepted, float32 (h, w) at the size of the network's input, or None
         """
-        found = self._segment(self._checked_ignore(ignore), self._size, keep_masks)
+        found = self._segment(self._checked_ignore(ignore), self._size, keep_masks, watch)
         return to_panoptic(found.merged, found.stuff_prob, self.taxonomy, keep_masks)
 
     def segmentation(self, ignore: Optional[np.ndarray] = None) -> Segmentation:
@@ -142,13 +177,13 @@ class Predictor:
         return self._segment(ignore, size, keep_masks=True)
 
     def _segment(self, ignore: Optional[np.ndarray], size: tuple[int, int],
-                 keep_masks: bool) -> Segmentation:
+                 keep_masks: bool, watch: Optional[Watch] = None) -> Segmentation:
         image = self._checked_image()
         if self.settings.tile is None:
             return segment(self._encoded(), self.settings, ignore, size=size,
-                           keep_masks=keep_masks)
+                           keep_masks=keep_masks, watch=watch)
         return segment_tiles(self._encode, image, self.settings, ignore, size=size,
-                             keep_masks=keep_masks)
+                             keep_masks=keep_masks, watch=watch)
 
     def _checked_ignore(self, ignore: Optional[np.ndarray]) -> Optional[np.ndarray]:
         """Return ``ignore`` as bool; AdaptisError if it does not have the size of the image."""
@@ -164,9 +199,54 @@ class Predictor:
         """Return float32 (H, W): the proposal probabilities in which candidates are searched."""
         return resize(proposal_map(self._encoded(), self.settings), self._size)
 
+    def proposals(self) -> np.ndarray:
+        """Return float32 (N, 3): x, y and proposal probability of the candidates, best first.
+
+        Raises AdaptisError if the network has no proposal branch or there is no image yet.
+        """
+        prob = proposal_map(self._encoded(), self.settings)
+        points = search_proposals(prob, self.settings).candidates
+        scores = prob[tuple(points.T)]
+        moved = scale_points(points.astype(np.float32), prob.shape, self._size)
+        return np.column_stack([moved[:, ::-1], scores]).astype(np.float32)
+
+    def category_of(self, mask: np.ndarray) -> Category:
+        """Return the most probable category of things inside a soft mask, float32 (H, W)."""
+        things = self._encoded().things_prob
+        index = thing_class(resize(mask, things.shape[1:]), things, self.settings)
+        return self.taxonomy.categories[self.taxonomy.num_stuff + index]
+
+    @property
+    def has_proposals(self) -> bool:
+        """Whether the network has a proposal branch; needs an image."""
+        return self._encoded().proposals_prob is not None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the current image."""
+        self._checked_image()
+        return self._size
+
+    @property
+    def nbytes(self) -> float:
+        """The memory in bytes that the features of the current image take, by estimate."""
+        return self._encode.kept_bytes(self.points_size)
+
+    @property
+    def network_size(self) -> tuple[int, int]:
+        """Height and width of the image at the size of the network's input."""
+        return self._checked_image().shape[:2]
+
+    @property
+    def points_size(self) -> tuple[int, int]:
+        """Height and width of the picture on which the masks of points are computed."""
+        if self._features is not None:
+            return self._features.size
+        return self._encode.fitting_size(self.network_size)
+
     def _encoded(self) -> EncodedImage:
         if self._features is None:
-            self._features = self._encode(self._checked_image())
+            self._features = self._encode(resize(self._checked_image(), self.points_size))
         return self._features
 
     def _checked_image(self) -> np.ndarray:
@@ -194,29 +274,6 @@ def make_exported(runner: Any, attributes: Mapping[str, Any], settings: AdaptISS
                   taxonomy: Taxonomy) -> Predictor:
     """Return the predictor of an exported network; see ``ModelFamily.exported_predictor``."""
     return Predictor(InferenceNetwork.from_attributes(runner, attributes), settings, taxonomy)
-
-
-def as_rgb(image: np.ndarray) -> np.ndarray:
-    """Return an array as an RGB ``uint8`` (H, W, 3) image.
-
-    Grey is repeated, alpha is dropped, and 16 bits are scaled to 8.
-    Raises AdaptisError if it is not an image, empty, or too large.
-    """
-    if not isinstance(image, np.ndarray) or image.dtype not in (np.uint8, np.uint16):
-        kind = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
-        raise AdaptisError(f'An image must be a NumPy array of 8- or 16-bit pixels (uint8, '
-                           f'uint16), not {kind}.')
-    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3, 4)):
-        raise AdaptisError(f'An image must be (H, W), (H, W, 3) or (H, W, 4), not '
-                           f'{_text(image.shape)}.')
-    if not 0 < image.shape[0] * image.shape[1] <= MAX_PIXELS:
-        raise AdaptisError(f'The image is {image.shape[0]}x{image.shape[1]}; it must have from 1 '
-                           f'to {MAX_PIXELS:,} pixels.')
-    if image.dtype == np.uint16:
-        image = (image / 257.0 + 0.5).astype(np.uint8)
-    if image.ndim == 2 or image.shape[2] == 1:
-        return cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_GRAY2RGB)
-    return np.array(image[..., :3])
 
 
 def _text(size: Sequence[int]) -> str:

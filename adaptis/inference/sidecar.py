@@ -6,17 +6,19 @@ such a JSON, too.
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any, Optional
 
+from adaptis.categories import distinct_colors
 from adaptis.data.cityscapes import CITYSCAPES_TAXONOMY
 from adaptis.data.coco_categories import COCO_TAXONOMY
 from adaptis.deploy.folder import MANIFEST, is_export
-from adaptis.files import PathLike
+from adaptis.errors import AdaptisError
+from adaptis.files import PathLike, read_json
 from adaptis.inference.settings import DEFAULT_CHECKPOINT
 from adaptis.types import TOY_TAXONOMY, Category, Taxonomy
-from adaptis.viz import distinct_colors
+
+PRETRAINED_FOLDER = Path(__file__).parents[1] / 'pretrained'
 
 DEFAULT_TAXONOMIES = {(len(taxonomy), taxonomy.num_stuff): taxonomy for taxonomy in (
     TOY_TAXONOMY, CITYSCAPES_TAXONOMY, COCO_TAXONOMY)}
@@ -38,10 +40,26 @@ def read_sidecar(checkpoint: Optional[PathLike]) -> dict[str, Any]:
     path = Path(checkpoint)
     path = path / MANIFEST if is_export(path) else path.with_suffix('.json')
     try:
-        content = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError):
+        content = read_json(path)
+    except AdaptisError:
         return {}  # loading the parameters reports what is wrong
     return content if isinstance(content, dict) else {}
+
+
+def read_training(checkpoint: Optional[PathLike]) -> dict[str, Any]:
+    """Return what is known about the training of a network, as a sidecar holds it.
+
+    This also works for the checkpoint in the package, and for an exported network, whose manifest
+    keeps it under ``source``.
+    """
+    if checkpoint is None or str(checkpoint) == DEFAULT_CHECKPOINT:
+        return read_sidecar(PRETRAINED_FOLDER / f'{DEFAULT_CHECKPOINT}.params')
+    info = read_sidecar(checkpoint)
+    if is_export(checkpoint):
+        source = info.get('source')
+        known = source.get('training') if isinstance(source, dict) else None
+        info.update(known if isinstance(known, dict) else {})
+    return info
 
 
 def find_taxonomy(info: dict[str, Any], num_classes: int, num_stuff: int,

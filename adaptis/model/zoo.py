@@ -4,14 +4,14 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Callable, Optional
 
 import numpy as np
 
 from adaptis.errors import AdaptisError
-from adaptis.files import PathLike, atomic_write
+from adaptis.files import PathLike, atomic_write, decode_json_text
 from adaptis.model.adaptis import AdaptIS
 from adaptis.model.deeplab import DeepLabAdaptIS
 from adaptis.model.fpn import FPNAdaptIS
@@ -124,7 +124,7 @@ def read_info(path: Path) -> dict[str, Any]:
     _check_file(path)
     sidecar = path.with_suffix('.json')
     try:
-        info = json.loads(sidecar.read_text(encoding='utf-8'))
+        info = json.loads(decode_json_text(sidecar.read_bytes()))
     except OSError as error:
         raise AdaptisError(f'{sidecar} cannot be read, but it must lie beside {path.name} and '
                            'describe its network (see "adaptis convert" for official files).'
@@ -177,6 +177,31 @@ def set_parameters(net: AdaptIS, arrays: Mapping[str, Any], source: PathLike) ->
                                'the training that wrote it diverged.')
     for name, parameter in parameters.items():
         parameter.set_data(arrays[name].astype('float32'))
+
+
+def load_pretrained(net: Any, path: PathLike, outputs: Collection[int]) -> None:
+    """Set an initialised network to the weights of a trained one, whose classes may differ.
+
+    Layers with an output for every class keep their values if the number of classes differs; the
+    file may hold more than the network has.
+
+    Parameters
+    ----------
+    net : any network
+    path : the file of a network
+    outputs : numbers of outputs that depend on the number of classes of ``net``
+
+    Raises AdaptisError, and changes nothing, if the networks differ in any other way.
+    """
+    arrays, start = read_arrays(path), {}
+    for name, parameter in net._collect_params_with_prefix().items():
+        there, here = arrays.get(name), parameter.shape
+        if there is not None and there.shape != here and there.shape[1:] == here[1:] \
+                and here[0] in outputs:
+            there = parameter.data(parameter.list_ctx()[0])
+        if there is not None:
+            start[name] = there
+    set_parameters(net, start, path)
 
 
 def _check_file(path: Path) -> None:

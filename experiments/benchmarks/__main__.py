@@ -18,9 +18,11 @@ from typing import Optional
 from adaptis.errors import AdaptisError
 from experiments.benchmarks import (
     affinity_memory,
+    clicks,
     cost,
     dense_detections,
     forms,
+    onnx_devices,
     ports,
     quantization,
     speed,
@@ -30,7 +32,7 @@ from experiments.benchmarks import (
 SUBJECTS: dict[str, ModuleType] = {
     'speed': speed, 'cost': cost, 'ports': ports, 'dense_detections': dense_detections,
     'unified': unified, 'affinity_memory': affinity_memory, 'forms': forms,
-    'quantization': quantization}
+    'quantization': quantization, 'clicks': clicks, 'onnx_devices': onnx_devices}
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:

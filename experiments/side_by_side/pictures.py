@@ -50,7 +50,7 @@ def mark(sample: Sample, found: PanopticResult, taxonomy: Taxonomy,
     """
     expected, crowd = sample_truth(sample, taxonomy)
     missed, false = errors(compute_overlap(expected, found, crowd))
-    picture = _enlarge(viz.overlay_panoptic(sample.image, found, taxonomy), scale)
+    picture = _enlarge(viz.overlay_panoptic(sample.image, found, taxonomy, like=expected), scale)
     for ids, segment_map, color in ((missed, expected.segment_map, MISSED),
                                     (false, found.segment_map, FALSE)):
         for number in ids:

@@ -43,8 +43,8 @@ class CondInstInference:
 
     presets, divisor = CONDINST_PRESETS, 32
     has_instances = merge_things = True
-    attributes = ('num_things', 'num_stuff', 'has_semantic', 'mean', 'divisor', 'strides', 'sizes',
-                  'mask_stride')
+    attributes = {'num_things': int, 'num_stuff': int, 'has_semantic': bool, 'mean': list,
+                  'divisor': int, 'strides': list, 'sizes': list, 'mask_stride': int}
 
     if TYPE_CHECKING:
         has_semantic: bool

@@ -119,7 +119,7 @@ class CondInstSystem(BaseSystem):
         if self._choice == 'random':
             return random_positives(objects, self._limit, np.random)
         with mx.autograd.pause():
-            scores = self._confidence(*maps.logits, *maps.centerness).asnumpy()
+            scores = as_numpy(self._confidence(*maps.logits, *maps.centerness))
         if not np.isfinite(scores).all():
             raise divergence_error()
         best = best_positives if self._choice == 'score' else best_positives_per_object

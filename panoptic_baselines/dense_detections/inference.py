@@ -63,7 +63,8 @@ class DenseDetectionsInference:
     presets, divisor = DENSE_DETECTIONS_PRESETS, 1
     has_instances = has_semantic = True
     merge_things = False
-    attributes = ('num_things', 'num_stuff', 'mean', 'divisor', 'semantic_stride')
+    attributes = {'num_things': int, 'num_stuff': int, 'mean': list, 'divisor': int,
+                  'semantic_stride': int}
 
     if TYPE_CHECKING:
         semantic_stride: int

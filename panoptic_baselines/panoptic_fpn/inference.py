@@ -38,8 +38,8 @@ class PanopticFPNInference(TwoStageInference):
     """What ``PanopticFPN`` does with the outputs of its stages; the first stage is 'encoder'."""
 
     presets, divisor = PANOPTIC_FPN_PRESETS, 32
-    attributes = ('num_things', 'num_stuff', 'has_instances', 'has_semantic', 'merge_things',
-                  'mean', 'divisor', 'anchor_sizes')
+    attributes = {'num_things': int, 'num_stuff': int, 'has_instances': bool, 'has_semantic': bool,
+                  'merge_things': bool, 'mean': list, 'divisor': int, 'anchor_sizes': list}
 
     if TYPE_CHECKING:
         has_instances: bool

@@ -57,7 +57,7 @@ class PanopticFPN(PanopticFPNInference, BaseNetwork):
     ----------
     backbone : 'resnet18', 34, 50, 101, 152, 'resnext101_32x8d', 'resnext152_32x8d'
     num_things, num_stuff : numbers of thing and stuff classes; without the semantic branch,
-        ``num_stuff`` may be 0
+        ``num_stuff`` may be 0, and without instances ``num_things`` may be
     instances, semantic : which of the two branches the network has (at least one)
     merge_things : the semantic branch has one class for all things, its first, then the stuff
         classes (section 3.1); if False, each class has its own, stuff first (Semantic FPN alone)
@@ -92,7 +92,9 @@ class PanopticFPN(PanopticFPNInference, BaseNetwork):
             raise AdaptisError('A network needs instances, semantic or both.')
         if semantic or num_stuff != 0:   # a pure detector needs no stuff
             check_counts(num_stuff=num_stuff)
-        check_counts(num_things=num_things, fpn_channels=fpn_channels,
+        if instances or num_things != 0:
+            check_counts(num_things=num_things)
+        check_counts(fpn_channels=fpn_channels,
                      semantic_channels=semantic_channels, box_channels=box_channels,
                      mask_channels=mask_channels)
         if grouped_fpn and fpn_channels % 2:

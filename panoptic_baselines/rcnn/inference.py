@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adaptis.arrays import as_numpy, expit
+from adaptis.deploy.backends import DeviceArray
 from panoptic_baselines.layers.boxes import Size, clip, nonempty, scale
 from panoptic_baselines.merge import Instances
 from panoptic_baselines.predictor import check_finite
@@ -88,9 +89,9 @@ class TwoStageInference:
     def _pool(self, stage: str, maps: Any, boxes: Sequence[np.ndarray]) -> Any:
         """Return features (R, C, size, size) of the boxes (N, 4) of every image."""
         features = maps.features[:4]
-        if isinstance(features[0], np.ndarray):
-            return pool_by_level(features, boxes, lambda level, rois: self.run(
-                stage, features=level, rois=rois)[0])
+        if isinstance(features[0], (np.ndarray, DeviceArray)):
+            return pool_by_level(features, boxes, lambda level, rois: as_numpy(self.run(
+                stage, features=level, rois=rois)[0]))
         from panoptic_baselines.rcnn.roi_align import pool_rois  # loads MXNet and SciPy
         return pool_rois(features, boxes, POOL_SIZES[stage])
 

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from scipy import sparse
 
+from adaptis.arrays import widen
 from adaptis.runtime import mx
 from panoptic_baselines.rcnn.rois import (  # noqa: F401  (roi_levels is part of it)
     STRIDES,
@@ -30,6 +31,7 @@ def pool_rois(features: Sequence[Any], boxes: Sequence[np.ndarray], size: int,
     ``features`` are p2, ..., p5 (B, C, h, w), ``boxes`` one float32 (N, 4) in image pixels for
     each image; R counts them all.  The result is an NDArray, differentiable in the features.
     """
+    features = [widen(feature) for feature in features]
     rois, levels = boxes_to_rois(boxes)
     if features[0].context.device_type == 'gpu' and len(rois):
         return _pool_by_operator(features, rois, levels, size, strides)

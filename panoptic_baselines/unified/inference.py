@@ -54,8 +54,8 @@ class UnifiedInference(TwoStageInference):
     presets, divisor = UNIFIED_PRESETS, 32
     has_instances = has_semantic = True
     merge_things = False
-    attributes = ('num_things', 'num_stuff', 'mean', 'divisor', 'anchor_sizes', 'has_masks',
-                  'has_affinity')
+    attributes = {'num_things': int, 'num_stuff': int, 'mean': list, 'divisor': int,
+                  'anchor_sizes': list, 'has_masks': bool, 'has_affinity': bool}
 
     if TYPE_CHECKING:
         num_stuff: int

@@ -120,7 +120,8 @@ def to_result(channel_map: np.ndarray, detections: Detections, taxonomy: Taxonom
         if not is_thing and areas[channel] < stuff_area_limit:
             continue
         ids[channel] = len(segments) + 1
-        segments.append(Segment(len(segments) + 1, taxonomy.categories[classes[channel]].id,
-                                is_thing, float(detections.scores[channel]) if is_thing else 1.0,
-                                int(areas[channel])))
+        category = taxonomy.categories[classes[channel]]
+        segments.append(Segment(len(segments) + 1, category.id, is_thing,
+                                float(detections.scores[channel]) if is_thing else 1.0,
+                                int(areas[channel]), category.name))
     return PanopticResult(ids[channel_map], segments)

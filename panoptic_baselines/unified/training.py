@@ -34,7 +34,7 @@ from panoptic_baselines.unified.predictor import UnifiedPredictor
 from panoptic_baselines.unified.settings import UnifiedSettings
 
 MASK_LOSSES = {'lovasz': LovaszHinge, 'cross_entropy': MaskLoss}
-SEMANTIC_LOSSES = {'lovasz': LovaszSoftmax, 'cross_entropy': SemanticLoss}
+SEMANTIC_LOSSES = ('lovasz', 'cross_entropy')
 DETECTIONS = ('predicted', 'ground_truth')
 TRAINING = UnifiedSettings()   # the paper gives no score threshold for training
 
@@ -93,7 +93,8 @@ class UnifiedSystem(TwoStageSystem):
             raise AdaptisError('The affinity head learns from the panoptic matching loss alone: '
                                'give that a panoptic_weight, or set affinity to false.')
         self._predicts = detections == 'predicted'
-        self._semantic_loss = SEMANTIC_LOSSES[semantic_loss]()
+        self._semantic_loss = (LovaszSoftmax(net.num_stuff + net.num_things)
+                               if semantic_loss == 'lovasz' else SemanticLoss())
         self._panoptic_loss = PanopticMatchingLoss()
         self._counts = {'detections': 0.0, 'matched': 0.0}
         super().__init__(net, taxonomy, (self._semantic_loss, self._panoptic_loss), frozen_stages,

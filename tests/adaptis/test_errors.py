@@ -12,6 +12,12 @@ def test_a_message_is_one_line_that_can_be_printed():
     str(error).encode('utf-8')
 
 
+def test_a_long_quotation_is_cut_in_its_middle():
+    text = str(AdaptisError(f'The name {"x" * 9000} is unknown: choose another one.'))
+    assert len(text) == AdaptisError.LONGEST
+    assert text.startswith('The name xxx') and text.endswith('x is unknown: choose another one.')
+
+
 def test_errors_travel_between_processes():
     again = pickle.loads(pickle.dumps(AdaptisError('One sentence.')))
     assert isinstance(again, AdaptisError) and str(again) == 'One sentence.'

@@ -191,13 +191,17 @@ def _umask():
     return mask
 
 
-@pytest.mark.parametrize('name, pixels, channels', [
-    ('a.png', np.zeros((5, 7, 3), np.uint8), 3), ('a.jpg', np.zeros((5, 7, 3), np.uint8), 3),
-    ('a.png', np.zeros((5, 7), np.uint16), 1), ('a.png', np.zeros((5, 7, 4), np.uint8), 4),
+@pytest.mark.parametrize('name, pixels, layout', [
+    ('a.png', np.zeros((5, 7, 3), np.uint8), (3, 8)),
+    ('a.jpg', np.zeros((5, 7, 3), np.uint8), (3, 8)),
+    ('a.png', np.zeros((5, 7), np.uint16), (1, 16)),
+    ('a.tiff', np.zeros((5, 7), np.uint16), (1, 16)),
+    ('a.png', np.zeros((5, 7, 4), np.uint8), (4, 8)),
 ])
-def test_a_header_tells_size_and_channels(tmp_path, name, pixels, channels):
+def test_a_header_tells_size_and_channels(tmp_path, name, pixels, layout):
     cv2.imwrite(str(tmp_path / name), pixels)
-    assert files.read_header(tmp_path / name) == ((5, 7), channels)
+    assert files.read_header(tmp_path / name) == ((5, 7), layout, 1)
+    assert files.read_stored(tmp_path / name)[1] == layout
 
 
 @pytest.mark.parametrize('size', [(9, 10 ** 8), (2 ** 31 - 1, 2 ** 31 - 1)])

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -39,6 +40,10 @@ def test_it_draws_segments_measures_and_writes(network, monkeypatch, tmp_path, c
     shown = capsys.readouterr().out
     assert 'in 3 images' in shown and 'Table 1 of adaptis' in shown
     assert read_image(out / 'demo.png').shape[1] > 4 * 2 * 96
+    assert re.search(r'A click at x=\d+, y=\d+ .* confidence \d\.\d\d, IoU .* \d\.\d\d: '
+                     f'{out}/click.png', shown)
+    assert read_image(out / 'click.png').shape[1] > 3 * 3 * 96
+    assert 'make serve' in shown.splitlines()[-2] and 'adaptis serve' in shown.splitlines()[-1]
     panoptic = json.loads((out / 'panoptic.json').read_text())
     assert [i['file_name'] for i in panoptic['images']] == [f'{k:05d}_rgb.png' for k in range(3)]
     assert isinstance(json.loads((out / 'instances.json').read_text()), list)

@@ -66,7 +66,7 @@ def test_a_split_that_cannot_be_opened_is_one_mistake(tmp_path: Path, capsys: An
     write_coco(tmp_path, splits=['val'])
     assert check('--dataset', 'coco', '--root', tmp_path, '--processes', 1) == 1
     printed = capsys.readouterr()
-    assert 'panoptic_train2017.json cannot be read' in printed.out
+    assert 'train2017.json do not exist; make them, or name a split that exists' in printed.out
     assert 'val: 3 images and 3 annotations decoded, no mistakes.' in printed.out
     assert '1 mistake in the data set coco' in printed.err
 

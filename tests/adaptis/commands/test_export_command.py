@@ -8,6 +8,7 @@ import pytest
 
 from adaptis.cli import main
 from adaptis.files import read_json, write_image
+from adaptis.inference.sidecar import read_training
 from adaptis.loading import load_predictor
 from tests.devices import ctx_option
 
@@ -39,6 +40,8 @@ def test_what_is_written(folder, capsys):
     assert manifest['inference']['mask_threshold'] == 0.5   # of the preset
     assert manifest['inference']['flip'] and manifest['inference']['max_candidates'] == 7
     assert manifest['source']['file'] == 'toy_v1.params' and len(manifest['source']['sha256']) == 64
+    known = read_training(folder)   # what "adaptis predict" says of it
+    assert known['config']['data']['root'] == 'data/toy_v1' and known['images']['sizes'] == [96, 96]
     assert {tuple(stage['files']) for stage in manifest['stages'].values()} == {
         ('symbol', 'parameters', 'onnx')}
     assert main(['export', '--checkpoint', str(folder), '--out', str(folder)]) == 1

@@ -6,8 +6,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
+from pycocotools import mask as rle
 
 from adaptis.cli import main
+from adaptis.commands import predict
 from adaptis.files import read_image, write_image
 from adaptis.model import get_model, save_model
 from adaptis.runtime import mx
@@ -47,6 +50,18 @@ def test_a_folder(checkpoint, folder, tmp_path, capsys):
     assert '3 images' in capsys.readouterr().out
 
 
+@pytest.mark.parametrize('format, name', [('labelme', 'labelme/a.json'),
+                                          ('label-studio', 'label_studio.json')])
+def test_files_for_other_tools(checkpoint, folder, tmp_path, capsys, format, name):
+    command = ['predict', str(folder), '--checkpoint', checkpoint, '--out', str(tmp_path / 'out'),
+               '--format', format]
+    assert main(command) == 0
+    content = json.loads((tmp_path / 'out' / name).read_text())
+    assert len(content) == 3 or content['imagePath'] == '../../in/a.png'
+    assert main([*command, '--click', '2', '2', '--overwrite']) == 1
+    assert '--format is about whole results' in capsys.readouterr().err
+
+
 def test_one_image_with_options(checkpoint, folder, tmp_path):
     out = tmp_path / 'out'
     assert main(['predict', str(folder / 'a.png'), '--checkpoint', checkpoint, '--out', str(out),
@@ -68,10 +83,32 @@ def test_a_bad_image_is_named_and_the_others_are_done(checkpoint, folder, tmp_pa
 def test_clicks(checkpoint, folder, tmp_path, capsys):
     out = tmp_path / 'out'
     assert main(['predict', str(folder / 'a.png'), '--checkpoint', checkpoint, '--out', str(out),
-                 '--click', '3', '4', '--click', '23', '19']) == 0
+                 '--click', '3', '4', '--click', '23', '19', '--mask-threshold', '0.05']) == 0
     assert sorted(p.name for p in (out / 'clicks').iterdir()) == [
         'a_1_mask.png', 'a_1_overlay.png', 'a_2_mask.png', 'a_2_overlay.png']
     assert 'confidence' in capsys.readouterr().out
+    clicks = json.loads((out / 'clicks.json').read_text())
+    assert clicks['images'] == [{'id': 1, 'file_name': 'a.png', 'height': 20, 'width': 24}]
+    assert [a['point_coords'] for a in clicks['annotations']] == [[[3, 4]], [[23, 19]]]
+    for number, entry in enumerate(clicks['annotations'], start=1):
+        mask = cv2.imread(str(out / 'clicks' / f'a_{number}_mask.png'), cv2.IMREAD_UNCHANGED)
+        assert mask.shape == (20, 24) and set(np.unique(mask)) <= {0, 255}
+        np.testing.assert_array_equal(rle.decode(entry['segmentation']), mask // 255)
+        assert entry['area'] == np.count_nonzero(mask) and 0 <= entry['score'] <= 1
+        assert entry['bbox'] == list(cv2.boundingRect(mask))
+    assert any(entry['area'] for entry in clicks['annotations'])
+
+
+def test_probabilities_of_clicks(checkpoint, folder, tmp_path, capsys):
+    arguments = ['predict', str(folder / 'a.png'), '--checkpoint', checkpoint, '--out',
+                 str(tmp_path / 'out'), '--probabilities']
+    assert main([*arguments, '--click', '3', '4', '--mask-threshold', '0.35']) == 0
+    mask, probability = (cv2.imread(str(tmp_path / 'out' / 'clicks' / f'a_1_{name}.png'),
+                                    cv2.IMREAD_UNCHANGED) for name in ('mask', 'probability'))
+    assert probability.dtype == np.uint16
+    np.testing.assert_array_equal(mask > 0, probability > 0.35 * 65535)
+    assert main(arguments) == 1
+    assert '--probabilities needs --click' in capsys.readouterr().err
 
 
 def test_a_click_outside_some_images(checkpoint, folder, tmp_path, capsys):
@@ -119,7 +156,7 @@ def test_every_kind_of_image_works(checkpoint, tmp_path, shape, kind):
 
 @pytest.mark.parametrize('content, message', [
     (lambda data: b'', 'a.png is empty'), (lambda data: data[:-40], 'a.png is cut short'),
-    (lambda data: data[:60] + data[-12:], 'a.png is not an image'),
+    (lambda data: data[:60] + data[-12:], 'a.png is cut short'),
     (lambda data: b'hello', 'a.png is not an image')])
 def test_broken_images_are_one_sentence_each(checkpoint, folder, tmp_path, capsys, content,
                                              message):
@@ -131,11 +168,16 @@ def test_broken_images_are_one_sentence_each(checkpoint, folder, tmp_path, capsy
 
 
 def test_an_image_too_large_for_one_piece(checkpoint, tmp_path, capsys):
-    write_image(tmp_path / 'a.png', np.zeros((1025, 4096, 3), np.uint8))
-    for more in ([], ['--click', '1', '1'], ['--click', '1', '1', '--tile', '64', '64']):
-        assert main(['predict', str(tmp_path / 'a.png'), '--checkpoint', checkpoint,
-                     '--out', str(tmp_path / 'out'), *more]) == 1
-        assert '1025x4096, too large to process as a whole' in capsys.readouterr().err
+    write_image(tmp_path / 'a.png', np.zeros((40, 60, 3), np.uint8))
+    arguments = ['predict', str(tmp_path / 'a.png'), '--checkpoint', checkpoint,
+                 '--out', str(tmp_path / 'out'), '--set', 'max_pixels=1000']
+    assert main(arguments) == 1
+    assert '40x60, too large to process as a whole' in capsys.readouterr().err
+    for more in ([], ['--tile', '20', '20', '--overwrite']):
+        assert main([*arguments, '--click', '59', '39', *more]) == 0
+        said = capsys.readouterr()
+        assert 'too large for one piece (60x40)' in said.err and 'a copy of 38x25' in said.err
+    assert read_image(tmp_path / 'out' / 'clicks' / 'a_1_mask.png').shape == (40, 60, 3)
 
 
 @pytest.mark.parametrize('x', ['nan', 'inf', '1e400', '-1', '24'])
@@ -193,3 +235,109 @@ def test_a_folder_without_images(checkpoint, tmp_path, capsys):
     assert main(['predict', str(tmp_path), '--checkpoint', checkpoint,
                  '--out', str(tmp_path / 'out')]) == 1
     assert 'holds no image' in capsys.readouterr().err
+
+
+def test_several_files_patterns_and_subfolders(checkpoint, folder, tmp_path, capsys):
+    (folder / 'notes.txt').write_text('no picture')
+    for camera in ('cam0', 'cam1'):
+        write_image(folder / camera / 'frame.png', np.zeros((16, 16, 3), np.uint8))
+    out = folder / 'out'   # inside, but not searched
+    for more in ([], ['--overwrite']):
+        assert main(['predict', str(folder / '?.png'), str(folder), str(folder / 'a.png'),
+                     '--checkpoint', checkpoint, '--out', str(out), *more]) == 0
+    said = capsys.readouterr()
+    assert said.err.count('Skipped 1 file:') == 2 and 'notes.txt (no picture)' in said.err
+    panoptic = json.loads((out / 'panoptic.json').read_text())
+    names = ['a.png', 'b.png', 'b.bmp', 'cam0/frame.png', 'cam1/frame.png']
+    assert [i['file_name'] for i in panoptic['images']] == names
+    for file in [a['file_name'] for a in panoptic['annotations']]:
+        assert (out / 'panoptic' / file).is_file() and (out / 'overlay' / file).is_file()
+    assert [a['file_name'] for a in panoptic['annotations']][3:] == names[3:]
+
+
+def test_a_second_run_does_not_replace_the_first_without_a_word(checkpoint, folder, tmp_path,
+                                                                capsys):
+    arguments = ['predict', '--checkpoint', checkpoint, '--out', str(tmp_path / 'out')]
+    assert main([*arguments, str(folder / 'a.png')]) == 0
+    before = (tmp_path / 'out' / 'panoptic.json').read_text()
+    assert main([*arguments, str(folder / 'b.png')]) == 1
+    assert 'holds the results of an earlier run' in capsys.readouterr().err
+    assert (tmp_path / 'out' / 'panoptic.json').read_text() == before
+    assert main([*arguments, str(folder / 'b.png'), '--click', '3', '3']) == 0   # other files
+    assert main([*arguments, str(folder / 'b.png'), '--overwrite']) == 0
+    assert '"b.png"' in (tmp_path / 'out' / 'panoptic.json').read_text()
+
+
+def test_ids_and_names_of_an_annotation_file(checkpoint, folder, tmp_path, capsys):
+    truth = tmp_path / 'truth.json'
+    truth.write_text(json.dumps({'images': [{'id': 40, 'file_name': 'b.bmp'},
+                                            {'id': 7.0, 'file_name': 'deep/a.jpg'}]}))
+    arguments = ['predict', str(folder), '--checkpoint', checkpoint, '--images-from', str(truth)]
+    assert main([*arguments, '--out', str(tmp_path / 'out')]) == 0
+    assert 'b.png (not in ' in capsys.readouterr().err
+    panoptic = json.loads((tmp_path / 'out' / 'panoptic.json').read_text())
+    assert [(i['id'], i['file_name'], i['width']) for i in panoptic['images']] == [
+        (40, 'b.bmp', 11), (7, 'deep/a.jpg', 24)]
+    truth.write_text(json.dumps({'images': [{'id': 1, 'file_name': 'c.png'}]}))
+    assert main([*arguments, '--out', str(tmp_path / 'other')]) == 1
+    assert 'truth.json lists 1 images, and c.png is not among' in capsys.readouterr().err
+
+
+def test_settings_from_options(checkpoint, folder, tmp_path, capsys):
+    arguments = ['predict', str(folder / 'a.png'), '--checkpoint', checkpoint, '--out',
+                 str(tmp_path / 'out')]
+    assert main([*arguments, '--mask-threshold', '0.6', '--set', 'mask_threshold=2']) == 1
+    assert 'mask_threshold is 2 but must be between 0 and 1' in capsys.readouterr().err
+    assert main([*arguments, '--set', 'sharpness=2']) == 1
+    assert "no inference setting 'sharpness'" in capsys.readouterr().err
+    assert main([*arguments, '--instance-score', '0.5']) == 1
+    assert "no inference setting 'instance_score'" in capsys.readouterr().err
+    assert main([*arguments, '--max-candidates', '3', '--max-side', '20']) == 0
+
+
+def test_a_photo_is_turned_as_a_viewer_turns_it(checkpoint, tmp_path, capsys):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new('RGB', (20, 30)).save(tmp_path / 'a.jpg', exif=exif)
+    arguments = ['predict', str(tmp_path / 'a.jpg'), '--checkpoint', checkpoint, '--out',
+                 str(tmp_path / 'out')]
+    assert main(arguments) == 0
+    assert read_image(tmp_path / 'out' / 'panoptic' / 'a.png').shape == (20, 30, 3)
+    image, = json.loads((tmp_path / 'out' / 'panoptic.json').read_text())['images']
+    assert (image['height'], image['width']) == (20, 30)
+    assert main([*arguments, '--click', '29', '10']) == 0
+    assert main([*arguments, '--click', '10', '29', '--overwrite']) == 1
+    assert 'outside the image: x must be from 0 to 29' in capsys.readouterr().err
+
+
+def test_it_says_what_the_network_knows_and_warns_once(tmp_path, folder, capsys):
+    for name in ('c', 'd'):
+        write_image(folder / f'{name}.png', np.full((40, 40, 3), 20, np.uint8))
+    assert main(['predict', str(folder / 'c.png'), str(folder / 'd.png'),
+                 '--out', str(tmp_path / 'out')]) == 0
+    said = capsys.readouterr()
+    assert ('adaptis_toy was trained on drawn toy images (data/toy_v1) with images of 96 pixels '
+            'for 2 classes: background, object.') in said.out
+    assert said.err.count('c.png looks like none of the images') == 1
+    assert 'd.png' not in said.err and '1 more of the pictures look like none' in said.err
+
+
+def test_nothing_is_written_if_no_picture_can_be_read(checkpoint, tmp_path, capsys):
+    for name in ('a.png', 'b.png'):
+        (tmp_path / name).write_bytes(b'no image')
+    for click in ([], ['--click', '1', '1']):
+        assert main(['predict', str(tmp_path / '*.png'), '--checkpoint', checkpoint,
+                     '--out', str(tmp_path / 'out'), *click]) == 1
+        assert '2 of 2 images could not be segmented' in capsys.readouterr().err
+    assert not list(tmp_path.rglob('*.json'))
+
+
+def test_the_search_in_one_picture_shows_its_progress(checkpoint, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(predict, 'PHOTOGRAPH', 100)
+    write_image(tmp_path / 'a.png', np.random.RandomState(0).randint(0, 256, (40, 40, 3)).astype(
+        np.uint8))
+    assert main(['predict', str(tmp_path / 'a.png'), '--checkpoint', checkpoint,
+                 '--out', str(tmp_path / 'out'), '--set', 'proposal_threshold=0',
+                 '--things-threshold', '0']) == 0
+    said = capsys.readouterr().err
+    assert 'computing features' in said and 'object' in said and 'candidate' in said

@@ -50,7 +50,7 @@ def test_nothing_is_wrong_with_miniatures(tmp_path: Path, name: str, write: obje
 @pytest.mark.parametrize('path, picture, words', [
     (IMAGE, np.zeros((96, 127, 3), np.uint8), '10.jpg is 96x127 but .*10.png is 96x128'),
     (PNG, np.zeros((90, 128, 3), np.uint8), '10.jpg is 96x128 but .*10.png is 90x128'),
-    (PNG, np.zeros((96, 128), np.uint8), '10.png should have 3 channel.* but it has 1'),
+    (PNG, np.zeros((96, 128), np.uint8), '10.png is not a panoptic PNG.* but it has 1 of 8'),
 ])
 def test_headers_tell_of_sizes_and_channels(root: Path, path: str, picture: np.ndarray,
                                             words: str) -> None:
@@ -64,7 +64,7 @@ def test_headers_tell_of_a_picture_in_place_of_ids(tmp_path: Path) -> None:
     write_cityscapes(tmp_path, splits=['train'])
     (path, *_) = sorted(tmp_path.rglob('*_instanceIds.png'))
     save(path, np.zeros((96, 128, 3), np.uint8))
-    with pytest.raises(AdaptisError, match='instanceIds.png should have 1 channel'):
+    with pytest.raises(AdaptisError, match='instanceIds.png has 3 channels where an id'):
         check.quick_check(open_dataset('cityscapes', tmp_path, 'train'))
 
 

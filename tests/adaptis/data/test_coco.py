@@ -165,16 +165,22 @@ def segment(key: str, value: Any) -> Callable[[dict], None]:
     (segment('id', 2 ** 32 + 65536 + 256 + 3), 'has an entry that is not of the COCO'),
     (lambda data: data['images'][0].update(file_name='a' * 5000 + '/b.jpg'), 'does not exist'),
     (lambda data: data.update(images=[], annotations=[]), 'val2017.json lists no image'),
-    (lambda data: data['categories'][0].update(color=[0, 0, 256]), 'has a category that is not of'),
+    (lambda data: data['categories'][0].update(color=[0, 0, 256]), r'has the color \[0, 0, 256\]'),
     (segment('id', 65536 + 256 + 3), 'lists a segment id twice in 000000001009.png'),
     (lambda data: data['images'][0].update(file_name='gone.jpg'), 'gone.jpg, which does not exi'),
     (lambda data: data['images'][0].update(id=[]), 'has an entry that is not of the COCO'),
     (lambda data: data['images'].append(data['images'][0]), 'lists an image id twice'),
-    (lambda data: data['categories'][0].update(isthing='yes'), 'has a category that is not of'),
-    (lambda data: data['categories'][0].update(color=[1, 2]), 'has a category that is not of'),
+    (lambda data: data['categories'][0].update(isthing='yes'), r'\(person\) has the isthing .yes.'),
+    (lambda data: data['categories'][0].update(color=[1, 2]), r'has the color \[1, 2\]: it must'),
     (lambda data: data['categories'].append(data['categories'][0]), '2017.json lists the id of a '),
     (lambda data: data.pop('images'), 'has no list "images"'),
-    (lambda data: data.update(annotations=[{'id': 1}]), 'has no list "annotations", which a COCO'),
+    (lambda data: data.update(annotations=[{'id': 1}]), 'has an entry in "annotations" that does'),
+    (lambda data: data.update(annotations={}), 'has no list "annotations", which a COCO'),
+    (segment('iscrowd', 2), '"iscrowd" must be 0 or 1, not 2'),
+    (segment('id', 1.5), '"id" must be a whole number, not 1.5'),
+    (lambda data: data['images'][0].update(height=2 ** 70), '"height" must be a whole number'),
+    (lambda data: data['images'][0].pop('file_name'), 'has an entry in "images" that does not'),
+    (annotation('file_name', None), '"file_name" is missing, in'),
 ])
 def test_what_is_wrong_with_the_json_is_told_when_it_is_opened(root: Path, change: Callable,
                                                                words: str) -> None:
@@ -242,7 +248,7 @@ validation: {{every: 0}}
 @pytest.mark.parametrize('picture, words', [
     (np.zeros((96, 128), np.uint8), '1009.png is not a panoptic PNG: .* has 1 of 8 bits'),
     (np.zeros((96, 128, 3), np.uint16), '1009.png is not a panoptic PNG: .* has 3 of 16 bits'),
-    (np.zeros((95, 128, 3), np.uint8), '1009.png is 95x128 but .*1009.jpg is 96x128'),
+    (np.zeros((95, 128, 3), np.uint8), '1009.jpg is 96x128 but .*1009.png is 95x128'),
 ])
 def test_another_picture_in_place_of_the_annotation_is_named(root: Path, picture: np.ndarray,
                                                              words: str) -> None:
@@ -280,5 +286,5 @@ def test_a_json_of_detections_is_named(root: Path) -> None:
     (root / JSON).write_text(json.dumps({
         'images': [], 'categories': [{'id': 1, 'name': 'a', 'isthing': 1}],
         'annotations': [{'id': 1, 'image_id': 2, 'category_id': 1, 'segmentation': []}]}))
-    with pytest.raises(AdaptisError, match='has no list "annotations", which a COCO panoptic file'):
+    with pytest.raises(AdaptisError, match='"segments_info" is missing, in .*segmentation'):
         open_dataset('coco', root, 'val')

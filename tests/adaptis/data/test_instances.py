@@ -24,8 +24,6 @@ from tests.miniatures import edit_json, write_coco, write_instances
 JSON = 'annotations/instances_val2017.json'
 IDS = (1009, 1010, 1011)
 
-MISFIT = 'has an entry that does not fit the COCO instances format'
-
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
@@ -110,25 +108,29 @@ def annotation(**values: Any) -> Callable[[dict], None]:
 BROKEN = [
     (lambda data: data.update(categories=[]), 'lists no category, so its objects have none'),
     (lambda data: data.pop('categories'), 'has no list "categories" as a COCO instances file'),
-    (lambda data: data['categories'][0].pop('name'), 'has a category that does not fit the CO'),
-    (lambda data: data['images'][0].pop('height'), MISFIT),
+    (lambda data: data['categories'][0].pop('name'), 'category 1 has no name: it must be text'),
+    (lambda data: data['images'][0].pop('height'), 'image 1009 .*"height" is missing'),
     (lambda data: data.update(images=[]), 'lists no image'),
     (lambda data: data['images'].append(data['images'][0]), 'lists an image id twice'),
     (annotation(segmentation=[[1, 2, 3, 4]]), 'has a polygon of 4 numbers: ?.*three points have 6'),
     (annotation(segmentation=[]), 'object 2 of image 1009 has no polygon'),
-    (annotation(segmentation=[[1, 2, 3, 4, float('inf'), 6]]), MISFIT),
-    (annotation(segmentation=[['a'] * 6]), MISFIT),
+    (annotation(segmentation=[[1, 2, 3, 4, float('inf'), 6]]), 'something other than finite num'),
+    (annotation(segmentation=[['a'] * 6]), 'something other than finite numbers'),
     (annotation(segmentation={'size': [9, 9], 'counts': [81]}),
      'has a mask of 9x9, but the image is 96x128'),
-    (annotation(segmentation={'size': [96, 128], 'counts': [81]}), MISFIT),
-    (annotation(segmentation={'size': [96, 128], 'counts': '01'}), MISFIT),
-    (annotation(segmentation={'size': [96, 128], 'counts': 'oo'}), MISFIT),
-    (annotation(segmentation={'size': [96, 128], 'counts': 5}), MISFIT),
+    (annotation(segmentation={'size': [96, 128], 'counts': [81]}),
+     'the runs of its RLE do not cover its 96x128 pixels'),
+    (annotation(segmentation={'size': [96, 128], 'counts': '01'}),
+     'the runs of its RLE do not cover'),
+    (annotation(segmentation={'size': [96, 128], 'counts': 'oo'}),
+     'the runs of its RLE do not cover'),
+    (annotation(segmentation={'size': [96, 128], 'counts': 5}),
+     'its RLE has the counts 5, which are neither'),
     (annotation(segmentation=[[1e8, 2, 3, 4, 5, 6]]), 'has a polygon far outside of the image'),
-    (annotation(segmentation=5), MISFIT),
+    (annotation(segmentation=5), 'its segmentation is 5, neither polygons nor RLE'),
     (annotation(bbox=[500, 2, 3, 4]), r'has the box \[500.0, 2.0, 3.0, 4.0\], outside of the ima'),
     (annotation(bbox=[5, 2, -3, 4]), 'outside of the image'),
-    (annotation(bbox=[5, 2, 3]), MISFIT),
+    (annotation(bbox=[5, 2, 3]), r'object 2 of image 1009 .*its bbox is \[5, 2, 3\], not'),
     (annotation(category_id=77), 'has the category 77, which is not listed'),
     (annotation(image_id=5), 'object 2 of image 5 belongs to an image that is not listed'),
     (lambda data: data['images'][0].update(file_name='x.jpg'), 'x.jpg, which does not exist'),

@@ -227,7 +227,7 @@ def test_what_is_no_export(copy, tmp_path):
     ({'format': 2}, 'has format 2, but this version reads 1'),
     ({'inference': {'novel': 1}}, "export.json: There is no inference setting 'novel'"),
     ({'taxonomy': [1]}, 'export.json: its "taxonomy" is not a list'),
-    ({'inference': [1]}, 'export.json: its "inference" does not hold settings'),
+    ({'inference': [1]}, 'export.json: its "inference" has another form'),
     ({'attributes': {'min_side': 'x'}}, 'edited where it describes graphs and files'),
     ({'stages': {'features': {}}}, 'edited where it describes graphs and files'),
     ({'files': 7}, 'edited where it describes graphs and files')])

@@ -57,6 +57,8 @@ train('resumed', '--resume')
 
 # Steps go on after predictions, also where those leave weights in layouts of oneDNN's own.
 write_cityscapes(place / 'photos', splits=('train', 'val'), images=2, size=(64, 64))
+train('graphs', '--set', 'instances.system.hybridize=true', '--set', 'validation.every=2')
+
 train('looking', '--data', str(place / 'photos'), '--set', 'validation.every=1', '--set',
       'instances.batch_size=1', '--set', 'instances.crop=64', '--set', 'data.val_split=val',
       '--set', 'data.dataset=cityscapes', '--set', 'data.augmentation=cityscapes', '--set',
@@ -70,6 +72,7 @@ a, b, c = (parameters(name) for name in ('plain', 'whole', 'resumed'))
 assert all((b[k] == c[k]).all() for k in b)         # the state of the loss scale comes back
 assert any((a[k] != b[k]).any() for k in a)         # other roundings ...
 assert all(abs(x - y) < 0.02 for x, y in zip(losses('plain'), losses('whole')))   # and no more
+assert all(abs(x - y) < 2e-3 for x, y in zip(losses('graphs'), losses('whole')))  # nor in graphs
 state = json.loads((place / 'whole/checkpoints/0-instances-00000003/state.json').read_text())
 assert state['scaler'] == {'scale': 65536.0, 'next': 65536.0, 'unskipped': 3, 'updates': 3}
 '''

@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 
 from adaptis.cli import main
+from adaptis.inference.likeness import ImageStatistics
+from adaptis.inference.sidecar import read_sidecar
 from adaptis.loading import load_predictor
 from adaptis.runtime import mx
 from tests.devices import ctx_option
@@ -98,6 +100,8 @@ def test_the_result_is_a_network_that_predicts(place: Path) -> None:
     for name in ('final.params', 'best.params', 'checkpoints/1-proposals-00000002/net.params'):
         result = load_predictor(place / 'whole' / name).set_image(image).panoptic()
         assert result.segment_map.shape == (40, 33)
+        known = ImageStatistics.from_sidecar(read_sidecar(place / 'whole' / name))
+        assert known.count == 6 and known.sizes == (32, 32)
 
 
 def test_only_the_proposal_branch_learns_in_its_stage(place: Path) -> None:

@@ -1,8 +1,10 @@
 """The loop: learning, stopping, resuming."""
 from __future__ import annotations
 
+import itertools
 import json
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -153,6 +155,18 @@ def test_a_log_that_cannot_be_written_costs_no_step(data: Path, tmp_path: Path,
         patch.setattr(RunLog, 'write', full)
         fit(run)
     assert_resumes_to_the_same(data, tmp_path, tmp_path / 'full', 2)
+
+
+def test_a_clock_that_jumps_changes_nothing(data: Path, tmp_path: Path,
+                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, jumped = make_run(data, tmp_path / 'whole'), make_run(data, tmp_path / 'jumped')
+    fit(whole)
+    right, calls = time.time, itertools.count()
+    monkeypatch.setattr(time, 'time', lambda: right() - 86400 * (next(calls) > 20))
+    fit(jumped)
+    assert next(calls) > 30
+    assert_equal(parameters(whole.net), parameters(jumped.net))
+    assert whole.checkpoints._names() == jumped.checkpoints._names()
 
 
 class FailsLater(TinySystem):

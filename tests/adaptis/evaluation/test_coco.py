@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from evaluation_cases import TAXONOMY, result, row
 
-from adaptis.errors import AdaptisError
+from adaptis.errors import AdaptisError, DataWarning
 from adaptis.evaluation.coco import (
     InstanceAnnotationsWriter,
     InstancesWriter,
@@ -85,9 +85,13 @@ def test_names_that_differ_in_their_ending_alone(tmp_path):
         writer.add(2, 'a.png', picture)
         with pytest.raises(AdaptisError, match='Image 2 .* written twice'):
             writer.add(2, 'b.png', picture)
+        writer.add(3, 'other/a.png', picture)
+        writer.add(4, '../../A.png', picture)
         with pytest.raises(AdaptisError, match='would collide'):
-            writer.add(3, 'other/a.png', picture)
-    assert sorted(p.name for p in (tmp_path / 'p').iterdir()) == ['a.png', 'a.png.png']
+            writer.add(5, 'e.png', picture, png='a.png')
+    assert sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob('*.png')) == [
+        'p/A.png-2.png', 'p/a.png', 'p/a.png.png', 'p/other/a.png']
+    assert [record.image_id for record in PanopticFolder(tmp_path / 'p.json')] == [1, 2, 3, 4]
 
 
 def test_no_image_gives_a_valid_file(tmp_path):
@@ -117,18 +121,16 @@ def test_writer_refuses_what_the_list_does_not_hold(tmp_path):
 @pytest.mark.parametrize('change, message', [
     (lambda d: d['annotations'][0]['segments_info'].pop(), 'holds segment 300 in its map'),
     (lambda d: d['annotations'][0]['segments_info'][0].update(category_id=99), 'category 99'),
-    (lambda d: d['annotations'][0]['segments_info'].append({'id': 8, 'category_id': 7}),
-     'no pixel of segment 8'),
     (lambda d: d['images'][0].update(width=40), 'is 3x4 but .* says 3x40'),
     (lambda d: d['annotations'][0].update(file_name='b.png'), 'b.png cannot be read'),
-    (lambda d: d['annotations'][0]['segments_info'].append('x'), 'without "id"'),
-    (lambda d: d['annotations'][0]['segments_info'][0].update(id='1'), '"id" is of type str'),
+    (lambda d: d['annotations'][0]['segments_info'].append('x'), 'it must hold keys, in x'),
+    (lambda d: d['annotations'][0]['segments_info'][0].update(id='x'), 'whole number, not .x.'),
     (lambda d: d['annotations'][0]['segments_info'][0].update(id=10 ** 30),
-     'ids must be from 1 to'),
+     '"id" must be a whole number, not 10000'),
     (lambda d: d['annotations'][0]['segments_info'][0].update(category_id=[7]),
-     '"category_id" is of type list'),
-    (lambda d: d['annotations'][0]['segments_info'][0].update(score=None),
-     '"score" is of type NoneType'),
+     '"category_id" must be a whole number'),
+    (lambda d: d['annotations'][0]['segments_info'][0].update(score='high'),
+     '"score" must be a number, not .high.'),
 ])
 def test_reading_names_what_disagrees(written, change, message):
     edit(written, change)
@@ -138,25 +140,34 @@ def test_reading_names_what_disagrees(written, change, message):
 
 @pytest.mark.parametrize('change, message', [
     (lambda d: d.pop('annotations'), 'no list "annotations"'),
-    (lambda d: d['annotations'][0].pop('segments_info'), 'without "segments_info"'),
+    (lambda d: d['annotations'][0].pop('segments_info'), '"segments_info" is missing, in'),
     (lambda d: d['images'].clear(), "annotates image one, which is not among"),
     (lambda d: d['annotations'].append(d['annotations'][0]), 'image one twice'),
-    (lambda d: d['categories'][0].pop('isthing'), 'without "isthing"'),
-    (lambda d: d['categories'][0].update(id=[1]), '"id" is of type list'),
-    (lambda d: d['categories'][0].update(color='red'), '"color" is of type str'),
-    (lambda d: d['categories'][0].update(color=[1, 2]), 'color of category 7'),
-    (lambda d: d['categories'].append(d['categories'][0]), 'share an id'),
-    (lambda d: d['images'][0].update(id={}), '"id" is of type dict'),
-    (lambda d: d['images'][0].update(height='3'), '"height" is of type str'),
-    (lambda d: d['images'].append(3), 'without "id"'),
-    (lambda d: d['annotations'][0].update(segments_info={}), '"segments_info" is of type dict'),
-    (lambda d: d['annotations'][0].update(file_name=5), '"file_name" is of type int'),
+    (lambda d: d['categories'][0].pop('isthing'), r'category 7 \(sky\) has no isthing'),
+    (lambda d: d['categories'][0].update(id=[1]), r'\(sky\) has the id \[1\]: it must be'),
+    (lambda d: d['categories'][0].update(color='red'), "has the color 'red'"),
+    (lambda d: d['categories'][0].update(color=[1, 2]), r'\(sky\) has the color \[1, 2\]:'),
+    (lambda d: d['categories'].append(d['categories'][0]), 'lists the id of a category twice'),
+    (lambda d: d['images'][0].update(id={}), '"id" must be a whole number'),
+    (lambda d: d['images'][0].update(height='tall'), '"height" must be a whole'),
+    (lambda d: d['images'].append(3), 'it must hold keys, in 3'),
+    (lambda d: d['annotations'][0].update(segments_info={}), '"segments_info" must be a list'),
+    (lambda d: d['annotations'][0].update(file_name=5), '"file_name" must be a text'),
     (lambda d: d.update(images={}), 'no list "images"'),
 ])
 def test_opening_names_what_is_missing(written, change, message):
     edit(written, change)
     with pytest.raises(AdaptisError, match=message):
         PanopticFolder(written / 'p.json')
+
+
+def test_a_segment_without_a_pixel_is_told_and_left_out(written):
+    whole = PanopticFolder(written / 'p.json').read('one')
+    edit(written, lambda d: d['annotations'][0]['segments_info'].append(
+        {'id': 8, 'category_id': 7}))
+    with pytest.warns(DataWarning, match='a.png has no pixel of segment 8, which .*p.json lists'):
+        read = PanopticFolder(written / 'p.json').read('one')
+    assert read.result.segments == whole.result.segments
 
 
 def test_files_that_are_not_there_or_broken(written):

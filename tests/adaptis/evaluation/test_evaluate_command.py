@@ -11,6 +11,8 @@ from evaluation_cases import TAXONOMY, result, row
 
 from adaptis import cli
 from adaptis.commands import evaluation_task, measure
+from adaptis.errors import AdaptisError
+from adaptis.evaluation import coco
 from adaptis.evaluation.coco import PanopticFolder, write_panoptic
 from adaptis.evaluation.record import ROOT, sha256
 from adaptis.evaluation.segments import sample_truth
@@ -138,6 +140,22 @@ def write_pair(folder):
             '--out', str(folder / 'out.json')]
 
 
+@pytest.mark.parametrize('left_out', [('images', 'categories'), ('images',), ('categories',)])
+def test_results_may_list_annotations_alone(tmp_path, left_out, capsys):
+    command = write_pair(tmp_path)
+    assert cli.main(command) == 0
+    expected = json.loads((tmp_path / 'out.json').read_text())['metrics']
+    data = json.loads((tmp_path / 'pred.json').read_text())
+    (tmp_path / 'pred.json').write_text(json.dumps(
+        {key: value for key, value in data.items() if key not in left_out}))
+    assert cli.main(command) == 0
+    assert json.loads((tmp_path / 'out.json').read_text())['metrics'] == expected
+    (tmp_path / 'pred.json').write_text(json.dumps({'annotations': [
+        {**data['annotations'][0], 'image_id': 2}]}))
+    assert cli.main(command) == 1
+    assert 'annotates image 2, which is not among its images' in capsys.readouterr().err
+
+
 def test_files_need_no_mxnet(tmp_path):
     program = ('import sys\nfrom adaptis import cli\n'
                f'assert cli.main({write_pair(tmp_path)!r}) == 0\n'
@@ -171,3 +189,39 @@ def test_network(data, tmp_path):
     assert sum(record['metrics']['objects'].values()) > 0
     assert record['settings']['checkpoint'] == {'file': 'net.params',
                                                 'sha256': sha256(checkpoint)}
+
+
+def test_what_was_measured_is_kept_if_results_cannot_be_saved(data, perfect, monkeypatch, capsys):
+    written = []
+
+    def full_disk(path, image):
+        written.append(path)
+        if len(written) == 2:
+            raise AdaptisError(f'{path} cannot be written: No space left on device.')
+
+    monkeypatch.setattr(coco, 'write_image', full_disk)
+    assert cli.main([*perfect, '--data', str(data), '--save', 'saved', '--out', 'r.json']) == 1
+    shown = capsys.readouterr()
+    assert 'AP 100.00' in shown.out and 'Wrote r.json' in shown.out
+    assert 'could not all be saved: saved/panoptic/00001_rgb.png cannot be written' in shown.err
+    assert json.loads(Path('r.json').read_text())['metrics']['images'] == 3
+    assert len(written) == 2 and not Path('saved/panoptic.json').exists()
+
+
+def test_files_that_number_their_images_in_other_ways(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    pictures = [result(row((1, 3), (2, k)), {1: 21, 2: 22}) for k in (1, 4, 9)]
+    names = ['c.jpg', 'a.jpg', 'b.jpg']
+    write_panoptic('gt.json', 'gt', zip((1, 2, 3), names, pictures), TAXONOMY)
+    by_name = sorted(zip(names, pictures), key=lambda pair: pair[0])
+    write_panoptic('pred.json', 'pred', [(k, name, picture) for k, (name, picture) in enumerate(
+        by_name, start=1)], TAXONOMY)
+    arguments = ['evaluate', '--gt', 'gt.json', '--pred', 'pred.json', '--out', 'r.json']
+    assert cli.main(arguments) == 0
+    shown = capsys.readouterr()
+    assert 'All       100.00' in shown.out and shown.err.count('\n') == 1
+    assert 'image 1 is c.jpg in one and a.jpg in the other' in shown.err
+    assert cli.main([*arguments, '--match', 'id']) == 1
+    assert 'but' in capsys.readouterr().err   # the sizes differ
+    assert cli.main([*arguments, '--panopticapi']) == 1
+    assert 'panopticapi matches images by id' in capsys.readouterr().err

@@ -38,7 +38,7 @@ def test_coco(tmp_path):
     picture = result(row((1, 2), (2, 3)), {1: 21, 2: 7}, {1: .25})
     for _ in range(2):  # a second run replaces the first
         with open_writer('coco', tmp_path, TAXONOMY) as writer:
-            writer.add(139, 'val2017/000000000139.jpg', picture)
+            writer.add(139, '000000000139.jpg', picture)
     assert files(tmp_path) == ['instances.json', 'panoptic.json', 'panoptic/000000000139.png']
     same(PanopticFolder(tmp_path / 'panoptic.json').read(139), picture)
     found, = json.loads((tmp_path / 'instances.json').read_text())
@@ -131,3 +131,27 @@ def test_what_a_format_cannot_hold(tmp_path, format, taxonomy, message):
     with pytest.raises(AdaptisError, match=message):
         open_writer(format, tmp_path, taxonomy)
     assert not files(tmp_path)
+
+
+@pytest.mark.parametrize('format, images, message', [
+    ('coco', [(1, 'a.png'), ('1', 'b.png')], 'a.png and b.png would have the same id "1"'),
+    ('vistas', [(1, 'x/a.png'), (2, 'y/a.png')], 'x/a.png and y/a.png would have the same id "a"'),
+    ('cityscapes', [(1, 'a_000000_000001.png'), (2, 'b.png')], 'b.png is not named like an image'),
+    ('cityscapes', [(1, 'a_000000_000001_x.png'), (2, 'a_000000_000001_y.png')], 'the same id')])
+def test_images_that_a_format_cannot_tell_apart_are_refused_in_advance(tmp_path, format, images,
+                                                                       message):
+    taxonomy = CITY if format == 'cityscapes' else TAXONOMY
+    with open_writer(format, tmp_path, taxonomy) as writer, \
+            pytest.raises(AdaptisError, match=message):
+        writer.plan(images)
+
+
+def test_pngs_have_names_that_do_not_depend_on_the_order(tmp_path):
+    picture = result(row((1, 2), (2, 3)), {1: 21, 2: 7}, {1: .25})
+    images = [(1, 'cam0/frame.png'), (2, 'cam1/frame.png'), (3, 'a.jpg'), (4, 'a.png')]
+    with open_writer('coco', tmp_path, TAXONOMY) as writer:
+        writer.plan(images)
+        for image_id, name in reversed(images):
+            writer.add(image_id, name, picture)
+    assert files(tmp_path / 'panoptic') == ['a.jpg.png', 'a.png.png', 'cam0/frame.png',
+                                            'cam1/frame.png']

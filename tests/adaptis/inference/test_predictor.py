@@ -62,6 +62,39 @@ def test_a_point_outside_the_image(net, image, x, y):
         Predictor(net, LOOSE).set_image(image).mask_at(x=x, y=y)
 
 
+def test_proposals_are_maxima_of_their_map_in_pixels_of_the_image(net, image):
+    settings = LOOSE.replace(proposal_threshold=0.0, things_threshold=0.0, proposal_blur=0)
+    small = Predictor(net, settings).set_image(image)
+    x, y, score = small.proposals().T
+    assert len(x) > 1 and small.has_proposals and small.size == (30, 26)
+    np.testing.assert_allclose(score, small.proposal_map()[y.astype(int), x.astype(int)])
+    twice = Predictor(net, settings.replace(short_side=52)).set_image(image).proposals()
+    # The middles of halves of pixels, and the border, to which they are moved.
+    places = {*(twice[:, :2] % 1).ravel()}
+    assert places <= {0, 0.25, 0.75} and places - {0}
+    assert twice[:, 0].max() <= 25 and twice[:, 1].max() <= 29
+
+
+def test_the_category_of_a_mask_is_the_most_probable_thing_inside(image):
+    mx.random.seed(3)
+    net = get_model('adaptis_toy', width=4, num_classes=4, num_stuff=1)
+    net.initialize(mx.init.Xavier(magnitude=4))
+    taxonomy = Taxonomy([Category(7, 'ground', False), Category(9, 'cat', True),
+                         Category(5, 'dog', True), Category(6, 'ant', True)])
+    predictor = Predictor(net, LOOSE, taxonomy).set_image(image)
+    things = predictor.segmentation().things_prob
+    for k in range(3):
+        mask = (things.argmax(axis=0) == k).astype(np.float32)
+        if mask.any():
+            assert predictor.category_of(mask).id == (9, 5, 6)[k]
+
+
+def test_memory_of_an_image_grows_with_its_size(net, image):
+    small = Predictor(net, LOOSE).set_image(image).nbytes
+    large = Predictor(net, LOOSE).set_image(np.tile(image, (2, 2, 1))).nbytes
+    assert 4 * image.size < small and large == pytest.approx(4 * small)
+
+
 def test_points_that_do_not_pair(net, image):
     predictor = Predictor(net, LOOSE).set_image(image)
     for x, y in (([1, 2], [1, 2, 3]), ('left', 2)):
@@ -108,6 +141,22 @@ def test_tiles(net, image):
     predictor = Predictor(net, LOOSE.replace(tile=(20, 18))).set_image(image)
     assert predictor.panoptic().segment_map.shape == (30, 26)
     assert predictor.mask_at(x=25, y=29).mask.shape == (30, 26)
+
+
+@pytest.mark.parametrize('change', [
+    {}, {'sampling': 'random', 'num_iterations': 5}, {'algorithm': 'paper'},
+    {'algorithm': 'paper', 'sampling': 'random', 'num_candidates': 2}, {'tile': (20, 18)}])
+def test_the_search_can_be_watched(net, image, change):
+    predictor = Predictor(net, LOOSE.replace(**change))
+    seen = []
+    result = predictor.set_image(image).panoptic(watch=lambda *step: seen.append(step))
+    done, totals, masks = zip(*seen)
+    assert list(done) == sorted(done) and done[-1] == totals[-1]
+    accepted = [mask for mask in masks if mask is not None]
+    assert accepted and all(mask.shape == image.shape[:2] for mask in accepted)
+    assert len(accepted) >= len(result.things)
+    unwatched = predictor.panoptic()
+    np.testing.assert_array_equal(result.segment_map, unwatched.segment_map)
 
 
 def test_the_ignore_mask_must_fit(net, image):

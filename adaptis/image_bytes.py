@@ -1,0 +1,170 @@
+"""Look into an encoded picture: is it whole, how is it to be turned, and what does a decoder need?
+
+OpenCV decodes the pixels.  It fills a truncated file with grey, ignores how a camera was held, and
+lets libpng print warnings about colour profiles that it does not use.  The walks over the parts of
+a file here are for that.  Sources: ITU-T T.81 annex B (JPEG), the PNG specification (third
+edition), the WebP container specification, and Exif 2.3, section 4.6 (tag 0x0112).
+"""
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple, Union
+
+import numpy as np
+
+Data = Union[bytes, memoryview]
+
+PNG = b'\x89PNG\r\n\x1a\n'
+_JPEG = b'\xff\xd8'
+_ORIENTATION = 0x0112
+# A marker of a JPEG: not a stuffed byte of the compressed data, nor a restart inside of it.
+_MARKER = re.compile(rb'\xff+([^\x00\xff\xd0-\xd7])')
+_END, _START, _SCAN, _TEM, _APP1 = 0xd9, 0xd8, 0xda, 0x01, 0xe1
+
+
+class Layout(NamedTuple):
+    """Channels and bits of the decoded pixels."""
+
+    channels: int
+    bits: int
+
+
+def is_cut_short(data: Data) -> bool:
+    """Return whether a PNG or JPEG ends before its end mark; bytes behind that do not matter."""
+    if data[:4] == PNG[:4]:
+        return not any(kind == b'IEND' for kind, _, _ in _chunks(data))
+    if data[:2] == _JPEG:
+        return not any(marker == _END for marker, _, _ in _segments(data))
+    return False
+
+
+def is_png(data: Data) -> bool:
+    """Return whether the data begin like a PNG."""
+    return data[:8] == PNG
+
+
+def without_notes(data: bytes) -> bytes:
+    """Return a PNG without the chunks that pixels do not depend on: profiles, times, texts.
+
+    libpng prints warnings about these on the screen.  Other data are returned as they are.
+    """
+    if not is_png(data):
+        return data
+    chunks = list(_chunks(data))
+    # The fifth bit of the first letter is 0 for the chunks that every decoder must understand.
+    kept = [(start, end) for kind, start, end in chunks if not kind[0] & 32 or kind == b'tRNS']
+    if len(kept) == len(chunks):
+        return data
+    return PNG + b''.join(data[start - 8:end + 4] for start, end in kept)
+
+
+def png_layout(data: Data) -> Layout:
+    """Return what a PNG decodes to, from its header: a palette becomes colours, 1 bit becomes 8."""
+    if len(data) < 26 or data[12:16] != b'IHDR':
+        return Layout(0, 0)
+    bits, kind = data[24], data[25]
+    palette = 3
+    channels = {0: 1, 2: 3, palette: 3, 4: 2, 6: 4}.get(kind, 0)
+    return Layout(channels, 8 if kind == palette else max(8, bits))
+
+
+def orientation(data: Data) -> int:
+    """Return the Exif orientation of a JPEG, PNG or WebP, 1 to 8; 1 if there is none.
+
+    TIFF is not looked at: OpenCV turns it itself.
+    """
+    for block in _exif_blocks(data):
+        return _read_orientation(bytes(block))
+    return 1
+
+
+def turned(image: np.ndarray, orientation: int) -> np.ndarray:
+    """Return an image (H, W, ...) as its Exif orientation asks for.
+
+    The numbers say where the stored first row and first column belong, 1 = at the top and left;
+    from 5 on, height and width change places.
+    """
+    if orientation >= 5:
+        image = image.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    return np.ascontiguousarray(image)
+
+
+def _exif_blocks(data: Data) -> Iterator[Data]:
+    if data[:2] == _JPEG:
+        for marker, start, end in _segments(data):
+            if marker == _SCAN:
+                return
+            if marker == _APP1 and data[start:start + 6] == b'Exif\0\0':
+                yield data[start + 6:end]
+    elif is_png(data):
+        yield from (data[start:end] for kind, start, end in _chunks(data) if kind == b'eXIf')
+    elif data[:4] == b'RIFF' and data[8:12] == b'WEBP':
+        for kind, start, end in _riff_chunks(data):
+            if kind == b'EXIF':
+                prefixed = data[start:start + 6] == b'Exif\0\0'
+                yield data[start + 6 * prefixed:end]
+
+
+def _read_orientation(exif: bytes) -> int:
+    order = {b'II': '<', b'MM': '>'}.get(exif[:2])
+    if order is None:
+        return 1
+    try:
+        first, = struct.unpack_from(f'{order}I', exif, 4)
+        count, = struct.unpack_from(f'{order}H', exif, first)
+        for position in range(first + 2, first + 2 + 12 * count, 12):
+            tag, kind, _, value = struct.unpack_from(f'{order}HHIH', exif, position)
+            if tag == _ORIENTATION:
+                short = 3
+                return value if kind == short and 1 <= value <= 8 else 1
+    except struct.error:  # the block is broken: viewers show the picture as it is stored
+        pass
+    return 1
+
+
+def _chunks(data: Data) -> Iterator[tuple[bytes, int, int]]:
+    """Yield kind, start and end of the data of each whole chunk of a PNG, up to its end mark."""
+    position = len(PNG)
+    while position + 12 <= len(data):
+        length, = struct.unpack_from('>I', data, position)
+        kind, start = bytes(data[position + 4:position + 8]), position + 8
+        if start + length + 4 > len(data):
+            return
+        yield kind, start, start + length
+        if kind == b'IEND':
+            return
+        position = start + length + 4
+
+
+def _segments(data: Data) -> Iterator[tuple[int, int, int]]:
+    """Yield marker, start and end of the data of each segment of a JPEG, up to its end mark."""
+    position = len(_JPEG)
+    while True:
+        found = _MARKER.search(data, position)
+        if found is None:
+            return
+        marker, position = found.group(1)[0], found.end()
+        if marker == _END:
+            yield marker, position, position
+            return
+        if marker in (_START, _TEM):
+            continue
+        if position + 2 > len(data):
+            return
+        length, = struct.unpack_from('>H', data, position)
+        yield marker, position + 2, position + length
+        position += max(length, 2)
+
+
+def _riff_chunks(data: Data) -> Iterator[tuple[bytes, int, int]]:
+    position = 12
+    while position + 8 <= len(data):
+        length, = struct.unpack_from('<I', data, position + 4)
+        yield bytes(data[position:position + 4]), position + 8, position + 8 + length
+        position += 8 + length + length % 2
