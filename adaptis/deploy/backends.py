@@ -256,6 +256,7 @@ class OnnxRunner:
         if threads.isdecimal():
             options.intra_op_num_threads = int(threads)
         path = self._files[stage]
+        _refuse_external_data(path)
         try:
             session = self._runtime.InferenceSession(str(path), options,
                                                      providers=self._providers())
@@ -275,6 +276,21 @@ class OnnxRunner:
         # size, and pictures and numbers of points have many sizes.
         options = {'device_id': self._memory()[1], 'cudnn_conv_algo_search': 'HEURISTIC'}
         return [('CUDAExecutionProvider', options), 'CPUExecutionProvider']
+
+
+def _refuse_external_data(path: Path) -> None:
+    """Raise AdaptisError if a model takes its weights from other files, which may lie anywhere.
+
+    ONNX names such a file under the key "location" of a tensor: a field of type 2 and length 8.
+    No export has any.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise AdaptisError(f'{path} cannot be read: {error.strerror}.') from error
+    if b'\x0a\x08location' in content:
+        raise AdaptisError(f'{path} is refused: it asks for weights in another file, which no '
+                           'export does.')
 
 
 def call_block(block: Any, arrays: Sequence[Any], ctx: Any) -> list[Any]:
