@@ -77,7 +77,7 @@ setup(
         f'{name}{below}' for below in ('', '.*') for name in ('adaptis', 'panoptic_baselines')]),
     package_dir={'': '.'},   # so that an editable install finds toy_data and experiments, too
     package_data={'adaptis': ['pretrained/*.params', 'pretrained/*.json', 'pretrained/*.yaml',
-                              'serve/static/*'],
+                              'serve/static/*', 'serve/web/*.js', 'serve/web/ort/*'],
                   'panoptic_baselines': ['*/README.md']},
     cmdclass={'build_py': BuildPy},
     python_requires='>=3.9',

@@ -65,7 +65,7 @@ class StageConfig:
     steps: Optional[int] = None
     epochs: Optional[int] = None
     micro_batch: Optional[int] = None      # images per forward pass; gradients are summed up
-    sampling: str = 'objects'              # or independent, one_object, uniform: sample_points
+    sampling: str = 'objects'              # or independent, one_object, ...: sample_points
     min_object_area: int = 1               # pixels
     ignore_object_prob: float = 0.0        # probability of a point on an ignored region
     background_prob: float = 0.0           # probability of a point on no object

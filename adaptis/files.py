@@ -6,6 +6,7 @@ import json
 import mmap
 import os
 import shutil
+import stat
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -274,6 +275,9 @@ def _quiet_opencv() -> Iterator[None]:
 
 def _read_bytes(path: PathLike) -> bytes:
     try:
+        mode = os.stat(path).st_mode
+        if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):   # /dev/zero has no end
+            raise AdaptisError(f'{path} is a device, not a file.')
         return Path(path).read_bytes()
     except OSError as error:
         raise AdaptisError(f'{path} cannot be read: {error.strerror}.') from error

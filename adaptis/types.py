@@ -50,7 +50,7 @@ class Taxonomy:
         try:
             return cls([Category(int(e['id']), str(e['name']), bool(e['isthing']),
                                  tuple(int(c) for c in e['color'])) for e in entries])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise AdaptisError(f'{where}: its "taxonomy" is not a list of categories with id, '
                                'name, isthing and color.') from error
 

@@ -46,9 +46,11 @@ def test_every_config_and_result_is_carried(built: Path) -> None:
 
 
 def test_the_page_to_click_on_is_complete(built: Path) -> None:
-    names = [{path.name for path in (folder / 'adaptis/serve/static').iterdir()}
-             for folder in (ROOT, built)]
-    assert names[0] == names[1] and 'index.html' in names[0]
+    source, installed = ({path.relative_to(folder) for name in ('static', 'web')
+                          for path in (folder / 'adaptis/serve' / name).rglob('*')}
+                         for folder in (ROOT, built))
+    assert source == installed
+    assert {'index.html', 'segmenter.js', 'LICENSE'} <= {path.name for path in source}
 
 
 def test_commands_run_without_the_source_tree(built: Path, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from adaptis.data.datasets import (
     missing_root_message,
     open_dataset,
 )
+from adaptis.data.layouts import try_layout
 from adaptis.data.reader import Reader
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.parallel import parallel_map
@@ -109,13 +110,22 @@ def _plan(args: argparse.Namespace) -> Plan:
     if args.config is None:
         if args.root is None:
             raise AdaptisError('--dataset needs --data, the folder it was unpacked to.')
-        return Plan(args.dataset, args.root, args.split or ['train', 'val'],
+        return Plan(args.dataset, args.root, args.split or _usual_splits(args),
                     args.annotation or 'panoptic')
     config = load_config(args.config)
     data = config.data
     splits = list(dict.fromkeys([data.split, data.val_split]))
     return Plan(data.dataset, args.root or Path(data.root), args.split or splits,
                 args.annotation or data.annotation, config.model)
+
+
+def _usual_splits(args: argparse.Namespace) -> list[str]:
+    """Return train and val, or train alone for one's own data that have no split val at all."""
+    if args.dataset == 'coco' and try_layout(args.root, 'val') is None and (
+            try_layout(args.root, 'train') is not None):
+        print('There is no split val: a config for these data says data.val_split: train.')
+        return ['train']
+    return ['train', 'val']
 
 
 def _unfit_to_train(plan: Plan, datasets: Sequence[Reader]) -> Iterator[str]:

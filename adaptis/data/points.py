@@ -3,11 +3,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import cv2
 import numpy as np
 
 from adaptis.errors import AdaptisError
 
-STRATEGIES = ('objects', 'independent', 'one_object', 'uniform')
+STRATEGIES = ('objects', 'independent', 'one_object', 'uniform', 'occluded')
+IN_PARTS = 0.5
+"""Share of the points that 'occluded' puts on objects of which several parts are visible."""
 
 
 def sample_points(instances: np.ndarray, n: int, rng: np.random.Generator, *,
@@ -34,6 +37,9 @@ def sample_points(instances: np.ndarray, n: int, rng: np.random.Generator, *,
         like cards from a shuffled deck, so that none comes twice before all came once (a choice of
         this project).  'one_object' chooses one object for all points (section 5, for the proposal
         branch).  'uniform' chooses every object pixel with the same probability (the ablation).
+        'occluded' deals like 'objects', but half of the points (``IN_PARTS``) only to objects that
+        others divide into several parts, if there are any: those are learned last (a training
+        trick that the paper does not have).
     ignore_object_prob : probability of a point on an ignored object instead, if there is one; a
         mask may then cover any part of it, but nothing outside; 'one_object' draws once for all
         points
@@ -52,7 +58,7 @@ def sample_points(instances: np.ndarray, n: int, rng: np.random.Generator, *,
     unknown, ignored = flat < 0, list(ignored)
     eligible = eligible_objects(instances, ignored, min_object_area)
     if eligible.any():
-        pixels = _choose_pixels(strategy, np.where(unknown, 0, flat), eligible, n, rng)
+        pixels = _choose_pixels(strategy, np.maximum(instances, 0), eligible, n, rng)
         masks = (flat == flat[pixels][:, None]).astype(np.int8)
     else:
         pixels = rng.integers(flat.size, size=n)
@@ -81,25 +87,40 @@ def check_strategy(name: str) -> None:
         raise AdaptisError(f'There is no point sampling "{name}"; known: {", ".join(STRATEGIES)}.')
 
 
-def _choose_pixels(strategy: str, flat: np.ndarray, eligible: np.ndarray, n: int,
+def _choose_pixels(strategy: str, instances: np.ndarray, eligible: np.ndarray, n: int,
                    rng: np.random.Generator) -> np.ndarray:
-    """Return the indices of ``n`` pixels of ``flat``, object ids, that lie on eligible objects."""
+    """Return ``n`` indices of pixels of ``instances.ravel()`` that lie on eligible objects."""
+    flat = instances.ravel()
     if strategy == 'uniform':
         return rng.choice(np.flatnonzero(eligible[flat]), size=n)
-    chosen, areas = _choose_objects(strategy, np.flatnonzero(eligible), n, rng), np.bincount(flat)
+    ids, areas = np.flatnonzero(eligible), np.bincount(flat)
+    divided = _divided(instances, ids) if strategy == 'occluded' else ids
+    chosen = _choose_objects(strategy, ids, divided, n, rng)
     by_id = np.argsort(flat, kind='stable')  # pixels of one object side by side
     first = np.cumsum(areas) - areas
     return by_id[first[chosen] + rng.integers(areas[chosen])]
 
 
-def _choose_objects(strategy: str, ids: np.ndarray, n: int,
+def _choose_objects(strategy: str, ids: np.ndarray, divided: np.ndarray, n: int,
                     rng: np.random.Generator) -> np.ndarray:
     if strategy == 'one_object':
         return np.full(n, rng.choice(ids))
     if strategy == 'independent':
         return rng.choice(ids, size=n)
-    decks = [rng.permutation(ids) for _ in range(-(-n // len(ids)))]
-    return np.concatenate(decks)[:n]
+    special = int(n * IN_PARTS) if strategy == 'occluded' and len(divided) else 0
+    return np.concatenate([_deal(divided, special, rng), _deal(ids, n - special, rng)])
+
+
+def _deal(ids: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Return ``n`` of the ids, none twice before all came once."""
+    decks = [rng.permutation(ids) for _ in range(-(-n // max(len(ids), 1)))]
+    return np.concatenate([ids[:0], *decks])[:n]
+
+
+def _divided(instances: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Return those of the ids whose pixels are not connected (side by side or corner to corner)."""
+    parts = [cv2.connectedComponents((instances == i).astype(np.uint8))[0] - 1 for i in ids]
+    return ids[np.array(parts, int) > 1]
 
 
 def _move_some(pixels: np.ndarray, masks: np.ndarray,

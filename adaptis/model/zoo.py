@@ -114,6 +114,9 @@ def load_network(build: Callable[..., Any], path: Path, ctx: Any = None, **overr
         net = build(**{**description, **overrides})
     except AdaptisError as error:
         raise AdaptisError(f'{path.with_suffix(".json")}: {error}') from error
+    except (mx.MXNetError, TypeError, ValueError, OverflowError) as error:
+        raise AdaptisError(f'{path.with_suffix(".json")} describes a network that cannot be built '
+                           f'({type(error).__name__}): copy it again.') from error
     net.initialize(ctx=ctx)
     set_parameters(net, read_arrays(path), path)
     return net

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Callable, Optional
 
 from adaptis.inference.likeness import ImageStatistics
-from adaptis.inference.sidecar import read_sidecar
+from adaptis.inference.sidecar import read_training
 from adaptis.serve.samples import Samples
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -71,12 +71,12 @@ def _describe(name: str, data: str, path: Path, load: Callable[[Path], Any],
     version = samples or version
     return ServedNetwork(name, title if name == data else name, trained_on, lambda: load(path),
                          Samples(version) if version else None,
-                         ImageStatistics.from_sidecar(read_sidecar(path)))
+                         ImageStatistics.from_sidecar(read_training(path)))
 
 
 def _data_of(checkpoint: Path) -> str:
     """Return which data set a network was trained on, as its sidecar tells; '' if it does not."""
-    info = read_sidecar(checkpoint)
+    info = read_training(checkpoint)
     config = info.get('config')
     data = config.get('data') if isinstance(config, dict) else None
     told = [] if not isinstance(data, dict) else [

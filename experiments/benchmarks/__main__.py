@@ -28,13 +28,14 @@ from experiments.benchmarks import (
     quantization,
     speed,
     unified,
+    web_page,
 )
 
 SUBJECTS: dict[str, ModuleType] = {
     'speed': speed, 'cost': cost, 'ports': ports, 'dense_detections': dense_detections,
     'unified': unified, 'affinity_memory': affinity_memory, 'forms': forms,
     'quantization': quantization, 'clicks': clicks, 'onnx_devices': onnx_devices,
-    'memory': memory}
+    'web_page': web_page, 'memory': memory}
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:

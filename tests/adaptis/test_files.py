@@ -227,3 +227,10 @@ def test_a_json_file_and_what_is_none(tmp_path):
             files.read_json(path)
     with pytest.raises(AdaptisError, match='absent.json cannot be read: No such file'):
         files.read_json(tmp_path / 'absent.json')
+
+
+@pytest.mark.timeout(20)
+def test_a_device_without_end_is_refused():
+    for read in (files.read_image, files.read_ids, files.read_json):
+        with pytest.raises(AdaptisError, match='/dev/zero is a device, not a file'):
+            read('/dev/zero')

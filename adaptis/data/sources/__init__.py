@@ -64,9 +64,13 @@ def _recognize(path: Path) -> str:
         if found is None:
             raise AdaptisError(f'{path} is neither a file of labelme nor one of COCO instances.')
         return found
-    if any(layout is not None and layout.instances.is_file()
-           for layout in (try_layout(path, split, 'instances') for split in SPLITS)):
+    layouts = [layout for layout in (try_layout(path, split, 'instances') for split in SPLITS)
+               if layout is not None]
+    if any(layout.instances.is_file() for layout in layouts):
         return 'coco'
+    if any(layout.json.is_file() for layout in layouts):
+        raise AdaptisError(f'{path} holds panoptic data already: no import is needed, open it as '
+                           'the data set coco.')
     if has_masks(path):
         return 'masks'
     for candidate in sorted([*path.rglob('*.json'), *path.rglob('*.xml')]):

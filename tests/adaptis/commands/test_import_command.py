@@ -212,6 +212,7 @@ def test_what_is_wrong_with_a_shape_is_told(tmp_path: Path, change: dict, words:
 @pytest.mark.parametrize('arguments, words', [
     (['nowhere'], 'nowhere does not exist'),
     (['.'], 'no labelled images that are understood'),
+    (['panoptic'], 'panoptic holds panoptic data already'),
     (['in', '--val', '1'], '--val must be a share'),
     (['in', '--stuff', 'sky'], '--stuff sky: there is no such label; there are cell, wire'),
     (['in', '--format', 'labelme'], 'holds no JSON file of labelme'),
@@ -222,6 +223,8 @@ def test_mistakes_are_one_sentence_and_write_nothing(tmp_path: Path, arguments: 
     monkeypatch.chdir(tmp_path)
     if arguments[0] == 'in':
         write_masks(tmp_path / 'in')
+    if arguments[0] == 'panoptic':
+        write_coco(tmp_path / 'panoptic', splits=['val'], images=1)
     assert main(['import', *arguments, '--out', 'out']) == 1
     error = capsys.readouterr().err
     assert words in error and error.count('\n') == 1 and not (tmp_path / 'out').exists()

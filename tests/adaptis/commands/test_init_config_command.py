@@ -100,7 +100,8 @@ def test_what_it_writes_trains(tmp_path: Path, coco: Path, model: str, capsys: A
     stages = ['instances', 'proposals'] if model == 'adaptis_toy' else ['joint']
     changes = [f'{stage}.{key}' for stage in stages for key in (
         'steps=2', 'batch_size=1', 'optimizer.warmup_steps=0')]
-    sets = [part for change in [*changes, 'evaluation_images=1', 'validation.every=0']
+    sets = [part for change in [*changes, 'evaluation_images=1', 'validation.every=0',
+                                  'pictures_every=0']
             for part in ('--set', change)]
     assert main(['train', str(tmp_path / 'c.yaml'), '--output', str(tmp_path / 'run'), '--ctx',
                  'cpu', *sets]) == 0

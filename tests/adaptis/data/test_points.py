@@ -150,3 +150,17 @@ def test_one_seed_gives_the_same_points() -> None:
 def test_an_unknown_strategy_is_refused() -> None:
     with pytest.raises(AdaptisError, match='no point sampling "grid"'):
         sample_points(scene(), 1, np.random.default_rng(0), strategy='grid')
+
+
+def test_half_of_the_points_lie_on_objects_that_others_divide() -> None:
+    ids = scene()
+    ids[8:10, 1:15] = 7          # divides 5; 9 is one, though its parts meet at a corner only
+    ids[4:6, 20:23] = 0
+    ids[[4, 5], [20, 21]] = 9
+    rng = np.random.default_rng(9)
+    hits = [chosen(ids, sample_points(ids, 8, rng, strategy='occluded')[0]) for _ in range(50)]
+    assert all((hit == 5).sum() >= 5 for hit in hits)      # 4, and 1 of the 4 on all objects
+    assert {5, 7, 9, 300} == set(np.concatenate(hits))
+    ids[8:10, 1:15] = 5
+    whole = chosen(ids, sample_points(ids, 9, rng, strategy='occluded')[0])
+    assert sorted((whole == i).sum() for i in (5, 9, 300)) == [3, 3, 3]

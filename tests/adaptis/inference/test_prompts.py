@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from adaptis.errors import AdaptisError
-from adaptis.inference.predictor import Predictor
+from adaptis.inference.predictor import ClickResult, Predictor
 from adaptis.inference.prompts import PromptResult
 from adaptis.loading import load_predictor
 from toy_data import ToySettings, render
@@ -22,12 +22,10 @@ class Painted(Predictor):
         self._image, self._size = np.zeros((*SIZE, 3), np.uint8), SIZE
         self.asked = []
 
-    def _encoded(self):
-        return self
-
-    def masks_at(self, points):
-        self.asked.append(points)
-        return np.stack([self.mask(int(row), int(col)) for row, col in points])
+    def mask_at(self, *, x, y):
+        self.asked.append(points := self._points(x, y))
+        masks = np.stack([self.mask(int(row), int(col)) for row, col in points])
+        return ClickResult(masks if np.ndim(x) else masks[0], None)
 
     @staticmethod
     def mask(row, col):
