@@ -22,7 +22,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Optional
 
-from adaptis.deploy.export import export
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike
 from adaptis.loading import load_predictor
@@ -59,6 +58,7 @@ def web_page(sides: Sequence[int] = SIDES, count: int = CLICKS,
 
     CPU times are those of all processes of the browser: on a free core, the wait is about as long.
     """
+    from adaptis.deploy.export import export  # loads MXNet
     network = shipped_networks(load_predictor)[0]
     with tempfile.TemporaryDirectory() as folder, chromium() as driver:
         page = write_page(Path(folder) / 'page', network,
