@@ -16,6 +16,8 @@ from adaptis import machine
 from adaptis.doctor import explain_import_error, torch_conflict_message
 from adaptis.errors import AdaptisError
 
+KERNELS = 'MXNET_MKLDNN_CACHE_NUM'
+
 _MODULES = {'mx': 'mxnet', 'gluoncv': 'gluoncv'}
 _set_here: dict[str, str] = {}   # environment variables of MXNet that the user has not set
 
@@ -92,6 +94,16 @@ def disable_fusion() -> None:
         os.environ[machine.FUSION] = '0'
 
 
+def bound_kernel_cache() -> None:
+    """Let oneDNN keep at most 1,024 prepared kernels of each kind, unless the user has set another.
+
+    MXNet keeps one for each layer and size of image for ever: the toy network took 5 MiB more for
+    each new size (``python -m tests.soak.memory predict 400 --sizes 400``).  No network here has
+    so many layers, so images of a few sizes find all of their kernels.
+    """
+    os.environ.setdefault(KERNELS, '1024')
+
+
 def search_cudnn_algorithms(search: bool) -> None:
     """Let MXNet time cuDNN's algorithms at every new size of a convolution, or not.
 
@@ -140,6 +152,7 @@ def _import(module: str) -> Any:
         if machine.cuda_build():
             preload_cuda(machine.nvidia_libraries())
         disable_fusion()
+        bound_kernel_cache()
         if machine.AUTOTUNE not in _set_here:   # a command that knows its sizes has decided before
             search_cudnn_algorithms(False)
         with warnings.catch_warnings():   # users cannot change the code that these are about

@@ -95,6 +95,16 @@ def test_cudnn_searches_only_if_a_command_or_the_user_says_so(tmp_path, of_user,
     assert done.stdout.strip() == found, done.stderr
 
 
+@pytest.mark.parametrize('of_user, found', [(None, '1024'), ('-1', '-1'), ('7', '7')])
+def test_kernels_of_sizes_that_no_longer_come_are_forgotten(tmp_path, of_user, found):
+    fake_package(tmp_path, 'mxnet', 'import os; seen = os.environ["MXNET_MKLDNN_CACHE_NUM"]')
+    set_ = {} if of_user is None else {'MXNET_MKLDNN_CACHE_NUM': of_user}
+    forget = '' if set_ else 'os.environ.pop("MXNET_MKLDNN_CACHE_NUM", 0)\n'
+    done = python(f'import os\n{forget}from adaptis.runtime import mx; print(mx.seen)', tmp_path,
+                  **set_)
+    assert done.stdout.strip() == found, done.stderr
+
+
 # -- failing imports ------------------------------------------------------------------------------
 
 @pytest.mark.parametrize('source, sentence', [

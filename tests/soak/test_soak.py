@@ -1,0 +1,72 @@
+"""A day of work in an hour: memory stays flat, and many threads and clients get their answers."""
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from adaptis.inference.predictor import Predictor
+from adaptis.model import get_model
+
+ROOT = Path(__file__).resolve().parents[2]
+
+pytestmark = pytest.mark.slow
+
+
+def grow(what: str, count: int, sizes: int) -> dict:
+    """Run ``tests.soak.memory`` in a process of its own."""
+    result = subprocess.run(
+        [sys.executable, '-m', 'tests.soak.memory', what, str(count), '--sizes', str(sizes)],
+        cwd=ROOT, capture_output=True, text=True, timeout=1500, check=True,
+        env={**os.environ, 'OMP_NUM_THREADS': '1'})
+    print(what, count, sizes, result.stdout)
+    return json.loads(result.stdout)
+
+
+@pytest.mark.timeout(1600)
+def test_predictions_of_a_few_sizes_take_no_more_memory_with_time() -> None:
+    assert grow('predict', 5000, 60)['kib_per_round'] < 8
+
+
+@pytest.mark.timeout(1600)
+def test_predictions_of_ever_new_sizes_have_a_bound() -> None:
+    """Without a bound on oneDNN's kernels it is 5 MiB for each size."""
+    mib = list(grow('predict', 1200, 1200)['mib'].values())
+    assert mib[-1] < 1500 and mib[-1] - mib[-2] < 200
+
+
+@pytest.mark.timeout(1600)
+def test_trainings_of_varied_sizes_take_no_more_memory_with_time() -> None:
+    assert grow('train', 400, 40)['kib_per_round'] < 100
+
+
+@pytest.mark.timeout(300)
+def test_twenty_threads_on_one_predictor() -> None:
+    net = get_model('adaptis_toy', width=4)
+    net.initialize()
+    net.hybridize()
+    predictor = Predictor(net)
+    predictor.set_image(np.random.default_rng(0).integers(0, 256, (48, 48, 3)).astype(np.uint8))
+    wanted = [predictor.mask_at(x=i, y=i).mask for i in range(20)]
+    wrong: list[object] = []
+
+    def click(i: int) -> None:
+        try:
+            for _ in range(25):
+                if not np.array_equal(predictor.mask_at(x=i, y=i).mask, wanted[i]):
+                    wrong.append(i)
+        except Exception as error:   # a thread would only print it
+            wrong.append(error)
+
+    threads = [threading.Thread(target=click, args=(i,)) for i in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
