@@ -37,6 +37,7 @@ def assert_same(a: Path, b: Path) -> None:
         np.testing.assert_array_equal(first[name].asnumpy(), second[name].asnumpy(), name)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(280)
 def test_a_disk_that_is_full_for_checkpoints(whole: Path, tmp_path: Path) -> None:
     """The log fits, the parameters do not."""

@@ -168,6 +168,7 @@ def test_kill_minus_nine_costs_only_the_steps_since_the_last_checkpoint(place: P
     process.communicate()
     assert not (place / 'killed' / 'final.params').exists()
     assert main(arguments(place, 'killed', '--resume')) == 0
+    assert not list((place / 'killed').rglob('.*'))   # temporary files
     assert_same_networks(place / 'whole' / 'final.params', place / 'killed' / 'final.params')
     logs = [(place / name / 'log.jsonl').read_text().splitlines() for name in ('whole', 'killed')]
     whole, killed = ([(r['stage'], r['step'], r.get('instances'), r.get('proposals'))
@@ -200,6 +201,7 @@ def test_a_closed_terminal_stops_the_run_as_ctrl_c_does(place: Path) -> None:
     assert_same_networks(place / 'whole' / 'final.params', place / 'hung_up' / 'final.params')
 
 
+@pytest.mark.slow
 def test_under_nohup_the_run_goes_on(place: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, '-m', 'adaptis.cli', *arguments(place, 'nohup')], cwd=ROOT,
