@@ -290,7 +290,8 @@ def part(weights: Weights, name: str) -> Weights:
 
 def load_weights(path: Path = WEIGHTS) -> Weights:
     """The shipped weights, which are stored in half precision, by their names in the network."""
-    return {name: value.astype('float32') for name, value in nd.load(str(path)).items()}
+    return {name: nd.array(value.asnumpy(), dtype='float32')
+            for name, value in nd.load(str(path)).items()}
 
 
 # A picture in, a picture out

@@ -148,7 +148,7 @@ def make_predictor(port: Port, hybridize: bool, options: Optional[Mapping[str, A
     np.random.seed(0)
     family, taxonomy = find_family(port.name), taxonomy or COCO_TAXONOMY
     net = family.build({'name': port.name, **family.class_counts(taxonomy), **(options or {})},
-                       [mx.cpu()])
+                       [mx.current_context()])
     parameters = net._collect_params_with_prefix()
     for layer in port.quiet:
         weight = parameters[f'{layer}.weight']

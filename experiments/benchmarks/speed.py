@@ -129,7 +129,7 @@ def _step(net: Any, hybridize: bool = False) -> Callable[[], Any]:
              'points': rng.uniform(0, 95, (4, 12, 2)),
              'instances': rng.integers(0, 2, (48, 1, 96, 96)),
              'semantic': rng.integers(0, 2, (4, 96, 96))}
-    return lambda: train_step(system, trainer, batch, [mx.cpu()])
+    return lambda: train_step(system, trainer, batch, [mx.current_context()])
 
 
 def _step_in(environment: dict[str, str], width: int, plain: bool = False,
