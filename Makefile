@@ -6,7 +6,7 @@
 # make PYTHON=/path/to/python ...  sets up with that Python (after make clean, if .venv is there)
 
 VENV ?= .venv
-TEST_TIME = about 8 minutes
+TEST_TIME = about 9 minutes
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
 
 # The newest that MXNet's own metadata allows comes first; 3.13 runs too, with NumPy 2.1 and MXNet

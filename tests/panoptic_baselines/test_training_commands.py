@@ -195,7 +195,9 @@ def test_what_training_leaves(trained: Trained) -> None:
         assert record['settings']['inference'][setting] == value
 
 
-@some('semantic_fpn')
+@pytest.mark.parametrize(
+    'trained', ['condinst', *(pytest.param(name, marks=pytest.mark.slow) for name in (
+        'panoptic_fpn', 'mask_rcnn', 'dense_detections', 'unified'))], indirect=True)
 def test_a_resumed_run_ends_in_the_same_network(trained: Trained,
                                                 monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*arguments: object) -> dict:

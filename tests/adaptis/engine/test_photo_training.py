@@ -47,7 +47,9 @@ validation: {{every: 3, images: 2, points: 2}}
 '''
 
 
-@pytest.fixture(scope='module', params=WRITERS)
+@pytest.fixture(scope='module', params=[
+    pytest.param(name, marks=[] if name == 'cityscapes' else pytest.mark.slow)
+    for name in WRITERS])
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a config and its data set."""
     folder = tmp_path_factory.mktemp(request.param)

@@ -142,7 +142,8 @@ def test_weights_and_normalizers(net, batch):
     assert changed['boxes'] == pytest.approx(losses['boxes'], rel=1e-5)
 
 
-@pytest.mark.parametrize('options', [{}, WEAK], ids=['masks', 'boxes'])
+@pytest.mark.parametrize('options', [{}, pytest.param(WEAK, marks=pytest.mark.slow)],
+                         ids=['masks', 'boxes'])
 def test_it_learns_a_scene_by_heart(options):
     system = make_system(make_net(False, semantic_stride=4), frozen_stages=5, hybridize=True,
                          focal_normalizer='foreground', **options)

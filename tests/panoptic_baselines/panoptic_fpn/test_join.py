@@ -77,6 +77,7 @@ def test_branches_that_cannot_be_separate(options: dict[str, bool]) -> None:
         get_model('panoptic_fpn', backbone='resnet18', separate=True, **{**TINY, **options})
 
 
+@pytest.mark.slow
 def test_both_start_from_the_same_weights(tmp_path: Path) -> None:
     alone = get_model('semantic_fpn_r18', **TINY)
     alone.initialize()
