@@ -94,7 +94,7 @@ def _choose_pixels(strategy: str, instances: np.ndarray, eligible: np.ndarray, n
     if strategy == 'uniform':
         return rng.choice(np.flatnonzero(eligible[flat]), size=n)
     ids, areas = np.flatnonzero(eligible), np.bincount(flat)
-    divided = _divided(instances, ids) if strategy == 'occluded' else ids
+    divided = _divided(instances, ids) if strategy == 'occluded' else ids[:0]
     chosen = _choose_objects(strategy, ids, divided, n, rng)
     by_id = np.argsort(flat, kind='stable')  # pixels of one object side by side
     first = np.cumsum(areas) - areas
@@ -107,7 +107,7 @@ def _choose_objects(strategy: str, ids: np.ndarray, divided: np.ndarray, n: int,
         return np.full(n, rng.choice(ids))
     if strategy == 'independent':
         return rng.choice(ids, size=n)
-    special = int(n * IN_PARTS) if strategy == 'occluded' and len(divided) else 0
+    special = int(n * IN_PARTS) if len(divided) else 0
     return np.concatenate([_deal(divided, special, rng), _deal(ids, n - special, rng)])
 
 

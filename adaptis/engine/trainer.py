@@ -34,6 +34,7 @@ from adaptis.engine.stopping import Stopped, StopRequest, agree_on_stop
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import provenance
 from adaptis.files import write_image
+from adaptis.inference.encoded import check_finite_weights
 from adaptis.inference.likeness import dataset_statistics
 from adaptis.inference.sidecar import taxonomy_to_list
 from adaptis.model import save_model
@@ -215,17 +216,14 @@ class _StageRun:
         except Stopped:
             raise
         except Exception:
-            if self.whole and self.done > first and self.run.rank == 0 and self._is_finite():
+            if self.whole and self.done > first and self.run.rank == 0:
                 with contextlib.suppress(AdaptisError):   # the first error says what is wrong
+                    check_finite_weights(self.run.net)
                     self._save(trainer, self.done)
                     bar.write_line(f'There is a checkpoint of step {self.done} of stage '
                                    f'{self.name}: once the mistake is mended, repeat the command '
                                    'with --resume.')
             raise
-
-    def _is_finite(self) -> bool:
-        return all(np.isfinite(parameter.data(parameter.list_ctx()[0]).asnumpy()).all()
-                   for parameter in self.run.net.collect_params().values())
 
     def _tell(self, bar: StageProgress, done: int, averages: AverageMeter, loader: Loader) -> None:
         """Do what is due after this step: log numbers, validate, write pictures."""
