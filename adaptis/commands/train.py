@@ -55,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
     output = args.output or Path('runs') / run_name(args.config)
     _check_output(output, args.resume)
     search_cudnn_algorithms(config.has_fixed_sizes())
+    from adaptis.engine.distributed import end_together  # loads MXNet
     from adaptis.engine.stopping import Stopped  # loads MXNet
     from adaptis.engine.trainer import fit  # loads MXNet
     start = _find_start(output, config, args)
@@ -68,9 +69,11 @@ def run(args: argparse.Namespace) -> int:
     except Stopped as stopped:
         if job.rank == 0:
             print('Stopped; to continue, repeat the command with --resume.')
+        end_together(job.kvstore)
         return stopped.status
     if job.rank == 0:
         _finish(job)
+    end_together(job.kvstore)
     return 0
 
 
@@ -133,7 +136,7 @@ def _prepare(config: TrainConfig, output: Path, args: argparse.Namespace, resume
     contexts = get_contexts(args.ctx)
     if contexts[0].device_type == 'cpu':
         keep_freed_memory()
-    kvstore = create_kvstore(args.kvstore)
+    kvstore = create_kvstore(args.kvstore, config.gradient_compression)
     if config.precision == 'amp':
         _enable_half(contexts)
     seed_everything(config.seed, 0, 0)
