@@ -16,8 +16,8 @@ from typing import Any, Optional
 from adaptis import __version__
 from adaptis.errors import AdaptisError, DataWarning
 
-COMMANDS = ('doctor', 'models', 'toy', 'train', 'evaluate', 'predict', 'serve', 'export', 'table',
-            'convert', 'import', 'init-config', 'check-data')
+COMMANDS = ('doctor', 'models', 'toy', 'train', 'launch', 'evaluate', 'predict', 'serve', 'export',
+            'table', 'convert', 'import', 'init-config', 'check-data')
 _MODULES = {'import': 'import_data'}   # "import" is a keyword
 _INTERRUPTED = 130   # the convention of shells: 128 + SIGINT
 _OWN_PACKAGES = ('adaptis', 'panoptic_baselines', 'experiments', 'toy_data')

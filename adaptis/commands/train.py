@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import socket
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -62,8 +63,12 @@ def run(args: argparse.Namespace) -> int:
     job = _prepare(config, output, args, resumed=start is not None)
     if start is not None:
         _resume(job, start)
-    if job.rank == 0 and warnings:
-        print(*warnings, sep='\n')
+    if job.rank == 0:
+        if job.world_size > 1:
+            print(f'{job.world_size} processes train; the one on {socket.gethostname()} writes '
+                  f'{output}.')
+        if warnings:
+            print(*warnings, sep='\n')
     try:
         fit(job, start)
     except Stopped as stopped:
