@@ -6,6 +6,7 @@ later, and where it runs, the death of a process leaves the others waiting for e
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import os
 import queue
@@ -228,9 +229,10 @@ def _listen(address: str, port: Optional[int]) -> Iterator[socket.socket]:
                 listener.listen(128)
                 break
             except (OSError, OverflowError) as error:
-                problem = getattr(error, 'strerror', None) or str(error)
-        else:
-            raise AdaptisError(f'No port could be used: {problem}.')
+                if number == ports[-1] or getattr(error, 'errno', 0) != errno.EADDRINUSE:
+                    reason = getattr(error, 'strerror', None) or 'it is above 65535'
+                    raise AdaptisError(f'Port {number} of {address} cannot be used: {reason}; give '
+                                       'another --port or --address.') from error
         yield listener
 
 
