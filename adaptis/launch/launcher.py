@@ -180,8 +180,9 @@ class Cluster:
             member.kill()
         for member in (dead, *others):
             member.close()
-        end = f', and the other {killed} {"was" if killed == 1 else "were"} ended' if killed else ''
-        raise AdaptisError(f'{dead.name} {_describe(dead)}{end}: go on with --resume.')
+        end = (f', and the other {killed} {"was" if killed == 1 else "were"} ended: go on with '
+               '--resume' if killed else '')
+        raise AdaptisError(f'{dead.name} {_describe(dead)}{end}.')
 
     def _part(self) -> None:
         """Wait for servers and scheduler, which end after the last worker."""

@@ -21,7 +21,7 @@ from adaptis.launch.hosts import Place, is_here
 
 TIMEOUT = 40.0   # seconds for a machine to answer
 REMEMBERED = 1000   # lines
-_LINE = re.compile(rb'(?<=[\r\n])')   # progress bars end theirs with a carriage return
+_LINE = re.compile(rb'(?<=\n)|(?<=\r)(?!\n)')   # progress bars end theirs with a carriage return
 
 
 class Shell(NamedTuple):
@@ -159,7 +159,7 @@ class Member:
     def _why_no_agent(self) -> str:
         status = self._process.wait()
         self._readers[1].join(1)
-        last = b' '.join(self._errors or []).decode('utf-8', 'backslashreplace')
+        last = b' '.join(self._errors or []).decode('utf-8', 'backslashreplace').rstrip('.')
         host, python = self.place.host, self._shell.python
         if 'No module named' in last:
             return (f'The Python {python} on {host} has no adaptis: install it there, in the same '
@@ -184,7 +184,7 @@ class Member:
         if line.startswith(MARK.encode()):
             self._answers.put(line[len(MARK):])
         elif self._errors is not None:   # of ssh, or a greeting of the machine
-            if to is sys.stderr:
+            if to is sys.stderr and line.strip():
                 self._errors.append(line.strip())
         elif line:
             self._output.write(self, line, to)

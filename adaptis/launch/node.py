@@ -9,11 +9,17 @@ import ctypes
 import os
 import sys
 
+from adaptis.errors import AdaptisError
+
 
 def main() -> int:
     """Serve until the workers have ended."""
     role = os.environ.pop('DMLC_ROLE')
-    from adaptis.runtime import mx  # only now, without the role
+    try:
+        from adaptis.runtime import mx  # only now, without the role
+    except AdaptisError as error:
+        print(error, file=sys.stderr)
+        return 1
     os.environ['DMLC_ROLE'] = role
     store = mx.kv.create('dist')
     prototype = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)

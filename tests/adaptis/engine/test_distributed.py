@@ -44,8 +44,8 @@ def test_two_workers_equal_one_with_the_joint_batch(tmp_path: Path,
     monkeypatch.setenv('PYTHONPATH', f'{ROOT}:{HERE}')
     monkeypatch.setenv('OMP_NUM_THREADS', '1')
     worker = [dist_worker.__file__, str(data)]
-    cluster = Cluster([*worker, str(tmp_path / 'two'), '4', 'dist_sync'], [Place('localhost', 2)] * 2,
-                      Shell([], sys.executable))
+    cluster = Cluster([*worker, str(tmp_path / 'two'), '4', 'dist_sync'],
+                      [Place('localhost', 2)] * 2, Shell([], sys.executable))
     assert cluster.run() == 0
     subprocess.run([sys.executable, *worker, str(tmp_path / 'one'), '8', 'device'], check=True,
                    timeout=250)
