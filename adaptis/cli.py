@@ -76,6 +76,19 @@ def summary(name: str) -> str:
     return ''
 
 
+def command_parser(name: str) -> argparse.ArgumentParser:
+    """Return the parser of a subcommand's arguments."""
+    command = _command(name)
+    parser = argparse.ArgumentParser(prog=f'adaptis {name}', description=command.HELP,
+                                     allow_abbrev=False)
+    command.add_arguments(parser)
+    return parser
+
+
+def _command(name: str) -> Any:
+    return importlib.import_module(f'adaptis.commands.{_module(name)}')
+
+
 def _parser() -> argparse.ArgumentParser:
     width = max(map(len, COMMANDS)) + 2
     listing = '\n'.join(f'  {name:<{width}}{summary(name)}' for name in COMMANDS)
@@ -115,11 +128,7 @@ def _module(name: str) -> str:
 
 
 def _run(name: str, rest: list[str]) -> int:
-    command = importlib.import_module(f'adaptis.commands.{_module(name)}')
-    parser = argparse.ArgumentParser(prog=f'adaptis {name}', description=command.HELP,
-                                     allow_abbrev=False)
-    command.add_arguments(parser)
-    status = command.run(parser.parse_args(rest))
+    status = _command(name).run(command_parser(name).parse_args(rest))
     sys.stdout.flush()   # now, so that a closed pipe or a full disk is caught
     return status
 

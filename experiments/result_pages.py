@@ -15,7 +15,7 @@ from typing import Any, Optional
 
 from adaptis.commands.rows import PUBLISHED
 from adaptis.errors import AdaptisError
-from adaptis.evaluation.record import read_json, read_records
+from adaptis.evaluation.record import read_records
 from adaptis.evaluation.table_formats import format_markdown
 from adaptis.evaluation.tables import Table, load_tables
 from adaptis.files import atomic_write
