@@ -96,6 +96,7 @@ setup(
         'pycocotools>=2.0.6',
         'PyYAML>=5.4',
         'safetensors>=0.4',
+        'shtab>=1.6',   # completion in shells
         'tqdm>=4.60',
         'tensorboardX>=2.5',
         # GluonCV imports these; it is installed without its dependencies (see the Makefile).
