@@ -52,8 +52,9 @@ def _streets() -> str:
     hardware, seconds = result['hardware'], result['training']['seconds']
     facts = {
         'System': 'AdaptIS with ResNet-18 and a pyramid of 64 channels',
-        'Use': '`adaptis.load_predictor("experiments/side_by_side/pretrained/adaptis.params")`; '
-               'in a checkout, not in the wheel',
+        'Use': '`adaptis.load_predictor("toy_street")`, `adaptis predict --checkpoint '
+               'toy_street`. A checkout has it; an installed wheel fetches it from the release '
+               'that `ADAPTIS_RELEASE` names and checks its SHA-256.',
         'Data': 'street scenes as `adaptis toy --version street` draws them, 4,000 of 128x256',
         'Recipe': f'`python -m experiments.side_by_side adaptis`, seed {result["seed"]}, commit '
                   f'{result["commit"][:8]}, {seconds / 60:.0f} minutes on {hardware["cpu"]}',
@@ -61,7 +62,7 @@ def _streets() -> str:
                     '([five systems side by side](results/side_by_side.md))',
         'Limits': 'Misses most objects that others cover by more than a third, and small ones.',
         **_file(path)}
-    return _card('street scenes', facts)
+    return _card('toy_street', facts)
 
 
 def _recipe(trained: Mapping[str, Any]) -> str:
