@@ -47,10 +47,10 @@ def run(args: argparse.Namespace) -> int:
         value = getattr(args, name)
         if value is not None and value < 1:
             raise AdaptisError(f'--{name} {value} makes no sense: give at least 1.')
-    cluster = Cluster(['-m', 'adaptis', *args.train, *_kvstore(args.train)], _places(args),
-                      Shell(shlex.split(args.ssh), args.python), args.servers, args.address,
-                      args.port)
-    return cluster.run()
+    command = ['-m', 'adaptis', *args.train, *_kvstore(args.train),
+               *(['--quiet'] if args.quiet else [])]
+    return Cluster(command, _places(args), Shell(shlex.split(args.ssh), args.python), args.servers,
+                   args.address, args.port).run()
 
 
 def _places(args: argparse.Namespace) -> list[Place]:

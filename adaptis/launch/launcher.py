@@ -10,6 +10,7 @@ import errno
 import math
 import os
 import queue
+import shutil
 import signal
 import socket
 import sys
@@ -21,6 +22,7 @@ from typing import Any, Optional
 from adaptis.errors import AdaptisError
 from adaptis.launch.hosts import Place, share_servers
 from adaptis.launch.member import Member, Output, Shell
+from adaptis.progress import LIVE
 
 FIRST_PORT, PORTS = 9091, 100
 GRACE = 10.0      # seconds that the others have to end by themselves after the first mistake
@@ -114,7 +116,8 @@ class Cluster:
     def _order(self, member: Member, root: dict[str, str], target: tuple[str, int]) -> dict:
         command = self.command if member.role == 'worker' else self.node
         environment = {**root, 'DMLC_ROLE': member.role, 'PYTHONUNBUFFERED': '1',
-                       'COLUMNS': str(_columns())}
+                       'COLUMNS': str(shutil.get_terminal_size().columns),
+                       **({LIVE: '1'} if sys.stderr.isatty() else {})}
         python = sys.executable if member.is_here else self.shell.python
         if not member.is_here:
             environment = {**{name: value for name, value in os.environ.items()
@@ -235,9 +238,3 @@ def _listen(address: str, port: Optional[int]) -> Iterator[socket.socket]:
                     raise AdaptisError(f'Port {number} of {address} cannot be used: {reason}; give '
                                        'another --port or --address.') from error
         yield listener
-
-
-def _columns() -> int:
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        return os.get_terminal_size(sys.stderr.fileno()).columns
-    return 80
