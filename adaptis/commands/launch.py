@@ -11,7 +11,7 @@ from adaptis.launch.hosts import Place, read_hosts, share_workers
 from adaptis.launch.launcher import FIRST_PORT, Cluster
 from adaptis.launch.member import Shell
 
-HELP = 'Train in several processes, on this machine or by ssh on several; Ctrl-C stops all.'
+HELP = 'Train in several processes, here or by ssh on several machines. Ctrl-C stops all of them.'
 SSH = ('ssh -o BatchMode=yes -o ConnectTimeout=10 -o ServerAliveInterval=5 '
        '-o ServerAliveCountMax=3')
 _KVSTORES = ('dist_sync', 'dist_device_sync')
