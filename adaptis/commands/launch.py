@@ -8,7 +8,7 @@ from pathlib import Path
 
 from adaptis.errors import AdaptisError
 from adaptis.launch.hosts import Place, read_hosts, share_workers
-from adaptis.launch.launcher import FIRST_PORT, Cluster
+from adaptis.launch.launcher import Cluster
 from adaptis.launch.member import Shell
 
 HELP = 'Train in several processes, here or by ssh on several machines. Ctrl-C stops all of them.'
@@ -28,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='processes that add up gradients (default: one for each machine)')
     parser.add_argument('--address', help='of this machine, as the others reach it (default: the '
                                           'one that they see)')
-    parser.add_argument('--port', type=int, help='of this machine, where all processes meet '
-                                                 f'(default: the first free one from {FIRST_PORT})')
+    parser.add_argument('--port', type=int,
+                        help='of this machine, where all processes meet (default: any free one)')
     parser.add_argument('--python', metavar='PATH', default=sys.executable,
                         help='Python on the other machines (default: where it is here)')
     parser.add_argument('--ssh', metavar='COMMAND', default=SSH,

@@ -2,7 +2,7 @@
 
 The launcher starts this module by ssh, or directly on its own machine, and keeps the connection:
 
-    agent -> launcher   a line of JSON: the version, and the addresses of the connection
+    agent -> launcher   a line of JSON: the version, and what sshd says of the connection
     launcher -> agent   a line of JSON: the folder, the command, its environment
     agent -> launcher   a line of JSON: {} or what is wrong with these
     launcher -> agent   lines: "start", "alive", or the number of a signal for the process
@@ -33,8 +33,7 @@ TIMEOUT = 10   # seconds for a connection to the scheduler's machine
 
 def main() -> int:
     """Follow the launcher; return the exit status of the process, 128 + n if signal n ended it."""
-    connection = os.environ.get('SSH_CONNECTION', '').split()
-    _say({'version': __version__, 'launcher': connection[0] if connection else None})
+    _say({'version': __version__, 'connection': os.environ.get('SSH_CONNECTION')})
     lines = _lines()
     order = next(lines, None)
     if order is None:

@@ -6,7 +6,6 @@ later, and where it runs, the death of a process leaves the others waiting for e
 from __future__ import annotations
 
 import contextlib
-import errno
 import math
 import os
 import queue
@@ -17,14 +16,13 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Optional
 
 from adaptis.errors import AdaptisError
 from adaptis.launch.hosts import Place, share_servers
 from adaptis.launch.member import Member, Output, Shell
 from adaptis.progress import LIVE
 
-FIRST_PORT, PORTS = 9091, 100
 GRACE = 10.0      # seconds that the others have to end by themselves after the first mistake
 FAREWELL = 60.0   # seconds for servers to end after the workers
 ALIVE = 10.0      # seconds between signs of life
@@ -43,7 +41,7 @@ class Cluster:
     servers : number of servers, which add up the gradients; None = one for each machine
     shell : how to reach other machines
     address : of this machine, as the others reach it; None = find it out
-    port : of the scheduler on this machine; None = the first free one from ``FIRST_PORT``
+    port : of the scheduler on this machine; None = any free one
     node : arguments of Python for the scheduler and the servers
     """
 
@@ -84,8 +82,8 @@ class Cluster:
         for role, hosts in places.items():
             for index, place in enumerate(hosts):
                 self._members.append(Member(role, index, place, self.shell, output, self._ended))
-        greetings = [member.greet() for member in self._members]
-        address = self.address or self._find_address(greetings)
+        connections = [member.greet() for member in self._members]
+        address = self.address or self._find_address(connections)
         with _listen(address, self.port) as listener:
             port = listener.getsockname()[1]
             root = {'DMLC_PS_ROOT_URI': address, 'DMLC_PS_ROOT_PORT': str(port),
@@ -97,13 +95,14 @@ class Cluster:
         for member in reversed(self._members):   # the scheduler first
             member.start()
 
-    def _find_address(self, greetings: Sequence[dict[str, Any]]) -> str:
+    def _find_address(self, connections: Sequence[Optional[str]]) -> str:
         """Return this machine's address as the first other one reaches it."""
         remote = [member.place.host for member in self._members if not member.is_here]
         if not remote:
             return '127.0.0.1'
-        seen = [found['launcher'] for found in greetings if '.' in (found['launcher'] or '')]
-        if seen:
+        own = os.environ.get('SSH_CONNECTION')   # of the user, where srun or this machine passes it
+        seen = [found.split()[0] for found in connections if found and found != own]
+        if seen and ':' not in seen[0]:   # MXNet knows IPv4 alone
             return seen[0]
         try:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
@@ -222,19 +221,16 @@ def _requests() -> Iterator[list[int]]:
 def _listen(address: str, port: Optional[int]) -> Iterator[socket.socket]:
     """Hold the scheduler's port while the machines try whether they reach it.
 
-    Raises AdaptisError if the named port, or each of those tried, is taken.
+    Raises AdaptisError if the port is taken, or the address is not one of this machine.
     """
-    ports = range(FIRST_PORT, FIRST_PORT + PORTS) if port is None else [port]
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        for number in ports:
-            try:
-                listener.bind((address, number))
-                listener.listen(128)
-                break
-            except (OSError, OverflowError) as error:
-                if number == ports[-1] or getattr(error, 'errno', 0) != errno.EADDRINUSE:
-                    reason = getattr(error, 'strerror', None) or 'it is above 65535'
-                    raise AdaptisError(f'Port {number} of {address} cannot be used: {reason}; give '
-                                       'another --port or --address.') from error
+        try:
+            listener.bind((address, port or 0))   # 0 = any free one
+            listener.listen(128)
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, 'strerror', None) or 'it is above 65535'
+            what = address if port is None else f'Port {port} of {address}'
+            raise AdaptisError(f'{what} cannot be used: {reason}; give another --port or '
+                               '--address, or none.') from error
         yield listener

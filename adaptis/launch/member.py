@@ -85,13 +85,13 @@ class Member:
         label = self.role if self.role == 'scheduler' else f'{self.role} {self.index}'
         return f'{label} on {self.place.host}'
 
-    def greet(self) -> dict[str, Any]:
-        """Return what its machine says of itself; AdaptisError if that cannot be reached."""
+    def greet(self) -> Optional[str]:
+        """Return the ``SSH_CONNECTION`` of its machine; AdaptisError if that cannot be used."""
         found = self._answer()
         if found['version'] != __version__:
             raise AdaptisError(f'{self.place.host} has adaptis {found["version"]}, and this '
                                f'machine {__version__}: install the same version on all.')
-        return found
+        return found['connection']
 
     def prepare(self, order: dict[str, Any]) -> None:
         """Say what to run, see ``adaptis.launch.agent``."""

@@ -1,6 +1,7 @@
 """``adaptis launch`` with small programs instead of trainings."""
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -26,7 +27,6 @@ done()
 
 
 def told(folder: Path) -> list[dict[str, Any]]:
-    import json
     return [json.loads(path.read_text()) for path in folder.glob('told*')]
 
 
@@ -45,16 +45,17 @@ def test_workers_on_this_machine_know_the_cluster(cluster: Any, tmp_path: Path,
 def test_workers_on_other_machines_too(cluster: Any, tmp_path: Path, capfd: pytest.CaptureFixture,
                                        monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv('MXNET_TEST', 'passed on')
-    assert cluster(TELL, 'node1\nnode2', servers=3).run() == 0
+    monkeypatch.setenv('SSH_CONNECTION', '203.0.113.9 1 203.0.113.8 22')   # of the user
+    assert cluster(TELL, 'localhost\nnode1\nnode2', workers=3, servers=3).run() == 0
     found = told(tmp_path)
-    assert len(found) == 2
+    assert len(found) == 3
     for each in found:
         assert each['DMLC_PS_ROOT_URI'] == '127.0.0.1' and each['DMLC_NUM_SERVER'] == '3'
         assert each['MXNET_TEST'] == 'passed on' and each['OMP_NUM_THREADS'] is None
     assert 'Welcome' not in capfd.readouterr().out
 
 
-def test_a_taken_port_is_left_alone(cluster: Any, tmp_path: Path) -> None:
+def test_a_taken_port_is_named_or_avoided(cluster: Any, tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(('127.0.0.1', 0))
         taken.listen()
@@ -63,16 +64,13 @@ def test_a_taken_port_is_left_alone(cluster: Any, tmp_path: Path) -> None:
                                                ' already in use'):
             cluster(TELL, port=number).run()
         assert not told(tmp_path)
-
-
-def test_the_next_free_port_is_taken(cluster: Any, tmp_path: Path,
-                                     monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as taken:
-        taken.bind(('127.0.0.1', 0))
-        taken.listen()
-        monkeypatch.setattr(launcher, 'FIRST_PORT', taken.getsockname()[1])
         assert cluster(TELL, workers=1).run() == 0
-        assert int(told(tmp_path)[0]['DMLC_PS_ROOT_PORT']) > taken.getsockname()[1]
+        assert told(tmp_path)[0]['DMLC_PS_ROOT_PORT'] != str(number)
+
+
+def test_a_foreign_address_is_refused(cluster: Any) -> None:
+    with pytest.raises(AdaptisError, match='^203.0.113.9 cannot be used: Cannot assign'):
+        cluster(TELL, workers=1, address='203.0.113.9').run()
 
 
 @pytest.mark.parametrize('host, words', [
