@@ -71,7 +71,7 @@ class StageKVStore(mx.kvstore.KVStoreBase):
         self._stage = stage
         self._compressed = compression is not None
         self._unit = 1.0 if compression is None else compression   # survives the compression
-        self._sizes: set[int] = set()   # of the bits that have a key
+        self._lengths: set[int] = set()   # of the arrays of numbers that have a key
 
     def broadcast(self, key: Union[int, str], value: Any, out: Any, priority: int = 0) -> None:
         """Copy the values of rank 0 to all processes.
@@ -109,15 +109,16 @@ class StageKVStore(mx.kvstore.KVStoreBase):
 
     def any_process(self, *flags: bool) -> list[bool]:
         """Return which flags are true in any process; all must call this at the same time."""
-        return [bool(count) for count in self._count_bits(np.array(flags))]
+        return [bool(count) for count in self._sum(np.array(flags))]
 
     def gather(self, mine: bytes) -> list[bytes]:
-        """Return the bytes of all processes by rank; all call this together with equal lengths.
-
-        They are sent bit by bit, which compression leaves as they are.
-        """
-        bits = np.unpackbits(np.frombuffer(mine, np.uint8))
-        return [np.packbits(self._count_bits(bits * (rank == self.rank)) > 0).tobytes()
+        """Return the bytes of all processes by rank; all call this together with equal lengths."""
+        numbers = np.frombuffer(mine, np.uint8)
+        if not self._compressed:
+            return [self._sum(numbers * (rank == self.rank)).astype(np.uint8).tobytes()
+                    for rank in range(self.num_workers)]
+        bits = np.unpackbits(numbers)   # compression leaves zeros and ones as they are
+        return [np.packbits(self._sum(bits * (rank == self.rank)) > 0).tobytes()
                 for rank in range(self.num_workers)]
 
     def check_same(self, digest: bytes) -> None:
@@ -143,14 +144,14 @@ class StageKVStore(mx.kvstore.KVStoreBase):
         for array, mean in zip(arrays, np.split(means, ends[:-1])):
             array[:] = mx.nd.array(mean.reshape(array.shape), ctx=array.context)
 
-    def _count_bits(self, bits: np.ndarray) -> np.ndarray:
-        """Return, for each bit, in how many processes it is set."""
-        key = f'bits{len(bits)}'
-        if len(bits) not in self._sizes:
-            self._sizes.add(len(bits))
-            zeros = mx.nd.zeros(len(bits))
+    def _sum(self, numbers: np.ndarray) -> np.ndarray:
+        """Return the sums over all processes of small whole numbers, of 0 and 1 if compressed."""
+        key = f'numbers{len(numbers)}'
+        if len(numbers) not in self._lengths:
+            self._lengths.add(len(numbers))
+            zeros = mx.nd.zeros(len(numbers))
             self.broadcast(key, zeros, zeros)
-        array = mx.nd.array(bits * self._unit, dtype='float32')
+        array = mx.nd.array(numbers * self._unit, dtype='float32')
         self.pushpull(key, array)
         return np.rint(array.asnumpy() / self._unit)
 

@@ -21,9 +21,15 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     os.environ['DMLC_ROLE'] = role
-    store = mx.kv.create('dist')
     prototype = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
-    mx.base.check_call(mx.base._LIB.MXKVStoreRunServer(store.handle, prototype(_refuse), None))
+    try:
+        store = mx.kv.create('dist')
+        mx.base.check_call(mx.base._LIB.MXKVStoreRunServer(store.handle, prototype(_refuse), None))
+    except mx.base.MXNetError as error:
+        reason = str(error).splitlines()[-1].rpartition(' : ')[2]
+        print(f'The {role} at {os.environ.get("DMLC_PS_ROOT_URI")} port '
+              f'{os.environ.get("DMLC_PS_ROOT_PORT")} ends: {reason}.', file=sys.stderr)
+        return 1
     return 0
 
 

@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -177,6 +178,18 @@ def test_without_its_launcher_nothing_goes_on(cluster: Any, tmp_path: Path) -> N
                          text=True).stdout.strip()[:1] not in ('', 'Z'):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_without_a_sign_of_life_a_machine_ends_its_process(tmp_path: Path) -> None:
+    program = ('import sys\nfrom adaptis.launch import agent\nagent.SILENCE = 0.5\n'
+               'sys.exit(agent.main())')
+    order = {'folder': str(tmp_path), 'command': ['sleep', '100'], 'environment': {},
+             'root': ['127.0.0.1', 1], 'connect': False, 'workers': 1}
+    with subprocess.Popen([sys.executable, '-c', program], stdin=subprocess.PIPE, text=True,
+                          stdout=subprocess.DEVNULL) as process:
+        process.stdin.write(json.dumps(order) + '\nstart\n')
+        process.stdin.flush()
+        assert process.wait(timeout=60) == 128 + signal.SIGKILL
 
 
 @pytest.mark.parametrize('words, sentence', [
