@@ -88,8 +88,6 @@ def _environment(order: dict[str, Any]) -> dict[str, str]:
         environment.setdefault('DMLC_NODE_HOST', _own_address(order['root'][0]))
     if order['workers'] > 1:
         environment.setdefault('OMP_NUM_THREADS', str(max(1, usable_cores() // order['workers'])))
-    # MXNet would bind every process of this machine to it.
-    environment.pop('PORT', None)
     return environment
 
 
