@@ -196,7 +196,7 @@ class Cluster:
 def _describe(member: Member) -> str:
     if member.status == 255 and not member.is_here:
         return 'was lost (its machine or the connection to it is gone)'
-    if member.status > 128:
+    if member.status - 128 in set(signal.Signals):
         name = signal.Signals(member.status - 128).name
         return f'was killed by {name}' + (' (did memory run out?)' if name == 'SIGKILL' else '')
     return f'ended with status {member.status} (its message is above)'
