@@ -1,6 +1,7 @@
 """Segment and measure the images of a data set, wherever that is computed."""
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 import time
@@ -129,9 +130,12 @@ def evaluate_images(job: InferenceJob, indices: Sequence[int], workers: Workers,
     evaluator = _evaluator(job)
     seconds, failure = 0.0, None
     chunks = [(job, chunk) for chunk in workers.chunks(indices)]
-    outcomes = workers.map(
-        _segment, chunks, lambda chunk: ', '.join(dataset.file_name(i) for i in chunk[1]))
-    with tqdm(total=len(indices), unit='image', disable=len(indices) < 2) as progress:
+
+    def names(chunk: tuple[InferenceJob, Sequence[int]]) -> str:
+        return ', '.join(dataset.file_name(index) for index in chunk[1])
+
+    with contextlib.closing(workers.map(_segment, chunks, names)) as outcomes, \
+            tqdm(total=len(indices), unit='image', disable=len(indices) < 2) as progress:
         for (_, chunk), outcome in zip(chunks, outcomes):
             evaluator.merge(outcome.measured)
             if writer is not None and failure is None:

@@ -8,7 +8,7 @@ from typing import Any, Callable, TypeVar, Union
 
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.parallel import parallel_map
-from adaptis.evaluation.ray_workers import LOCAL, RayWorkers
+from adaptis.evaluation.ray_workers import LOCAL, RayWorkers, check_address, import_ray
 
 Item = TypeVar('Item')
 Result = TypeVar('Result')
@@ -46,9 +46,12 @@ def add_worker_options(group: Any) -> None:
 
 
 def check_worker_options(args: argparse.Namespace) -> None:
-    """Raise AdaptisError if there are to be no processes."""
+    """Raise AdaptisError if there are to be no processes, or Ray cannot be used."""
     if args.processes is not None and args.processes < 1:
         raise AdaptisError('--processes must be at least 1.')
+    if args.ray is not None:   # before a network is loaded
+        check_address(args.ray)
+        import_ray(args.ray)
 
 
 @contextlib.contextmanager

@@ -114,7 +114,7 @@ class RayWorkers:
                                f'{ctx}.')
         check_address(address)
         self._address, self._ctx, self._processes = address, ctx, processes
-        self._ray = ray or import_ray()
+        self._ray = ray or import_ray(address)
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> RayWorkers:
@@ -181,10 +181,17 @@ def check_address(address: str) -> None:
     raise AdaptisError(f'"{address}" is not the address of a Ray cluster: {advice}.')
 
 
-def import_ray() -> Any:
-    """Import Ray without its reports to its makers; AdaptisError if it is not installed."""
-    os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
-    os.environ.setdefault('RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO', '0')   # a warning about the future
+def import_ray(address: str = LOCAL) -> Any:
+    """Import Ray with settings for this address; AdaptisError if it is not installed.
+
+    Ray reports nothing to its makers, unless the user's environment says otherwise.
+    """
+    settings = {'RAY_USAGE_STATS_ENABLED': '0',
+                'RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO': '0'}   # else it warns of a future version
+    if address != LOCAL:   # else Ray tries for minutes
+        settings.update(RAY_NUM_REDIS_GET_RETRIES='1', RAY_py_gcs_connect_timeout_s='5')
+    for name, value in settings.items():
+        os.environ.setdefault(name, value)
     try:
         import ray  # optional
     except ImportError as error:
@@ -199,7 +206,8 @@ def _local_cluster(ray: Any, processes: Optional[int]) -> Iterator[None]:
     folder = Path(tempfile.mkdtemp(prefix='adaptis-ray-'))
     own = {'_temp_dir': str(folder)} if len(str(folder)) + _SOCKETS < 107 else {}
     try:
-        ray.init(num_cpus=processes, include_dashboard=False, **own, **_QUIET)
+        with _quiet_stderr():
+            ray.init(num_cpus=processes, include_dashboard=False, **own, **_QUIET)
         yield
     finally:
         ray.shutdown()
@@ -213,10 +221,12 @@ def _connection(ray: Any, address: str) -> Iterator[None]:
         host, _, port = address.rpartition(':')
         try:   # Ray itself would try for a minute
             socket.create_connection((host, int(port)), _CONNECTING).close()
-        except (OSError, OverflowError) as error:
-            raise AdaptisError(f'No Ray cluster answers at {address}: {error}.') from error
+        except OSError as error:
+            raise AdaptisError(f'No Ray cluster answers at {address}: {error.strerror or error}.'
+                               ) from error
     try:
-        ray.init(address=address, **_QUIET)
+        with _quiet_stderr():
+            ray.init(address=address, **_QUIET)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError, AssertionError) as error:
         raise AdaptisError(_connection_sentence(address, str(error))) from error
     try:
@@ -226,6 +236,21 @@ def _connection(ray: Any, address: str) -> Iterator[None]:
 
 
 _QUIET = {'log_to_driver': False, 'logging_level': logging.CRITICAL}
+
+
+@contextlib.contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Drop what Ray's own threads print while it starts; its exceptions say all of it again."""
+    sys.stderr.flush()
+    before = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(nowhere)
 
 
 def _connection_sentence(address: str, error: str) -> str:

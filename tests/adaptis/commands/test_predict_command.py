@@ -12,7 +12,7 @@ from pycocotools import mask as rle
 
 from adaptis import progress
 from adaptis.cli import main
-from adaptis.commands import predict
+from adaptis.commands import prediction
 from adaptis.files import read_image, write_image
 from adaptis.model import get_model, save_model
 from adaptis.runtime import mx
@@ -335,7 +335,7 @@ def test_nothing_is_written_if_no_picture_can_be_read(checkpoint, tmp_path, caps
 
 
 def test_the_search_in_one_picture_shows_its_progress(checkpoint, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(predict, 'PHOTOGRAPH', 100)
+    monkeypatch.setattr(prediction, 'PHOTOGRAPH', 100)
     # Else the bar shows nothing new within a tenth of a second.
     monkeypatch.setattr(progress, 'tqdm', functools.partial(progress.tqdm, mininterval=0))
     write_image(tmp_path / 'a.png', np.random.RandomState(0).randint(0, 256, (40, 40, 3)).astype(
