@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, Optional, Union
 
 import numpy as np
-from tqdm import tqdm
 
 from adaptis.commands.workers import Workers
 from adaptis.data.datasets import open_dataset
@@ -20,6 +19,7 @@ from adaptis.evaluation.formats import EncodedResult, ResultsWriter, get_format
 from adaptis.evaluation.run import Evaluator
 from adaptis.files import read_ids, read_image
 from adaptis.loading import family_of, load_predictor
+from adaptis.progress import open_bar
 from adaptis.types import TOY_TAXONOMY, PanopticResult, Sample
 
 SINGLE_IMAGE = 'picture'
@@ -135,7 +135,7 @@ def evaluate_images(job: InferenceJob, indices: Sequence[int], workers: Workers,
         return ', '.join(dataset.file_name(index) for index in chunk[1])
 
     with contextlib.closing(workers.map(_segment, chunks, names)) as outcomes, \
-            tqdm(total=len(indices), unit='image', disable=len(indices) < 2) as progress:
+            open_bar(total=len(indices), unit='image', disable=len(indices) < 2) as progress:
         for (_, chunk), outcome in zip(chunks, outcomes):
             evaluator.merge(outcome.measured)
             if writer is not None and failure is None:

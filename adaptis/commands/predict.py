@@ -43,10 +43,11 @@ from adaptis.names import result_names
 from adaptis.progress import progress_bar, write_line
 from adaptis.types import Taxonomy
 
-HELP = """Segment pictures: files, patterns such as "*.jpg", and folders with their subfolders.  The
-output folder gets overlay/*.png (for viewing), panoptic.json with panoptic/*.png (COCO panoptic
-format) and instances.json (COCO detection results).  With --click it gets clicks.json and
-clicks/*.png: the masks of the objects at these points."""
+HELP = """Segment pictures, or the objects at points.  Pictures are files, patterns such as "*.jpg",
+and folders with their subfolders.  The output folder gets overlay/*.png (for viewing),
+panoptic.json with panoptic/*.png (COCO panoptic format) and instances.json (COCO detection
+results).  With --click it gets clicks.json and clicks/*.png: the masks of the objects at these
+points."""
 
 THRESHOLDS = {
     'mask_threshold': (float, 'a pixel belongs to a mask above this probability'),
