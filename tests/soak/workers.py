@@ -3,8 +3,9 @@
     python -m tests.soak.workers COUNT [COUNT ...] [--rounds N] [--export DIR]
 
 The images are drawn toy images of 64 pixels.  The ways take turns.  There is a line of JSON for
-each run: seconds of the wall clock and of all processors, and the largest resident memory of the
-first process and of any other, in MiB.  Afterwards the medians of the ways.  Linux alone.
+each run: seconds of the wall clock, of all processors, and those of the first process, and the
+largest resident memory of the first process and of any other, in MiB.  Afterwards the medians of
+the ways.  Linux alone.
 """
 from __future__ import annotations
 
@@ -31,10 +32,13 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('counts', type=int, nargs='+', metavar='COUNT')
     parser.add_argument('--rounds', type=int, default=3)
-    parser.add_argument('--export', type=Path, help='a network of "adaptis export"')
+    parser.add_argument('--export', type=Path, help='a folder of "adaptis export", which ONNX '
+                                                    'Runtime runs')
     parser.add_argument('--ways', choices=WAYS, nargs='+', default=list(WAYS))
     args = parser.parse_args(arguments)
-    network = ['--export', str(args.export.resolve())] if args.export else []
+    network = []
+    if args.export is not None:
+        network = ['--export', str(args.export.resolve()), '--backend', 'onnxruntime']
     with tempfile.TemporaryDirectory() as folder:
         _adaptis(folder, 'toy', '--out', 'toy', '--split', 'test', '--count',
                  str(max(args.counts)), '--size', '64', '--objects', '3', '6')
@@ -72,9 +76,11 @@ def measure(folder: str, arguments: Sequence[str]) -> dict[str, float]:
         time.sleep(0.2)
     if process.returncode:
         raise SystemExit(f'adaptis {" ".join(arguments)} failed.')
-    others = [peak for pid, peak in peaks.items() if pid != process.pid]
+    driver = process.pid
+    others = [peak for pid, peak in peaks.items() if pid != driver]
     return {'wall_s': round(time.monotonic() - start, 1), 'cpu_s': round(sum(seconds.values()), 1),
-            'driver_mib': round(peaks[process.pid]), 'worker_mib': round(max(others, default=0))}
+            'driver_cpu_s': round(seconds[driver], 1), 'driver_mib': round(peaks[driver]),
+            'worker_mib': round(max(others, default=0))}
 
 
 def _look(entry: Path, mark: str, seconds: dict[int, float], peaks: dict[int, float]) -> None:
