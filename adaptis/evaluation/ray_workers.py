@@ -7,11 +7,13 @@ number of images.  What a dead actor was computing is computed again by another 
 from __future__ import annotations
 
 import contextlib
+import functools
 import heapq
 import importlib.metadata
 import logging
 import os
 import platform
+import secrets
 import shutil
 import socket
 import sys
@@ -153,7 +155,7 @@ class RayWorkers:
             versions.  Exceptions of ``function`` are raised here.
         """
         actor = self._ray.remote(ImageActor).options(**self.options)
-        start = lambda: actor.remote(os.getcwd())   # noqa: E731
+        start = functools.partial(actor.remote, os.getcwd())
         return _Run(self._ray, start, function, items, name, self.count).results()
 
     def _resources(self) -> tuple[dict[str, Any], int]:
@@ -184,12 +186,15 @@ def check_address(address: str) -> None:
 def import_ray(address: str = LOCAL) -> Any:
     """Import Ray with settings for this address; AdaptisError if it is not installed.
 
-    Ray reports nothing to its makers, unless the user's environment says otherwise.
+    Unless the user's environment says otherwise, Ray reports nothing to its makers, and a local
+    cluster accepts this command alone, by a token that no file keeps.
     """
     settings = {'RAY_USAGE_STATS_ENABLED': '0',
                 'RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO': '0'}   # else it warns of a future version
-    if address != LOCAL:   # else Ray tries for minutes
-        settings.update(RAY_NUM_REDIS_GET_RETRIES='1', RAY_py_gcs_connect_timeout_s='5')
+    if address == LOCAL:
+        settings.update(RAY_AUTH_MODE='token', RAY_AUTH_TOKEN=secrets.token_hex(32))
+    else:   # else Ray tries for minutes
+        settings.update(RAY_NUM_REDIS_GET_RETRIES='1', RAY_py_gcs_connect_timeout_s='15')
     for name, value in settings.items():
         os.environ.setdefault(name, value)
     try:
@@ -206,8 +211,13 @@ def _local_cluster(ray: Any, processes: Optional[int]) -> Iterator[None]:
     folder = Path(tempfile.mkdtemp(prefix='adaptis-ray-'))
     own = {'_temp_dir': str(folder)} if len(str(folder)) + _SOCKETS < 107 else {}
     try:
-        with _quiet_stderr():
-            ray.init(num_cpus=processes, include_dashboard=False, **own, **_QUIET)
+        try:
+            with _quiet_stderr():   # "local": else Ray joins a cluster that runs here already
+                ray.init(address='local', num_cpus=processes, include_dashboard=False, **own,
+                         **_QUIET)
+        except Exception as error:   # Ray raises all kinds
+            raise AdaptisError(f'Ray could not be started on this machine: {_first_words(error)}.'
+                               ) from error
         yield
     finally:
         ray.shutdown()
@@ -227,8 +237,8 @@ def _connection(ray: Any, address: str) -> Iterator[None]:
     try:
         with _quiet_stderr():
             ray.init(address=address, **_QUIET)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError, AssertionError) as error:
-        raise AdaptisError(_connection_sentence(address, str(error))) from error
+    except Exception as error:   # Ray raises all kinds
+        raise AdaptisError(_connection_sentence(address, error)) from error
     try:
         yield
     finally:
@@ -253,16 +263,21 @@ def _quiet_stderr() -> Iterator[None]:
         os.close(nowhere)
 
 
-def _connection_sentence(address: str, error: str) -> str:
-    text = ' '.join(error.split())
-    if 'ersion mismatch' in text:
+def _connection_sentence(address: str, error: Exception) -> str:
+    if 'ersion mismatch' in str(error):
         return (f'The Ray cluster at {address} has another version of Ray or Python than this '
-                f'command ({text}): install the same on all nodes.')
+                f'command ({_first_words(error)}): install the same on all nodes.')
     if address == 'auto':
         return ('No Ray cluster runs on this machine: start one with "ray start --head", or give '
                 'the address of another.')
     return (f'The Ray cluster at {address} does not accept this machine: run the command on one of '
-            f'its nodes ({text[:300]}).')
+            'its nodes, and set RAY_AUTH_MODE=token if the cluster asks for a token '
+            f'({_first_words(error)}).')
+
+
+def _first_words(error: Exception) -> str:
+    """Return the first words of an error."""
+    return ' '.join(str(error).split())[:300].rstrip('.')
 
 
 class _Worker:

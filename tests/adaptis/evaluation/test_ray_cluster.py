@@ -36,6 +36,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         patch.setenv('PYTHONPATH', os.pathsep.join(filter(None, [
             str(ROOT), os.environ.get('PYTHONPATH')])))
         patch.setenv('RAY_USAGE_STATS_ENABLED', '0')
+        patch.setenv('RAY_AUTH_MODE', 'token')
+        patch.setenv('RAY_AUTH_TOKEN', 'of this test')
         from ray.cluster_utils import Cluster
         made = Cluster(initialize_head=True, head_node_args={
             'num_cpus': 1, 'include_dashboard': False, '_system_config': {
