@@ -200,7 +200,7 @@ def import_ray(address: str = LOCAL) -> Any:
     try:
         import ray  # optional
     except ImportError as error:
-        raise AdaptisError('--ray needs Ray, which is not installed: pip install "adaptis[ray]".'
+        raise AdaptisError('--ray needs Ray, which is not installed: python -m pip install ray.'
                            ) from error
     return ray
 

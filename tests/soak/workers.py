@@ -63,9 +63,11 @@ def measure(folder: str, arguments: Sequence[str]) -> dict[str, float]:
     mark = f'ADAPTIS_MARK={uuid.uuid4().hex}'
     name, _, value = mark.partition('=')
     start = time.monotonic()
-    process = subprocess.Popen([sys.executable, '-m', 'adaptis', *arguments], cwd=folder,
-                               env={**_environment(), name: value}, stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL)
+    log = Path(folder, 'log')
+    with log.open('w') as stream:
+        process = subprocess.Popen([sys.executable, '-m', 'adaptis', *arguments], cwd=folder,
+                                   env={**_environment(), name: value}, stdout=stream,
+                                   stderr=stream)
     seconds: dict[int, float] = {}
     peaks: dict[int, float] = {}
     while process.poll() is None:
@@ -75,7 +77,7 @@ def measure(folder: str, arguments: Sequence[str]) -> dict[str, float]:
                     _look(entry, mark, seconds, peaks)
         time.sleep(0.2)
     if process.returncode:
-        raise SystemExit(f'adaptis {" ".join(arguments)} failed.')
+        raise SystemExit(f'adaptis {" ".join(arguments)} failed: {log.read_text()[-2000:]}')
     driver = process.pid
     others = [peak for pid, peak in peaks.items() if pid != driver]
     return {'wall_s': round(time.monotonic() - start, 1), 'cpu_s': round(sum(seconds.values()), 1),

@@ -17,7 +17,7 @@ from adaptis import cli
 ROOT = Path(__file__).resolve().parents[3]
 IMAGES = 96
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-pytest.importorskip('ray', reason='Ray is not installed: pip install "adaptis[ray]"')
+pytest.importorskip('ray', reason='Ray is not installed: python -m pip install ray')
 
 
 @pytest.fixture(scope='module')

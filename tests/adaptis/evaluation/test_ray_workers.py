@@ -177,4 +177,4 @@ def test_options_are_checked_first(tmp_path, monkeypatch, capsys):
         assert message in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, 'ray', None)
     assert cli.main(['evaluate', '--data', str(tmp_path), '--ray']) == 1
-    assert 'pip install "adaptis[ray]"' in capsys.readouterr().err
+    assert 'Ray, which is not installed: python -m pip install ray' in capsys.readouterr().err
