@@ -41,7 +41,7 @@ _LARGEST_CHUNK = 8      # images
 _CHUNKS_PER_ACTOR = 8   # at least, so that all of them end at about the same time
 _QUEUED = 2             # chunks at an actor: it computes one while it waits for nobody
 _AHEAD = 4              # chunks per actor that are not yet given back
-_PATIENCE = 120.0       # seconds without an actor
+_PATIENCE = 300.0       # seconds without an actor, as clouds need minutes for a node
 _POLL = 1.0
 _CONNECTING = 5.0
 _SOCKETS = 70           # characters that Ray adds to its folder; the name of a socket has 107
@@ -364,8 +364,8 @@ class _Run:
         if any(worker.node is not None for worker in self._workers):
             self._last_seen = now
         elif now - self._last_seen > _PATIENCE:
-            raise AdaptisError(f'The Ray cluster has had no free core or GPU for {_PATIENCE:.0f} '
-                               'seconds: see "ray status".')
+            raise AdaptisError('The Ray cluster has had no free core or GPU for '
+                               f'{_PATIENCE / 60:.0f} minutes: see "ray status".')
 
     def _take(self, worker: _Worker) -> None:
         """Take the result of the first task of an actor."""
@@ -391,7 +391,8 @@ class _Run:
         self._kill(worker)
         if worker.node is None:
             self._failed_starts += 1
-            if self._failed_starts == ATTEMPTS or 'No module named' in str(error):
+            # All that were to start on one node may fail, because it dies.
+            if self._failed_starts == ATTEMPTS * self._count or 'No module named' in str(error):
                 raise AdaptisError(_start_sentence(str(error))) from error
         elif worker.chunks:
             self._count_death(worker)
