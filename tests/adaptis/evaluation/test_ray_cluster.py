@@ -1,10 +1,13 @@
-"""A Ray cluster gives what one process gives, also if a node is killed half way."""
+"""A Ray cluster gives what one process gives, even if a node is killed, and can be stopped."""
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,11 +16,14 @@ from typing import Any
 import pytest
 
 from adaptis import cli
+from adaptis.files import read_image
 
 ROOT = Path(__file__).resolve().parents[3]
 IMAGES = 96
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-pytest.importorskip('ray', reason='Ray is not installed: python -m pip install ray')
+# Not imported here, because Ray reads its environment when it is imported.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.skipif(
+    importlib.util.find_spec('ray') is None,
+    reason='Ray is not installed: python -m pip install ray')]
 
 
 @pytest.fixture(scope='module')
@@ -94,3 +100,22 @@ def test_prediction_survives_the_death_of_a_node(toy, cluster):
     assert alone.returncode == 1
     assert contents(toy / 'pictures') == contents(toy / 'alone')
     assert len(list((toy / 'alone' / 'overlay').iterdir())) == IMAGES - 1
+
+
+def test_ctrl_c_ends_a_local_cluster_and_leaves_whole_files(toy):
+    folders = Path(tempfile.gettempdir()).glob
+    before = set(folders('adaptis-ray-*'))
+    command = [sys.executable, '-m', 'adaptis', 'predict', 'toy/test', '--out', 'stopped', '--ray',
+               '--processes', '1']
+    with subprocess.Popen(command, cwd=toy, stderr=subprocess.PIPE, text=True,
+                          start_new_session=True) as process:
+        while len(list(toy.glob('stopped/overlay/*.png'))) < 5 and process.poll() is None:
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGINT)   # as a terminal does
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130 and said.endswith('adaptis predict: interrupted.\n')
+    assert not set(folders('adaptis-ray-*')) - before   # in which its processes have their sockets
+    left = [path for path in (toy / 'stopped').rglob('*') if path.is_file()]
+    assert len(left) >= 10 and {path.suffix for path in left} == {'.png'}
+    for path in left:
+        read_image(path)
