@@ -96,6 +96,11 @@ def write_image(path: PathLike, image: np.ndarray) -> None:
 
     Raises AdaptisError if the file cannot be written, TypeError for pixels of another type.
     """
+    write_bytes(path, encode_image(path, image))
+
+
+def encode_image(path: PathLike, image: np.ndarray) -> bytes:
+    """Return the content of the file that :func:`write_image` writes."""
     if image.dtype not in (np.uint8, np.uint16):  # OpenCV would truncate them to 8 bits
         raise TypeError(f'{path}: pixels must be uint8 or uint16, not {image.dtype}')
     if image.ndim == 3:
@@ -103,8 +108,13 @@ def write_image(path: PathLike, image: np.ndarray) -> None:
     done, data = cv2.imencode(Path(path).suffix, image)
     if not done:
         raise AdaptisError(f'{path} cannot be written: its encoder refused the pixels.')
+    return data.tobytes()
+
+
+def write_bytes(path: PathLike, data: bytes) -> None:
+    """Write a file; AdaptisError if it cannot be written."""
     with atomic_write(path) as temporary:  # imwrite does not notice a full disk
-        temporary.write_bytes(data.tobytes())
+        temporary.write_bytes(data)
 
 
 def read_image(path: PathLike) -> np.ndarray:
