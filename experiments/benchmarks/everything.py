@@ -13,10 +13,11 @@ from typing import Any, Optional
 
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import provenance, write_record
-from adaptis.files import PathLike, atomic_write
+from adaptis.files import PathLike
 from experiments.benchmarks import kernels, page
 from experiments.benchmarks.busy import complaints, load_complaint
 from experiments.benchmarks.comparison import Comparison, Setting, measure
+from experiments.benchmarks.markdown import write_text
 from experiments.benchmarks.measures import conditions, load
 from experiments.benchmarks.official import Program
 from experiments.benchmarks.process import alone
@@ -57,13 +58,13 @@ def run(args: argparse.Namespace) -> None:
     Raises AdaptisError for names that there are not and files that cannot be read or written.
     """
     if args.render:
-        _write(args.page or PAGE, page.render(read(args.render), SUBJECTS))
+        write_text(args.page or PAGE, page.render(read(args.render), SUBJECTS))
         return
     record = measure_all(args)
     out = args.out or (QUICK_RECORD if args.quick else RECORD)
     where = args.page or (QUICK_PAGE if args.quick else PAGE)
     write_record(out, record)
-    _write(where, page.render(read(out), SUBJECTS))
+    write_text(where, page.render(read(out), SUBJECTS))
     print(f'Wrote {out} and {where}.')
 
 
@@ -157,10 +158,3 @@ def _warn(sentences: Sequence[Optional[str]]) -> None:
     for sentence in filter(None, sentences):
         print(f'Warning: {sentence}', file=sys.stderr, flush=True)
 
-
-def _write(path: PathLike, text: str) -> None:
-    try:
-        with atomic_write(path) as temporary:
-            temporary.write_text(text, encoding='utf-8')
-    except OSError as error:
-        raise AdaptisError(f'{path} cannot be written: {error.strerror}.') from error

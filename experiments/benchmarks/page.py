@@ -1,12 +1,13 @@
 """The page of a run without a subject, and its rows as text."""
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Any, Optional
 
 from experiments.benchmarks.busy import load_complaint
 from experiments.benchmarks.kernels import describe
+from experiments.benchmarks.markdown import seconds, table
 from experiments.benchmarks.official import SETUP
 
 MARK = '(!)'
@@ -67,20 +68,6 @@ def text(name: str, row: Row) -> str:
     lines += [f'    {form}: {why}' for form, why in row['left out'].items()]
     lines += [f'    {MARK} {complaint}' for complaint in row['complaints']]
     return '\n'.join(lines)
-
-
-def seconds(value: float) -> str:
-    """Return a time with three digits."""
-    for unit, factor in (('s', 1.0), ('ms', 1e3)):
-        if value * factor >= 1:
-            return f'{value * factor:.3g} {unit}' if value * factor < 100 else (
-                f'{value * factor:.0f} {unit}')
-    return f'{value * 1e6:.3g} µs'
-
-
-def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Return a table in Markdown."""
-    return '\n'.join(f'| {" | ".join(cells)} |' for cells in (head, ['---'] * len(head), *lines))
 
 
 def _warnings(record: Mapping[str, Any]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from experiments.benchmarks import (
     cost,
     dense_detections,
     forms,
+    gpu_bounds,
     memory,
     onnx_devices,
     ports,
@@ -34,6 +35,7 @@ SUBJECTS: dict[str, ModuleType] = {
     'onnx_devices': onnx_devices,
     'web_page': web_page,
     'memory': memory,
+    'gpu_bounds': gpu_bounds,
 }
 """Each has ``add_arguments(parser)`` and ``run(args)``, and its docstring begins with a sentence.
 Those that have ``COMPARISONS``, too, take part in the run without a subject."""

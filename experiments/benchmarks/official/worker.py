@@ -4,8 +4,8 @@
 
 DIR holds clones of the official repositories, FOLDER the inputs (``inputs.npz``).  The program
 is built with random weights, which are written to FOLDER for our network to load, and then runs
-once for each line on stdin.  Answers are JSON, one object a line: ``{"weights": FILE}`` once it is ready,
-``{"clock": SECONDS, "cpu": SECONDS}`` for a run, or ``{"error": SENTENCE}``.
+once for each line on stdin.  Answers are JSON, one object a line: ``{"weights": FILE}`` once it is
+ready, ``{"clock": SECONDS, "cpu": SECONDS}`` for a run, or ``{"error": SENTENCE}``.
 
 This file imports nothing of this project, since the official AdaptIS is a package of the same name.
 The interfaces are those of the commits that ``SETUP`` names.
