@@ -16,6 +16,7 @@ import json
 import os
 import sys
 import time
+import types
 
 import numpy as np
 
@@ -43,6 +44,7 @@ class Stage:
         sys.path.insert(0, root)
         found = []
         for name in modules:
+            _claim(root, name.split('.')[0])
             try:
                 found.append(importlib.import_module(name))
             except ImportError as error:
@@ -51,6 +53,18 @@ class Stage:
 
     def path(self, name):
         return os.path.join(self.folder, name)
+
+
+def _claim(root, package):
+    """Let a folder be a package although it says so nowhere.
+
+    Otherwise Python would prefer an installed package of that name, such as this project's.
+    """
+    folder = os.path.join(root, package)
+    if package not in sys.modules and os.path.isdir(folder) and not os.path.exists(
+            os.path.join(folder, '__init__.py')):
+        sys.modules[package] = module = types.ModuleType(package)
+        module.__path__ = [folder]
 
 
 def adaptis(stage):
