@@ -11,6 +11,7 @@ from experiments.benchmarks import (
     cost,
     dense_detections,
     forms,
+    full_runs,
     gpu_bounds,
     memory,
     onnx_devices,
@@ -36,6 +37,7 @@ SUBJECTS: dict[str, ModuleType] = {
     'web_page': web_page,
     'memory': memory,
     'gpu_bounds': gpu_bounds,
+    'full_runs': full_runs,
 }
 """Each has ``add_arguments(parser)`` and ``run(args)``, and its docstring begins with a sentence.
 Those that have ``COMPARISONS``, too, take part in the run without a subject."""
