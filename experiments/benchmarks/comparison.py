@@ -7,6 +7,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Callable, NamedTuple, Optional, Union
 
 from adaptis.errors import AdaptisError
@@ -45,11 +46,12 @@ class Setting(NamedTuple):
 class Official(NamedTuple):
     """The official program that does the same (its name in ``official/worker.py``).
 
-    ``inputs`` is a function of a module that returns, for a quick run or not, what it reads.
+    ``inputs`` is a function of a module that returns, for a quick run or not, the arrays that it
+    reads.  Files can be written to the folder that it gets.
     """
 
     program: str
-    inputs: Callable[[bool], Mapping[str, Any]]
+    inputs: Callable[[bool, Path], Mapping[str, Any]]
 
 
 class Comparison(NamedTuple):

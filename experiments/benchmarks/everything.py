@@ -4,6 +4,7 @@ from __future__ import annotations
 import argparse
 import concurrent.futures.process
 import datetime
+import functools
 import json
 import os
 import sys
@@ -123,7 +124,8 @@ def _measure(comparison: Comparison, quick: bool, official: Optional[PathLike],
         return measure(comparison, Setting(quick))
     try:
         name, inputs = comparison.official
-        program = Program(official, name, inputs(quick), comparison.seed, python)
+        program = Program(official, name, functools.partial(inputs, quick), comparison.seed,
+                          python)
     except AdaptisError as error:   # ours are timed nevertheless
         found = measure(comparison, Setting(quick))
         return {**found, 'left out': {**found['left out'], 'official': str(error)}}

@@ -139,9 +139,9 @@ def measure(run: Run) -> dict[str, Any]:
 def page(record: Mapping[str, Any]) -> str:
     """Return the page of a record."""
     trainings = [training_of(run) for run in RUNS]
-    parts = [_head(record)]
+    parts = [head(record)]
     for training in trainings:
-        parts += [f'## {training.title}', *_section(training, record['runs'][training.recipe])]
+        parts += [f'## {training.title}', *section(training, record['runs'][training.recipe])]
     return '\n\n'.join(parts) + '\n'
 
 
@@ -171,7 +171,8 @@ def read() -> dict[str, Any]:
     return json.loads(RECORD.read_text(encoding='utf-8'))
 
 
-def _head(record: Mapping[str, Any]) -> str:
+def head(record: Mapping[str, Any]) -> str:
+    """Return what stands above all trainings."""
     hardware, given = record['hardware'], record['conditions']
     return _HEAD.format(
         commit=(record['commit'] or 'unknown')[:10], cpu=hardware['cpu'],
@@ -180,7 +181,8 @@ def _head(record: Mapping[str, Any]) -> str:
         passes=PASSES['joint'], frozen=PASSES['proposals'])
 
 
-def _section(training: Training, measured: Mapping[str, Any]) -> Iterator[str]:
+def section(training: Training, measured: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the paragraphs of a training; ``measured`` is what ``measure`` returns of it."""
     config = load_config(ROOT / 'experiments' / f'{training.recipe}.yaml')
     data, rate = DATA[config.data.dataset], measured['loading']['images a second']
     images = ', '.join(f'{stage.name} {stage.images:,} images in batches of {stage.batch}'
@@ -201,9 +203,9 @@ def _section(training: Training, measured: Mapping[str, Any]) -> Iterator[str]:
     machines = max(GPUS) // A_MACHINE
     single = at_one_server(training.parameters, machines)
     yield (f'With a single parameter server for {machines} machines, that one would receive '
-           f'{single:.1f} GB in a step. Storage: the data set has about {data.gigabytes:g} GB, so it '
-           f'fits into the memory of a machine after the '
-           f'first epoch; a checkpoint has {checkpoint_gb(training):.2f} GB.')
+           f'{single:.1f} GB in a step. Storage: the data set has about {data.gigabytes:g} GB, '
+           f'which fit into the memory of a machine after the first epoch; a checkpoint has '
+           f'{checkpoint_gb(training):.2f} GB.')
 
 
 def _plan_cells(found: Plan, rate: float) -> list[str]:

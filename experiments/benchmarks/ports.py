@@ -125,7 +125,7 @@ def compare_port(name: str, setting: Setting) -> dict[str, Any]:
     return {**forms, ONNX: exported_form(predictors['hybridized'], [image])}
 
 
-def official_inputs(quick: bool) -> dict[str, np.ndarray]:
+def official_inputs(quick: bool, folder: Path) -> dict[str, np.ndarray]:
     """What ``compare_port`` shows the networks."""
     return {'images': make_image(COMPARED[quick])[None]}
 

@@ -100,7 +100,7 @@ def compare_panoptic(setting: Setting) -> dict[str, Any]:
             ONNX: exported_form(load_predictor(checkpoint, SETTINGS), _toy_images())}
 
 
-def official_inputs(quick: bool) -> dict[str, Any]:
+def official_inputs(quick: bool, folder: Path) -> dict[str, Any]:
     """What ``compare_panoptic`` shows the networks, and its settings by their official names."""
     options = {official: getattr(SETTINGS, name) for official, name in OFFICIAL_NAMES.items()
                if official in SAID}

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 import numpy as np
 
@@ -65,20 +65,20 @@ class Program:
     ----------
     clones : the folder of the repositories
     name : of the program in ``worker.py``
-    inputs : arrays by name that it reads
+    inputs : returns the arrays by name that it reads; files can be written to the folder it gets
     seed : of its weights
     python : the interpreter of the programs that need PyTorch
 
     Raises AdaptisError if the program cannot be built.
     """
 
-    def __init__(self, clones: PathLike, name: str, inputs: Mapping[str, Any], seed: int = 0,
-                 python: str = sys.executable):
+    def __init__(self, clones: PathLike, name: str, inputs: Callable[[Path], Mapping[str, Any]],
+                 seed: int = 0, python: str = sys.executable):
         if not Path(clones).is_dir():
             raise AdaptisError(f'There is no folder {clones} with official repositories.')
         self._stack = contextlib.ExitStack()
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
-        np.savez(self.folder / 'inputs.npz', **inputs)
+        np.savez(self.folder / 'inputs.npz', **inputs(self.folder))
         try:
             self._process = subprocess.Popen(
                 [python if name in PYTORCH else sys.executable, str(WORKER),

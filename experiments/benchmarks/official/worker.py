@@ -10,6 +10,8 @@ ready, ``{"clock": SECONDS, "cpu": SECONDS}`` for a run, or ``{"error": SENTENCE
 This file imports nothing of this project, since the official AdaptIS is a package of the same name.
 The interfaces are those of the commits that ``SETUP`` names.
 """
+from __future__ import annotations
+
 import importlib
 import inspect
 import json
@@ -17,11 +19,18 @@ import os
 import sys
 import time
 import types
+from typing import Any, Callable, Optional
 
 import numpy as np
 
 REMOVED = {'bool': bool, 'int': int, 'float': float, 'object': object}
 """Names that NumPy had when the official codes were written."""
+
+
+Built = tuple[Callable[[], None], Optional[str]]
+"""What runs a program once, and the file of its weights in the folder."""
+Layers = dict[str, tuple[float, dict[Optional[int], float]]]
+"""Factors of layers' weights, and their biases by channel (None: of all channels)."""
 
 
 class Refusal(Exception):
@@ -31,12 +40,12 @@ class Refusal(Exception):
 class Stage:
     """Where a program finds its inputs and leaves its weights."""
 
-    def __init__(self, clones, folder, seed):
+    def __init__(self, clones: str, folder: str, seed: int):
         self.clones, self.folder, self.seed = clones, folder, seed
         with np.load(os.path.join(folder, 'inputs.npz'), allow_pickle=False) as inputs:
             self.inputs = dict(inputs)
 
-    def use(self, repository, *modules):
+    def use(self, repository: str, *modules: str) -> list[Any]:
         """Import modules of a clone; Refusal if it is not there or lacks one."""
         root = os.path.join(self.clones, repository)
         if not os.path.isdir(root):
@@ -51,11 +60,11 @@ class Stage:
                 raise Refusal(f'{root} does not offer the module {name} ({error}).') from error
         return found
 
-    def path(self, name):
+    def path(self, name: str) -> str:
         return os.path.join(self.folder, name)
 
 
-def _claim(root, package):
+def _claim(root: str, package: str) -> None:
     """Let a folder be a package although it says so nowhere.
 
     Otherwise Python would prefer an installed package of that name, such as this project's.
@@ -67,7 +76,7 @@ def _claim(root, package):
         module.__path__ = [folder]
 
 
-def adaptis(stage):
+def adaptis(stage: Stage) -> Built:
     """The whole algorithm of the toy network on each image; its weights as MXNet's parameters."""
     for name, kind in REMOVED.items():
         if name not in vars(np):
@@ -85,7 +94,7 @@ def adaptis(stage):
                      ctx=mx.cpu(), device=mx.cpu(), input_transform=transform, transform=transform)
     options = json.loads(str(stage.inputs['options']))
 
-    def segment():
+    def segment() -> None:
         for image in stage.inputs['images']:
             sampling.get_panoptic_segmentation(model, image, **options)
         mx.nd.waitall()
@@ -102,7 +111,7 @@ class ToyClasses:
     num_classes, stuff_labels, things_labels = 2, [0], [1]
 
 
-def panoptic_fpn(stage):
+def panoptic_fpn(stage: Stage) -> Built:
     """Panoptic FPN of detectron2."""
     config, zoo, modeling = stage.use('detectron2', 'detectron2.config', 'detectron2.model_zoo',
                                       'detectron2.modeling')
@@ -115,7 +124,7 @@ def panoptic_fpn(stage):
         'roi_heads.mask_head.predictor': (0, {None: 1.0})})
 
 
-def condinst(stage):
+def condinst(stage: Stage) -> Built:
     """CondInst of AdelaiDet, which stands on detectron2; it ends with instances."""
     (modeling,) = stage.use('detectron2', 'detectron2.modeling')
     config, _ = stage.use('AdelaiDet', 'adet.config', 'adet.modeling')
@@ -127,7 +136,7 @@ def condinst(stage):
         'proposal_generator.fcos_head.bbox_pred': (0, {None: 1.0})})
 
 
-def dense_detections(stage):
+def dense_detections(stage: Stage) -> Built:
     """The network of TRI-ML's realtime_panoptic, which ends with instances and semantics."""
     (models,) = stage.use('realtime_panoptic', 'realtime_panoptic.models.rt_pano_net')
     torch = _torch(stage)
@@ -144,7 +153,7 @@ def dense_detections(stage):
     images = [torch.from_numpy(np.ascontiguousarray((image[..., ::-1] - mean).transpose(2, 0, 1)))
               for image in stage.inputs['images'].astype(np.float32)]
 
-    def segment():
+    def segment() -> None:
         with torch.no_grad():
             for image in images:
                 net(image[None])
@@ -152,7 +161,7 @@ def dense_detections(stage):
     return segment, 'weights.pth'
 
 
-def panopticapi(stage):
+def panopticapi(stage: Stage) -> Built:
     """Panoptic quality of a folder of predictions in one process."""
     (evaluation,) = stage.use('panopticapi', 'panopticapi.evaluation')
     folder = str(stage.inputs['folder'])
@@ -161,7 +170,7 @@ def panopticapi(stage):
     pairs = [(entry, by_image[entry['image_id']]) for entry in truth['annotations']]
     categories = {category['id']: category for category in truth['categories']}
 
-    def evaluate():
+    def evaluate() -> None:
         evaluation.pq_compute_single_core(0, pairs, os.path.join(folder, 'gt'),
                                           os.path.join(folder, 'pred'), categories)
 
@@ -172,7 +181,7 @@ PROGRAMS = {function.__name__: function
             for function in (adaptis, panoptic_fpn, condinst, dense_detections, panopticapi)}
 
 
-def by_names(function, **offered):
+def by_names(function: Any, **offered: Any) -> Any:
     """Call a function with those of the arguments that it takes; Refusal if it needs another."""
     parameters = inspect.signature(function).parameters.values()
     takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters)
@@ -187,7 +196,7 @@ def by_names(function, **offered):
                        if name in names or (takes_all and name in needed)})
 
 
-def _detectron2(stage, cfg, modeling, busy):
+def _detectron2(stage: Stage, cfg: Any, modeling: Any, busy: Layers) -> Built:
     torch = _torch(stage)
     cfg.MODEL.DEVICE, cfg.MODEL.WEIGHTS = 'cpu', ''
     net = modeling.build_model(cfg).eval()
@@ -198,7 +207,7 @@ def _detectron2(stage, cfg, modeling, busy):
                  'height': image.shape[0], 'width': image.shape[1]}]
                for image in stage.inputs['images']]
 
-    def segment():
+    def segment() -> None:
         with torch.no_grad():
             for batch in batches:
                 net(batch)
@@ -206,12 +215,12 @@ def _detectron2(stage, cfg, modeling, busy):
     return segment, 'weights.pth'
 
 
-def _read(path):
+def _read(path: str) -> Any:
     with open(path, encoding='utf-8') as file:
         return json.load(file)
 
 
-def _torch(stage):
+def _torch(stage: Stage) -> Any:
     try:
         import torch
     except ImportError as error:
@@ -222,11 +231,8 @@ def _torch(stage):
     return torch
 
 
-def _make_busy(torch, net, layers):
-    """Let a network with random weights find as much as it may.
-
-    ``layers`` : factor of a layer's weights, and biases by channel (None: of all channels)
-    """
+def _make_busy(torch: Any, net: Any, layers: Layers) -> None:
+    """Let a network with random weights find as much as it may."""
     modules = dict(net.named_modules())
     with torch.no_grad():
         for name, (factor, biases) in layers.items():
@@ -238,13 +244,13 @@ def _make_busy(torch, net, layers):
                     modules[name].bias[channel] = value
 
 
-def main(arguments):
+def main(arguments: list[str]) -> int:
     """Serve; 0 when stdin ends, 1 after an error, which has been answered."""
     clones, name, folder, seed = arguments
     answers = os.fdopen(os.dup(1), 'w')
     os.dup2(2, 1)   # what the official code prints is no answer
 
-    def answer(**values):
+    def answer(**values: Any) -> None:
         answers.write(json.dumps(values) + '\n')
         answers.flush()
 
