@@ -61,10 +61,10 @@ def text(name: str, row: Row) -> str:
     if 'not measured' in row:
         return f'{name}: not measured. {row["not measured"]}'
     lines = [f'{name} ({row["config"]}; {row["rounds"]} rounds)']
-    lines += [f'    {form:16}' + ''.join(f'{cell:>12}' for cell in _figures(figures))
-              for form, figures in row['forms'].items()]
-    lines.insert(1, f'    {"":16}' + ''.join(f'{head:>12}' for head in (
-        'clock', 'CPU', 'x (CPU)', 'x (clock)', 'fastest', 'slowest')))
+    width = max(map(len, row['forms'])) + 4
+    heads = ('clock', 'CPU', 'x (CPU)', 'x (clock)', 'fastest', 'slowest')
+    for form, cells in ('', heads), *((form, _figures(f)) for form, f in row['forms'].items()):
+        lines.append(f'    {form:{width}}' + ''.join(f'{cell:>11}' for cell in cells))
     lines += [f'    {form}: {why}' for form, why in row['left out'].items()]
     lines += [f'    {MARK} {complaint}' for complaint in row['complaints']]
     return '\n'.join(lines)
