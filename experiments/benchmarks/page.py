@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Any, Optional
 
+from experiments.benchmarks import earlier
 from experiments.benchmarks.busy import load_complaint
 from experiments.benchmarks.kernels import describe
 from experiments.benchmarks.markdown import seconds, table
@@ -39,6 +40,9 @@ _FORMS = """What the forms are:
 - *ONNX Runtime*: its export.
 - *official*: the official program itself, in a process of its own."""
 
+_RECORDS = """Each was one run of its own, at an older commit and on another machine than the run
+above: compare figures within a table only."""
+
 _KERNELS = """What oneDNN computes with, from its own log of one more call: primitives, their
 implementations, and their shares of the time within oneDNN, by the clock. With the log a call takes
 longer, and on a busy machine the shares are rough. MXNet computes other operators itself; they are
@@ -52,7 +56,8 @@ def render(record: Mapping[str, Any], subjects: Mapping[str, ModuleType]) -> str
         rows = {name: row for name, row in record['rows'].items() if row['subject'] == subject}
         parts += [f'## {subject}', _table(rows), '\n'.join(_remarks(rows, record))]
     parts += ['## Kernels', _kernels(record), '## Against the official programs',
-              _official(record), '## Subjects', _subjects(subjects)]
+              _official(record), '## Subjects', _subjects(subjects), '## Records of subjects',
+              _RECORDS, earlier.section()]
     return '\n\n'.join(filter(None, parts)) + '\n'
 
 
