@@ -64,6 +64,7 @@ def run(args: argparse.Namespace) -> None:
     record = measure_all(args)
     out = args.out or (QUICK_RECORD if args.quick else RECORD)
     where = args.page or (QUICK_PAGE if args.quick else PAGE)
+    print(page.facts(record))
     write_record(out, record)
     write_text(where, page.render(read(out), SUBJECTS))
     print(f'Wrote {out} and {where}.')

@@ -39,6 +39,7 @@ from experiments.benchmarks.planning import (
 )
 from experiments.benchmarks.process import alone
 from experiments.benchmarks.roofline import DEVICES, total
+from experiments.memory_table import LOG
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = Path('docs', 'full_runs.md')
@@ -129,11 +130,17 @@ def seen_images(config: TrainConfig, stage: StageConfig) -> int:
 
 def measure(run: Run) -> dict[str, Any]:
     """Return what a record keeps of a run: images a second of a core, and peaks of memory."""
-    config = load_config(ROOT / 'experiments' / f'{run.recipe}.yaml')
-    found = estimate(config, size=run.size, memory=min(MEMORY.values()))
-    return {'loading': alone(loading_rate, run.recipe), 'memory': [
+    return {'loading': alone(loading_rate, run.recipe), 'memory': logged_memory(run.recipe) or [
         {'stage': each.stage, 'micro_batch': each.micro_batch, 'peak': each.peak,
-         'possible': each.possible} for each in found]}
+         'possible': each.possible} for each in estimate(
+             load_config(ROOT / 'experiments' / f'{run.recipe}.yaml'), size=run.size,
+             memory=min(MEMORY.values()))]}
+
+
+def logged_memory(recipe: str) -> list[dict[str, Any]]:
+    """Return the peaks on one GPU that the table of memory has of a recipe, or none."""
+    rows = json.loads(LOG.read_text(encoding='utf-8'))
+    return next((row['one'] for row in rows if row['recipe'] == recipe), [])
 
 
 def page(record: Mapping[str, Any]) -> str:

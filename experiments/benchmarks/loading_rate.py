@@ -23,7 +23,7 @@ SIZES = {'cityscapes': ((1024, 2048), '.png'), 'coco': ((480, 640), '.jpg')}
 GRAIN = {'.png': 2.0, '.jpg': 9.0}
 """Deviation of the noise that lets files have about the size of photographs'."""
 ROWS, COLUMNS = 3, 4   # of objects
-IMAGES, SECONDS = 4, 6.0
+IMAGES, SECONDS = 4, 4.0
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,8 @@ not part of it, and ONNX Runtime does not use oneDNN."""
 
 def render(record: Mapping[str, Any], subjects: Mapping[str, ModuleType]) -> str:
     """Return the page of a record in Markdown; ``subjects`` are listed with their commands."""
-    parts = [_HEAD, '\n'.join(_warnings(record)), _machine(record), _FORMS]
+    parts = [_HEAD, '\n'.join(_warnings(record)), table(('of the run', ''), _machine(record)),
+             _FORMS]
     for subject in dict.fromkeys(row['subject'] for row in record['rows'].values()):
         rows = {name: row for name, row in record['rows'].items() if row['subject'] == subject}
         parts += [f'## {subject}', _table(rows), '\n'.join(_remarks(rows, record))]
@@ -75,6 +76,13 @@ def text(name: str, row: Row) -> str:
     return '\n'.join(lines)
 
 
+def facts(record: Mapping[str, Any]) -> str:
+    """Return for the terminal what a run depends on: the machine, and the kernels of each form."""
+    kernels = [(f'{name}, {form}', used) for name, form, _, used in _kernel_lines(record)]
+    lines = [*_machine(record), *kernels, *(('', line) for line in _warnings(record))]
+    return '\n'.join(': '.join(filter(None, line)).replace('*', '').strip() for line in lines)
+
+
 def _warnings(record: Mapping[str, Any]) -> Iterator[str]:
     if record['quick']:
         yield ('**This is a quick run** (`--quick`): sizes are smaller and rounds fewer than in a '
@@ -89,7 +97,7 @@ def _warnings(record: Mapping[str, Any]) -> Iterator[str]:
                f'{MARK}: use their ratios of CPU time, and repeat them on a free machine.')
 
 
-def _machine(record: Mapping[str, Any]) -> str:
+def _machine(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     hardware, given, facts = record['hardware'], record['conditions'], record['processor']
     versions = ', '.join(f'{name} {version}' for name, version in record['versions'].items())
     lines = [('processor', f'{hardware["cpu"]}, {hardware["cores"]} cores, '
@@ -102,7 +110,7 @@ def _machine(record: Mapping[str, Any]) -> str:
              ('date', record['date']), ('commit', f'{record["commit"]}'), ('versions', versions)]
     if given.get('note'):
         lines.append(('note', given['note']))
-    return table(('of the run', ''), lines)
+    return lines
 
 
 def _table(rows: Mapping[str, Row]) -> str:
@@ -142,13 +150,18 @@ def _remarks(rows: Mapping[str, Row], record: Mapping[str, Any]) -> Iterator[str
 
 
 def _kernels(record: Mapping[str, Any]) -> str:
-    lines = [[name, form, seconds(figures['kernels']['seconds']), describe(figures['kernels'])]
-             for name, row in record['rows'].items()
-             for form, figures in row.get('forms', {}).items()
-             if figures.get('kernels', {}).get('kernels')]
+    lines = list(_kernel_lines(record))
     if not lines:
         return 'oneDNN has logged nothing.'
     return f'{_KERNELS}\n\n{table(("comparison", "form", "in oneDNN", "kernels"), lines)}'
+
+
+def _kernel_lines(record: Mapping[str, Any]) -> Iterator[list[str]]:
+    for name, row in record['rows'].items():
+        for form, figures in row.get('forms', {}).items():
+            if figures.get('kernels', {}).get('kernels'):
+                yield [name, form, seconds(figures['kernels']['seconds']),
+                       describe(figures['kernels'])]
 
 
 def _official(record: Mapping[str, Any]) -> str:

@@ -49,7 +49,7 @@ def run(same_process, monkeypatch, tmp_path):
     return command
 
 
-def test_record_and_page_of_a_quick_run(run, monkeypatch):
+def test_record_and_page_of_a_quick_run(run, monkeypatch, capsys):
     monkeypatch.setattr(everything, 'load', lambda: 0.1)
     record, text = run('--note', 'nothing else ran')
     hare = record['rows']['race']['forms']['hare']
@@ -63,6 +63,9 @@ def test_record_and_page_of_a_quick_run(run, monkeypatch):
     assert 'a small one; seed 0, 15 rounds, against *turtle*' in text
     assert 'No *ONNX Runtime*: It is not installed.' in text
     assert '| race | hare | 500 ms | convolution jit:avx2 100% |' in text and 'AVX2' in text
+    out = capsys.readouterr().out
+    assert 'instructions that oneDNN uses: AVX2\n' in out and 'load before and after: ' in out
+    assert 'race, hare: convolution jit:avx2 100%\n' in out and 'This is a quick run' in out
     assert record['commit'][:10] in text and '`python -m experiments.benchmarks animals`' in text
 
 
