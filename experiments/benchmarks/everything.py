@@ -71,22 +71,31 @@ def run(args: argparse.Namespace) -> None:
 
 
 def measure_all(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the record of a run; each row is printed when it is there."""
+    """Return the record of a run; each row is printed when it is there.
+
+    After Ctrl-C it holds the rows that are there, if there are any.
+    """
     chosen = _chosen(args.only)
     before = conditions()
     _warn([load_complaint(before['load before'])])
     rows: dict[str, Row] = {}
-    for comparison in chosen:
-        print(f'{comparison.name} ...', file=sys.stderr, flush=True)
-        rows[comparison.name] = row = measure_row(comparison, args.quick, args.official,
-                                                  args.official_python)
-        print(page.text(comparison.name, row), flush=True)
-    facts, looked = _look(chosen, args.quick)
-    for name, log in looked.items():
-        comparison_name, _, form = name.partition('|')
-        if form in rows[comparison_name].get('forms', {}):
-            rows[comparison_name]['forms'][form]['kernels'] = log
-    return {'kind': KIND, 'quick': args.quick, 'official': args.official is not None, 'rows': rows,
+    facts: dict[str, str] = {}
+    interrupted = False
+    try:
+        for comparison in chosen:
+            print(f'{comparison.name} ...', file=sys.stderr, flush=True)
+            rows[comparison.name] = row = measure_row(comparison, args.quick, args.official,
+                                                      args.official_python)
+            print(page.text(comparison.name, row), flush=True)
+        facts, looked = _look(chosen, args.quick)
+        for (name, form), log in looked.items():
+            if form in rows[name].get('forms', {}):
+                rows[name]['forms'][form]['kernels'] = log
+    except KeyboardInterrupt:
+        if not rows:
+            raise
+        interrupted = True
+    return {'kind': KIND, 'quick': args.quick, 'interrupted': interrupted, 'rows': rows,
             'processor': facts, **provenance(),
             'date': datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'),
             'conditions': {**before, 'load after': load(), 'note': args.note}}
@@ -142,8 +151,8 @@ def _chosen(only: Optional[Sequence[str]]) -> list[Comparison]:
     return list(comparisons(only))
 
 
-def _look(chosen: Sequence[Comparison],
-          quick: bool) -> tuple[dict[str, str], Mapping[str, kernels.Log]]:
+def _look(chosen: Sequence[Comparison], quick: bool
+          ) -> tuple[dict[str, str], Mapping[tuple[str, str], kernels.Log]]:
     print('Looking up the kernels ...', file=sys.stderr, flush=True)
     try:
         return kernels.look([comparison.name for comparison in chosen], quick)

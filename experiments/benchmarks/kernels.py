@@ -24,19 +24,22 @@ _CHILD = 'from experiments.benchmarks.kernels import child; child()'
 Log = dict[str, Any]
 
 
-def read_log(lines: Iterable[str]) -> tuple[dict[str, str], dict[str, Log]]:
+def read_log(lines: Iterable[str]) -> tuple[dict[str, str], dict[tuple[str, str], Log]]:
     """Return what oneDNN says of the processor, and of each marked part what it computed with.
 
-    Facts: 'oneDNN' and 'isa'.  A part: 'seconds' within oneDNN, and its 'kernels' by primitive and
-    implementation, each with its share of these seconds and its calls, the largest share first.
+    Facts: 'oneDNN' and 'isa'.  A part has the name of its comparison and of its form: 'seconds'
+    within oneDNN, and its 'kernels' by primitive and implementation, each with its share of these
+    seconds and its calls, the largest share first.
     """
     facts: dict[str, str] = {}
-    seconds: dict[str, dict[str, list[float]]] = {}
-    part: Optional[str] = None
+    seconds: dict[tuple[str, str], dict[str, list[float]]] = {}
+    part: Optional[tuple[str, str]] = None
     for line in lines:
         if line.startswith(_MARK):
-            part = line[len(_MARK):].strip() or None
-            if part is not None:
+            part = None
+            if '|' in line:
+                name, _, form = line[len(_MARK):].strip().partition('|')
+                part = name, form
                 seconds[part] = defaultdict(list)
             continue
         fields = line.strip().split(',')
@@ -46,14 +49,15 @@ def read_log(lines: Iterable[str]) -> tuple[dict[str, str], dict[str, Log]]:
             facts.update(_fact(fields))
         elif fields[1] == 'exec' and part is not None and len(fields) > 5:
             seconds[part][f'{fields[3]} {fields[4]}'].append(float(fields[-1]) / 1e3)
-    return facts, {name: _shares(kernels) for name, kernels in seconds.items()}
+    return facts, {part: _shares(kernels) for part, kernels in seconds.items()}
 
 
-def look(names: Sequence[str], quick: bool) -> tuple[dict[str, str], dict[str, Log]]:
+def look(names: Sequence[str],
+         quick: bool) -> tuple[dict[str, str], dict[tuple[str, str], Log]]:
     """Run the comparisons of these names once more, in one process whose oneDNN writes its log.
 
-    What a form is called in the result: its comparison, ``|`` and its name.  oneDNN's log takes
-    time itself, which is why nothing else is measured there.  Raises AdaptisError if it fails.
+    Returns what ``read_log`` does.  The log takes time itself, which is why nothing else is
+    measured there.  Raises AdaptisError if it fails.
     """
     task = json.dumps({'names': list(names), 'quick': quick})
     done = subprocess.run([sys.executable, '-c', _CHILD], input=task, capture_output=True,

@@ -26,7 +26,6 @@ import numpy as np
 REMOVED = {'bool': bool, 'int': int, 'float': float, 'object': object}
 """Names that NumPy had when the official codes were written."""
 
-
 Built = tuple[Callable[[], None], Optional[str]]
 """What runs a program once, and the file of its weights in the folder."""
 Layers = dict[str, tuple[float, dict[Optional[int], float]]]
@@ -61,6 +60,7 @@ class Stage:
         return found
 
     def path(self, name: str) -> str:
+        """Return where a file of the folder is."""
         return os.path.join(self.folder, name)
 
 

@@ -40,7 +40,7 @@ def run(same_process, monkeypatch, tmp_path):
                         lambda: SimpleNamespace(close=lambda cpu, clock: FREE))
     log = {'seconds': 0.5, 'kernels': {'convolution jit:avx2': {'share': 1.0, 'calls': 3}}}
     monkeypatch.setattr(kernels, 'look',
-                        lambda names, quick: ({'isa': 'AVX2'}, {'race|hare': log}))
+                        lambda names, quick: ({'isa': 'AVX2'}, {('race', 'hare'): log}))
     out, where = tmp_path / 'a.json', tmp_path / 'a.md'
 
     def command(*arguments: str) -> tuple[dict, str]:
@@ -77,6 +77,17 @@ def test_rows_of_a_busy_machine_are_marked(run, monkeypatch, capsys):
     assert '| hare | 1 s | 250 ms | 8.00 | 4.00 | 1 s | 1 s | (!) |' in text
     assert '**1 of 1 rows were disturbed**' in text and '**The machine is busy: 9 ' in text
     assert 'The machine is busy' in capsys.readouterr().err
+
+
+def test_an_interrupted_run_keeps_its_rows(run, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+    monkeypatch.setattr(kernels, 'look', stop)
+    record, text = run()
+    assert list(record['rows']) == ['race', 'void'] and record['interrupted']
+    assert '**This run was interrupted**' in text and 'oneDNN has logged nothing' in text
+    monkeypatch.setattr(everything, 'measure_row', stop)
+    assert main(['--quick']) == 130
 
 
 def test_names_that_there_are_not(run, capsys):

@@ -25,14 +25,14 @@ dnnl_verbose,exec,cpu,sum,ref:any,undef,src dst,,,1x3,9
 def test_shares_of_the_marked_parts():
     facts, parts = kernels.read_log(LOG.splitlines())
     assert facts == {'oneDNN': 'v2.4.4', 'isa': 'Intel AVX2'}
-    ours = parts['masks|ours']
+    ours = parts['masks', 'ours']
     assert ours['seconds'] == pytest.approx(4e-3)
     assert ours['kernels'] == {'convolution jit:avx2': {'share': 0.75, 'calls': 2},
                                'reorder jit:uni': {'share': 0.25, 'calls': 1}}
-    assert list(parts) == ['masks|ours', 'masks|ONNX Runtime']
+    assert list(parts) == [('masks', 'ours'), ('masks', 'ONNX Runtime')]
     assert kernels.describe(ours) == 'convolution jit:avx2 75%; reorder jit:uni 25%'
     assert kernels.describe(ours, 1) == 'convolution jit:avx2 75%; others 25%'
-    assert kernels.describe(parts['masks|ONNX Runtime']) == 'none of oneDNN'
+    assert kernels.describe(parts['masks', 'ONNX Runtime']) == 'none of oneDNN'
 
 
 def test_a_process_that_fails_is_a_sentence(monkeypatch):
@@ -44,6 +44,6 @@ def test_a_process_that_fails_is_a_sentence(monkeypatch):
 @pytest.mark.slow
 def test_onednn_logs_a_comparison():
     facts, parts = kernels.look(['AdaptIS, panoptic'], quick=True)
-    assert facts['isa'] and parts['AdaptIS, panoptic|ours']['seconds'] > 0
+    assert facts['isa'] and parts['AdaptIS, panoptic', 'ours']['seconds'] > 0
     assert any(name.startswith('convolution ')
-               for name in parts['AdaptIS, panoptic|ours']['kernels'])
+               for name in parts['AdaptIS, panoptic', 'ours']['kernels'])
