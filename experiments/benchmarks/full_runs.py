@@ -90,7 +90,8 @@ What the numbers rest on:
   in a step, and receives. It is the same for an all-reduce in a ring, 2 (m - 1) / m times the
   gradient, and for MXNet's parameter server with one server in each of the m machines (`dist_sync`,
   `-s m`). With a single server, that one receives m gradients and sends m times the weights. MXNet
-  has no all-reduce between machines. Traffic does not overlap with computing here.
+  has no all-reduce between machines. Traffic and computing are counted one after the other: the
+  hours without the name of a network are those of computing alone.
 - **Loading**: images a second that a machine needs, against those that one core loads here by CPU
   time, from made-up images in memory, as large as the data set's
   (`experiments/benchmarks/loading_rate.py`; {cpu}, load {load:g} on {usable} cores before).
@@ -202,7 +203,8 @@ def section(training: Training, measured: Mapping[str, Any]) -> Iterator[str]:
         for gpus in GPUS:
             found = plan(training, gpus, device, kind)
             lines.append([f'{gpus} x {device.name}, {kind}', *_plan_cells(found, rate)])
-    yield table(['GPUs', 'batch', 'hours', 'step', 'images a second, a machine',
+    yield table(['GPUs', 'batch', 'hours', *(f'hours, {name}' for name in NETWORKS), 'step',
+                 'images a second, a machine',
                  f'cores for loading, of {CORES} a GPU', 'GB sent in a step',
                  *(f'that takes, {name}' for name in NETWORKS), 'what limits, 10 Gbit/s',
                  '100 Gbit/s'], lines)
@@ -217,15 +219,17 @@ def section(training: Training, measured: Mapping[str, Any]) -> Iterator[str]:
 
 def _plan_cells(found: Plan, rate: float) -> list[str]:
     step = ' - '.join(map(seconds, sorted(found.step)))
-    return [str(found.batch), _span(found.hours), step, _span(found.rate),
-            _span(found.cores(rate)), f'{found.exchange:.2f}',
+    return [str(found.batch), _span(found.hours),
+            *(_span(found.network_hours(speed)) if found.exchange else '' for speed in
+              NETWORKS.values()), step, _span(found.rate),
+            _span(found.cores(rate)), f'{found.exchange:.2f}' if found.exchange else '',
             *(seconds(found.network_seconds(speed)) for speed in NETWORKS.values()),
             *(limit(found, rate, speed) for speed in NETWORKS.values())]
 
 
 def _span(ends: tuple[float, float]) -> str:
     low, high = sorted(ends)
-    digits = 0 if high >= 10 else 1
+    digits = 0 if low >= 10 else 1 if low >= 1 else 2
     return f'{low:,.{digits}f} - {high:,.{digits}f}'
 
 

@@ -58,8 +58,8 @@ class Plan(NamedTuple):
 
     Attributes
     ----------
-    batch : images of a step, all GPUs together, of the first stage
-    hours : of all stages
+    batch, steps : images of a step, all GPUs together, and steps of the first stage
+    hours : of computing in all stages
     step : seconds of a step of the first stage
     rate : images a second that a machine needs in the first stage
     exchange : GB that a machine sends in a step, and receives, to other machines
@@ -67,6 +67,7 @@ class Plan(NamedTuple):
 
     gpus: int
     batch: int
+    steps: int
     hours: tuple[float, float]
     step: tuple[float, float]
     rate: tuple[float, float]
@@ -80,6 +81,11 @@ class Plan(NamedTuple):
     def network_seconds(self, speed: float) -> float:
         """Seconds that a step's exchange takes over a network of ``speed`` GB/s."""
         return self.exchange / speed
+
+    def network_hours(self, speed: float) -> tuple[float, float]:
+        """Hours with the exchanges of the first stage, which wait for each other."""
+        waiting = self.steps * self.network_seconds(speed) / 3600
+        return self.hours[0] + waiting, self.hours[1] + waiting
 
     def cores(self, rate: float) -> tuple[float, float]:
         """Cores of a machine that load its images, ``rate`` a second each."""
@@ -98,7 +104,8 @@ def plan(training: Training, gpus: int, device: Device, precision: str) -> Plan:
                 for stage, share, second in zip(training.stages, shares, seconds))
     machines = -(-gpus // A_MACHINE)
     here = min(gpus, A_MACHINE)
-    return Plan(gpus, shares[0] * gpus, _range(hours), _range(shares[0] * seconds[0]),
+    steps = math.ceil(training.stages[0].images / (shares[0] * gpus))
+    return Plan(gpus, shares[0] * gpus, steps, _range(hours), _range(shares[0] * seconds[0]),
                 (here * UTILISATION[0] / seconds[0], here * UTILISATION[1] / seconds[0]),
                 exchanged(training.parameters, machines))
 

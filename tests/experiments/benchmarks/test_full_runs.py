@@ -34,6 +34,7 @@ def test_more_gpus_than_images_in_a_batch():
     # 0.4 GB: 7/8 of it out to the other servers, 7/8 of its server's share to the others.
     assert many.exchange == pytest.approx(0.7)
     assert many.network_seconds(1.25) == pytest.approx(0.56)
+    assert many.network_hours(1.25)[1] == pytest.approx(many.hours[1] + 563 * 0.56 / 3600)
     assert many.rate == eight.rate == pytest.approx((8 / 0.7, 8 / 0.3))
     assert planning.at_one_server(10 ** 8, 8) == pytest.approx(3.2)
     assert planning.checkpoint_gb(TRAINING) == pytest.approx(1.2)
@@ -42,7 +43,7 @@ def test_more_gpus_than_images_in_a_batch():
 @pytest.mark.parametrize('core_rate, network, said', [
     (1e3, 1e3, 'the GPUs'), (0.1, 1e3, 'loading'), (1e3, 0.5, 'the network')])
 def test_what_limits(core_rate, network, said):
-    found = Plan(64, 64, (1, 1), (1.0, 0.3), (4.0, 8.0), 0.7)
+    found = Plan(64, 64, 100, (1, 1), (1.0, 0.3), (4.0, 8.0), 0.7)
     assert planning.limit(found, core_rate, network) == said
 
 
