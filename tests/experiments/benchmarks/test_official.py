@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from adaptis.errors import AdaptisError
+from adaptis.loading import load_predictor
 from experiments.benchmarks import ports, speed
 from experiments.benchmarks.comparison import OFFICIAL, Setting, Spent, measure
 from experiments.benchmarks.everything import measure_row
@@ -122,34 +123,35 @@ def small_weights():
     return {name: array % 1 / 10 for name, array in arrays_of(num_things=80, num_stuff=53).items()}
 
 
-@pytest.fixture
-def detectron2(tmp_path):
-    """A stand-in of detectron2."""
-    weights = write(tmp_path / 'small.pkl', small_weights())
+def detectron2(tmp_path, weights):
+    """Write a stand-in of detectron2 with a file of weights."""
     return clone(tmp_path, 'detectron2', torch=TORCH, detectron2__config=CONFIG,
                  detectron2__model_zoo='def get_config_file(name): return name',
                  detectron2__modeling=f'WEIGHTS = {str(weights)!r}\n{MODELING}')
 
 
-def test_detectron2_beside_ours(detectron2, monkeypatch):
+def test_detectron2_beside_ours(tmp_path, monkeypatch):
     """The whole way: its weights are converted, and its time is what it says."""
-    monkeypatch.setattr(ports, 'COMPARED', {True: (64, 96)})
+    arrays = small_weights()
+    folder = detectron2(tmp_path, write(tmp_path / 'small.pkl', arrays))
+    monkeypatch.setattr(ports, 'COMPARED', {True: (32, 64)})
     monkeypatch.setattr('experiments.benchmarks.comparison.ROUNDS', {True: 1})
     comparison = next(c for c in comparisons() if c.name == 'panoptic_fpn_r50, panoptic')
-    with Program(detectron2, 'panoptic_fpn', partial(ports.official_inputs, True)) as program:
+    with Program(folder, 'panoptic_fpn', partial(ports.official_inputs, True)) as program:
         assert isinstance(program(), Spent) and program().clock < 0.5
         monkeypatch.setattr(ports, 'exported_form', lambda *_: AdaptisError('Not here.'))
         monkeypatch.setattr('experiments.benchmarks.comparison.SECONDS', {True: 0.0})
         found = measure(comparison, Setting(True, program))
         net = load_model(program.checkpoint())
     np.testing.assert_array_equal(net.box_head.cls_score.bias.data().asnumpy(),
-                                  small_weights()['roi_heads.box_predictor.cls_score.bias'])
+                                  arrays['roi_heads.box_predictor.cls_score.bias'])
     assert set(found['forms']) == {'imperative', 'hybridized', OFFICIAL}
     assert found['against'] == OFFICIAL and found['left out'] == {'ONNX Runtime': 'Not here.'}
     assert not program.folder.exists()
 
 
-def test_condinst_and_dense_detections(detectron2, tmp_path):
+def test_condinst_and_dense_detections(tmp_path):
+    detectron2(tmp_path, write(tmp_path / 'small.pkl', {}))
     clone(tmp_path, 'AdelaiDet', adet__config=CONFIG, adet__modeling='')
     weights = f'WEIGHTS = {str(tmp_path / "small.pkl")!r}\n'
     clone(tmp_path, 'realtime_panoptic', torch=TORCH,
@@ -159,17 +161,15 @@ def test_condinst_and_dense_detections(detectron2, tmp_path):
             assert program().clock >= 0
 
 
-def test_adaptis_beside_ours(tmp_path, parity, monkeypatch):
-    (image, *_) = speed._toy_images()
-    monkeypatch.setattr(speed, '_toy_images', lambda: [image])
+def test_the_weights_of_adaptis(tmp_path, parity):
     names = f'NAMES = {str(parity / "toy_w8" / "names.json")!r}\n'
     clone(tmp_path, 'adaptis', adaptis__model__toy__models=names + TOY,
           adaptis__inference__adaptis_sampling=SAMPLING,
           adaptis__inference__prediction_model=PREDICTION)
     with Program(tmp_path, 'adaptis', partial(speed.official_inputs, True), seed=7) as program:
         assert program().cpu >= 0
-        forms = speed._panoptic_forms(program.checkpoint(num_stuff=1))
-    assert [len(form()) for form in forms.values()] == [1, 1]
+        predictor = load_predictor(program.checkpoint(num_stuff=1), speed.SETTINGS)
+    assert predictor.net.description['width'] == 8
 
 
 def test_panopticapi(tmp_path):
