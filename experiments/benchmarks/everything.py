@@ -95,7 +95,8 @@ def measure_all(args: argparse.Namespace) -> dict[str, Any]:
         if not rows:
             raise
         interrupted = True
-    return {'kind': KIND, 'quick': args.quick, 'interrupted': interrupted, 'rows': rows,
+    return {'kind': KIND, 'quick': args.quick, 'interrupted': interrupted, 'only': args.only,
+            'rows': rows,
             'processor': facts, **provenance(),
             'date': datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'),
             'conditions': {**before, 'load after': load(), 'note': args.note}}

@@ -87,6 +87,8 @@ def _warnings(record: Mapping[str, Any]) -> Iterator[str]:
     if record['quick']:
         yield ('**This is a quick run** (`--quick`): sizes are smaller and rounds fewer than in a '
                'full one.\n')
+    if record.get('only'):
+        yield f'**Only a part was measured**: `--only {" ".join(map(repr, record["only"]))}`.\n'
     if record.get('interrupted'):
         yield '**This run was interrupted**: rows and kernels are missing.\n'
     cores = record['conditions']['cores to run on']

@@ -75,6 +75,7 @@ def test_rows_of_a_busy_machine_are_marked(run, monkeypatch, capsys):
     record, text = run('--only', 'race')
     assert record['rows']['race']['complaints'] == ['others used 1.5 of 2 cores']
     assert '| hare | 1 s | 250 ms | 8.00 | 4.00 | 1 s | 1 s | (!) |' in text
+    assert "**Only a part was measured**: `--only 'race'`" in text
     assert '**1 of 1 rows were disturbed**' in text and '**The machine is busy: 9 ' in text
     assert 'The machine is busy' in capsys.readouterr().err
 
