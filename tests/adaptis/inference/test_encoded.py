@@ -20,6 +20,7 @@ class Quarter:
     """Runs the stages of a network that answers with fixed maps on a small grid."""
 
     device = 'cpu'
+    best_batch = None
 
     def __init__(self, masks: np.ndarray = MASKS, proposals: bool = True):
         self._masks = masks
