@@ -166,7 +166,8 @@ class _NetworkImage(EncodedImage):
 
     def __init__(self, net: InferenceNetwork, image: np.ndarray, size: tuple[int, int],
                  batch_size: int):
-        self._runner, self.batch_size = net.runner, batch_size
+        self._runner = net.runner
+        self.batch_size = self._batch_size = batch_size
         self._full, self._size = image.shape[2:], size
         maps = run_stage(net.runner, 'features', {'image': image})
         prob = run_stage(net.runner, 'semantics', maps)['classes']
@@ -183,9 +184,8 @@ class _NetworkImage(EncodedImage):
         points = np.asarray(points, dtype=np.float32).reshape(-1, 2)
         check_memory(len(points), self._size)
         masks = np.empty((len(points), *self._size), np.float32)
-        batch_size = self.batch_size or len(points)
-        for start in range(0, len(points), batch_size):
-            part = np.s_[start:start + batch_size]
+        for start in range(0, len(points), self._batch_size):
+            part = np.s_[start:start + self._batch_size]
             found = run_stage(self._runner, 'points', {**self._maps, 'points': points[None, part]})
             prob = as_numpy(found['masks'])[:, 0]
             for mask, larger in zip(_finite(prob, 'masks'), masks[part]):
