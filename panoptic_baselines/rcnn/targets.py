@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from panoptic_baselines.batches import Batch, ObjectTargets, level_shapes, pad_rows
+from panoptic_baselines.batches import Batch, LearntObjects, ObjectTargets, Size, level_shapes, pad_rows
 from panoptic_baselines.classes import IGNORED
 from panoptic_baselines.rcnn.anchors import STRIDES, pyramid_anchors
 from panoptic_baselines.rcnn.sampling import AnchorTargets, sample_anchors
@@ -26,14 +26,13 @@ class DetectionTargets(ObjectTargets):
     anchors : how many are sampled in an image
     """
 
-    with_layers: bool = True
     anchor_sizes: tuple[float, ...] = (32, 64, 128, 256, 512)
     anchors: int = 256
 
-    def _extra_targets(self, item: Batch, size: tuple[int, int], rng: Any) -> Batch:
+    def _extra_targets(self, objects: LearntObjects, size: Size, rng: Any) -> Batch:
         shapes = level_shapes(size, STRIDES)
         anchors = np.concatenate(pyramid_anchors(shapes, self.anchor_sizes))
-        targets = sample_anchors(anchors, item['boxes'], rng, self.anchors)
+        targets = sample_anchors(anchors, objects.boxes, rng, self.anchors)
         return compact_anchor_targets(targets, self.anchors)
 
 
