@@ -144,31 +144,49 @@ class ObjectMeasures(NamedTuple):
 
 
 def measure_objects(ids: SampledMap, count: int) -> ObjectMeasures:
-    """Count the pixels of objects 1, ..., ``count`` in a map (H, W) or in layers (L, H, W).
+    """Measure objects 1, ..., ``count`` of a map (H, W) or of layers (L, H, W).
 
-    All sums are whole numbers below 2^53, so their order does not matter.
+    Rows consist of a few runs of one id, so runs are added up, not pixels.  All sums are whole
+    numbers below 2^53: their order does not matter.
     """
-    sums, boxes = [], np.empty((count, 4), np.float32)
-    pixels = ids.pixels.astype(np.intp)
-    axes = ids.columns, ids.rows
-    repeats = [np.bincount(along, minlength=length).astype(np.float64)
-               for along, length in zip(axes, pixels.shape[:-3:-1])]
-    for column, (along, times, across) in enumerate(zip(axes, repeats, repeats[::-1])):
-        if column:
-            place, weights = np.arange(len(times))[:, None], across
-        else:
-            place, weights = np.arange(len(times)), across[:, None]
-        seen = np.bincount((pixels * len(times) + place).ravel(),
-                           np.broadcast_to(weights, pixels.shape).ravel(),
-                           (count + 1) * len(times)).reshape(count + 1, -1)[1:]
-        sums.append(seen @ np.bincount(along, np.arange(len(along)), len(times)))
-        there = seen > 0
-        last = len(times) - 1 - there[:, ::-1].argmax(axis=1)
-        boxes[:, column] = np.searchsorted(along, there.argmax(axis=1))
-        boxes[:, column + 2] = np.searchsorted(along, last, side='right')
-        total = seen @ times
-    centers = np.stack(sums, axis=1) / np.maximum(total, 1)[:, None]
-    return ObjectMeasures(total.astype(np.int64), boxes, centers.astype(np.float32))
+    numbers, rows, begins, ends = _runs(ids.pixels)
+    height, width = ids.pixels.shape[-2:]
+    tall, down = _sums(ids.rows, height)
+    wide, along = (np.append(0, np.cumsum(s)) for s in _sums(ids.columns, width))
+    pixels = np.bincount(numbers, tall[rows] * (wide[ends] - wide[begins]), count + 1)[1:]
+    sums = [np.bincount(numbers, weights, count + 1)[1:] for weights in (
+        tall[rows] * (along[ends] - along[begins]), down[rows] * (wide[ends] - wide[begins]))]
+    first, last = np.full((2, count + 1), max(height, width)), np.zeros((2, count + 1), np.intp)
+    for axis, (low, high) in enumerate(((begins, ends - 1), (rows, rows))):
+        np.minimum.at(first[axis], numbers, low)
+        np.maximum.at(last[axis], numbers, high)
+    boxes = [np.searchsorted(places, found[axis, 1:], side)
+             for found, side in ((first, 'left'), (last, 'right'))
+             for axis, places in enumerate((ids.columns, ids.rows))]
+    return ObjectMeasures(
+        pixels.astype(np.int64), np.stack(boxes, axis=1).astype(np.float32),
+        (np.stack(sums, axis=1) / np.maximum(pixels, 1)[:, None]).astype(np.float32))
+
+
+def _runs(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return id, row, first column and last column + 1 of each run in the rows of (..., h, w) that
+    is not 0."""
+    height, width = pixels.shape[-2:]
+    changes = np.ones(pixels.shape, bool)
+    np.not_equal(pixels[..., 1:], pixels[..., :-1], out=changes[..., 1:])
+    begins = np.flatnonzero(changes)
+    lengths = np.diff(begins, append=pixels.size)
+    numbers = pixels.ravel()[begins]
+    kept = numbers > 0
+    rows, columns = np.divmod(begins[kept], width)
+    return numbers[kept], rows % height, columns, columns + lengths[kept]
+
+
+def _sums(places: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return how often each of 0, ..., ``length`` - 1 occurs in ``places``, and the sum of the
+    positions where it does."""
+    return np.bincount(places, minlength=length), np.bincount(
+        places, np.arange(len(places)), length)
 
 
 def level_shapes(size: Size, strides: Sequence[int]) -> list[tuple[int, int]]:
