@@ -25,6 +25,7 @@ from experiments.benchmarks import (
     memory,
     onnx_devices,
     ports,
+    pq,
     quantization,
     speed,
     unified,
@@ -35,7 +36,7 @@ SUBJECTS: dict[str, ModuleType] = {
     'speed': speed, 'cost': cost, 'ports': ports, 'dense_detections': dense_detections,
     'unified': unified, 'affinity_memory': affinity_memory, 'forms': forms,
     'quantization': quantization, 'clicks': clicks, 'onnx_devices': onnx_devices,
-    'web_page': web_page, 'memory': memory}
+    'web_page': web_page, 'memory': memory, 'pq': pq}
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
