@@ -17,6 +17,7 @@ import numpy as np
 
 from adaptis import image_bytes
 from adaptis.errors import AdaptisError
+from adaptis.png import decode_png
 from adaptis.temporary import make_temporary_file, make_temporary_folder
 
 PathLike = Union[str, 'os.PathLike[str]']
@@ -291,6 +292,10 @@ def _decode(data: bytes, name: PathLike) -> np.ndarray:
         raise AdaptisError(f'{name} is empty.')
     if image_bytes.is_cut_short(data):  # OpenCV would fill the missing part with grey
         raise AdaptisError(f'{name} is cut short: copy or download it again.')
+    ordinary = decode_png(data, MAX_PIXELS)
+    if ordinary is not None:
+        return cv2.cvtColor(ordinary, cv2.COLOR_RGB2BGR if ordinary.shape[2] == 3 else
+                            cv2.COLOR_RGBA2BGRA)
     try:
         with _quiet_opencv():
             image = cv2.imdecode(np.frombuffer(image_bytes.without_notes(data), np.uint8),

@@ -22,7 +22,7 @@ MAX_ID = 256 ** 3 - 1
 def relabel_ids(segment_map: np.ndarray, ids: Sequence[int], what: str) -> np.ndarray:
     """Replace ``ids[k]`` by ``k + 1`` in a segment map; 0 stays 0.
 
-    This needs one table look-up per pixel and does not sort the pixels.
+    Only the runs of equal ids are looked up, not each pixel.
 
     Parameters
     ----------
@@ -39,31 +39,36 @@ def relabel_ids(segment_map: np.ndarray, ids: Sequence[int], what: str) -> np.nd
     AdaptisError
         If the map holds an id that is not in ``ids``, or an id is out of range or listed twice.
     """
-    order = np.asarray(ids)  # an array of Python integers if one is huge
-    check_ids(order, what)
-    order = order.astype(np.int64)
-    top = int(order.max(initial=0))
-    # np.zeros takes untouched pages, so a large table costs only the pages that are used.
-    table = np.zeros(top + 2, dtype=np.int32)
-    table[order] = np.arange(1, order.size + 1)
-    # Clipping sends negative ids to entry 0 and large ones to the last entry; both hold 0.
-    positions = np.take(table, segment_map, mode='clip')
-    unlisted = (positions == 0) & (segment_map != 0)
+    (values,), lengths = id_runs(segment_map)
+    positions = find_ids(values, ids, what)
+    return np.repeat(positions, lengths).reshape(segment_map.shape)
+
+
+def find_ids(values: np.ndarray, ids: Sequence[int], what: str) -> np.ndarray:
+    """Do the same as :func:`relabel_ids` for any values (R,): int32 (R,)."""
+    listed = np.asarray(ids)  # an array of Python integers if one is huge
+    check_ids(listed, what)
+    order = np.argsort(listed.astype(np.int64), kind='stable')
+    rising = np.append(listed[order], MAX_ID + 1).astype(np.int64)   # never empty
+    places = np.searchsorted(rising[:-1], values)
+    numbers = np.append(order + 1, 0).astype(np.int32)
+    positions = np.where(rising[places] == values, numbers[places], np.int32(0))
+    unlisted = (positions == 0) & (values != 0)
     if unlisted.any():
-        raise AdaptisError(f'{what} holds segment {int(segment_map[unlisted][0])} in its map, '
+        raise AdaptisError(f'{what} holds segment {int(values[unlisted][0])} in its map, '
                            'but not in its list of segments.')
     return positions
 
 
 def id_runs(*maps: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
-    """Return the runs of equal ids in maps of one shape, row by row.
+    """Return the runs of equal ids in maps of one shape, pixel by pixel and row by row.
 
-    Segments are long runs in their rows, so counting runs is much faster than counting pixels.
+    Segments are long runs, so counting runs is much faster than counting pixels.
 
     Returns
     -------
-    The ids of each map in the runs, each (R,), and how many pixels each run has: float64 (R,), as
-    ``np.bincount`` takes weights.  A run ends where an id of any map changes.
+    The ids of each map in the runs, each (R,), and how many pixels each run has, int64 (R,).  A run
+    ends where an id of any map changes.
     """
     flat = [each.ravel() for each in maps]
     changes = np.ones(flat[0].size, bool)
@@ -71,8 +76,7 @@ def id_runs(*maps: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
     for pixels in flat[1:]:
         changes[1:] |= pixels[1:] != pixels[:-1]
     begins = np.flatnonzero(changes)
-    lengths = np.diff(begins, append=changes.size).astype(np.float64)
-    return [pixels[begins] for pixels in flat], lengths
+    return [pixels[begins] for pixels in flat], np.diff(begins, append=changes.size)
 
 
 def present_ids(segment_map: np.ndarray, what: str) -> np.ndarray:

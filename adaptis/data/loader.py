@@ -23,6 +23,7 @@ import cv2
 
 from adaptis.data.batches import Batch, BatchSource
 from adaptis.errors import AdaptisError, DataWarning
+from adaptis.memory_reuse import keep_freed_memory
 from adaptis.toy_data import spawn_context
 
 PREFETCH = 2
@@ -158,6 +159,7 @@ def _without_interrupts() -> Iterator[None]:
 def _serve(pipe: Connection, source: BatchSource) -> None:
     """Answer requests until the pipe ends, which also happens if the parent is killed."""
     cv2.setNumThreads(0)
+    keep_freed_memory()
     while True:
         try:
             step = pipe.recv()

@@ -8,7 +8,7 @@ from typing import Optional
 import numpy as np
 
 from adaptis.errors import AdaptisError
-from adaptis.ids import id_runs, relabel_ids
+from adaptis.ids import find_ids, id_runs, relabel_ids
 from adaptis.types import AnnotatedObjects, Objects, PanopticResult, Segment, Taxonomy
 
 
@@ -76,8 +76,8 @@ def compute_overlap(truth: PanopticResult, found: PanopticResult, crowd: Collect
         raise AdaptisError(f'{name}: the ground truth is {rows_of.shape[0]}x{rows_of.shape[1]} but '
                            f'the prediction is {columns_of.shape[0]}x{columns_of.shape[1]}.')
     (rows, columns), lengths = id_runs(rows_of, columns_of)
-    rows = relabel_ids(rows, [s.id for s in truth.segments], f'{name} (ground truth)')
-    columns = relabel_ids(columns, [s.id for s in found.segments], f'{name} (prediction)')
+    rows = find_ids(rows, [s.id for s in truth.segments], f'{name} (ground truth)')
+    columns = find_ids(columns, [s.id for s in found.segments], f'{name} (prediction)')
     shape = len(truth.segments) + 1, len(found.segments) + 1
     pairs = rows.astype(np.int64) * shape[1] + columns
     shared = np.bincount(pairs, lengths, shape[0] * shape[1]).astype(np.int64).reshape(shape)

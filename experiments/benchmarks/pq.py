@@ -12,12 +12,13 @@ filters of COCO's own files, and by OpenCV.  Times are seconds of the processor 
 from __future__ import annotations
 
 import argparse
-import io
+import contextlib
+import functools
 import tempfile
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 import cv2
 import numpy as np
@@ -27,6 +28,7 @@ from adaptis.errors import AdaptisError
 from adaptis.evaluation.coco import PanopticFolder, PanopticRecord, PanopticWriter
 from adaptis.evaluation.pq import PanopticQuality, iterate_pairs
 from adaptis.ids import ids_to_rgb, read_panoptic_png
+from adaptis.memory_reuse import keep_freed_memory
 from experiments.benchmarks.cpu_time import alternate_cpu
 from experiments.benchmarks.measures import (
     add_record_arguments,
@@ -40,32 +42,76 @@ ROUNDS = 5
 _FACTOR = 256 ** 3   # packs two ids
 Counts = dict[int, list[float]]
 """Category id -> sum of IoU, matches, false and missed segments."""
-Pairs = Sequence[tuple[PanopticRecord, PanopticRecord]]
 
 
-def measure(gt_json: Path, pred_json: Path) -> dict[str, Any]:
+class Loaded(NamedTuple):
+    """Two data sets, read once: the records, and what the plain way takes."""
+
+    gt: PanopticFolder
+    pred: PanopticFolder
+    pairs: list[tuple[PanopticRecord, PanopticRecord]]
+    paths: list[tuple[Path, Path]]
+    kinds: list[tuple[dict, dict]]
+    maps: list[tuple[np.ndarray, np.ndarray]]
+
+
+def measure(gt_json: Path, pred_json: Path, rounds: int = ROUNDS) -> dict[str, Any]:
     """PQ of two COCO panoptic data sets, from the PNGs and from maps in memory."""
-    gt = PanopticFolder(gt_json)
-    pred = PanopticFolder(pred_json, truth=gt)
-    pairs, paths = list(iterate_pairs(gt, pred)), _png_paths(gt, pred)
-    kinds = [(_kinds(gt, a), _kinds(pred, b)) for a, b in pairs]
-    maps = [(a.result.segment_map.astype(np.uint32), b.result.segment_map.astype(np.uint32))
-            for a, b in pairs]
-    files = [path.read_bytes() for both in paths for path in both]
-    forms: dict[str, Callable[[], Any]] = {
-        'plain': lambda: plain_quality([tuple(map(plain_map, both)) for both in paths], kinds),
-        'ours': lambda: our_quality(iterate_pairs(gt, pred)),
-        'plain from maps': lambda: plain_quality(maps, kinds),
-        'ours from maps': lambda: our_quality(pairs),
-        'decoding alone': lambda: [read_panoptic_png(p) for both in paths for p in both],
-        **{f'decoding alone, {name}': lambda decode=decode: [decode(data) for data in files]
-           for name, decode in _decoders().items()}}
-    _check_equal(our_quality(pairs), plain_quality(maps, kinds))
-    times = {name: value / len(pairs) for name, value in alternate_cpu(forms, ROUNDS).items()}
-    return {'images': len(pairs), **{f'{name}, ms an image': 1e3 * t for name, t in times.items()},
+    files = gt_json, pred_json
+    data = load(*files)
+    _check_equal(our_quality(data.pairs), plain_quality(data.maps, data.kinds))
+    times = alternate_cpu({
+        'plain': (_plain, files), 'ours': (_ours, files),
+        'plain from maps': (_plain_from_maps, files), 'ours from maps': (_ours_from_maps, files),
+        'decoding': (_decode, files), **{f'decoding by {name}': (_decode, (*files, name))
+                                         for name in decoders()}}, rounds)
+    times = {name: value / len(data.pairs) for name, value in times.items()}
+    return {'images': len(data.pairs),
+            **{f'{name}, ms an image': 1e3 * t for name, t in times.items()},
             'ratio from PNGs': times['plain'] / times['ours'],
             'ratio from maps': times['plain from maps'] / times['ours from maps'],
-            'decoding, share of ours': times['decoding alone'] / times['ours']}
+            'decoding, share of ours': times['decoding'] / times['ours']}
+
+
+@functools.lru_cache(maxsize=1)
+def load(gt_json: Path, pred_json: Path) -> Loaded:
+    """Read both data sets into memory."""
+    gt = PanopticFolder(gt_json)
+    pred = PanopticFolder(pred_json, truth=gt)
+    pairs = list(iterate_pairs(gt, pred))
+    paths = [tuple(f.folder / f.annotations[i]['file_name'] for f in (gt, pred))
+             for i in gt.annotations]
+    kinds = [tuple({s.id: (s.category_id, s.id in r.crowd) for s in r.result.segments}
+                   for r in both) for both in pairs]
+    maps = [tuple(r.result.segment_map.astype(np.uint32) for r in both) for both in pairs]
+    return Loaded(gt, pred, pairs, paths, kinds, maps)
+
+
+def _plain(*files: Path) -> None:
+    data = load(*files)
+    plain_quality(([plain_map(path) for path in both] for both in data.paths), data.kinds)
+
+
+def _plain_from_maps(*files: Path) -> None:
+    plain_quality(load(*files).maps, load(*files).kinds)
+
+
+def _ours(*files: Path) -> None:
+    keep_freed_memory()
+    our_quality(iterate_pairs(load(*files).gt, load(*files).pred))
+
+
+def _ours_from_maps(*files: Path) -> None:
+    keep_freed_memory()
+    our_quality(load(*files).pairs)
+
+
+def _decode(gt_json: Path, pred_json: Path, decoder: Optional[str] = None) -> None:
+    keep_freed_memory()
+    read = read_panoptic_png if decoder is None else decoders()[decoder]
+    for both in load(gt_json, pred_json).paths:
+        for path in both:
+            read(path)
 
 
 def plain_map(path: Path) -> np.ndarray:
@@ -76,7 +122,7 @@ def plain_map(path: Path) -> np.ndarray:
     return channels[..., 0] + 256 * channels[..., 1] + 256 * 256 * channels[..., 2]
 
 
-def plain_quality(maps: Sequence[tuple[np.ndarray, np.ndarray]],
+def plain_quality(maps: Iterable[Sequence[np.ndarray]],
                   kinds: Sequence[tuple[dict, dict]]) -> Counts:
     """Count segments as panopticapi does; ``kinds`` are id -> (category, is a crowd) of each."""
     counts: Counts = defaultdict(lambda: [0.0, 0, 0, 0])
@@ -160,27 +206,16 @@ def run(args: argparse.Namespace) -> None:
     keep_record(args, results, before)
 
 
-def _decoders() -> dict[str, Callable[[bytes], Any]]:
-    """Return what can decode a PNG here."""
+def decoders() -> dict[str, Callable[[Path], Any]]:
+    """Return what can decode a PNG here, by its name."""
     from PIL import Image  # loads Pillow
-    found = {'OpenCV': lambda data: cv2.imdecode(np.frombuffer(data, np.uint8),
+    found = {'OpenCV': lambda path: cv2.imdecode(np.fromfile(path, np.uint8),
                                                  cv2.IMREAD_UNCHANGED),
-             'Pillow': lambda data: np.asarray(Image.open(io.BytesIO(data)))}
-    try:
+             'Pillow': lambda path: np.asarray(Image.open(path))}
+    with contextlib.suppress(ImportError):
         import pyspng  # of the extra "fast"
-        found['pyspng'] = pyspng.load
-    except ImportError:
-        pass
+        found['pyspng'] = lambda path: pyspng.load(path.read_bytes())
     return found
-
-
-def _png_paths(gt: PanopticFolder, pred: PanopticFolder) -> list[tuple[Path, Path]]:
-    return [tuple(f.folder / f.annotations[i]['file_name'] for f in (gt, pred))
-            for i in gt.annotations]
-
-
-def _kinds(folder: PanopticFolder, record: PanopticRecord) -> dict[int, tuple[int, bool]]:
-    return {s.id: (s.category_id, s.id in record.crowd) for s in record.result.segments}
 
 
 def _check_equal(ours: Counts, plain: Counts) -> None:
