@@ -168,10 +168,26 @@ def read_stored(path: PathLike) -> tuple[np.ndarray, image_bytes.Layout]:
     """Return the pixels as :func:`read_pixels` does, and the layout that the file gives them."""
     data = _read_bytes(path)
     pixels = _decode(data, path)
+    return pixels, _layout_of(data, pixels)
+
+
+def read_colours(path: PathLike) -> tuple[np.ndarray, image_bytes.Layout]:
+    """Do the same, but return 8-bit colours as RGBA (H, W, 4)."""
+    data = _read_bytes(path)
+    pixels = decode_png(data, MAX_PIXELS, 'RGBA')
+    if pixels is None:
+        pixels = _decode(data, path)
+        if pixels.ndim == 3 and pixels.dtype == np.uint8:
+            pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGBA if pixels.shape[2] == 3 else
+                                  cv2.COLOR_BGRA2RGBA)
+    return pixels, _layout_of(data, pixels)
+
+
+def _layout_of(data: bytes, pixels: np.ndarray) -> image_bytes.Layout:
     if image_bytes.is_png(data):  # OpenCV turns grey with alpha into four channels
-        return pixels, image_bytes.png_layout(data)
+        return image_bytes.png_layout(data)
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
-    return pixels, image_bytes.Layout(channels, 8 * pixels.dtype.itemsize)
+    return image_bytes.Layout(channels, 8 * pixels.dtype.itemsize)
 
 
 class ImageHeader(NamedTuple):

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from adaptis.errors import AdaptisError
-from adaptis.files import PathLike, read_stored
+from adaptis.files import PathLike, read_colours
 from adaptis.image_bytes import Layout
 
 MAX_ID = 256 ** 3 - 1
@@ -122,11 +122,11 @@ def read_panoptic_png(path: PathLike) -> np.ndarray:
     Alpha is ignored, and the colours of a palette count.  The pixels are not turned.
     Raises AdaptisError for a broken file, or one that does not have three 8-bit channels.
     """
-    pixels, layout = read_stored(path)
+    pixels, layout = read_colours(path)
     problem = panoptic_png_problem(path, layout)
     if problem:
         raise AdaptisError(problem)
-    return _words_to_ids(cv2.cvtColor(pixels[..., :3], cv2.COLOR_BGR2RGBA))
+    return _words_to_ids(pixels)
 
 
 def _words_to_ids(pixels: np.ndarray) -> np.ndarray:

@@ -17,14 +17,16 @@ except ImportError:   # an extra
     pyspng = None
 
 
-def decode_png(data: bytes, most_pixels: int) -> Optional[np.ndarray]:
+def decode_png(data: bytes, most_pixels: int, layout: Optional[str] = None
+               ) -> Optional[np.ndarray]:
     """Return the pixels of a PNG of 8-bit RGB or RGBA, uint8 (H, W, 3 or 4), in this order.
 
-    Returns None without pyspng, and for any other file, also one of more than ``most_pixels``.
+    ``layout`` is 'RGB' or 'RGBA', by default the one that is stored.  Returns None without pyspng,
+    and for any other file, also one of more than ``most_pixels``.
     """
     if pyspng is None or not image_bytes.is_ordinary_rgb(data, most_pixels):
         return None
     try:
-        return pyspng.load(data)
+        return pyspng.load(data, layout)
     except (RuntimeError, ValueError):
         return None
