@@ -22,6 +22,7 @@ from experiments.benchmarks import (
     cost,
     dense_detections,
     forms,
+    loader,
     memory,
     onnx_devices,
     ports,
@@ -36,7 +37,7 @@ SUBJECTS: dict[str, ModuleType] = {
     'speed': speed, 'cost': cost, 'ports': ports, 'dense_detections': dense_detections,
     'unified': unified, 'affinity_memory': affinity_memory, 'forms': forms,
     'quantization': quantization, 'clicks': clicks, 'onnx_devices': onnx_devices,
-    'web_page': web_page, 'memory': memory, 'pq': pq}
+    'web_page': web_page, 'memory': memory, 'pq': pq, 'loader': loader}
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
