@@ -2,11 +2,11 @@
 
     OMP_NUM_THREADS=1 python -m experiments.benchmarks loader [SYSTEM ...] [--data ROOT]
 
-Images are rescaled to a shorter side of 640 to 800 pixels and a longer one of at most 1333, mirrored
-at random, and made into the batches of two that each system learns from.  Without ``--data``,
-pictures of COCO's size are drawn with both annotations; with it, a data set in COCO's folders is
-read.  Times are seconds of the processor in one thread, the parts taking turns in processes of
-their own.  No loader can be faster than its decoders, which are measured alone.
+Images are rescaled to a shorter side of 640 to 800 pixels and a longer one of at most 1333,
+mirrored at random, and made into the batches of two that each system learns from.  Without
+``--data``, pictures of COCO's size are drawn with both annotations; with it, a data set in COCO's
+folders is read.  Times are seconds of the processor in one thread; the parts take turns in
+processes of their own.  No loader can be faster than its decoders, which are measured alone.
 """
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ from panoptic_baselines.fcos.targets import (
     Shape,
     boxes_to_distances,
     centerness,
+    largest,
     locations,
     with_averages,
 )
@@ -156,7 +157,7 @@ def assign_locations(lookup: ObjectLookup, boxes: np.ndarray, shapes: Sequence[S
 def _of_level(lookup: ObjectLookup, boxes: np.ndarray, points: np.ndarray, low: float,
               high: float) -> tuple[np.ndarray, np.ndarray]:
     objects, distances = _objects_at(lookup, boxes, points)
-    furthest = distances.max(axis=1)
+    furthest = largest(distances)
     objects = np.where((furthest >= low) & (furthest <= high), objects, -1)
     return objects, distances * (objects >= 0)[:, None]
 
@@ -177,5 +178,5 @@ def levelness_targets(lookup: ObjectLookup, boxes: np.ndarray, shape: Shape,
     Where two levels find an object, the finer one counts.
     """
     objects, distances = _objects_at(lookup, boxes, locations(shape, LEVELNESS_STRIDE))
-    levels = np.searchsorted(np.asarray(sizes), distances.max(axis=1)) + 1
+    levels = np.searchsorted(np.asarray(sizes), largest(distances)) + 1
     return LevelnessTargets(objects, np.where(objects >= 0, levels, 0))

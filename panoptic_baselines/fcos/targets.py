@@ -68,7 +68,7 @@ def _assign_level(shape: Shape, stride: int, boxes: np.ndarray, limits: tuple[fl
     rows, cells = _cells_inside(regions[order], shape, stride)
     which, points = order[rows], locations(shape, stride)
     distances = boxes_to_distances(points[cells], boxes[which])
-    furthest = distances.max(axis=1, initial=0)
+    furthest = largest(distances)
     fits = (furthest >= limits[0]) & (furthest <= limits[1])
     objects, own = np.full(len(points), -1), np.zeros((len(points), 4), np.float32)
     objects[cells[fits]] = which[fits]
@@ -106,10 +106,17 @@ def centerness(distances: np.ndarray) -> np.ndarray:
 
     ``distances`` are (N, 4).  The result is 0 if a side has no length.
     """
-    pairs = np.asarray(distances, np.float32).reshape(-1, 2, 2)   # left and top, right and bottom
-    low, high = pairs.min(axis=1), pairs.max(axis=1)
+    distances = np.asarray(distances, np.float32).reshape(-1, 4)
+    near, far = distances[:, :2], distances[:, 2:]
+    low, high = np.minimum(near, far), np.maximum(near, far)
     ratio = np.divide(low, high, out=np.zeros_like(low), where=high > 0)
-    return np.sqrt(np.maximum(ratio.prod(axis=1), 0))
+    return np.sqrt(np.maximum(ratio[:, 0] * ratio[:, 1], 0))
+
+
+def largest(distances: np.ndarray) -> np.ndarray:
+    """Return the largest of each four (N,); NumPy is slow where it reduces so few."""
+    left, top, right, bottom = distances.T
+    return np.maximum(np.maximum(left, top), np.maximum(right, bottom))
 
 
 def _regions(boxes: np.ndarray, centers: np.ndarray, reach: float) -> np.ndarray:
