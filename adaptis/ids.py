@@ -41,7 +41,7 @@ def relabel_ids(segment_map: np.ndarray, ids: Sequence[int], what: str) -> np.nd
     """
     (values,), lengths = id_runs(segment_map)
     positions = find_ids(values, ids, what)
-    return np.repeat(positions, lengths).reshape(segment_map.shape)
+    return spread_runs(positions, lengths, segment_map.shape)
 
 
 def find_ids(values: np.ndarray, ids: Sequence[int], what: str) -> np.ndarray:
@@ -77,6 +77,11 @@ def id_runs(*maps: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
         changes[1:] |= pixels[1:] != pixels[:-1]
     begins = np.flatnonzero(changes)
     return [pixels[begins] for pixels in flat], np.diff(begins, append=changes.size)
+
+
+def spread_runs(values: np.ndarray, lengths: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the map (H, W) that has one value for each run of :func:`id_runs`."""
+    return np.repeat(values, lengths).reshape(shape)
 
 
 def present_ids(segment_map: np.ndarray, what: str) -> np.ndarray:

@@ -28,6 +28,7 @@ from experiments.benchmarks import (
     ports,
     pq,
     quantization,
+    size,
     speed,
     unified,
     web_page,
@@ -37,7 +38,8 @@ SUBJECTS: dict[str, ModuleType] = {
     'speed': speed, 'cost': cost, 'ports': ports, 'dense_detections': dense_detections,
     'unified': unified, 'affinity_memory': affinity_memory, 'forms': forms,
     'quantization': quantization, 'clicks': clicks, 'onnx_devices': onnx_devices,
-    'web_page': web_page, 'memory': memory, 'pq': pq, 'loader': loader}
+    'web_page': web_page, 'memory': memory, 'pq': pq, 'loader': loader,
+    'size': size}
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
