@@ -68,6 +68,7 @@ def train_and_kill(tmp_path: Path, text: str, version: str, steps: int, kills: i
 
     done = kill_often(lambda: adaptis('train', config, '--output', killed, '--resume',
                                       *ctx_option()), kills, seed=steps, progress=log)
+    print(f'killed {done} times')
     assert done == kills, f'the training ended after {done} kills: give it more steps'
     whole, resumed = (mx.nd.load(str(folder / 'final.params'))
                       for folder in (tmp_path / 'whole', killed))
@@ -116,8 +117,10 @@ def test_other_commands_that_are_killed_ten_times(
         draw(folder / 'data', 'v1')
         made = folder / 'made'
         made.mkdir()
-        kill_often(lambda made=made, folder=folder: adaptis(*command(folder)), kills, seed=kills,
-                   progress=lambda made=made: len(list(made.rglob('*'))), window=1.0)
+        done = kill_often(
+            lambda made=made, folder=folder: adaptis(*command(folder)), kills, seed=kills,
+            progress=lambda made=made: len(list(made.rglob('*'))), window=1.0)
+        print(f'{command.__name__}: killed {done} times')
         assert not leftovers(made)
         results.append(listing(made))
     assert results[0].keys() == results[1].keys()
