@@ -27,17 +27,18 @@ def kill_often(start: Callable[[], subprocess.Popen], kills: int, seed: int,
                progress: Callable[[], object], window: float = 0.4) -> int:
     """Kill what ``start`` starts ``kills`` times, then let it end; return the kills.
 
-    Each time it is killed up to ``window`` seconds after ``progress()`` has changed, so that most
-    kills hit it while it works and not while it starts.  A process that ends by itself before that
-    is counted as the end.
+    Four times out of five it is killed up to ``window`` seconds after ``progress()`` has changed,
+    while it works, and else within the first three seconds, while it starts.  A process that ends
+    by itself before that is counted as the end.
     """
     rng = random.Random(seed)
     for kill in range(kills):
         process, before, deadline = start(), progress(), time.monotonic() + 120
-        while process.poll() is None and progress() == before:
+        early = rng.random() < 0.2
+        while not early and process.poll() is None and progress() == before:
             assert time.monotonic() < deadline, 'no progress within two minutes'
             time.sleep(0.01)
-        time.sleep(rng.random() * window)
+        time.sleep(rng.random() * (3.0 if early else window))
         if process.poll() is not None:
             assert process.returncode == 0, process.communicate()[0][-3000:]
             return kill

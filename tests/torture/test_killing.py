@@ -5,12 +5,14 @@ each.  The default suite kills one training once, in ``tests/adaptis/engine``.
 """
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
 import numpy as np
 import pytest
 
+from adaptis.engine.checkpoint import read_checkpoint
 from adaptis.runtime import mx
 from tests.devices import ctx_option
 from tests.torture.killing import adaptis, finish, kill_often, leftovers, listing
@@ -55,27 +57,47 @@ def draw(folder: Path, version: str) -> Path:
     return folder
 
 
+class StepLog:
+    """The log of a training that is killed, and begins again at an earlier step."""
+
+    def __init__(self, path: Path):
+        self._path, self._size, self._newest = path, 0, 0.0
+
+    def records(self, kind: str) -> list[dict[str, Any]]:
+        if not self._path.is_file():
+            return []
+        lines = self._path.read_text().split('\n')[:-1]   # the last line may be incomplete
+        return [record for record in map(json.loads, lines) if record['kind'] == kind]
+
+    def newest(self) -> float:
+        """Return when the newest step was done, also if the log of it has been cut off since."""
+        size = self._path.stat().st_size if self._path.is_file() else 0
+        if size != self._size:
+            times = [record['time'] for record in self.records('train')[-1:]]
+            self._size, self._newest = size, max([self._newest, *times])
+        return self._newest
+
+
 def train_and_kill(tmp_path: Path, text: str, version: str, steps: int, kills: int) -> None:
     """Compare a training that is killed with one that is not."""
     config = tmp_path / 'a.yaml'
     config.write_text(text.format(data=draw(tmp_path / 'data', version), steps=steps))
     finish(adaptis('train', config, '--output', tmp_path / 'whole', *ctx_option()))
-    killed = tmp_path / 'killed'
-
-    def log() -> int:
-        path = killed / 'log.jsonl'
-        return path.stat().st_size if path.is_file() else 0
-
+    killed, log = tmp_path / 'killed', StepLog(tmp_path / 'killed' / 'log.jsonl')
     done = kill_often(lambda: adaptis('train', config, '--output', killed, '--resume',
-                                      *ctx_option()), kills, seed=steps, progress=log)
-    print(f'killed {done} times')
+                                      *ctx_option()), kills, seed=steps, progress=log.newest)
+    resumed_at = {start['step'] for start in log.records('start')}
+    print(f'killed {done} times; resumed at steps {sorted(resumed_at)}')
     assert done == kills, f'the training ended after {done} kills: give it more steps'
+    assert len(resumed_at) > kills // 4, 'most kills came before the first step'
     whole, resumed = (mx.nd.load(str(folder / 'final.params'))
                       for folder in (tmp_path / 'whole', killed))
     assert whole.keys() == resumed.keys()
     for name in whole:
         np.testing.assert_array_equal(whole[name].asnumpy(), resumed[name].asnumpy(), name)
     assert not leftovers(killed)
+    for folder in (killed / 'checkpoints').iterdir():
+        read_checkpoint(folder)
     assert len(list((killed / 'checkpoints').iterdir())) == len(
         list((tmp_path / 'whole' / 'checkpoints').iterdir()))
 
@@ -85,7 +107,7 @@ def train_and_kill(tmp_path: Path, text: str, version: str, steps: int, kills: i
 @pytest.mark.parametrize('text, version', [(ADAPTIS, 'v1'), (CONDINST, 'street')],
                          ids=['adaptis', 'condinst'])
 def test_a_training_that_is_killed_fifty_times(tmp_path: Path, text: str, version: str) -> None:
-    train_and_kill(tmp_path, text, version, steps=400, kills=50)
+    train_and_kill(tmp_path, text, version, steps=250, kills=50)
 
 
 def toy(folder: Path) -> tuple:
