@@ -2,12 +2,11 @@
 
     python -m tests.torture.points FOLDER COUNT ARGUMENT ...
 
-runs ``adaptis ARGUMENT ...``, in which ``{out}`` stands for a new folder: once without a disturbance
-and then, for COUNT of its operations (0 = all of them), once until right before that operation and
-once more to the end.  Prints a line of JSON for each: ``{"point": [i, n, event, path], "status":
-exit status of the repetition, "left": temporary files, "same": whether it has the files of the
-undisturbed run}``.  The processes are forked from one that has loaded MXNet, so each takes as long
-as its work.
+runs ``adaptis ARGUMENT ...``, in which ``{out}`` stands for a new folder: once to the end and then,
+for COUNT of its operations (0 = all of them), once until right before that operation and once more
+to the end.  Prints a line of JSON for each: ``{"point": [i, n, event, path], "status": exit status
+of the repetition, "left": temporary files, "same": whether its files are those of the undisturbed
+run}``.  The processes are forked from one that has loaded MXNet, so each takes as long as its work.
 """
 from __future__ import annotations
 
