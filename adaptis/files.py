@@ -5,7 +5,6 @@ import contextlib
 import json
 import mmap
 import os
-import shutil
 import stat
 import warnings
 from collections.abc import Iterator
@@ -17,7 +16,12 @@ import numpy as np
 
 from adaptis import image_bytes
 from adaptis.errors import AdaptisError
-from adaptis.temporary import make_temporary_file, make_temporary_folder
+from adaptis.temporary import (
+    REPLACED,
+    make_temporary_file,
+    make_temporary_folder,
+    remove_temporary_folder,
+)
 
 PathLike = Union[str, 'os.PathLike[str]']
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
@@ -59,8 +63,10 @@ def atomic_write(path: PathLike) -> Iterator[Path]:
 def atomic_folder(path: PathLike, replaceable: Callable[[Path], bool]) -> Iterator[Path]:
     """Yield a temporary folder that replaces the folder ``path`` if the block succeeds.
 
-    If the block or the exchange fails, ``path`` does not change.  A folder that exists already must
-    be empty, or ``replaceable(path)`` must be true; it is then removed.
+    If the block or the exchange fails, ``path`` does not change.  If the process is killed between
+    the two steps of the exchange, the next one that writes beside ``path`` undoes the first.  A
+    folder that exists already must be empty, or ``replaceable(path)`` must be true; it is then
+    removed.
 
     Raises
     ------
@@ -76,9 +82,10 @@ def atomic_folder(path: PathLike, replaceable: Callable[[Path], bool]) -> Iterat
         temporary = make_temporary_folder(path.parent)
     except OSError as error:
         raise _cannot_write(path, error) from error
-    new, old = temporary / 'new', temporary / 'old'
+    new, old = temporary / 'new', temporary / REPLACED / path.name
     try:
         new.mkdir()
+        old.parent.mkdir()
         yield new
         if path.exists():
             path.rename(old)
@@ -86,9 +93,7 @@ def atomic_folder(path: PathLike, replaceable: Callable[[Path], bool]) -> Iterat
     except OSError as error:
         raise _cannot_write(path, error) from error
     finally:
-        if old.exists() and not path.exists():   # the new folder could not be moved here
-            old.rename(path)
-        shutil.rmtree(temporary, ignore_errors=True)
+        remove_temporary_folder(temporary)   # also puts back what could not be replaced
 
 
 def write_image(path: PathLike, image: np.ndarray) -> None:
