@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 import threading
 from pathlib import Path
 
@@ -70,3 +71,27 @@ def test_twenty_threads_on_one_predictor() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize('used_before', [False, True])
+def test_forked_processes_use_the_predictor_of_their_parent(used_before: bool) -> None:
+    """In a process of its own, as the tests' own has too many threads to be forked."""
+    code = textwrap.dedent('''
+        import multiprocessing, sys
+        import numpy as np
+        from adaptis import load_predictor
+        predictor = load_predictor()
+        image = np.random.default_rng(0).integers(0, 256, (64, 80, 3)).astype(np.uint8)
+
+        def work(number):
+            found = predictor.set_image(image).panoptic()
+            return found.segment_map.tolist(), predictor.mask_at(x=40, y=number).mask.tolist()
+
+        before = [work(number) for number in range(8)] if 'before' in sys.argv else None
+        with multiprocessing.get_context('fork').Pool(3) as pool:
+            found = pool.map_async(work, range(8)).get(timeout=200)
+        assert found == (before or [work(number) for number in range(8)])
+    ''')
+    subprocess.run([sys.executable, '-c', code, *['before'] * used_before], check=True, timeout=280,
+                   cwd=ROOT, env={**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''})
