@@ -1,6 +1,7 @@
 """Damage files as accidents and attackers do; every result follows from a generator's seed."""
 from __future__ import annotations
 
+import copy
 import io
 import json
 import zipfile
@@ -130,9 +131,9 @@ def _change(content: Any, rng: Rng, depth: int = 0) -> Any:
     elif kind < 0.8:
         del content[key]
     elif isinstance(content, list):
-        content.insert(0, content[key])
+        content.insert(0, copy.deepcopy(content[key]))
     elif kind < 0.9:
-        content[key] = content[keys[int(rng.integers(len(keys)))]]
+        content[key] = copy.deepcopy(content[keys[int(rng.integers(len(keys)))]])
     else:
         content[f'{key}x'] = content.pop(key)
     return content

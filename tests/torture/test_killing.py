@@ -31,8 +31,8 @@ evaluation_images: 0
 validation: {{every: 5, images: 2, points: 2}}
 '''
 CONDINST = '''
-data: {{root: {data}, dataset: coco, val_split: val}}
-model: {{name: condinst_r50, backbone: resnet18, fpn_channels: 8, num_things: 4, num_stuff: 3}}
+data: {{root: {data}, dataset: coco, augmentation: none, val_split: val}}
+model: {{name: condinst, backbone: resnet18, fpn_channels: 8, branch_channels: 8}}
 joint:
   steps: {steps}
   batch_size: 2
