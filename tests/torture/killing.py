@@ -103,7 +103,7 @@ def _wait_for_change(process: Union[subprocess.Popen, Warm],
 
 def finish(process: Union[subprocess.Popen, Warm]) -> str:
     """Return what a process printed; AssertionError if it failed."""
-    output = process.communicate(timeout=600)[0]
+    output = process.communicate(timeout=3000)[0]
     assert process.returncode == 0, output[-3000:]
     return output
 
