@@ -122,7 +122,7 @@ def _chunks(data: bytes) -> list[tuple[bytes, bytes]]:
 def _change(content: Any, rng: Rng, depth: int = 0) -> Any:
     """Replace, remove, double or rename one entry at a random depth, mostly a deep one."""
     if not isinstance(content, (dict, list)) or not content or rng.random() < 0.05:
-        return _VALUES[int(rng.integers(len(_VALUES)))]
+        return copy.deepcopy(_VALUES[int(rng.integers(len(_VALUES)))])
     keys = list(content) if isinstance(content, dict) else list(range(len(content)))
     key = keys[int(rng.integers(len(keys)))]
     kind = rng.random()
