@@ -219,7 +219,10 @@ def read_header(path: PathLike) -> ImageHeader:
         if error.errno is not None:
             raise AdaptisError(f'{path} cannot be read: {error.strerror}.') from error
         raise AdaptisError(f'{path} is not an image that can be read.') from error
-    except (SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise AdaptisError(f'{path} has more than {MAX_PIXELS:,} pixels: make it smaller.'
+                           ) from error
+    except (SyntaxError, ValueError) as error:
         raise AdaptisError(f'{path} is not an image that can be read: {error}.') from error
 
 
@@ -296,6 +299,7 @@ def _decode(data: bytes, name: PathLike) -> np.ndarray:
         raise AdaptisError(f'{name} is empty.')
     if image_bytes.is_cut_short(data):  # OpenCV would fill the missing part with grey
         raise AdaptisError(f'{name} is cut short: copy or download it again.')
+    _check_pixels(image_bytes.declared_pixels(data), name)
     try:
         with _quiet_opencv():
             image = cv2.imdecode(np.frombuffer(image_bytes.without_notes(data), np.uint8),
@@ -307,10 +311,14 @@ def _decode(data: bytes, name: PathLike) -> np.ndarray:
         raise AdaptisError(f'{name} cannot be decoded: {error.err}.') from error
     if image is None:
         raise AdaptisError(f'{name} is not an image that can be read, or it is cut short.')
-    if image.shape[0] * image.shape[1] > MAX_PIXELS:
-        raise AdaptisError(f'{name} has {image.shape[0]}x{image.shape[1]} pixels, '
-                           f'more than {MAX_PIXELS:,}: make it smaller.')
+    _check_pixels(image.shape[0] * image.shape[1], name)   # also of formats that are rare
     return image
+
+
+def _check_pixels(count: int, name: PathLike) -> None:
+    if count > MAX_PIXELS:
+        raise AdaptisError(f'{name} has {count:,} pixels, more than {MAX_PIXELS:,}: make it '
+                           'smaller.')
 
 
 def _layout(image: Any) -> image_bytes.Layout:
