@@ -13,7 +13,7 @@ from adaptis.config import TrainConfig, load_config
 from adaptis.deploy.folder import MANIFEST, default_backend, is_export, read_export
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.formats import FORMATS
-from adaptis.evaluation.record import sha256
+from adaptis.evaluation.record import file_facts, sha256
 from adaptis.inference.settings import DEFAULT_CHECKPOINT
 from adaptis.inference.sidecar import find_taxonomy, read_sidecar
 from adaptis.loading import family_of, inference_settings
@@ -85,7 +85,7 @@ def checkpoint_facts(path: Optional[Path]) -> dict[str, Any]:
         return {'file': path.absolute().name, 'sha256': sha256(path / MANIFEST)}
     from adaptis.model.zoo import PRETRAINED  # loads MXNet
     path = PRETRAINED.get(str(path or DEFAULT_CHECKPOINT), path)
-    return {'file': path.name, 'sha256': sha256(path)}
+    return file_facts(path)
 
 
 def _source(args: argparse.Namespace, config: Optional[TrainConfig]) -> ImageSource:
