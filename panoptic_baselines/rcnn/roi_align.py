@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 from scipy import sparse
 
 from adaptis.arrays import widen
 from adaptis.runtime import mx
+from panoptic_baselines.layers.sampling import pixels_first
 from panoptic_baselines.rcnn.rois import (  # noqa: F401  (roi_levels is part of it)
     STRIDES,
     boxes_to_rois,
@@ -74,7 +74,7 @@ class SparsePooling(mx.autograd.Function):
         size = self._arguments[2]
         self._shapes = [f.shape for f in features]
         self._matrix = pooling_matrix(self._shapes, *self._arguments)
-        pixels = np.concatenate([_pixels_first(f.asnumpy()) for f in features])
+        pixels = np.concatenate([pixels_first(f.asnumpy()) for f in features])
         pooled = (self._matrix @ pixels).reshape(-1, size[0] * size[1], pixels.shape[1])
         pooled = np.ascontiguousarray(pooled.transpose(0, 2, 1))
         pooled = pooled.reshape(pooled.shape[:2] + size)
@@ -168,12 +168,6 @@ def _ranges(begin: np.ndarray, count: np.ndarray) -> np.ndarray:
     """Return arange(begin[0], begin[0] + count[0]), followed by the same for the others."""
     end = np.cumsum(count)
     return np.arange(end[-1] if len(end) else 0) + np.repeat(begin - (end - count), count)
-
-
-def _pixels_first(feature: np.ndarray) -> np.ndarray:
-    """Transpose (B, C, h, w) to (B * h * w, C); OpenCV does it fastest."""
-    planes = feature.reshape(*feature.shape[:2], -1)
-    return np.concatenate([cv2.transpose(image) for image in planes])
 
 
 def _pool_by_operator(features: Sequence[Any], rois: np.ndarray, levels: np.ndarray, size: int,
