@@ -35,6 +35,11 @@ SERVE = ['starlette>=0.40', 'uvicorn>=0.30', 'Pillow>=9']
 SERVE_TESTS = [*SERVE, 'httpx2>=2 ; python_version >= "3.11"',
                'httpx>=0.27 ; python_version < "3.11"', 'selenium>=4.20']
 
+# `make docs`.  Material is the theme that most readers of Python documentation know; mkdocstrings
+# reads the source without importing it.
+DOCS = ['mkdocs>=1.6,<2', 'mkdocs-material>=9.5', 'mkdocstrings[python]>=0.26',
+        'mkdocs-gen-files>=0.5']
+
 # `toy_data` and `experiments` are names that other projects have, too, so a wheel installs no such
 # packages.  It carries inside `adaptis` what the commands need of them; the programs of
 # `experiments` run from the source tree.
@@ -76,8 +81,9 @@ setup(
     packages=find_packages(include=[
         f'{name}{below}' for below in ('', '.*') for name in ('adaptis', 'panoptic_baselines')]),
     package_dir={'': '.'},   # so that an editable install finds toy_data and experiments, too
-    package_data={'adaptis': ['pretrained/*.params', 'pretrained/*.json', 'pretrained/*.yaml',
-                              'serve/static/*', 'serve/web/*.js', 'serve/web/ort/*'],
+    package_data={'adaptis': ['README.md', 'pretrained/*.params', 'pretrained/*.json',
+                              'pretrained/*.yaml', 'serve/static/*',
+                              'serve/web/*.js', 'serve/web/ort/*'],
                   'panoptic_baselines': ['*/README.md']},
     cmdclass={'build_py': BuildPy},
     python_requires='>=3.9',
@@ -90,6 +96,7 @@ setup(
         'pycocotools>=2.0.6',
         'PyYAML>=5.4',
         'safetensors>=0.4',
+        'shtab>=1.6',   # completion in shells
         'tqdm>=4.60',
         'tensorboardX>=2.5',
         # GluonCV imports these; it is installed without its dependencies (see the Makefile).
@@ -104,6 +111,7 @@ setup(
         'panopticapi': ['panopticapi @ git+https://github.com/cocodataset/panopticapi.git'],
         'onnx': ONNX,
         'serve': SERVE,
+        'docs': DOCS,
         'dev': ['pytest==8.4.2', 'pytest-timeout==2.4.0', 'pytest-xdist==3.8.0', 'ruff==0.17.5',
                 *ONNX, *SERVE_TESTS],
     },

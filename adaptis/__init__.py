@@ -15,7 +15,7 @@ import importlib
 
 from adaptis.blas import choose_blas_kernels
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'
 
 _LAZY = {
     'AdaptisError': 'adaptis.errors:AdaptisError',

@@ -17,7 +17,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import Optional
 
@@ -160,6 +159,7 @@ def usable_cores() -> int:
 
 def installed(names: Sequence[str] = PACKAGES) -> dict[str, str]:
     """Return the versions of those of the named distributions that are installed."""
+    from importlib import metadata  # slow to load
     found = {}
     for name in names:
         with contextlib.suppress(metadata.PackageNotFoundError):

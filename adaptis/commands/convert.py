@@ -7,10 +7,10 @@ from pathlib import Path
 from adaptis.errors import AdaptisError
 from adaptis.registry import find_converter
 
-HELP = """Convert an official checkpoint: a .params file of AdaptIS (toy, DeepLab or FPN network), a
-.pkl, .pth or .safetensors file of detectron2 (Panoptic FPN, Mask R-CNN), AdelaiDet (CondInst) or
-realtime_panoptic (dense detections), or a backbone to start from (of Caffe2, torchvision or
-DLA's authors)."""
+HELP = """Convert an official checkpoint.  It is a .params file of AdaptIS (toy, DeepLab or FPN
+network), a .pkl, .pth or .safetensors file of detectron2 (Panoptic FPN, Mask R-CNN), AdelaiDet
+(CondInst) or realtime_panoptic (dense detections), or a backbone to start from (of Caffe2,
+torchvision or DLA's authors)."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Optional
 
 from adaptis.commands.measure import SINGLE_IMAGE, ImageSource, InferenceJob, cached_dataset
 from adaptis.commands.options import check_backend, parse_changes, resolve_settings
-from adaptis.commands.rows import check_row, row_of, run_name
+from adaptis.commands.rows import RUNS, check_row, row_of, run_name
 from adaptis.config import TrainConfig, load_config
 from adaptis.deploy.folder import MANIFEST, default_backend, is_export, read_export
 from adaptis.errors import AdaptisError
@@ -19,7 +19,6 @@ from adaptis.loading import family_of, inference_settings
 from adaptis.registry import find_family, find_mismatch
 from adaptis.types import Taxonomy
 
-RUNS = Path('runs')
 """Where ``adaptis train`` writes networks by default."""
 
 _OF_A_NETWORK = ('name', 'instances', 'semantic', 'backbone', 'width', 'coordinates',

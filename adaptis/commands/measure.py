@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, Optional, Union
 
 import numpy as np
-from tqdm import tqdm
 
 from adaptis.data.datasets import open_dataset
 from adaptis.errors import AdaptisError
@@ -18,6 +17,7 @@ from adaptis.evaluation.parallel import parallel_map
 from adaptis.evaluation.run import Evaluator
 from adaptis.files import read_ids, read_image
 from adaptis.loading import family_of, load_predictor
+from adaptis.progress import open_bar
 from adaptis.types import TOY_TAXONOMY, PanopticResult, Sample
 
 SINGLE_IMAGE = 'picture'
@@ -126,7 +126,7 @@ def evaluate_images(job: InferenceJob, indices: Sequence[int], processes: int,
     evaluator = _evaluator(job)
     seconds, failure = 0.0, None
     outcomes = parallel_map(_segment, ((job, i) for i in indices), processes)
-    progress = tqdm(outcomes, total=len(indices), unit='image', disable=len(indices) < 2)
+    progress = open_bar(outcomes, total=len(indices), unit='image', disable=len(indices) < 2)
     for outcome, index in zip(progress, indices):  # in this order, so that the bar ends at 100 %
         if outcome.measured is not None:
             evaluator.merge(outcome.measured)

@@ -31,10 +31,11 @@ from adaptis.loading import check_network, family_of, load_predictor
 from adaptis.names import result_names
 from adaptis.progress import candidate_bar, progress_bar, write_line
 
-HELP = """Segment pictures: files, patterns such as "*.jpg", and folders with their subfolders.  The
-output folder gets overlay/*.png (for viewing), panoptic.json with panoptic/*.png (COCO panoptic
-format) and instances.json (COCO detection results).  With --click it gets clicks.json and
-clicks/*.png: the masks of the objects at these points."""
+HELP = """Segment pictures, or the objects at points.  Pictures are files, patterns such as "*.jpg",
+and folders with their subfolders.  The output folder gets overlay/*.png (for viewing),
+panoptic.json with panoptic/*.png (COCO panoptic format) and instances.json (COCO detection
+results).  With --click it gets clicks.json and clicks/*.png: the masks of the objects at these
+points."""
 
 THRESHOLDS = {
     'mask_threshold': (float, 'a pixel belongs to a mask above this probability'),

@@ -5,7 +5,14 @@ import argparse
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-from adaptis.commands.rows import beside_published, check_row, config_path, row_of, run_name
+from adaptis.commands.rows import (
+    RUNS,
+    beside_published,
+    check_row,
+    config_path,
+    row_of,
+    run_name,
+)
 from adaptis.config import StageConfig, TrainConfig, load_config, override
 from adaptis.data import check
 from adaptis.data.datasets import open_dataset
@@ -26,7 +33,8 @@ HELP = 'Train a network from a config; Ctrl-C stops it, --resume continues it.'
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument('config', type=config_path, help='for instance experiments/toy_v1_cpu.yaml')
+    parser.add_argument('config', type=config_path, metavar='CONFIG',
+                        help='a file, or the name of one in experiments/, e.g. toy_v1_cpu')
     parser.add_argument('--resume', action='store_true',
                         help='continue from the newest checkpoint of the output folder')
     parser.add_argument('--output', type=Path, help='default: runs/<name of the config>, e.g. '
@@ -52,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     """Train and evaluate; return 0 when done, 130 after Ctrl-C, 143 after SIGTERM."""
     config, warnings = _with_fitting_rates(load_config(args.config, _overrides(args)), args)
     check_row(config, args.config)
-    output = args.output or Path('runs') / run_name(args.config)
+    output = args.output or RUNS / run_name(args.config)
     _check_output(output, args.resume)
     search_cudnn_algorithms(config.has_fixed_sizes())
     from adaptis.engine.stopping import Stopped  # loads MXNet

@@ -33,6 +33,7 @@ from adaptis.engine.steps import (
 from adaptis.engine.stopping import Stopped, StopRequest, agree_on_stop
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import provenance
+from adaptis.evaluation.report import percent
 from adaptis.files import write_image
 from adaptis.inference.encoded import check_finite_weights
 from adaptis.inference.likeness import dataset_statistics
@@ -232,8 +233,10 @@ class _StageRun:
             images = self.stage.batch_size * self.run.world_size
             names = averages.names
             values = averages.flush(images, loader.wait_seconds)
-            self._warn_of_stall(bar, done, sum(values[name] for name in names))
-            self._report(bar, done, values)
+            losses = {name: values[name] for name in names}
+            self._warn_of_stall(bar, done, sum(losses.values()))
+            bar.show(losses)
+            self._report(done, values)
         if self._due(config.validation.every, done):
             self._validate(bar, done)
         if self._due(config.pictures_every, done):
@@ -251,10 +254,9 @@ class _StageRun:
         return (self._due(config.checkpoint_steps or self.total, done)
                 or time.monotonic() - saved_at > 60 * config.checkpoint_minutes)
 
-    def _report(self, bar: StageProgress, done: int, values: dict[str, float]) -> None:
+    def _report(self, done: int, values: dict[str, float]) -> None:
         values.update({k: float(v) for k, v in self.system.metrics().items()})
         values['lr'] = self.schedule(done - 1)
-        bar.show(values)
         self.log.write('train', self.index, self.name, done, **values)
 
     def _warn_of_stall(self, bar: StageProgress, done: int, loss: float) -> None:
@@ -277,7 +279,7 @@ class _StageRun:
             self._keep_best(done)
         self.log.write('validation', self.index, self.name, done, **self.metrics)
         bar.write_line(f'{self.name} {done}: ' + ', '.join(
-            f'{k} {v:.4f}' for k, v in self.metrics.items()))
+            f'{name.replace("_", " ")} {percent(value)}' for name, value in self.metrics.items()))
 
     def _keep_best(self, done: int) -> None:
         score = next(iter(self.metrics.values()), None)

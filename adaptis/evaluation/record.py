@@ -29,7 +29,6 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import importlib.metadata
 import json
 import math
 import os
@@ -40,9 +39,8 @@ from pathlib import Path
 from typing import Any, Optional
 
 from adaptis.errors import AdaptisError
-from adaptis.evaluation.coco import read_json
-from adaptis.files import PathLike, atomic_write
-from adaptis.machine import cuda_build, query_cuda
+from adaptis.files import PathLike, atomic_write, read_json
+from adaptis.machine import cuda_build, installed, query_cuda
 
 FORMAT = 1
 PACKAGES = ('mxnet', 'gluoncv', 'numpy', 'opencv-python', 'opencv-python-headless', 'pycocotools')
@@ -142,13 +140,7 @@ def _commit() -> Optional[str]:
 
 
 def _versions() -> dict[str, str]:
-    versions = {'python': platform.python_version()}
-    for name in PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
+    return {'python': platform.python_version(), **installed(PACKAGES)}
 
 
 def _cpu_model() -> str:
