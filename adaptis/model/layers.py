@@ -224,7 +224,8 @@ class PointConv(HybridBlock):
             return repeat_per_point(F, per_image, points)
         weight = F.slice_axis(weight, axis=1, begin=0, end=self._coordinates)
         per_coordinate = F.Convolution(coordinates, weight, no_bias=True, **self._kwargs)
-        return per_coordinate + repeat_per_point(F, per_image, points)
+        # Not ``+``, which is ``broadcast_add`` for arrays and copies them out of oneDNN's layout.
+        return F.elemwise_add(per_coordinate, repeat_per_point(F, per_image, points))
 
 
 class _FeatureShare(HybridBlock):
