@@ -17,6 +17,7 @@ import numpy as np
 
 from adaptis import image_bytes
 from adaptis.errors import AdaptisError
+from adaptis.png import decode_png
 from adaptis.temporary import make_temporary_file, make_temporary_folder
 
 PathLike = Union[str, 'os.PathLike[str]']
@@ -177,10 +178,26 @@ def read_stored(path: PathLike) -> tuple[np.ndarray, image_bytes.Layout]:
     """Return the pixels as :func:`read_pixels` does, and the layout that the file gives them."""
     data = _read_bytes(path)
     pixels = _decode(data, path)
+    return pixels, _layout_of(data, pixels)
+
+
+def read_colours(path: PathLike) -> tuple[np.ndarray, image_bytes.Layout]:
+    """Do the same, but return 8-bit colours as RGBA (H, W, 4)."""
+    data = _read_bytes(path)
+    pixels = decode_png(data, MAX_PIXELS, 'RGBA')
+    if pixels is None:
+        pixels = _decode(data, path)
+        if pixels.ndim == 3 and pixels.dtype == np.uint8:
+            pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGBA if pixels.shape[2] == 3 else
+                                  cv2.COLOR_BGRA2RGBA)
+    return pixels, _layout_of(data, pixels)
+
+
+def _layout_of(data: bytes, pixels: np.ndarray) -> image_bytes.Layout:
     if image_bytes.is_png(data):  # OpenCV turns grey with alpha into four channels
-        return pixels, image_bytes.png_layout(data)
+        return image_bytes.png_layout(data)
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
-    return pixels, image_bytes.Layout(channels, 8 * pixels.dtype.itemsize)
+    return image_bytes.Layout(channels, 8 * pixels.dtype.itemsize)
 
 
 class ImageHeader(NamedTuple):
@@ -301,6 +318,10 @@ def _decode(data: bytes, name: PathLike) -> np.ndarray:
         raise AdaptisError(f'{name} is empty.')
     if image_bytes.is_cut_short(data):  # OpenCV would fill the missing part with grey
         raise AdaptisError(f'{name} is cut short: copy or download it again.')
+    ordinary = decode_png(data, MAX_PIXELS)
+    if ordinary is not None:
+        return cv2.cvtColor(ordinary, cv2.COLOR_RGB2BGR if ordinary.shape[2] == 3 else
+                            cv2.COLOR_RGBA2BGRA)
     try:
         with _quiet_opencv():
             image = cv2.imdecode(np.frombuffer(image_bytes.without_notes(data), np.uint8),

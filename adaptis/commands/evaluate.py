@@ -36,6 +36,7 @@ from adaptis.evaluation.record import (
 from adaptis.evaluation.report import format_metrics
 from adaptis.evaluation.run import Evaluator, evaluate_folders
 from adaptis.evaluation.shards import WHOLE, Shard
+from adaptis.memory_reuse import keep_freed_memory
 
 HELP = """Measure PQ, AP and mIoU of a network or of files.  Choose one: CONFIG names the data set,
 the network and the row of a table; --dataset and --data name any data set; --image and --ids a
@@ -171,6 +172,7 @@ def _check_arguments(args: argparse.Namespace) -> None:
 
 
 def _measure_files(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
+    keep_freed_memory()
     gt = PanopticFolder(args.gt, args.gt_folder)
     pred = PanopticFolder(args.pred, args.pred_folder, truth=gt)
     if args.panopticapi and any(str(a) != str(b) for a, b in match_images(gt, pred, args.match)):
