@@ -16,8 +16,8 @@ from typing import Any, Optional
 from adaptis import __version__
 from adaptis.errors import AdaptisError, DataWarning
 
-COMMANDS = ('doctor', 'models', 'toy', 'train', 'evaluate', 'predict', 'serve', 'export', 'table',
-            'convert', 'import', 'init-config', 'check-data', 'completion')
+COMMANDS = ('doctor', 'models', 'toy', 'train', 'launch', 'evaluate', 'predict', 'serve', 'export',
+            'table', 'convert', 'import', 'init-config', 'check-data', 'completion')
 _MODULES = {'import': 'import_data'}   # "import" is a keyword
 VERBOSE = {'-v', '--verbose'}
 _INTERRUPTED = 130   # the convention of shells: 128 + SIGINT
@@ -170,9 +170,13 @@ def _sentence(error: BaseException) -> Optional[str]:
 
 
 def _os_sentence(error: OSError) -> str:
-    where = f'{error.filename}: ' if error.filename else ''
     advice = ': free some space' if error.errno in (errno.ENOSPC, errno.EDQUOT) else ''
-    return f'{where}{error.strerror}{advice}.'
+    if error.filename:
+        return f'{error.filename}: {error.strerror}{advice}.'
+    # Python does not name the place of the locks that processes share.
+    place = (' (perhaps /dev/shm, which several processes and TensorBoard logs need)'
+             if error.errno in (errno.ENOSPC, errno.EROFS, errno.EACCES) else '')
+    return f'{error.strerror}{place}{advice}.'
 
 
 def _tell(sentence: str, status: int = 1) -> int:

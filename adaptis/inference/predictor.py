@@ -15,6 +15,7 @@ from adaptis.inference.greedy import Watch, mean_confidence, proposal_map, searc
 from adaptis.inference.images import as_rgb
 from adaptis.inference.merge import thing_class, to_panoptic
 from adaptis.inference.panoptic import Segmentation, segment, segment_tiles
+from adaptis.inference.processes import OfOneProcess
 from adaptis.inference.prompts import PromptResult, answer, check_prompt
 from adaptis.inference.rescale import Resized, network_size, resize, scale_points
 from adaptis.inference.settings import AdaptISSettings, get_settings
@@ -37,7 +38,7 @@ class ClickResult(NamedTuple):
     confidence: Union[float, np.ndarray]
 
 
-class Predictor:
+class Predictor(OfOneProcess):
     """Segments images with a trained network.
 
     A predictor holds one image, so give each thread its own.  They may share the network: while one

@@ -223,7 +223,8 @@ class PointConv(HybridBlock):
         repeated = repeat_per_point(F, per_image, points)
         if not self._coordinates:
             return repeated
-        return self.convolve_coordinates(F, coordinates, weight) + repeated
+        # Not ``+``, which is ``broadcast_add`` for arrays and copies them out of oneDNN's layout.
+        return F.elemwise_add(self.convolve_coordinates(F, coordinates, weight), repeated)
 
     def convolve_coordinates(self, F, coordinates, weight):
         """Return the share of the coordinates: (B*N, K, h, w) -> (B*N, channels, h, w)."""

@@ -11,6 +11,7 @@ from adaptis.deploy.onnx_shapes import new_dimensions
 from adaptis.deploy.stages import Signature, Stage, concrete_shape
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
+from panoptic_baselines.layers.softmax import channel_softmax
 from tests.adaptis.deploy.onnx_check import differences
 
 onnx = pytest.importorskip('onnx')
@@ -106,6 +107,10 @@ CASES = {
     'rsqrt': (lambda F, x: F.rsqrt(F.abs(x) + 1), MAP),
     'clip': (lambda F, x: F.clip(x, -0.5, 0.25), MAP),
     'softmax': (lambda F, x: F.softmax(100 * x, axis=1), MAP),
+    'softmax over the last axis': (lambda F, x: F.softmax(100 * x), MAP),
+    'softmax between transpositions': (lambda F, x: channel_softmax(F, 100 * x), MAP),
+    'softmax after another transposition': (lambda F, x: F.softmax(
+        F.transpose(100 * x, (2, 0, 3, 1)), axis=1), MAP),
     'sum': (lambda F, x: F.sum(x, axis=(1, -1)), MAP),
     'sum of all': (lambda F, x: F.sum(x), MAP),
     'mean': (lambda F, x: F.mean(x, axis=(2, 3), keepdims=True), MAP),
