@@ -20,7 +20,7 @@ from adaptis.data.datasets import open_dataset
 from adaptis.engine.logs import truncate_log
 from adaptis.engine.rates import complaints, count_processes, scale_rates
 from adaptis.errors import AdaptisError
-from adaptis.evaluation.record import make_record, write_record
+from adaptis.evaluation.record import file_facts, make_record, write_record
 from adaptis.evaluation.report import format_metrics
 from adaptis.loading import inference_settings
 from adaptis.machine import keep_freed_memory
@@ -282,6 +282,7 @@ def _finish(job: Any) -> None:
     if count == 0:
         return
     metrics, settings = evaluate_network(job.net, job.held_out, job.config, count)
+    settings['checkpoint'] = file_facts(path)
     record = make_record(metrics, settings, label=job.folder.resolve().name,
                          **row_of(job.config, count))
     write_record(job.folder / 'evaluation.json', record)

@@ -12,11 +12,14 @@ import numpy as np
 from adaptis.data.augment import (
     Augmentation,
     Crop,
+    RandomScale,
+    Rescale,
     build_augmentation,
     check_augmentation,
     random_crop,
 )
 from adaptis.data.points import check_strategy, eligible_objects, sample_points
+from adaptis.data.resize import ResizedSample, resize_lazily, resize_sample
 from adaptis.errors import AdaptisError
 from adaptis.types import Sample
 
@@ -50,7 +53,7 @@ class BatchSource:
     epoch_images : number of images in an epoch, each drawn from all, so that one may come twice and
         others not at all; None = every image once
     targets : makes a batch from augmented samples and their random generators, instead of points;
-        picklable
+        picklable.  With ``rescale`` these are ``ResizedSample``
     ahead : the data of step s are those that step s + ``ahead`` has in a run that had the same
         batches from its beginning; see ``resumed``
 
@@ -72,7 +75,7 @@ class BatchSource:
     empty_crop_prob: float = 1.0
     ignore_object_prob: float = 0.0
     background_prob: float = 0.0
-    rescale: Optional[Callable[[Sample, np.random.Generator], Sample]] = None
+    rescale: Union[Rescale, RandomScale, None] = None
     epoch_images: Optional[int] = None
     targets: Optional[Callable[[Sequence[Sample], Sequence[Any]], Batch]] = None
     ahead: int = 0
@@ -141,14 +144,17 @@ class BatchSource:
                                   else rng.integers(count, size=self.epoch_images))
         return self._cache[epoch]
 
-    def _draw(self, epoch: int, index: int, position: int,
-              crop: Optional[Crop]) -> tuple[Sample, np.random.Generator]:
+    def _draw(self, epoch: int, index: int, position: int, crop: Optional[Crop]
+              ) -> tuple[Union[Sample, ResizedSample], np.random.Generator]:
         """Return an augmented sample, and its random generator for everything else."""
         # An image that comes twice in an epoch must not be the same twice.
         key = index if self.epoch_images is None else position
         rng = np.random.default_rng((*self.seed, epoch, key))
         sample = self._augmented(self.dataset[index], crop, rng)
-        return sample if self.rescale is None else self.rescale(sample, rng), rng
+        if self.rescale is None:
+            return sample, rng
+        size = self.rescale.draw_size(sample.image.shape[:2], rng)
+        return (resize_sample if self.targets is None else resize_lazily)(sample, size), rng
 
     def _item(self, sample: Sample, rng: np.random.Generator) -> Batch:
         points, masks = sample_points(
