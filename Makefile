@@ -4,6 +4,7 @@
 # make test ARGS='-n 0 tests/toy_data'     runs some, and in one process
 # make lint      style
 # make docs      build the documentation into site/
+# make notebooks run the notebooks in docs/notebooks and save them (make notebooks ARGS=adain)
 # make PYTHON=/path/to/python ...  sets up with that Python (after make clean, if .venv is there)
 
 VENV ?= .venv
@@ -22,7 +23,7 @@ $(shell rm -f $(VENV)/made)
 endif
 endif
 
-.PHONY: setup demo serve test test-all lint docs clean
+.PHONY: setup demo serve test test-all lint docs notebooks clean
 
 setup: $(VENV)/installed
 
@@ -51,6 +52,9 @@ lint: $(VENV)/installed-dev
 docs: $(VENV)/installed-docs
 	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(VENV)/bin/python -m mkdocs build --strict --quiet $(ARGS)
 	@echo "The documentation is in site/index.html."
+
+notebooks: $(VENV)/installed-docs
+	$(VENV)/bin/python -m docs.generate.notebooks $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .ruff_cache

@@ -38,10 +38,13 @@ SERVE = ['starlette>=0.40', 'uvicorn>=0.30', 'Pillow>=9']
 SERVE_TESTS = [*SERVE, 'httpx2>=2 ; python_version >= "3.11"',
                'httpx>=0.27 ; python_version < "3.11"', 'selenium>=4.20']
 
+# Run the notebooks in docs/notebooks, which draw with Matplotlib.
+NOTEBOOKS = ['matplotlib>=3.7', 'nbclient>=0.10', 'nbformat>=5.9', 'ipykernel>=6.20']
+
 # `make docs`.  Material is the theme that most readers of Python documentation know; mkdocstrings
 # reads the source without importing it.
 DOCS = ['mkdocs>=1.6,<2', 'mkdocs-material>=9.5', 'mkdocstrings[python]>=0.26',
-        'mkdocs-gen-files>=0.5']
+        'mkdocs-gen-files>=0.5', 'nbconvert>=7', *NOTEBOOKS]
 
 # `toy_data` and `experiments` are names that other projects have, too, so a wheel installs no such
 # packages.  It carries inside `adaptis` what the commands need of them; the programs of
@@ -118,7 +121,7 @@ setup(
         'fast': FAST,
         'docs': DOCS,
         'dev': ['pytest==8.4.2', 'pytest-timeout==2.4.0', 'pytest-xdist==3.8.0', 'ruff==0.17.5',
-                *ONNX, *FAST, *SERVE_TESTS],
+                *ONNX, *FAST, *SERVE_TESTS, *NOTEBOOKS],
     },
     entry_points={'console_scripts': ['adaptis = adaptis.cli:main']},
     classifiers=[

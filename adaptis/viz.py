@@ -127,10 +127,10 @@ def thing_ids(result: PanopticResult) -> np.ndarray:
 
 
 def overlay_mask(image: np.ndarray, mask: np.ndarray, x: Optional[float] = None,
-                 y: Optional[float] = None) -> np.ndarray:
-    """Return an image tinted red by a soft mask, float (H, W) in [0, 1], and the click if given."""
+                 y: Optional[float] = None, color: Sequence[int] = (255, 40, 40)) -> np.ndarray:
+    """Return an image tinted by a soft mask, float (H, W) in [0, 1], and the click if given."""
     weight = 0.7 * np.clip(mask, 0, 1)[..., None]
-    tinted = (image * (1 - weight) + np.array([255, 40, 40]) * weight + 0.5).astype(np.uint8)
+    tinted = (image * (1 - weight) + np.array(color) * weight + 0.5).astype(np.uint8)
     if x is not None and y is not None:
         cv2.drawMarker(tinted, (round(x), round(y)), (0, 90, 255), cv2.MARKER_CROSS,
                        markerSize=7, thickness=1)

@@ -78,11 +78,11 @@ def _toy_parts(tables: Mapping[str, Table], records: Mapping[str, Record]) -> di
     return {'table1': format_markdown(tables['1'], every),
             'figure3d': format_markdown(tables['figure3d'], every),
             'ablation': format_markdown(tables['7-toy'], every),
-            'clicks': _clicks(records['toy_v1_long_clicks']),
+            'clicks': clicks_table(records['toy_v1_long_clicks']),
             'run': _provenance(records['toy_v1_long'])}
 
 
-def _clicks(record: Record) -> str:
+def clicks_table(record: Record) -> str:
     found = record['metrics']['clicks']
     head = [f'{record["settings"]["clicks"]} clicks on each of {found["objects"]:,} objects',
             'mean IoU', 'worst IoU', 'IoU above 0.5', 'agreement']

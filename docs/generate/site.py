@@ -6,7 +6,7 @@ from pathlib import Path
 
 import mkdocs_gen_files
 
-from docs.generate import model_zoo, reference
+from docs.generate import model_zoo, notebooks, reference
 
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEMS = {'adaptis': 'adaptis', **{name: f'panoptic_baselines/{name}' for name in (
@@ -37,6 +37,15 @@ def write(path: str, text: str) -> None:
         file.write(text)
 
 
+def write_notebook(name: str) -> None:
+    """Add a notebook to the site as it is committed, with its outputs."""
+    text, pictures = notebooks.page(name)
+    write(f'notebooks/{name}.md', text)
+    for path, content in pictures.items():
+        with mkdocs_gen_files.open(f'notebooks/{path}', 'wb') as file:
+            file.write(content)
+
+
 def main() -> None:
     """Add all pages."""
     for source, target in (('README.md', 'index.md'), ('CONTRIBUTING.md', 'contributing.md'),
@@ -44,6 +53,8 @@ def main() -> None:
         write(target, top_level((ROOT / source).read_text(encoding='utf-8')))
     for name, folder in SYSTEMS.items():
         write(f'systems/{name}.md', (ROOT / folder / 'README.md').read_text(encoding='utf-8'))
+    for name in notebooks.names():
+        write_notebook(name)
     write('model_zoo.md', model_zoo.page())
     write('reference/commands.md', reference.commands_page())
     write('reference/config.md', reference.config_page())
