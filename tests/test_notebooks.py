@@ -60,7 +60,7 @@ def test_runs_and_prints_what_is_committed(name):
 def test_is_a_page_with_its_pictures(name):
     pytest.importorskip('nbconvert', reason='The site needs nbconvert: pip install -e ".[docs]".')
     text, pictures = notebooks.page(name)
-    assert text.startswith('# ') and f'({name}.ipynb)' in text
+    assert '\n# ' in text and '```python' in text and f'({name}.ipynb)' in text
     shown = re.findall(r'!\[[^]]+, a picture of the notebook\]\(([^)]+)\)', text)
     assert shown and sorted(shown) == sorted(pictures)
 

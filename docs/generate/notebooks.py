@@ -21,7 +21,8 @@ from adaptis.files import atomic_write
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / 'docs' / 'notebooks'
-KERNEL = {'display_name': 'Python 3', 'language': 'python', 'name': 'python3'}
+METADATA = {'kernelspec': {'display_name': 'Python 3', 'language': 'python', 'name': 'python3'},
+            'language_info': {'name': 'python'}}
 TIMEOUT = 280   # seconds for a cell, on a busy machine
 COLORS = 256    # of a picture: a palette halves its size
 
@@ -46,7 +47,7 @@ def execute(name: str) -> Any:
     from nbclient import NotebookClient  # the site shows notebooks without running them
     notebook = read(name)
     client = NotebookClient(notebook, timeout=TIMEOUT, startup_timeout=TIMEOUT,
-                            kernel_name=KERNEL['name'], coalesce_streams=True,
+                            kernel_name=METADATA['kernelspec']['name'], coalesce_streams=True,
                             resources={'metadata': {'path': str(FOLDER)}})
     client.execute(env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'})
     return notebook
@@ -54,7 +55,7 @@ def execute(name: str) -> Any:
 
 def compact(notebook: Any) -> Any:
     """Remove what differs from run to run, and make pictures small; changes the notebook."""
-    notebook.metadata = nbformat.from_dict({'kernelspec': KERNEL})
+    notebook.metadata = nbformat.from_dict(METADATA)
     for number, cell in enumerate(notebook.cells):
         cell.id, cell.metadata = f'cell-{number}', {}
         for output in cell.get('outputs', ()):
@@ -73,9 +74,9 @@ def page(name: str) -> tuple[str, dict[str, bytes]]:
     title = notebook.cells[0].source.partition('\n')[0].lstrip('# ')
     text, resources = MarkdownExporter().from_notebook_node(
         notebook, {'unique_key': 'picture', 'output_files_dir': f'{name}_files'})
-    pictures = f'![{title}, a picture of the notebook]'
-    text = text.replace('![png]', pictures)
-    return f'{text.rstrip()}\n\n[Download this notebook]({name}.ipynb)\n', resources['outputs']
+    text = text.replace('![png]', f'![{title}, a picture of the notebook]').strip()
+    wide = '---\nhide: [toc]\n---\n'   # for code and tables
+    return f'{wide}{text}\n\n[Download this notebook]({name}.ipynb)\n', resources['outputs']
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
