@@ -27,12 +27,14 @@ from experiments.benchmarks import (
     ports,
     quantization,
     speed,
+    training_step,
     unified,
     web_page,
 )
 
 SUBJECTS: dict[str, ModuleType] = {
-    'speed': speed, 'cost': cost, 'ports': ports, 'dense_detections': dense_detections,
+    'speed': speed, 'training_step': training_step, 'cost': cost, 'ports': ports,
+    'dense_detections': dense_detections,
     'unified': unified, 'affinity_memory': affinity_memory, 'forms': forms,
     'quantization': quantization, 'clicks': clicks, 'onnx_devices': onnx_devices,
     'web_page': web_page, 'memory': memory}
