@@ -3,6 +3,7 @@
 # make test      set up and run the tests, on all cores (make test-all: the slow ones too)
 # make test ARGS='-n 0 tests/toy_data'     runs some, and in one process
 # make lint      style
+# make docs      build the documentation into site/
 # make PYTHON=/path/to/python ...  sets up with that Python (after make clean, if .venv is there)
 
 VENV ?= .venv
@@ -21,7 +22,7 @@ $(shell rm -f $(VENV)/made)
 endif
 endif
 
-.PHONY: setup demo serve test test-all lint clean
+.PHONY: setup demo serve test test-all lint docs clean
 
 setup: $(VENV)/installed
 
@@ -46,8 +47,13 @@ test-all: $(VENV)/installed-dev
 lint: $(VENV)/installed-dev
 	$(VENV)/bin/python -m ruff check .
 
+# The variables silence banners about the future of MkDocs (see CONTRIBUTING.md).
+docs: $(VENV)/installed-docs
+	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(VENV)/bin/python -m mkdocs build --strict --quiet $(ARGS)
+	@echo "The documentation is in site/index.html."
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/made:
@@ -82,4 +88,8 @@ $(VENV)/installed-serve: $(VENV)/installed
 
 $(VENV)/installed-dev: $(VENV)/installed
 	@$(PIP) install --quiet -e ".[dev]"
+	@touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed
+	@$(PIP) install --quiet -e ".[docs]"
 	@touch $@

@@ -27,6 +27,9 @@ CUDA = [
 # Newer onnx needs a newer protobuf than the pinned one; MXNet, which imports both, would not load.
 ONNX = ['onnx>=1.15,<1.19', 'onnxruntime>=1.17']
 
+# Decodes PNGs in half the time; everything works without it, too.
+FAST = ['pyspng>=0.1.4']
+
 # `adaptis serve` is an ASGI application (Starlette, which needs AnyIO alone) behind uvicorn.
 # These are the first versions with all that it uses; pip takes the newest for its Python.
 SERVE = ['starlette>=0.40', 'uvicorn>=0.30', 'Pillow>=9']
@@ -34,6 +37,11 @@ SERVE = ['starlette>=0.40', 'uvicorn>=0.30', 'Pillow>=9']
 # Its tests: Starlette's test client needs an HTTP client; Selenium drives Debian's chromium.
 SERVE_TESTS = [*SERVE, 'httpx2>=2 ; python_version >= "3.11"',
                'httpx>=0.27 ; python_version < "3.11"', 'selenium>=4.20']
+
+# `make docs`.  Material is the theme that most readers of Python documentation know; mkdocstrings
+# reads the source without importing it.
+DOCS = ['mkdocs>=1.6,<2', 'mkdocs-material>=9.5', 'mkdocstrings[python]>=0.26',
+        'mkdocs-gen-files>=0.5']
 
 # `toy_data` and `experiments` are names that other projects have, too, so a wheel installs no such
 # packages.  It carries inside `adaptis` what the commands need of them; the programs of
@@ -76,8 +84,9 @@ setup(
     packages=find_packages(include=[
         f'{name}{below}' for below in ('', '.*') for name in ('adaptis', 'panoptic_baselines')]),
     package_dir={'': '.'},   # so that an editable install finds toy_data and experiments, too
-    package_data={'adaptis': ['pretrained/*.params', 'pretrained/*.json', 'pretrained/*.yaml',
-                              'serve/static/*', 'serve/web/*.js', 'serve/web/ort/*'],
+    package_data={'adaptis': ['README.md', 'pretrained/*.params', 'pretrained/*.json',
+                              'pretrained/*.yaml', 'serve/static/*',
+                              'serve/web/*.js', 'serve/web/ort/*'],
                   'panoptic_baselines': ['*/README.md']},
     cmdclass={'build_py': BuildPy},
     python_requires='>=3.9',
@@ -90,6 +99,7 @@ setup(
         'pycocotools>=2.0.6',
         'PyYAML>=5.4',
         'safetensors>=0.4',
+        'shtab>=1.6',   # completion in shells
         'tqdm>=4.60',
         'tensorboardX>=2.5',
         # GluonCV imports these; it is installed without its dependencies (see the Makefile).
@@ -104,8 +114,11 @@ setup(
         'panopticapi': ['panopticapi @ git+https://github.com/cocodataset/panopticapi.git'],
         'onnx': ONNX,
         'serve': SERVE,
+        'ray': ['ray>=2.10'],   # `adaptis evaluate --ray`; 2.10 is the first for Python 3.12
+        'fast': FAST,
+        'docs': DOCS,
         'dev': ['pytest==8.4.2', 'pytest-timeout==2.4.0', 'pytest-xdist==3.8.0', 'ruff==0.17.5',
-                *ONNX, *SERVE_TESTS],
+                *ONNX, *FAST, *SERVE_TESTS],
     },
     entry_points={'console_scripts': ['adaptis = adaptis.cli:main']},
     classifiers=[

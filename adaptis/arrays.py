@@ -1,10 +1,11 @@
 """Arrays of either backend: MXNet's, or NumPy's if ONNX Runtime computes.
 
-This module loads neither backend, and SciPy only if it is installed.
+This module loads neither backend, and SciPy only if it is installed and needed.
 """
 from __future__ import annotations
 
-from typing import Any
+import functools
+from typing import Any, Callable
 
 import numpy as np
 
@@ -25,6 +26,23 @@ def widen(array: Any) -> Any:
     return array.astype('float32') if dtype == np.float16 or dtype.names else array
 
 
+def expit(values: Any) -> np.ndarray:
+    """Return 1 / (1 + exp(-x)) as SciPy computes it, or :func:`sigmoid` without SciPy.
+
+    The two are equal up to rounding, but results must not change between versions.
+    """
+    return _expit()(values)
+
+
+@functools.cache
+def _expit() -> Callable[[Any], np.ndarray]:
+    try:
+        from scipy.special import expit  # slow to load; exported networks run without it
+    except ImportError:
+        return sigmoid
+    return expit
+
+
 def sigmoid(values: Any) -> np.ndarray:
     """Return 1 / (1 + exp(-x)) in the precision of ``values``.
 
@@ -36,9 +54,3 @@ def sigmoid(values: Any) -> np.ndarray:
     with np.errstate(over='ignore'):   # 1 / (1 + infinity) is 0, as it should be
         decay = np.exp(-values.astype(np.float64)).astype(np.result_type(values, np.float16))
     return np.asarray(1 / (1 + decay))
-
-
-try:  # preferred: equal up to rounding, but results must not change between versions
-    from scipy.special import expit
-except ImportError:  # exported networks run without it
-    expit = sigmoid

@@ -23,11 +23,11 @@ from adaptis.yaml_files import parse_yaml, read_yaml
 class DataConfig:
     """The data set: ``split`` is for training, ``val_split`` for validation."""
 
-    root: str
+    root: str                             # folder of the data set
     augmentation: Union[str, dict[str, Any]]  # a name or transforms, see build_augmentation
     dataset: str = 'toy'                  # toy, cityscapes, vistas or coco: the layout of ``root``
-    split: str = 'train'                  # several are joined by "+": train+val
-    val_split: str = 'test'
+    split: str = 'train'                  # to train on; several are joined by "+": train+val
+    val_split: str = 'test'               # to validate and evaluate on
     annotation: str = 'panoptic'          # of coco: panoptic, instances (may overlap), or both
 
 
@@ -35,22 +35,22 @@ class DataConfig:
 class OptimizerConfig:
     """An MXNet optimizer and its learning rate schedule."""
 
-    lr: float
-    name: str = 'adam'
+    lr: float                              # learning rate
+    name: str = 'adam'                     # of an MXNet optimizer: adam, sgd, ...
     lr_batch: Optional[int] = None         # batch size that lr is for; null = batch_size
     backbone_lr_mult: float = 1.0          # of the parameters that ``pretrained_base`` loads
-    wd: float = 0.0
+    wd: float = 0.0                        # weight decay
     clip_gradient: Optional[float] = None  # element by element, as MXNet does
     options: dict[str, Any] = field(default_factory=dict)  # beta1, momentum, ...
-    schedule: str = 'cosine'               # cosine, poly, step, constant, cooldown
+    schedule: str = 'cosine'               # of lr: cosine, poly, step, constant, cooldown
     final_lr: float = 0.0                  # cosine, poly and cooldown: where they end
     cooldown_steps: int = 0                # cooldown: lr is constant before these last steps
-    power: float = 0.9                     # poly
+    power: float = 0.9                     # poly: exponent
     milestones: list[float] = field(default_factory=list)  # step: shares of the run, e.g. [.7, .9]
     milestone_epochs: list[float] = field(default_factory=list)  # step: or epochs, e.g. [240, 250]
     milestone_steps: list[float] = field(default_factory=list)   # step: or steps, e.g. [60000]
-    factor: float = 0.1                    # step
-    warmup_steps: int = 0                  # linear, from 0
+    factor: float = 0.1                    # step: lr is multiplied by it at each milestone
+    warmup_steps: int = 0                  # lr rises from 0 over these first steps
     warmup_factor: Optional[float] = None  # start at this share of lr instead of 0
     warmup_method: str = 'linear'          # or constant: stay at that share
 
@@ -60,13 +60,13 @@ class StageConfig:
     """One stage of training; ``steps`` or ``epochs``, not both."""
 
     batch_size: int                        # images per process
-    optimizer: OptimizerConfig
+    optimizer: OptimizerConfig             # see below
     points: Optional[int] = None           # points per image; AdaptIS requires it
-    steps: Optional[int] = None
-    epochs: Optional[int] = None
+    steps: Optional[int] = None            # length of the stage
+    epochs: Optional[int] = None           # or its length in passes over the images
     micro_batch: Optional[int] = None      # images per forward pass; gradients are summed up
     sampling: str = 'objects'              # or independent, one_object, ...: sample_points
-    min_object_area: int = 1               # pixels
+    min_object_area: int = 1               # pixels; smaller objects get no points
     ignore_object_prob: float = 0.0        # probability of a point on an ignored region
     background_prob: float = 0.0           # probability of a point on no object
     crop: Optional[Union[int, list[int]]] = None  # random crops: side or [h, w]
@@ -94,17 +94,17 @@ class ValidationConfig:
     """Validation during training, on the first images of ``data.val_split``."""
 
     every: int = 500                       # steps; 0 = never
-    images: int = 64
-    points: int = 8
+    images: int = 64                       # number of images
+    points: int = 8                        # points per image
 
 
 @dataclass(frozen=True)
 class RowConfig:
     """The row of a published table that a config measures, as ``experiments/published`` has it."""
 
-    table: str
-    row: str
-    paper: str = 'adaptis'
+    table: str                             # its number, for instance "2"
+    row: str                               # its id in that file
+    paper: str = 'adaptis'                 # or panoptic_fpn, condinst, dense_detections, unified
     reduced: bool = False                  # a smaller setting than that of the paper
 
 
@@ -112,22 +112,23 @@ class RowConfig:
 class TrainConfig:
     """Everything that ``adaptis train`` needs to know."""
 
-    data: DataConfig
+    data: DataConfig                       # the data set
     model: dict[str, Any]                  # name and arguments of get_model
-    instances: Optional[StageConfig] = None  # AdaptIS
-    proposals: Optional[StageConfig] = None
+    instances: Optional[StageConfig] = None  # AdaptIS: all but the proposal branch
+    proposals: Optional[StageConfig] = None  # AdaptIS: the proposal branch, afterwards
     joint: Optional[StageConfig] = None      # the only stage of detectors
-    seed: int = 0
+    seed: int = 0                          # of weights, augmentation, and points
     precision: str = 'float32'               # or amp: convolutions in half precision
-    workers: int = 2
+    gradient_compression: Optional[float] = None  # threshold of 2-bit gradients between processes
+    workers: int = 2                       # data processes; 0 = none
     log_every: int = 20                    # steps; 0 = never
     pictures_every: int = 1000             # steps; 0 = none
-    checkpoint_minutes: float = 10.0
-    checkpoint_steps: Optional[int] = None
+    checkpoint_minutes: float = 10.0       # between checkpoints
+    checkpoint_steps: Optional[int] = None  # or steps between checkpoints
     evaluation_images: Optional[int] = None  # of data.val_split, at the end; null = all, 0 = none
-    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)  # see below
     inference: dict[str, Any] = field(default_factory=dict)  # preset, and changes to it
-    row: Optional[RowConfig] = None
+    row: Optional[RowConfig] = None          # the row of a table that the config measures
     checkpoint: Optional[str] = None         # trained parameters to evaluate
     initial_weights: Optional[str] = None    # trained parameters to start from, or 'toy_v1'
 
@@ -320,7 +321,20 @@ def _check(config: TrainConfig, path: str) -> None:
         raise AdaptisError(f'{path}: precision must be one of {", ".join(PRECISIONS)}, '
                            f'not {config.precision}.')
     _check_least(config, _LEAST, f'{path}: ')
+    _check_compression(config, path)
     _check_stages(config, path)
+
+
+def _check_compression(config: TrainConfig, path: str) -> None:
+    threshold = config.gradient_compression
+    if threshold is None:
+        return
+    if not 0 < threshold < math.inf:
+        raise AdaptisError(f'{path}: gradient_compression is a threshold for gradients: it must be '
+                           f'above 0, not {threshold}.')
+    if config.precision == 'amp':
+        raise AdaptisError(f'{path}: gradient_compression needs precision float32, as amp scales '
+                           'the gradients by a factor that changes.')
 
 
 def _check_stages(config: TrainConfig, path: str) -> None:

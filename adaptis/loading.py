@@ -14,6 +14,7 @@ from adaptis.inference.settings import DEFAULT_CHECKPOINT, PRESETS
 from adaptis.inference.sidecar import read_sidecar
 from adaptis.registry import ModelFamily, families, find_family, find_mismatch
 from adaptis.types import PanopticResult, Taxonomy
+from adaptis.weights import find_weights
 
 
 def load_predictor(checkpoint: Optional[PathLike] = None, settings: Any = None, ctx: Any = None,
@@ -22,8 +23,8 @@ def load_predictor(checkpoint: Optional[PathLike] = None, settings: Any = None, 
 
     Parameters
     ----------
-    checkpoint : a ``.params`` file, or the folder of an exported network; by default the AdaptIS
-        network in the package
+    checkpoint : a ``.params`` file, the folder of an exported network, or the name of one that
+        ships ('toy_v1', 'toy_street'); by default 'toy_v1'
     settings : thresholds, or the name of a preset; by default those of the checkpoint
     ctx : where to compute: an MXNet context or its name ('cpu', 'gpu:0'); by default the current
         context of MXNet, and the CPU for an exported network
@@ -32,6 +33,7 @@ def load_predictor(checkpoint: Optional[PathLike] = None, settings: Any = None, 
 
     Raises AdaptisError if the checkpoint cannot be read or does not match the settings.
     """
+    checkpoint = find_weights(checkpoint)
     if is_export(checkpoint):
         return load_exported(checkpoint, backend, ctx, settings, taxonomy)
     if isinstance(ctx, str):
@@ -72,7 +74,7 @@ def get_model(name: str, pretrained: Union[bool, PathLike] = False, ctx: Any = N
     ----------
     name : one of :func:`list_models`
     pretrained : False = not yet initialised; True = with the weights that ship with the package;
-        or the path of a checkpoint
+        or the path of a checkpoint, or the name of one that ships
     ctx : where to put the weights; by default the current context of MXNet
     options : of the network's constructor; a checkpoint brings its own
 
@@ -87,7 +89,7 @@ def get_model(name: str, pretrained: Union[bool, PathLike] = False, ctx: Any = N
     if pretrained is True and name not in family.weights:
         raise AdaptisError(f'No weights of {name} ship with this package: give the path of a '
                            'checkpoint as pretrained.')
-    checkpoint = family.weights[name] if pretrained is True else pretrained
+    checkpoint = family.weights[name] if pretrained is True else find_weights(pretrained)
     check_network(name, checkpoint)
     return family.load_model(checkpoint, ctx)
 

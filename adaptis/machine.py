@@ -17,7 +17,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import Optional
 
@@ -29,7 +28,7 @@ PACKAGES = BUILDS + (
     'numpy', 'gluoncv', 'opencv-python-headless', 'opencv-python', 'opencv-contrib-python',
     'opencv-contrib-python-headless', 'albumentations', 'scipy', 'pycocotools', 'PyYAML', 'tqdm',
     'tensorboardX', 'protobuf', 'setuptools', 'torch', 'panopticapi', 'onnx', 'onnxruntime',
-    'onnxruntime-gpu')
+    'onnxruntime-gpu', 'pyspng')
 CPU_FEATURES = ('sse4_1', 'avx', 'avx2', 'fma', 'avx512f', 'avx512_vnni')
 
 # Shared libraries that MXNet's wheel expects on the system -> the pattern of a copy that other
@@ -160,6 +159,7 @@ def usable_cores() -> int:
 
 def installed(names: Sequence[str] = PACKAGES) -> dict[str, str]:
     """Return the versions of those of the named distributions that are installed."""
+    from importlib import metadata  # slow to load
     found = {}
     for name in names:
         with contextlib.suppress(metadata.PackageNotFoundError):

@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Callable, Optional
@@ -12,13 +14,35 @@ except ImportError:  # exported networks run without it
     tqdm = None
 
 _PATIENCE = 1.0  # seconds without a bar
+_WIDEST = 80     # columns
+_quiet = False
+
+LIVE = 'ADAPTIS_LIVE_BARS'
+
+
+def set_quiet(quiet: bool) -> None:
+    """Show no bars from now on, or show them again."""
+    global _quiet
+    _quiet = quiet
+
+
+def open_bar(items: Any = None, *, disable: bool = False, **options: Any) -> Any:
+    """Return a bar of tqdm, at most 80 columns wide; ``options`` are those of tqdm.
+
+    In a file, where bars are lines of their own, it is written every half minute only.  A program
+    that passes stderr on to a terminal says so with the environment variable ``LIVE``.
+    """
+    width = min(_WIDEST, shutil.get_terminal_size((_WIDEST, 24)).columns)
+    live = sys.stderr.isatty() or LIVE in os.environ
+    options.setdefault('mininterval', 0.5 if live else 30)
+    return tqdm(items, disable=disable or _quiet, ncols=width, **options)
 
 
 def progress_bar(items: Sequence[Any], unit: str) -> Iterable[Any]:
     """Return the items, with a progress bar on stderr if there are several."""
     if tqdm is None or len(items) < 2:
         return items
-    return tqdm(items, unit=unit)
+    return open_bar(items, unit=unit)
 
 
 @contextlib.contextmanager
@@ -31,8 +55,8 @@ def candidate_bar(at_once: bool = False) -> Iterator[Optional[Callable[[int, int
     if tqdm is None:
         yield None
         return
-    with tqdm(desc='computing features', unit='candidate', leave=False,
-              delay=0.0 if at_once else _PATIENCE) as bar:
+    with open_bar(desc='computing features', unit='candidate', leave=False, mininterval=0.1,
+                  delay=0.0 if at_once else _PATIENCE) as bar:
         objects = 0
 
         def watch(done: int, total: int, mask: Any) -> None:

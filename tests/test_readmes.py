@@ -10,7 +10,8 @@ from typing import Optional
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-SYSTEMS = ('panoptic_fpn', 'condinst', 'dense_detections', 'unified')
+PAGES = ('adaptis', *(f'panoptic_baselines/{system}' for system in (
+    'panoptic_fpn', 'condinst', 'dense_detections', 'unified')))
 
 CODE = re.compile(r'`([^`\n]+)`')
 PLACE = re.compile(r'([\w./-]+\.py)(?::([\w.]+))?')
@@ -18,9 +19,9 @@ PLACE = re.compile(r'([\w./-]+\.py)(?::([\w.]+))?')
 PARTS = re.compile(r'((?:`\w+`, )*`\w+`) of `([\w./-]+\.py):([\w.]+)`')
 
 
-@pytest.fixture(params=SYSTEMS)
+@pytest.fixture(params=PAGES)
 def readme(request: pytest.FixtureRequest) -> Path:
-    return ROOT / 'panoptic_baselines' / request.param / 'README.md'
+    return ROOT / request.param / 'README.md'
 
 
 def test_every_name_is_there(readme):
@@ -45,7 +46,7 @@ def test_options_and_folders_are_there(readme):
     folders = [code for code in codes if code.endswith('/') and code != '../']
     assert folders
     assert all((ROOT / folder).is_dir() for folder in folders)
-    package = '\n'.join(path.read_text('utf-8') for path in readme.parent.glob('*.py'))
+    package = '\n'.join(path.read_text('utf-8') for path in readme.parent.glob('**/*.py'))
     for option in (code.partition('=')[0] for code in codes if re.fullmatch(r"\w+=[\w.']+", code)):
         assert re.search(rf'\b{option}: ', package), f'there is no option {option}'
 

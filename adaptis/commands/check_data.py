@@ -9,8 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
-from tqdm import tqdm
-
 from adaptis.commands.rows import config_path
 from adaptis.config import load_config
 from adaptis.data import check
@@ -26,10 +24,11 @@ from adaptis.data.reader import Reader
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.parallel import parallel_map
 from adaptis.machine import usable_cores
+from adaptis.progress import open_bar
 from adaptis.registry import find_family
 
-HELP = """Check a data set before training: every file must exist, be readable, and match its
-annotation. Each mistake is one sentence, and the exit status is 1 if there is any."""
+HELP = """Check a data set before training.  Every file must exist, be readable, and match its
+annotation.  Each mistake is one sentence, and the exit status is 1 if there is any."""
 SHOWN = 20
 _SAMPLES_AT_A_TIME = 8
 
@@ -145,7 +144,7 @@ def _unfit_to_train(plan: Plan, datasets: Sequence[Reader]) -> Iterator[str]:
 def _check_split(dataset: Reader, split: str, args: argparse.Namespace) -> int:
     """Print the first mistakes of a split; return how many there are."""
     found = list(dataset.problems)
-    with tqdm(total=len(dataset), desc=split, unit='image') as bar:
+    with open_bar(total=len(dataset), desc=split, unit='image') as bar:
         for problems in _examine(dataset, args):
             found += filter(None, problems)
             bar.update(len(problems))

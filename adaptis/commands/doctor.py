@@ -26,8 +26,12 @@ HELP = 'Report what is installed, what will run, and how to fix what will not.'
 
 # The modules that the trial imports; the optional ones may fail.
 _TRIED = ('numpy', 'cv2', 'scipy', 'yaml', 'tqdm', 'pycocotools.mask', 'tensorboardX',
-          'albumentations', 'mxnet', 'gluoncv')
-_OPTIONAL = ('gluoncv',)
+          'albumentations', 'mxnet', 'gluoncv', 'onnxruntime')
+_OPTIONAL = ('gluoncv', 'onnxruntime')
+_OF_EXPORTS = {'numpy', 'cv2', 'onnxruntime'}
+ONLY_EXPORTS = ('Only exported networks run here, with ONNX Runtime, as MXNet is not installed:\n'
+                '  adaptis predict PICTURE --out RESULTS --export FOLDER\n'
+                'To train networks and to load checkpoints, fix the following.')
 _TRIAL = 'from adaptis.commands.doctor import try_imports; try_imports()'
 
 
@@ -77,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     trial = trial_run()
     found = _merge(doctor.find_problems(here), failures(trial))
     print(_json(here, trial, found) if args.json else report(here, trial, found))
-    return int(any(problem.fatal for problem in found))
+    return int(any(problem.fatal for problem in found) and not only_exports(here, trial))
 
 
 def try_imports() -> None:
@@ -104,9 +108,15 @@ def trial_run() -> list[dict[str, Any]]:
 
 
 def failures(trial: list[dict[str, Any]]) -> list[Problem]:
-    """Return the problems that the trial found."""
+    """Return the problems that the trial found; that ONNX Runtime is not installed is none."""
     return [Problem(line['problem'], fatal=line['name'] not in _OPTIONAL)
-            for line in trial if line.get('problem')]
+            for line in trial if line.get('problem') and not line.get('absent')]
+
+
+def only_exports(here: machine.Machine, trial: list[dict[str, Any]]) -> bool:
+    """Return whether exported networks run here but, without MXNet, nothing else does."""
+    imported = {line['name'] for line in trial if not line.get('problem')}
+    return not set(machine.BUILDS) & set(here.packages) and imported >= _OF_EXPORTS
 
 
 def report(here: machine.Machine, trial: list[dict[str, Any]], found: list[Problem]) -> str:
@@ -114,8 +124,11 @@ def report(here: machine.Machine, trial: list[dict[str, Any]], found: list[Probl
     rows = _rows(here, trial)
     lines = [f'{name + ":":<12}{value}' for name, value in rows]
     fatal = any(problem.fatal for problem in found)
-    lines += ['', 'AdaptIS will not run here:' if fatal else
-              'AdaptIS runs here.' + (' To know:' if found else '')]
+    if only_exports(here, trial):
+        lines += ['', ONLY_EXPORTS]
+    else:
+        lines += ['', 'AdaptIS will not run here:' if fatal else
+                  'AdaptIS runs here.' + (' To know:' if found else '')]
     lines += [f'{"  !" if problem.fatal else "  -"} {problem.sentence}' for problem in found]
     return '\n'.join(lines)
 
@@ -171,7 +184,9 @@ def _gpu(gpu: machine.Gpu) -> str:
 def _json(here: machine.Machine, trial: list[dict[str, Any]], found: list[Problem]) -> str:
     return json.dumps({'adaptis': adaptis.__version__, 'machine': dataclasses.asdict(here),
                        'trial': trial, 'problems': list(map(dataclasses.asdict, found)),
-                       'runs': not any(problem.fatal for problem in found)}, indent=2)
+                       'runs': not any(problem.fatal for problem in found),
+                       'runs_exports': only_exports(here, trial) or not any(
+                           problem.fatal for problem in found)}, indent=2)
 
 
 def _merge(known: list[Problem], met: list[Problem]) -> list[Problem]:
@@ -192,6 +207,9 @@ def _try(name: str) -> dict[str, Any]:
             importlib.import_module(name)
     except AdaptisError as error:
         return {'problem': str(error)}
+    except ModuleNotFoundError as error:
+        return {'problem': doctor.explain_import_error(name, error),
+                'absent': name == error.name == 'onnxruntime'}
     except Exception as error:   # the report is about whatever goes wrong
         return {'problem': doctor.explain_import_error(name, error)}
     return {'problem': None}

@@ -21,10 +21,10 @@ from adaptis.serve.networks import ServedNetwork, one_network, shipped_networks
 from adaptis.serve.ort_web import PACKAGE as ORT_WEB
 from adaptis.serve.static_page import check_runs_in_browser, copy_onnx, write_page
 
-HELP = """Write a trained network as graphs for MXNet and ONNX, with settings, categories and a
-README.  "adaptis predict" and "adaptis evaluate" accept the folder with --export, also on a machine
-without MXNet.  --web writes the page of "adaptis serve" as a folder for any static host: the
-network runs in the browser."""
+HELP = """Write a trained network as graphs for MXNet and ONNX.  The folder also holds settings,
+categories and a README.  "adaptis predict" and "adaptis evaluate" accept the folder with --export,
+also on a machine without MXNet.  --web writes the page of "adaptis serve" as a folder for any
+static host: the network runs in the browser."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -20,9 +20,9 @@ from adaptis.files import atomic_folder
 from adaptis.progress import progress_bar
 from adaptis.types import Category, PanopticResult, Segment, Taxonomy
 
-HELP = """Import images that were labelled elsewhere: COCO instances JSON, JSON files of labelme,
-XML files of LabelMe, or masks in folders.  They become panoptic data in DIR/train and DIR/val, for
---dataset coco."""
+HELP = """Import images that were labelled elsewhere.  The labels are COCO instances JSON, JSON
+files of labelme, XML files of LabelMe, or masks in folders.  They become panoptic data in DIR/train
+and DIR/val, for --dataset coco."""
 BACKGROUND = 'background'
 SHOWN = 10
 

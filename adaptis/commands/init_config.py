@@ -19,7 +19,7 @@ from adaptis.errors import AdaptisError
 from adaptis.files import atomic_write, read_header
 from adaptis.registry import find_family
 
-HELP = """Write a working training config for the data in a folder: it looks which layout, splits
+HELP = """Write a working training config for the data in a folder.  It looks which layout, splits
 and categories are there and how large the images are.  Without --out it prints the config."""
 HEADERS = 200       # images whose sizes are looked at
 TOY_SIDE, PHOTO_SIDE, DETECTOR_SIDE = 128, 384, 192

@@ -11,6 +11,7 @@ from adaptis.deploy.folder import is_export, read_export
 from adaptis.errors import AdaptisError
 from adaptis.inference.settings import SAMPLING
 from adaptis.loading import default_settings, family_of
+from adaptis.weights import find_weights
 
 
 def add_network_options(group: Any, exported: bool = True) -> None:
@@ -19,13 +20,15 @@ def add_network_options(group: Any, exported: bool = True) -> None:
     If ``exported`` is true, the network may be an exported one; ``checkpoint`` is then its folder.
     """
     network = group.add_mutually_exclusive_group() if exported else group
-    network.add_argument('--checkpoint', type=Path,
-                         help='a trained network (default: the toy network in the package)')
+    network.add_argument('--checkpoint', type=_checkpoint, metavar='FILE',
+                         help='a trained network, or the name of one that ships: toy_v1 (default) '
+                              'or toy_street')
     if exported:
         network.add_argument('--export', type=_export_folder, dest='checkpoint', metavar='DIR',
                              help='a network that "adaptis export" wrote, instead')
         group.add_argument('--backend', choices=BACKENDS,
-                           help='what runs --export (default: MXNet if it is installed)')
+                           help='what runs --export (default: ONNX Runtime on a CPU, '
+                                'MXNet on a GPU)')
         group.add_argument('--ctx', default='auto',
                            help='auto, cpu, gpu, or one of several such as gpu:1 (default: auto)')
     group.add_argument('--preset', metavar='NAME',
@@ -36,6 +39,10 @@ def add_network_options(group: Any, exported: bool = True) -> None:
                        "preset's)")
     group.add_argument('--flip', action='store_true', default=None,
                        help='AdaptIS only: average with the mirrored image; takes twice the time')
+
+
+def _checkpoint(text: str) -> Path:
+    return Path(find_weights(text))
 
 
 def resolve_settings(args: argparse.Namespace, default: Optional[tuple[str, Any]] = None,

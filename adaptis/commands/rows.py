@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import os
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -19,7 +20,9 @@ PUBLISHED = 'published'
 IN_A_WHEEL = Path(__file__).resolve().parents[1] / '_experiments'
 """Configs and published numbers, where ``setup.py`` puts them into a wheel."""
 EVALUATIONS = Path('evaluations')
-"""Where records go unless ``--out`` says otherwise."""
+"""Where records of ``adaptis evaluate`` go unless ``--out`` says otherwise."""
+RUNS = Path('runs')
+"""Where ``adaptis train`` works unless ``--output`` says otherwise."""
 
 
 def experiments() -> Path:
@@ -33,13 +36,29 @@ def experiments() -> Path:
 def config_path(text: str) -> Path:
     """The config that a command names; one in ``experiments/`` may be that of a wheel.
 
-    ``experiments/coco/r50.yaml`` works in any working directory.
+    ``experiments/coco/r50.yaml``, ``coco/r50``, ``coco_r50`` and ``toy_v1_cpu`` work in any working
+    directory.  A file of that name comes first.
     """
-    path = Path(text)
-    if path.exists() or path.parts[:1] != ('experiments',):
+    path, folder = Path(text), experiments()
+    if path.is_file():
         return path
-    installed = experiments().joinpath(*path.parts[1:])
-    return installed if installed.is_file() else path
+    if path.parts[:1] == ('experiments',):
+        path = Path(*path.parts[1:])
+    names = {name: file for file in sorted(folder.rglob('*.yaml'), reverse=True)
+             if PUBLISHED not in file.parts for name in config_names(file, folder)}
+    if str(path) not in names and not path.suffix:
+        close = difflib.get_close_matches(text, names, n=1)
+        raise AdaptisError(f'There is no config "{text}"' + (
+            f': did you mean "{close[0]}"?' if close else f', neither as a file nor in {folder}.'))
+    return names.get(str(path), Path(text))
+
+
+def config_names(file: Path, folder: Path) -> set[str]:
+    """The short names of a config in the folder ``experiments``: coco/r50.yaml, coco/r50, coco_r50.
+    """
+    relative = file.relative_to(folder)
+    stem = relative.with_suffix('')
+    return {str(relative), str(stem), '_'.join(stem.parts)}
 
 
 def run_name(config: Path) -> str:

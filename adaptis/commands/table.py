@@ -6,9 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
-from adaptis.commands.rows import EVALUATIONS, PUBLISHED, command, configs, experiments, remarks
+from adaptis.commands.rows import (
+    EVALUATIONS,
+    PUBLISHED,
+    RUNS,
+    command,
+    configs,
+    experiments,
+    remarks,
+)
 from adaptis.errors import AdaptisError
-from adaptis.evaluation.record import read_records
+from adaptis.evaluation.record import read_record, read_records
 from adaptis.evaluation.table_formats import (
     FORMATS,
     format_csv,
@@ -32,7 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--published', type=Path, metavar='DIR',
                         help='a file PAPER.yaml for each paper, default: experiments/published')
     parser.add_argument('--results', type=Path, metavar='DIR',
-                        help='records of runs, default: experiments/results and evaluations')
+                        help='records of runs (default: experiments/results, evaluations, and '
+                             'runs/*/evaluation.json)')
 
 
 def run(args: argparse.Namespace) -> int:
@@ -52,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
         table, records = find_table(tables, paper, name), _records(args.results)
         folder = published.resolve() if published.is_dir() else published.resolve().parent
         print(_one(table, records, args.format, folder.parent))
+        if args.format == 'text':
+            print(f'\n{_where(args.results)}')
     return 0
 
 
@@ -106,11 +117,32 @@ def _counts(table: Table) -> str:
 
 
 def _records(folder: Optional[Path]) -> Records:
-    """Those of a folder, or of both usual ones; a record that lies in both counts once."""
+    """Those of a folder, or of all usual ones; a record that lies in two of them counts once."""
     if folder is not None:
         if not folder.is_dir():
             raise AdaptisError(f'{folder}, given as --results, is not a folder.')
         return read_records(folder)
-    records = read_records(experiments() / 'results')
-    return records + [r for r in read_records(EVALUATIONS)
-                      if all({**r, 'file': None} != {**k, 'file': None} for k in records)]
+    found: list[dict[str, Any]] = []
+    for records in _usual_records().values():
+        known = [{**record, 'file': None} for record in found]
+        found += [record for record in records if {**record, 'file': None} not in known]
+    return found
+
+
+def _usual_records() -> dict[str, Records]:
+    """Records by the place where commands write them."""
+    of_runs = [read_record(path) for path in sorted(RUNS.glob('*/evaluation.json'))]
+    return {str(_shown(experiments() / 'results')): read_records(experiments() / 'results'),
+            str(EVALUATIONS): read_records(EVALUATIONS), f'{RUNS}/*/evaluation.json': of_runs}
+
+
+def _where(folder: Optional[Path]) -> str:
+    if folder is not None:
+        return f'Measured: the records in {folder}.'
+    places = [f'{place} ({len(records)})' for place, records in _usual_records().items()]
+    return f'Measured: the records in {", ".join(places[:-1])} and {places[-1]}.'
+
+
+def _shown(path: Path) -> Path:
+    """A path as one would type it here."""
+    return path.relative_to(Path.cwd()) if Path.cwd() in path.parents else path

@@ -3,15 +3,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Optional
-
-from tqdm import tqdm
+from typing import Any, Optional
 
 from adaptis.data.toy import IMAGE_SUFFIX, ToyDataset
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.coco import InstanceAnnotationsWriter, PanopticWriter
 from adaptis.evaluation.segments import sample_truth
 from adaptis.machine import usable_cores
+from adaptis.progress import open_bar
 from adaptis.toy_data import (
     COUNTS,
     DEFAULTS,
@@ -24,7 +23,7 @@ from adaptis.toy_data import (
 )
 from adaptis.types import TOY_TAXONOMY
 
-HELP = 'Generate ToyV1 (section 6 of the paper), ToyV2 (official code), or street scenes.'
+HELP = 'Draw ToyV1 (section 6 of the paper), ToyV2 (official code), or street scenes.'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -99,7 +98,7 @@ def write_coco(folder: Path, split: str) -> None:
                         TOY_TAXONOMY) as panoptic, \
             InstanceAnnotationsWriter(folder / f'instances_{split}.json',
                                       TOY_TAXONOMY) as instances:
-        for index, name in enumerate(tqdm(dataset.names, desc=f'COCO {split}', unit='image')):
+        for index, name in enumerate(open_bar(dataset.names, desc=f'COCO {split}', unit='image')):
             truth, _ = sample_truth(dataset[index], TOY_TAXONOMY)
             panoptic.add(int(name), name + IMAGE_SUFFIX, truth)
             instances.add(int(name), name + IMAGE_SUFFIX, truth)
@@ -128,11 +127,11 @@ def _generate(args: argparse.Namespace, counts: dict[str, int]) -> None:
     if args.workers < 1:
         raise AdaptisError(f'--workers {args.workers} makes no sense: give at least 1.')
     settings = _settings(args)
-    bars: dict[str, tqdm] = {}
+    bars: dict[str, Any] = {}
 
     def show(split: str, done: int, total: int) -> None:
         if split not in bars:
-            bars[split] = tqdm(desc=split, total=total, initial=done, unit='image')
+            bars[split] = open_bar(desc=split, total=total, initial=done, unit='image')
         bars[split].update(done - bars[split].n)
         if done == total:
             bars[split].close()

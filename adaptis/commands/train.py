@@ -2,17 +2,25 @@
 from __future__ import annotations
 
 import argparse
+import socket
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-from adaptis.commands.rows import beside_published, check_row, config_path, row_of, run_name
+from adaptis.commands.rows import (
+    RUNS,
+    beside_published,
+    check_row,
+    config_path,
+    row_of,
+    run_name,
+)
 from adaptis.config import StageConfig, TrainConfig, load_config, override
 from adaptis.data import check
 from adaptis.data.datasets import open_dataset
 from adaptis.engine.logs import truncate_log
 from adaptis.engine.rates import complaints, count_processes, scale_rates
 from adaptis.errors import AdaptisError
-from adaptis.evaluation.record import make_record, write_record
+from adaptis.evaluation.record import file_facts, make_record, write_record
 from adaptis.evaluation.report import format_metrics
 from adaptis.loading import inference_settings
 from adaptis.machine import keep_freed_memory
@@ -26,7 +34,8 @@ HELP = 'Train a network from a config; Ctrl-C stops it, --resume continues it.'
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument('config', type=config_path, help='for instance experiments/toy_v1_cpu.yaml')
+    parser.add_argument('config', type=config_path, metavar='CONFIG',
+                        help='a file, or the name of one in experiments/, e.g. toy_v1_cpu')
     parser.add_argument('--resume', action='store_true',
                         help='continue from the newest checkpoint of the output folder')
     parser.add_argument('--output', type=Path, help='default: runs/<name of the config>, e.g. '
@@ -52,25 +61,32 @@ def run(args: argparse.Namespace) -> int:
     """Train and evaluate; return 0 when done, 130 after Ctrl-C, 143 after SIGTERM."""
     config, warnings = _with_fitting_rates(load_config(args.config, _overrides(args)), args)
     check_row(config, args.config)
-    output = args.output or Path('runs') / run_name(args.config)
+    output = args.output or RUNS / run_name(args.config)
     _check_output(output, args.resume)
     search_cudnn_algorithms(config.has_fixed_sizes())
+    from adaptis.engine.distributed import end_together  # loads MXNet
     from adaptis.engine.stopping import Stopped  # loads MXNet
     from adaptis.engine.trainer import fit  # loads MXNet
     start = _find_start(output, config, args)
     job = _prepare(config, output, args, resumed=start is not None)
     if start is not None:
         _resume(job, start)
-    if job.rank == 0 and warnings:
-        print(*warnings, sep='\n')
+    if job.rank == 0:
+        if job.world_size > 1:
+            print(f'{job.world_size} processes train; the one on {socket.gethostname()} writes '
+                  f'{output}.')
+        if warnings:
+            print(*warnings, sep='\n')
     try:
         fit(job, start)
     except Stopped as stopped:
         if job.rank == 0:
             print('Stopped; to continue, repeat the command with --resume.')
+        end_together(job.kvstore)
         return stopped.status
     if job.rank == 0:
         _finish(job)
+    end_together(job.kvstore)
     return 0
 
 
@@ -133,7 +149,7 @@ def _prepare(config: TrainConfig, output: Path, args: argparse.Namespace, resume
     contexts = get_contexts(args.ctx)
     if contexts[0].device_type == 'cpu':
         keep_freed_memory()
-    kvstore = create_kvstore(args.kvstore)
+    kvstore = create_kvstore(args.kvstore, config.gradient_compression)
     if config.precision == 'amp':
         _enable_half(contexts)
     seed_everything(config.seed, 0, 0)
@@ -266,6 +282,7 @@ def _finish(job: Any) -> None:
     if count == 0:
         return
     metrics, settings = evaluate_network(job.net, job.held_out, job.config, count)
+    settings['checkpoint'] = file_facts(path)
     record = make_record(metrics, settings, label=job.folder.resolve().name,
                          **row_of(job.config, count))
     write_record(job.folder / 'evaluation.json', record)

@@ -27,6 +27,11 @@ class WeightAverage:
         self._parameters, self._decay = dict(parameters), decay
         self._values = {name: _weight(p).copy() for name, p in self._parameters.items()}
 
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """The averages by name, to change in place."""
+        return self._values
+
     def update(self, step: int) -> None:
         """Add the weights after step ``step`` of the stage; steps count from 0."""
         decay = min(self._decay, (1 + step) / (10 + step))

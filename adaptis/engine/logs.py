@@ -2,15 +2,17 @@
 from __future__ import annotations
 
 import json
+import textwrap
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional
 
 import numpy as np
-from tqdm import tqdm
 
 from adaptis.errors import AdaptisError
 from adaptis.files import atomic_write
+from adaptis.progress import open_bar
 
 LOG_NAME = 'log.jsonl'
 
@@ -63,19 +65,23 @@ class RunLog:
 
 
 class StageProgress:
-    """Progress bar of a stage."""
+    """Progress line of a stage: how far it is, how long it will take, and the last losses."""
+
+    ROOM = 36   # columns for the losses, so that the line has at most 80
+    FORM = '{desc} {percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]'
 
     def __init__(self, stage: str, start: int, total: int, quiet: bool):
-        self._bar = tqdm(total=total, initial=start, desc=stage, unit='step', disable=quiet,
-                         dynamic_ncols=True, mininterval=0.5)
+        self._bar = open_bar(total=total, initial=start, desc=stage, disable=quiet,
+                             bar_format=self.FORM)
 
     def advance(self) -> None:
         """Advance by one step."""
         self._bar.update()
 
-    def show(self, values: dict[str, float]) -> None:
-        """Show numbers after the bar."""
-        self._bar.set_postfix_str(', '.join(f'{k} {v:.4g}' for k, v in values.items()))
+    def show(self, losses: Mapping[str, float]) -> None:
+        """Show the losses, as far as they fit into the line."""
+        text = ', '.join(f'{name} {value:.3g}' for name, value in losses.items())
+        self._bar.set_postfix_str(textwrap.shorten(text, self.ROOM, placeholder=' ...'))
 
     def write_line(self, text: str) -> None:
         """Write a line above the bar."""

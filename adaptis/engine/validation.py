@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from typing import Any, Optional
 
 import numpy as np
-from tqdm import tqdm
 
 from adaptis.config import TrainConfig, ValidationConfig
-from adaptis.data.augment import resize_sample
 from adaptis.data.batches import BatchSource
+from adaptis.data.resize import resize_sample
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.run import Evaluator
 from adaptis.evaluation.segments import sample_truth
 from adaptis.inference.rescale import network_size, resize
 from adaptis.inference.settings import AdaptISSettings
 from adaptis.loading import inference_settings
+from adaptis.progress import open_bar
 from adaptis.registry import ModelFamily, find_family
 from adaptis.runtime import mx
 from adaptis.types import Sample
@@ -163,7 +163,7 @@ def evaluate_network(net: Any, dataset: Any, config: TrainConfig,
                                       [name for name, _ in config.stages()])
     evaluator = Evaluator(dataset.taxonomy, cityscapes=config.data.dataset == 'cityscapes',
                           coco=config.data.dataset == 'coco')
-    for index in tqdm(range(len(samples)), desc='evaluation', unit='image'):
+    for index in open_bar(range(len(samples)), desc='evaluation', unit='image'):
         sample = samples[index]
         result = family.evaluation_result(predictor.set_image(sample.image))
         evaluator.add_sample(index, sample, result)

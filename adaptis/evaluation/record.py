@@ -29,7 +29,6 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import importlib.metadata
 import json
 import math
 import os
@@ -40,9 +39,8 @@ from pathlib import Path
 from typing import Any, Optional
 
 from adaptis.errors import AdaptisError
-from adaptis.evaluation.coco import read_json
-from adaptis.files import PathLike, atomic_write
-from adaptis.machine import cuda_build, query_cuda
+from adaptis.files import PathLike, atomic_write, read_json
+from adaptis.machine import cuda_build, installed, query_cuda
 
 FORMAT = 1
 PACKAGES = ('mxnet', 'gluoncv', 'numpy', 'opencv-python', 'opencv-python-headless', 'pycocotools')
@@ -103,6 +101,14 @@ def read_record(path: PathLike) -> dict[str, Any]:
     return {**record, 'file': path.name}
 
 
+def file_facts(path: PathLike) -> dict[str, str]:
+    """Return the name and the digest of a file, by which a record names the weights it measures.
+
+    Raises AdaptisError if it cannot be read.
+    """
+    return {'file': Path(path).name, 'sha256': sha256(path)}
+
+
 def sha256(path: PathLike) -> str:
     """Return the digest of a file; AdaptisError if it cannot be read."""
     digest = hashlib.sha256()
@@ -142,13 +148,7 @@ def _commit() -> Optional[str]:
 
 
 def _versions() -> dict[str, str]:
-    versions = {'python': platform.python_version()}
-    for name in PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
+    return {'python': platform.python_version(), **installed(PACKAGES)}
 
 
 def _cpu_model() -> str:

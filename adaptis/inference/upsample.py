@@ -12,11 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-try:
-    from scipy import sparse
-except ImportError:  # exported networks run without it
-    sparse = None
-
 
 def upsample(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resize float32 (h, w) or (N, h, w) to (H, W); returns the same array if it has that size.
@@ -34,9 +29,19 @@ def upsample(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _resize(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    lengthen = _lengthen_plainly if sparse is None else _lengthen
+    lengthen = _lengthen_plainly if _sparse() is None else _lengthen
     wide = lengthen(np.ascontiguousarray(values.T), size[1]).T
     return lengthen(np.ascontiguousarray(wide), size[0])
+
+
+@functools.cache
+def _sparse() -> Any:
+    """Return ``scipy.sparse``, or None without SciPy."""
+    try:
+        from scipy import sparse  # slow to load; exported networks run without it
+    except ImportError:
+        return None
+    return sparse
 
 
 class _Rows(NamedTuple):
@@ -67,7 +72,7 @@ def _weights(length: int, new_length: int) -> Any:
     columns = np.stack([before, after], axis=1).ravel()
     values = np.stack([1 - share, share], axis=1).ravel()
     starts = np.arange(0, 2 * new_length + 1, 2)
-    return sparse.csr_matrix((values, columns, starts), shape=(new_length, length))
+    return _sparse().csr_matrix((values, columns, starts), shape=(new_length, length))
 
 
 def _lengthen_plainly(values: np.ndarray, rows: int) -> np.ndarray:

@@ -17,8 +17,8 @@ def test_arrays_of_both_kinds():
 
 
 def test_logistic_function_without_scipy():
-    assert expit is special.expit
     values = np.linspace(-700, 700, 100_001)
+    np.testing.assert_array_equal(expit(values), special.expit(values))
     with np.errstate(over='raise'):
         np.testing.assert_allclose(sigmoid(values), special.expit(values), rtol=1e-14)
     single = sigmoid(values.astype(np.float32))

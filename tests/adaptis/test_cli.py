@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from adaptis import cli
+from adaptis import cli, progress
 from adaptis.errors import AdaptisError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,7 +71,7 @@ def test_a_bug_shows_its_traceback(toy, error):
         cli.main(['toy'])
 
 
-@pytest.mark.parametrize('arguments', [[], ['nothing'], ['toy', '--no-such-option']])
+@pytest.mark.parametrize('arguments', [['nothing'], ['toy', '--no-such-option']])
 def test_wrong_usage_exits_with_2(toy, capsys, arguments):
     toy(lambda args: 0)
     with pytest.raises(SystemExit) as stopped:
@@ -80,11 +80,47 @@ def test_wrong_usage_exits_with_2(toy, capsys, arguments):
     assert 'usage: adaptis' in capsys.readouterr().err
 
 
+def test_alone_it_lists_the_commands(capsys):
+    assert cli.main([]) == 0
+    listing = capsys.readouterr().out.partition('\ncommands:\n')[2].splitlines()
+    assert [line.split()[0] for line in listing[:len(cli.COMMANDS)]] == list(cli.COMMANDS)
+    assert max(map(len, listing)) <= 95
+
+
+def test_a_typo_gets_a_suggestion(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(['evalute', 'x'])
+    assert 'did you mean "evaluate"?' in capsys.readouterr().err
+
+
+def test_verbose_shows_where_an_error_was_found(toy, capsys):
+    toy(throw(AdaptisError('x.png is empty.')))
+    assert cli.main(['toy', '--verbose']) == 1
+    said = capsys.readouterr().err
+    assert said.startswith('Traceback') and said.endswith('\nadaptis toy: x.png is empty.\n')
+
+
+@pytest.mark.parametrize('arguments, bars', [(['toy'], 1), (['toy', '--quiet'], 0)])
+def test_quiet_shows_no_bars(toy, capsys, arguments, bars):
+    toy(lambda args: len(list(progress.open_bar(range(3), desc='bar'))) - 3)
+    assert cli.main(arguments) == 0
+    assert ('bar' in capsys.readouterr().err) == bars
+
+
+def test_completion_knows_commands_and_options(capsys):
+    assert cli.main(['completion', 'bash']) == 0
+    script = capsys.readouterr().out
+    asked = 'COMP_WORDS=(adaptis train --res); COMP_CWORD=2; _shtab_adaptis; echo $COMPREPLY'
+    done = subprocess.run(['bash', '-c', f'{script}\n{asked}'], capture_output=True, text=True,
+                          timeout=60)
+    assert done.stdout == '--resume\n', done.stderr
+
+
 def test_help_lists_every_command_without_importing_mxnet():
     done = subprocess.run(
         [sys.executable, '-c', 'import sys\nfrom adaptis import cli\n'
          'try: cli.main(["--help"])\n'
-         'finally: assert not {"mxnet", "numpy", "cv2"} & set(sys.modules)'],
+         'finally: assert not {"mxnet", "numpy", "cv2", "tqdm", "ast"} & set(sys.modules)'],
         cwd=ROOT, capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr
     for name in cli.COMMANDS:

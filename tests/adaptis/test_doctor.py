@@ -166,6 +166,17 @@ def test_an_optional_import_may_fail(capsys, monkeypatch):
     assert status == 0 and 'No GluonCV.' in text
 
 
+EXPORTS = [{'name': name, 'problem': None} for name in ('numpy', 'cv2', 'onnxruntime')]
+
+
+@pytest.mark.parametrize('trial, status', [(EXPORTS, 0), (EXPORTS[:2], 1)])
+def test_an_environment_for_exports_alone_is_known(capsys, monkeypatch, trial, status):
+    here = replace(GOOD, packages=without('mxnet'))
+    found, text = run(capsys, monkeypatch, here, trial)
+    assert found == status
+    assert (command.ONLY_EXPORTS in text) == (status == 0)
+
+
 def test_json_holds_the_same(capsys, monkeypatch):
     status, text = run(capsys, monkeypatch, replace(GOOD, packages=without('mxnet')), json=True)
     told = json.loads(text)

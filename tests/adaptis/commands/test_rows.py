@@ -137,3 +137,40 @@ def test_runs_of_both_usual_folders_are_shown_once(monkeypatch, tmp_path, capsys
 def test_a_row_that_does_not_exist():
     with pytest.raises(AdaptisError, match='has no row r51; it has r50, r101, x101'):
         published_row('adaptis', '2', 'r51')
+
+
+@pytest.mark.parametrize('name', ['toy_v1_cpu', 'coco/r50', 'coco_r50', 'coco/r50.yaml',
+                                  'experiments/coco/r50.yaml'])
+def test_short_names_of_configs_work_in_any_folder(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    path = rows.config_path(name)
+    assert path.is_file() and run_name(path) == name.removeprefix('experiments/').removesuffix(
+        '.yaml').replace('/', '_')
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    Path(name).touch()
+    assert rows.config_path(name) == Path(name)   # a file of that name comes first
+
+
+def test_short_names_are_unique():
+    folder = ROOT / 'experiments'
+    names = [name for file in CONFIGS for name in rows.config_names(file, folder)]
+    assert len(names) == len(set(names))
+
+
+def test_a_wrong_name_of_a_config_gets_a_suggestion(capsys):
+    assert cli.main(['train', 'toy_v1_cp']) == 1
+    assert 'did you mean "toy_v1_cpu"?' in capsys.readouterr().err
+
+
+def test_table_reads_what_train_and_evaluate_wrote(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for place, value in ((rows.EVALUATIONS / 'a.json', 0.111), (rows.RUNS / 'x' / 'evaluation.json',
+                                                                0.222)):
+        record = make_record({'ap': {'ap50': value}, 'images': 1}, {}, label='mine', table='1',
+                             row='adaptis')
+        place.parent.mkdir(parents=True)
+        write_record(place, record)
+    assert cli.main(['table', '1']) == 0
+    said = capsys.readouterr().out
+    assert '11.1' in said and '22.2' in said
+    assert 'evaluations (1) and runs/*/evaluation.json (1).' in said

@@ -11,6 +11,7 @@ from adaptis.engine.logs import (
     STALL_REPORTS,
     AverageMeter,
     RunLog,
+    StageProgress,
     StallWatch,
     truncate_log,
 )
@@ -36,6 +37,14 @@ def test_other_ranks_write_nothing(tmp_path: Path) -> None:
         log.write('train', 0, 'instances', 1, loss=1.0)
         log.picture('instances', 1, np.zeros((4, 6, 3), np.uint8))
     assert not list(tmp_path.iterdir())
+
+
+def test_the_line_of_progress_names_the_losses_within_80_columns(capsys) -> None:
+    bar = StageProgress('instances', 0, 20000, quiet=False)
+    bar.show({'instances': 0.30517, 'semantic': 0.4, 'a loss with a long name': 1.0})
+    bar.close()
+    line = capsys.readouterr().err.split('\r')[-1].rstrip()
+    assert 'instances 0.305, semantic 0.4' in line and len(line) <= 80
 
 
 def test_a_resumed_run_forgets_what_it_will_do_again(tmp_path: Path) -> None:

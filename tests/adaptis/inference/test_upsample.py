@@ -14,7 +14,7 @@ from adaptis.runtime import mx
 @pytest.mark.parametrize('sparse', [True, False])
 def test_equals_the_operator_bit_for_bit(shape, size, sparse, monkeypatch):
     if not sparse:   # as where SciPy is not installed
-        monkeypatch.setattr(module, 'sparse', None)
+        monkeypatch.setattr(module, '_sparse', lambda: None)
     maps = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     expected = mx.nd.contrib.BilinearResize2D(mx.nd.array(maps[None]), height=size[0],
                                               width=size[1]).asnumpy()[0]

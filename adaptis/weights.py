@@ -1,0 +1,107 @@
+"""Trained networks by name: in the package, in a checkout, or fetched once from a release.
+
+A wheel leaves out files of more than 4 MB.  They are attached to the release of the project, and
+fetched from the address in ``ADAPTIS_RELEASE`` (https, or a folder) into ``ADAPTIS_CACHE``, by
+default ``~/.cache/adaptis``.  A file counts only if its SHA-256 is the one below.
+"""
+from __future__ import annotations
+
+import os
+import shutil
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+from adaptis.errors import AdaptisError
+from adaptis.evaluation.record import sha256
+from adaptis.files import PathLike, atomic_write
+
+PACKAGE = Path(__file__).resolve().parent
+RELEASE, CACHE = 'ADAPTIS_RELEASE', 'ADAPTIS_CACHE'
+TIMEOUT = 30   # seconds without data
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A trained network that is not in every installation.
+
+    Attributes
+    ----------
+    folder : where a checkout has it, from its root
+    file : its name there, without ending
+    megabytes : its size
+    digests : ending -> SHA-256 of the parameters and of the JSON beside them
+    """
+
+    folder: str
+    file: str
+    megabytes: float
+    digests: Mapping[str, str]
+
+
+FETCHED = {'toy_street': Weights('experiments/side_by_side/pretrained', 'adaptis', 23.0, {
+    '.params': '6c1be2c044dc19bc7d320da84b3d19b0ff7acd32294427ba8627be12687302a2',
+    '.json': '3a7735c6128f7a9e577648ff86389ae124a46c5de443e08fc001171032f84ba2'})}
+"""Networks by name.  Those in the package are ``adaptis.model.zoo.PRETRAINED``."""
+
+
+def find_weights(checkpoint: Optional[PathLike]) -> Any:
+    """Return the file of a network that is named; anything else is returned as it is.
+
+    Raises AdaptisError if the network is nowhere and cannot be fetched.
+    """
+    name = str(checkpoint)
+    if name not in FETCHED or Path(name).exists():
+        return checkpoint
+    weights = FETCHED[name]
+    here = PACKAGE.parent / weights.folder / f'{weights.file}.params'
+    if here.is_file():
+        return here
+    for ending, digest in weights.digests.items():
+        _fetch(name, weights, ending, digest)
+    return _cached(name, '.params')
+
+
+def _fetch(name: str, weights: Weights, ending: str, digest: str) -> None:
+    target = _cached(name, ending)
+    if target.is_file() and sha256(target) == digest:
+        return
+    release = os.environ.get(RELEASE)
+    if not release:
+        raise AdaptisError(
+            f'The network {name} ({weights.megabytes:.0f} MB) is not in the wheel. Set {RELEASE} '
+            f"to the address of the release's files, or put {name}.params and {name}.json from "
+            f'there into {target.parent}.')
+    source = f'{release.rstrip("/")}/{name}{ending}'
+    with atomic_write(target) as temporary:
+        try:
+            _copy(source, temporary)
+        except (OSError, ValueError) as error:   # URLError is an OSError
+            raise AdaptisError(f'{source} cannot be fetched ({_reason(error)}): see whether you '
+                               f'are online, or put the file into {target.parent}.') from error
+        if sha256(temporary) != digest:
+            raise AdaptisError(f'{source} is not the file that this version knows (its SHA-256 '
+                               'differs), so it was not kept: use the release of this version.')
+
+
+def _copy(source: str, target: Path) -> None:
+    if '://' not in source:
+        shutil.copyfile(source, target)
+        return
+    if not source.startswith('https://'):
+        raise ValueError('only https is allowed')
+    with urllib.request.urlopen(source, timeout=TIMEOUT) as stream, open(target, 'wb') as file:
+        shutil.copyfileobj(stream, file)
+
+
+def _cached(name: str, ending: str) -> Path:
+    folder = os.environ.get(CACHE) or Path.home() / '.cache' / 'adaptis'
+    return Path(folder) / f'{name}{ending}'
+
+
+def _reason(error: Exception) -> str:
+    reason = error.reason if isinstance(error, urllib.error.URLError) else error
+    return getattr(reason, 'strerror', None) or str(reason)

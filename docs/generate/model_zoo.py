@@ -1,0 +1,84 @@
+"""Model cards of the networks that ship, from their sidecars and records."""
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from adaptis.evaluation.record import read_json, read_records
+from experiments.side_by_side.run import load_results
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAD = """# Networks that ship
+
+Neither knows photographs. `adaptis predict` warns of a picture that looks like none of those
+that a network learned from. For photographs, train on [your own data](own_data.md) or
+[convert an official checkpoint](tutorials/convert.md).
+"""
+
+
+def page() -> str:
+    """The page of all model cards."""
+    return '\n\n'.join([HEAD, _toy_v1(), _streets()]) + '\n'
+
+
+def _toy_v1() -> str:
+    path = ROOT / 'adaptis/pretrained/toy_v1.params'
+    info = read_json(path.with_suffix('.json'))
+    records = {r['label']: r for r in read_records(ROOT / 'experiments/results')}
+    metrics = records['toy_v1_long']['metrics']
+    ap = ' / '.join(f'{100 * metrics["ap"][f"ap{t}"]:.1f}' for t in (50, 70, 80, 90))
+    facts = {
+        'System': 'AdaptIS with the U-Net of the toy problem, '
+                  f'half the official width ({info["model"]["width"]})',
+        'Use': '`adaptis.load_predictor()`, `adaptis predict`; `--init toy_v1` to train on',
+        'Data': 'ToyV1 as `adaptis toy --version v1` draws it, 10,000 training images of 96x96',
+        'Recipe': _recipe(info['trained']),
+        'Measured': f'AP .5 / .7 / .8 / .9 {ap}, PQ {100 * metrics["pq"]["All"]["pq"]:.1f}, on '
+                    f'{metrics["images"]:,} test images ([all results](results/toy.md))',
+        'Limits': 'Undertrained: the paper reaches 99.6 / 99.2 / 98.8 / 97.5. Objects that others '
+                  'divide are often found in parts. Knows images of 96x96 and less.',
+        **_file(path)}
+    return _card('toy_v1', facts)
+
+
+def _streets() -> str:
+    path = ROOT / 'experiments/side_by_side/pretrained/adaptis.params'
+    result = next(r for r in load_results() if r['system'] == 'adaptis')
+    quality = result['quality']['pq']
+    pq = ', '.join(f'{name.lower()} {100 * quality[name]["pq"]:.1f}'
+                   for name in ('All', 'Things', 'Stuff'))
+    hardware, seconds = result['hardware'], result['training']['seconds']
+    facts = {
+        'System': 'AdaptIS with ResNet-18 and a pyramid of 64 channels',
+        'Use': '`adaptis.load_predictor("toy_street")`, `adaptis predict --checkpoint '
+               'toy_street`. A checkout has it; an installed wheel fetches it from the release '
+               'that `ADAPTIS_RELEASE` names and checks its SHA-256.',
+        'Data': 'street scenes as `adaptis toy --version street` draws them, 4,000 of 128x256',
+        'Recipe': f'`python -m experiments.side_by_side adaptis`, seed {result["seed"]}, commit '
+                  f'{result["commit"][:8]}, {seconds / 60:.0f} minutes on {hardware["cpu"]}',
+        'Measured': f'PQ: {pq}, on {result["quality"]["images"]} scenes '
+                    '([five systems side by side](results/side_by_side.md))',
+        'Limits': 'Misses most objects that others cover by more than a third, and small ones.',
+        **_file(path)}
+    return _card('toy_street', facts)
+
+
+def _recipe(trained: Mapping[str, Any]) -> str:
+    before = f'{_recipe(trained["from"])}; then ' if 'from' in trained else ''
+    commits = ', '.join(commit[:8] for commit in trained['commits'])
+    return (f'{before}`{trained["command"]}` (commit {commits}; {trained["hardware"]["cpu"]}; log '
+            f'`{trained["log"]}`)')
+
+
+def _file(path: Path) -> dict[str, str]:
+    data = path.read_bytes()
+    return {'File': f'`{path.relative_to(ROOT)}`, {len(data) / 1e6:.1f} MB, float16, '
+                    f'SHA-256 `{hashlib.sha256(data).hexdigest()}`',
+            'Licence': 'Apache-2.0'}
+
+
+def _card(name: str, facts: Mapping[str, str]) -> str:
+    rows = '\n'.join(f'| {key} | {value} |' for key, value in facts.items())
+    return f'## {name}\n\n| | |\n| --- | --- |\n{rows}'

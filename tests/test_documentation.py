@@ -1,0 +1,101 @@
+"""The front page and the generated pages: short, true, and of the newest records."""
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from adaptis import __version__, cli
+from adaptis.config import DataConfig, OptimizerConfig, StageConfig, TrainConfig, ValidationConfig
+from docs.generate import docstrings, model_zoo, reference
+from experiments import result_pages
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / 'README.md').read_text('utf-8')
+LINK = re.compile(r'\]\(([^)#\s]+)(?:#[^)]*)?\)')
+
+
+def code(language: str, heading: str) -> str:
+    """The first block of code of a language below a heading of the README."""
+    section = README.partition(f'\n## {heading}\n')[2].partition('\n## ')[0]
+    return re.search(rf'```{language}\n(.*?)```', section, re.DOTALL)[1]
+
+
+def test_readme_is_short():
+    assert len(README.splitlines()) <= 200
+
+
+@pytest.mark.parametrize('page', ['README.md', 'CONTRIBUTING.md'])
+def test_links_of_the_front_pages(page):
+    text = (ROOT / page).read_text('utf-8')
+    targets = [target for target in LINK.findall(text) if '://' not in target]
+    assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+def test_quick_start_runs(tmp_path):
+    env = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+    commands = code('sh', 'Quick start').replace(
+        'adaptis ', f'{sys.executable} -m adaptis ')
+    subprocess.run(['bash', '-ec', commands], cwd=tmp_path, env=env, check=True, timeout=200)
+    assert len(list((tmp_path / 'results/all/overlay').rglob('*.png'))) == 4
+    assert (tmp_path / 'results/click/clicks.json').is_file()
+    script = code('python', 'Quick start') + 'print(click.mask.shape, result.segment_map.max())'
+    done = subprocess.run([sys.executable, '-c', script], cwd=tmp_path, env=env, check=True,
+                          timeout=200, capture_output=True, text=True)
+    assert re.fullmatch(r'\(96, 96\) \d+', done.stdout.strip())
+
+
+def test_results_are_those_of_the_records():
+    changed = [str(path) for path, text in result_pages.pages().items()
+               if text != (ROOT / path).read_text('utf-8')]
+    assert changed == [], 'run "python -m experiments.result_pages"'
+
+
+def test_badges_and_citation_are_true():
+    setup = (ROOT / 'setup.py').read_text('utf-8')
+    badges = {name: (ROOT / f'docs/images/badge_{name}.svg').read_text('utf-8')
+              for name in ('python', 'mxnet', 'license')}
+    assert "python_requires='>=3.9'" in setup and '3.9 to 3.13' in badges['python']
+    assert 'mxnet==1.9.1' in setup and '1.9.1' in badges['mxnet']
+    assert "license='Apache-2.0'" in setup and 'Apache-2.0' in badges['license']
+    assert yaml.safe_load((ROOT / 'CITATION.cff').read_text('utf-8'))['version'] == __version__
+
+
+@pytest.mark.parametrize('cls', [TrainConfig, DataConfig, StageConfig, OptimizerConfig,
+                                 ValidationConfig])
+def test_every_config_key_has_a_meaning(cls):
+    meanings = reference.key_meanings(cls)
+    assert [f.name for f in dataclasses.fields(cls) if not meanings[f.name]] == []
+
+
+def test_reference_lists_everything():
+    commands, config = reference.commands_page(), reference.config_page()
+    assert all(f'\n## adaptis {name}\n' in commands for name in cli.COMMANDS)
+    assert '| `--kvstore KVSTORE` |' in commands
+    assert all(f'| `{f.name}` |' in config for f in dataclasses.fields(StageConfig))
+
+
+def test_model_cards_name_their_files():
+    page = model_zoo.page()
+    assert page.count('SHA-256 `') == 2 and page.count('Apache-2.0') == 2
+
+
+def test_docstrings_become_numpydoc():
+    text = docstrings.to_numpydoc('Do it.\n\nParameters\n----------\nx : an array\n    of numbers\n'
+                                  '\nRaises AdaptisError.')
+    assert text == ('Do it.\n\n\nRaises AdaptisError.\n\nParameters\n----------\nx\n'
+                    '    an array\n    of numbers\n')
+
+
+def test_navigation_has_every_page():
+    nav = yaml.load((ROOT / 'mkdocs.yml').read_text('utf-8'), yaml.BaseLoader)['nav']
+    listed = {page if isinstance(page, str) else next(iter(page.values()))
+              for section in nav for pages in section.values() for page in pages}
+    written = {str(path.relative_to(ROOT / 'docs')) for path in (ROOT / 'docs').rglob('*.md')}
+    assert written <= listed
