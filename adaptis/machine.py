@@ -49,7 +49,9 @@ FUSION_DRIVER_NEEDED, FUSION_RELEASE_NEEDED = 11080, '520.61'
 AUTOTUNE = 'MXNET_CUDNN_AUTOTUNE_DEFAULT'   # see runtime.search_cudnn_algorithms
 
 # Parameters of mallopt (glibc's <malloc.h>) and the values that `keep_freed_memory` sets.
-_MALLOPT = {'M_MMAP_MAX': (-4, 0), 'M_TRIM_THRESHOLD': (-1, 512 << 20), 'M_TOP_PAD': (-2, 64 << 20)}
+# Further arenas than the first would hold no array of 64 MiB or more.
+_MALLOPT = {'M_MMAP_MAX': (-4, 0), 'M_TRIM_THRESHOLD': (-1, 512 << 20), 'M_TOP_PAD': (-2, 64 << 20),
+            'M_ARENA_MAX': (-8, 1)}
 
 # Runs in a separate process: initialising CUDA here would break it in forked workers.
 _QUERY_CUDA = r'''
