@@ -114,6 +114,7 @@ setup(
         'panopticapi': ['panopticapi @ git+https://github.com/cocodataset/panopticapi.git'],
         'onnx': ONNX,
         'serve': SERVE,
+        'ray': ['ray>=2.10'],   # `adaptis evaluate --ray`; 2.10 is the first for Python 3.12
         'fast': FAST,
         'docs': DOCS,
         'dev': ['pytest==8.4.2', 'pytest-timeout==2.4.0', 'pytest-xdist==3.8.0', 'ruff==0.17.5',

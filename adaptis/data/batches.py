@@ -4,7 +4,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Optional, Union
 
 import numpy as np
@@ -54,6 +54,8 @@ class BatchSource:
         others not at all; None = every image once
     targets : makes a batch from augmented samples and their random generators, instead of points;
         picklable.  With ``rescale`` these are ``ResizedSample``
+    ahead : the data of step s are those that step s + ``ahead`` has in a run that had the same
+        batches from its beginning; see ``resumed``
 
     Raises AdaptisError for unknown names, or if a batch needs more images than there are.
     """
@@ -76,6 +78,7 @@ class BatchSource:
     rescale: Union[Rescale, RandomScale, None] = None
     epoch_images: Optional[int] = None
     targets: Optional[Callable[[Sequence[Sample], Sequence[Any]], Batch]] = None
+    ahead: int = 0
     _cache: dict = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -103,7 +106,7 @@ class BatchSource:
 
         Raises AdaptisError for broken files or images of different sizes.
         """
-        epoch, position = divmod(step, len(self))
+        epoch, position = divmod(step + self.ahead, len(self))
         first = (position * self.world_size + self.rank) * self.batch_size
         chosen = self._order(epoch)[first:first + self.batch_size]
         crop = self.crop if step < self.crop_until else None
@@ -111,6 +114,25 @@ class BatchSource:
         if self.targets is not None:
             return self.targets(*zip(*drawn))
         return _collate([self._item(sample, rng) for sample, rng in drawn])
+
+    def progress(self, done: int) -> dict[str, int]:
+        """Return how far the data are used after ``done`` steps, for ``resumed``.
+
+        That is the number of whole epochs, and of images of the next one.
+        """
+        epochs, batches = divmod(done + self.ahead, len(self))
+        return {'epochs': epochs, 'images': batches * self.batch_size * self.world_size}
+
+    def resumed(self, done: int, progress: Mapping[str, int]) -> BatchSource:
+        """Return the source that goes on after ``done`` steps where the data were left.
+
+        If the batches have another size now, their bounds need not meet that place.  Then it
+        begins with the batch that the place is in: fewer images than it holds come again, and none
+        is left out.
+        """
+        batches = (progress['epochs'] * len(self)
+                   + progress['images'] // (self.batch_size * self.world_size))
+        return replace(self, ahead=batches - done)
 
     def _order(self, epoch: int) -> np.ndarray:
         if not self.shuffle:
