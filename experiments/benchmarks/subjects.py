@@ -43,9 +43,6 @@ SUBJECTS: dict[str, ModuleType] = {
     'pq': pq,
     'size': size,
     'gpu_bounds': gpu_bounds,
-    'loader': loader,
-    'pq': pq,
-    'size': size,
     'full_runs': full_runs,
 }
 """Each has ``add_arguments(parser)`` and ``run(args)``, and its docstring begins with a sentence.
