@@ -166,14 +166,14 @@ def _crops(root: str) -> dict[str, Any]:
     cv2.setNumThreads(0)
     keep_freed_memory()
     dataset = open_dataset('vistas', root, 'train')
-    source = BatchSource(dataset, 1, 6, augmentation='vistas', crop_until=READ + 1,
+    source = BatchSource(dataset, 1, 6, augmentation='vistas', crop_until=READ,
                          crop=Crop((400, 800), long_side=(500, 2200)))
     times: dict[str, float] = {}
     for name, form in {
             'decoding': lambda k: (read_image(dataset.images.path(k)), cv2.imread(
                 str(dataset.annotations.path(k)), cv2.IMREAD_UNCHANGED)),
             'reading': lambda k: dataset[k], 'crops': source.batch}.items():
-        form(READ)
+        form(0)
         began = time.process_time()
         for k in range(READ):
             form(k % len(dataset))
