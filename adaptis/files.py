@@ -5,7 +5,6 @@ import contextlib
 import json
 import mmap
 import os
-import shutil
 import stat
 import warnings
 from collections.abc import Iterator
@@ -17,7 +16,13 @@ import numpy as np
 
 from adaptis import image_bytes
 from adaptis.errors import AdaptisError
-from adaptis.temporary import make_temporary_file, make_temporary_folder
+from adaptis.png import decode_png
+from adaptis.temporary import (
+    REPLACED,
+    make_temporary_file,
+    make_temporary_folder,
+    remove_temporary_folder,
+)
 
 PathLike = Union[str, 'os.PathLike[str]']
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
@@ -59,8 +64,10 @@ def atomic_write(path: PathLike) -> Iterator[Path]:
 def atomic_folder(path: PathLike, replaceable: Callable[[Path], bool]) -> Iterator[Path]:
     """Yield a temporary folder that replaces the folder ``path`` if the block succeeds.
 
-    If the block or the exchange fails, ``path`` does not change.  A folder that exists already must
-    be empty, or ``replaceable(path)`` must be true; it is then removed.
+    If the block or the exchange fails, ``path`` does not change.  If the process is killed between
+    the two steps of the exchange, the next one that writes beside ``path`` undoes the first.  A
+    folder that exists already must be empty, or ``replaceable(path)`` must be true; it is then
+    removed.
 
     Raises
     ------
@@ -76,9 +83,10 @@ def atomic_folder(path: PathLike, replaceable: Callable[[Path], bool]) -> Iterat
         temporary = make_temporary_folder(path.parent)
     except OSError as error:
         raise _cannot_write(path, error) from error
-    new, old = temporary / 'new', temporary / 'old'
+    new, old = temporary / 'new', temporary / REPLACED / path.name
     try:
         new.mkdir()
+        old.parent.mkdir()
         yield new
         if path.exists():
             path.rename(old)
@@ -86,9 +94,7 @@ def atomic_folder(path: PathLike, replaceable: Callable[[Path], bool]) -> Iterat
     except OSError as error:
         raise _cannot_write(path, error) from error
     finally:
-        if old.exists() and not path.exists():   # the new folder could not be moved here
-            old.rename(path)
-        shutil.rmtree(temporary, ignore_errors=True)
+        remove_temporary_folder(temporary)   # also puts back what could not be replaced
 
 
 def write_image(path: PathLike, image: np.ndarray) -> None:
@@ -96,6 +102,11 @@ def write_image(path: PathLike, image: np.ndarray) -> None:
 
     Raises AdaptisError if the file cannot be written, TypeError for pixels of another type.
     """
+    write_bytes(path, encode_image(path, image))
+
+
+def encode_image(path: PathLike, image: np.ndarray) -> bytes:
+    """Return the content of the file that :func:`write_image` writes."""
     if image.dtype not in (np.uint8, np.uint16):  # OpenCV would truncate them to 8 bits
         raise TypeError(f'{path}: pixels must be uint8 or uint16, not {image.dtype}')
     if image.ndim == 3:
@@ -103,8 +114,13 @@ def write_image(path: PathLike, image: np.ndarray) -> None:
     done, data = cv2.imencode(Path(path).suffix, image)
     if not done:
         raise AdaptisError(f'{path} cannot be written: its encoder refused the pixels.')
+    return data.tobytes()
+
+
+def write_bytes(path: PathLike, data: bytes) -> None:
+    """Write a file; AdaptisError if it cannot be written."""
     with atomic_write(path) as temporary:  # imwrite does not notice a full disk
-        temporary.write_bytes(data.tobytes())
+        temporary.write_bytes(data)
 
 
 def read_image(path: PathLike) -> np.ndarray:
@@ -167,10 +183,26 @@ def read_stored(path: PathLike) -> tuple[np.ndarray, image_bytes.Layout]:
     """Return the pixels as :func:`read_pixels` does, and the layout that the file gives them."""
     data = _read_bytes(path)
     pixels = _decode(data, path)
+    return pixels, _layout_of(data, pixels)
+
+
+def read_colours(path: PathLike) -> tuple[np.ndarray, image_bytes.Layout]:
+    """Do the same, but return 8-bit colours as RGBA (H, W, 4)."""
+    data = _read_bytes(path)
+    pixels = decode_png(data, MAX_PIXELS, 'RGBA')
+    if pixels is None:
+        pixels = _decode(data, path)
+        if pixels.ndim == 3 and pixels.dtype == np.uint8:
+            pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGBA if pixels.shape[2] == 3 else
+                                  cv2.COLOR_BGRA2RGBA)
+    return pixels, _layout_of(data, pixels)
+
+
+def _layout_of(data: bytes, pixels: np.ndarray) -> image_bytes.Layout:
     if image_bytes.is_png(data):  # OpenCV turns grey with alpha into four channels
-        return pixels, image_bytes.png_layout(data)
+        return image_bytes.png_layout(data)
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
-    return pixels, image_bytes.Layout(channels, 8 * pixels.dtype.itemsize)
+    return image_bytes.Layout(channels, 8 * pixels.dtype.itemsize)
 
 
 class ImageHeader(NamedTuple):
@@ -214,7 +246,10 @@ def read_header(path: PathLike) -> ImageHeader:
         if error.errno is not None:
             raise AdaptisError(f'{path} cannot be read: {error.strerror}.') from error
         raise AdaptisError(f'{path} is not an image that can be read.') from error
-    except (SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise AdaptisError(f'{path} has more than {MAX_PIXELS:,} pixels: make it smaller.'
+                           ) from error
+    except (SyntaxError, ValueError) as error:
         raise AdaptisError(f'{path} is not an image that can be read: {error}.') from error
 
 
@@ -291,6 +326,11 @@ def _decode(data: bytes, name: PathLike) -> np.ndarray:
         raise AdaptisError(f'{name} is empty.')
     if image_bytes.is_cut_short(data):  # OpenCV would fill the missing part with grey
         raise AdaptisError(f'{name} is cut short: copy or download it again.')
+    _check_pixels(image_bytes.declared_pixels(data), name)
+    ordinary = decode_png(data, MAX_PIXELS)
+    if ordinary is not None:
+        return cv2.cvtColor(ordinary, cv2.COLOR_RGB2BGR if ordinary.shape[2] == 3 else
+                            cv2.COLOR_RGBA2BGRA)
     try:
         with _quiet_opencv():
             image = cv2.imdecode(np.frombuffer(image_bytes.without_notes(data), np.uint8),
@@ -302,10 +342,14 @@ def _decode(data: bytes, name: PathLike) -> np.ndarray:
         raise AdaptisError(f'{name} cannot be decoded: {error.err}.') from error
     if image is None:
         raise AdaptisError(f'{name} is not an image that can be read, or it is cut short.')
-    if image.shape[0] * image.shape[1] > MAX_PIXELS:
-        raise AdaptisError(f'{name} has {image.shape[0]}x{image.shape[1]} pixels, '
-                           f'more than {MAX_PIXELS:,}: make it smaller.')
+    _check_pixels(image.shape[0] * image.shape[1], name)   # also of formats that are rare
     return image
+
+
+def _check_pixels(count: int, name: PathLike) -> None:
+    if count > MAX_PIXELS:
+        raise AdaptisError(f'{name} has {count:,} pixels, more than {MAX_PIXELS:,}: make it '
+                           'smaller.')
 
 
 def _layout(image: Any) -> image_bytes.Layout:

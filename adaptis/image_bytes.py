@@ -1,14 +1,17 @@
-"""Look into an encoded picture: is it whole, how is it to be turned, and what does a decoder need?
+"""Look into an encoded picture: is it whole, how large is it, how is it to be turned, and so on.
 
-OpenCV decodes the pixels.  It fills a truncated file with grey, ignores how a camera was held, and
-lets libpng print warnings about colour profiles that it does not use.  The walks over the parts of
-a file here are for that.  Sources: ITU-T T.81 annex B (JPEG), the PNG specification (third
-edition), the WebP container specification, and Exif 2.3, section 4.6 (tag 0x0112).
+OpenCV decodes the pixels.  It fills a truncated file with grey, decodes gigabytes from a file of a
+few kilobytes, ignores how a camera was held, and lets libpng print warnings about colour profiles
+that it does not use.  The walks over the parts of a file here are for that.  Sources: ITU-T T.81
+annex B (JPEG), the PNG specification (third edition), the WebP container specification, RFC 6386,
+section 9.1, and the specification of its lossless streams (WebP), TIFF 6.0, section 2, and Exif
+2.3, section 4.6 (tag 0x0112).
 """
 from __future__ import annotations
 
 import re
 import struct
+import zlib
 from collections.abc import Iterator
 from typing import NamedTuple, Union
 
@@ -18,10 +21,13 @@ Data = Union[bytes, memoryview]
 
 PNG = b'\x89PNG\r\n\x1a\n'
 _JPEG = b'\xff\xd8'
-_ORIENTATION = 0x0112
+_ORIENTATION, _WIDTH, _LENGTH = 0x0112, 256, 257   # tags of TIFF
+_SHORT, _LONG = 3, 4                               # types of their values
 # A marker of a JPEG: not a stuffed byte of the compressed data, nor a restart inside of it.
-_MARKER = re.compile(rb'\xff+([^\x00\xff\xd0-\xd7])')
+# It begins with one fixed byte, which ``re`` finds many times as fast as a repeated one.
+_MARKER = re.compile(rb'\xff\xff*([^\x00\xff\xd0-\xd7])')
 _END, _START, _SCAN, _TEM, _APP1 = 0xd9, 0xd8, 0xda, 0x01, 0xe1
+_FRAMES = frozenset(range(0xc0, 0xd0)) - {0xc4, 0xc8, 0xcc}   # markers before the size of a JPEG
 
 
 class Layout(NamedTuple):
@@ -38,6 +44,15 @@ def is_cut_short(data: Data) -> bool:
     if data[:2] == _JPEG:
         return not any(marker == _END for marker, _, _ in _segments(data))
     return False
+
+
+def declared_pixels(data: Data) -> int:
+    """Return how many pixels a PNG, JPEG, WebP, TIFF or BMP says it has; 0 = it does not say."""
+    try:
+        height, width = _declared_size(data)
+    except struct.error:   # cut short
+        return 0
+    return abs(height * width)
 
 
 def is_png(data: Data) -> bool:
@@ -68,6 +83,24 @@ def png_layout(data: Data) -> Layout:
     palette = 3
     channels = {0: 1, 2: 3, palette: 3, 4: 2, 6: 4}.get(kind, 0)
     return Layout(channels, 8 if kind == palette else max(8, bits))
+
+
+def is_ordinary_rgb(data: Data, most_pixels: int) -> bool:
+    """Return whether the data are an intact PNG of 8-bit RGB or RGBA and of at most that size.
+
+    It is not interlaced, has no transparent colour, and its check sums are right.
+    """
+    if not is_png(data) or data[12:16] != b'IHDR' or len(data) < 29:
+        return False
+    width, height, bits, kind, _, _, interlaced = struct.unpack_from('>IIBBBBB', data, 16)
+    if bits != 8 or kind not in (2, 6) or interlaced or not 0 < width * height <= most_pixels:
+        return False
+    name = b''
+    for name, start, end in _chunks(data):
+        sum_, = struct.unpack_from('>I', data, end)
+        if name == b'tRNS' or zlib.crc32(data[start - 4:end]) != sum_:
+            return False
+    return name == b'IEND'
 
 
 def orientation(data: Data) -> int:
@@ -112,20 +145,62 @@ def _exif_blocks(data: Data) -> Iterator[Data]:
 
 
 def _read_orientation(exif: bytes) -> int:
-    order = {b'II': '<', b'MM': '>'}.get(exif[:2])
-    if order is None:
-        return 1
     try:
-        first, = struct.unpack_from(f'{order}I', exif, 4)
-        count, = struct.unpack_from(f'{order}H', exif, first)
-        for position in range(first + 2, first + 2 + 12 * count, 12):
-            tag, kind, _, value = struct.unpack_from(f'{order}HHIH', exif, position)
+        for tag, kind, value in _tags(exif):
             if tag == _ORIENTATION:
-                short = 3
-                return value if kind == short and 1 <= value <= 8 else 1
+                return value if kind == _SHORT and 1 <= value <= 8 else 1
     except struct.error:  # the block is broken: viewers show the picture as it is stored
         pass
     return 1
+
+
+def _tags(data: Data) -> Iterator[tuple[int, int, int]]:
+    """Yield tag, type and first value of the entries of a TIFF; struct.error if it is cut short."""
+    order = {b'II': '<', b'MM': '>'}.get(bytes(data[:2]))
+    if order is None:
+        return
+    version, = struct.unpack_from(f'{order}H', data, 2)
+    big = version == 43
+    first, = struct.unpack_from(f'{order}{"Q" if big else "I"}', data, 8 if big else 4)
+    count, = struct.unpack_from(f'{order}{"Q" if big else "H"}', data, first)
+    size, value_at = (20, 12) if big else (12, 8)
+    entries = first + (8 if big else 2)
+    for position in range(entries, entries + size * count, size):
+        tag, kind = struct.unpack_from(f'{order}HH', data, position)
+        value, = struct.unpack_from(f'{order}{"H" if kind == _SHORT else "I"}', data,
+                                    position + value_at)
+        yield tag, kind, value
+
+
+def _declared_size(data: Data) -> tuple[int, int]:
+    """Return height and width, (0, 0) = unknown; struct.error if the data are cut short."""
+    if is_png(data):
+        return struct.unpack_from('>II', data, 16)[::-1]
+    if data[:2] == _JPEG:
+        for marker, start, _ in _segments(data):
+            if marker in _FRAMES:
+                return struct.unpack_from('>HH', data, start + 1)
+    elif data[:4] == b'RIFF' and data[8:12] == b'WEBP':
+        return _webp_size(data)
+    elif data[:2] in (b'II', b'MM'):
+        sides = {tag: value for tag, kind, value in _tags(data)
+                 if tag in (_WIDTH, _LENGTH) and kind in (_SHORT, _LONG)}
+        return sides.get(_LENGTH, 0), sides.get(_WIDTH, 0)
+    elif data[:2] == b'BM':
+        old, = struct.unpack_from('<I', data, 14)
+        return struct.unpack_from('<HH' if old == 12 else '<ii', data, 18)[::-1]
+    return 0, 0
+
+
+def _webp_size(data: Data) -> tuple[int, int]:
+    for kind, start, _ in _riff_chunks(data):
+        if kind == b'VP8 ':
+            width, height = struct.unpack_from('<HH', data, start + 6)
+            return height & 0x3fff, width & 0x3fff
+        if kind == b'VP8L':
+            bits, = struct.unpack_from('<I', data, start + 1)
+            return (bits >> 14 & 0x3fff) + 1, (bits & 0x3fff) + 1
+    return 0, 0
 
 
 def _chunks(data: Data) -> Iterator[tuple[bytes, int, int]]:

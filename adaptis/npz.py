@@ -1,6 +1,7 @@
 """Read ``.npz`` files of others: arrays only, and no more of them than memory holds."""
 from __future__ import annotations
 
+import tokenize
 import zipfile
 import zlib
 
@@ -12,7 +13,9 @@ MOST_BYTES = 4 * 2 ** 30
 """Size of all arrays together; a small file can hold a thousand times its size."""
 
 NPZ_ERRORS = (ValueError, KeyError, TypeError, AttributeError, IndexError, EOFError, OSError,
-              NotImplementedError, MemoryError, zipfile.BadZipFile, zlib.error)
+              NotImplementedError, MemoryError, zipfile.BadZipFile, zlib.error,
+              # NumPy parses the header of an array as a Python literal.
+              SyntaxError, RecursionError, tokenize.TokenError)
 """What ``read_npz`` raises for files that are missing, damaged, or larger than ``MOST_BYTES``."""
 
 
@@ -27,4 +30,7 @@ def read_npz(path: PathLike) -> dict[str, np.ndarray]:
                 raise ValueError(f'{path} holds more than {MOST_BYTES >> 30} GiB of arrays')
         stream.seek(0)
         with np.load(stream, allow_pickle=False) as data:
-            return {name: data[name] for name in data.files}
+            arrays = {name: data[name] for name in data.files}
+    if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+        raise ValueError(f'{path} holds something else than arrays')   # NumPy gives its bytes
+    return arrays

@@ -14,6 +14,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+REPLACED = 'replaced'
+"""Where a temporary folder keeps the folder that it replaces, under its own name."""
 _NAME = re.compile(r'\.writing-(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-.+')
 _swept: set[Path] = set()
 
@@ -32,6 +34,16 @@ def make_temporary_folder(folder: Path) -> Path:
     return Path(tempfile.mkdtemp(dir=folder, prefix=_prefix()))
 
 
+def remove_temporary_folder(temporary: Path) -> None:
+    """Remove such a folder; what was moved into it to be replaced goes back if nothing came."""
+    with contextlib.suppress(OSError):
+        for replaced in (temporary / REPLACED).iterdir():
+            target = temporary.parent / replaced.name
+            if not target.exists():
+                replaced.rename(target)
+    shutil.rmtree(temporary, ignore_errors=True)
+
+
 def sweep(folder: Path) -> None:
     """Remove what processes of this machine that no longer run have left in a folder."""
     folder = folder.absolute()
@@ -43,7 +55,7 @@ def sweep(folder: Path) -> None:
         if match is None or match['host'] != _host() or _runs(int(match['pid'])):
             continue
         if entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path, ignore_errors=True)
+            remove_temporary_folder(Path(entry.path))
         else:
             with contextlib.suppress(OSError):   # another process may have removed it
                 os.unlink(entry.path)

@@ -11,6 +11,7 @@ from adaptis.deploy.backends import network_lock
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.miou import semantic_map
 from adaptis.inference.images import as_rgb
+from adaptis.inference.processes import OfOneProcess
 from adaptis.types import Objects, PanopticResult, Taxonomy
 from panoptic_baselines.classes import semantic_to_class_index, thing_to_class_index
 from panoptic_baselines.layers.boxes import Size
@@ -74,7 +75,7 @@ class Network(Protocol):
         """
 
 
-class Predictor:
+class Predictor(OfOneProcess):
     """Segments images with a network of this package.
 
     A predictor holds one image, so give each thread its own.  They may share the network: while one

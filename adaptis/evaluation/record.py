@@ -101,6 +101,14 @@ def read_record(path: PathLike) -> dict[str, Any]:
     return {**record, 'file': path.name}
 
 
+def file_facts(path: PathLike) -> dict[str, str]:
+    """Return the name and the digest of a file, by which a record names the weights it measures.
+
+    Raises AdaptisError if it cannot be read.
+    """
+    return {'file': Path(path).name, 'sha256': sha256(path)}
+
+
 def sha256(path: PathLike) -> str:
     """Return the digest of a file; AdaptisError if it cannot be read."""
     digest = hashlib.sha256()

@@ -15,6 +15,7 @@ from adaptis.inference.greedy import Watch, mean_confidence, proposal_map, searc
 from adaptis.inference.images import as_rgb
 from adaptis.inference.merge import thing_class, to_panoptic
 from adaptis.inference.panoptic import Segmentation, segment, segment_tiles
+from adaptis.inference.processes import OfOneProcess
 from adaptis.inference.prompts import PromptResult, answer, check_prompt
 from adaptis.inference.rescale import Resized, network_size, resize, scale_points
 from adaptis.inference.settings import AdaptISSettings, get_settings
@@ -37,7 +38,7 @@ class ClickResult(NamedTuple):
     confidence: Union[float, np.ndarray]
 
 
-class Predictor:
+class Predictor(OfOneProcess):
     """Segments images with a trained network.
 
     A predictor holds one image, so give each thread its own.  They may share the network: while one
@@ -71,7 +72,7 @@ class Predictor:
         self._features: Optional[EncodedImage] = None
 
     @classmethod
-    def from_export(cls, folder: PathLike, backend: str = 'mxnet', ctx: Any = None,
+    def from_export(cls, folder: PathLike, backend: Optional[str] = None, ctx: Any = None,
                     settings: Any = None) -> Any:
         """Return the predictor of a network that ``adaptis export`` wrote, for any system.
 
@@ -79,7 +80,8 @@ class Predictor:
         ----------
         folder : the exported folder
         backend : 'mxnet', whose results equal those of the network bit for bit; or 'onnxruntime',
-            which needs only NumPy, OpenCV and ONNX Runtime
+            which needs only NumPy, OpenCV and ONNX Runtime, and is the faster one on a CPU; by
+            default ONNX Runtime on a CPU and MXNet on a GPU, if both can be used
         ctx : where to compute: a name ('cpu', 'gpu', 'gpu:0', 'auto'; by default the CPU) or, for
             MXNet, a context
         settings : thresholds, or the name of a preset; by default those that were exported

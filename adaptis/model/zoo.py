@@ -68,9 +68,9 @@ def save_model(net: AdaptIS, path: PathLike, info: Optional[Mapping[str, Any]] =
               for name, parameter in net._collect_params_with_prefix().items()}
     text = json.dumps({'model': strip_training_options(net.description), **(info or {})}, indent=2)
     path = Path(path)
-    write_arrays(path, arrays)
     with atomic_write(path.with_suffix('.json')) as temporary:
         temporary.write_text(text + '\n', encoding='utf-8')
+    write_arrays(path, arrays)   # last: where there are parameters, there is their description
 
 
 def write_arrays(path: PathLike, arrays: Mapping[str, Any]) -> None:

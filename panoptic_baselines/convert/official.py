@@ -26,6 +26,8 @@ from panoptic_baselines.panoptic_fpn.convert import PANOPTIC_FPN
 
 SAFETENSORS = '.safetensors'
 SUFFIXES = ('.pkl', '.pth', '.pt', SAFETENSORS)
+_OTHER_SHAPES = (ValueError, TypeError)
+"""What NumPy raises where an array has another number of axes than the network's."""
 
 
 def convert(source: PathLike, target: PathLike, num_stuff: Optional[int] = None
@@ -42,14 +44,17 @@ def convert(source: PathLike, target: PathLike, num_stuff: Optional[int] = None
     everything = _read(source)
     format_, prefix = _recognise(FORMATS, everything, source)
     arrays = _below(everything, prefix)
-    mapped, ours = format_.map_names(list(arrays)), format_.convert_arrays(arrays)
-    if len(ours) < len(mapped):
-        raise AdaptisError(f'{source} holds two parameters for one place of the network.')
+    mapped = format_.map_names(list(arrays))
     try:
+        ours = format_.convert_arrays(arrays)
         options = format_.options(ours)
     except (KeyError, IndexError) as error:
         raise AdaptisError(f'{source} is no complete checkpoint of {format_.title}: it lacks '
                            f'the parameter that becomes {error}.') from error
+    except _OTHER_SHAPES as error:
+        raise _other_shapes(format_, source) from error
+    if len(ours) < len(mapped):
+        raise AdaptisError(f'{source} holds two parameters for one place of the network.')
     if num_stuff not in (None, options.get('num_stuff')):
         raise AdaptisError(f'{source} has {options.get("num_stuff", "no")} stuff classes, '
                            f'not {num_stuff}.')
@@ -76,12 +81,14 @@ def load_backbone(net: Any, path: PathLike) -> None:
     else:
         official = _read(path)
         format_, prefix = _recognise(CLASSIFIERS, official, path)
-        ours = format_.convert_arrays(_below(official, prefix))
-        arrays = _nd(ours)
         try:
+            ours = format_.convert_arrays(_below(official, prefix))
             described = format_.options(ours)
-        except KeyError:   # set_parameters says below what is missing
+        except (KeyError, IndexError):   # set_parameters says below what is missing
             described = None
+        except _OTHER_SHAPES as error:
+            raise _other_shapes(format_, path) from error
+        arrays = _nd(ours)
     for backbone in net.backbones:
         _check_strides(backbone, described, path)
         for name, parameter in backbone._collect_params_with_prefix().items():
@@ -123,6 +130,11 @@ def _recognise(formats: Sequence[CheckpointFormat], arrays: Arrays,
     raise AdaptisError(f'{source} is no checkpoint of {titles}: none of its {len(arrays)} '
                        f'parameters, for instance {next(iter(arrays))[:80]!a}, has a name that '
                        'they use.')
+
+
+def _other_shapes(format_: CheckpointFormat, source: PathLike) -> AdaptisError:
+    return AdaptisError(f'{source} has names of {format_.title}, but its parameters have other '
+                        'shapes.')
 
 
 def _below(arrays: Arrays, prefix: str) -> Arrays:

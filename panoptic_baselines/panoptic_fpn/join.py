@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from adaptis.errors import AdaptisError
-from adaptis.evaluation.record import sha256
+from adaptis.evaluation.record import file_facts
 from adaptis.inference.sidecar import read_sidecar
 from adaptis.model import save_model
 from panoptic_baselines.panoptic_fpn.network import PanopticFPN
@@ -65,8 +65,7 @@ def join(instances: Path, semantic: Path, out: Path) -> None:
     for name, parameter in net._collect_params_with_prefix().items():
         parameter.set_data(arrays[name])
     save_model(net, out, {**({'taxonomy': told[0]} if told[0] else {}), 'joined': {
-        branch: {'file': path.name, 'sha256': sha256(path)}
-        for branch, path in zip(_BRANCHES, (instances, semantic))}})
+        branch: file_facts(path) for branch, path in zip(_BRANCHES, (instances, semantic))}})
 
 
 def _branches(net: Any) -> list[str]:

@@ -150,3 +150,17 @@ def test_palettes_with_transparency_and_masks(tmp_path):
     with pytest.raises(AdaptisError, match='3 channels where an id mask has one'):
         files.read_ids(path)
     assert cv2.imread(str(path), cv2.IMREAD_UNCHANGED).shape[2] == 4
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.jpg', '.webp', '.tif', '.bmp'])
+def test_the_size_is_known_before_decoding(tmp_path: Path, suffix: str) -> None:
+    for kind in (np.zeros((37, 300, 3), np.uint8), np.full((300, 41), 9, np.uint8)):
+        data = cv2.imencode(suffix, kind)[1].tobytes()
+        assert image_bytes.declared_pixels(data) == kind.shape[0] * kind.shape[1]
+        for length in range(64):   # cut short
+            assert image_bytes.declared_pixels(data[:length]) >= 0
+    lossy = cv2.imencode('.webp', kind, [cv2.IMWRITE_WEBP_QUALITY, 50])[1].tobytes()
+    assert image_bytes.declared_pixels(lossy) == kind.size
+    big = io.BytesIO()
+    Image.fromarray(kind).save(big, 'TIFF', big_tiff=True)
+    assert image_bytes.declared_pixels(big.getvalue()) == kind.size

@@ -42,3 +42,13 @@ def test_an_array_that_is_larger_than_its_file_says(tmp_path: Path) -> None:
         archive.writestr('a.npy', header.getvalue() + bytes(80))
     with pytest.raises(NPZ_ERRORS):
         read_npz(tmp_path / 'a.npz')
+
+
+@pytest.mark.parametrize('member', [
+    b'no array', b"\x93NUMPY\x01\x00\x08\x00{'a\0': (", b'\x93NUMPY\x01\x00\x04\x00(((\n',
+    b'\x93NUMPY\x01\x00\x10\x27' + b'-' * 9999 + b'\n'])
+def test_members_that_are_no_arrays(tmp_path: Path, member: bytes) -> None:
+    with zipfile.ZipFile(tmp_path / 'a.npz', 'w') as archive:
+        archive.writestr('a.npy', member)
+    with pytest.raises(NPZ_ERRORS):
+        read_npz(tmp_path / 'a.npz')

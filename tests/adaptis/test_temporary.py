@@ -68,3 +68,22 @@ def test_a_folder_that_is_replaced(tmp_path: Path) -> None:
             (folder / 'b').write_text(text)
     assert (tmp_path / 'a' / 'b').read_text() == 'second'
     assert [path.name for path in tmp_path.iterdir()] == ['a']
+
+
+def test_a_folder_that_was_to_be_replaced_comes_back(tmp_path: Path) -> None:
+    """The process is killed between moving the old folder away and moving the new one in."""
+    (tmp_path / 'a').mkdir()
+    (tmp_path / 'a' / 'b').write_text('old')
+    code = textwrap.dedent('''
+        import os, signal, sys
+        from adaptis.files import atomic_folder
+        with atomic_folder(f'{sys.argv[1]}/a', lambda path: True):
+            sys.addaudithook(lambda event, arguments: event == 'os.rename'
+                             and str(arguments[1]) == f'{sys.argv[1]}/a'
+                             and os.kill(os.getpid(), signal.SIGKILL))
+    ''')
+    status = subprocess.run([sys.executable, '-c', code, str(tmp_path)]).returncode
+    assert status == -signal.SIGKILL and not (tmp_path / 'a').exists()
+    temporary.sweep(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ['a']
+    assert (tmp_path / 'a' / 'b').read_text() == 'old'

@@ -1,13 +1,18 @@
 """Damage files as accidents and attackers do; every result follows from a generator's seed."""
 from __future__ import annotations
 
+import copy
+import io
 import json
+import zipfile
+import zlib
 from typing import Any, Callable
 
 import numpy as np
 
 Rng = np.random.Generator
 
+_DEEP = 2   # levels of JSON, below which the single entries of images and categories are
 _INTEGERS = (0, 1, -1, 127, 128, 255, 256, 65535, 2 ** 31 - 1, 2 ** 31, 2 ** 32 - 1, 2 ** 63)
 _VALUES = (None, True, False, 0, -1, 1, 2.5, 1e308, float('nan'), float('inf'), 2 ** 31, 2 ** 63,
            10 ** 30, '', 'x', '0', '../../etc/passwd', '/dev/zero', '\ud800', 'a\0b', 'x' * 3000,
@@ -58,21 +63,77 @@ def damage_text(data: bytes, rng: Rng) -> bytes:
     return b'\n'.join(lines)
 
 
-def _change(content: Any, rng: Rng) -> Any:
-    """Replace, remove, double or rename one entry at a random depth."""
+def damage_png(data: bytes, rng: Rng) -> bytes:
+    """Return a damaged PNG; half of the time one chunk is damaged behind right checksums."""
+    chunks = _chunks(data)
+    if rng.random() < 0.5 or not chunks:
+        return damage(data, rng)
+    at = int(rng.integers(len(chunks)))
+    name, content = chunks[at]
+    if name == b'IDAT' and len([1 for kind, _ in chunks if kind == name]) == 1:
+        content = zlib.compress(damage(zlib.decompress(content), rng))   # other pixels, or too few
+    else:
+        content = damage(content, rng)
+    chunks[at] = name, content
+    return data[:8] + b''.join(
+        _word(len(content)) + name + content + _word(zlib.crc32(name + content))
+        for name, content in chunks)
+
+
+def damage_zip(data: bytes, rng: Rng) -> bytes:
+    """Return a damaged archive; half of the time a whole one with a damaged member."""
+    if rng.random() < 0.5 or not zipfile.is_zipfile(io.BytesIO(data)):
+        return damage(data, rng)
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    names = sorted(members)
+    name = names[int(rng.integers(len(names)))]
+    members[name] = damage(members[name], rng)
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, 'w') as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return stream.getvalue()
+
+
+def damage_safetensors(data: bytes, rng: Rng) -> bytes:
+    """Return damaged safetensors; half of the time only the header has changed, not its length."""
+    if rng.random() < 0.5:
+        return damage(data, rng)
+    size = int.from_bytes(data[:8], 'little')
+    header = json.dumps(_change(json.loads(data[8:8 + size]), rng)).encode()
+    return len(header).to_bytes(8, 'little') + header + data[8 + size:]
+
+
+def _word(number: int) -> bytes:
+    return number.to_bytes(4, 'big')
+
+
+def _chunks(data: bytes) -> list[tuple[bytes, bytes]]:
+    """Return the names and contents of the chunks of a PNG."""
+    chunks, at = [], 8
+    while at + 12 <= len(data):
+        end = at + 8 + int.from_bytes(data[at:at + 4], 'big')
+        chunks.append((data[at + 4:at + 8], data[at + 8:end]))
+        at = end + 4
+    return chunks
+
+
+def _change(content: Any, rng: Rng, depth: int = 0) -> Any:
+    """Replace, remove, double or rename one entry at a random depth, mostly a deep one."""
     if not isinstance(content, (dict, list)) or not content or rng.random() < 0.05:
-        return _VALUES[int(rng.integers(len(_VALUES)))]
+        return copy.deepcopy(_VALUES[int(rng.integers(len(_VALUES)))])
     keys = list(content) if isinstance(content, dict) else list(range(len(content)))
     key = keys[int(rng.integers(len(keys)))]
     kind = rng.random()
-    if kind < 0.7:
-        content[key] = _change(content[key], rng)
+    if kind < 0.7 or (depth < _DEEP and kind < 0.95):
+        content[key] = _change(content[key], rng, depth + 1)
     elif kind < 0.8:
         del content[key]
     elif isinstance(content, list):
-        content.insert(0, content[key])
+        content.insert(0, copy.deepcopy(content[key]))
     elif kind < 0.9:
-        content[key] = content[keys[int(rng.integers(len(keys)))]]
+        content[key] = copy.deepcopy(content[keys[int(rng.integers(len(keys)))]])
     else:
         content[f'{key}x'] = content.pop(key)
     return content

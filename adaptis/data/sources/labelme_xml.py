@@ -110,7 +110,8 @@ def _parse(path: Path) -> ElementTree.Element:
         text = path.read_bytes()
     except OSError as error:
         raise AdaptisError(f'{path} cannot be read: {error.strerror}.') from error
-    if b'<!DOCTYPE' in text or b'<!ENTITY' in text:   # LabelMe has none, and they can be harmful
+    letters = text.replace(b'\0', b'')   # those of UTF-16, too
+    if b'<!DOCTYPE' in letters or b'<!ENTITY' in letters:   # LabelMe has none; they can be harmful
         raise AdaptisError(f'{path} declares a document type, which no file of LabelMe does.')
     try:
         return ElementTree.fromstring(text)

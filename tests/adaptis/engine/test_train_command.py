@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from adaptis.cli import main
+from adaptis.evaluation.record import file_facts
 from adaptis.inference.likeness import ImageStatistics
 from adaptis.inference.sidecar import read_sidecar
 from adaptis.loading import load_predictor
@@ -93,6 +94,7 @@ def test_a_run_leaves_everything_behind(place: Path) -> None:
     assert kinds.count('start') == 1 and {'train', 'validation'} < set(kinds)
     record = json.loads((run / 'evaluation.json').read_text())
     assert record['metrics']['images'] == 1 and record['settings']['split'] == 'test'
+    assert record['settings']['checkpoint'] == file_facts(run / 'final.params')
 
 
 def test_the_result_is_a_network_that_predicts(place: Path) -> None:

@@ -1,12 +1,15 @@
 """Threads that share a network, as those of a web server do, get what one thread alone gets."""
 from __future__ import annotations
 
+import copy
+import pickle
 import threading
 
 import numpy as np
 import pytest
 
 from adaptis.deploy.export import export
+from adaptis.errors import AdaptisError
 from adaptis.inference.predictor import Predictor
 from adaptis.inference.settings import AdaptISSettings
 from adaptis.model import get_model
@@ -86,3 +89,13 @@ def test_threads_may_ask_one_predictor_once_its_image_is_set(net, images):
     expected = [predictor.mask_at(x=n, y=2 * n).mask for n in range(THREADS)]
     found = in_threads(lambda n: predictor.mask_at(x=n, y=2 * n).mask)
     np.testing.assert_array_equal(found, expected)
+
+
+def test_a_predictor_stays_in_its_process(net, images):
+    """Pickling it says what to do; a copy of it shares the network."""
+    predictor = Predictor(net, SETTINGS).set_image(images[0])
+    with pytest.raises(AdaptisError, match='load one in each process'):
+        pickle.dumps({'predictor': predictor})
+    own = copy.copy(predictor).set_image(images[1])
+    assert own.net is net and own.settings == SETTINGS
+    np.testing.assert_array_equal(predictor.mask_at(x=3, y=4).mask, ask(own, images)[1])

@@ -113,6 +113,17 @@ def test_dictionaries_around_the_parameters_and_things_beside_them(same, tmp_pat
     assert same(pickled(tmp_path / 'a.pkl', content))['unknown'] == USELESS
 
 
+@pytest.mark.parametrize('name, shape', [
+    ('layer1.0.conv2.weight', (64,)), ('conv1.weight', ()), ('conv1.weight', (4, 5, 7, 7))])
+def test_known_names_with_other_shapes(tmp_path, name, shape):
+    path = pickled(tmp_path / 'a.pkl', {**ARRAYS, name: np.ones(shape, np.float32)})
+    backbone = make_backbone('resnet18')
+    net = type('Net', (), {'backbones': [backbone]})()
+    for use in (lambda: convert(path, tmp_path / 'a.params'), lambda: load_backbone(net, path)):
+        with pytest.raises(AdaptisError, match='have other shapes|belongs to another network'):
+            use()
+
+
 def test_parameters_in_a_dictionary_for_each_module(same, tmp_path):
     nested = {}
     for name, array in ARRAYS.items():
