@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import importlib
 
+from adaptis.blas import choose_blas_kernels
+
 __version__ = '0.2.0'
 
 _LAZY = {
@@ -28,6 +30,8 @@ _LAZY = {
     'read_image': 'adaptis.files:read_image',
 }
 __all__ = ['__version__', *_LAZY]
+
+choose_blas_kernels()   # before NumPy is loaded
 
 
 def __getattr__(name: str) -> object:

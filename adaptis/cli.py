@@ -2,27 +2,26 @@
 from __future__ import annotations
 
 import argparse
-import ast
 import contextlib
-import difflib
 import errno
 import importlib
 import os
+import re
 import sys
-import traceback
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Optional
 
-from adaptis import __version__, progress
+from adaptis import __version__
 from adaptis.errors import AdaptisError, DataWarning
 
-COMMANDS = ('doctor', 'models', 'toy', 'train', 'evaluate', 'predict', 'serve', 'export', 'table',
-            'convert', 'import', 'init-config', 'check-data', 'completion')
+COMMANDS = ('doctor', 'models', 'toy', 'train', 'launch', 'evaluate', 'predict', 'serve', 'export',
+            'table', 'convert', 'import', 'init-config', 'check-data', 'completion')
 _MODULES = {'import': 'import_data'}   # "import" is a keyword
 VERBOSE = {'-v', '--verbose'}
 _INTERRUPTED = 130   # the convention of shells: 128 + SIGINT
+_HELP = re.compile('^HELP = (?:"""(.+?)"""|\'(.+?)\'$)', re.MULTILINE | re.DOTALL)
 _OWN_PACKAGES = ('adaptis', 'panoptic_baselines', 'experiments', 'toy_data')
 
 # Errors of the machine, not of the program, that any read or write can raise.
@@ -56,6 +55,7 @@ def main(argv: Optional[list[str]] = None) -> int:
         if sentence is None:
             raise
         if VERBOSE & set(arguments.rest):
+            import traceback  # would make `adaptis --help` slower
             traceback.print_exc()
         return _tell(f'adaptis {name}: {sentence}')
 
@@ -64,13 +64,11 @@ def summary(name: str) -> str:
     """Return the first sentence of a subcommand's ``HELP``, without importing its slow module."""
     path = Path(__file__).with_name('commands') / f'{_module(name)}.py'
     try:
-        tree = ast.parse(path.read_text(encoding='utf-8'))
+        found = _HELP.search(path.read_text(encoding='utf-8'))
     except OSError:
         return ''
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and getattr(node.targets[0], 'id', '') == 'HELP':
-            return ' '.join(ast.literal_eval(node.value).split()).split('. ')[0].rstrip('.')
-    return ''
+    text = '' if found is None else found[1] or found[2]
+    return ' '.join(text.split()).split('. ')[0].rstrip('.')
 
 
 def command_parser(name: str) -> argparse.ArgumentParser:
@@ -103,6 +101,7 @@ def _parse(argv: Optional[list[str]]) -> Optional[argparse.Namespace]:
         return None
     name = given[0]
     if not name.startswith('-') and name not in COMMANDS:
+        import difflib  # would make `adaptis --help` slower
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         advice = f'did you mean "{close[0]}"?' if close else '"adaptis" alone lists the commands.'
         parser.error(f'there is no command "{name}": {advice}')
@@ -149,7 +148,8 @@ def _module(name: str) -> str:
 
 def _run(name: str, rest: list[str]) -> int:
     arguments = command_parser(name).parse_args(rest)
-    progress.set_quiet(arguments.quiet)
+    from adaptis.progress import set_quiet  # loads tqdm, would make `adaptis --help` slower
+    set_quiet(arguments.quiet)
     status = _command(name).run(arguments)
     sys.stdout.flush()   # now, so that a closed pipe or a full disk is caught
     return status

@@ -29,6 +29,8 @@ def misfit(path: PathLike, entry: Any, problem: ValueProblem) -> AdaptisError:
 def whole_number(entry: Entry, key: str) -> int:
     """Return a whole number that is written as 3, 3.0 or "3"."""
     value = _present(entry, key)
+    if type(value) is int and -2 ** 63 < value < 2 ** 63:   # by far the most frequent
+        return value
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 20:

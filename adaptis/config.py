@@ -119,6 +119,7 @@ class TrainConfig:
     joint: Optional[StageConfig] = None      # the only stage of detectors
     seed: int = 0                          # of weights, augmentation, and points
     precision: str = 'float32'               # or amp: convolutions in half precision
+    gradient_compression: Optional[float] = None  # threshold of 2-bit gradients between processes
     workers: int = 2                       # data processes; 0 = none
     log_every: int = 20                    # steps; 0 = never
     pictures_every: int = 1000             # steps; 0 = none
@@ -320,7 +321,20 @@ def _check(config: TrainConfig, path: str) -> None:
         raise AdaptisError(f'{path}: precision must be one of {", ".join(PRECISIONS)}, '
                            f'not {config.precision}.')
     _check_least(config, _LEAST, f'{path}: ')
+    _check_compression(config, path)
     _check_stages(config, path)
+
+
+def _check_compression(config: TrainConfig, path: str) -> None:
+    threshold = config.gradient_compression
+    if threshold is None:
+        return
+    if not 0 < threshold < math.inf:
+        raise AdaptisError(f'{path}: gradient_compression is a threshold for gradients: it must be '
+                           f'above 0, not {threshold}.')
+    if config.precision == 'amp':
+        raise AdaptisError(f'{path}: gradient_compression needs precision float32, as amp scales '
+                           'the gradients by a factor that changes.')
 
 
 def _check_stages(config: TrainConfig, path: str) -> None:

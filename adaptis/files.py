@@ -16,6 +16,7 @@ import numpy as np
 
 from adaptis import image_bytes
 from adaptis.errors import AdaptisError
+from adaptis.png import decode_png
 from adaptis.temporary import (
     REPLACED,
     make_temporary_file,
@@ -101,6 +102,11 @@ def write_image(path: PathLike, image: np.ndarray) -> None:
 
     Raises AdaptisError if the file cannot be written, TypeError for pixels of another type.
     """
+    write_bytes(path, encode_image(path, image))
+
+
+def encode_image(path: PathLike, image: np.ndarray) -> bytes:
+    """Return the content of the file that :func:`write_image` writes."""
     if image.dtype not in (np.uint8, np.uint16):  # OpenCV would truncate them to 8 bits
         raise TypeError(f'{path}: pixels must be uint8 or uint16, not {image.dtype}')
     if image.ndim == 3:
@@ -108,8 +114,13 @@ def write_image(path: PathLike, image: np.ndarray) -> None:
     done, data = cv2.imencode(Path(path).suffix, image)
     if not done:
         raise AdaptisError(f'{path} cannot be written: its encoder refused the pixels.')
+    return data.tobytes()
+
+
+def write_bytes(path: PathLike, data: bytes) -> None:
+    """Write a file; AdaptisError if it cannot be written."""
     with atomic_write(path) as temporary:  # imwrite does not notice a full disk
-        temporary.write_bytes(data.tobytes())
+        temporary.write_bytes(data)
 
 
 def read_image(path: PathLike) -> np.ndarray:
@@ -172,10 +183,26 @@ def read_stored(path: PathLike) -> tuple[np.ndarray, image_bytes.Layout]:
     """Return the pixels as :func:`read_pixels` does, and the layout that the file gives them."""
     data = _read_bytes(path)
     pixels = _decode(data, path)
+    return pixels, _layout_of(data, pixels)
+
+
+def read_colours(path: PathLike) -> tuple[np.ndarray, image_bytes.Layout]:
+    """Do the same, but return 8-bit colours as RGBA (H, W, 4)."""
+    data = _read_bytes(path)
+    pixels = decode_png(data, MAX_PIXELS, 'RGBA')
+    if pixels is None:
+        pixels = _decode(data, path)
+        if pixels.ndim == 3 and pixels.dtype == np.uint8:
+            pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGBA if pixels.shape[2] == 3 else
+                                  cv2.COLOR_BGRA2RGBA)
+    return pixels, _layout_of(data, pixels)
+
+
+def _layout_of(data: bytes, pixels: np.ndarray) -> image_bytes.Layout:
     if image_bytes.is_png(data):  # OpenCV turns grey with alpha into four channels
-        return pixels, image_bytes.png_layout(data)
+        return image_bytes.png_layout(data)
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
-    return pixels, image_bytes.Layout(channels, 8 * pixels.dtype.itemsize)
+    return image_bytes.Layout(channels, 8 * pixels.dtype.itemsize)
 
 
 class ImageHeader(NamedTuple):
@@ -300,6 +327,10 @@ def _decode(data: bytes, name: PathLike) -> np.ndarray:
     if image_bytes.is_cut_short(data):  # OpenCV would fill the missing part with grey
         raise AdaptisError(f'{name} is cut short: copy or download it again.')
     _check_pixels(image_bytes.declared_pixels(data), name)
+    ordinary = decode_png(data, MAX_PIXELS)
+    if ordinary is not None:
+        return cv2.cvtColor(ordinary, cv2.COLOR_RGB2BGR if ordinary.shape[2] == 3 else
+                            cv2.COLOR_RGBA2BGRA)
     try:
         with _quiet_opencv():
             image = cv2.imdecode(np.frombuffer(image_bytes.without_notes(data), np.uint8),

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from adaptis.errors import AdaptisError
-from adaptis.files import PathLike, read_stored
+from adaptis.files import PathLike, read_colours
 from adaptis.image_bytes import Layout
 
 MAX_ID = 256 ** 3 - 1
@@ -22,7 +22,7 @@ MAX_ID = 256 ** 3 - 1
 def relabel_ids(segment_map: np.ndarray, ids: Sequence[int], what: str) -> np.ndarray:
     """Replace ``ids[k]`` by ``k + 1`` in a segment map; 0 stays 0.
 
-    This needs one table look-up per pixel and does not sort the pixels.
+    Only the runs of equal ids are looked up, not each pixel.
 
     Parameters
     ----------
@@ -39,20 +39,49 @@ def relabel_ids(segment_map: np.ndarray, ids: Sequence[int], what: str) -> np.nd
     AdaptisError
         If the map holds an id that is not in ``ids``, or an id is out of range or listed twice.
     """
-    order = np.asarray(ids)  # an array of Python integers if one is huge
-    check_ids(order, what)
-    order = order.astype(np.int64)
-    top = int(order.max(initial=0))
-    # np.zeros takes untouched pages, so a large table costs only the pages that are used.
-    table = np.zeros(top + 2, dtype=np.int32)
-    table[order] = np.arange(1, order.size + 1)
-    # Clipping sends negative ids to entry 0 and large ones to the last entry; both hold 0.
-    positions = np.take(table, segment_map, mode='clip')
-    unlisted = (positions == 0) & (segment_map != 0)
+    (values,), lengths = id_runs(segment_map)
+    positions = find_ids(values, ids, what)
+    return spread_runs(positions, lengths, segment_map.shape)
+
+
+def find_ids(values: np.ndarray, ids: Sequence[int], what: str) -> np.ndarray:
+    """Do the same as :func:`relabel_ids` for any values (R,): int32 (R,)."""
+    listed = np.asarray(ids)  # an array of Python integers if one is huge
+    check_ids(listed, what)
+    order = np.argsort(listed.astype(np.int64), kind='stable')
+    rising = np.append(listed[order], MAX_ID + 1).astype(np.int64)   # never empty
+    places = np.searchsorted(rising[:-1], values)
+    numbers = np.append(order + 1, 0).astype(np.int32)
+    positions = np.where(rising[places] == values, numbers[places], np.int32(0))
+    unlisted = (positions == 0) & (values != 0)
     if unlisted.any():
-        raise AdaptisError(f'{what} holds segment {int(segment_map[unlisted][0])} in its map, '
+        raise AdaptisError(f'{what} holds segment {int(values[unlisted][0])} in its map, '
                            'but not in its list of segments.')
     return positions
+
+
+def id_runs(*maps: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+    """Return the runs of equal ids in maps of one shape, pixel by pixel and row by row.
+
+    Segments are long runs, so counting runs is much faster than counting pixels.
+
+    Returns
+    -------
+    The ids of each map in the runs, each (R,), and how many pixels each run has, int64 (R,).  A run
+    ends where an id of any map changes.
+    """
+    flat = [each.ravel() for each in maps]
+    changes = np.ones(flat[0].size, bool)
+    np.not_equal(flat[0][1:], flat[0][:-1], out=changes[1:])
+    for pixels in flat[1:]:
+        changes[1:] |= pixels[1:] != pixels[:-1]
+    begins = np.flatnonzero(changes)
+    return [pixels[begins] for pixels in flat], np.diff(begins, append=changes.size)
+
+
+def spread_runs(values: np.ndarray, lengths: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the map (H, W) that has one value for each run of :func:`id_runs`."""
+    return np.repeat(values, lengths).reshape(shape)
 
 
 def present_ids(segment_map: np.ndarray, what: str) -> np.ndarray:
@@ -89,8 +118,7 @@ def ids_to_rgb(segment_map: np.ndarray) -> np.ndarray:
 
 def rgb_to_ids(picture: np.ndarray) -> np.ndarray:
     """Return the RGB pixels of a panoptic PNG, ``uint8`` (H, W, 3), as ``int32`` ids (H, W)."""
-    words = cv2.cvtColor(picture, cv2.COLOR_RGB2RGBA).view('<u4')[..., 0]
-    return (words & MAX_ID).astype(np.int32)
+    return _words_to_ids(cv2.cvtColor(picture, cv2.COLOR_RGB2RGBA))
 
 
 def read_panoptic_png(path: PathLike) -> np.ndarray:
@@ -99,11 +127,18 @@ def read_panoptic_png(path: PathLike) -> np.ndarray:
     Alpha is ignored, and the colours of a palette count.  The pixels are not turned.
     Raises AdaptisError for a broken file, or one that does not have three 8-bit channels.
     """
-    pixels, layout = read_stored(path)
+    pixels, layout = read_colours(path)
     problem = panoptic_png_problem(path, layout)
     if problem:
         raise AdaptisError(problem)
-    return rgb_to_ids(cv2.cvtColor(pixels[..., :3], cv2.COLOR_BGR2RGB))
+    return _words_to_ids(pixels)
+
+
+def _words_to_ids(pixels: np.ndarray) -> np.ndarray:
+    """Return the ids of RGBA pixels (H, W, 4), in the same memory."""
+    words = pixels.view('<u4')[..., 0]
+    words &= MAX_ID
+    return words.view('<i4').astype(np.int32, copy=False)
 
 
 def panoptic_png_problem(path: PathLike, layout: Layout) -> Optional[str]:

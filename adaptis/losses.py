@@ -42,21 +42,23 @@ class NormalizedFocalLossSigmoid(Loss):
         self._running = _RunningScale()
 
     def hybrid_forward(self, F, pred, label):
-        positive = label > 0
+        pred, label = F.flatten(pred), F.flatten(label)
+        ones = _ones_like_sample(F, pred)
+        pixels = F.sum(ones)
         valid = label != self._ignore
-        probability = F.sigmoid(pred)
-        p = F.where(positive, probability, 1 - probability)
-        p = F.where(valid, p, F.ones_like(p))
-        beta = (1 - p) ** self._gamma
-        scale = F.sum(F.ones_like(p), **SAMPLE) / (F.sum(beta, **SAMPLE) + self._eps)
-        scale = F.BlockGrad(scale)
+        objects = (label > 0) * valid
+        # Factors without gradient instead of ``where``: an ignored pixel gets p = 1.
+        p = F.sigmoid(pred) * (2 * objects - valid) + (1 - objects)
+        beta = _power(F, 1 - p, self._gamma)
+        seen = F.dot(valid, ones)
+        scale = F.BlockGrad(F.broadcast_div(pixels, F.dot(beta, ones) + self._eps))
         if F is mx.nd:
-            self._running.update(scale, valid.reshape((0, -1)).min(axis=1))
-        alpha = self._alpha * positive + (1 - self._alpha) * (1 - positive)
-        loss = -alpha * valid * beta * F.log(F.minimum(p + self._eps, F.ones_like(p)))
-        loss = F.sum(loss, **SAMPLE) * scale
+            self._running.update(scale, F.broadcast_equal(seen, pixels))
+        alpha = (2 * self._alpha - 1) * objects + (1 - self._alpha) * valid
+        loss = -alpha * (beta * F.log(F.minimum(p + self._eps, 1)))
+        loss = F.dot(loss, ones) * scale
         if self._size_average:
-            return loss / (F.sum(valid, **SAMPLE) + self._eps)
+            return loss / (seen + self._eps)
         return loss * self._scale
 
     @property
@@ -77,18 +79,33 @@ class NormalizedFocalLossSoftmax(Loss):
         valid = label != self._ignore
         p = F.pick(F.softmax(pred, axis=1), label, axis=1, mode='clip')
         p = F.where(valid, p, F.ones_like(p))
-        beta = (1 - p) ** self._gamma
+        beta = _power(F, 1 - p, self._gamma)
         count = F.sum(valid, **SAMPLE)
         scale = F.BlockGrad(count / (F.sum(beta, **SAMPLE) + self._eps))
         if F is mx.nd:
             self._running.update(scale, mx.nd.ones_like(scale))
-        loss = -valid * beta * F.log(F.minimum(p + self._eps, F.ones_like(p)))
+        loss = -valid * (beta * F.log(F.minimum(p + self._eps, 1)))
         return F.sum(loss, **SAMPLE) * scale / (count + self._eps)
 
     @property
     def k_sum(self) -> float:
         """The running mean of the scale over all samples."""
         return self._running.value
+
+
+def _ones_like_sample(F, maps):
+    """Return (size,) ones for (B, size): a product with them is a sum per sample.
+
+    It takes a third of the time of ``sum`` on a CPU.
+    """
+    return F.ones_like(F.BlockGrad(F.slice_axis(maps, axis=0, begin=0, end=1)).reshape((-1,)))
+
+
+def _power(F, base, exponent: float):
+    """Return ``base ** exponent``, ten times as fast on a CPU where no power has to be computed."""
+    if exponent == 1:
+        return base
+    return F.square(base) if exponent == 2 else base ** exponent
 
 
 class _RunningScale:

@@ -28,7 +28,7 @@ PACKAGES = BUILDS + (
     'numpy', 'gluoncv', 'opencv-python-headless', 'opencv-python', 'opencv-contrib-python',
     'opencv-contrib-python-headless', 'albumentations', 'scipy', 'pycocotools', 'PyYAML', 'tqdm',
     'tensorboardX', 'protobuf', 'setuptools', 'torch', 'panopticapi', 'onnx', 'onnxruntime',
-    'onnxruntime-gpu')
+    'onnxruntime-gpu', 'pyspng')
 CPU_FEATURES = ('sse4_1', 'avx', 'avx2', 'fma', 'avx512f', 'avx512_vnni')
 
 # Shared libraries that MXNet's wheel expects on the system -> the pattern of a copy that other

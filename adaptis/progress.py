@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,6 +17,8 @@ _PATIENCE = 1.0  # seconds without a bar
 _WIDEST = 80     # columns
 _quiet = False
 
+LIVE = 'ADAPTIS_LIVE_BARS'
+
 
 def set_quiet(quiet: bool) -> None:
     """Show no bars from now on, or show them again."""
@@ -26,10 +29,12 @@ def set_quiet(quiet: bool) -> None:
 def open_bar(items: Any = None, *, disable: bool = False, **options: Any) -> Any:
     """Return a bar of tqdm, at most 80 columns wide; ``options`` are those of tqdm.
 
-    In a file, where bars are lines of their own, it is written every half minute only.
+    In a file, where bars are lines of their own, it is written every half minute only.  A program
+    that passes stderr on to a terminal says so with the environment variable ``LIVE``.
     """
     width = min(_WIDEST, shutil.get_terminal_size((_WIDEST, 24)).columns)
-    options.setdefault('mininterval', 0.5 if sys.stderr.isatty() else 30)
+    live = sys.stderr.isatty() or LIVE in os.environ
+    options.setdefault('mininterval', 0.5 if live else 30)
     return tqdm(items, disable=disable or _quiet, ncols=width, **options)
 
 

@@ -1,6 +1,7 @@
 """The base class of the networks of this package, which run their stages by name."""
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ class BaseNetwork(mx.gluon.HybridBlock):
 
     def device(self) -> Any:
         """Return the context of the parameters, the first one if there are several."""
-        return next(iter(self.collect_params().values())).list_ctx()[0]
+        return next(_parameters(self)).list_ctx()[0]
 
     def to_device(self, images: np.ndarray, ctx: Any = None) -> Any:
         """Return a batch as an NDArray on ``ctx``, by default where the parameters are."""
@@ -58,3 +59,10 @@ class BaseNetwork(mx.gluon.HybridBlock):
     def check_weights(self) -> None:
         """Raise AdaptisError if a weight is not finite."""
         check_finite_weights(self)
+
+
+def _parameters(block: Any) -> Iterator[Any]:
+    """Yield the parameters of a block and its children; ``collect_params`` takes 40 ms for all."""
+    yield from block._reg_params.values()
+    for child in block._children.values():
+        yield from _parameters(child)

@@ -6,18 +6,37 @@ the data workers can do it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Optional, Union
 
+import cv2
 import numpy as np
 
 from adaptis.data.instances import front
-from adaptis.types import AnnotatedObjects, Sample, Taxonomy
+from adaptis.data.resize import ResizedSample, SampledMap, resize_lazily
+from adaptis.types import Sample, Taxonomy
 from panoptic_baselines.classes import IGNORED, class_index_to_semantic, class_index_to_thing
 
 Batch = dict[str, np.ndarray]
+Size = tuple[int, int]
 
 MULTIPLE = 32
+
+
+class LearntObjects(NamedTuple):
+    """The G objects of an image that a detector learns.
+
+    ``boxes`` float32 (G, 4) around the masks; ``centers`` float32 (G, 2), the mean (x, y) of their
+    pixels; ``classes`` int64 (G,), from 0 for the first thing.  Object g is g + 1 in the maps of
+    ``instances`` (H, W), where overlapping ones hide each other, and of ``layers`` (L, H, W), where
+    each is whole; None if none can overlap.
+    """
+
+    boxes: np.ndarray
+    centers: np.ndarray
+    classes: np.ndarray
+    instances: SampledMap
+    layers: Optional[SampledMap]
 
 
 @dataclass(frozen=True)
@@ -32,10 +51,10 @@ class ObjectTargets:
     semantic        int16 (B, H, W), classes of the semantic branch, -1 = ignored
     boxes           float32 (B, G, 4), around the masks
     classes         int64 (B, G), from 0 for the first thing; -1 = no object
-    instances       int32 (B, H, W), object g as g + 1, else 0; where objects overlap,
-                    the smallest one
-    layers          int32 (B, L, H, W), if objects may overlap and ``with_layers`` is set:
-                    the same, with each object whole in one layer
+    instances       int16 (B, H, W), if ``with_maps`` is set: object g as g + 1, else 0; where
+                    objects overlap, the smallest one
+    layers          int16 (B, L, H, W), if objects may overlap, too: the same, with each object
+                    whole in one layer
 
     Subclasses override ``_extra_targets`` to add what their losses need.
 
@@ -44,90 +63,133 @@ class ObjectTargets:
     taxonomy : the classes of the data
     merge_things : the semantic branch has one class for all things, its first class
     instances : whether a batch holds the arrays after ``semantic``
-    with_layers : whether the losses use the masks of objects that may overlap
+    with_maps : whether it holds the last two
     """
 
     taxonomy: Taxonomy
     merge_things: bool = True
     instances: bool = True
-    with_layers: bool = False
+    with_maps: bool = True
 
-    def __call__(self, samples: Sequence[Sample], rngs: Sequence[Any]) -> Batch:
+    def __call__(self, samples: Sequence[Union[Sample, ResizedSample]], rngs: Sequence[Any]
+                 ) -> Batch:
         """Return the batch of some samples; ``rngs`` are their NumPy generators."""
-        height, width = (_padded(max(s.image.shape[i] for s in samples)) for i in (0, 1))
-        items = [self._item(sample, rng, (height, width)) for sample, rng in zip(samples, rngs)]
-        return {key: np.stack(_same_length([item[key] for item in items], key, self.object_keys))
-                for key in items[0]}
+        views = [resize_lazily(sample) for sample in samples]
+        sizes = np.array([view.image.shape[:2] for view in views])
+        size = tuple(_padded(int(length)) for length in sizes.max(axis=0))
+        batch = {'image': np.zeros((len(views), 3, *size), np.uint8),
+                 'sizes': sizes.astype(np.float32),
+                 'semantic': np.empty((len(views), *size), np.int16)}
+        for view, image, semantic in zip(views, batch['image'], batch['semantic']):
+            _write_image(view.image, image)
+            self._labels(view).write(semantic, IGNORED)
+        if self.instances:
+            objects = [self._objects(view) for view in views]
+            batch.update(_stack([
+                {'boxes': o.boxes, 'classes': o.classes, **self._extra_targets(o, size, rng)}
+                for o, rng in zip(objects, rngs)], self.object_keys))
+            batch.update(_whole_maps(objects, size) if self.with_maps else {})
+        return batch
 
     @property
     def object_keys(self) -> tuple[str, ...]:
-        """The arrays with one row per object or layer, whose number differs between images."""
-        return 'boxes', 'classes', 'layers'
+        """The arrays with one row per object, whose number differs between images."""
+        return 'boxes', 'classes'
 
-    def _item(self, sample: Sample, rng: Any, size: tuple[int, int]) -> Batch:
-        labels = class_index_to_semantic(sample.semantic.astype(np.int16), self.taxonomy,
-                                         self.merge_things)
-        item = {'image': _pad(sample.image.transpose(2, 0, 1), size, 0),
-                'sizes': np.array(sample.image.shape[:2], np.float32),
-                'semantic': _pad(labels, size, IGNORED)}
-        if self.instances:
-            if sample.objects is None:
-                boxes, classes, instances = self._objects(sample)
-            else:
-                boxes, classes, instances, layers = self._overlapping(sample.objects)
-                item['layers'] = _pad(layers, size, 0)
-            item.update(boxes=boxes, classes=classes, instances=_pad(instances, size, 0))
-            item.update(self._extra_targets(item, size, rng))
-            if not self.with_layers:
-                item.pop('layers', None)
-        return item
-
-    def _extra_targets(self, item: Batch, size: tuple[int, int], rng: Any) -> Batch:
-        """Return more arrays of an image of padded ``size``, computed from those in ``item``."""
+    def _extra_targets(self, objects: LearntObjects, size: Size, rng: Any) -> Batch:
+        """Return more arrays of an image of padded ``size`` with these objects."""
         return {}
 
-    def _objects(self, sample: Sample) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return boxes (G, 4), classes (G,) and the map of objects 1, ..., G; ignored ones go."""
-        ids = np.unique(sample.instances)
-        kept = [int(i) for i in ids if i and i not in sample.ignored and i in sample.classes
-                and sample.classes[i] >= self.taxonomy.num_stuff]
-        table = np.zeros(len(ids), np.int32)
-        table[np.searchsorted(ids, kept)] = np.arange(len(kept)) + 1
-        instances = table[np.searchsorted(ids, sample.instances)]
-        classes = class_index_to_thing([sample.classes[i] for i in kept], self.taxonomy)
-        return boxes_from_id_map(instances, len(kept)), classes.astype(np.int64), instances
+    def _labels(self, view: ResizedSample) -> SampledMap:
+        """Return the classes of the semantic branch."""
+        classes = np.arange(-1, len(self.taxonomy), dtype=np.int16)
+        labels = class_index_to_semantic(classes, self.taxonomy, self.merge_things)
+        sampled = view.sampled(view.source.semantic)
+        return replace(sampled, pixels=np.roll(labels, -1)[sampled.pixels])   # -1 is the last
 
-    def _overlapping(self, objects: AnnotatedObjects
-                     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return the same for objects that may overlap, and their layers (L, H, W)."""
-        pixels = np.bincount(objects.layers.ravel(), minlength=len(objects) + 1)[1:]
-        kept = np.flatnonzero((pixels > 0) & ~objects.crowd)
-        table = np.zeros(len(objects) + 1, np.int32)
-        table[kept + 1] = np.arange(len(kept)) + 1
-        layers = table[objects.layers]
-        classes = class_index_to_thing(objects.classes[kept], self.taxonomy).astype(np.int64)
-        boxes = boxes_from_id_map(layers, len(kept))
-        return boxes, classes, front(layers, pixels[kept]), layers
+    def _objects(self, view: ResizedSample) -> LearntObjects:
+        source = view.source.objects
+        if source is None:
+            return self._segments(view)
+        layers = view.sampled(source.layers)
+        found = measure_objects(layers, len(source))
+        kept = np.flatnonzero((found.pixels > 0) & ~source.crowd)
+        layers = layers.looked_up(_numbers(kept + 1, len(source)))
+        classes = class_index_to_thing(source.classes[kept], self.taxonomy).astype(np.int64)
+        instances = replace(layers, pixels=front(layers.pixels, found.pixels[kept]))
+        return LearntObjects(found.boxes[kept], found.centers[kept], classes, instances, layers)
+
+    def _segments(self, view: ResizedSample) -> LearntObjects:
+        """Return the segments of a panoptic annotation; ignored ones and stuff are none."""
+        ids = [int(i) for i, index in sorted(view.classes.items())
+               if i and i not in view.ignored and index >= self.taxonomy.num_stuff]
+        largest = max(ids, default=0)
+        instances = view.sampled(view.source.instances).looked_up(_numbers(ids, largest + 1))
+        found = measure_objects(instances, len(ids))
+        kept = np.flatnonzero(found.pixels)
+        if len(kept) < len(ids):
+            instances = instances.looked_up(_numbers(kept + 1, len(ids)))
+        classes = class_index_to_thing([view.classes[ids[k]] for k in kept], self.taxonomy)
+        return LearntObjects(found.boxes[kept], found.centers[kept], classes.astype(np.int64),
+                             instances, None)
 
 
-def boxes_from_id_map(instances: np.ndarray, count: int) -> np.ndarray:
-    """Return float32 (count, 4): the boxes around objects 1, ..., ``count``.
+class ObjectMeasures(NamedTuple):
+    """What is counted of objects: ``pixels`` int64 (G,); 0 and a box without meaning if it has
+    none.  ``boxes`` and ``centers`` are those of ``LearntObjects``."""
 
-    ``instances`` is an id map (H, W), or its layers (L, H, W).  Each of these objects must have
-    a pixel.
+    pixels: np.ndarray
+    boxes: np.ndarray
+    centers: np.ndarray
+
+
+def measure_objects(ids: SampledMap, count: int) -> ObjectMeasures:
+    """Measure objects 1, ..., ``count`` of a map (H, W) or of layers (L, H, W).
+
+    Rows consist of a few runs of one id, so runs are added up, not pixels.  All sums are whole
+    numbers below 2^53: their order does not matter.
     """
-    boxes = np.empty((count, 4), np.float32)
-    for axis, column in ((-1, 0), (-2, 1)):
-        length = instances.shape[axis]
-        present = np.zeros((count + 1, length), bool)
-        other = np.arange(length)[None, :] if axis == -1 else np.arange(length)[:, None]
-        present[instances, np.broadcast_to(other, instances.shape)] = True
-        boxes[:, column] = present[1:].argmax(axis=1)
-        boxes[:, column + 2] = length - present[1:, ::-1].argmax(axis=1)
-    return boxes
+    numbers, rows, begins, ends = _runs(ids.pixels)
+    height, width = ids.pixels.shape[-2:]
+    tall, down = _sums(ids.rows, height)
+    wide, along = (np.append(0, np.cumsum(s)) for s in _sums(ids.columns, width))
+    pixels = np.bincount(numbers, tall[rows] * (wide[ends] - wide[begins]), count + 1)[1:]
+    sums = [np.bincount(numbers, weights, count + 1)[1:] for weights in (
+        tall[rows] * (along[ends] - along[begins]), down[rows] * (wide[ends] - wide[begins]))]
+    first, last = np.full((2, count + 1), max(height, width)), np.zeros((2, count + 1), np.intp)
+    for axis, (low, high) in enumerate(((begins, ends - 1), (rows, rows))):
+        np.minimum.at(first[axis], numbers, low)
+        np.maximum.at(last[axis], numbers, high)
+    boxes = [np.searchsorted(places, found[axis, 1:], side)
+             for found, side in ((first, 'left'), (last, 'right'))
+             for axis, places in enumerate((ids.columns, ids.rows))]
+    return ObjectMeasures(
+        pixels.astype(np.int64), np.stack(boxes, axis=1).astype(np.float32),
+        (np.stack(sums, axis=1) / np.maximum(pixels, 1)[:, None]).astype(np.float32))
 
 
-def level_shapes(size: tuple[int, int], strides: Sequence[int]) -> list[tuple[int, int]]:
+def _runs(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return id, row, first column and last column + 1 of each run in the rows of (..., h, w) that
+    is not 0."""
+    height, width = pixels.shape[-2:]
+    changes = np.ones(pixels.shape, bool)
+    np.not_equal(pixels[..., 1:], pixels[..., :-1], out=changes[..., 1:])
+    begins = np.flatnonzero(changes)
+    lengths = np.diff(begins, append=pixels.size)
+    numbers = pixels.ravel()[begins]
+    kept = numbers > 0
+    rows, columns = np.divmod(begins[kept], width)
+    return numbers[kept], rows % height, columns, columns + lengths[kept]
+
+
+def _sums(places: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return how often each of 0, ..., ``length`` - 1 occurs in ``places``, and the sum of the
+    positions where it does."""
+    return np.bincount(places, minlength=length), np.bincount(
+        places, np.arange(len(places)), length)
+
+
+def level_shapes(size: Size, strides: Sequence[int]) -> list[tuple[int, int]]:
     """Return the (h, w) of the maps of an image of padded ``size`` (H, W), one per stride."""
     return [(-(-size[0] // stride), -(-size[1] // stride)) for stride in strides]
 
@@ -139,21 +201,48 @@ def pad_rows(rows: np.ndarray, count: int, value: float) -> np.ndarray:
     return filled
 
 
-def _same_length(arrays: list[np.ndarray], key: str, object_keys: Sequence[str]
-                 ) -> list[np.ndarray]:
-    """Pad the arrays of objects to one length of at least 1; added rows have the class -1."""
-    if key not in object_keys:
-        return arrays
-    count = max([1, *map(len, arrays)])
-    return [pad_rows(a, count, IGNORED if key == 'classes' else 0) for a in arrays]
+def _numbers(ids: Sequence[int], largest: int) -> np.ndarray:
+    """Return a table of id -> its place in ``ids`` from 1, else 0, for ids up to ``largest``."""
+    table = np.zeros(largest + 2, np.int16 if len(ids) < 2 ** 15 else np.int32)
+    table[ids] = np.arange(1, len(ids) + 1)
+    return table
+
+
+def _stack(items: list[Batch], object_keys: Sequence[str]) -> Batch:
+    """Stack the arrays of images; those of objects get the same length of at least 1."""
+    stacked = {}
+    for key in items[0]:
+        arrays = [item[key] for item in items]
+        if key in object_keys:   # added rows have the class -1
+            count = max([1, *map(len, arrays)])
+            arrays = [pad_rows(a, count, IGNORED if key == 'classes' else 0) for a in arrays]
+        stacked[key] = np.stack(arrays)
+    return stacked
+
+
+def _whole_maps(objects: Sequence[LearntObjects], size: Size) -> Batch:
+    """Return 'instances' and, if objects may overlap, 'layers' of a batch."""
+    kind = np.result_type(*(o.instances.pixels for o in objects))
+    batch = {'instances': np.empty((len(objects), *size), kind)}
+    for each, out in zip(objects, batch['instances']):
+        each.instances.write(out)
+    if objects[0].layers is not None:
+        depth = max(len(o.layers.pixels) for o in objects)
+        batch['layers'] = np.zeros((len(objects), depth, *size), kind)
+        for each, out in zip(objects, batch['layers']):
+            for layer, part in zip(each.layers.pixels, out):
+                replace(each.layers, pixels=layer).write(part)
+    return batch
+
+
+def _write_image(image: np.ndarray, out: np.ndarray) -> None:
+    """Write (h, w, 3) into the top left of (3, H, W)."""
+    for channel, part in enumerate(out):
+        part = part[:image.shape[0], :image.shape[1]]
+        written = cv2.extractChannel(image, channel, part)
+        if not np.shares_memory(written, part):
+            part[:] = written
 
 
 def _padded(length: int) -> int:
     return -(-length // MULTIPLE) * MULTIPLE
-
-
-def _pad(array: np.ndarray, size: tuple[int, int], value: int) -> np.ndarray:
-    """Put an array (..., h, w) at the top left of one (..., H, W) that is filled with ``value``."""
-    padded = np.full((*array.shape[:-2], *size), value, array.dtype)
-    padded[..., :array.shape[-2], :array.shape[-1]] = array
-    return padded

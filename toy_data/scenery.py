@@ -81,19 +81,20 @@ def _draw_buildings(stream: Stream, ground: Ground, image: np.ndarray, labels: n
 
 def _draw_trees(stream: Stream, ground: Ground, image: np.ndarray, labels: np.ndarray) -> None:
     """Draw trees whose crowns overlap at the horizon."""
-    y = np.arange(ground.horizon)[:, None] + 0.5
-    x = np.arange(ground.width)[None, :] + 0.5
     for _ in range(stream.between(2, 7)):
         radius = max(2, ground.height * stream.between(7, 17) // 100)
-        mask = np.zeros((ground.horizon, ground.width), bool)
         middle = stream.below(ground.width)
+        window = (slice(max(0, ground.horizon - 5 * radius // 2 - 1), ground.horizon),
+                  slice(max(0, middle - 2 * radius), middle + 2 * radius))
+        y = np.arange(ground.horizon)[window[0], None] + 0.5
+        x = np.arange(ground.width)[None, window[1]] + 0.5
+        mask = (np.abs(x - middle) * 5 <= radius) & (y > ground.horizon - radius)
         for _ in range(4):
             across = x - (middle + stream.between(-radius, radius))
             up = y - (ground.horizon - radius + stream.between(-radius // 2, radius // 2))
             mask |= across * across + up * up <= radius * radius
-        mask |= (np.abs(x - middle) * 5 <= radius) & (y > ground.horizon - radius)
-        image[:ground.horizon][mask] = jitter(stream, _GREEN, 28)
-        labels[:ground.horizon][mask] = VEGETATION
+        image[window][mask] = jitter(stream, _GREEN, 28)
+        labels[window][mask] = VEGETATION
 
 
 def _draw_street(stream: Stream, ground: Ground, image: np.ndarray, labels: np.ndarray) -> None:
@@ -103,15 +104,13 @@ def _draw_street(stream: Stream, ground: Ground, image: np.ndarray, labels: np.n
     across = np.abs(np.arange(ground.width) + 0.5 - ground.middle / 16)[None, :] / ground.width
     road = far * (stream.between(45, 65) / 100) + 0.02
     walk = road + far * (stream.between(12, 30) / 100) + 0.01
-    image, labels = image[ground.horizon:], labels[ground.horizon:]
-    image[:] = jitter(stream, _GREEN, 28)
-    labels[:] = VEGETATION
-    for reach, color, label in ((walk, _SIDEWALK, SIDEWALK), (road, _ROAD, ROAD)):
-        mask = across <= reach
-        image[mask] = jitter(stream, color, 18)
-        labels[mask] = label
+    grass, *colors = (jitter(stream, color, by) for color, by in (
+        (_GREEN, 28), (_SIDEWALK, 18), (_ROAD, 18)))
+    place = (across <= walk).astype(np.intp) + (across <= road)   # the road lies on the sidewalk
     dashes = (across <= far * 0.012 + 0.002) & ((far * far * 16).astype(np.int64) % 2 == 0)
-    image[dashes] = jitter(stream, _WHITE, 15)
+    labels[ground.horizon:] = np.array([VEGETATION, SIDEWALK, ROAD])[place]
+    place[dashes] = 3
+    image[ground.horizon:] = np.stack([grass, *colors, jitter(stream, _WHITE, 15)])[place]
 
 
 def bush(stream: Stream, height: int, width: int) -> tuple[Window, np.ndarray, np.ndarray]:

@@ -30,13 +30,25 @@ class Stream:
 
     def below(self, n: int) -> int:
         """Return a uniform integer in [0, n), ``n`` up to 2**32."""
+        return (self._word() * n) >> 32
+
+    def _word(self) -> int:
         if not self._words:
-            self._words = (self._bits.random_raw(_BLOCK) >> np.uint64(32)).tolist()
-        return (self._words.pop() * n) >> 32
+            self._words += (self._bits.random_raw(_BLOCK) >> np.uint64(32)).tolist()
+        return self._words.pop()
 
     def between(self, low: int, high: int) -> int:
         """Return a uniform integer in [low, high]."""
         return low + self.below(high - low + 1)
+
+    def several(self, count: int, low: int, high: int) -> list[int]:
+        """Return ``count`` uniform integers in [low, high]."""
+        n, words = high - low + 1, self._words
+        if len(words) < count:
+            return [low + (self._word() * n >> 32) for _ in range(count)]
+        drawn = words[:-count - 1:-1]
+        del words[-count:]
+        return [low + (word * n >> 32) for word in drawn]
 
     def chance(self, percent: int) -> bool:
         """Return True with a probability of ``percent`` / 100."""
@@ -44,7 +56,7 @@ class Stream:
 
     def bell(self, low: int, high: int) -> int:
         """Return an integer in [low, high], bell-shaped (the mean of three uniform ones)."""
-        return (sum(self.between(low, high) for _ in range(3)) + 1) // 3
+        return (sum(self.several(3, low, high)) + 1) // 3
 
     def shuffled(self, n: int) -> list:
         """Return the integers 0 .. n - 1 in random order."""
@@ -61,7 +73,8 @@ class Stream:
         up to 3.4 standard deviations.
         """
         words = self._bits.random_raw((height * width + 1) // 2)
-        octets = words.astype('<u8').view(np.uint8)[:height * width * 4]
-        sums = octets.reshape(-1, 4).sum(axis=1, dtype=np.int32) - _BYTE_SUM_MEAN
+        halves = words.astype('<u8').view('<u4')[:height * width]
+        pairs = (halves & 0x00FF00FF) + (halves >> 8 & 0x00FF00FF)   # two sums of two bytes
+        sums = ((pairs & 0xFFFF) + (pairs >> 16)).astype(np.int32) - _BYTE_SUM_MEAN
         factor = int(std * 65536 / (16 * _BYTE_SUM_STD) + 0.5)
         return ((sums * factor + 32768) >> 16).reshape(height, width)

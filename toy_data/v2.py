@@ -160,7 +160,7 @@ def _blob(stream: Stream, x: int, y: int, size: int) -> Sweep:
 
 def _uneven(stream: Stream, radius: np.ndarray, amount: int) -> np.ndarray:
     """Return ``radius`` with a rough outline, which changes by up to ``amount`` sixteenths."""
-    knots = [stream.between(-amount, amount) for _ in range(len(radius) // 3 + 2)]
+    knots = stream.several(len(radius) // 3 + 2, -amount, amount)
     at = np.arange(len(radius))
     return radius + np.array(knots)[(at + 1) // 3] / 16
 

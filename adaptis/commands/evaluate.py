@@ -17,6 +17,7 @@ from adaptis.commands.measure import (
 from adaptis.commands.options import add_network_options, add_set_option
 from adaptis.commands.rows import EVALUATIONS, beside_published, config_path, published_row
 from adaptis.commands.submission import clear_unfinished, join_folders, shard_folder
+from adaptis.commands.workers import add_worker_options, check_worker_options, open_workers
 from adaptis.data.datasets import ANNOTATIONS, DATASETS
 from adaptis.errors import AdaptisError
 from adaptis.evaluation import shards
@@ -35,6 +36,7 @@ from adaptis.evaluation.record import (
 from adaptis.evaluation.report import format_metrics
 from adaptis.evaluation.run import Evaluator, evaluate_folders
 from adaptis.evaluation.shards import WHOLE, Shard
+from adaptis.memory_reuse import keep_freed_memory
 
 HELP = """Measure PQ, AP and mIoU of a network or of files.  Choose one: CONFIG names the data set,
 the network and the row of a table; --dataset and --data name any data set; --image and --ids a
@@ -105,11 +107,11 @@ def run(args: argparse.Namespace) -> int:
         return _submit(task, args)
     if args.shard is not None:
         return _measure_shard(task, args)
-    evaluator, seconds, failure = _measure(task, WHOLE, args)
-    settings = {**task.facts, 'processes': args.processes,
+    evaluator, seconds, processes, failure = _measure(task, WHOLE, args)
+    settings = {**task.facts, 'processes': processes,
                 'seconds_per_image': round(seconds / evaluator.quality.images, 4)}
     speed = None   # several processes would share the machine
-    if args.processes == 1:
+    if processes == 1:
         speed = _speed(seconds, evaluator.quality.images, args.ctx)
     status = _finish(evaluator.result(), settings, task.label, task.row, start, args.out, speed)
     _check_saved(failure)
@@ -117,9 +119,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _add_work_options(group: Any) -> None:
-    group.add_argument('--processes', '--workers', type=int, default=1, metavar='N',
-                       help='single-threaded processes that share the images; the result does '
-                            'not depend on their number (default: %(default)s)')
+    add_worker_options(group)
     group.add_argument('--shard', metavar='I/N',
                        help='measure only every N-th image, so that N machines can share the '
                             'work, and write it to --out (default: '
@@ -157,8 +157,9 @@ def _check_arguments(args: argparse.Namespace) -> None:
                            'itself.')
     if args.panopticapi and not args.gt:
         raise AdaptisError('--panopticapi reads files: use it with --gt and --pred.')
-    if args.processes < 1 or (args.limit is not None and args.limit < 1):
-        raise AdaptisError('--processes and --limit must be at least 1.')
+    check_worker_options(args)
+    if args.limit is not None and args.limit < 1:
+        raise AdaptisError('--limit must be at least 1.')
     if args.clicks is not None and (args.clicks < 1 or args.gt or args.merge or args.median):
         raise AdaptisError('--clicks must be at least 1, and it needs a network.')
     if args.shard is not None and (args.gt or args.merge or args.median or args.image):
@@ -171,6 +172,7 @@ def _check_arguments(args: argparse.Namespace) -> None:
 
 
 def _measure_files(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
+    keep_freed_memory()
     gt = PanopticFolder(args.gt, args.gt_folder)
     pred = PanopticFolder(args.pred, args.pred_folder, truth=gt)
     if args.panopticapi and any(str(a) != str(b) for a, b in match_images(gt, pred, args.match)):
@@ -189,17 +191,17 @@ def _measure(task: EvaluationTask, shard: Shard,
     dataset = cached_dataset(task.job.source)
     indices = shard.indices(min(len(dataset), args.limit or len(dataset)))
     if args.save is None:
-        return evaluate_images(task.job, indices, args.processes)
-    name = task.job.source.dataset
-    format_name = args.format or (name if name in FORMATS else 'coco')
+        with open_workers(args) as workers:
+            return evaluate_images(task.job, indices, workers)
     folder = shard_folder(args.save, shard)
     if shard != WHOLE:  # the name of the folder is ours, so nothing else lies there
         clear_unfinished(folder)
     measured = None
     try:
-        with open_writer(format_name, folder, dataset.taxonomy) as writer:
+        with open_writer(task.job.format, folder, dataset.taxonomy) as writer, \
+                open_workers(args) as workers:
             writer.plan([(dataset.image_id(i), dataset.file_name(i)) for i in range(len(dataset))])
-            measured = evaluate_images(task.job, indices, args.processes, writer)
+            measured = evaluate_images(task.job, indices, workers, writer)
             _check_saved(measured.failure)  # then the JSON does not appear
     except AdaptisError as error:
         if measured is None:
@@ -230,7 +232,7 @@ def _measure_shard(task: EvaluationTask, args: argparse.Namespace) -> int:
     if saved and _holds(out, shard, run):
         print(f'{out} already holds shard {shard}.')
         return 0
-    evaluator, _, failure = _measure(task, shard, args)
+    evaluator, _, _, failure = _measure(task, shard, args)
     evaluator.run = run
     evaluator.save(out, shard)
     _check_saved(failure)

@@ -12,6 +12,7 @@ from adaptis.commands.rows import RUNS, check_row, row_of, run_name
 from adaptis.config import TrainConfig, load_config
 from adaptis.deploy.folder import MANIFEST, default_backend, is_export, read_export
 from adaptis.errors import AdaptisError
+from adaptis.evaluation.formats import FORMATS
 from adaptis.evaluation.record import file_facts, sha256
 from adaptis.inference.settings import DEFAULT_CHECKPOINT
 from adaptis.inference.sidecar import find_taxonomy, read_sidecar
@@ -68,7 +69,7 @@ def resolve_task(args: argparse.Namespace) -> EvaluationTask:
     if args.clicks is not None:
         _check_clicks(checkpoint)
         facts['clicks'] = args.clicks
-    job = InferenceJob(checkpoint, args.ctx, settings, source, args.save is not None, backend,
+    job = InferenceJob(checkpoint, args.ctx, settings, source, _format(args, source), backend,
                        args.clicks or 0)
     return EvaluationTask(job, facts, args.label or _label(args, source), _row(args, config))
 
@@ -111,6 +112,13 @@ def _checkpoint(args: argparse.Namespace, config: Optional[TrainConfig]) -> Opti
                            'or give yours with --checkpoint (convert an official one first, with '
                            '"adaptis convert").')
     return path
+
+
+def _format(args: argparse.Namespace, source: ImageSource) -> Optional[str]:
+    """Return the format in which results are saved; None if they are not."""
+    if args.save is None:
+        return None
+    return args.format or (source.dataset if source.dataset in FORMATS else 'coco')
 
 
 def _backend(checkpoint: Optional[Path], asked: Optional[str]) -> Optional[str]:

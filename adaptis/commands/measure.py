@@ -1,6 +1,7 @@
-"""Segment and measure the images of a data set, in one or several processes."""
+"""Segment and measure the images of a data set, wherever that is computed."""
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 import time
@@ -10,10 +11,11 @@ from typing import Any, NamedTuple, Optional, Union
 
 import numpy as np
 
+from adaptis.commands.workers import Workers
 from adaptis.data.datasets import open_dataset
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.clicks import click_image
-from adaptis.evaluation.parallel import parallel_map
+from adaptis.evaluation.formats import EncodedResult, ResultsWriter, get_format
 from adaptis.evaluation.run import Evaluator
 from adaptis.files import read_ids, read_image
 from adaptis.loading import family_of, load_predictor
@@ -48,23 +50,23 @@ class InferenceJob(NamedTuple):
     ctx: str
     settings: Any
     source: ImageSource
-    keep: bool  # whether to return the results beside their measures
+    format: Optional[str] = None  # in which the results are returned beside their measures
     backend: Optional[str] = None  # of an exported network
     clicks: int = 0  # clicks per object and kind of place; 0 = do not measure clicks
 
 
-class ImageResult(NamedTuple):
-    """The result of one image.
+class ChunkResult(NamedTuple):
+    """The results of some images.
 
     Attributes
     ----------
-    measured : the measures of the image, if there is ground truth
-    result : the segmentation, if the job keeps it
+    measured : the measures of the images, empty without ground truth
+    encoded : the segmentations, if the job has a format, or why one does not fit into it
     seconds : how long the network took
     """
 
-    measured: Optional[Evaluator]
-    result: Optional[PanopticResult]
+    measured: Evaluator
+    encoded: list[Union[EncodedResult, AdaptisError]]
     seconds: float
 
 
@@ -102,16 +104,18 @@ class Measured(NamedTuple):
     ----------
     evaluator : the measures
     seconds : how long the network took
+    processes : how many processes computed
     failure : why results could not be written, if so; nothing was written after that
     """
 
     evaluator: Evaluator
     seconds: float
+    processes: int
     failure: Optional[AdaptisError] = None
 
 
-def evaluate_images(job: InferenceJob, indices: Sequence[int], processes: int,
-                    writer: Optional[Any] = None) -> Measured:
+def evaluate_images(job: InferenceJob, indices: Sequence[int], workers: Workers,
+                    writer: Optional[ResultsWriter] = None) -> Measured:
     """Segment and measure images.
 
     What cannot be written does not end the measuring.
@@ -119,25 +123,37 @@ def evaluate_images(job: InferenceJob, indices: Sequence[int], processes: int,
     Parameters
     ----------
     indices : which images of ``job.source``
-    processes : number of single-threaded processes; the result does not depend on it
-    writer : receives every result, if it is given and ``job.keep`` is true
+    workers : who computes; the result does not depend on it
+    writer : receives every result; of the format of the job
     """
     dataset = cached_dataset(job.source)
     evaluator = _evaluator(job)
     seconds, failure = 0.0, None
-    outcomes = parallel_map(_segment, ((job, i) for i in indices), processes)
-    progress = open_bar(outcomes, total=len(indices), unit='image', disable=len(indices) < 2)
-    for outcome, index in zip(progress, indices):  # in this order, so that the bar ends at 100 %
-        if outcome.measured is not None:
+    chunks = [(job, chunk) for chunk in workers.chunks(indices)]
+
+    def names(chunk: tuple[InferenceJob, Sequence[int]]) -> str:
+        return ', '.join(dataset.file_name(index) for index in chunk[1])
+
+    with contextlib.closing(workers.map(_segment, chunks, names)) as outcomes, \
+            open_bar(total=len(indices), unit='image', disable=len(indices) < 2) as progress:
+        for (_, chunk), outcome in zip(chunks, outcomes):
             evaluator.merge(outcome.measured)
-        if writer is not None and failure is None:
-            try:
-                writer.add(dataset.image_id(index), dataset.file_name(index), outcome.result)
-            except AdaptisError as error:
-                failure = error
-                progress.write(f'No more results are saved: {error}', file=sys.stderr)
-        seconds += outcome.seconds
-    return Measured(evaluator, seconds, failure)
+            if writer is not None and failure is None:
+                try:
+                    _write(outcome.encoded, writer)
+                except AdaptisError as error:
+                    failure = error
+                    progress.write(f'No more results are saved: {error}', file=sys.stderr)
+            seconds += outcome.seconds
+            progress.update(len(chunk))
+    return Measured(evaluator, seconds, workers.count, failure)
+
+
+def _write(encoded: Sequence[Union[EncodedResult, AdaptisError]], writer: ResultsWriter) -> None:
+    for result in encoded:
+        if isinstance(result, AdaptisError):
+            raise result
+        writer.write(result)
 
 
 def has_ground_truth(dataset: Any) -> bool:
@@ -151,9 +167,23 @@ def cached_dataset(source: ImageSource) -> Any:
     return source.open()
 
 
-def _segment(task: tuple[InferenceJob, int]) -> ImageResult:
-    """Segment and measure one image, in the process that this runs in."""
-    job, index = task
+def _segment(task: tuple[InferenceJob, Sequence[int]]) -> ChunkResult:
+    """Segment and measure some images, in the process that this runs in."""
+    job, indices = task
+    measured = _evaluator(job)
+    encoded: list[Union[EncodedResult, AdaptisError]] = []
+    seconds = 0.0
+    for index in indices:
+        result, took = _segment_image(job, index, measured)
+        seconds += took
+        if job.format is not None:
+            encoded.append(_encode(job, index, result))
+    return ChunkResult(measured, encoded, seconds)
+
+
+def _segment_image(job: InferenceJob, index: int,
+                   measured: Evaluator) -> tuple[PanopticResult, float]:
+    """Add one image to the measures; return its result, and how long the network took."""
     dataset = cached_dataset(job.source)
     sample = dataset[index] if has_ground_truth(dataset) else None
     image = dataset.image(index) if sample is None else sample.image
@@ -161,13 +191,21 @@ def _segment(task: tuple[InferenceJob, int]) -> ImageResult:
     start = time.perf_counter()
     result = family.evaluation_result(predictor.set_image(image))
     seconds = time.perf_counter() - start
-    measured = None
     if sample is not None:
-        measured = _evaluator(job)
         measured.add_sample(index, sample, result)
         if job.clicks:
             measured.clicks.add(index, _click(predictor, sample, job.clicks, index))
-    return ImageResult(measured, result if job.keep else None, seconds)
+    return result, seconds
+
+
+def _encode(job: InferenceJob, index: int,
+            result: PanopticResult) -> Union[EncodedResult, AdaptisError]:
+    dataset = cached_dataset(job.source)
+    try:
+        return get_format(job.format, dataset.taxonomy).encode(
+            dataset.image_id(index), dataset.file_name(index), result)
+    except AdaptisError as error:   # it does not end the measuring
+        return error
 
 
 def _click(predictor: Any, sample: Sample, count: int, index: int) -> np.ndarray:

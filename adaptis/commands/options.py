@@ -27,7 +27,8 @@ def add_network_options(group: Any, exported: bool = True) -> None:
         network.add_argument('--export', type=_export_folder, dest='checkpoint', metavar='DIR',
                              help='a network that "adaptis export" wrote, instead')
         group.add_argument('--backend', choices=BACKENDS,
-                           help='what runs --export (default: MXNet if it is installed)')
+                           help='what runs --export (default: ONNX Runtime on a CPU, '
+                                'MXNet on a GPU)')
         group.add_argument('--ctx', default='auto',
                            help='auto, cpu, gpu, or one of several such as gpu:1 (default: auto)')
     group.add_argument('--preset', metavar='NAME',

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -20,16 +21,27 @@ from adaptis.commands.options import (
     parse_changes,
     resolve_settings,
 )
+from adaptis.commands.prediction import (
+    NamedPicture,
+    Prediction,
+    PredictionJob,
+    cached_predictor,
+    failure_sentence,
+    find_difference,
+    predict_pictures,
+)
+from adaptis.commands.workers import add_worker_options, check_worker_options, open_workers
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.coco import InstancesWriter, PanopticWriter, encode_segments
 from adaptis.evaluation.segments import segment_boxes
-from adaptis.files import atomic_write, read_image, write_image
-from adaptis.inference.likeness import ImageStatistics, describe_training
+from adaptis.files import atomic_write, read_image, write_bytes, write_image
+from adaptis.inference.likeness import describe_training
 from adaptis.inference.sidecar import read_training
 from adaptis.interop import FILE_FORMATS
-from adaptis.loading import check_network, family_of, load_predictor
+from adaptis.loading import check_network, family_of
 from adaptis.names import result_names
-from adaptis.progress import candidate_bar, progress_bar, write_line
+from adaptis.progress import progress_bar, write_line
+from adaptis.types import Taxonomy
 
 HELP = """Segment pictures, or the objects at points.  Pictures are files, patterns such as "*.jpg",
 and folders with their subfolders.  The output folder gets overlay/*.png (for viewing),
@@ -49,8 +61,6 @@ THRESHOLDS = {
 }
 """Settings that have an option of their own."""
 
-PHOTOGRAPH = 200_000
-"""From this many pixels on, the features alone take seconds, so the bar is shown at once."""
 _NAMED = 10
 
 
@@ -68,6 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--model', metavar='NAME',
                         help='the network to use, e.g. panoptic_fpn_r50: --checkpoint must hold it')
     add_network_options(parser)
+    add_worker_options(parser)
     parser.add_argument('--tile', type=int, nargs=2, metavar=('H', 'W'),
                         help='cut large images into overlapping tiles of this size')
     thresholds = parser.add_argument_group('thresholds (default: those of the preset)')
@@ -92,6 +103,9 @@ def run(args: argparse.Namespace) -> int:
         raise AdaptisError('--format is about whole results: leave out --click.')
     if args.probabilities and not args.click:
         raise AdaptisError('--probabilities needs --click.')
+    if args.click and (args.ray or args.processes):
+        raise AdaptisError('--click takes one process: leave out --processes and --ray.')
+    check_worker_options(args)
     inputs = find_inputs(args.input, args.out, args.images_from)
     if args.model is not None:
         check_network(args.model, args.checkpoint)
@@ -101,13 +115,14 @@ def run(args: argparse.Namespace) -> int:
                            'with AdaptIS.')
     _, settings = resolve_settings(args, **_changes(args))
     _check_output(args)
-    predictor = load_predictor(args.checkpoint, settings, args.ctx, backend=args.backend)
-    info = read_training(args.checkpoint)
-    print(describe_training(info, predictor.taxonomy))
+    # Nodes of a cluster may have GPUs where this machine has none.
+    ctx = args.ctx if args.ray is None else 'cpu'
+    job = PredictionJob(args.checkpoint, settings, ctx, args.backend, args.out, args.format)
+    print(describe_training(read_training(args.checkpoint), cached_predictor(job).taxonomy))
     _tell_skipped(inputs.skipped)
-    likeness = _Likeness(ImageStatistics.from_sidecar(info), settings)
+    likeness = _Likeness()
     work = _clicks if args.click else _panoptic
-    failed = work(predictor, inputs.pictures, args, likeness)
+    failed = work(job, inputs.pictures, args, likeness)
     likeness.tell_rest()
     total = len(inputs.pictures)
     if failed:
@@ -147,17 +162,12 @@ def _tell_skipped(skipped: Sequence[str]) -> None:
 
 
 class _Likeness:
-    """Warns of the first picture that looks like none of the training images."""
+    """Tells of the first picture that looks like none of the training images."""
 
-    def __init__(self, statistics: Optional[ImageStatistics], settings: Any):
-        self._statistics = statistics
-        self._at_own_size = settings.short_side is None and settings.max_side is None
+    def __init__(self) -> None:
         self._found = 0
 
-    def check(self, path: Path, image: np.ndarray) -> None:
-        if self._statistics is None:
-            return
-        difference = self._statistics.find_difference(image, self._at_own_size)
+    def tell(self, path: Path, difference: Optional[str]) -> None:
         self._found += difference is not None
         if difference is not None and self._found == 1:
             write_line(f'{path} looks like none of the images that the network was trained on: '
@@ -170,59 +180,70 @@ class _Likeness:
                        sys.stderr)
 
 
-def _panoptic(predictor: Any, pictures: Sequence[Picture], args: argparse.Namespace,
+def _panoptic(job: PredictionJob, pictures: Sequence[Picture], args: argparse.Namespace,
               likeness: _Likeness) -> int:
     """Segment every image; return how many failed."""
     failed = 0
+    taxonomy = cached_predictor(job).taxonomy
+    named = _named(pictures)
     with contextlib.ExitStack() as stack:
         panoptic = stack.enter_context(PanopticWriter(
-            args.out / 'panoptic.json', args.out / 'panoptic', predictor.taxonomy))
+            args.out / 'panoptic.json', args.out / 'panoptic', taxonomy))
         instances = stack.enter_context(InstancesWriter(args.out / 'instances.json'))
-        files = _files(args, predictor, stack)
-        for picture, name in _named(pictures):
-            with _reported(picture.path) as outcome:
-                image = read_image(picture.path)
-                likeness.check(picture.path, image)
-                result = _segment(predictor, image, len(pictures) == 1)
-            failed += outcome.failed
-            if not outcome.failed:  # a full disk ends the run: it is not an error of one image
-                panoptic.add(picture.image_id, picture.file_name, result, png=f'{name}.png')
-                instances.add(picture.image_id, result)
-                if files is not None:
-                    files.add(picture.path, name, result)
-                overlay = viz.overlay_panoptic(image, result, predictor.taxonomy, labels=True)
-                write_image(args.out / 'overlay' / f'{name}.png', overlay)
+        files = _files(args, taxonomy, stack)
+        predictions = stack.enter_context(_predictions(job, named, args))
+        for (picture, name), prediction in zip(progress_bar(named, 'image'), predictions):
+            likeness.tell(picture.path, prediction.difference)
+            if prediction.encoded is None:
+                failed += 1
+                write_line(prediction.failure, sys.stderr)
+                continue
+            encoded = prediction.encoded
+            panoptic.write(encoded.panoptic, png=f'{name}.png')
+            instances.write(encoded.instances)
+            if files is not None:
+                files.write(name, encoded.file)
+            write_bytes(args.out / 'overlay' / f'{name}.png', encoded.overlay)
         _check_any(failed, pictures)
     return failed
 
 
-def _files(args: argparse.Namespace, predictor: Any, stack: contextlib.ExitStack) -> Any:
+@contextlib.contextmanager
+def _predictions(job: PredictionJob, named: Sequence[NamedPicture],
+                 args: argparse.Namespace) -> Iterator[Iterator[Prediction]]:
+    """Yield an iterator over what became of the pictures, in order."""
+    with open_workers(args) as workers:
+        alone = len(named) == 1 and args.ray is None and workers.count == 1
+        job = job._replace(ctx=args.ctx, watched=alone)
+        chunks = [(job, chunk) for chunk in workers.chunks(named)]
+        with contextlib.closing(workers.map(predict_pictures, chunks, _file_names)) as results:
+            yield itertools.chain.from_iterable(results)
+
+
+def _file_names(chunk: tuple[PredictionJob, Sequence[NamedPicture]]) -> str:
+    return ', '.join(str(picture.path) for picture, _ in chunk[1])
+
+
+def _files(args: argparse.Namespace, taxonomy: Taxonomy, stack: contextlib.ExitStack) -> Any:
     """Return a writer of the files for the tool that was asked for; None if there is none."""
     if args.format is None:
         return None
     from adaptis.interop import ResultFiles  # loads pycocotools, which exported networks do without
-    return stack.enter_context(ResultFiles(args.out, predictor.taxonomy, args.format))
+    return stack.enter_context(ResultFiles(args.out, taxonomy, args.format))
 
 
-def _segment(predictor: Any, image: np.ndarray, alone: bool) -> Any:
-    """Segment an image, with a progress bar over its candidates if it is the only one."""
-    if not alone or not hasattr(predictor, 'mask_at'):  # detectors have no candidates one by one
-        return predictor.set_image(image).panoptic()
-    with candidate_bar(at_once=image.shape[0] * image.shape[1] >= PHOTOGRAPH) as watch:
-        return predictor.set_image(image).panoptic(watch=watch)
-
-
-def _clicks(predictor: Any, pictures: Sequence[Picture], args: argparse.Namespace,
+def _clicks(job: PredictionJob, pictures: Sequence[Picture], args: argparse.Namespace,
             likeness: _Likeness) -> int:
     """Write the masks at the clicked points of every image; return how many images failed."""
     failed = 0
+    predictor = cached_predictor(job)
     images: list[dict] = []
     annotations: list[dict] = []
     xs, ys = np.array(args.click, dtype=float).T
-    for picture, name in _named(pictures):
+    for picture, name in progress_bar(_named(pictures), 'image'):
         with _reported(picture.path) as outcome:
             image = read_image(picture.path)
-            likeness.check(picture.path, image)
+            likeness.tell(picture.path, find_difference(job, image))
             predictor.set_image(image)
             _tell_smaller(picture.path, predictor)
             masks, scores = predictor.mask_at(x=xs, y=ys)
@@ -290,11 +311,10 @@ def _reported(path: Path) -> Iterator[_Outcome]:
         yield outcome
     except AdaptisError as error:
         outcome.failed = True
-        sentence = str(error) if str(path) in str(error) else f'{path}: {error}'
-        write_line(sentence, sys.stderr)
+        write_line(failure_sentence(path, error), sys.stderr)
 
 
-def _named(pictures: Sequence[Picture]) -> Iterator[tuple[Picture, str]]:
-    """Yield the pictures with a name for their results, and show a progress bar."""
+def _named(pictures: Sequence[Picture]) -> list[NamedPicture]:
+    """Return the pictures with the names of their results."""
     names = result_names([picture.file_name for picture in pictures])
-    yield from zip(progress_bar(pictures, 'image'), names)
+    return [NamedPicture(*entry) for entry in zip(pictures, names)]

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Optional
 
 from adaptis.commands.options import add_network_options, check_backend, resolve_settings
-from adaptis.deploy.folder import is_export, read_export
 from adaptis.errors import AdaptisError
 from adaptis.loading import family_of, load_predictor
 from adaptis.registry import find_family
@@ -111,20 +110,11 @@ def _networks(args: argparse.Namespace) -> Sequence[ServedNetwork]:
                                'the object at a point.')
         named = argparse.Namespace(**{**vars(args), 'checkpoint': checkpoint})
         _, settings = resolve_settings(named, flip=bool(args.flip), tile=None)
-        return load_predictor(checkpoint, settings, args.ctx, backend=_backend(named))
+        return load_predictor(checkpoint, settings, args.ctx, backend=args.backend)
 
     if args.checkpoint is not None:
         return [one_network(args.checkpoint, load, args.samples)]
     return shipped_networks(load)
-
-
-def _backend(args: argparse.Namespace) -> Optional[str]:
-    """Return what runs an export: ONNX Runtime if it can, which loads least; None = no export."""
-    if args.backend is not None or not is_export(args.checkpoint):
-        return args.backend
-    installed = importlib.util.find_spec('onnxruntime') is not None
-    fits = installed and read_export(args.checkpoint).supports('onnxruntime')
-    return 'onnxruntime' if fits else None
 
 
 def _check_extra() -> None:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import socket
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -63,22 +64,29 @@ def run(args: argparse.Namespace) -> int:
     output = args.output or RUNS / run_name(args.config)
     _check_output(output, args.resume)
     search_cudnn_algorithms(config.has_fixed_sizes())
+    from adaptis.engine.distributed import end_together  # loads MXNet
     from adaptis.engine.stopping import Stopped  # loads MXNet
     from adaptis.engine.trainer import fit  # loads MXNet
     start = _find_start(output, config, args)
     job = _prepare(config, output, args, resumed=start is not None)
     if start is not None:
         _resume(job, start)
-    if job.rank == 0 and warnings:
-        print(*warnings, sep='\n')
+    if job.rank == 0:
+        if job.world_size > 1:
+            print(f'{job.world_size} processes train; the one on {socket.gethostname()} writes '
+                  f'{output}.')
+        if warnings:
+            print(*warnings, sep='\n')
     try:
         fit(job, start)
     except Stopped as stopped:
         if job.rank == 0:
             print('Stopped; to continue, repeat the command with --resume.')
+        end_together(job.kvstore)
         return stopped.status
     if job.rank == 0:
         _finish(job)
+    end_together(job.kvstore)
     return 0
 
 
@@ -141,7 +149,7 @@ def _prepare(config: TrainConfig, output: Path, args: argparse.Namespace, resume
     contexts = get_contexts(args.ctx)
     if contexts[0].device_type == 'cpu':
         keep_freed_memory()
-    kvstore = create_kvstore(args.kvstore)
+    kvstore = create_kvstore(args.kvstore, config.gradient_compression)
     if config.precision == 'amp':
         _enable_half(contexts)
     seed_everything(config.seed, 0, 0)

@@ -10,13 +10,13 @@ from typing import Any, Callable, Optional, Union
 import cv2
 import numpy as np
 
+from adaptis.data.resize import Size, Span, resize_ids, resize_sample, resize_window
 from adaptis.data.transforms import ShiftRotate, Transform, parse_transforms
 from adaptis.errors import AdaptisError
 from adaptis.toy_data import degrade
 from adaptis.types import AnnotatedObjects, Sample
 
 Augmentation = Callable[[Sample, int], Sample]
-Span = tuple[int, int, int]      # along an axis: from, to (exclusive), and how many they become
 TOYS = ('none', 'toy_v1', 'toy_v2', 'toy_v1_official', 'toy_v2_official')
 _FLIP = {'horizontal_flip': {'prob': 0.5}}
 PHOTOS: dict[str, dict[str, Any]] = {
@@ -78,12 +78,15 @@ class Rescale:
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Return the sample at that size."""
-        size = sample.image.shape[:2]
+        return resize_sample(sample, self.draw_size(sample.image.shape[:2], rng))
+
+    def draw_size(self, size: Size, rng: np.random.Generator) -> Size:
+        """Return the height and width that an image of ``size`` gets."""
         side = int(rng.choice(self.short_sides)) if self.short_sides else min(size)
         factor = side / min(size)
         if self.max_side:
             factor = min(factor, self.max_side / max(size))
-        return resize_sample(sample, tuple(max(1, int(s * factor + 0.5)) for s in size))
+        return tuple(max(1, int(s * factor + 0.5)) for s in size)
 
 
 def build_augmentation(augmentation: Union[str, Mapping[str, Any]],
@@ -144,19 +147,6 @@ def random_crop(sample: Sample, size: tuple[int, int], rng: np.random.Generator)
                                     for key in ('image', 'instances', 'semantic')})
 
 
-def resize_sample(sample: Sample, size: tuple[int, int]) -> Sample:
-    """Return a sample at another height and width."""
-    height, width = sample.image.shape[:2]
-    if (height, width) == size:
-        return sample
-    rows, cols = (0, height, size[0]), (0, width, size[1])
-    objects = _moved(sample.objects, lambda layers: np.stack([_resize_ids(layer, rows, cols)
-                                                              for layer in layers]))
-    return dataclasses.replace(sample, image=_resize(sample.image, rows, cols), objects=objects,
-                               instances=_resize_ids(sample.instances, rows, cols),
-                               semantic=_resize_ids(sample.semantic, rows, cols))
-
-
 @dataclass(frozen=True)
 class RandomScale:
     """Rescale a sample by a random factor between ``low`` and ``high``."""
@@ -166,9 +156,12 @@ class RandomScale:
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Return the sample at its new size."""
+        return resize_sample(sample, self.draw_size(sample.image.shape[:2], rng))
+
+    def draw_size(self, size: Size, rng: np.random.Generator) -> Size:
+        """Return the height and width that an image of ``size`` gets."""
         factor = rng.uniform(self.low, self.high)
-        return resize_sample(sample, tuple(max(1, round(s * factor))
-                                           for s in sample.image.shape[:2]))
+        return tuple(max(1, round(s * factor)) for s in size)
 
 
 def _moved(objects: Optional[AnnotatedObjects],
@@ -298,11 +291,11 @@ def _scaled_crop(crop: Crop) -> object:
 
         def apply(self, img: np.ndarray, rows_: Span = (), cols_: Span = (), **params
                   ) -> np.ndarray:
-            return _resize(img, rows_, cols_)
+            return resize_window(img, rows_, cols_)
 
         def apply_to_mask(self, img: np.ndarray, rows_: Span = (), cols_: Span = (), **params
                           ) -> np.ndarray:
-            return _resize_ids(img, rows_, cols_)
+            return resize_ids(img, rows_, cols_)
 
     return ScaledCrop(p=1.0)
 
@@ -314,21 +307,3 @@ def _window(have: int, want: int, factor: float) -> Span:
         return 0, have, min(max(round(have * factor), 1), want)
     first = random.randint(0, have - size)
     return first, first + size, want
-
-
-def _resize(image: np.ndarray, rows: Span, cols: Span) -> np.ndarray:
-    part = image[rows[0]:rows[1], cols[0]:cols[1]]
-    shrinks = rows[2] * cols[2] < part.shape[0] * part.shape[1]
-    return cv2.resize(part, (cols[2], rows[2]),
-                      interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-
-
-def _resize_ids(ids: np.ndarray, rows: Span, cols: Span) -> np.ndarray:
-    # By index: OpenCV's INTER_NEAREST is up to half a pixel off its other methods.
-    return ids[_nearest(*rows)[:, None], _nearest(*cols)]
-
-
-def _nearest(first: int, last: int, count: int) -> np.ndarray:
-    """Return the pixels in which the centres of ``count`` new ones lie."""
-    centers = (np.arange(count) + 0.5) * ((last - first) / count)
-    return first + np.minimum(centers.astype(np.intp), last - first - 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Optional, Union
 
 import numpy as np
@@ -12,11 +12,14 @@ import numpy as np
 from adaptis.data.augment import (
     Augmentation,
     Crop,
+    RandomScale,
+    Rescale,
     build_augmentation,
     check_augmentation,
     random_crop,
 )
 from adaptis.data.points import check_strategy, eligible_objects, sample_points
+from adaptis.data.resize import ResizedSample, resize_lazily, resize_sample
 from adaptis.errors import AdaptisError
 from adaptis.types import Sample
 
@@ -50,7 +53,9 @@ class BatchSource:
     epoch_images : number of images in an epoch, each drawn from all, so that one may come twice and
         others not at all; None = every image once
     targets : makes a batch from augmented samples and their random generators, instead of points;
-        picklable
+        picklable.  With ``rescale`` these are ``ResizedSample``
+    ahead : the data of step s are those that step s + ``ahead`` has in a run that had the same
+        batches from its beginning; see ``resumed``
 
     Raises AdaptisError for unknown names, or if a batch needs more images than there are.
     """
@@ -70,9 +75,10 @@ class BatchSource:
     empty_crop_prob: float = 1.0
     ignore_object_prob: float = 0.0
     background_prob: float = 0.0
-    rescale: Optional[Callable[[Sample, np.random.Generator], Sample]] = None
+    rescale: Union[Rescale, RandomScale, None] = None
     epoch_images: Optional[int] = None
     targets: Optional[Callable[[Sequence[Sample], Sequence[Any]], Batch]] = None
+    ahead: int = 0
     _cache: dict = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -100,7 +106,7 @@ class BatchSource:
 
         Raises AdaptisError for broken files or images of different sizes.
         """
-        epoch, position = divmod(step, len(self))
+        epoch, position = divmod(step + self.ahead, len(self))
         first = (position * self.world_size + self.rank) * self.batch_size
         chosen = self._order(epoch)[first:first + self.batch_size]
         crop = self.crop if step < self.crop_until else None
@@ -108,6 +114,25 @@ class BatchSource:
         if self.targets is not None:
             return self.targets(*zip(*drawn))
         return _collate([self._item(sample, rng) for sample, rng in drawn])
+
+    def progress(self, done: int) -> dict[str, int]:
+        """Return how far the data are used after ``done`` steps, for ``resumed``.
+
+        That is the number of whole epochs, and of images of the next one.
+        """
+        epochs, batches = divmod(done + self.ahead, len(self))
+        return {'epochs': epochs, 'images': batches * self.batch_size * self.world_size}
+
+    def resumed(self, done: int, progress: Mapping[str, int]) -> BatchSource:
+        """Return the source that goes on after ``done`` steps where the data were left.
+
+        If the batches have another size now, their bounds need not meet that place.  Then it
+        begins with the batch that the place is in: fewer images than it holds come again, and none
+        is left out.
+        """
+        batches = (progress['epochs'] * len(self)
+                   + progress['images'] // (self.batch_size * self.world_size))
+        return replace(self, ahead=batches - done)
 
     def _order(self, epoch: int) -> np.ndarray:
         if not self.shuffle:
@@ -119,14 +144,17 @@ class BatchSource:
                                   else rng.integers(count, size=self.epoch_images))
         return self._cache[epoch]
 
-    def _draw(self, epoch: int, index: int, position: int,
-              crop: Optional[Crop]) -> tuple[Sample, np.random.Generator]:
+    def _draw(self, epoch: int, index: int, position: int, crop: Optional[Crop]
+              ) -> tuple[Union[Sample, ResizedSample], np.random.Generator]:
         """Return an augmented sample, and its random generator for everything else."""
         # An image that comes twice in an epoch must not be the same twice.
         key = index if self.epoch_images is None else position
         rng = np.random.default_rng((*self.seed, epoch, key))
         sample = self._augmented(self.dataset[index], crop, rng)
-        return sample if self.rescale is None else self.rescale(sample, rng), rng
+        if self.rescale is None:
+            return sample, rng
+        size = self.rescale.draw_size(sample.image.shape[:2], rng)
+        return (resize_sample if self.targets is None else resize_lazily)(sample, size), rng
 
     def _item(self, sample: Sample, rng: np.random.Generator) -> Batch:
         points, masks = sample_points(

@@ -18,6 +18,7 @@ from adaptis.data.labels import LabelMap
 from adaptis.data.reader import Reader, mask_values, pair_files, split_folder
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike, read_ids
+from adaptis.ids import id_runs, spread_runs
 from adaptis.types import Category, Sample, Taxonomy
 
 SPLITS = {'train': 'train', 'val': 'val', 'test': 'test'}
@@ -90,7 +91,8 @@ class CityscapesDataset(Reader):
     def _annotate(self, index: int, image: np.ndarray) -> Sample:
         path = self.annotations.path(index)
         ids = read_ids(path)
-        present = mask_values(ids, path)
+        (runs,), lengths = id_runs(ids)
+        present = mask_values(runs, path)
         classes, known = _id_table()
         strange = present[~known[present]]
         if strange.size:
@@ -99,7 +101,9 @@ class CityscapesDataset(Reader):
         objects = present[classes[present] >= self.taxonomy.num_stuff]
         keep = np.zeros_like(classes)
         keep[objects] = objects
-        return Sample(image=image, instances=keep[ids], semantic=classes[ids],
+        instances, semantic = (spread_runs(table[runs], lengths, ids.shape)
+                               for table in (keep, classes))
+        return Sample(image=image, instances=instances, semantic=semantic,
                       classes={int(i): int(classes[i]) for i in objects},
                       ignored=frozenset(int(i) for i in objects if i < FIRST_OBJECT),
                       name=str(self.images.path(index)))

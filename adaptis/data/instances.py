@@ -106,9 +106,11 @@ class InstanceIndex:
         """Return the objects of an image in the order of the file; none if it has no entry."""
         size = self.images[image_id].size
         rows = slice(*self._rows.get(image_id, (0, 0)))
-        masks = (self._mask(row, size) for row in range(rows.start, rows.stop))
+        codes = [self._code(row, size) for row in range(rows.start, rows.stop)]
+        windows = [_window(box) for box in rle.toBbox(codes).tolist()] if codes else []
+        masks = (rle.decode(code)[window].view(bool) for code, window in zip(codes, windows))
         return AnnotatedObjects(
-            pack_layers(masks, size),
+            pack_layers(masks, size, [(y.start, x.start) for y, x in windows]),
             np.array([taxonomy.index(c) for c in self._category[rows].tolist()], np.int64),
             self._crowd[rows], self._boxes[rows], self._areas[rows])
 
@@ -157,30 +159,43 @@ class InstanceIndex:
         self._masks = np.frombuffer(b''.join(o.mask for o in objects), np.uint8)
         self._ends = np.cumsum([0, *(len(o.mask) for o in objects)])
 
-    def _mask(self, row: int, size: Size) -> np.ndarray:
-        """Return the mask of a row, bool (H, W)."""
-        return _decode(self._masks[self._ends[row]:self._ends[row + 1]].tobytes(), size)
+    def _code(self, row: int, size: Size) -> dict:
+        """Return the mask of a row as RLE of pycocotools."""
+        return _encode(self._masks[self._ends[row]:self._ends[row + 1]].tobytes(), size)
 
 
-def pack_layers(masks: Iterable[np.ndarray], size: Size) -> np.ndarray:
-    """Return int32 (L, H, W): mask k is k + 1 in the first layer that has room for it; L >= 1."""
+def pack_layers(masks: Iterable[np.ndarray], size: Size,
+                corners: Optional[Sequence[tuple[int, int]]] = None) -> np.ndarray:
+    """Return int32 (L, H, W): mask k is k + 1 in the first layer that has room for it; L >= 1.
+
+    Masks are bool (h, w), with their top left at ``corners`` (row, column), by default (0, 0).
+    """
     layers = [np.zeros(size, np.int32)]
+    taken = [np.zeros(size, bool)]
     for number, mask in enumerate(masks, start=1):
-        free = (layer for layer in layers if not layer[mask].any())
-        layer = next(free, None)
-        if layer is None:
-            layer = np.zeros(size, np.int32)
-            layers.append(layer)
-        layer[mask] = number
+        top, left = corners[number - 1] if corners is not None else (0, 0)
+        window = slice(top, top + mask.shape[0]), slice(left, left + mask.shape[1])
+        free = next((k for k, each in enumerate(taken) if not (each[window] & mask).any()), None)
+        if free is None:
+            free = len(layers)
+            layers.append(np.zeros(size, np.int32))
+            taken.append(np.zeros(size, bool))
+        layers[free][window][mask] = number
+        taken[free][window] |= mask
     return np.stack(layers)
 
 
 def front(layers: np.ndarray, areas: np.ndarray) -> np.ndarray:
-    """Return int32 (H, W): object k as k + 1, where they overlap the one of the smallest area."""
+    """Return (H, W): object k as k + 1, where they overlap the one of the smallest area."""
     order = np.argsort(-areas, kind='stable')
     rank = np.zeros(len(order) + 1, np.int32)
     rank[order + 1] = np.arange(1, len(order) + 1)
-    return np.r_[0, order + 1].astype(np.int32)[rank[layers].max(axis=0)]
+    found = layers[0].copy()
+    for layer in layers[1:]:
+        places = np.nonzero(layer != 0)
+        ids, before = layer[places], found[places]
+        found[places] = np.where(rank[ids] > rank[before], ids, before)
+    return found
 
 
 def _reduce(entry: dict) -> Any:
@@ -295,17 +310,24 @@ def _packed(values: np.ndarray, lengths: Sequence[int]) -> bytes:
     return kind + np.array([len(lengths), *lengths], '<i4').tobytes() + values.tobytes()
 
 
-def _decode(packed: bytes, size: Size) -> np.ndarray:
-    """Return the mask of packed polygons or RLE, bool (H, W), by pycocotools."""
+def _encode(packed: bytes, size: Size) -> dict:
+    """Return packed polygons or RLE as RLE of pycocotools."""
     if packed[:1] == b'r':
-        return rle.decode({'size': list(size), 'counts': packed[1:]}).astype(bool)
+        return {'size': list(size), 'counts': packed[1:]}
     count = int(np.frombuffer(packed, '<i4', 1, 1)[0])
     lengths = np.frombuffer(packed, '<i4', count, 5)
     kind = '<i4' if packed[:1] == b'i' else '<f8'
     values = np.frombuffer(packed, kind, offset=5 + 4 * count)
     values = values / 100 if kind == '<i4' else values
     polygons = [p.tolist() for p in np.split(values, np.cumsum(lengths)[:-1])]
-    return rle.decode(rle.merge(rle.frPyObjects(polygons, *size))).astype(bool)
+    codes = rle.frPyObjects(polygons, *size)
+    return codes[0] if count == 1 else rle.merge(codes)
+
+
+def _window(box: Sequence[float]) -> tuple[slice, slice]:
+    """Return the rows and columns of a box (x, y, width, height) of whole numbers."""
+    x, y, width, height = map(int, box)
+    return slice(y, y + height), slice(x, x + width)
 
 
 def _is_whole(value: Any) -> bool:

@@ -4,12 +4,15 @@
 arrays through /dev/shm (small in containers), shares queues whose locks a killed worker keeps, and
 knows neither seeds nor positions.  Here every worker is spawned, imports no MXNet, and owns one
 pipe: it receives the number of a step and answers with the arrays.  Each worker has at most
-``PREFETCH`` open requests, so no side ever blocks on writing to one that does not read.  There is
-no lock, no shared memory and no feeder thread.
+``PREFETCH`` open requests, so no side ever blocks on writing to one that does not read.  Arrays are
+written into the pipe and read from it without a copy.  There is no lock, no shared memory and no
+feeder thread.
 """
 from __future__ import annotations
 
 import contextlib
+import os
+import pickle
 import signal
 import time
 import traceback
@@ -17,12 +20,14 @@ import warnings
 from collections.abc import Iterator
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
-from typing import Optional
+from typing import Any, Optional
 
 import cv2
+import numpy as np
 
 from adaptis.data.batches import Batch, BatchSource
 from adaptis.errors import AdaptisError, DataWarning
+from adaptis.memory_reuse import keep_freed_memory
 from adaptis.toy_data import spawn_context
 
 PREFETCH = 2
@@ -115,7 +120,7 @@ class _Worker:
             # The pipe comes first: a worker may have answered before it ended.
             if not self._pipe.poll():
                 raise EOFError
-            batch, message, remarks = self._pipe.recv()
+            batch, message, remarks = _receive(self._pipe)
         except (EOFError, OSError) as error:
             raise self._died() from error
         for remark in remarks:
@@ -158,6 +163,7 @@ def _without_interrupts() -> Iterator[None]:
 def _serve(pipe: Connection, source: BatchSource) -> None:
     """Answer requests until the pipe ends, which also happens if the parent is killed."""
     cv2.setNumThreads(0)
+    keep_freed_memory()
     while True:
         try:
             step = pipe.recv()
@@ -167,10 +173,38 @@ def _serve(pipe: Connection, source: BatchSource) -> None:
             warnings.simplefilter('always', DataWarning)
             answer = _answer(source, step)
         try:
-            pipe.send((*answer, [str(w.message) for w in told
-                                 if issubclass(w.category, DataWarning)]))
+            _send(pipe, (*answer, [str(w.message) for w in told
+                                   if issubclass(w.category, DataWarning)]))
         except OSError:
             return
+
+
+def _send(pipe: Connection, message: Any) -> None:
+    """Send a message whose arrays follow it byte by byte: ``Connection.send`` copies them twice."""
+    buffers: list[pickle.PickleBuffer] = []
+    head = pickle.dumps(message, protocol=5, buffer_callback=buffers.append)
+    views = [buffer.raw() for buffer in buffers]
+    pipe.send((head, [len(view) for view in views]))
+    for view in views:
+        while len(view):
+            view = view[os.write(pipe.fileno(), view):]
+
+
+def _receive(pipe: Connection) -> Any:
+    """Return what ``_send`` sent, with the arrays in memory of their own.
+
+    Raises EOFError or OSError if the other side ends.
+    """
+    head, lengths = pipe.recv()
+    arrays = [np.empty(length, np.uint8) for length in lengths]
+    for array in arrays:
+        view = memoryview(array)
+        while len(view):
+            count = os.readv(pipe.fileno(), [view])
+            if not count:
+                raise EOFError
+            view = view[count:]
+    return pickle.loads(head, buffers=arrays)
 
 
 def _answer(source: BatchSource, step: int) -> tuple[Optional[Batch], Optional[str]]:

@@ -21,7 +21,7 @@ from adaptis.categories import parse_categories
 from adaptis.data.reader import FileList, ImageId, Reader, check_folder, size_problem
 from adaptis.errors import AdaptisError, DataWarning
 from adaptis.files import PathLike, read_json
-from adaptis.ids import MAX_ID, read_panoptic_png, relabel_ids
+from adaptis.ids import MAX_ID, find_ids, id_runs, read_panoptic_png, spread_runs
 from adaptis.types import Sample, Taxonomy
 
 _MOST = 2 ** 31 - 1
@@ -173,33 +173,37 @@ class PanopticReader(Reader):
     def _annotate(self, index: int, image: np.ndarray) -> Sample:
         path = self.annotations.path(index)
         segments = self._index.segments(self._rows[index])
-        positions = relabel_ids(read_panoptic_png(path), segments[:, 0], str(path))
-        self._check(index, image, positions)
+        segment_map = read_panoptic_png(path)
+        (found,), lengths = id_runs(segment_map)
+        positions = find_ids(found, segments[:, 0], str(path))
+        self._check(index, image, segment_map.shape)
         seen = self._seen(index, positions, segments[:, 0])
         crowd = segments[:, 2] > 0
         classes = np.array([self._class_of.get(c, -1) for c in segments[:, 1].tolist()], np.int32)
         things = classes >= self.taxonomy.num_stuff
         classes[crowd & ~things] = -1
         numbers = np.arange(1, len(segments) + 1, dtype=np.int32) * things
-        return Sample(image=image, instances=np.r_[np.int32(0), numbers][positions],
-                      semantic=np.r_[np.int32(-1), classes][positions],
+        instances, semantic = (
+            spread_runs(np.append(np.int32(none), values)[positions], lengths, segment_map.shape)
+            for none, values in ((0, numbers), (-1, classes)))
+        return Sample(image=image, instances=instances, semantic=semantic,
                       classes={int(n): int(c) for n, c in zip(numbers[seen], classes[seen]) if n},
                       ignored=frozenset(numbers[things & crowd & seen].tolist()),
                       name=str(self.images.path(index)))
 
-    def _check(self, index: int, image: np.ndarray, positions: np.ndarray) -> None:
+    def _check(self, index: int, image: np.ndarray, png_size: tuple[int, ...]) -> None:
         """Raise AdaptisError if the PNG and the JSON disagree."""
         path, size = self.annotations.path(index), self.expected_size(index)
         if size not in (None, image.shape[:2]):
             raise AdaptisError(size_problem(self.images.path(index), image.shape[:2],
                                             self._index.json_path, size, 'says'))
-        if positions.shape != image.shape[:2]:
+        if png_size != image.shape[:2]:
             raise AdaptisError(size_problem(self.images.path(index), image.shape[:2], path,
-                                            positions.shape))
+                                            png_size))
 
     def _seen(self, index: int, positions: np.ndarray, ids: np.ndarray) -> np.ndarray:
         """Return which segments have a pixel, bool (n,); warn if some have none."""
-        seen = np.bincount(positions.ravel(), minlength=len(ids) + 1)[1:] > 0
+        seen = np.bincount(positions, minlength=len(ids) + 1)[1:] > 0
         if not seen.all():
             lost = ', '.join(map(str, ids[~seen].tolist()))
             warnings.warn(f'{self.annotations.path(index)} has no pixel of segment {lost}, which '

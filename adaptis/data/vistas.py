@@ -27,6 +27,7 @@ from adaptis.data.panoptic import PanopticIndex, PanopticReader
 from adaptis.data.reader import Reader, find_keys, mask_values, pair_files, split_folder
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike, read_json, read_pixels
+from adaptis.ids import id_runs, spread_runs
 from adaptis.types import Category, Sample, Taxonomy
 
 SPLITS = {'train': 'training', 'val': 'validation', 'test': 'testing'}
@@ -133,15 +134,17 @@ class VistasInstances(Reader):
         if values.dtype != np.uint16 or values.ndim != 2:
             raise AdaptisError(f'{path} does not have one channel of 16 bits: instances of Vistas '
                                'are 256 times their label plus their number.')
-        values = values.astype(np.int32)
-        present = mask_values(values, path)
+        (runs,), lengths = id_runs(values)
+        present = mask_values(runs, path)
         classes = np.full(int(present[-1]) + 1, -1, np.int32)
         classes[present] = self.labels.to_classes(present // LABEL_STEP, f'{path}, divided by '
                                                   f'{LABEL_STEP},')
         objects = present[classes[present] >= self.taxonomy.num_stuff]
         ids = np.zeros_like(classes)
         ids[objects] = objects + 1
-        return Sample(image=image, instances=ids[values], semantic=classes[values],
+        instances, semantic = (spread_runs(table[runs], lengths, values.shape)
+                               for table in (ids, classes))
+        return Sample(image=image, instances=instances, semantic=semantic,
                       classes={int(i) + 1: int(classes[i]) for i in objects},
                       name=str(self.images.path(index)))
 

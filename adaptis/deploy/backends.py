@@ -30,10 +30,12 @@ class Runner(Protocol):
     ----------
     stages : inputs and outputs of each stage
     device : an MXNet context, or 'cpu' or 'gpu:0'
+    best_batch : how many points are computed fastest together; None = many
     """
 
     stages: Mapping[str, Interface]
     device: Any
+    best_batch: Optional[int]
 
     def run(self, stage: str, *arrays: Any) -> list[Any]:
         """Return the outputs of a stage, as arrays of the backend.
@@ -90,7 +92,7 @@ class BlockRunner:
     """
 
     def __init__(self, stages: Sequence[Stage], ctx: Any):
-        self.stages, self.device = interfaces(stages), ctx
+        self.stages, self.device, self.best_batch = interfaces(stages), ctx, None
         self._blocks = {stage.name: stage.block for stage in stages}
 
     def run(self, stage: str, *arrays: Any) -> list[Any]:
@@ -112,6 +114,7 @@ class MXNetRunner:
                  files: Mapping[str, tuple[Path, Optional[Path]]], ctx: Any = None):
         from adaptis.runtime import mx  # loads MXNet
         self.stages, self.device = stages, mx.cpu() if ctx is None else ctx
+        self.best_batch = None
         self._files = files
         self._blocks: dict[str, Any] = {}
 
@@ -190,6 +193,8 @@ class OnnxRunner:
         self._runtime = _onnxruntime()
         self.stages, self.device = stages, self._checked_device(device)
         self.keeps_arrays = self.device != 'cpu'
+        # A call costs little, and the maps of one point fit into the cache of a core.
+        self.best_batch = 1 if self.device == 'cpu' else None
         self._files = files
         self._sessions: dict[str, Any] = {}
 

@@ -16,6 +16,7 @@ from adaptis.deploy.stages import Interface, Signature
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import sha256
 from adaptis.files import PathLike, read_json
+from adaptis.machine import cuda_build
 from adaptis.registry import find_family, import_object
 from adaptis.types import Taxonomy
 
@@ -41,6 +42,7 @@ class Export(NamedTuple):
     stages : inputs and outputs of each stage
     paths : files of each stage by their type
     digests : digests of the files by name
+    precision : 'float32' or 'float16', in which the ONNX models compute
     """
 
     folder: Path
@@ -51,6 +53,7 @@ class Export(NamedTuple):
     stages: Mapping[str, Interface]
     paths: Mapping[str, Mapping[str, Path]]
     digests: Mapping[str, str]
+    precision: str
 
     def supports(self, backend: str) -> bool:
         """Return whether the export has the files of a backend."""
@@ -112,7 +115,8 @@ def read_export(folder: PathLike) -> Export:
         {name: _interface(stage) for name, stage in stages.items()},
         {name: {what: folder / file for what, file in stage['files'].items()}
          for name, stage in stages.items()},
-        {name: facts['sha256'] for name, facts in manifest['files'].items()})
+        {name: facts['sha256'] for name, facts in manifest['files'].items()},
+        manifest.get('onnx_precision', 'float32'))
 
 
 def _check_structure(where: Path, manifest: Mapping[str, Any]) -> None:
@@ -154,7 +158,7 @@ def load_exported(folder: PathLike, backend: Optional[str] = None, ctx: Any = No
 
     Parameters
     ----------
-    backend : one of ``BACKENDS``; by default MXNet if it is installed and the folder has its files
+    backend : one of ``BACKENDS``; by default see :func:`default_backend`
     ctx, settings : see ``adaptis.inference.predictor.Predictor.from_export``
     taxonomy : the meaning of the classes; by default that of the export
 
@@ -168,7 +172,7 @@ def load_exported(folder: PathLike, backend: Optional[str] = None, ctx: Any = No
     if getattr(chosen, 'official', None) != official:
         raise AdaptisError(f'{export.folder} was exported with official={official}, which is part '
                            'of its graphs: export the network again with these settings.')
-    backend = backend or default_backend(export)
+    backend = backend or default_backend(export, ctx)
     runner = make_runner(export, backend, ctx)
     _check_digests(export, backend)
     make_predictor = import_object(family.exported_predictor)
@@ -193,10 +197,24 @@ def make_runner(export: Export, backend: str, ctx: Any = None) -> Runner:
     return MXNetRunner(export.stages, pairs, ctx)
 
 
-def default_backend(export: Export) -> str:
-    """Return 'mxnet' if it is installed and the folder has its files, else 'onnxruntime'."""
-    installed = importlib.util.find_spec('mxnet') is not None
-    return 'mxnet' if installed and export.supports('mxnet') else 'onnxruntime'
+def default_backend(export: Export, ctx: Any = None) -> str:
+    """Return ONNX Runtime for a CPU, where it is the faster one, and MXNet for a GPU.
+
+    Where only one of them is installed, or the folder has the files of only one, it is that one.
+    Models of float16 are for GPUs, so that they are left to whoever asks for them.
+    """
+    usable = [backend for backend in BACKENDS
+              if export.supports(backend) and importlib.util.find_spec(backend) is not None]
+    if len(usable) == 1:
+        return usable[0]
+    return 'onnxruntime' if export.precision == 'float32' and _is_cpu(ctx) else 'mxnet'
+
+
+def _is_cpu(ctx: Any) -> bool:
+    """Return whether a device is a CPU; 'auto' is one unless MXNet is built for GPUs."""
+    if ctx == 'auto':
+        return not cuda_build()
+    return _device_name(ctx) == 'cpu'
 
 
 def _family(export: Export) -> Any:

@@ -71,8 +71,22 @@ def _clip(op: Operator) -> str:
 
 @register_converter('softmax')
 def _softmax(op: Operator) -> str:
+    """Convert a softmax; what was transposed for MXNet's fast one is transposed after it.
+
+    Over other axes than the last, ONNX Runtime's softmax takes four times as long as its parts.
+    """
     op.require(use_length=(False,), temperature=(1,), dtype=('float32',))
-    return op.add('Softmax', op.inputs[0], axis=op.axis(op.attribute('axis', -1)))
+    axis, x, order = op.axis(op.attribute('axis', -1)), op.inputs[0], None
+    if op.producer().kind == 'transpose' and op.producer().attribute('axes'):
+        (x, *_), order = op.producer().inputs, op.producer().attribute('axes')
+        axis = order[axis]
+    if axis == op.ranks[0] - 1:
+        found = op.add('Softmax', x, axis=axis)
+    else:
+        growth = op.add('Exp', op.add('Sub', x, op.add('ReduceMax', x, axes=[axis], keepdims=1)))
+        total = op.add('ReduceSum', growth, op.constant([axis]), keepdims=1)
+        found = op.add('Div', growth, total)
+    return found if order is None else op.add('Transpose', found, perm=list(order))
 
 
 # -- sums and products --------------------------------------------------------------------------
@@ -129,19 +143,30 @@ def _dot(op: Operator) -> str:
 
 @register_converter('batch_dot')
 def _batch_dot(op: Operator) -> str:
-    left, right = op.inputs
     transposed = [bool(op.attribute(f'transpose_{which}', False)) for which in 'ab']
-    if transposed == [False, True] and all(_is_row(op.producer(i)) for i in (0, 1)):
-        rows = op.add('Squeeze', op.add('Mul', left, right), op.constant([1]))
-        return op.add('Unsqueeze', _row_sums(op, rows, op.producer(0)), op.constant([1, 2]))
     return op.add('MatMul', *(op.add('Transpose', x, perm=[0, 2, 1]) if swapped else x
                               for x, swapped in zip(op.inputs, transposed)))
 
 
-def _is_row(producer: Operator) -> bool:
-    """Return whether an operator makes an array (M, 1, n)."""
-    return (producer.kind == 'expand_dims' and producer.ranks == [2]
-            and producer.attribute('axis') == 1)
+@register_converter('_linalg_gemm')
+def _gemm(op: Operator) -> str:
+    """Convert alpha * A B + beta * C; where B is a row of ones, A is added to every column of C."""
+    op.require(transpose_a=(False,), transpose_b=(False,), axis=(-2,))
+    column, row, total = op.inputs
+    alpha, beta = op.attribute('alpha', 1), op.attribute('beta', 1)
+    if not _is_row_of_ones(op.producer(1)):
+        column = op.add('MatMul', column, row)
+    if beta != 1:
+        total = op.add('Mul', total, op.number(beta))
+    if abs(alpha) != 1:
+        column = op.add('Mul', column, op.number(abs(alpha)))
+    return op.add('Add' if alpha > 0 else 'Sub', total, column)
+
+
+def _is_row_of_ones(producer: Operator) -> bool:
+    """Return whether an operator makes an array (1, n) of ones."""
+    return (producer.kind == 'expand_dims' and producer.attribute('axis') == 0
+            and producer.ranks == [1] and producer.producer().kind == 'ones_like')
 
 
 def _row_sums(op: Operator, rows: str, producer: Operator) -> str:
@@ -150,8 +175,8 @@ def _row_sums(op: Operator, rows: str, producer: Operator) -> str:
     ONNX Runtime adds one number after the other, which loses precision in long rows: with one step,
     masks of AdaptIS differ by up to 4e-4.
     """
-    while producer.kind in ('broadcast_sub', 'square', 'expand_dims'):
-        producer = producer.producer()
+    while producer.kind in ('broadcast_sub', 'square', 'expand_dims', '_linalg_gemm'):
+        producer = producer.producer(2 if producer.kind == '_linalg_gemm' else 0)
     if producer.kind not in ('Reshape', 'reshape'):
         return op.add('ReduceSum', rows, op.constant([-1]), keepdims=0)
     width = op.shape(producer.inputs[0], producer.ranks[0] - 1)

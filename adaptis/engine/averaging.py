@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from adaptis.errors import AdaptisError
+from adaptis.runtime import mx
 
 
 class WeightAverage:
@@ -26,13 +27,19 @@ class WeightAverage:
         self._parameters, self._decay = dict(parameters), decay
         self._values = {name: _weight(p).copy() for name, p in self._parameters.items()}
 
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """The averages by name, to change in place."""
+        return self._values
+
     def update(self, step: int) -> None:
         """Add the weights after step ``step`` of the stage; steps count from 0."""
         decay = min(self._decay, (1 + step) / (10 + step))
         for name, parameter in self._parameters.items():
             value = self._values[name]
-            value *= decay
-            value += _weight(parameter) * (1 - decay)
+            # (1 - lr * wd) * value - lr * rescale_grad * weight, in one pass over both.
+            mx.nd.sgd_update(value, _weight(parameter), lr=1 - decay, wd=1, rescale_grad=-1,
+                             out=value)
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:

@@ -6,8 +6,8 @@ complete or absent:
     net.params      parameters and running statistics; with net.json a checkpoint of its own
     average.params  the same for the averaged weights, if the stage averages them
     optimizer.npz   optimizer states as plain arrays (MXNet would pickle them)
-    state.json      stage, step, system state, metrics, config, state of the mixed precision, and
-                    the digests of the other files
+    state.json      stage, step, place in the data, system state, metrics, config, state of the
+                    mixed precision, and the digests of the other files
 
 The random state is (seed, stage, step): every random number of a run comes from generators that
 are seeded by these, see ``BatchSource`` and ``seed_everything``.  Nothing is ever unpickled.
@@ -58,6 +58,7 @@ class Checkpoint:
     best: Optional[float] = None
     metrics: dict[str, float] = field(default_factory=dict)
     scaler: dict[str, float] = field(default_factory=dict)
+    data: Optional[dict[str, int]] = None   # of ``BatchSource.progress``; older ones have none
 
     @property
     def parameters(self) -> Path:
@@ -82,16 +83,19 @@ class CheckpointFolder:
              metrics: Optional[dict[str, float]] = None,
              scaler: Optional[dict[str, float]] = None,
              info: Optional[dict[str, Any]] = None,
-             average: Optional[WeightAverage] = None) -> Path:
+             average: Optional[WeightAverage] = None,
+             data: Optional[dict[str, int]] = None) -> Path:
         """Write a checkpoint and remove old ones; AdaptisError if the disk cannot be written.
 
         ``info`` is stored beside the parameters, for use without the rest of the checkpoint.
+        ``data`` is the place in the data, see ``BatchSource.progress``.
         """
         target = self.folder / f'{position.index}-{position.stage}-{position.step:08d}'
         if target.exists():
             return target
         state = {'format': FORMAT, 'position': vars(position), 'system': system,
-                 'config': config, 'best': best, 'metrics': metrics or {}, 'scaler': scaler or {}}
+                 'config': config, 'best': best, 'metrics': metrics or {}, 'scaler': scaler or {},
+                 'data': data}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._remove_leftovers()
@@ -137,7 +141,8 @@ def read_checkpoint(folder: Path) -> Checkpoint:
                                    'folder to resume from the checkpoint before it.')
         return Checkpoint(folder=folder, position=Position(**state['position']),
                           system=state['system'], config=state['config'], best=state['best'],
-                          metrics=state['metrics'], scaler=state.get('scaler', {}))
+                          metrics=state['metrics'], scaler=state.get('scaler', {}),
+                          data=state.get('data'))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise AdaptisError(f'{folder} is not a complete checkpoint ({type(error).__name__}: '
                            f'{error}): remove it to resume from the one before it.') from error

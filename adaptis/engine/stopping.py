@@ -68,9 +68,12 @@ def _write_nowhere(descriptor: int) -> None:
     os.close(nowhere)
 
 
-def agree_on_stop(store: Any, status: int) -> int:
-    """Return the exit status, nonzero if any process should stop; all stop at the same step."""
+def agree(store: Any, status: int, save: bool) -> tuple[int, bool]:
+    """Return the exit status, nonzero if any process should stop, and whether any has to save.
+
+    All processes stop at the same step, and all take part in a checkpoint.
+    """
     if not isinstance(store, StageKVStore):
-        return status
-    votes = store.sum_over_processes(status)
-    return status or (130 if votes else 0)
+        return status, save
+    stop, save = store.any_process(status != 0, save)
+    return status or (130 if stop else 0), save

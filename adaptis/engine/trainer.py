@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,7 @@ from adaptis.data.batches import Batch, BatchSource
 from adaptis.data.loader import Loader
 from adaptis.engine.averaging import WeightAverage, averaged_parameters
 from adaptis.engine.checkpoint import Checkpoint, CheckpointFolder, Position, load_optimizer
-from adaptis.engine.distributed import stage_kvstore
+from adaptis.engine.distributed import average_statistics, stage_kvstore
 from adaptis.engine.logs import STALL_REPORTS, AverageMeter, RunLog, StageProgress, StallWatch
 from adaptis.engine.precision import attach_loss_scaler, reset_weight_layouts, scaler_state
 from adaptis.engine.schedules import build_schedule
@@ -30,7 +31,7 @@ from adaptis.engine.steps import (
     set_backbone_lr_mult,
     train_step,
 )
-from adaptis.engine.stopping import Stopped, StopRequest, agree_on_stop
+from adaptis.engine.stopping import Stopped, StopRequest, agree
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import provenance
 from adaptis.evaluation.report import percent
@@ -120,6 +121,7 @@ class _StageRun:
         make_optimizer(stage.optimizer)
         set_backbone_lr_mult(run.net, stage.optimizer.backbone_lr_mult)
         check_split(stage.batch_size, len(run.contexts) * self.pieces)
+        self.ahead = 0   # steps of the schedule, see _find_place
         self.best: Optional[float] = None
         self.metrics: dict[str, float] = {}
         self.watch = StallWatch()
@@ -127,12 +129,15 @@ class _StageRun:
     def train(self, log: RunLog, stop: StopRequest, start: Optional[Checkpoint]) -> None:
         """Do the remaining steps and write checkpoints."""
         first = start.position.step if start else 0
+        if start and start.data is not None:
+            self._find_place(first, start.data)
         if first >= self.total:
             return
         self.log = log
         self.system = self.run.make_system(self.name, self.stage)
         set_backbone_lr_mult(self.run.net, self.stage.optimizer.backbone_lr_mult)
-        store = stage_kvstore(self.run.kvstore, self.name, self.run.net)
+        store = stage_kvstore(self.run.kvstore, self.name, self.run.net, self._digest(first),
+                              self.run.config.gradient_compression)
         scaler = start.scaler if start else {}
         trainer = make_trainer(self.system, self.stage, store, scaler.get('updates', first))
         if self.run.config.precision == 'amp':
@@ -149,14 +154,34 @@ class _StageRun:
                 self.done = step + 1
                 averages.add(losses, time.perf_counter() - clock)
                 bar.advance()
-                self._tell(bar, step + 1, averages, loader)
-                status = agree_on_stop(store, stop.status)
-                if status or self._should_save(step + 1, saved_at):
+                self._tell(store, bar, step + 1, averages, loader)
+                status, save = agree(store, stop.status, self._should_save(step + 1, saved_at))
+                if status or save:
+                    average_statistics(store, self.run.net, self.average)
                     self._save(trainer, step + 1)
                     saved_at = time.monotonic()
                 if status:
                     raise Stopped(status)
                 clock = time.perf_counter()
+
+    def _find_place(self, first: int, data: dict[str, int]) -> None:
+        """Go on in the data where a checkpoint left them, perhaps with fewer or more processes.
+
+        Steps are counted on.  A stage of ``epochs`` then ends, and its learning rate changes, with
+        the same epochs as without the change; one of ``steps`` with the same steps.
+        """
+        self.source = self.source.resumed(first, data)
+        if self.stage.epochs is not None:
+            self.ahead = self.source.ahead
+            self.total -= self.ahead
+            self.source = replace(self.source, crop_until=self.total - self.stage.full_size_steps)
+
+    def _digest(self, first: int) -> bytes:
+        """Return a digest of what has to be the same in all processes."""
+        config = {**self.run.config.to_dict(), 'workers': None}
+        config['data'] = {**config['data'], 'root': None}   # it may lie elsewhere
+        same = [config, self.name, first, self.source.ahead, len(self.run.dataset)]
+        return hashlib.sha256(repr(same).encode()).digest()
 
     def _source(self) -> BatchSource:
         """Return the batch source for the system of this stage."""
@@ -191,7 +216,7 @@ class _StageRun:
     def _step(self, trainer: Any, step: int, batch: Batch) -> dict[str, float]:
         self.whole = False
         seed_everything(self.run.config.seed, self.index, step)
-        trainer.set_learning_rate(self.schedule(step))
+        trainer.set_learning_rate(self.schedule(step + self.ahead))
         if hasattr(self.system, 'begin_step'):
             self.system.begin_step(step)
         try:
@@ -226,7 +251,8 @@ class _StageRun:
                                    'with --resume.')
             raise
 
-    def _tell(self, bar: StageProgress, done: int, averages: AverageMeter, loader: Loader) -> None:
+    def _tell(self, store: Any, bar: StageProgress, done: int, averages: AverageMeter,
+              loader: Loader) -> None:
         """Do what is due after this step: log numbers, validate, write pictures."""
         config = self.run.config
         if self._due(config.log_every, done):
@@ -237,13 +263,15 @@ class _StageRun:
             self._warn_of_stall(bar, done, sum(losses.values()))
             bar.show(losses)
             self._report(done, values)
-        if self._due(config.validation.every, done):
+        looks = [self._due(every, done) for every in (config.validation.every,
+                                                      config.pictures_every)]
+        if any(looks):
+            average_statistics(store, self.run.net, self.average)
+        if looks[0]:
             self._validate(bar, done)
-        if self._due(config.pictures_every, done):
+        if looks[1]:
             self._show(done)
-        looked = [self._due(every, done) for every in (config.validation.every,
-                                                       config.pictures_every)]
-        if any(looked) and config.precision == 'amp':
+        if any(looks) and config.precision == 'amp':
             reset_weight_layouts(self.run.net)
 
     def _due(self, every: Optional[int], done: int) -> bool:
@@ -256,7 +284,7 @@ class _StageRun:
 
     def _report(self, done: int, values: dict[str, float]) -> None:
         values.update({k: float(v) for k, v in self.system.metrics().items()})
-        values['lr'] = self.schedule(done - 1)
+        values['lr'] = self.schedule(done - 1 + self.ahead)
         self.log.write('train', self.index, self.name, done, **values)
 
     def _warn_of_stall(self, bar: StageProgress, done: int, loss: float) -> None:
@@ -301,7 +329,8 @@ class _StageRun:
                 self.run.net, trainer, Position(self.index, self.name, done),
                 system=self.system.state(), config=self.run.config.to_dict(), best=self.best,
                 metrics=self.metrics, scaler=scaler_state(trainer),
-                info=self.run.description(), average=self.average)
+                info=self.run.description(), average=self.average,
+                data=self.source.progress(done))
 
     def _description(self, done: int) -> dict[str, Any]:
         return {'stage': self.name, 'step': done, 'metrics': self.metrics,

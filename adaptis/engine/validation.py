@@ -8,8 +8,8 @@ from typing import Any, Optional
 import numpy as np
 
 from adaptis.config import TrainConfig, ValidationConfig
-from adaptis.data.augment import resize_sample
 from adaptis.data.batches import BatchSource
+from adaptis.data.resize import resize_sample
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.run import Evaluator
 from adaptis.evaluation.segments import sample_truth

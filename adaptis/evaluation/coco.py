@@ -1,7 +1,8 @@
 """Read and write COCO formats: panoptic PNG + JSON, instance annotations, detection results.
 
 All files are written as a stream, so memory does not grow with the data set, and a file gets its
-name only when it is complete.
+name only when it is complete.  To encode a result takes longer than to write it, so other processes
+can do it: ``writer.write(encode_panoptic(...))`` is ``writer.add(...)``.
 """
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Optional, TypeVar
+from typing import Any, Callable, NamedTuple, Optional, TypeVar
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from adaptis.categories import parse_categories
 from adaptis.coco_json import ImageId
 from adaptis.errors import AdaptisError, DataWarning
 from adaptis.evaluation.segments import segment_areas, segment_boxes
-from adaptis.files import PathLike, atomic_write, read_json, write_image
+from adaptis.files import PathLike, atomic_write, encode_image, read_json, write_bytes
 from adaptis.ids import ids_to_rgb, read_panoptic_png, relabel_ids
 from adaptis.names import Claims
 from adaptis.types import Category, Objects, PanopticResult, Segment, Taxonomy
@@ -36,6 +37,66 @@ class PanopticRecord:
     file_name: str
     result: PanopticResult
     crowd: Collection[int]
+
+
+class EncodedPanoptic(NamedTuple):
+    """A panoptic result as its files hold it.
+
+    Attributes
+    ----------
+    shape : height and width
+    png : the content of the PNG
+    segments_info : the segments as the JSON lists them
+    """
+
+    image_id: ImageId
+    file_name: str
+    shape: tuple[int, int]
+    png: bytes
+    segments_info: list[dict[str, Any]]
+
+
+def encode_panoptic(image_id: ImageId, file_name: str, result: PanopticResult,
+                    taxonomy: Taxonomy, crowd: Collection[int] = ()) -> EncodedPanoptic:
+    """Return what :meth:`PanopticWriter.write` writes.
+
+    Raises AdaptisError if an id or category is unknown.
+    """
+    infos = _segment_infos(result, crowd, taxonomy, file_name)
+    png = encode_image(f'{file_name}.png', ids_to_rgb(result.segment_map))
+    height, width = result.segment_map.shape
+    return EncodedPanoptic(image_id, file_name, (int(height), int(width)), png, infos)
+
+
+def encode_instances(image_id: ImageId, result: PanopticResult) -> list[dict[str, Any]]:
+    """Return the things of a result as COCO detection results.
+
+    If it has ``objects``, which may overlap, these are returned.  Things without pixels are left
+    out.
+    """
+    if result.objects is not None:
+        return _encode_objects(image_id, result.objects)
+    areas = segment_areas(result.segment_map, [s.id for s in result.segments],
+                          f'The result of image {image_id}')
+    things = [s for s in result.things if areas[s.id]]
+    masks = encode_segments(result.segment_map, [s.id for s in things])
+    return [_detection(image_id, segment.category_id, mask, segment.score)
+            for segment, mask in zip(things, masks)]
+
+
+def _encode_objects(image_id: ImageId, objects: Objects) -> list[dict[str, Any]]:
+    entries = []
+    for mask, score, category in zip(objects.masks, objects.scores, objects.category_ids):
+        if mask.any():
+            code, = encode_segments(mask.astype(np.uint8), [1])
+            entries.append(_detection(image_id, category, code, score))
+    return entries
+
+
+def _detection(image_id: ImageId, category: int, mask: dict[str, Any],
+               score: float) -> dict[str, Any]:
+    return {'image_id': image_id, 'category_id': int(category),
+            'segmentation': _rle_json(mask), 'score': float(score)}
 
 
 def write_panoptic(json_path: PathLike, folder: PathLike,
@@ -147,14 +208,19 @@ class PanopticWriter(_Annotations):
         if height is not None and (height, width) != shape:
             raise AdaptisError(f'The result for {file_name} is {shape[0]}x{shape[1]} '
                                f'but the image is {height}x{width}.')
-        infos = _segment_infos(result, crowd, self.taxonomy, file_name)
-        self._add_image(image_id, file_name, shape)
-        png = self._claims.claim(file_name) + '.png' if png is None else png
+        self.write(encode_panoptic(image_id, file_name, result, self.taxonomy, crowd), png)
+
+    def write(self, encoded: EncodedPanoptic, png: Optional[str] = None) -> None:
+        """Write one image that :func:`encode_panoptic` has encoded; see :meth:`add`."""
+        self._add_image(encoded.image_id, encoded.file_name, encoded.shape)
+        png = self._claims.claim(encoded.file_name) + '.png' if png is None else png
         if png in self._names:
-            raise AdaptisError(f'Two images are called {file_name}: their PNGs would collide.')
+            raise AdaptisError(f'Two images are called {encoded.file_name}: their PNGs would '
+                               'collide.')
         self._names.add(png)
-        write_image(self.folder / png, ids_to_rgb(result.segment_map))
-        self._write({'image_id': image_id, 'file_name': png, 'segments_info': infos})
+        write_bytes(self.folder / png, encoded.png)
+        self._write({'image_id': encoded.image_id, 'file_name': png,
+                     'segments_info': encoded.segments_info})
 
 
 class InstanceAnnotationsWriter(_Annotations):
@@ -187,27 +253,13 @@ class InstancesWriter(_JsonStream):
         self._file.write('[\n')
 
     def add(self, image_id: ImageId, result: PanopticResult) -> None:
-        """Write the things of one result, or its ``objects``, which may overlap, if it has them.
+        """Write the things of one result; see :func:`encode_instances`."""
+        self.write(encode_instances(image_id, result))
 
-        Things without pixels are left out.
-        """
-        if result.objects is not None:
-            self._add_objects(image_id, result.objects)
-            return
-        areas = segment_areas(result.segment_map, [s.id for s in result.segments],
-                              f'The result of image {image_id}')
-        things = [s for s in result.things if areas[s.id]]
-        masks = encode_segments(result.segment_map, [s.id for s in things])
-        for segment, mask in zip(things, masks):
-            self._write({'image_id': image_id, 'category_id': int(segment.category_id),
-                         'segmentation': _rle_json(mask), 'score': float(segment.score)})
-
-    def _add_objects(self, image_id: ImageId, objects: Objects) -> None:
-        for mask, score, category in zip(objects.masks, objects.scores, objects.category_ids):
-            if mask.any():
-                code, = encode_segments(mask.astype(np.uint8), [1])
-                self._write({'image_id': image_id, 'category_id': int(category),
-                             'segmentation': _rle_json(code), 'score': float(score)})
+    def write(self, encoded: Iterable[dict[str, Any]]) -> None:
+        """Write the things of one image that :func:`encode_instances` has encoded."""
+        for entry in encoded:
+            self._write(entry)
 
     def _finish(self) -> None:
         self._file.write('\n]\n')

@@ -16,24 +16,31 @@
     ``panoptic.json`` with ``panoptic/<stem>.png``: the COCO panoptic format with the category ids
     of Mapillary's own panoptic files; the image id is the stem of the image.
 
-JSON files appear when everything is written, and every other file when it is complete.
+JSON files appear when everything is written, and every other file when it is complete.  A format
+encodes a result, in any process; the one :class:`ResultsWriter` writes it.
 """
 from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, Optional, TypeVar
 
 import numpy as np
 
 from adaptis.coco_json import ImageId
 from adaptis.errors import AdaptisError
-from adaptis.evaluation.coco import InstancesWriter, PanopticWriter
+from adaptis.evaluation.coco import (
+    EncodedPanoptic,
+    InstancesWriter,
+    PanopticWriter,
+    encode_instances,
+    encode_panoptic,
+)
 from adaptis.evaluation.miou import semantic_map
 from adaptis.evaluation.segments import segment_areas
-from adaptis.files import PathLike, atomic_write, write_image
+from adaptis.files import PathLike, encode_image, write_bytes
 from adaptis.names import result_names
 from adaptis.types import PanopticResult, Taxonomy
 
@@ -50,128 +57,112 @@ FOLDERS = ('panoptic', 'semantic', 'instances')
 Self = TypeVar('Self', bound='ResultsWriter')
 
 
-class ResultsWriter:
-    """Writes the results of one run into one folder; a context manager.
+class EncodedResult(NamedTuple):
+    """The result of one image as its files hold it.
+
+    Attributes
+    ----------
+    panoptic, png : its entry in ``panoptic.json``, and the name of its PNG; None = from the names
+        of all images
+    instances : its entries in ``instances.json``
+    files : content of each other file, by its path in the folder
+    """
+
+    panoptic: EncodedPanoptic
+    png: Optional[str] = None
+    instances: Sequence[dict[str, Any]] = ()
+    files: Mapping[str, bytes] = {}
+
+
+class ResultsFormat:
+    """How a format encodes the result of one image.
 
     Parameters
     ----------
-    folder : created if needed
     taxonomy : the categories of all results
-
-    Raises
-    ------
-    AdaptisError
-        If the folder holds other results, or the format cannot hold these categories.
     """
 
-    def __init__(self, folder: PathLike, taxonomy: Taxonomy):
-        self.folder, self.taxonomy = Path(folder), taxonomy
-        self._check()
-        with contextlib.ExitStack() as stack:
-            self._open(stack)
-            self._stack = stack.pop_all()
+    def __init__(self, taxonomy: Taxonomy):
+        self.taxonomy = taxonomy
 
-    def add(self, image_id: ImageId, file_name: str, result: PanopticResult) -> None:
-        """Write one result.
+    def encode(self, image_id: ImageId, file_name: str, result: PanopticResult) -> EncodedResult:
+        """Encode one result.
 
         Parameters
         ----------
         image_id : COCO's id of the image; the other formats take it from ``file_name``
         file_name : name of the image, with or without its folder
 
-        Raises
-        ------
-        AdaptisError
-            If an image comes twice, its name does not match, an id or category is unknown, or the
-            disk is full.
+        Raises AdaptisError if the name does not match, or an id or category is unknown.
         """
         raise NotImplementedError
 
-    def plan(self, images: Sequence[tuple[ImageId, str]]) -> None:
-        """Take the id and the file name of all images before the first one is computed.
-
-        Raises AdaptisError if the format could not tell two of them apart.
-        """
-        seen: dict[str, str] = {}
-        for image_id, file_name in images:
-            key = self._id(image_id, file_name)
-            if key in seen:
-                raise AdaptisError(f'{seen[key]} and {file_name} would have the same id "{key}" in '
-                                   'the results: rename one, or save them as coco.')
-            seen[key] = file_name
-
-    def __enter__(self: Self) -> Self:
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._stack.__exit__(*error)
-
-    def _id(self, image_id: ImageId, file_name: str) -> str:
+    def image_id(self, image_id: ImageId, file_name: str) -> str:
         """Return the text of the image's id in this format."""
         return str(image_id)
 
-    def _open(self, stack: contextlib.ExitStack) -> None:
-        """Open the files that are written as a stream."""
-        self.panoptic = stack.enter_context(PanopticWriter(
-            self.folder / COMPLETE, self.folder / 'panoptic', self.taxonomy))
+    def check_folder(self, folder: Path) -> None:
+        """Raise AdaptisError if a folder has results: a submission must not mix two runs.
 
-    def _check(self) -> None:
-        """Raise AdaptisError if the folder has results: a submission must not mix two runs."""
+        It is also raised if the format cannot hold the categories.
+        """
         for name in (COMPLETE, *FOLDERS):
-            if (self.folder / name).exists():
-                raise AdaptisError(f'{self.folder} already holds results ({name}): choose another '
+            if (folder / name).exists():
+                raise AdaptisError(f'{folder} already holds results ({name}): choose another '
                                    'folder, or delete them.')
 
 
-class CocoWriter(ResultsWriter):
-    """Writes the format ``coco``, see the module.
+class CocoFormat(ResultsFormat):
+    """The format ``coco``, see the module.
 
     Results of an earlier run in this format are replaced.
     """
 
-    def add(self, image_id: ImageId, file_name: str, result: PanopticResult) -> None:
-        """See :meth:`ResultsWriter.add`."""
-        self.panoptic.add(image_id, file_name, result, png=self._pngs.get(image_id))
-        self.instances.add(image_id, result)
+    def encode(self, image_id: ImageId, file_name: str, result: PanopticResult) -> EncodedResult:
+        """See :meth:`ResultsFormat.encode`."""
+        return EncodedResult(encode_panoptic(image_id, file_name, result, self.taxonomy),
+                             instances=encode_instances(image_id, result))
 
-    def plan(self, images: Sequence[tuple[ImageId, str]]) -> None:
-        """See :meth:`ResultsWriter.plan`.  The names of PNGs no longer depend on the order."""
-        super().plan(images)
-        ids, names = zip(*images) if images else ((), ())
-        self._pngs = {i: f'{name}.png' for i, name in zip(ids, result_names(names))}
-
-    def _open(self, stack: contextlib.ExitStack) -> None:
-        super()._open(stack)
-        self._pngs: dict[ImageId, str] = {}
-        self.instances = stack.enter_context(InstancesWriter(self.folder / 'instances.json'))
-
-    def _check(self) -> None:
-        ours = [(self.folder / name).exists() for name in (COMPLETE, 'instances.json')]
-        if ours == [True, False] or (self.folder / 'semantic').exists():
-            raise AdaptisError(f'{self.folder} holds results in another format: choose another '
+    def check_folder(self, folder: Path) -> None:
+        """See :meth:`ResultsFormat.check_folder`."""
+        ours = [(folder / name).exists() for name in (COMPLETE, 'instances.json')]
+        if ours == [True, False] or (folder / 'semantic').exists():
+            raise AdaptisError(f'{folder} holds results in another format: choose another '
                                'folder, or delete them.')
 
 
-class CityscapesWriter(ResultsWriter):
-    """Writes the format ``cityscapes``, see the module.
+class CityscapesFormat(ResultsFormat):
+    """The format ``cityscapes``, see the module.
 
     The semantic labels are those of the result's ``semantic`` map if it has one, else of its
     segments.
     """
 
-    def add(self, image_id: ImageId, file_name: str, result: PanopticResult) -> None:
-        """See :meth:`ResultsWriter.add`."""
-        name = self._id(image_id, file_name)
-        self.panoptic.add(name, Path(file_name).name, result, png=f'{name}_panoptic.png')
-        write_image(self.folder / 'semantic' / f'{name}_labelIds.png', self._labels(result, name))
-        self._add_instances(name, result)
+    def encode(self, image_id: ImageId, file_name: str, result: PanopticResult) -> EncodedResult:
+        """See :meth:`ResultsFormat.encode`."""
+        name = self.image_id(image_id, file_name)
+        panoptic = encode_panoptic(name, Path(file_name).name, result, self.taxonomy)
+        semantic = f'semantic/{name}_labelIds.png'
+        return EncodedResult(panoptic, f'{name}_panoptic.png', files={
+            semantic: encode_image(semantic, self._labels(result, name)),
+            **self._instances(name, result)})
 
-    def _id(self, image_id: ImageId, file_name: str) -> str:
+    def image_id(self, image_id: ImageId, file_name: str) -> str:
+        """See :meth:`ResultsFormat.image_id`."""
         found = CITYSCAPES_NAME.match(Path(file_name).name)
         if found is None:
             raise AdaptisError(f'{file_name} is not named like an image of Cityscapes: '
                                '<city>_<sequence>_<frame>..., with six digits each.')
         return found.group()
+
+    def check_folder(self, folder: Path) -> None:
+        """See :meth:`ResultsFormat.check_folder`."""
+        super().check_folder(folder)
+        for category in self.taxonomy.categories:
+            if category.id not in (CITYSCAPES_THINGS if category.isthing else CITYSCAPES_STUFF):
+                kind = 'thing' if category.isthing else 'stuff'
+                raise AdaptisError(f'Category {category.id} ({category.name}, {kind}) is not a '
+                                   'label that Cityscapes evaluates: write these results as coco.')
 
     def _labels(self, result: PanopticResult, name: str) -> np.ndarray:
         """Return label ids, uint8 (H, W); 0 is Cityscapes' "unlabeled"."""
@@ -183,44 +174,112 @@ class CityscapesWriter(ResultsWriter):
         labels = np.array([0] + [c.id for c in self.taxonomy.categories], dtype=np.uint8)
         return labels[classes + 1]
 
-    def _add_instances(self, name: str, result: PanopticResult) -> None:
+    def _instances(self, name: str, result: PanopticResult) -> dict[str, bytes]:
+        """Return the masks of the things, and last the file that lists them."""
         areas = segment_areas(result.segment_map, [s.id for s in result.segments], name)
-        lines = []
+        files, lines = {}, []
         for number, thing in enumerate(s for s in result.things if areas[s.id]):
             mask = f'masks/{name}_{number}.png'
-            write_image(self.folder / 'instances' / mask,
-                        np.where(result.segment_map == thing.id, 255, 0).astype(np.uint8))
+            files[f'instances/{mask}'] = encode_image(
+                mask, np.where(result.segment_map == thing.id, 255, 0).astype(np.uint8))
             lines.append(f'{mask} {thing.category_id} {float(thing.score)!r}\n')
-        with atomic_write(self.folder / 'instances' / f'{name}.txt') as temporary:
-            temporary.write_text(''.join(lines), encoding='ascii')
-
-    def _check(self) -> None:
-        super()._check()
-        for category in self.taxonomy.categories:
-            if category.id not in (CITYSCAPES_THINGS if category.isthing else CITYSCAPES_STUFF):
-                kind = 'thing' if category.isthing else 'stuff'
-                raise AdaptisError(f'Category {category.id} ({category.name}, {kind}) is not a '
-                                   'label that Cityscapes evaluates: write these results as coco.')
+        files[f'instances/{name}.txt'] = ''.join(lines).encode('ascii')
+        return files
 
 
-class VistasWriter(ResultsWriter):
-    """Writes the format ``vistas``, see the module."""
+class VistasFormat(ResultsFormat):
+    """The format ``vistas``, see the module."""
 
-    def add(self, image_id: ImageId, file_name: str, result: PanopticResult) -> None:
-        """See :meth:`ResultsWriter.add`."""
+    def encode(self, image_id: ImageId, file_name: str, result: PanopticResult) -> EncodedResult:
+        """See :meth:`ResultsFormat.encode`."""
         name = Path(file_name)
-        self.panoptic.add(self._id(image_id, file_name), name.name, result, png=f'{name.stem}.png')
+        return EncodedResult(encode_panoptic(name.stem, name.name, result, self.taxonomy),
+                             f'{name.stem}.png')
 
-    def _id(self, image_id: ImageId, file_name: str) -> str:
+    def image_id(self, image_id: ImageId, file_name: str) -> str:
+        """See :meth:`ResultsFormat.image_id`."""
         return Path(file_name).stem
 
 
-_WRITERS = {'coco': CocoWriter, 'cityscapes': CityscapesWriter, 'vistas': VistasWriter}
-FORMATS = tuple(_WRITERS)
+class ResultsWriter:
+    """Writes the results of one run into one folder; a context manager.
+
+    Parameters
+    ----------
+    folder : created if needed
+    format : one of the ``FORMATS``
+    taxonomy : the categories of all results
+
+    Raises
+    ------
+    AdaptisError
+        If the folder holds other results, or the format cannot hold these categories.
+    """
+
+    def __init__(self, folder: PathLike, format: str, taxonomy: Taxonomy):
+        self.folder, self.taxonomy = Path(folder), taxonomy
+        self.format = get_format(format, taxonomy)
+        self.format.check_folder(self.folder)
+        self._pngs: dict[ImageId, str] = {}
+        with contextlib.ExitStack() as stack:
+            self._panoptic = stack.enter_context(PanopticWriter(
+                self.folder / COMPLETE, self.folder / 'panoptic', taxonomy))
+            self._instances = None
+            if isinstance(self.format, CocoFormat):
+                self._instances = stack.enter_context(
+                    InstancesWriter(self.folder / 'instances.json'))
+            self._stack = stack.pop_all()
+
+    def add(self, image_id: ImageId, file_name: str, result: PanopticResult) -> None:
+        """Write one result; the arguments are those of :meth:`ResultsFormat.encode`.
+
+        Raises AdaptisError as that does, if an image comes twice, or if the disk is full.
+        """
+        self.write(self.format.encode(image_id, file_name, result))
+
+    def write(self, encoded: EncodedResult) -> None:
+        """Write one result that the format has encoded; see :meth:`add`."""
+        self._panoptic.write(encoded.panoptic,
+                             encoded.png or self._pngs.get(encoded.panoptic.image_id))
+        for path, content in encoded.files.items():
+            write_bytes(self.folder / path, content)
+        if self._instances is not None:
+            self._instances.write(encoded.instances)
+
+    def plan(self, images: Sequence[tuple[ImageId, str]]) -> None:
+        """Take the id and the file name of all images before the first one is computed.
+
+        The names of PNGs then do not depend on the order of the images.
+        Raises AdaptisError if the format could not tell two of them apart.
+        """
+        seen: dict[str, str] = {}
+        for image_id, file_name in images:
+            key = self.format.image_id(image_id, file_name)
+            if key in seen:
+                raise AdaptisError(f'{seen[key]} and {file_name} would have the same id "{key}" in '
+                                   'the results: rename one, or save them as coco.')
+            seen[key] = file_name
+        names = result_names([name for _, name in images])
+        self._pngs = {i: f'{name}.png' for (i, _), name in zip(images, names)}
+
+    def __enter__(self: Self) -> Self:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+
+
+_FORMATS = {'coco': CocoFormat, 'cityscapes': CityscapesFormat, 'vistas': VistasFormat}
+FORMATS = tuple(_FORMATS)
+
+
+def get_format(name: str, taxonomy: Taxonomy) -> ResultsFormat:
+    """Return one of the ``FORMATS``; AdaptisError for another name."""
+    if name not in _FORMATS:
+        raise AdaptisError(f'There is no format "{name}": choose from {", ".join(FORMATS)}.')
+    return _FORMATS[name](taxonomy)
 
 
 def open_writer(format: str, folder: PathLike, taxonomy: Taxonomy) -> ResultsWriter:
     """Return a writer of one of the ``FORMATS``; AdaptisError as for :class:`ResultsWriter`."""
-    if format not in _WRITERS:
-        raise AdaptisError(f'There is no format "{format}": choose from {", ".join(FORMATS)}.')
-    return _WRITERS[format](folder, taxonomy)
+    return ResultsWriter(folder, format, taxonomy)

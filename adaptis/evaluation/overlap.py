@@ -2,13 +2,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Optional
 
 import numpy as np
 
 from adaptis.errors import AdaptisError
-from adaptis.ids import relabel_ids
+from adaptis.ids import find_ids, id_runs, relabel_ids
 from adaptis.types import AnnotatedObjects, Objects, PanopticResult, Segment, Taxonomy
 
 
@@ -22,7 +22,6 @@ class Overlap:
         share, in the order of the lists; row 0 and column 0 are void
     truth, found : the segments
     crowd : ids of true segments that are crowds
-    positions : int32 (H, W), the column of each pixel; None if found segments may overlap
     true_areas, found_areas : int64 (G,) and (P,), if the sums of the rows or columns of ``shared``
         differ from them
     annotated_areas : float64 (G,), if the annotation gives other areas than ``true_areas``
@@ -32,7 +31,6 @@ class Overlap:
     truth: Sequence[Segment]
     found: Sequence[Segment]
     crowd: Collection[int] = ()
-    positions: Optional[np.ndarray] = field(default=None, repr=False)
     true_areas: Optional[np.ndarray] = None
     found_areas: Optional[np.ndarray] = None
     annotated_areas: Optional[np.ndarray] = None
@@ -77,16 +75,13 @@ def compute_overlap(truth: PanopticResult, found: PanopticResult, crowd: Collect
     if rows_of.shape != columns_of.shape:
         raise AdaptisError(f'{name}: the ground truth is {rows_of.shape[0]}x{rows_of.shape[1]} but '
                            f'the prediction is {columns_of.shape[0]}x{columns_of.shape[1]}.')
-    rows = relabel_ids(rows_of, [s.id for s in truth.segments], f'{name} (ground truth)')
-    columns = relabel_ids(columns_of, [s.id for s in found.segments], f'{name} (prediction)')
+    (rows, columns), lengths = id_runs(rows_of, columns_of)
+    rows = find_ids(rows, [s.id for s in truth.segments], f'{name} (ground truth)')
+    columns = find_ids(columns, [s.id for s in found.segments], f'{name} (prediction)')
     shape = len(truth.segments) + 1, len(found.segments) + 1
-    size = shape[0] * shape[1]
-    if size >= 2 ** 31:
-        rows = rows.astype(np.int64)
-    rows *= shape[1]
-    rows += columns
-    shared = np.bincount(rows.ravel(), minlength=size).reshape(shape)
-    return Overlap(shared, truth.segments, found.segments, crowd, columns)
+    pairs = rows.astype(np.int64) * shape[1] + columns
+    shared = np.bincount(pairs, lengths, shape[0] * shape[1]).astype(np.int64).reshape(shape)
+    return Overlap(shared, truth.segments, found.segments, crowd)
 
 
 def compute_object_overlap(truth: PanopticResult, found: Objects, crowd: Collection[int] = (),

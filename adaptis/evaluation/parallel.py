@@ -11,6 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Callable, TypeVar
 
 from adaptis.errors import AdaptisError
+from adaptis.memory_reuse import keep_freed_memory
 from adaptis.toy_data import spawn_context
 
 Item = TypeVar('Item')
@@ -42,9 +43,7 @@ def parallel_map(function: Callable[[Item], Result], items: Iterable[Item],
         yield from map(function, items)
         return
     context = spawn_context()  # MXNet does not survive a fork
-    # Only this process handles Ctrl-C: each of the others would print a traceback.
-    ignore = dict(initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
-    with _environment(ONE_THREAD), ProcessPoolExecutor(processes, context, **ignore) as pool:
+    with _environment(ONE_THREAD), ProcessPoolExecutor(processes, context, _begin) as pool:
         pending = collections.deque()
         try:
             for item in items:
@@ -59,6 +58,12 @@ def parallel_map(function: Callable[[Item], Result], items: Iterable[Item],
         finally:
             for future in pending:
                 future.cancel()
+
+
+def _begin() -> None:
+    """Leave Ctrl-C to the parent: each process would print a traceback."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keep_freed_memory()
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from adaptis.evaluation.clicks import ClickQuality
 from adaptis.evaluation.coco import PanopticFolder
 from adaptis.evaluation.coco_ap import CocoAP, box_detections, boxes_around, mask_detections
 from adaptis.evaluation.iiou import CITYSCAPES_SIZES, InstanceIoU
-from adaptis.evaluation.miou import MeanIoU, segment_classes, semantic_map
+from adaptis.evaluation.miou import MeanIoU, semantic_map
 from adaptis.evaluation.overlap import (
     Overlap,
     compute_annotated_overlap,
@@ -114,7 +114,7 @@ class Evaluator:
             expected = semantic_map(truth, self.taxonomy) if semantic is None else semantic
             predicted = result.semantic
             if predicted is None:
-                predicted = segment_classes(overlap.found, self.taxonomy)[overlap.positions]
+                predicted = semantic_map(result, self.taxonomy)
             self.semantic.add(expected, predicted, name)
         if result.semantic is not None:
             self.merged.add_overlap(overlap, self.taxonomy)

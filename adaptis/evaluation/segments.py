@@ -6,14 +6,15 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from adaptis.errors import AdaptisError
-from adaptis.ids import present_ids, relabel_ids
+from adaptis.ids import find_ids, id_runs, present_ids
 from adaptis.types import PanopticResult, Sample, Segment, Taxonomy
 
 
 def segment_areas(segment_map: np.ndarray, ids: Sequence[int], what: str) -> dict[int, int]:
     """Return segment id -> area; AdaptisError if the map holds an id that is not in ``ids``."""
-    counts = np.bincount(relabel_ids(segment_map, ids, what).ravel(), minlength=len(ids) + 1)
-    return dict(zip(ids, counts[1:].tolist()))
+    (found,), lengths = id_runs(segment_map)
+    counts = np.bincount(find_ids(found, ids, what), lengths, len(ids) + 1)
+    return dict(zip(ids, counts[1:].astype(np.int64).tolist()))
 
 
 def segment_boxes(positions: np.ndarray, count: int) -> np.ndarray:

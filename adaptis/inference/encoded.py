@@ -145,11 +145,13 @@ class ImageEncoder:
         if size[0] * size[1] > settings.max_pixels:
             raise AdaptisError(f'The image is {size[0]}x{size[1]}, too large to process as a '
                                'whole: segment it in tiles, for example --tile 512 512.')
+        best = net.runner.best_batch
+        batch_size = settings.batch_size if best is None else min(settings.batch_size, best)
         if net.footprint is None:
-            return settings.batch_size
+            return batch_size
         needed = features_bytes(net.footprint, size, net.num_classes, settings.flip)
         check_features(needed, size, device_memory(net.runner.device))
-        return min(settings.batch_size, points_at_once(net.footprint, size, settings.memory_mib))
+        return min(batch_size, points_at_once(net.footprint, size, settings.memory_mib))
 
     def _encode(self, image: np.ndarray, batch_size: int) -> EncodedImage:
         height, width = image.shape[:2]
@@ -164,7 +166,8 @@ class _NetworkImage(EncodedImage):
 
     def __init__(self, net: InferenceNetwork, image: np.ndarray, size: tuple[int, int],
                  batch_size: int):
-        self._runner, self._batch_size = net.runner, batch_size
+        self._runner = net.runner
+        self.batch_size = self._batch_size = batch_size
         self._full, self._size = image.shape[2:], size
         maps = run_stage(net.runner, 'features', {'image': image})
         prob = run_stage(net.runner, 'semantics', maps)['classes']
@@ -205,7 +208,7 @@ class NetworkRunner:
     """
 
     def __init__(self, net: Any, ctx: Any = None):
-        self._net, self.device = net, ctx or _context_of(net)
+        self._net, self.device, self.best_batch = net, ctx or _context_of(net), None
         self._made: Optional[tuple[Any, BlockRunner]] = None
 
     @property

@@ -14,11 +14,13 @@ class EncodedImage:
     stuff_prob : float32 (S, H, W), probabilities of the stuff classes
     things_prob : float32 (T, H, W), probabilities of the thing classes
     proposals_prob : float32 (H, W) in [0, 1], or None if the network has no proposal branch
+    batch_size : how many points are computed together at most; None = all that are asked for
     """
 
     stuff_prob: np.ndarray
     things_prob: np.ndarray
     proposals_prob: Optional[np.ndarray] = None
+    batch_size: Optional[int] = None
 
     def masks_at(self, points: np.ndarray) -> np.ndarray:
         """Return the probability that a pixel belongs to the object at each point.
@@ -49,6 +51,7 @@ class FlipAveraged(EncodedImage):
 
     def __init__(self, plain: EncodedImage, mirrored: EncodedImage, official: bool = False):
         self._plain, self._mirrored = plain, mirrored
+        self.batch_size = plain.batch_size
         self._mirror = np.float32(plain.size[1] - (0 if official else 1))
         self.stuff_prob = _average(plain.stuff_prob, mirrored.stuff_prob)
         self.things_prob = _average(plain.things_prob, mirrored.things_prob)

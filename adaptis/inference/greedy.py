@@ -28,7 +28,7 @@ Watch = Callable[[int, int, Optional[np.ndarray]], None]
 """``watch(done, total, mask)`` is called when a candidate is decided.  ``mask`` is the one that was
 accepted, float32 (H, W), or None.  It must copy what it keeps."""
 
-_SPACING = 12  # pixels; closer candidates are often on one object, so the later one is wasted
+_SPACING = 16  # pixels; closer candidates are often on one object, so the later one is wasted
 
 
 @dataclass
@@ -143,7 +143,8 @@ class LookAhead:
 
     def __init__(self, encoded: EncodedImage, points: np.ndarray, settings: AdaptISSettings):
         self._encoded, self._points = encoded, points
-        self._size = settings.batch_limit(encoded.size)
+        limit = settings.batch_limit(encoded.size)
+        self._size = limit if encoded.batch_size is None else min(limit, encoded.batch_size)
         self._masks: dict[int, np.ndarray] = {}
         self.queried = self.used = 0
 

@@ -72,7 +72,7 @@ class Predictor(OfOneProcess):
         self._features: Optional[EncodedImage] = None
 
     @classmethod
-    def from_export(cls, folder: PathLike, backend: str = 'mxnet', ctx: Any = None,
+    def from_export(cls, folder: PathLike, backend: Optional[str] = None, ctx: Any = None,
                     settings: Any = None) -> Any:
         """Return the predictor of a network that ``adaptis export`` wrote, for any system.
 
@@ -80,7 +80,8 @@ class Predictor(OfOneProcess):
         ----------
         folder : the exported folder
         backend : 'mxnet', whose results equal those of the network bit for bit; or 'onnxruntime',
-            which needs only NumPy, OpenCV and ONNX Runtime
+            which needs only NumPy, OpenCV and ONNX Runtime, and is the faster one on a CPU; by
+            default ONNX Runtime on a CPU and MXNet on a GPU, if both can be used
         ctx : where to compute: a name ('cpu', 'gpu', 'gpu:0', 'auto'; by default the CPU) or, for
             MXNet, a context
         settings : thresholds, or the name of a preset; by default those that were exported

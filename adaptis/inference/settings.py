@@ -95,7 +95,7 @@ class AdaptISSettings:
     min_tile_overlap : [min_overlap] smallest share of a tile that its neighbour contains, too
 
     batch_size : largest number of candidates that are evaluated together (fewer on large images,
-        where it is not faster); results do not depend on it
+        and one with ONNX Runtime on a CPU, where more is not faster); results do not depend on it
     memory_mib : MiB that the masks of points computed together may take, so that fewer than
         ``batch_size`` are computed together on a large image; results do not depend on it
     max_pixels : a larger image must be cut into tiles, because memory grows with the image

@@ -43,14 +43,23 @@ class ResultFiles:
 
     def add(self, image: PathLike, name: str, result: PanopticResult) -> None:
         """Write the result of an image file; ``name`` is that of the file to write, no suffix."""
+        self.write(name, self.encode(image, name, result))
+
+    def encode(self, image: PathLike, name: str, result: PanopticResult) -> dict[str, Any]:
+        """Return what :meth:`write` writes, in any process; see :meth:`add`."""
         if self._format == 'labelme':
-            target = self._folder / 'labelme' / f'{name}.json'
-            where = os.path.relpath(image, target.parent).replace(os.sep, '/')
-            _write_json(target, to_labelme(result, where, self._taxonomy))
+            folder = self._target(name).parent
+            where = os.path.relpath(image, folder).replace(os.sep, '/')
+            return to_labelme(result, where, self._taxonomy)
+        path = Path(image).resolve().as_posix().lstrip('/')
+        return to_label_studio(result, f'/data/local-files/?d={path}', self._taxonomy)
+
+    def write(self, name: str, encoded: dict[str, Any]) -> None:
+        """Write a result that :meth:`encode` has encoded."""
+        if self._format == 'labelme':
+            _write_json(self._target(name), encoded)
         else:
-            path = Path(image).resolve().as_posix().lstrip('/')
-            self._tasks.append(to_label_studio(result, f'/data/local-files/?d={path}',
-                                               self._taxonomy))
+            self._tasks.append(encoded)
 
     def close(self) -> None:
         """Write what belongs to all images together."""
@@ -58,6 +67,9 @@ class ResultFiles:
             _write_json(self._folder / 'label_studio.json', self._tasks)
             with atomic_write(self._folder / 'label_config.xml') as temporary:
                 temporary.write_text(label_config(self._taxonomy), encoding='utf-8')
+
+    def _target(self, name: str) -> Path:
+        return self._folder / 'labelme' / f'{name}.json'
 
     def __enter__(self) -> ResultFiles:
         return self

@@ -105,7 +105,7 @@ class PointHead(HybridBlock):
         """Return two blocks on the same parameters: one for the features, and one for the points.
 
         After ``share, head = point_head.split()``, ``head(share(features), query_map, points)``
-        equals ``point_head(features, query_map, points)``.  For several calls on one image,
+        equals ``point_head(features, query_map, points)`` for one image.  For several calls on it,
         ``share`` needs to run only once.
         """
         share, first = self.first.split()

@@ -25,6 +25,7 @@ class Node(NamedTuple):
     inputs : numbers of the nodes that it reads
     read : shapes of the arrays that it reads from them
     shapes : shapes of its outputs
+    name : of the parameter or input, or what MXNet called the operator
     """
 
     op: str
@@ -32,6 +33,7 @@ class Node(NamedTuple):
     inputs: list[int]
     read: list[Shape]
     shapes: list[Shape]
+    name: str = ''
 
 
 class Graph(NamedTuple):
@@ -59,7 +61,8 @@ def trace(block: Any, *shapes: Shape) -> Graph:
     for entry, results in zip(described['nodes'], given):
         inputs = [number for number, *_ in entry['inputs']]
         read = [nodes[number].shapes[output] for number, output, *_ in entry['inputs']]
-        nodes.append(Node(entry['op'], entry.get('attrs', {}), inputs, read, results))
+        nodes.append(Node(entry['op'], entry.get('attrs', {}), inputs, read, results,
+                          entry['name']))
     heads = [(number, output) for number, output, *_ in described['heads']]
     return Graph(nodes, [nodes[number].shapes[output] for number, output in heads],
                  [number for number, _ in heads])
@@ -109,14 +112,15 @@ def parameter_count(block: Any) -> int:
     return sum(math.prod(p.shape) for p in block.collect_params().values() if p.grad_req != 'null')
 
 
-_VIEWS = ('Reshape', 'reshape', 'reshape_like', 'expand_dims', 'BlockGrad', 'Flatten')
+VIEWS = ('Reshape', 'reshape', 'reshape_like', 'expand_dims', 'BlockGrad', 'Flatten')
+"""Operators whose output is their input under another shape."""
 
 
 def _owners(nodes: Sequence[Node]) -> list[int]:
     """Return for every node the one that made the values of its output."""
     owner: list[int] = []
     for number, node in enumerate(nodes):
-        owner.append(owner[node.inputs[0]] if node.op in _VIEWS else number)
+        owner.append(owner[node.inputs[0]] if node.op in VIEWS else number)
     return owner
 
 

@@ -18,6 +18,7 @@ from adaptis.model.layers import (
     stack_units,
 )
 from adaptis.model.options import check_common, check_normalisation, check_width, make_norm
+from adaptis.runtime import mx
 
 MAX_CHANNELS = 512
 HEAD_CHANNELS = 32
@@ -131,7 +132,8 @@ class UpLevel(HybridBlock):
 
     def hybrid_forward(self, F, x, skip):
         x = self.relu(self.reduce(self.upsample(x)))
-        x = F.slice_like(x, skip, axes=(2, 3))
+        if F is not mx.nd or x.shape[2:] != skip.shape[2:]:  # it copies even where nothing is cut
+            x = F.slice_like(x, skip, axes=(2, 3))
         return self.join(F.concat(skip, x, dim=1))
 
 

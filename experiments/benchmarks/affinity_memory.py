@@ -16,6 +16,7 @@ from typing import Any, Callable
 
 import numpy as np
 
+from experiments.benchmarks.comparison import Comparison, Form, Setting
 from experiments.benchmarks.measures import (
     Size,
     add_record_arguments,
@@ -29,6 +30,8 @@ Row = dict[str, float]
 
 SIZES: tuple[Size, ...] = ((128, 256), (256, 512), (512, 1024), (800, 1300), (1024, 2048))
 FEATURES, STRIDE = 128, 4
+CHANNELS = 153
+"""Detections and stuff together: 100 + 53."""
 MOST_BYTES = 2 * 2 ** 30
 
 
@@ -70,14 +73,28 @@ def explicit(head: Any, features: Any, potentials: Any) -> Any:
     return potentials + added.reshape_like(potentials)
 
 
-FORMS: dict[str, Callable[..., Any]] = {'linear': linear, 'explicit': explicit}
+FORMS: dict[str, Callable[..., Any]] = {'explicit': explicit, 'linear': linear}
+
+
+def compare(setting: Setting) -> dict[str, Form]:
+    """Both forms."""
+    from adaptis.runtime import mx  # loads MXNet
+    mx.random.seed(0)
+    head, inputs = _make_head(), _make_inputs(COMPARED[setting.quick], CHANNELS)
+    return {name: lambda form=form: form(head, *inputs) for name, form in FORMS.items()}
+
+
+COMPARED: dict[bool, Size] = {True: (128, 128), False: (128, 256)}
+COMPARISONS = (Comparison('Dense instance affinity', {
+    quick: f'random features and {CHANNELS} potentials, of an image of {height}x{width}'
+    for quick, (height, width) in COMPARED.items()}, compare, 'explicit'),)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``affinity_memory``."""
     parser.add_argument('--size', nargs='+', type=parse_size, metavar='HxW', default=SIZES)
-    parser.add_argument('--channels', type=int, default=153,
-                        help='of detections and stuff together; default: 100 + 53')
+    parser.add_argument('--channels', type=int, default=CHANNELS,
+                        help=f'of detections and stuff together; default: {CHANNELS}')
     add_record_arguments(parser)
 
 

@@ -7,16 +7,21 @@ Weights are random but for last layers that let a network find as many objects a
 from __future__ import annotations
 
 import argparse
+import functools
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Callable, NamedTuple, Optional, Union
 
 import numpy as np
 
 from adaptis.data.coco_categories import COCO_TAXONOMY
 from adaptis.errors import AdaptisError
+from adaptis.loading import load_predictor
 from adaptis.registry import find_family
 from experiments.benchmarks import timing
+from experiments.benchmarks.comparison import Comparison, Official, Setting
+from experiments.benchmarks.exported import ONNX, exported_form
 from experiments.benchmarks.measures import Measure, Size, add_measure_arguments, run_measures
 
 SIZES: tuple[Size, ...] = ((160, 224), (512, 512))
@@ -103,6 +108,28 @@ def mask_head(port: Port = CONDINST, sizes: Sequence[Size] = SIZES,
     return result
 
 
+def compare_port(name: str, setting: Setting) -> dict[str, Any]:
+    """Image to panoptic result of a port: as Python runs it, as a graph, as an export.
+
+    The official CondInst ends with instances, and so do ours beside it.
+    """
+    port = next(port for port in PORTS if port.name == name)
+    image = make_image(COMPARED[setting.quick])
+    if setting.official is None:
+        predictors = {form: make_predictor(port, hybridize) for form, hybridize in FORMS.items()}
+    else:
+        predictors = _official_predictors(port, setting.official.checkpoint())
+    forms: dict[str, Any] = {form: lambda p=p: p.predict(image) for form, p in predictors.items()}
+    if setting.official is not None and port is CONDINST:
+        return {form: lambda p=p: p.set_image(image).instances() for form, p in predictors.items()}
+    return {**forms, ONNX: exported_form(predictors['hybridized'], [image])}
+
+
+def official_inputs(quick: bool, folder: Path) -> dict[str, np.ndarray]:
+    """What ``compare_port`` shows the networks."""
+    return {'images': make_image(COMPARED[quick])[None]}
+
+
 MEASURES: dict[str, Measure] = {'detector': detector, 'mask_head': mask_head}
 
 
@@ -172,3 +199,26 @@ def make_image(size: Size) -> np.ndarray:
 
 def _text(size: Size) -> str:
     return f'{size[0]}x{size[1]}'
+
+
+def _official_predictors(port: Port, checkpoint: Path) -> dict[str, Any]:
+    """The network of a converted checkpoint in both forms; no image is resized."""
+    family = find_family(port.name)
+    dense = port.name.startswith('dense')   # whose official network is that of Cityscapes
+    settings = family.get_settings('cityscapes' if dense else 'coco')
+    predictors = {form: load_predictor(checkpoint, settings.replace(short_side=None, max_side=None))
+                  for form in FORMS}
+    for form, hybridize in FORMS.items():
+        predictors[form].net.hybridize(hybridize)
+    return predictors
+
+
+OFFICIAL = {f'{program}_r50': Official(program, official_inputs)
+            for program in ('panoptic_fpn', 'condinst', 'dense_detections')}
+COMPARED: Mapping[bool, Size] = {True: (160, 224), False: (512, 512)}
+COMPARISONS = tuple(
+    Comparison(f'{port.name}, panoptic', {
+        quick: f"{port.name} with COCO's classes, random weights but for busy last layers, at most "
+               f'100 detections; an image of noise of {_text(size)}'
+        for quick, size in COMPARED.items()}, functools.partial(compare_port, port.name),
+        'imperative', OFFICIAL.get(port.name)) for port in PORTS)

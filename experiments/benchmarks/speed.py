@@ -10,67 +10,49 @@ masks that they give are compared.  Times are medians over alternating runs.
 from __future__ import annotations
 
 import argparse
+import json
 import os
-from typing import Any, Callable
+from pathlib import Path
+from typing import Any, Callable, Optional
 
 import numpy as np
 
 from adaptis.config import OptimizerConfig, StageConfig
 from adaptis.inference.encoded import ImageEncoder
 from adaptis.inference.predictor import Predictor
-from adaptis.inference.settings import PRESETS
+from adaptis.inference.settings import OFFICIAL_NAMES, PRESETS
 from adaptis.loading import load_predictor
 from experiments.benchmarks import timing
+from experiments.benchmarks.comparison import Comparison, Form, Official, Setting
+from experiments.benchmarks.exported import ONNX, exported_form
 from experiments.benchmarks.measures import add_measure_arguments, run_measures
 from experiments.benchmarks.process import alone
 from toy_data import ToySettings, render
 
 CANDIDATES = 30
+SETTINGS = PRESETS['toy_v1'].replace(max_candidates=100)   # what None means on 96x96
+SAID = ('sampling_algorithm', 'thresh1', 'thresh2', 'ithresh', 'fl_prob', 'fl_eps', 'fl_blur',
+        'max_iters', 'use_flip')
+"""Official names of those settings that its notebooks give."""
 
 
 def masks(width: int) -> dict[str, Any]:
     """Masks of 30 candidates on 96x96, averaged with the mirrored image (features included)."""
-    plain, fast = _networks(width)
-    image, points = _image(96), _points(96, CANDIDATES)
-    settings = PRESETS['toy_v1'].replace(flip=True)
-    one_by_one = ImageEncoder(plain, settings.replace(batch_size=1))
-    batched = ImageEncoder(fast, settings)
-    fast.hybridize()
-    timed = timing.alternate({'plain': lambda: one_by_one(image).masks_at(points),
-                              'ours': lambda: batched(image).masks_at(points)})
-    gap = np.abs(one_by_one(image).masks_at(points) - batched(image).masks_at(points)).max()
-    return {**timed, 'largest difference of a mask': float(gap)}
+    return _time(_mask_forms(width, CANDIDATES), runs=7)
 
 
 def click(width: int) -> dict[str, Any]:
     """One click on 1024x1024 once the features are there."""
-    plain, fast = _networks(width)
-    fast.hybridize()
-    image = _image(1024)
-    predictors = {'plain': Predictor(plain, 'toy_v1'), 'ours': Predictor(fast, 'toy_v1')}
-    forms = {name: lambda p=p: p.set_image(image).mask_at(x=300, y=700).mask
-             for name, p in predictors.items()}
-    gap = np.abs(forms['plain']() - forms['ours']()).max()
-    timed = timing.alternate({name: lambda p=p: p.mask_at(x=300, y=700)
-                              for name, p in predictors.items()}, runs=3)
-    return {**timed, 'largest difference of a mask': float(gap)}
+    return _time(_click_forms(width, 1024), runs=3)
 
 
 def panoptic(width: int) -> dict[str, Any]:
     """The whole ``panoptic()`` of the shipped network on toy images; its width, not ``--width``."""
-    from adaptis.model import load_model  # loads MXNet
-    from experiments.benchmarks.plain import make_plain  # loads MXNet
-    images = [render(ToySettings.default('v1', seed=7), 'test', i)[0] for i in range(6)]
-    fast = load_predictor()
-    plain = Predictor(make_plain(load_model('toy_v1')), fast.settings.replace(batch_size=1))
-
-    def all_of(predictor: Any) -> Callable[[], list[Any]]:
-        return lambda: [predictor.set_image(image).panoptic() for image in images]
-
-    timed = timing.alternate({'plain': all_of(plain), 'ours': all_of(fast)}, runs=3)
+    forms = _panoptic_forms()
+    timed = timing.alternate(forms, runs=3)
     same = [np.mean(a.segment_map == b.segment_map)
-            for a, b in zip(all_of(plain)(), all_of(fast)())]
-    return {**timed, 'images per second': len(images) / timed['ours'],
+            for a, b in zip(forms['plain'](), forms['ours']())]
+    return {**timed, 'images per second': len(same) / timed['ours'],
             'pixels that agree': float(np.mean(same))}
 
 
@@ -98,8 +80,57 @@ def variants(width: int) -> dict[str, Any]:
             'ours': seconds['ours, default environment']}
 
 
+def compare_masks(setting: Setting) -> dict[str, Form]:
+    """The forms of ``masks``."""
+    return _mask_forms(32, 10 if setting.quick else CANDIDATES)
+
+
+def compare_clicks(setting: Setting) -> dict[str, Form]:
+    """The forms of ``click``."""
+    return _click_forms(32, 512 if setting.quick else 1024)
+
+
+def compare_panoptic(setting: Setting) -> dict[str, Any]:
+    """The forms of ``panoptic``, and the network as an export.
+
+    Beside the official program, ours have its weights.
+    """
+    checkpoint = setting.official and setting.official.checkpoint(num_stuff=1)
+    return {**_panoptic_forms(checkpoint),
+            ONNX: exported_form(load_predictor(checkpoint, SETTINGS), _toy_images())}
+
+
+def official_inputs(quick: bool, folder: Path) -> dict[str, Any]:
+    """What ``compare_panoptic`` shows the networks, and its settings by their official names."""
+    options = {official: getattr(SETTINGS, name) for official, name in OFFICIAL_NAMES.items()
+               if official in SAID}
+    return {'images': np.stack(_toy_images()), 'options': json.dumps(options)}
+
+
+def compare_steps(setting: Setting) -> dict[str, Form]:
+    """The forms of ``training``."""
+    plain, ours = _networks(16 if setting.quick else 32)
+    return {'plain': _step(plain), 'ours': _step(ours)}
+
+
 MEASURES = {'masks': masks, 'click': click, 'panoptic': panoptic, 'training': training,
             'variants': variants}
+
+_RANDOM = 'adaptis_toy, width 32, random weights'
+COMPARISONS = (
+    Comparison('AdaptIS, masks', {True: f'{_RANDOM}; 10 points on 96x96, mirrored image averaged',
+                                  False: f'{_RANDOM}; 30 points on 96x96, mirrored image averaged'},
+               compare_masks, 'plain'),
+    Comparison('AdaptIS, a click', {True: f'{_RANDOM}; 512x512, features given',
+                                    False: f'{_RANDOM}; 1024x1024, features given'},
+               compare_clicks, 'plain'),
+    Comparison('AdaptIS, panoptic', dict.fromkeys(
+        (True, False), 'the shipped network (width 16, trained); 6 drawn toy images of 96x96'),
+               compare_panoptic, 'plain', Official('adaptis', official_inputs), seed=7),
+    Comparison('AdaptIS, training step', {
+        True: 'adaptis_toy, width 16, random weights; 4 images of 96x96 with 12 points, Adam',
+        False: f'{_RANDOM}; 4 images of 96x96 with 12 points, Adam'}, compare_steps, 'plain'),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -111,6 +142,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Print what is measured, and keep it if asked to."""
     run_measures(MEASURES, args, args.width, width=args.width)
+
+
+def _time(forms: dict[str, Form], runs: int) -> dict[str, Any]:
+    timed = timing.alternate(forms, runs)
+    gap = np.abs(forms['plain']() - forms['ours']()).max()
+    return {**timed, 'largest difference of a mask': float(gap)}
+
+
+def _mask_forms(width: int, candidates: int) -> dict[str, Form]:
+    plain, fast = _networks(width)
+    image, points = _image(96), _points(96, candidates)
+    settings = PRESETS['toy_v1'].replace(flip=True)
+    one_by_one = ImageEncoder(plain, settings.replace(batch_size=1))
+    batched = ImageEncoder(fast, settings)
+    fast.hybridize()
+    return {'plain': lambda: one_by_one(image).masks_at(points),
+            'ours': lambda: batched(image).masks_at(points)}
+
+
+def _click_forms(width: int, side: int) -> dict[str, Form]:
+    plain, fast = _networks(width)
+    fast.hybridize()
+    predictors = {'plain': Predictor(plain, 'toy_v1'), 'ours': Predictor(fast, 'toy_v1')}
+    for predictor in predictors.values():
+        predictor.set_image(_image(side))
+    return {name: lambda p=p: p.mask_at(x=0.3 * side, y=0.7 * side).mask
+            for name, p in predictors.items()}
+
+
+def _panoptic_forms(checkpoint: Optional[Path] = None) -> dict[str, Form]:
+    from adaptis.model import load_model  # loads MXNet
+    from experiments.benchmarks.plain import make_plain  # loads MXNet
+    fast = load_predictor(checkpoint, SETTINGS)
+    plain = Predictor(make_plain(load_model(checkpoint or 'toy_v1')),
+                      SETTINGS.replace(batch_size=1))
+    images = _toy_images()
+    return {name: lambda p=p: [p.set_image(image).panoptic() for image in images]
+            for name, p in (('plain', plain), ('ours', fast))}
+
+
+def _toy_images() -> list[np.ndarray]:
+    return [render(ToySettings.default('v1', seed=7), 'test', i)[0] for i in range(6)]
 
 
 def _step(net: Any, hybridize: bool = False) -> Callable[[], Any]:

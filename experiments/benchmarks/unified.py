@@ -13,6 +13,7 @@ import numpy as np
 
 from adaptis.types import PanopticResult
 from experiments.benchmarks import timing
+from experiments.benchmarks.comparison import Comparison, Setting
 from experiments.benchmarks.measures import Size, add_record_arguments, run_measures
 from experiments.benchmarks.ports import COUNTS, PORTS, STUFF, Port, make_image, make_predictor
 from experiments.benchmarks.process import alone, peak_mib
@@ -76,6 +77,19 @@ def unified(cases: Mapping[str, Case] = CASES,
                               for form, call in forms.items()})
         result.update(timing.alternate(calls, RUNS))
     return result
+
+
+def compare(setting: Setting) -> dict[str, Callable[[], PanopticResult]]:
+    """What comes after the network, both ways."""
+    case = CASES['unified, plain']
+    predictor = make_predictor(case.port, True, case.options)
+    return _after_the_network(predictor, make_image(SIZES[0 if setting.quick else 1]))
+
+
+COMPARISONS = (Comparison('Unified, after the network', {
+    quick: 'unified_r50 with COCO\'s classes, not deformable, random weights but for busy last '
+           f'layers, 100 detections; an image of noise of {size[0]}x{size[1]}'
+    for quick, size in zip((True, False), SIZES)}, compare, HEURISTIC),)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,14 +9,12 @@ import numpy as np
 
 from adaptis.types import Sample
 from panoptic_baselines.arguments import check_choice
-from panoptic_baselines.batches import Batch, ObjectTargets, level_shapes
+from panoptic_baselines.batches import Batch, LearntObjects, ObjectTargets, Size, level_shapes
 from panoptic_baselines.fcos.targets import (
     assign_locations,
     centerness,
-    mass_centers_from_id_map,
     with_averages,
 )
-from panoptic_baselines.layers.resize import subsample
 
 CENTERS = ('mass', 'box')
 
@@ -49,6 +47,7 @@ class CondInstTargets(ObjectTargets):
     Raises AdaptisError for a ``center`` that does not exist.
     """
 
+    with_maps: bool = False
     strides: tuple[int, ...] = (8, 16, 32, 64, 128)
     sizes: tuple[float, ...] = (64, 128, 256, 512)
     radius: float = 1.5
@@ -62,24 +61,26 @@ class CondInstTargets(ObjectTargets):
     @property
     def object_keys(self) -> tuple[str, ...]:
         """See ``ObjectTargets``."""
-        return 'boxes', 'classes', 'masks', 'layers'
+        return 'boxes', 'classes', 'masks'
 
     def __call__(self, samples: Sequence[Sample], rngs: Sequence[Any]) -> Batch:
         """Return the batch of some samples; nothing is drawn."""
         return with_averages(super().__call__(samples, rngs))
 
-    def _extra_targets(self, item: Batch, size: tuple[int, int], rng: Any) -> Batch:
-        boxes, classes, instances = (item[key] for key in ('boxes', 'classes', 'instances'))
-        layers = item.get('layers', instances[None])
-        centers = mass_centers_from_id_map(layers, len(boxes)) if self.center == 'mass' else None
-        masks = (subsample(layers, self.mask_stride)[None]
-                 == np.arange(1, 1 + len(boxes))[:, None, None, None]).any(axis=1)
-        things = np.append(classes, -1)[subsample(instances, self.things_stride) - 1]
-        return {'masks': masks.astype(np.uint8), 'things': things.astype(np.int16),
-                **self.assign(boxes, classes, centers, size)}
+    def _extra_targets(self, objects: LearntObjects, size: Size, rng: Any) -> Batch:
+        layers = (objects.layers or objects.instances).every(self.mask_stride, size)
+        numbers = np.arange(1, 1 + len(objects.boxes), dtype=layers.dtype)[:, None, None]
+        masks = np.zeros((len(numbers), *layers.shape[-2:]), np.uint8)
+        for layer in layers.reshape(-1, *masks.shape[1:]):
+            masks |= layer == numbers
+        things = np.append(objects.classes, -1).astype(np.int16)[
+            objects.instances.every(self.things_stride, size) - 1]
+        centers = objects.centers if self.center == 'mass' else None
+        return {'masks': masks, 'things': things,
+                **self.assign(objects.boxes, objects.classes, centers, size)}
 
     def assign(self, boxes: np.ndarray, classes: np.ndarray, centers: Any,
-               size: tuple[int, int]) -> Batch:
+               size: Size) -> Batch:
         """Return the targets of the locations of one image of padded ``size``."""
         shapes = level_shapes(size, self.strides)
         found = assign_locations(boxes, shapes, self.strides, self.sizes, self.radius, centers)

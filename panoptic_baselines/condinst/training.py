@@ -58,7 +58,7 @@ class CondInstSystem(BaseSystem):
     Raises AdaptisError for a choice that does not exist or a number out of range.
     """
 
-    host_keys = 'boxes', 'classes', 'instances', 'objects'
+    host_keys = 'boxes', 'classes', 'objects'
 
     def __init__(self, net: Any, taxonomy: Taxonomy, *, positives: str = 'score',
                  limit: Optional[int] = None, box_loss: str = 'giou', center: str = 'mass',

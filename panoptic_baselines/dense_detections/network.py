@@ -41,6 +41,7 @@ from panoptic_baselines.initializers import set_initializers
 from panoptic_baselines.layers.fpn import FPN
 from panoptic_baselines.layers.image_encoder import ImageEncoder
 from panoptic_baselines.layers.resnet import ResNet, get_resnet_spec
+from panoptic_baselines.layers.softmax import channel_softmax
 
 HybridBlock = mx.gluon.HybridBlock
 
@@ -122,7 +123,7 @@ class DenseDetections(DenseDetectionsInference, BaseNetwork):
         semantic = maps.semantic
         if self.semantic_stride != GRID_STRIDE:
             semantic = resize_like(F, semantic, grid)
-        things = F.slice_axis(F.softmax(semantic, axis=1), axis=1, begin=self.num_stuff, end=None)
+        things = F.slice_axis(channel_softmax(F, semantic), axis=1, begin=self.num_stuff, end=None)
         return [*outputs, boxes, things]
 
 

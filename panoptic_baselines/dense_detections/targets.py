@@ -9,18 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable, NamedTuple, Union
 
 import numpy as np
 
+from adaptis.data.resize import SampledMap
 from adaptis.types import Sample
 from panoptic_baselines.arguments import check_choice
-from panoptic_baselines.batches import Batch, ObjectTargets, level_shapes
+from panoptic_baselines.batches import Batch, LearntObjects, ObjectTargets, Size, level_shapes
 from panoptic_baselines.fcos.targets import (
     Assignment,
     Shape,
     boxes_to_distances,
     centerness,
+    largest,
     locations,
     with_averages,
 )
@@ -59,6 +61,7 @@ class DenseDetectionsTargets(ObjectTargets):
     Raises AdaptisError for a ``supervision`` that does not exist.
     """
 
+    with_maps: bool = False
     sizes: tuple[float, ...] = SIZES
     supervision: str = 'masks'
 
@@ -69,16 +72,16 @@ class DenseDetectionsTargets(ObjectTargets):
         """Return the batch of some samples; nothing is drawn."""
         return with_averages(super().__call__(samples, rngs))
 
-    def _extra_targets(self, item: Batch, size: tuple[int, int], rng: Any) -> Batch:
-        boxes = to_inclusive(item['boxes'])
+    def _extra_targets(self, objects: LearntObjects, size: Size, rng: Any) -> Batch:
+        boxes = to_inclusive(objects.boxes)
         lookup = (lookup_by_box(boxes) if self.supervision == 'boxes'
-                  else lookup_by_mask(item['instances']))
+                  else lookup_by_mask(objects.instances))
         shapes = level_shapes(size, STRIDES)
         found = assign_locations(lookup, boxes, shapes, sizes=self.sizes)
         grid, = level_shapes(size, [LEVELNESS_STRIDE])
         pixels = levelness_targets(lookup, boxes, grid, self.sizes)
         return {'objects': found.objects.astype(np.int32),
-                'labels': np.append(item['classes'], -1)[found.objects].astype(np.int16),
+                'labels': np.append(objects.classes, -1)[found.objects].astype(np.int16),
                 'distances': found.distances, 'centerness': centerness(found.distances),
                 'levelness': pixels.levels.reshape(grid).astype(np.int8),
                 'pixels': pixels.objects.astype(np.int32)}
@@ -100,17 +103,20 @@ def to_inclusive(boxes: np.ndarray) -> np.ndarray:
     return boxes - np.float32([0, 0, 1, 1])
 
 
-def lookup_by_mask(instances: np.ndarray) -> ObjectLookup:
+def lookup_by_mask(instances: Union[np.ndarray, SampledMap]) -> ObjectLookup:
     """Return a function of points (N, 2): the object on whose mask each lies, -1 = none.
 
     Points outside the image have none.  ``instances`` (H, W) is 0 or an object's index plus 1.
     """
-    height, width = instances.shape
+    if isinstance(instances, np.ndarray):
+        instances = SampledMap(instances, *map(np.arange, instances.shape))
+    pixels, rows, columns = instances.pixels, instances.rows, instances.columns
 
     def find(points: np.ndarray) -> np.ndarray:
         x, y = points.T.astype(np.int64)
-        inside = (x < width) & (y < height)
-        found = instances[np.minimum(y, height - 1), np.minimum(x, width - 1)].astype(np.int64)
+        inside = (x < len(columns)) & (y < len(rows))
+        found = pixels[rows[np.minimum(y, len(rows) - 1)],
+                       columns[np.minimum(x, len(columns) - 1)]].astype(np.int64)
         return np.where(inside, found - 1, -1)
     return find
 
@@ -151,7 +157,7 @@ def assign_locations(lookup: ObjectLookup, boxes: np.ndarray, shapes: Sequence[S
 def _of_level(lookup: ObjectLookup, boxes: np.ndarray, points: np.ndarray, low: float,
               high: float) -> tuple[np.ndarray, np.ndarray]:
     objects, distances = _objects_at(lookup, boxes, points)
-    furthest = distances.max(axis=1)
+    furthest = largest(distances)
     objects = np.where((furthest >= low) & (furthest <= high), objects, -1)
     return objects, distances * (objects >= 0)[:, None]
 
@@ -172,5 +178,5 @@ def levelness_targets(lookup: ObjectLookup, boxes: np.ndarray, shape: Shape,
     Where two levels find an object, the finer one counts.
     """
     objects, distances = _objects_at(lookup, boxes, locations(shape, LEVELNESS_STRIDE))
-    levels = np.searchsorted(np.asarray(sizes), distances.max(axis=1)) + 1
+    levels = np.searchsorted(np.asarray(sizes), largest(distances)) + 1
     return LevelnessTargets(objects, np.where(objects >= 0, levels, 0))

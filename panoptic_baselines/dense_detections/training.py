@@ -73,7 +73,7 @@ class DenseDetectionsSystem(BaseSystem):
     Raises AdaptisError for a choice that does not exist or a number out of range.
     """
 
-    host_keys = 'boxes', 'classes', 'instances', 'objects'
+    host_keys = 'boxes', 'classes', 'objects'
 
     def __init__(self, net: Any, taxonomy: Taxonomy, *, supervision: str = 'masks',
                  mask_loss: bool = True, semantic_weight: float = 1.0, box_loss: str = 'iou',

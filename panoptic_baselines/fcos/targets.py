@@ -56,26 +56,44 @@ def assign_locations(boxes: np.ndarray, shapes: Sequence[Shape], strides: Sequen
     if centers is None:
         centers = (boxes[:, :2] + boxes[:, 2:]) / 2
     order = np.argsort(area(boxes), kind='stable')[::-1]   # of equal areas the first comes last
-    found = [_assign_level(locations(shape, stride), boxes, limits,
+    found = [_assign_level(shape, stride, boxes, limits,
                            _regions(boxes, centers, stride * radius), order)
              for shape, stride, limits in zip(shapes, strides, size_ranges(sizes))]
     return Assignment(*(np.concatenate(parts) for parts in zip(*found)))
 
 
-def _assign_level(points: np.ndarray, boxes: np.ndarray, limits: tuple[float, float],
+def _assign_level(shape: Shape, stride: int, boxes: np.ndarray, limits: tuple[float, float],
                   regions: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return objects and distances of a level; of several objects the last in ``order`` stays."""
-    x, y = points.T
-    left, top, right, bottom = regions[order].T[:, :, None]
-    rows, cells = np.nonzero((x > left) & (x < right) & (y > top) & (y < bottom))
-    which = order[rows]
+    rows, cells = _cells_inside(regions[order], shape, stride)
+    which, points = order[rows], locations(shape, stride)
     distances = boxes_to_distances(points[cells], boxes[which])
-    furthest = distances.max(axis=1, initial=0)
+    furthest = largest(distances)
     fits = (furthest >= limits[0]) & (furthest <= limits[1])
     objects, own = np.full(len(points), -1), np.zeros((len(points), 4), np.float32)
     objects[cells[fits]] = which[fits]
     own[cells[fits]] = distances[fits]
     return objects, own
+
+
+def _cells_inside(regions: np.ndarray, shape: Shape, stride: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the row of a region, and a cell (h, w) inside of it, of every such pair, in order."""
+    (top, tall), (left, wide) = (
+        _places_inside(regions[:, axis], regions[:, axis + 2], count, stride)
+        for axis, count in ((1, shape[0]), (0, shape[1])))
+    counts = tall * wide
+    rows = np.repeat(np.arange(len(regions)), counts)
+    place = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    y, x = np.divmod(place, wide[rows])
+    return rows, (top[rows] + y) * shape[1] + left[rows] + x
+
+
+def _places_inside(low: np.ndarray, high: np.ndarray, count: int, stride: int
+                   ) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first location along an axis between each ``low`` and ``high``, and how many."""
+    places = np.arange(count, dtype=np.float32) * stride + stride // 2
+    inside = (places > low[:, None]) & (places < high[:, None])
+    return inside.argmax(axis=1), inside.sum(axis=1)
 
 
 def boxes_to_distances(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
@@ -88,30 +106,17 @@ def centerness(distances: np.ndarray) -> np.ndarray:
 
     ``distances`` are (N, 4).  The result is 0 if a side has no length.
     """
-    pairs = np.asarray(distances, np.float32).reshape(-1, 2, 2)   # left and top, right and bottom
-    low, high = pairs.min(axis=1), pairs.max(axis=1)
+    distances = np.asarray(distances, np.float32).reshape(-1, 4)
+    near, far = distances[:, :2], distances[:, 2:]
+    low, high = np.minimum(near, far), np.maximum(near, far)
     ratio = np.divide(low, high, out=np.zeros_like(low), where=high > 0)
-    return np.sqrt(np.maximum(ratio.prod(axis=1), 0))
+    return np.sqrt(np.maximum(ratio[:, 0] * ratio[:, 1], 0))
 
 
-def mass_centers(masks: np.ndarray) -> np.ndarray:
-    """Return float32 (G, 2): mean column and row of masks (G, H, W); 0 for an empty mask."""
-    masks = np.asarray(masks, bool)
-    sums = [masks.sum(axis=axis, dtype=np.float64) @ np.arange(masks.shape[3 - axis])
-            for axis in (1, 2)]
-    count = np.maximum(masks.sum(axis=(1, 2)), 1)
-    return (np.stack(sums, axis=1) / count[:, None]).astype(np.float32)
-
-
-def mass_centers_from_id_map(instances: np.ndarray, count: int) -> np.ndarray:
-    """Return float32 (count, 2): the centers of objects 1, ..., ``count`` of an id map (H, W), or
-    of its layers (L, H, W)."""
-    where = np.nonzero(instances)
-    rows, columns = where[-2:]
-    ids = instances[where]
-    sums = [np.bincount(ids, along, count + 1)[1:count + 1] for along in (columns, rows)]
-    pixels = np.maximum(np.bincount(ids, minlength=count + 1)[1:count + 1], 1)
-    return (np.stack(sums, axis=1) / pixels[:, None]).astype(np.float32)
+def largest(distances: np.ndarray) -> np.ndarray:
+    """Return the largest of each four (N,); NumPy is slow where it reduces so few."""
+    left, top, right, bottom = distances.T
+    return np.maximum(np.maximum(left, top), np.maximum(right, bottom))
 
 
 def _regions(boxes: np.ndarray, centers: np.ndarray, reach: float) -> np.ndarray:

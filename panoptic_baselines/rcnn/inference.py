@@ -4,6 +4,7 @@ Panoptic FPN and the unified network share it.
 """
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -31,9 +32,9 @@ class TwoStageInference:
     """What a network with a Faster R-CNN, and perhaps masks, does with the outputs of its stages.
 
     A subclass has ``anchor_sizes`` (of p2, ..., p6) and runs the stages 'box_head' and, if it has
-    masks, 'mask_head'; with NumPy arrays also 'pool_box' and 'pool_mask'.  Its maps have
-    ``features`` p2, ..., p6, ``rpn_logits`` (B, A, h, w) and ``rpn_deltas`` (B, 4 * A, h, w), one
-    of each per level.
+    masks, 'mask_head'; with arrays of ONNX Runtime perhaps also 'pool_box' and 'pool_mask'.  Its
+    maps have ``features`` p2, ..., p6, ``rpn_logits`` (B, A, h, w) and ``rpn_deltas``
+    (B, 4 * A, h, w), one of each per level.
     """
 
     anchor_sizes: Sequence[float]
@@ -89,6 +90,9 @@ class TwoStageInference:
     def _pool(self, stage: str, maps: Any, boxes: Sequence[np.ndarray]) -> Any:
         """Return features (R, C, size, size) of the boxes (N, 4) of every image."""
         features = maps.features[:4]
+        if isinstance(features[0], np.ndarray) and importlib.util.find_spec('scipy'):
+            from panoptic_baselines.rcnn.sparse_pooling import pool_arrays  # loads SciPy
+            return pool_arrays(features, boxes, POOL_SIZES[stage])
         if isinstance(features[0], (np.ndarray, DeviceArray)):
             return pool_by_level(features, boxes, lambda level, rois: as_numpy(self.run(
                 stage, features=level, rois=rois)[0]))

@@ -1,12 +1,12 @@
-"""Sample the anchors and proposals that a training step learns from."""
+"""Sample the proposals that a training step learns from."""
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from panoptic_baselines.layers.boxes import encode, pairwise_iou
-from panoptic_baselines.rcnn.matcher import IGNORED, NEGATIVE, POSITIVE, match
+from panoptic_baselines.layers.boxes import pairwise_iou
+from panoptic_baselines.rcnn.matcher import NEGATIVE, POSITIVE, match
 
 
 def sample_balanced(positives: np.ndarray, negatives: np.ndarray, count: int, share: float,
@@ -21,43 +21,6 @@ def sample_balanced(positives: np.ndarray, negatives: np.ndarray, count: int, sh
 
 def _choose(indices: np.ndarray, count: int, rng: Any) -> np.ndarray:
     return indices[rng.permutation(len(indices))[:count]]
-
-
-class AnchorTargets(NamedTuple):
-    """Targets of an image's A anchors: ``labels`` (A,) 1, 0 or -1 = ignored, ``deltas`` (A, 4)."""
-
-    labels: np.ndarray
-    deltas: np.ndarray
-
-
-def label_anchors(anchors: np.ndarray, gt_boxes: np.ndarray, positive: float = 0.7,
-                  negative: float = 0.3) -> tuple[np.ndarray, np.ndarray]:
-    """Return labels (A,) and ground-truth boxes (A, 4) of all anchors (A, 4), before sampling."""
-    index, labels = match(pairwise_iou(gt_boxes, anchors), positive, negative, keep_best=True)
-    boxes = gt_boxes[index] if len(gt_boxes) else np.zeros_like(anchors)
-    return labels, boxes
-
-
-def sample_anchors(anchors: np.ndarray, gt_boxes: np.ndarray, rng: Any, count: int = 256,
-                   share: float = 0.5) -> AnchorTargets:
-    """Return targets of the anchors (A, 4) of an image: ``count`` are sampled, others are -1."""
-    labels, boxes = label_anchors(anchors, gt_boxes)
-    chosen = sample_balanced(np.flatnonzero(labels == POSITIVE), np.flatnonzero(labels == NEGATIVE),
-                             count, share, rng)
-    return anchor_targets(anchors, chosen[0], chosen[1], boxes[chosen[0]])
-
-
-def anchor_targets(anchors: np.ndarray, positives: np.ndarray, negatives: np.ndarray,
-                   boxes: np.ndarray) -> AnchorTargets:
-    """Return the targets for a given sample of anchors.
-
-    ``positives`` and ``negatives`` are indices; ``boxes`` (P, 4) belong to the positives.
-    """
-    labels = np.full(len(anchors), IGNORED, np.float32)
-    labels[positives], labels[negatives] = POSITIVE, NEGATIVE
-    deltas = np.zeros((len(anchors), 4), np.float32)
-    deltas[positives] = encode(anchors[positives], boxes)
-    return AnchorTargets(labels, deltas)
 
 
 class RoITargets(NamedTuple):

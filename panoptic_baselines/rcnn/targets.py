@@ -4,12 +4,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from panoptic_baselines.batches import Batch, ObjectTargets, level_shapes, pad_rows
+from panoptic_baselines.batches import (
+    Batch,
+    LearntObjects,
+    ObjectTargets,
+    Size,
+    level_shapes,
+    pad_rows,
+)
 from panoptic_baselines.classes import IGNORED
-from panoptic_baselines.rcnn.anchors import STRIDES, pyramid_anchors
-from panoptic_baselines.rcnn.sampling import AnchorTargets, sample_anchors
+from panoptic_baselines.rcnn.anchors import STRIDES
+from panoptic_baselines.rcnn.nearby import SampledAnchors, anchor_grids, sample_anchors
 
 
 @dataclass(frozen=True)
@@ -26,20 +31,17 @@ class DetectionTargets(ObjectTargets):
     anchors : how many are sampled in an image
     """
 
-    with_layers: bool = True
     anchor_sizes: tuple[float, ...] = (32, 64, 128, 256, 512)
     anchors: int = 256
 
-    def _extra_targets(self, item: Batch, size: tuple[int, int], rng: Any) -> Batch:
-        shapes = level_shapes(size, STRIDES)
-        anchors = np.concatenate(pyramid_anchors(shapes, self.anchor_sizes))
-        targets = sample_anchors(anchors, item['boxes'], rng, self.anchors)
-        return compact_anchor_targets(targets, self.anchors)
+    def _extra_targets(self, objects: LearntObjects, size: Size, rng: Any) -> Batch:
+        grids = anchor_grids(level_shapes(size, STRIDES), self.anchor_sizes)
+        found = sample_anchors(grids, objects.boxes, rng, self.anchors)
+        return padded_targets(found, self.anchors)
 
 
-def compact_anchor_targets(targets: AnchorTargets, count: int) -> Batch:
-    """Return only the sampled anchors of an image, padded to ``count`` rows."""
-    index = np.flatnonzero(targets.labels >= 0)
-    return {'anchor_index': pad_rows(index, count, 0),
-            'anchor_labels': pad_rows(targets.labels[index], count, IGNORED),
-            'anchor_deltas': pad_rows(targets.deltas[index], count, 0)}
+def padded_targets(found: SampledAnchors, count: int) -> Batch:
+    """Return the arrays of a batch for the sampled anchors of an image, with ``count`` rows."""
+    return {'anchor_index': pad_rows(found.index, count, 0),
+            'anchor_labels': pad_rows(found.labels, count, IGNORED),
+            'anchor_deltas': pad_rows(found.deltas, count, 0)}

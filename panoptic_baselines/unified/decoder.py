@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from adaptis.runtime import mx
-from panoptic_baselines.layers.deformable import DeformableConvNorm
+from panoptic_baselines.layers.deformable import DeformableConvNorm, samples_in_numpy
 from panoptic_baselines.layers.norm import ConvNorm
 from panoptic_baselines.layers.semantic import Upsample
 
@@ -27,6 +27,7 @@ class Decoder(HybridBlock):
     def __init__(self, in_channels: int, out_channels: int, channels: int = 128,
                  deformable: bool = True, num_groups: int = 32):
         super().__init__()
+        self.deformable = deformable
         with self.name_scope():
             for name, source in (('conv1', in_channels), ('conv2', channels)):
                 norm = {'num_groups': num_groups}
@@ -37,6 +38,12 @@ class Decoder(HybridBlock):
                 setattr(self, f'upsample{level}', Upsample(2 ** (level - 2), channels))
             self.predictor = nn.Conv2D(out_channels, 1, in_channels=4 * channels,
                                        weight_initializer=mx.init.Normal(0.01))
+
+    def forward(self, *features):
+        """Run the decoder, as one graph unless its convolutions are sampled outside of graphs."""
+        if self.deformable and samples_in_numpy(features[0]):
+            return self.hybrid_forward(mx.nd, *features)
+        return super().forward(*features)
 
     def hybrid_forward(self, F, *features):
         maps = [self.conv2(self.conv1(x)) for x in features]

@@ -23,9 +23,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Optional, Union
 
 from adaptis.errors import AdaptisError
+from adaptis.runtime import mx
 from panoptic_baselines.arguments import check_choice, check_counts, check_numbers
 from panoptic_baselines.base_network import BaseNetwork
 from panoptic_baselines.initializers import set_initializers
+from panoptic_baselines.layers.deformable import samples_in_numpy
 from panoptic_baselines.layers.fpn import FPN
 from panoptic_baselines.layers.image_encoder import ImageEncoder
 from panoptic_baselines.layers.resnet import ResNet, get_resnet_spec
@@ -140,6 +142,12 @@ class Encoder(ImageEncoder):
             self.rpn = RPNHead(channels)
             self.semantic_head = semantic_head
             self.affinity_head = affinity_head
+
+    def forward(self, x):
+        """Run the dense part, as one graph unless a decoder has to run outside of it."""
+        if self.semantic_head.deformable and samples_in_numpy(x):
+            return self.hybrid_forward(mx.nd, x)
+        return super().forward(x)
 
     def hybrid_forward(self, F, x):
         *features, top = self.backbone(self.normalize(F, x))

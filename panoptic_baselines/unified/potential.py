@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from adaptis.runtime import mx
 from panoptic_baselines.arguments import check_choice
+from panoptic_baselines.layers.softmax import channel_softmax
 
 HybridBlock = mx.gluon.HybridBlock
 
@@ -16,7 +17,7 @@ class ClassProbabilities(HybridBlock):
     """Class logits (B, K, h, w) -> probabilities."""
 
     def hybrid_forward(self, F, logits):
-        return F.softmax(logits, axis=1)
+        return channel_softmax(F, logits)
 
 
 class Potential(HybridBlock):

@@ -119,6 +119,8 @@ def test_overrides_come_last(tmp_path: Path) -> None:
     ('steps: 10', 'steps: 10\n  scale: [1, 2]', 'instances.scale needs crop'),
     ('steps: 10', 'steps: 10\n  max_side: 64', 'instances.max_side needs crop'),
     ('data:', 'precision: half\ndata:', 'precision must be one of float32, amp, not ha'),
+    ('data:', 'gradient_compression: 0\ndata:', 'gradient_compression .* must be above 0, not 0.0'),
+    ('data:', 'gradient_compression: 1\nprecision: amp\ndata:', 'compression needs precision flo'),
     ('steps: 10', 'steps: 10\n  background_prob: 1.5', 'and so must ignore_object_prob and backgr'),
     ('lr: 5e-4', 'lr: 1, milestones: [.5], milestone_epochs: [3]', 'milestones or milestone_epo'),
     ('lr: 5e-4', 'lr: 1, milestones: [60, 80]', 'milestones are .60.0, 80.0.: they must be shares'),

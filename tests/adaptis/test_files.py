@@ -1,6 +1,7 @@
 """Pictures and id masks of every kind, broken ones too, and files that are whole or not there."""
 from __future__ import annotations
 
+import io
 import os
 import resource
 import struct
@@ -8,9 +9,10 @@ import zlib
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 
-from adaptis import files
+from adaptis import files, image_bytes, png
 from adaptis.errors import AdaptisError
 
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3)).astype(np.uint8)
@@ -234,3 +236,39 @@ def test_a_device_without_end_is_refused():
     for read in (files.read_image, files.read_ids, files.read_json):
         with pytest.raises(AdaptisError, match='/dev/zero is a device, not a file'):
             read('/dev/zero')
+
+
+def ordinary_png(kind: str, noise: bool, **options) -> bytes:
+    """A PNG by Pillow, whose rows have every filter, or by OpenCV."""
+    rng = np.random.default_rng(0)
+    shape = (40, 33, len(kind))
+    pixels = rng.integers(0, 256, shape) if noise else np.indices(shape).sum(axis=0)
+    stream = io.BytesIO()
+    PIL.Image.fromarray(pixels.astype(np.uint8)).save(stream, 'PNG', **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize('kind', ['RGB', 'RGBA'])
+@pytest.mark.parametrize('noise', [True, False])
+def test_libspng_and_opencv_agree(tmp_path, monkeypatch, kind, noise):
+    pytest.importorskip('pyspng', reason='the extra "fast" is not installed')
+    path = tmp_path / 'a.png'
+    path.write_bytes(ordinary_png(kind, noise))
+    fast = files.read_image(path), *files.read_stored(path), files.read_colours(path)[0]
+    monkeypatch.setattr(png, 'pyspng', None)
+    for one, other in zip(fast, (files.read_image(path), *files.read_stored(path),
+                                 files.read_colours(path)[0])):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_only_ordinary_pngs_are_left_to_libspng():
+    """It would read through damage, which OpenCV tells."""
+    data = ordinary_png('RGB', True)
+    assert image_bytes.is_ordinary_rgb(data, 40 * 33)
+    assert not image_bytes.is_ordinary_rgb(data, 40 * 33 - 1)
+    assert not image_bytes.is_ordinary_rgb(ordinary_png('RGB', True, transparency=(1, 2, 3)), 9999)
+    middle = len(data) // 2
+    damaged = data[:middle] + bytes([data[middle] ^ 4]) + data[middle + 1:]
+    for other in (damaged, data[:-5], data[:20], b'', b'GIF89a' + data):
+        assert not image_bytes.is_ordinary_rgb(other, 9999)
+        assert png.decode_png(other, 9999) is None

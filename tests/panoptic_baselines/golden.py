@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from adaptis.data.resize import SampledMap
 from adaptis.runtime import mx
+from panoptic_baselines.batches import measure_objects
 
 LEVELS = range(2, 7)
 
@@ -37,6 +39,13 @@ def unpack(bits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """bool (N, H, W) of packed masks."""
     pixels = np.unpackbits(bits, axis=1)[:, :size[0] * size[1]]
     return pixels.reshape(-1, *size).astype(bool)
+
+
+def mass_centers(masks: np.ndarray) -> np.ndarray:
+    """The centers (G, 2) of masks (G, H, W), which may overlap: each is a layer of its own."""
+    layers = masks * np.arange(1, 1 + len(masks))[:, None, None]
+    whole = SampledMap(layers, *map(np.arange, layers.shape[1:]))
+    return measure_objects(whole, len(masks)).centers
 
 
 def gap(actual: Any, expected: np.ndarray) -> float:

@@ -6,10 +6,12 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 from adaptis.data.instances import pack_layers
+from adaptis.data.resize import SampledMap, resize_lazily
 from adaptis.types import AnnotatedObjects, Category, Sample, Taxonomy
-from panoptic_baselines.batches import boxes_from_id_map
+from panoptic_baselines.batches import measure_objects
 from panoptic_baselines.condinst.targets import CondInstTargets
 from panoptic_baselines.layers.boxes import decode, pairwise_iou
 from panoptic_baselines.rcnn.anchors import pyramid_anchors
@@ -77,12 +79,51 @@ def test_few_anchors_are_filled_up():
     assert batch['boxes'].shape == (1, 1, 4) and batch['classes'].tolist() == [[-1]]
 
 
-def test_boxes_of_objects():
-    instances = np.zeros((6, 7), np.int32)
-    instances[2, 3] = 1
-    instances[0, 6], instances[5, 0] = 2, 2
-    np.testing.assert_array_equal(boxes_from_id_map(instances, 2), [[3, 2, 4, 3], [0, 0, 7, 6]])
-    assert boxes_from_id_map(instances * 0, 0).shape == (0, 4)
+def test_measures_of_objects():
+    ids = np.zeros((6, 7), np.int32)
+    ids[2, 3] = 1
+    ids[0, 6], ids[5, 0] = 2, 2
+    found = measure_objects(SampledMap(ids, *map(np.arange, ids.shape)), 3)
+    np.testing.assert_array_equal(found.boxes[:2], [[3, 2, 4, 3], [0, 0, 7, 6]])
+    assert found.pixels.tolist() == [1, 2, 0]
+    assert found.centers.tolist() == [[3, 2], [3, 2.5], [0, 0]]
+    assert measure_objects(SampledMap(ids * 0, *map(np.arange, ids.shape)), 0).boxes.shape == (0, 4)
+
+
+@pytest.mark.parametrize('size', [(40, 50), (97, 31), (13, 77), (160, 200), (9, 11)])
+def test_measures_before_and_after_resizing_are_equal(size):
+    """Two layers of random rectangles, enlarged or reduced; some vanish."""
+    rng = np.random.default_rng(0)
+    layers = np.zeros((2, 40, 50), np.int32)
+    for k in range(30):
+        top, left = rng.integers(0, (40, 50))
+        layers[k % 2, top:top + rng.integers(1, 12), left:left + rng.integers(1, 12)] = k + 1
+    view = resize_lazily(Sample(np.zeros((40, 50, 3), np.uint8), layers[0], {}, layers[0]), size)
+    early = measure_objects(view.sampled(layers), 30)
+    whole = view.sampled(layers).whole()
+    np.testing.assert_array_equal(whole, layers[:, view.rows][:, :, view.columns])
+    masks = (whole == np.arange(1, 31)[:, None, None, None]).any(axis=1)
+    np.testing.assert_array_equal(early.pixels, (whole == np.arange(1, 31)[
+        :, None, None, None]).sum(axis=(1, 2, 3)))
+    for mask, pixels, box in zip(masks, early.pixels, early.boxes):
+        if pixels:
+            y, x = mask.nonzero()
+            assert box.tolist() == [x.min(), y.min(), x.max() + 1, y.max() + 1]
+    np.testing.assert_array_equal(early.centers, [
+        np.float32(np.divide(np.nonzero(whole == k)[:0:-1], 1.0).sum(axis=1) / max(pixels, 1))
+        for k, pixels in enumerate(early.pixels, start=1)])
+
+
+def test_batches_of_resized_samples_equal_those_of_whole_ones():
+    _, objects = overlapping()
+    lazy = [resize_lazily(sample(objects=each), size) for each in (objects, None)
+            for size in ((70, 90), (17, 23))]
+    for targets in (DetectionTargets(TAXONOMY), CondInstTargets(TAXONOMY)):
+        for each in lazy:
+            early, late = (targets([s], [np.random.default_rng(0)]) for s in (each, each.whole()))
+            assert set(early) == set(late)
+            for key, array in early.items():
+                np.testing.assert_array_equal(array, late[key])
 
 
 def test_data_workers_do_not_import_mxnet():

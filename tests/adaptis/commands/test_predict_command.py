@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import functools
 import json
+import pickle
 import shutil
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from pycocotools import mask as rle
 
 from adaptis import progress
 from adaptis.cli import main
-from adaptis.commands import predict
+from adaptis.commands import prediction, workers
 from adaptis.files import read_image, write_image
 from adaptis.model import get_model, save_model
 from adaptis.runtime import mx
@@ -63,6 +64,20 @@ def test_files_for_other_tools(checkpoint, folder, tmp_path, capsys, format, nam
     assert len(content) == 3 or content['imagePath'] == '../../in/a.png'
     assert main([*command, '--click', '2', '2', '--overwrite']) == 1
     assert '--format is about whole results' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('more', [[], ['--format', 'labelme'], ['--format', 'label-studio']])
+def test_results_that_come_from_other_processes(checkpoint, folder, tmp_path, monkeypatch, more):
+    """What other processes get and return is pickled; the files stay the same."""
+    (folder / 'aa.png').write_bytes(b'no image')
+    command = ['predict', str(folder), '--checkpoint', checkpoint, *more, '--out']
+    assert main([*command, str(tmp_path / 'one')]) == 1
+    monkeypatch.setattr(workers, 'parallel_map', lambda function, items, count: (
+        pickle.loads(pickle.dumps(function(item))) for item in pickle.loads(pickle.dumps(items))))
+    assert main([*command, str(tmp_path / 'two'), '--processes', '2']) == 1
+    one, two = ({path.relative_to(out): path.read_bytes() for path in out.rglob('*.*')}
+                for out in (tmp_path / 'one', tmp_path / 'two'))
+    assert one == two and len(one) >= 8
 
 
 def test_one_image_with_options(checkpoint, folder, tmp_path):
@@ -341,7 +356,7 @@ def test_nothing_is_written_if_no_picture_can_be_read(checkpoint, tmp_path, caps
 
 
 def test_the_search_in_one_picture_shows_its_progress(checkpoint, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(predict, 'PHOTOGRAPH', 100)
+    monkeypatch.setattr(prediction, 'PHOTOGRAPH', 100)
     # Else the bar shows nothing new within a tenth of a second.
     monkeypatch.setattr(progress, 'tqdm', functools.partial(progress.tqdm, mininterval=0))
     write_image(tmp_path / 'a.png', np.random.RandomState(0).randint(0, 256, (40, 40, 3)).astype(

@@ -100,6 +100,31 @@ def test_ranks_share_the_joint_batch() -> None:
                                          for key in parts[0]})
 
 
+def shares(world: int) -> list[BatchSource]:
+    return [BatchSource(MadeUp(24), batch_size=2, points=1, rank=rank, world_size=world)
+            for rank in range(world)]
+
+
+@pytest.mark.parametrize('before, after', [(2, 1), (2, 3), (1, 2), (3, 2), (2, 2)])
+@pytest.mark.parametrize('done', [0, 1, 3, 7])
+def test_another_number_of_ranks_goes_on_where_the_data_were_left(before: int, after: int,
+                                                                  done: int) -> None:
+    seen = [image for step in range(done) for source in shares(before)
+            for image in images(source.batch(step))]
+    progress = shares(before)[0].progress(done)
+    assert 24 * progress['epochs'] + progress['images'] == len(seen)
+    sources = [source.resumed(done, progress) for source in shares(after)]
+    batch = 2 * after
+    epochs, again = len(seen) // 24, len(seen) % 24 % batch   # images that come a second time
+    steps = (24 * (epochs + 1) - len(seen) + again) // batch
+    later = [image for step in range(done, done + steps) for source in sources
+             for image in images(source.batch(step))]
+    whole = seen[:len(seen) - again] + later
+    assert sorted(whole) == sorted((epochs + 1) * list(range(24)))
+    assert seen[len(seen) - again:] == later[:again]
+    assert sources[0].progress(done + steps) == {'epochs': epochs + 1, 'images': 0}
+
+
 def test_crops_end_with_the_step_they_end_with() -> None:
     source = BatchSource(MadeUp(8), batch_size=2, points=1, crop=Crop((6, 6)), crop_until=3)
     assert [source.batch(step)['image'].shape[2] for step in (0, 2, 3)] == [6, 6, 8]

@@ -11,7 +11,13 @@ import pytest
 
 from adaptis.deploy.backends import MXNetRunner, OnnxRunner
 from adaptis.deploy.export import export
-from adaptis.deploy.folder import load_exported, make_runner, read_export, seal
+from adaptis.deploy.folder import (
+    default_backend,
+    load_exported,
+    make_runner,
+    read_export,
+    seal,
+)
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import sha256
 from adaptis.files import read_json
@@ -146,7 +152,7 @@ def test_the_network_that_ships(tmp_path):
     expected = predictor.set_image(image).panoptic()
     assert len(expected.things) > 5
     export(predictor, tmp_path)
-    found = Predictor.from_export(tmp_path).set_image(image).panoptic()
+    found = Predictor.from_export(tmp_path, 'mxnet').set_image(image).panoptic()
     np.testing.assert_array_equal(found.segment_map, expected.segment_map)
     assert found.segments == expected.segments
     found = Predictor.from_export(tmp_path, 'onnxruntime').set_image(image).panoptic()
@@ -181,6 +187,28 @@ def test_a_folder_is_a_checkpoint_with_a_sidecar(folder):
     assert read_sidecar(folder)['model']['name'] == 'adaptis_toy'
     name, settings = default_settings(folder)
     assert name == 'of the export' and settings == NETWORKS['toy'][1]
+
+
+@pytest.mark.parametrize('formats, installed, ctx, cuda, backend', [
+    ('both', ('mxnet', 'onnxruntime'), None, False, 'onnxruntime'),
+    ('both', ('mxnet', 'onnxruntime'), 'cpu', True, 'onnxruntime'),
+    ('both', ('mxnet', 'onnxruntime'), 'auto', False, 'onnxruntime'),
+    ('both', ('mxnet', 'onnxruntime'), 'auto', True, 'mxnet'),
+    ('both', ('mxnet', 'onnxruntime'), 'gpu:1', True, 'mxnet'),
+    ('half', ('mxnet', 'onnxruntime'), 'cpu', False, 'mxnet'),
+    ('both', ('mxnet',), 'cpu', False, 'mxnet'),
+    ('both', ('onnxruntime',), 'gpu', False, 'onnxruntime'),
+    ('mxnet', ('mxnet', 'onnxruntime'), 'cpu', False, 'mxnet'),
+    ('onnx', ('mxnet', 'onnxruntime'), 'gpu', True, 'onnxruntime'),
+    ('both', (), 'cpu', False, 'onnxruntime')])
+def test_the_backend_fits_the_device(folder, monkeypatch, formats, installed, ctx, cuda, backend):
+    graphs = {'mxnet': ['symbol'], 'onnx': ['onnx']}.get(formats, ['symbol', 'onnx'])
+    written = read_export(folder)._replace(
+        paths={'points': {graph: folder / graph for graph in graphs}},
+        precision='float16' if formats == 'half' else 'float32')
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: name in installed or None)
+    monkeypatch.setattr('adaptis.deploy.folder.cuda_build', lambda: cuda)
+    assert default_backend(written, ctx) == backend
 
 
 def test_a_stage_is_only_read_when_it_is_used(copy):

@@ -116,6 +116,7 @@ def test_features_stay_on_the_gpu_between_points(folder: Path, gpu: list) -> Non
                    ('to the host', 'logits'),
                    *[('to the device', '1x2x2'), ('to the host', 'masks')] * 2,
                    ('to the device', '1x1x2'), ('to the host', 'masks')]
+    assert predictor.net.runner.best_batch is None and on_cpu(folder).net.runner.best_batch == 1
     session = predictor.net.runner._sessions['points']
     assert session.options == {'device_id': 1, 'cudnn_conv_algo_search': 'HEURISTIC'}
     everything = predictor.set_image(IMAGE).panoptic()

@@ -44,6 +44,10 @@ np.savez(out, map=predictor.panoptic().segment_map, mask=predictor.mask_at(x=int
 '''
 COMMAND = 'from adaptis.cli import main\nsys.exit(main(sys.argv[1:]))'
 
+LOADED = COMMAND.replace('sys.exit', 'status = ') + '\nprint(*sys.modules)\nsys.exit(status)'
+NEEDLESS = {'gluoncv', 'albumentations', 'sklearn', 'scipy.stats', 'skimage', 'matplotlib',
+            'setuptools', 'tensorboardX', 'experiments'}
+
 
 @pytest.fixture(scope='module')
 def place(tmp_path_factory):
@@ -104,6 +108,17 @@ def test_what_lacks_is_said_in_a_sentence(place, tmp_path):
     done = run(sys.executable, BLOCK + COMMAND, 'predict', place / 'image.png', '--out', tmp_path)
     assert done.returncode == 1 and 'MXNet is not installed' in done.stderr
     assert 'Traceback' not in done.stderr
+
+
+@pytest.mark.parametrize('network, needless', [
+    ([], NEEDLESS), (['--export', 'net'], {*NEEDLESS, 'mxnet', 'onnx', 'yaml', 'pycocotools'})])
+def test_the_command_loads_what_it_needs(place, tmp_path, network, needless):
+    """All of it is installed here, and would take longer to load than the picture to segment."""
+    network = [place / word if word == 'net' else word for word in network]
+    done = run(sys.executable, f'import sys\n{LOADED}', 'predict', place / 'image.png', '--out',
+               tmp_path, *network)
+    assert done.returncode == 0, done.stderr
+    assert not needless & set(done.stdout.splitlines()[-1].split())
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from adaptis.data.toy import ToyDataset
 from adaptis.engine.averaging import WeightAverage
 from adaptis.engine.checkpoint import load_parameters
 from adaptis.engine.logs import RunLog
+from adaptis.engine.schedules import build_schedule
 from adaptis.engine.stopping import Stopped
 from adaptis.engine.trainer import Run, fit
 from adaptis.errors import AdaptisError
@@ -239,6 +240,31 @@ def test_epochs_count_whole_batches(data: Path, tmp_path: Path) -> None:
     run.config = replace(run.config, instances=stage, proposals=None)
     fit(run)
     assert run.checkpoints.latest().position.step == 6
+
+
+def test_epochs_end_where_they_would_if_the_batches_change(data: Path, tmp_path: Path) -> None:
+    """11 images: 6 epochs are 12 steps of batches of 4, and 30 steps of batches of 2."""
+    def made(system: type, size: int) -> Run:
+        run = make_run(data, tmp_path / 'run', system)
+        stage = replace(run.config.instances, steps=None, epochs=6, batch_size=size)
+        return replace(run, config=replace(run.config, instances=stage, proposals=None,
+                                           log_every=1))
+
+    with pytest.raises(Stopped):
+        fit(made(stopping_after(5), 4))   # 2 epochs and 4 images
+    resumed = made(TinySystem, 2)
+    start = resumed.checkpoints.latest()
+    assert start.data == {'epochs': 2, 'images': 4}
+    fit(resumed, start)
+    lines = (tmp_path / 'run' / 'log.jsonl').read_text().splitlines()
+    rates = [record['lr'] for record in map(json.loads, lines) if record['kind'] == 'train']
+    assert len(rates) == 5 + 18
+    # The cosine after the warm-up: 12 of 30 steps are done, as 5 of 12 were before.
+    expected = build_schedule(resumed.config.instances.optimizer, 30, 5)
+    np.testing.assert_allclose(rates[5:], [expected(step) for step in range(12, 30)])
+    end = resumed.checkpoints.latest()
+    assert end.position.step == 23 and end.data == {'epochs': 6, 'images': 0}
+    fit(made(TinySystem, 4), end)   # nothing is left to do
 
 
 def test_validation_decides_what_is_best_and_time_when_to_save(data: Path, tmp_path: Path) -> None:

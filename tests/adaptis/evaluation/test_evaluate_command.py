@@ -199,7 +199,7 @@ def test_what_was_measured_is_kept_if_results_cannot_be_saved(data, perfect, mon
         if len(written) == 2:
             raise AdaptisError(f'{path} cannot be written: No space left on device.')
 
-    monkeypatch.setattr(coco, 'write_image', full_disk)
+    monkeypatch.setattr(coco, 'write_bytes', full_disk)
     assert cli.main([*perfect, '--data', str(data), '--save', 'saved', '--out', 'r.json']) == 1
     shown = capsys.readouterr()
     assert 'AP 100.00' in shown.out and 'Wrote r.json' in shown.out

@@ -1,6 +1,8 @@
 """A network whose maps are smaller than its image: the order of resizing and nonlinearity."""
 from __future__ import annotations
 
+from typing import Optional
+
 import numpy as np
 import pytest
 
@@ -21,8 +23,9 @@ class Quarter:
 
     device = 'cpu'
 
-    def __init__(self, masks: np.ndarray = MASKS, proposals: bool = True):
-        self._masks = masks
+    def __init__(self, masks: np.ndarray = MASKS, proposals: bool = True,
+                 best_batch: Optional[int] = None):
+        self._masks, self.best_batch = masks, best_batch
         self.batches = []
         self.stages = {'features': Interface((Signature('image', (1, 3, 'H', 'W')),), ('shared',)),
                        'points': Interface((Signature('shared', (1, 3, 'H', 'W')),
@@ -78,6 +81,17 @@ def test_order_of_resizing_and_nonlinearities():
                                atol=1e-5)
     assert encoded._runner.batches == [2, 1]
     assert encoded.masks_at(np.zeros((0, 2))).shape == (0, *size)
+
+
+@pytest.mark.parametrize('flip', [False, True])
+def test_a_runner_that_is_fastest_point_by_point(flip):
+    encoded = encode(np.zeros((20, 20, 3), np.uint8), AdaptISSettings(batch_size=3, flip=flip),
+                     best_batch=1)
+    points = np.array([[4, 0], [0, 0]], np.float32)
+    several = encode(np.zeros((20, 20, 3), np.uint8), AdaptISSettings(batch_size=3, flip=flip))
+    np.testing.assert_array_equal(encoded.masks_at(points), several.masks_at(points))
+    one = encoded._plain if flip else encoded
+    assert encoded.batch_size == 1 and one._runner.batches == [1, 1] * (1 + flip)
 
 
 def test_a_network_without_proposals():

@@ -88,6 +88,10 @@ def test_batches_change_the_cost_but_not_the_masks():
         encoded = DrawnImage(owner, cells, bumpy(owner))
         results.append(select_masks(encoded, EASY.replace(batch_size=batch_size)))
         assert max(len(b) for b in encoded.batches) <= batch_size
+    encoded = DrawnImage(owner, cells, bumpy(owner))
+    encoded.batch_size = 1   # where more points at once are not faster
+    check_masks(select_masks(encoded, EASY.replace(batch_size=100)).masks, results[0].masks)
+    assert {len(b) for b in encoded.batches} == {1}
     assert len(results[0].masks) == 8
     assert [r.wasted for r in results] == [0, 1, 1, 1]
     assert [r.queried - r.wasted for r in results] == [8] * 4

@@ -12,9 +12,10 @@ from panoptic_baselines.condinst.convert import condinst_name
 from panoptic_baselines.condinst.network import CondInst, Maps
 from panoptic_baselines.condinst.targets import CondInstTargets
 from panoptic_baselines.condinst.training import CondInstSystem
-from panoptic_baselines.fcos.targets import mass_centers, with_averages
+from panoptic_baselines.fcos.targets import with_averages
 from panoptic_baselines.layers.resize import subsample
 from tests.panoptic_baselines.condinst.golden import Data, close
+from tests.panoptic_baselines.golden import mass_centers
 
 LOSSES = {'loss_fcos_cls': 'classes', 'loss_fcos_loc': 'boxes', 'loss_fcos_ctr': 'centerness',
           'loss_mask': 'masks', 'loss_sem': 'things'}

@@ -148,3 +148,23 @@ def test_backbones_with_some(backbone, modulated):
 def test_stages_that_make_no_sense(options, match):
     with pytest.raises(AdaptisError, match=match):
         ResNet(get_resnet_spec('resnet18'), **options)
+
+
+@pytest.mark.parametrize('stride', [1, 2])
+@pytest.mark.parametrize('modulated', [False, True])
+def test_values_without_a_gradient_equal_those_of_the_graph(stride, modulated):
+    """Offsets reach beyond the image; the two add up in different orders."""
+    net = layer(stride, modulated)
+    net.hybridize()
+    net.offset.weight.set_data(mx.nd.random.normal(shape=net.offset.weight.shape))
+    for size in ((5, 6), (1, 1), (40, 50)):
+        x = mx.nd.random.normal(shape=(2, 4, *size))
+        with mx.autograd.record(train_mode=False):
+            expected = net(x).asnumpy()
+        np.testing.assert_allclose(net(x).asnumpy(), expected, atol=3e-4)
+
+
+def test_offsets_that_are_no_numbers_stay_so():
+    net = layer(1, False)
+    net.offset.bias.set_data(mx.nd.ones(18) * np.nan)
+    assert np.isnan(net(mx.nd.ones((1, 4, 5, 6))).asnumpy()).all()

@@ -14,11 +14,10 @@ from panoptic_baselines.layers.boxes import encode
 from panoptic_baselines.panoptic_fpn.convert import detectron2_name
 from panoptic_baselines.panoptic_fpn.network import PanopticFPN
 from panoptic_baselines.panoptic_fpn.training import PanopticFPNSystem
-from panoptic_baselines.rcnn.anchors import pyramid_anchors
 from panoptic_baselines.rcnn.mask_targets import polygon_targets
+from panoptic_baselines.rcnn.nearby import anchor_grids, anchor_targets
 from panoptic_baselines.rcnn.proposals import BOX_WEIGHTS
-from panoptic_baselines.rcnn.sampling import anchor_targets
-from panoptic_baselines.rcnn.targets import compact_anchor_targets
+from panoptic_baselines.rcnn.targets import padded_targets
 from panoptic_baselines.rcnn.training import RoIs
 
 SIZE = 128, 160
@@ -62,9 +61,8 @@ def _official_weights(parity_root):
 
 
 def _batch(arrays):
-    anchors = np.concatenate(pyramid_anchors(
-        [(-(-SIZE[0] // s), -(-SIZE[1] // s)) for s in (4, 8, 16, 32, 64)],
-        (32, 64, 128, 256, 512)))
+    grids = anchor_grids([(-(-SIZE[0] // s), -(-SIZE[1] // s)) for s in (4, 8, 16, 32, 64)],
+                         (32, 64, 128, 256, 512))
     batch = {'image': np.zeros((2, 3, *SIZE)), 'sizes': np.zeros((2, 2)),
              'semantic': np.full((2, *SIZE), -1)}
     sampled = []
@@ -73,8 +71,8 @@ def _batch(arrays):
         batch['image'][k, :, :height, :width] = arrays[f'image_{k}'][..., ::-1].transpose(2, 0, 1)
         labels = arrays[f'sem_seg_{k}'].astype(int)
         batch['semantic'][k, :height, :width] = np.where(labels == 255, -1, labels)
-        sampled.append(compact_anchor_targets(anchor_targets(
-            anchors, *(arrays[f'rpn_{what}_{k}'] for what in ('pos', 'neg', 'pos_gt'))), 256))
+        sampled.append(padded_targets(anchor_targets(
+            grids, *(arrays[f'rpn_{what}_{k}'] for what in ('pos', 'neg', 'pos_gt'))), 256))
     return {**batch, **{key: np.stack([s[key] for s in sampled]) for key in sampled[0]}}
 
 

@@ -7,9 +7,13 @@ import pytest
 from adaptis.runtime import mx
 from panoptic_baselines.layers.boxes import encode
 from panoptic_baselines.layers.losses import SemanticLoss
-from panoptic_baselines.rcnn.anchors import pyramid_anchors
 from panoptic_baselines.rcnn.losses import BoxLoss, MaskLoss, RPNLoss
-from panoptic_baselines.rcnn.sampling import anchor_targets, label_anchors
+from panoptic_baselines.rcnn.nearby import (
+    anchor_grids,
+    anchor_targets,
+    label_anchors,
+    match_anchors,
+)
 
 
 def run(loss, inputs, *targets):
@@ -77,16 +81,20 @@ class TestOfficial:
     def test_rpn_loss(self, golden, hybridize):
         case, loss = golden('rpn_loss'), RPNLoss()
         loss.hybridize(hybridize)
-        anchors = np.concatenate(pyramid_anchors(
-            [tuple(hw) for hw in case['grid_hw']], (32, 64, 128, 256, 512)))
+        grids = anchor_grids([tuple(hw) for hw in case['grid_hw']], (32, 64, 128, 256, 512))
+        every = np.arange(len(case['label_full_0']))
         targets = []
         for k in range(2):
-            full, boxes = label_anchors(anchors, case[f'gt_boxes_{k}'])
-            np.testing.assert_array_equal(full, case[f'label_full_{k}'])
+            boxes = match_anchors(grids, every, case[f'gt_boxes_{k}'])
+            np.testing.assert_array_equal(label_anchors(grids, case[f'gt_boxes_{k}']),
+                                          case[f'label_full_{k}'])
             np.testing.assert_array_equal(boxes, case[f'matched_gt_{k}'])
             some, others = (np.flatnonzero(case[f'label_{k}'] == v) for v in (1, 0))
-            targets.append(anchor_targets(anchors, some, others, boxes[some]))
-            np.testing.assert_array_equal(targets[k].labels, case[f'label_{k}'])
+            sampled = anchor_targets(grids, some, others, boxes[some])
+            np.testing.assert_array_equal(sampled.index, np.flatnonzero(case[f'label_{k}'] >= 0))
+            deltas = np.zeros((len(every), 4), np.float32)
+            deltas[sampled.index] = sampled.deltas
+            targets.append((case[f'label_{k}'], deltas))
         values, grads = run(loss, [case['logits'], case['deltas']],
                             *(np.stack(parts) for parts in zip(*targets)))
         check(np.array(values), np.array([case['loss_rpn_cls'], case['loss_rpn_loc']]))

@@ -10,6 +10,7 @@ from panoptic_baselines.rcnn.roi_align import (
     pool_rois,
     roi_levels,
 )
+from panoptic_baselines.rcnn.sparse_pooling import pool_arrays
 
 pytestmark = pytest.mark.device('cpu:1')
 
@@ -130,3 +131,15 @@ def test_the_operator_and_the_matrix_agree_with_gradients(pyramid):
 def test_no_boxes(pyramid):
     found = pool_rois([mx.nd.array(f) for f in pyramid], [np.zeros((0, 4), np.float32)] * 2, 7)
     assert found.shape == (0, 3, 7, 7)
+
+
+def test_arrays_of_onnx_runtime_are_pooled_like_those_of_mxnet():
+    rng = np.random.default_rng(1)
+    features = [rng.normal(size=(2, 3, 64 >> i, 96 >> i)).astype(np.float32) for i in range(4)]
+    corners = rng.uniform(-20, 300, (2, 9, 4)).astype(np.float32)
+    corners[..., 2:] = corners[..., :2] + rng.uniform(1, 300, (2, 9, 2))
+    corners[0, 0, 2] = corners[0, 0, 0]   # no width
+    expected = pool_rois([mx.nd.array(f) for f in features], list(corners), 7).asnumpy()
+    found = pool_arrays(features, list(corners), 7)
+    np.testing.assert_array_equal(found, expected)
+    assert not found[0].any() and found[1].any()

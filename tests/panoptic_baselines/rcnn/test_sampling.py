@@ -6,7 +6,7 @@ import pytest
 
 from panoptic_baselines.layers.boxes import pairwise_iou
 from panoptic_baselines.rcnn.matcher import match
-from panoptic_baselines.rcnn.sampling import sample_anchors, sample_balanced, sample_rois
+from panoptic_baselines.rcnn.sampling import sample_balanced, sample_rois
 
 
 def test_official_rois(parity_root):
@@ -44,28 +44,8 @@ def boxes(*rows):
     return np.array(rows, np.float32).reshape(-1, 4)
 
 
-def test_the_seed_decides():
-    anchors = np.random.default_rng(0).uniform(0, 50, (400, 4)).astype(np.float32)
-    anchors[:, 2:] += anchors[:, :2]
-    gt = boxes((10, 10, 40, 40))
-    labels = [sample_anchors(anchors, gt, np.random.default_rng(seed), 64).labels
-              for seed in (3, 3, 4)]
-    np.testing.assert_array_equal(labels[0], labels[1])
-    assert (labels[0] != labels[2]).any()
-    assert (labels[0] >= 0).sum() == 64
-
-
-def test_anchors_learn_the_way_to_their_object():
-    anchors = boxes((0, 0, 10, 10), (0, 0, 20, 20), (40, 40, 50, 50))
-    targets = sample_anchors(anchors, boxes((1, 0, 11, 10)), np.random.default_rng(0), 256)
-    assert targets.labels.tolist() == [1, 0, 0]
-    np.testing.assert_allclose(targets.deltas, [[0.1, 0, 0, 0], [0] * 4, [0] * 4], atol=1e-7)
-
-
 def test_images_without_objects_are_background():
     anchors, none = boxes((0, 0, 10, 10), (5, 5, 9, 9)), boxes()
-    targets = sample_anchors(anchors, none, np.random.default_rng(0))
-    assert targets.labels.tolist() == [0, 0] and not targets.deltas.any()
     rois = sample_rois(anchors, none, np.zeros(0, int), 3, np.random.default_rng(0))
     assert rois.classes.tolist() == [3, 3]
     rois = sample_rois(none, none, np.zeros(0, int), 3, np.random.default_rng(0))

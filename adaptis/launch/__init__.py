@@ -1,0 +1,1 @@
+"""Start the processes of a distributed training, here and on other machines."""

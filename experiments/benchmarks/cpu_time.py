@@ -1,0 +1,40 @@
+"""How much of a processor calls take, however busy the machine is."""
+from __future__ import annotations
+
+import contextlib
+import statistics
+import time
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any, Callable
+
+import cv2
+
+from toy_data.spawn import spawn_context
+
+Task = tuple[Callable[..., Any], tuple]
+"""A function of a module, and its arguments."""
+
+
+def alternate_cpu(tasks: Mapping[str, Task], rounds: int) -> dict[str, float]:
+    """Median seconds of the processor for each task, after one unmeasured round.
+
+    Each task has a process of its own, so that it keeps its own memory; they take turns.
+    """
+    times: dict[str, list[float]] = {name: [] for name in tasks}
+    with contextlib.ExitStack() as stack:
+        pools = {name: stack.enter_context(ProcessPoolExecutor(1, spawn_context()))
+                 for name in tasks}
+        for turn in range(rounds + 1):
+            for name, (function, arguments) in tasks.items():
+                seconds = pools[name].submit(_timed, function, *arguments).result()
+                if turn:
+                    times[name].append(seconds)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def _timed(function: Callable[..., Any], *arguments: Any) -> float:
+    cv2.setNumThreads(0)
+    began = time.process_time()
+    function(*arguments)
+    return time.process_time() - began

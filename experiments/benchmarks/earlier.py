@@ -1,0 +1,99 @@
+"""Tables of the records that subjects have left in ``experiments/logs``, for the page."""
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Callable, NamedTuple
+
+from experiments.benchmarks.markdown import seconds, table
+
+LOGS = Path(__file__).resolve().parents[1] / 'logs'
+
+Results = Mapping[str, Any]
+
+
+class Earlier(NamedTuple):
+    """A record: its heading, the command, its file, and what makes a table of its results."""
+
+    title: str
+    command: str
+    file: str
+    table: Callable[[Results], str]
+
+
+def section(folder: Path = LOGS) -> str:
+    """Return the tables of all records, each with what it depends on."""
+    return '\n\n'.join(part for each in EARLIER for part in _parts(each, folder))
+
+
+def cost_table(results: Results) -> str:
+    """Return the networks in rows: hybridized, imperative in brackets."""
+    rows, lines = results['cost'], []
+    for name, row in rows.items():
+        network, _, form = name.rpartition(' ')
+        if form == 'hybridized' and f'{network} imperative' in rows:
+            plain = rows[f'{network} imperative']
+            lines.append([network, f'{row["parameters, M"]:.1f} M', *(cell for what in (
+                'features', 'a point') for cell in (
+                f'{row[f"{what}, G multiply-adds"]:.4g} G',
+                f'{seconds(row[f"{what}, s"])} ({seconds(plain[f"{what}, s"])})')),
+                f'{row["peak, MiB"]:.0f} MiB'])
+    wholes = [[name, '', '', seconds(row['whole, s']), '', '', f'{row["peak, MiB"]:.0f} MiB']
+              for name, row in rows.items() if 'whole, s' in row]
+    return table(['network and size', 'parameters', 'features, multiply-adds', 'time',
+                  'a point, multiply-adds', 'time', 'peak'], [*lines, *wholes])
+
+
+def ports_table(results: Results) -> str:
+    """Return the ports in rows: hybridized, imperative in brackets."""
+    found = results['detector']
+    cases = [re.fullmatch(r'(\S+) at (\S+), hybridized, s', name) for name in found]
+    ports, sizes = (list(dict.fromkeys(case[i] for case in cases if case)) for i in (1, 2))
+    return table(['port, 100 detections', *sizes], [[port, *(
+        f'{seconds(found[f"{port} at {size}, hybridized, s"])} '
+        f'({seconds(found[f"{port} at {size}, imperative, s"])})' for size in sizes)]
+        for port in ports])
+
+
+def forms_table(results: Results) -> str:
+    """Return the systems in rows and the forms in columns: time, and the peak in brackets."""
+    found = results['forms']
+    cases = [name[:-len(', s')].split(', ', 1) for name in found if name.endswith(', s')]
+    systems, forms = (list(dict.fromkeys(column)) for column in zip(*cases))
+    return table(['system', *forms], [[system, *(
+        f'{seconds(found[f"{system}, {form}, s"])} ({found[f"{system}, {form}, peak MiB"]:.0f} MiB)'
+        for form in forms)] for system in systems])
+
+
+def unified_table(results: Results) -> str:
+    """Return the networks in rows, numbers of detections in columns, and the peak."""
+    found = results['unified']
+    cases = [name[:-len(', s')].split(', ', 1) for name in found if name.endswith(', s')]
+    columns, networks = (list(dict.fromkeys(column)) for column in zip(*cases))
+    return table(['network', *columns, 'peak'], [[network, *(
+        seconds(found[f'{column}, {network}, s']) for column in columns),
+        f'{found[f"{network}, MiB"]:.0f} MiB' if f'{network}, MiB' in found else '']
+        for network in networks])
+
+
+EARLIER = (
+    Earlier('Cost on photographs, in brackets imperative', 'cost', 'cost_one_core.json',
+            cost_table),
+    Earlier('Ports, in brackets imperative', 'ports detector', 'benchmark_ports_one_core.json',
+            ports_table),
+    Earlier('Forms of a network, in brackets the peak of a process', 'forms',
+            'benchmark_forms_one_core.json', forms_table),
+    Earlier('The unified network beside Panoptic FPN, detections at image size', 'unified',
+            'benchmark_unified_one_core.json', unified_table))
+
+
+def _parts(each: Earlier, folder: Path) -> Iterator[str]:
+    record = json.loads((folder / each.file).read_text(encoding='utf-8'))
+    given = record['conditions']
+    yield f'### {each.title}'
+    yield (f'`python -m experiments.benchmarks {each.command}`, `experiments/logs/{each.file}`: '
+           f'commit {record["commit"][:10]}, {record["hardware"]["cpu"]}, {given["threads"]} '
+           f'thread, load {given["load before"]:g} before; {given["note"]}.')
+    yield each.table(record['results'])
