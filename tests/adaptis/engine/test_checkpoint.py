@@ -2,9 +2,9 @@
 from __future__ import annotations
 
 import json
-import shutil
 import pickle
 import resource
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
