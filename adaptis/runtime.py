@@ -173,7 +173,7 @@ def _import(module: str) -> Any:
 
 
 def _import_mxnet() -> Any:
-    """Import MXNet without what it does not need, which would take a quarter of the time."""
+    """Import MXNet without what it does not need, which would take a third of the time."""
     before = {name for name in sys.modules if name.split('.')[0] == 'distutils'}
     with _hidden(_NEEDLESS):
         mxnet = importlib.import_module('mxnet')

@@ -11,6 +11,7 @@ import numpy as np
 
 from adaptis.config import OptimizerConfig, StageConfig
 from adaptis.data.batches import Batch
+from adaptis.engine.distributed import StageKVStore
 from adaptis.engine.precision import half_precision, scale_loss
 from adaptis.errors import AdaptisError
 from adaptis.runtime import mx
@@ -28,8 +29,14 @@ one worker by default, which would wait, too.
 def make_trainer(system: Any, stage: StageConfig, kvstore: Any, done: int = 0) -> Any:
     """Return a ``gluon.Trainer`` after ``done`` updates, which Adam's bias correction counts."""
     # Updates run here and not on the kvstore, whose states could only be pickled.
-    return mx.gluon.Trainer(system.parameters(), make_optimizer(stage.optimizer, done),
-                            kvstore=kvstore, update_on_kvstore=False)
+    trainer = mx.gluon.Trainer(system.parameters(), make_optimizer(stage.optimizer, done),
+                               kvstore=kvstore, update_on_kvstore=False)
+    if isinstance(kvstore, StageKVStore):
+        # Otherwise the first step would do it after its backward pass, and give all processes the
+        # running statistics that rank 0 has then.
+        trainer._init_kvstore()
+        trainer._init_params()
+    return trainer
 
 
 def make_optimizer(config: OptimizerConfig, done: int = 0) -> Any:

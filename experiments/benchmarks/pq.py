@@ -29,6 +29,7 @@ from adaptis.evaluation.coco import PanopticFolder, PanopticRecord, PanopticWrit
 from adaptis.evaluation.pq import PanopticQuality, iterate_pairs
 from adaptis.ids import ids_to_rgb, read_panoptic_png
 from adaptis.memory_reuse import keep_freed_memory
+from experiments.benchmarks.comparison import Comparison, Form, Official, Setting
 from experiments.benchmarks.cpu_time import alternate_cpu
 from experiments.benchmarks.measures import (
     add_record_arguments,
@@ -112,6 +113,31 @@ def _decode(gt_json: Path, pred_json: Path, decoder: Optional[str] = None) -> No
     for both in load(gt_json, pred_json).paths:
         for path in both:
             read(path)
+
+
+def compare(setting: Setting) -> dict[str, Form]:
+    """Both forms from PNGs; beside the official program, from the files that it reads."""
+    temporary = tempfile.TemporaryDirectory()   # which the forms keep
+    if setting.official is None:
+        files = write_pairs(Path(temporary.name), IMAGES[setting.quick], SIZE, 'Pillow')
+    else:
+        files = setting.official.folder / 'gt.json', setting.official.folder / 'pred.json'
+    return {name: lambda form=form, _keep=temporary: form(*files)
+            for name, form in (('plain', _plain), ('ours', _ours))}
+
+
+def official_inputs(quick: bool, folder: Path) -> dict[str, Any]:
+    """Write the files that both read."""
+    write_pairs(folder, IMAGES[quick], SIZE, 'Pillow')
+    return {'folder': str(folder)}
+
+
+IMAGES, SIZE = {True: 4, False: 12}, (480, 640)
+COMPARISONS = (Comparison('Panoptic quality', {
+    quick: f"{count} drawn images of {SIZE[0]}x{SIZE[1]} with COCO's classes, from PNGs that "
+           "Pillow wrote; plain is panopticapi's algorithm written anew"
+    for quick, count in IMAGES.items()}, compare, 'plain', Official('panopticapi',
+                                                                    official_inputs)),)
 
 
 def plain_map(path: Path) -> np.ndarray:

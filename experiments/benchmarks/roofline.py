@@ -11,6 +11,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from adaptis.engine.memory_sizes import data_facts
+from adaptis.registry import find_family
 from adaptis.types import Taxonomy
 
 FLOAT, HALF = 4, 2   # bytes
@@ -118,8 +120,6 @@ def graph_costs(graph: Any, labels: Mapping[str, str], other: str) -> dict[str, 
 
 def network(recipe: Any) -> tuple[Any, Any, Taxonomy]:
     """Return the network of a config (uninitialised), its family and the classes of its data."""
-    from adaptis.engine.memory_sizes import data_facts
-    from adaptis.registry import find_family
     taxonomy, _ = data_facts(recipe)
     family = find_family(recipe.model['name'])
     options = {**family.class_counts(taxonomy), **recipe.model}

@@ -54,8 +54,9 @@ official program runs in a process of its own and takes turns with ours. Its wei
 network gets the same ones through `adaptis convert`, and the same images.
 
 **These adapters have run against small stand-ins of the official modules only**, which have the
-same names and take the same arguments: no clone could be fetched where they were written. If one
-does not fit, its row says why."""
+same names and take the same arguments: no clone could be fetched where they were written. The one
+of panopticapi has also run against the copy of its code in the package `panopticapi-lite` 0.2.0. If
+one does not fit, its row says why."""
 
 
 class Program:

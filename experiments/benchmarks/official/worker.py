@@ -222,7 +222,7 @@ def _read(path: str) -> Any:
 
 def _torch(stage: Stage) -> Any:
     try:
-        import torch
+        import torch  # of the programs that need it
     except ImportError as error:
         raise Refusal(f'{sys.executable} has no PyTorch ({error}): see --official-python.'
                       ) from error

@@ -1,7 +1,8 @@
 """``adaptis launch``: processes learn together what one learns from the joint batch, and end.
 
-The net of the first test has no BatchNorm: its statistics are those of each process's share of the
-batch, so that with it two processes are not one process with a larger batch, in any framework.
+The net of the first test has no BatchNorm that changes its output: its statistics are those of each
+process's share of the batch, so that with it two processes are not one process with a larger batch,
+in any framework.
 """
 from __future__ import annotations
 
@@ -54,7 +55,9 @@ def test_two_workers_equal_one_with_the_joint_batch(tmp_path: Path,
     np.testing.assert_allclose((first['losses'] + second['losses']) / 2, alone['losses'], rtol=1e-5)
     for name in set(alone.files) - {'losses'}:
         np.testing.assert_array_equal(first[name], second[name])
-        np.testing.assert_allclose(first[name], alone[name], rtol=1e-4, atol=1e-6)
+        if name != 'norm.running_var':   # without the variance between the two means
+            np.testing.assert_allclose(first[name], alone[name], rtol=1e-4, atol=1e-6)
+    assert (alone['norm.running_mean'] > 0.1).all()
     for found in (first, second):
         np.testing.assert_array_equal(found['mean'], np.float32([0.1, 0.5, 1.5e5]))
         assert found['votes'].tolist() == [True, False]

@@ -11,7 +11,7 @@ import pytest
 
 from adaptis.errors import AdaptisError
 from adaptis.loading import load_predictor
-from experiments.benchmarks import ports, speed
+from experiments.benchmarks import ports, pq, speed
 from experiments.benchmarks.comparison import OFFICIAL, Setting, Spent, measure
 from experiments.benchmarks.everything import measure_row
 from experiments.benchmarks.official import REPOSITORIES, SETUP, Program
@@ -181,6 +181,20 @@ def test_panopticapi(tmp_path):
     clone(tmp_path, 'panopticapi', panopticapi__evaluation=PANOPTICAPI)
     with Program(tmp_path, 'panopticapi', lambda folder: {'folder': str(tmp_path)}) as program:
         assert program().clock >= 0
+
+
+def test_panopticapi_reads_the_files_that_ours_reads(tmp_path):
+    clone(tmp_path, 'panopticapi', panopticapi__evaluation='''
+        import os
+        def pq_compute_single_core(proc_id, annotation_set, gt_folder, pred_folder, categories):
+            assert len(annotation_set) == 4 and len(categories) == 133
+            for folder, side in (gt_folder, 0), (pred_folder, 1):
+                assert {a[side]['file_name'] for a in annotation_set} == set(os.listdir(folder))
+        ''')
+    with Program(tmp_path, 'panopticapi', partial(pq.official_inputs, True)) as program:
+        assert program().clock >= 0
+        forms = pq.compare(Setting(True, program))
+        assert [form() for form in forms.values()] == [None, None]
 
 
 @pytest.mark.parametrize('modules, sentence', [
