@@ -20,7 +20,7 @@ import numpy as np
 
 from adaptis.config import OptimizerConfig, StageConfig
 from adaptis.errors import AdaptisError
-from adaptis.machine import keep_freed_memory
+from adaptis.memory_reuse import keep_training_memory
 from experiments.benchmarks.measures import Size, add_measure_arguments, parse_size, run_measures
 
 MARK = 'the steps that count'
@@ -185,7 +185,7 @@ def _prepare(step: Step) -> tuple[Any, Any, Any, dict[str, np.ndarray]]:
     from adaptis.model import get_model  # loads MXNet
     from adaptis.runtime import mx  # loads MXNet
     from adaptis.system import AdaptISSystem  # loads MXNet
-    keep_freed_memory()   # as `adaptis train` does
+    keep_training_memory()   # as `adaptis train` does
     mx.random.seed(0)
     net = get_model('adaptis_toy', width=step.width, proposals=False)
     net.initialize(mx.init.Xavier())
