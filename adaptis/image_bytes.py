@@ -23,6 +23,7 @@ PNG = b'\x89PNG\r\n\x1a\n'
 _JPEG = b'\xff\xd8'
 _ORIENTATION, _WIDTH, _LENGTH = 0x0112, 256, 257   # tags of TIFF
 _SHORT, _LONG = 3, 4                               # types of their values
+_BROKEN = struct.error, OverflowError   # what reading beyond the end raises
 # A marker of a JPEG: not a stuffed byte of the compressed data, nor a restart inside of it.
 # It begins with one fixed byte, which ``re`` finds many times as fast as a repeated one.
 _MARKER = re.compile(rb'\xff\xff*([^\x00\xff\xd0-\xd7])')
@@ -50,7 +51,7 @@ def declared_pixels(data: Data) -> int:
     """Return how many pixels a PNG, JPEG, WebP, TIFF or BMP says it has; 0 = it does not say."""
     try:
         height, width = _declared_size(data)
-    except struct.error:   # cut short
+    except _BROKEN:
         return 0
     return abs(height * width)
 
@@ -149,13 +150,13 @@ def _read_orientation(exif: bytes) -> int:
         for tag, kind, value in _tags(exif):
             if tag == _ORIENTATION:
                 return value if kind == _SHORT and 1 <= value <= 8 else 1
-    except struct.error:  # the block is broken: viewers show the picture as it is stored
+    except _BROKEN:   # viewers show the picture as it is stored
         pass
     return 1
 
 
 def _tags(data: Data) -> Iterator[tuple[int, int, int]]:
-    """Yield tag, type and first value of the entries of a TIFF; struct.error if it is cut short."""
+    """Yield tag, type and first value of the entries of a TIFF; one of _BROKEN if it is broken."""
     order = {b'II': '<', b'MM': '>'}.get(bytes(data[:2]))
     if order is None:
         return
@@ -173,7 +174,7 @@ def _tags(data: Data) -> Iterator[tuple[int, int, int]]:
 
 
 def _declared_size(data: Data) -> tuple[int, int]:
-    """Return height and width, (0, 0) = unknown; struct.error if the data are cut short."""
+    """Return height and width, (0, 0) = unknown; one of _BROKEN if the data are broken."""
     if is_png(data):
         return struct.unpack_from('>II', data, 16)[::-1]
     if data[:2] == _JPEG:

@@ -48,9 +48,6 @@ FUSION = 'MXNET_USE_FUSION'
 FUSION_DRIVER_NEEDED, FUSION_RELEASE_NEEDED = 11080, '520.61'
 AUTOTUNE = 'MXNET_CUDNN_AUTOTUNE_DEFAULT'   # see runtime.search_cudnn_algorithms
 
-# Parameters of mallopt (glibc's <malloc.h>) and the values that `keep_freed_memory` sets.
-_MALLOPT = {'M_MMAP_MAX': (-4, 0), 'M_TRIM_THRESHOLD': (-1, 512 << 20), 'M_TOP_PAD': (-2, 64 << 20)}
-
 # Runs in a separate process: initialising CUDA here would break it in forked workers.
 _QUERY_CUDA = r'''
 import ctypes, json
@@ -223,19 +220,6 @@ def nvidia_libraries() -> dict[str, str]:
         for path in sorted(glob.glob(os.path.join(entry or '.', 'nvidia', '*', 'lib', 'lib*.so*'))):
             found.setdefault(os.path.basename(path), path)
     return found
-
-
-def keep_freed_memory() -> bool:
-    """Let this process reuse the memory of large arrays instead of returning it at once.
-
-    By default glibc maps memory for every array above 32 MiB, and a training step spends a third
-    of its time on a CPU on the pages of these maps.  The setting costs some memory and cannot be
-    undone. Returns whether the C library supports it; other C libraries are not changed.
-    """
-    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None) if sys.platform == 'linux' else None
-    if mallopt is None:
-        return False
-    return all(mallopt(name, value) == 1 for name, value in _MALLOPT.values())
 
 
 def _answer(program: str) -> Optional[dict]:

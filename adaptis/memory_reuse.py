@@ -1,22 +1,38 @@
 """Keep freed memory in the process instead of giving it back to the system after every image."""
 from __future__ import annotations
 
-import contextlib
 import ctypes
+import sys
+from collections.abc import Mapping
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3   # names of options in glibc's malloc.h
-_KEPT = 1 << 28   # bytes of free memory that a process keeps
-_SMALL = 1 << 25  # arrays of fewer bytes come from there; the largest value that glibc allows
+# Options of mallopt in glibc's malloc.h, and their values.
+_MIB = 1 << 20
+_IMAGES = {'M_MMAP_THRESHOLD': (-3, 32 * _MIB),   # the largest value that glibc allows
+           'M_TRIM_THRESHOLD': (-1, 256 * _MIB)}
+_TRAINING = {'M_MMAP_MAX': (-4, 0), 'M_TRIM_THRESHOLD': (-1, 512 * _MIB),
+             'M_TOP_PAD': (-2, 64 * _MIB), 'M_ARENA_MAX': (-8, 1)}
 
 
-def keep_freed_memory() -> None:
+def keep_freed_memory() -> bool:
     """Let this process reuse the memory of arrays of up to 32 MiB, at most 256 MiB of it.
 
     The arrays of an image are some megabytes each.  By default glibc returns them to the system
     when they are freed, and every page of the next one causes a fault, which takes longer than what
-    is computed on it.  Other C libraries are left as they are.
+    is computed on it.  The setting cannot be undone.  Returns whether the C library supports it;
+    others are left as they are.
     """
-    with contextlib.suppress(OSError, AttributeError):
-        library = ctypes.CDLL(None)
-        library.mallopt(_MMAP_THRESHOLD, _SMALL)
-        library.mallopt(_TRIM_THRESHOLD, _KEPT)
+    return _set(_IMAGES)
+
+
+def keep_training_memory() -> bool:
+    """Do the same for arrays of any size, in one arena, as the steps of a training have them.
+
+    By default glibc maps memory for every array above 32 MiB, and a step spends a third of its time
+    on a CPU on the pages of these maps.  The setting costs some memory.
+    """
+    return _set(_TRAINING)
+
+
+def _set(options: Mapping[str, tuple[int, int]]) -> bool:
+    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None) if sys.platform == 'linux' else None
+    return mallopt is not None and all(mallopt(*option) == 1 for option in options.values())

@@ -147,7 +147,9 @@ def _check_output(args: argparse.Namespace) -> None:
     """Raise AdaptisError if the results of an earlier run would be replaced without a word."""
     files = ['clicks.json'] if args.click else ['panoptic.json', 'instances.json']
     there = [args.out / name for name in files if (args.out / name).is_file()]
-    if there and not args.overwrite:
+    # panoptic.json comes last, so a run that was killed before it is not finished.
+    unfinished = there == [args.out / 'instances.json'] and (args.out / 'overlay').is_dir()
+    if there and not (args.overwrite or unfinished):
         raise AdaptisError(f'{there[0]} holds the results of an earlier run: choose another --out, '
                            'or replace them with --overwrite.')
 

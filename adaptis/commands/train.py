@@ -23,7 +23,7 @@ from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import file_facts, make_record, write_record
 from adaptis.evaluation.report import format_metrics
 from adaptis.loading import inference_settings
-from adaptis.machine import keep_freed_memory
+from adaptis.memory_reuse import keep_training_memory
 from adaptis.registry import ModelFamily, find_family, find_mismatch
 from adaptis.runtime import search_cudnn_algorithms
 
@@ -148,7 +148,7 @@ def _prepare(config: TrainConfig, output: Path, args: argparse.Namespace, resume
     train, held_out = _open_data(config)
     contexts = get_contexts(args.ctx)
     if contexts[0].device_type == 'cpu':
-        keep_freed_memory()
+        keep_training_memory()
     kvstore = create_kvstore(args.kvstore, config.gradient_compression)
     if config.precision == 'amp':
         _enable_half(contexts)

@@ -8,6 +8,7 @@ as whole hundredths if that is exact.
 """
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -59,6 +60,9 @@ class _Misfit(NamedTuple):
 
     what: str
     reason: str
+
+
+_NUMBERS = {int, float, bool}   # what JSON's numbers are in Python, and what counts as one
 
 
 class _NotOfTheFormat(Exception):
@@ -283,7 +287,7 @@ def _polygons(mask: Any) -> tuple[np.ndarray, list[int]]:
     """Return all coordinates, float64, and the number of values of each polygon."""
     if not isinstance(mask, list) or not all(isinstance(polygon, list) for polygon in mask):
         raise _NotOfTheFormat(f'its segmentation is {mask!r:.60}, neither polygons nor RLE')
-    values = _numbers([v for polygon in mask for v in polygon])
+    values = _numbers(list(itertools.chain.from_iterable(mask)))
     if values is None:
         raise _NotOfTheFormat('a polygon of its segmentation holds something other than finite '
                               'numbers')
@@ -292,10 +296,10 @@ def _polygons(mask: Any) -> tuple[np.ndarray, list[int]]:
 
 def _numbers(values: Any) -> Optional[list[float]]:
     """Return a list of finite numbers as floats; None if it is anything else."""
-    if not isinstance(values, list) or not all(isinstance(v, (int, float)) for v in values):
+    if not isinstance(values, list) or not _NUMBERS.issuperset(map(type, values)):
         return None
     try:
-        floats = [float(v) for v in values]
+        floats = list(map(float, values))
     except OverflowError:
         return None
     return floats if all(map(math.isfinite, floats)) else None

@@ -108,12 +108,15 @@ class CheckpointFolder:
             reason = getattr(error, 'strerror', None) or str(error)
             raise AdaptisError(f'The checkpoint {target} cannot be written ({reason}); earlier '
                                'ones are unchanged.') from error
-        for old in self._names()[:-self.keep]:
-            shutil.rmtree(self.folder / old, ignore_errors=True)
+        self._tidy()
         return target
 
     def latest(self) -> Optional[Checkpoint]:
-        """Return the newest checkpoint, or None; AdaptisError if it is damaged."""
+        """Return the newest checkpoint, or None; AdaptisError if it is damaged.
+
+        What a killed run was writing or removing goes away.
+        """
+        self._tidy()
         names = self._names()
         return read_checkpoint(self.folder / names[-1]) if names else None
 
@@ -121,6 +124,13 @@ class CheckpointFolder:
         if not self.folder.is_dir():
             return []
         return sorted(p.name for p in self.folder.iterdir() if NAME.match(p.name))
+
+    def _tidy(self) -> None:
+        """Remove old checkpoints and leftovers.  Half of a checkpoint never has its name."""
+        for old in self._names()[:-self.keep]:
+            with contextlib.suppress(OSError):
+                os.replace(self.folder / old, self.folder / f'.writing-{old}')
+        self._remove_leftovers()
 
     def _remove_leftovers(self) -> None:
         with contextlib.suppress(OSError):

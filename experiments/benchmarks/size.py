@@ -90,7 +90,7 @@ def write_large_coco(root: Path, images: int) -> None:
     listed = [{'id': s.id, 'category_id': s.category_id, 'iscrowd': 0, 'area': s.area,
                'bbox': [0, 0, 9, 9]} for s in segments]
     things = [c['id'] for c in categories if c['isthing']]
-    corners = np.round(rng.uniform(0, 400, (OBJECTS, 2 * CORNERS)), 2).tolist()
+    corners = np.round(rng.uniform(0, min(COCO_SIZE), (OBJECTS, 2 * CORNERS)), 2).tolist()
     entries = [{'id': k, 'file_name': f'{name}.jpg', 'height': COCO_SIZE[0],
                 'width': COCO_SIZE[1]} for k, name in enumerate(names)]
     _write_json(folder / 'panoptic.json', entries, categories, (
@@ -98,7 +98,7 @@ def write_large_coco(root: Path, images: int) -> None:
         for k, name in enumerate(names)))
     _write_json(folder / 'instances.json', entries, [c for c in categories if c['isthing']], (
         {'id': k * OBJECTS + n, 'image_id': k, 'category_id': things[n], 'iscrowd': 0,
-         'area': 100.5, 'bbox': [0, 0, 400, 400], 'segmentation': [corners[n]]}
+         'area': 100.5, 'bbox': [0, 0, *COCO_SIZE[::-1]], 'segmentation': [corners[n]]}
         for k in range(images) for n in range(OBJECTS)))
 
 
@@ -166,14 +166,14 @@ def _crops(root: str) -> dict[str, Any]:
     cv2.setNumThreads(0)
     keep_freed_memory()
     dataset = open_dataset('vistas', root, 'train')
-    source = BatchSource(dataset, 1, 6, augmentation='vistas', crop_until=READ + 1,
+    source = BatchSource(dataset, 1, 6, augmentation='vistas', crop_until=READ,
                          crop=Crop((400, 800), long_side=(500, 2200)))
     times: dict[str, float] = {}
     for name, form in {
             'decoding': lambda k: (read_image(dataset.images.path(k)), cv2.imread(
                 str(dataset.annotations.path(k)), cv2.IMREAD_UNCHANGED)),
             'reading': lambda k: dataset[k], 'crops': source.batch}.items():
-        form(READ)
+        form(0)
         began = time.process_time()
         for k in range(READ):
             form(k % len(dataset))

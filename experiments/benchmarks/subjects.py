@@ -21,6 +21,7 @@ from experiments.benchmarks import (
     quantization,
     size,
     speed,
+    training_step,
     unified,
     web_page,
 )
@@ -28,6 +29,7 @@ from experiments.benchmarks.comparison import Comparison
 
 SUBJECTS: dict[str, ModuleType] = {
     'speed': speed,
+    'training_step': training_step,
     'cost': cost,
     'ports': ports,
     'dense_detections': dense_detections,

@@ -5,9 +5,10 @@ of MXNet compute them again for each channel; a sparse matrix reads whole featur
 """
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
-from scipy import sparse
 
 
 def pixels_first(features: np.ndarray) -> np.ndarray:
@@ -16,12 +17,13 @@ def pixels_first(features: np.ndarray) -> np.ndarray:
     return np.concatenate([cv2.transpose(image) for image in planes])
 
 
-def sampling_matrix(y: np.ndarray, x: np.ndarray, size: tuple[int, int]) -> sparse.csr_matrix:
-    """Return the matrix (N, h * w) that samples an image of ``size`` (h, w) at N places.
+def sampling_matrix(y: np.ndarray, x: np.ndarray, size: tuple[int, int]) -> Any:
+    """Return the sparse matrix (N, h * w) that samples an image of ``size`` (h, w) at N places.
 
     ``y`` and ``x``, float32 (N,), count pixels; 0 is the middle of the first.  Zeros surround the
     image.
     """
+    from scipy import sparse  # slow to load, and few networks sample
     (top, bottom), down = _neighbours(y, size[0])
     (left, right), across = _neighbours(x, size[1])
     pixels = np.stack([top * size[1] + left, top * size[1] + right,

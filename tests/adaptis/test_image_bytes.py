@@ -164,3 +164,5 @@ def test_the_size_is_known_before_decoding(tmp_path: Path, suffix: str) -> None:
     big = io.BytesIO()
     Image.fromarray(kind).save(big, 'TIFF', big_tiff=True)
     assert image_bytes.declared_pixels(big.getvalue()) == kind.size
+    beyond = b'II+\0\x08\0\0\0' + b'\xff' * 8   # a place that no file has
+    assert image_bytes.declared_pixels(beyond) == 0 and image_bytes._read_orientation(beyond) == 1

@@ -9,8 +9,8 @@ from adaptis import machine
 
 FAULTS_OF_LARGE_BLOCKS = """
 import ctypes, resource, sys
-from adaptis.machine import keep_freed_memory
-if sys.argv[1] == 'kept' and not keep_freed_memory():
+from adaptis.memory_reuse import keep_training_memory
+if sys.argv[1] == 'kept' and not keep_training_memory():
     sys.exit('unknown')
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p

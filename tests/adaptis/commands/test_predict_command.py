@@ -3,6 +3,7 @@ from __future__ import annotations
 import functools
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import cv2
@@ -283,6 +284,11 @@ def test_a_second_run_does_not_replace_the_first_without_a_word(checkpoint, fold
     assert main([*arguments, str(folder / 'b.png'), '--click', '3', '3']) == 0   # other files
     assert main([*arguments, str(folder / 'b.png'), '--overwrite']) == 0
     assert '"b.png"' in (tmp_path / 'out' / 'panoptic.json').read_text()
+    (tmp_path / 'out' / 'panoptic.json').unlink()   # as if it was killed before its last file
+    assert main([*arguments, str(folder / 'b.png')]) == 0
+    (tmp_path / 'out' / 'panoptic.json').unlink()
+    shutil.rmtree(tmp_path / 'out' / 'overlay')     # then the other file may be of somebody else
+    assert main([*arguments, str(folder / 'b.png')]) == 1
 
 
 def test_ids_and_names_of_an_annotation_file(checkpoint, folder, tmp_path, capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 import pickle
 import resource
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -173,3 +174,17 @@ def test_a_full_disk_harms_nothing(tmp_path: Path, file_size_limit: Any, size: i
     file_size_limit(resource.RLIM_INFINITY)
     assert [p.name for p in tmp_path.iterdir()] == ['0-instances-00000001']
     assert CheckpointFolder(tmp_path).latest().position.step == 1
+
+
+def test_half_of_a_removed_checkpoint_never_has_its_name(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run is killed while it removes an old checkpoint; the one that goes on removes the rest."""
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, 'rmtree', lambda path, ignore_errors: None)
+        for step in (5, 20, 100):
+            save(tmp_path, step)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    kept = ['0-instances-00000020', '0-instances-00000100']
+    assert names == ['.writing-0-instances-00000005', *kept]
+    assert CheckpointFolder(tmp_path).latest().position.step == 100
+    assert sorted(path.name for path in tmp_path.iterdir()) == kept
