@@ -93,9 +93,16 @@ def test_docstrings_become_numpydoc():
                     '    an array\n    of numbers\n')
 
 
+def nav_pages(entry):
+    """The paths of pages in a part of the navigation, however deep."""
+    if isinstance(entry, str):
+        return {entry}
+    return set().union(*map(nav_pages, entry.values() if isinstance(entry, dict) else entry))
+
+
 def test_navigation_has_every_page():
     nav = yaml.load((ROOT / 'mkdocs.yml').read_text('utf-8'), yaml.BaseLoader)['nav']
-    listed = {page if isinstance(page, str) else next(iter(page.values()))
-              for section in nav for pages in section.values() for page in pages}
-    written = {str(path.relative_to(ROOT / 'docs')) for path in (ROOT / 'docs').rglob('*.md')}
-    assert written <= listed
+    docs = ROOT / 'docs'
+    written = {str(path.relative_to(docs)) for path in docs.rglob('*.md')}
+    notebooks = {f'notebooks/{path.stem}.md' for path in docs.glob('notebooks/*.ipynb')}
+    assert written | notebooks <= nav_pages(nav)
