@@ -83,6 +83,7 @@ def _toy_parts(tables: Mapping[str, Table], records: Mapping[str, Record]) -> di
 
 
 def clicks_table(record: Record) -> str:
+    """How much masks depend on the click, as ``adaptis evaluate --clicks`` measured it."""
     found = record['metrics']['clicks']
     head = [f'{record["settings"]["clicks"]} clicks on each of {found["objects"]:,} objects',
             'mean IoU', 'worst IoU', 'IoU above 0.5', 'agreement']

@@ -42,14 +42,20 @@ def read(name: str) -> Any:
 def execute(name: str) -> Any:
     """Run a notebook in a process of its own, and return it with its outputs.
 
-    Raises nbclient's CellExecutionError, with the traceback, if a cell fails.
+    Raises AdaptisError if a cell fails.
     """
-    from nbclient import NotebookClient  # the site shows notebooks without running them
+    # The site shows notebooks without running them.
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
     notebook = read(name)
     client = NotebookClient(notebook, timeout=TIMEOUT, startup_timeout=TIMEOUT,
                             kernel_name=METADATA['kernelspec']['name'], coalesce_streams=True,
                             resources={'metadata': {'path': str(FOLDER)}})
-    client.execute(env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'})
+    try:
+        client.execute(env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'})
+    except CellExecutionError as error:
+        raise AdaptisError(
+            f'A cell of {name}.ipynb fails: {error.ename}: {error.evalue}') from error
     return notebook
 
 
