@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.golden.reading import SMALL_SET, absent_means_skip
+
 ROOT = Path(__file__).resolve().parents[1]
 _ENTERED = pytest.StashKey[contextlib.ExitStack]()
 
@@ -28,9 +30,18 @@ def pytest_configure(config: pytest.Config) -> None:
     """Make ``--device`` the current context, before modules that make arrays are imported."""
     config.addinivalue_line('markers', 'device(name): the context that this module runs on, if '
                             '--device does not name another')
+    config.addinivalue_line('markers', 'golden: reads golden data; every test that does is marked')
     if config.getoption('--device'):
         config.stash[_ENTERED] = stack = contextlib.ExitStack()
         stack.enter_context(_on_device(config.getoption('--device')))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what reads golden data, so that ``-m golden`` chooses it."""
+    for item in items:
+        if 'parity_root' in getattr(item, 'fixturenames', ()):
+            item.add_marker('golden')
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -54,28 +65,50 @@ def _on_device(name: str) -> contextlib.AbstractContextManager[None]:
     return on_device(name)
 
 
-def _folder(path: Path) -> Path:
-    if not path.is_dir():
-        pytest.skip(f'no golden data at {path} (set ADAPTIS_PARITY to the parity folder)')
-    return path
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Iterator[None]:
+    """Skip what the small golden set cannot answer."""
+    with absent_means_skip():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Iterator[None]:
+    """The same of what a test itself reads."""
+    with absent_means_skip():
+        return (yield)
+
+
+def _full_golden_data() -> Path:
+    if (named := os.environ.get('ADAPTIS_PARITY')) and not Path(named).is_dir():
+        pytest.fail(f'ADAPTIS_PARITY names {named}, which is no folder.', pytrace=False)
+    return Path(named or ROOT.parent / 'shared' / 'parity')
 
 
 @pytest.fixture(scope='session')
 def parity_root() -> Path:
-    """The ``parity`` folder, which also holds ``weights.py``."""
-    return _folder(Path(os.environ.get('ADAPTIS_PARITY', ROOT.parent / 'shared' / 'parity')))
+    """The golden data: all of them where they are, or the small set of this repository."""
+    return path if (path := _full_golden_data()).is_dir() else SMALL_SET
+
+
+@pytest.fixture(scope='session')
+def full_parity() -> Path:
+    """The golden data, all of them."""
+    if not (path := _full_golden_data()).is_dir():
+        pytest.skip(f'no golden data at {path}: set ADAPTIS_PARITY to the full golden data')
+    return path
 
 
 @pytest.fixture(scope='session')
 def parity(parity_root: Path) -> Path:
     """The golden data of the official AdaptIS."""
-    return _folder(parity_root / 'adaptis')
+    return parity_root / 'adaptis'
 
 
 @pytest.fixture(scope='session')
-def shared(parity_root: Path) -> Path:
+def shared(full_parity: Path) -> Path:
     """The folder beside the project with real images."""
-    return _folder(parity_root.parent)
+    return full_parity.parent
 
 
 @pytest.fixture(scope='module', autouse=True)

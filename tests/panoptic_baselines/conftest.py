@@ -1,7 +1,6 @@
 """The golden data of the official Panoptic FPN."""
 from __future__ import annotations
 
-import importlib.util
 import json
 
 import pytest
@@ -11,33 +10,23 @@ from adaptis.runtime import mx
 from adaptis.types import Category, Taxonomy
 from panoptic_baselines.panoptic_fpn.convert import detectron2_name
 from panoptic_baselines.panoptic_fpn.network import PanopticFPN
+from tests.golden import weights
 
 
 @pytest.fixture(scope='session')
 def kit(parity_root):
     """The folder of the golden data."""
-    folder = parity_root / 'panoptic_fpn'
-    return folder if folder.is_dir() else pytest.skip(f'no golden data at {folder}')
+    return parity_root / 'panoptic_fpn'
 
 
 @pytest.fixture(scope='session')
 def unified_kit(parity_root):
     """The folder of the reference cases of the unified network, in double precision."""
-    folder = parity_root / 'unified'
-    return folder if folder.is_dir() else pytest.skip(f'no reference cases at {folder}')
+    return parity_root / 'unified'
 
 
 @pytest.fixture(scope='session')
-def weights(parity_root):
-    """The module of the golden data that fills weights by their official names."""
-    spec = importlib.util.spec_from_file_location('weights', parity_root / 'weights.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope='session')
-def official_net(kit, weights):
+def official_net(kit):
     """The network with the weights that the official one had."""
     net = PanopticFPN()
     net.initialize(mx.init.Zero())

@@ -10,6 +10,7 @@ import numpy as np
 from adaptis.data.resize import SampledMap
 from adaptis.runtime import mx
 from panoptic_baselines.batches import measure_objects
+from tests.golden.reading import Arrays, stored
 
 LEVELS = range(2, 7)
 
@@ -17,7 +18,7 @@ LEVELS = range(2, 7)
 class Case(NamedTuple):
     """Arrays and numbers of a case, and its image in RGB."""
 
-    arrays: dict[str, np.ndarray]
+    arrays: Arrays
     info: dict[str, Any]
 
     def image(self, key: str = 'image') -> np.ndarray:
@@ -27,12 +28,12 @@ class Case(NamedTuple):
         return tuple(self.info[key])
 
     def nd(self, key: str) -> Any:
-        return mx.nd.array(self.arrays[key])
+        return mx.nd.array(self.arrays.whole(key))
 
 
 def load_case(kit: Path, name: str) -> Case:
     info = (kit / f'{name}.json').read_text()
-    return Case(dict(np.load(kit / f'{name}.npz')), json.loads(info))
+    return Case(Arrays.load(kit / f'{name}.npz'), json.loads(info))
 
 
 def unpack(bits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -50,6 +51,5 @@ def mass_centers(masks: np.ndarray) -> np.ndarray:
 
 def gap(actual: Any, expected: np.ndarray) -> float:
     """The largest difference in standard deviations of what is expected."""
-    actual = actual.asnumpy() if hasattr(actual, 'asnumpy') else actual
-    assert actual.shape == expected.shape
+    actual, expected = stored(actual, expected)
     return float(np.abs(actual - expected).max() / expected.std())

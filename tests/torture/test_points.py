@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from adaptis.runtime import mx
+from tests.golden import weights
 from tests.torture.killing import ENVIRONMENT, ROOT
 from tests.torture.test_killing import ADAPTIS, draw
 
@@ -33,7 +34,7 @@ def try_points(folder: Path, count: int, *command: object) -> None:
 
 
 def test_convert(parity: Path, tmp_path: Path) -> None:
-    entries = json.loads((parity / 'toy_w8' / 'names.json').read_text())
+    entries = weights.entries(parity / 'toy_w8' / 'names.json')
     mx.nd.save(str(tmp_path / 'official.params'),
                {entry['name']: mx.nd.full(tuple(entry['shape']), 0.5) for entry in entries})
     try_points(tmp_path / 'out', 5, 'convert', tmp_path / 'official.params', '{out}/a.params')

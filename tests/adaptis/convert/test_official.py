@@ -1,8 +1,6 @@
 """Official checkpoint files, written here under the official names."""
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 
@@ -13,12 +11,13 @@ from adaptis.errors import AdaptisError
 from adaptis.model import load_model
 from adaptis.model.backbones import make_trunk
 from adaptis.runtime import mx
+from tests.golden import weights
 
 
 @pytest.fixture
 def checkpoint(parity, tmp_path):
     """A file as the official code saves it, width 8, all values 0.5; and its arrays."""
-    entries = json.loads((parity / 'toy_w8' / 'names.json').read_text())
+    entries = weights.entries(parity / 'toy_w8' / 'names.json')
     arrays = {e['name']: mx.nd.full(tuple(e['shape']), 0.5) for e in entries}
     path = tmp_path / 'official.params'
     mx.nd.save(str(path), arrays)
@@ -27,7 +26,7 @@ def checkpoint(parity, tmp_path):
 
 def test_every_official_name_has_its_own_place(parity):
     for folder in ('toy', 'toy_w8'):
-        names = [e['name'] for e in json.loads((parity / folder / 'names.json').read_text())]
+        names = [e['name'] for e in weights.entries(parity / folder / 'names.json')]
         mapped, unknown = map_names(names)
         assert not unknown
         assert len(set(mapped.values())) == len(names)
@@ -130,7 +129,7 @@ PHOTO = {'cityscapes_r50': 'adaptis_deeplab', 'fpn_r50': 'adaptis_fpn'}
 
 def photo_checkpoint(parity, folder, path, change=None):
     """A file as the official code saves it, all values 0.5 if not changed; and its arrays."""
-    entries = json.loads((parity / folder / 'names.json').read_text())
+    entries = weights.entries(parity / folder / 'names.json')
     arrays = {e['name']: mx.nd.full(tuple(e['shape']), 0.5) for e in entries}
     arrays = change(arrays) if change else arrays
     mx.nd.save(str(path), arrays)

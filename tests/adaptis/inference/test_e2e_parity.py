@@ -10,6 +10,7 @@ from adaptis.inference.greedy import search_proposals
 from adaptis.inference.predictor import Predictor
 from adaptis.inference.settings import AdaptISSettings
 from tests.adaptis.model.golden import official_net
+from tests.golden.reading import Arrays, stored
 
 WIDTHS = {'toy_w8': 8, 'toy': 32}
 CASES = [('toy_w8', 'proposals_96x96'), ('toy_w8', 'proposals_101x83'),
@@ -35,7 +36,7 @@ def networks(parity_root):
 
 @pytest.mark.parametrize('network, case', CASES)
 def test_equals_the_official_run(parity, networks, network, case):
-    expected = np.load(parity / network / f'e2e_{case}.npz')
+    expected = Arrays.load(parity / network / f'e2e_{case}.npz')
     settings = AdaptISSettings.from_official(json.loads(str(expected['params'])), official=True,
                                              seed=SEED)
     predictor = Predictor(networks(network), settings).set_image(expected['image'])
@@ -55,20 +56,22 @@ def test_equals_the_official_run(parity, networks, network, case):
         assert (found.colors == expected['colors']).mean() >= 0.995
 
 
+def check(probability, expected):
+    np.testing.assert_allclose(*stored(probability, expected), atol=2e-4)
+
+
 @pytest.mark.parametrize('network, size', [('toy_w8', '96x96'), ('toy_w8', '101x83')])
 def test_probabilities_of_the_prediction_wrapper(parity, networks, network, size):
-    case = np.load(parity / network / f'case_{size}.npz')
+    case = Arrays.load(parity / network / f'case_{size}.npz')
     net, points = networks(network), case['points'][case['flip_points']]
     for flip, suffix in ((False, ''), (True, '_flip')):
         settings = AdaptISSettings(flip=flip, official=True)
         predictor = Predictor(net, settings).set_image(case['image'])
         encoded = predictor._encoded()
-        np.testing.assert_allclose(encoded.proposals_prob, case[f'proposals_prob{suffix}'],
-                                   atol=2e-4)
-        np.testing.assert_allclose(encoded.masks_at(points), case[f'instances_prob{suffix}'],
-                                   atol=2e-4)
-    np.testing.assert_allclose(encoded.things_prob, case['things_prob_flip'], atol=2e-4)
-    np.testing.assert_allclose(encoded.stuff_prob, case['stuff_prob_flip'], atol=2e-4)
+        check(encoded.proposals_prob, case[f'proposals_prob{suffix}'])
+        check(encoded.masks_at(points), case[f'instances_prob{suffix}'])
+    check(encoded.things_prob, case['things_prob_flip'])
+    check(encoded.stuff_prob, case['stuff_prob_flip'])
 
 
 def test_by_default_the_mirrored_point_is_the_right_pixel(networks):

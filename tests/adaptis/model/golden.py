@@ -1,7 +1,6 @@
 """Networks with the weights of the golden data."""
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +8,11 @@ from adaptis.convert.names import map_names
 from adaptis.model import get_model
 from adaptis.model.zoo import set_parameters
 from adaptis.runtime import mx
+from tests.golden import weights
 
 
 def official_arrays(parity_root: Path, folder: str) -> dict[str, Any]:
     """What the official checkpoint of a golden case would hold, by official name."""
-    spec = importlib.util.spec_from_file_location('golden_weights', parity_root / 'weights.py')
-    weights = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(weights)
     arrays = weights.load(parity_root / 'adaptis' / folder / 'names.json')
     return {name: mx.nd.array(value) for name, value in arrays.items()}
 

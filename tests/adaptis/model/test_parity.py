@@ -6,6 +6,7 @@ import pytest
 
 from adaptis.runtime import mx
 from tests.adaptis.model.golden import official_net
+from tests.golden.reading import Arrays, stored
 
 WIDTHS = {'toy': 32, 'toy_w8': 8}
 
@@ -22,7 +23,7 @@ def net(parity_root, folder):
 
 @pytest.fixture(scope='module', params=['96x96', '101x83'])
 def case(request, parity, folder):
-    return np.load(parity / folder / f'case_{request.param}.npz', allow_pickle=False)
+    return Arrays.load(parity / folder / f'case_{request.param}.npz')
 
 
 @pytest.fixture(params=[False, True], ids=['imperative', 'hybridized'])
@@ -38,7 +39,7 @@ def _inputs(case):
 
 
 def _close(actual, expected, tolerance):
-    np.testing.assert_allclose(actual.asnumpy(), expected, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(*stored(actual, expected), rtol=0, atol=tolerance)
 
 
 def test_outputs(net, case, hybridized):

@@ -10,6 +10,7 @@ from adaptis.inference.encoded import ImageEncoder
 from adaptis.inference.settings import AdaptISSettings
 from adaptis.runtime import mx
 from tests.adaptis.model.golden import official_net
+from tests.golden.reading import Arrays, stored
 
 NETWORKS = {'cityscapes_r50': ('adaptis_deeplab', {}), 'fpn_r50': ('adaptis_fpn', {}),
             'cityscapes_r101': ('adaptis_deeplab', {'backbone': 'resnet101'})}
@@ -24,7 +25,7 @@ class Golden(NamedTuple):
 
     def close(self, actual, key, tolerance, kept=np.s_[:]):
         actual = actual if isinstance(actual, np.ndarray) else actual.asnumpy()
-        np.testing.assert_allclose(actual[kept], self.case[key], rtol=0, atol=tolerance,
+        np.testing.assert_allclose(*stored(actual[kept], self.case[key]), rtol=0, atol=tolerance,
                                    err_msg=key)
 
 
@@ -32,10 +33,11 @@ class Golden(NamedTuple):
 def loaded(request, parity, parity_root):
     path = next((parity / request.param).glob('case_*.npz'), None)
     if path is None:
-        pytest.skip(f'no golden data in {parity / request.param}')
+        pytest.skip(f'no golden data in {parity / request.param}: set ADAPTIS_PARITY to the '
+                    'full golden data')
     name, options = NETWORKS[request.param]
     net = official_net(parity_root, request.param, name, **options)
-    case = np.load(path, allow_pickle=False)
+    case = Arrays.load(path)
     image = case['image'].transpose(2, 0, 1)[None].astype(np.float32)
     return Golden(net, case, mx.nd.array(image), mx.nd.array(case['points'][None]))
 

@@ -17,6 +17,7 @@ from experiments.benchmarks.everything import measure_row
 from experiments.benchmarks.official import REPOSITORIES, SETUP, Program
 from experiments.benchmarks.subjects import comparisons
 from panoptic_baselines.zoo import load_model
+from tests.golden.weights import entries
 from tests.panoptic_baselines.convert.test_official import arrays_of, write
 
 TORCH = '''
@@ -162,7 +163,9 @@ def test_condinst_and_dense_detections(tmp_path):
 
 
 def test_the_weights_of_adaptis(tmp_path, parity):
-    names = f'NAMES = {str(parity / "toy_w8" / "names.json")!r}\n'
+    path = tmp_path / 'names.json'
+    path.write_text(json.dumps(entries(parity / 'toy_w8' / 'names.json')))
+    names = f'NAMES = {str(path)!r}\n'
     clone(tmp_path, 'adaptis', adaptis__model__toy__models=names + TOY,
           adaptis__inference__adaptis_sampling=SAMPLING,
           adaptis__inference__prediction_model=PREDICTION)

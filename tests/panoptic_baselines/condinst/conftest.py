@@ -11,6 +11,8 @@ from adaptis.runtime import mx
 from panoptic_baselines.condinst.convert import condinst_name
 from panoptic_baselines.condinst.network import CondInst
 from panoptic_baselines.layers.resnet import RESNET_SPECS
+from tests.golden import weights
+from tests.golden.reading import Cases
 from tests.panoptic_baselines.condinst.golden import Data
 
 
@@ -25,14 +27,13 @@ def short_backbone():
 @pytest.fixture(scope='session')
 def condinst_kit(parity_root):
     """The folder of the golden data."""
-    folder = parity_root / 'condinst'
-    return folder if folder.is_dir() else pytest.skip(f'no golden data at {folder}')
+    return parity_root / 'condinst'
 
 
 @pytest.fixture(scope='session')
 def cases(condinst_kit):
     """The two whole-network cases."""
-    return {name: Data.load(condinst_kit / f'case_{name}.npz') for name in 'ab'}
+    return Cases(lambda name: Data.load(condinst_kit / f'case_{name}.npz'))
 
 
 @pytest.fixture(scope='session')
@@ -42,7 +43,7 @@ def ops(condinst_kit):
 
 
 @pytest.fixture(scope='session')
-def official_arrays(weights):
+def official_arrays():
     """Function: a list of official names -> what a file with them holds."""
     return functools.lru_cache(maxsize=1)(weights.load)
 

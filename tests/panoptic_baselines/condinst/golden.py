@@ -1,28 +1,23 @@
 """Reading the golden data of the official CondInst, and comparing with it."""
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from adaptis.runtime import mx
 from panoptic_baselines.fcos.decode import Candidates
+from tests.golden.reading import Arrays, stored
 
 LEVELS = range(3, 8)
 STRIDES = tuple(2 ** level for level in LEVELS)
 
 
-class Data(dict[str, np.ndarray]):
+class Data(Arrays):
     """The arrays of a file."""
 
-    @classmethod
-    def load(cls, path: Path) -> Data:
-        with np.load(path) as arrays:
-            return cls(arrays)
-
     def nd(self, key: str) -> Any:
-        return mx.nd.array(self[key])
+        return mx.nd.array(self.whole(key))
 
     def size(self, key: str) -> tuple[int, int]:
         return tuple(self[key].tolist())
@@ -33,7 +28,7 @@ class Data(dict[str, np.ndarray]):
 
     def levels(self, key: str, image: int = 0) -> list[np.ndarray]:
         """Of each level the array whose name ``key`` makes."""
-        return [self[key.format(level)][image] for level in LEVELS]
+        return [self.whole(key.format(level))[image] for level in LEVELS]
 
     def dense(self) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
         """Class logits, distances in pixels, centerness logits of a whole-network case."""
@@ -48,8 +43,7 @@ class Data(dict[str, np.ndarray]):
 
 def close(actual: Any, expected: np.ndarray, tolerance: float) -> None:
     """Fails if shapes differ or a value does by more than ``tolerance``."""
-    actual = actual.asnumpy() if hasattr(actual, 'asnumpy') else actual
-    assert actual.shape == expected.shape
+    actual, expected = stored(actual, expected)
     assert np.isfinite(actual).all()
     difference = np.abs(actual.astype(float) - expected).max()
     assert difference <= tolerance, f'off by {difference:.3g}, allowed are {tolerance:.3g}'

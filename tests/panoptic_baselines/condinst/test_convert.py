@@ -14,6 +14,7 @@ from panoptic_baselines.condinst.network import CondInst
 from panoptic_baselines.convert.official import convert, load_backbone
 from panoptic_baselines.layers.dla import DLA34
 from panoptic_baselines.zoo import load_model
+from tests.golden import weights
 from tests.panoptic_baselines.convert.pickles import tensor, torch_file
 
 SMALL = dict(backbone='resnet18', num_things=3, fpn_channels=32, branch_channels=16)
@@ -150,7 +151,7 @@ def test_names_of_a_panoptic_network(condinst_kit):
     """A network with the semantic branch has the names of both files."""
     kit = condinst_kit
     entries = [entry for name in ('names.json', 'variants/names_panoptic.json')
-               for entry in json.loads((kit / name).read_text())]
+               for entry in weights.entries(kit / name)]
     arrays = {condinst_name(e['name']): np.broadcast_to(np.float32(0), e['shape'])
               for e in entries}
     options = condinst_options(arrays)

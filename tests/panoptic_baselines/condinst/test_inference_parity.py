@@ -47,17 +47,18 @@ def test_masks_from_official_outputs(net, cases, name):
     assert np.count_nonzero(instances.masks != official) <= 1e-5 * official.size
 
 
-def test_inputs_of_the_mask_head(net, cases):
-    for case in cases.values():
-        found, = net.detect(official_maps(case), SETTINGS)
-        found = found.take(case['mh_index'])
-        assert found.levels[0] != found.levels[1]
-        head = type(net.mask_head)(depth=2, channels=10)
-        same = mx.nd.tile(mx.nd.eye(10).expand_dims(0), (2, 1, 1))
-        sizes = mx.nd.array(np.float32(net.sizes)[found.levels][:, None])
-        inputs = head.first(mx.nd, case.nd('mask_feats'), same, mx.nd.zeros((2, 10, 1)),
-                            mx.nd.array(found.locations), sizes).asnumpy()
-        close(inputs.reshape(case['mh_input'].shape), case['mh_input'], 1e-5)
+@pytest.mark.parametrize('name', 'ab')
+def test_inputs_of_the_mask_head(net, cases, name):
+    case = cases[name]
+    found, = net.detect(official_maps(case), SETTINGS)
+    found = found.take(case['mh_index'])
+    assert found.levels[0] != found.levels[1]
+    head = type(net.mask_head)(depth=2, channels=10)
+    same = mx.nd.tile(mx.nd.eye(10).expand_dims(0), (2, 1, 1))
+    sizes = mx.nd.array(np.float32(net.sizes)[found.levels][:, None])
+    inputs = head.first(mx.nd, case.nd('mask_feats'), same, mx.nd.zeros((2, 10, 1)),
+                        mx.nd.array(found.locations), sizes).asnumpy()
+    close(inputs.reshape(case['mh_input'].shape), case['mh_input'], 1e-5)
 
 
 @pytest.mark.parametrize('name', 'ab')

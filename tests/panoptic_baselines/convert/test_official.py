@@ -1,7 +1,6 @@
 """Official checkpoint files, written here under the official names."""
 from __future__ import annotations
 
-import json
 import pickle
 
 import numpy as np
@@ -15,6 +14,7 @@ from panoptic_baselines.layers.resnet import RESNET_SPECS
 from panoptic_baselines.panoptic_fpn.convert import detectron2_name, panoptic_fpn_options
 from panoptic_baselines.panoptic_fpn.network import PanopticFPN
 from panoptic_baselines.zoo import load_model
+from tests.golden import weights
 from tests.panoptic_baselines.convert.pickles import tensor, torch_file
 
 SMALL = dict(backbone='resnet18', num_things=3, num_stuff=2, fpn_channels=32,
@@ -51,7 +51,7 @@ def write(path, arrays, **more):
 
 
 def test_every_official_name_has_its_own_place(parity_root):
-    entries = json.loads((parity_root / 'panoptic_fpn' / 'names.json').read_text())
+    entries = weights.entries(parity_root / 'panoptic_fpn' / 'names.json')
     places = PanopticFPN()._collect_params_with_prefix()
     mapped = {detectron2_name(e['name']): tuple(e['shape']) for e in entries}
     assert mapped == {name: tuple(p.shape) for name, p in places.items()}

@@ -1,37 +1,37 @@
 """The golden data of the official dense detections."""
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from adaptis.model.zoo import set_parameters
 from adaptis.runtime import mx
 from panoptic_baselines.dense_detections.convert import dense_detections_name
 from panoptic_baselines.dense_detections.network import DenseDetections
+from tests.golden import weights
+from tests.golden.reading import Cases
 from tests.panoptic_baselines.dense_detections.golden import Arrays
 
 
 @pytest.fixture(scope='session')
 def dense_kit(parity_root):
     """The folder of the golden data."""
-    folder = parity_root / 'realtime'
-    return folder if folder.is_dir() else pytest.skip(f'no golden data at {folder}')
+    return parity_root / 'realtime'
 
 
 @pytest.fixture(scope='session')
 def cases(dense_kit):
     """The three whole-network cases."""
-    return {name: Arrays(np.load(dense_kit / f'case_{name}.npz')) for name in 'abc'}
+    return Cases(lambda name: Arrays.load(dense_kit / f'case_{name}.npz'))
 
 
 @pytest.fixture(scope='session')
 def ops(dense_kit):
     """Function: name of a unit case -> its arrays."""
-    return lambda name: Arrays(np.load(dense_kit / 'ops' / f'{name}.npz'))
+    return lambda name: Arrays.load(dense_kit / 'ops' / f'{name}.npz')
 
 
 @pytest.fixture(scope='session')
-def dense_weights(dense_kit, weights):
+def dense_weights(dense_kit):
     """Official names and the arrays that the official network had there."""
     return weights.load(dense_kit / 'names.json')
 

@@ -15,6 +15,7 @@ from panoptic_baselines.dense_detections.convert import DENSE_DETECTIONS, dense_
 from panoptic_baselines.dense_detections.network import DenseDetections
 from panoptic_baselines.panoptic_fpn.network import PanopticFPN
 from panoptic_baselines.zoo import load_model
+from tests.golden import weights
 from tests.panoptic_baselines.convert.pickles import tensor, torch_file
 
 SMALL = dict(backbone='resnet18', num_things=2, num_stuff=3, fpn_channels=16, class_channels=8,
@@ -61,7 +62,7 @@ def write(path, arrays, **more):
 
 
 def test_every_official_name_has_its_own_place(parity_root):
-    entries = json.loads((parity_root / 'realtime' / 'names.json').read_text())
+    entries = weights.entries(parity_root / 'realtime' / 'names.json')
     places = DenseDetections()._collect_params_with_prefix()
     assert {dense_detections_name(e['name']): tuple(e['shape']) for e in entries} == {
         name: tuple(p.shape) for name, p in places.items()}
@@ -99,7 +100,7 @@ def test_converted_networks_load(tmp_path, options):
 
 
 def test_newer_names_have_the_same_places(parity_root):
-    entries = json.loads((parity_root / 'realtime' / 'names.json').read_text())
+    entries = weights.entries(parity_root / 'realtime' / 'names.json')
     names = [entry['name'] for entry in entries]
     newer = [re.sub('((inner|layer)_blocks[.][0-2])', r'\1.0', name) for name in names]
     assert len(set(newer) - set(names)) == 12

@@ -42,7 +42,7 @@ def candidates(boxes, scores, classes):
 
 
 def level_candidates(case, level, stride, per_level=1000):
-    return find_candidates(*([case[f'{key}_{level}']] for key in (
+    return find_candidates(*([case.whole(f'{key}_{level}')] for key in (
         'box_cls_logits', 'box_offsets', 'centerness_logits')), [stride],
                            threshold=0.06, per_level=per_level, thresh_with_ctr=False,
                            sqrt_scores=False)
@@ -65,7 +65,7 @@ def test_candidates_of_every_level(cases, name):
         everything = level_candidates(case, level, stride, 10 ** 6)
         assert abs(len(everything.scores) - case[f'cand_count_{level}']) <= 1
         found = level_candidates(case, level, stride)
-        sorted_alike(found, case['image'].shape, *(
+        sorted_alike(found, case.size(), *(
             case[f'cand_{key}_{level}'] for key in ('boxes', 'scores', 'labels')))
 
 
@@ -109,7 +109,7 @@ def test_both_suppressions(ops):
 @pytest.mark.parametrize('name', 'abc')
 def test_detections_from_official_outputs(dense_net, cases, name):
     case = cases[name]
-    found, = dense_net.detect(official_maps(case), [case['image'].shape[:2]], SETTINGS)
+    found, = dense_net.detect(official_maps(case), [case.size()], SETTINGS)
     close(found.boxes, case['det_boxes'], 1e-3)
     close(found.scores, case['det_scores'], 1e-6)
     np.testing.assert_array_equal(found.classes + 1, case['det_labels'])
@@ -117,9 +117,9 @@ def test_detections_from_official_outputs(dense_net, cases, name):
 
 @pytest.mark.parametrize('name', 'abc')
 def test_masks_from_official_outputs(either_net, cases, name):
-    case, size = cases[name], cases[name]['image'].shape[:2]
+    case, size = cases[name], cases[name].size()
     things = case.nd('thing_prob')
-    boxes = mx.nd.array(case['dense_boxes'].T).reshape((1, 4, *things.shape[2:]))
+    boxes = mx.nd.array(case.whole('dense_boxes').T).reshape((1, 4, *things.shape[2:]))
     dense = DenseOutputs(official_maps(case), boxes, things)
     found = candidates(case['det_boxes'], case['det_scores'], case['det_labels'] - 1)
     probabilities = either_net.mask_probabilities(dense, 0, found)
@@ -171,8 +171,8 @@ def same_panoptic(result, segment_map, segments, allowed=0):
 
 @pytest.mark.parametrize('name', 'abc')
 def test_labels_and_panoptic_from_official_outputs(cases, name):
-    case, size = cases[name], cases[name]['image'].shape[:2]
-    labels = upsampled_labels(case['sem_logits'], 8, size, size)
+    case, size = cases[name], cases[name].size()
+    labels = upsampled_labels(case.whole('sem_logits'), 8, size, size)
     assert np.count_nonzero(labels != case['sem_x8_argmax']) <= 5
     result = merged(instances_of(case), case['sem_x8_argmax'].astype(np.int32),
                     case['pan_params'])

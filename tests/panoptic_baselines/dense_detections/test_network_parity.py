@@ -12,6 +12,7 @@ from panoptic_baselines.dense_detections.convert import dense_detections_name
 from panoptic_baselines.dense_detections.network import to_maps
 from panoptic_baselines.layers.norm import FrozenBatchNorm
 from panoptic_baselines.predictor import pad_batch
+from tests.golden import weights
 from tests.panoptic_baselines.dense_detections.golden import LEVELS, close
 
 FEATURES, TOWERS, LOGITS, SMALL, PIXELS, PROBABILITY = 1e-4, 2e-4, 1e-3, 1e-4, 5e-3, 2e-4
@@ -52,12 +53,19 @@ def test_every_official_parameter_has_its_place(dense_net, dense_weights):
         assert dense_detections_name(name) is None
 
 
-def test_input_is_normalised_exactly(dense_net, cases, ops):
-    for image, expected in [(ops('preprocess')['rgb'], ops('preprocess')['input']),
-                            *((cases[name]['image'], cases[name]['input']) for name in 'abc')]:
-        batch = pad_batch([image], dense_net.mean, divisor=dense_net.divisor)
-        assert batch.shape[2:] == image.shape[:2]
-        close(dense_net.encoder.normalize(mx.nd, batch), expected, 1e-5)
+def check_input(net, image, expected):
+    batch = pad_batch([image], net.mean, divisor=net.divisor)
+    assert batch.shape[2:] == image.shape[:2]
+    close(net.encoder.normalize(mx.nd, batch), expected, 1e-5)
+
+
+def test_input_of_a_tiny_image(dense_net, ops):
+    check_input(dense_net, ops('preprocess')['rgb'], ops('preprocess')['input'])
+
+
+@pytest.mark.parametrize('name', 'abc')
+def test_input_is_normalised_exactly(dense_net, cases, name):
+    check_input(dense_net, cases[name]['image'], cases[name]['input'])
 
 
 def test_frozen_norm_without_epsilon(ops):
@@ -71,7 +79,7 @@ def test_frozen_norm_without_epsilon(ops):
         np.testing.assert_allclose(norm(d.nd('x')).asnumpy()[0], d[key], rtol=2e-6, atol=1e-5)
 
 
-def test_pyramid_of_odd_sizes(either_net, ops, weights):
+def test_pyramid_of_odd_sizes(either_net, ops):
     d = ops('fpn_stage')
     features = [mx.nd.array(np.abs(weights.fill(f'ops.fpn.C{i}', d[f'shape_C{i}'], 'weight:1000')))
                 for i in (3, 4, 5)]
@@ -79,12 +87,15 @@ def test_pyramid_of_odd_sizes(either_net, ops, weights):
         close(x[0, ::4].asnumpy(), d[f'{level}_c4'].reshape(x[0, ::4].shape), 1e-5)
 
 
-def test_head_by_stage(either_net, ops, cases, weights):
+def test_head_by_stage(either_net, ops):
     d = ops('head_stage')
     pyramid = [mx.nd.array(weights.fill(f'ops.head.{level}', (1, 256, h, w),
                                         f'weight:{256 * h * w}'))
                for level, (h, w) in zip(LEVELS, d['sizes'])]
     check_maps(to_maps(either_net.encoder.head(*pyramid)), d, logits=3e-4, pixels=3e-3)
+
+
+def test_head_from_the_official_pyramid(either_net, cases):
     pyramid = [cases['b'].nd(level) for level in LEVELS]
     check_maps(to_maps(either_net.encoder.head(*pyramid)), cases['b'])
 

@@ -15,6 +15,7 @@ from panoptic_baselines.rcnn.anchors import pyramid_anchors
 from panoptic_baselines.rcnn.paste import paste_masks
 from panoptic_baselines.rcnn.proposals import detect, propose
 from panoptic_baselines.rcnn.roi_align import roi_levels
+from tests.golden.reading import Cases
 from tests.panoptic_baselines.golden import LEVELS, load_case, unpack
 
 ANCHORS = 32, 64, 128, 256, 512
@@ -23,7 +24,7 @@ AS_IT_IS = PanopticFPNSettings(short_side=None, max_side=None)
 
 @pytest.fixture(scope='module')
 def cases(kit):
-    return {name: load_case(kit, f'case_{name}') for name in ('a', 'b', 'c', 'batch')}
+    return Cases(lambda name: load_case(kit, f'case_{name}'))
 
 
 def expected_segments(segments, taxonomy):
@@ -51,7 +52,7 @@ def merge_options(variant):
 @pytest.mark.parametrize('name', ['a', 'b'])
 def test_proposals_from_official_outputs(cases, name):
     a, size = cases[name].arrays, cases[name].size('image_size')
-    logits, deltas = ([a[f'rpn_{what}_p{level}'][0] for level in LEVELS]
+    logits, deltas = ([a.whole(f'rpn_{what}_p{level}')[0] for level in LEVELS]
                       for what in ('logits', 'deltas'))
     anchors = pyramid_anchors([x.shape[1:] for x in logits], ANCHORS)
     if name == 'a':
@@ -69,7 +70,7 @@ def test_proposals_from_official_outputs(cases, name):
 
 def test_detections_from_official_outputs(cases):
     a, size = cases['a'].arrays, cases['a'].size('image_size')
-    found = detect(a['cls_logits'], a['box_deltas'], a['proposals'], size)
+    found = detect(a.whole('cls_logits'), a.whole('box_deltas'), a['proposals'], size)
     np.testing.assert_allclose(found.boxes, a['det_boxes'], atol=1e-3)
     np.testing.assert_allclose(found.scores, a['det_scores'], atol=1e-5)
     np.testing.assert_array_equal(found.classes, a['det_classes'])
@@ -84,13 +85,13 @@ def test_results_from_official_logits(cases, coco, name, prefix, outputs):
     boxes = clip(scale(a['det_boxes'], source, target), target)
     assert nonempty(boxes).all()
     np.testing.assert_allclose(boxes, a[outputs + 'boxes'], atol=1e-3)
-    masks = paste_masks(expit(a['mask_logits']), boxes, target)
+    masks = paste_masks(expit(a.whole('mask_logits')), boxes, target)
     official = unpack(a[outputs + 'masks_bits'], target)
     assert np.count_nonzero(masks != official) <= 1e-4 * masks.size
     if name != 'c':   # whose logits are there in part only
-        labels = upsampled_labels(a['sem_logits'][0], 4, source, target)
+        labels = upsampled_labels(a.whole('sem_logits')[0], 4, source, target)
         assert np.count_nonzero(labels != a[prefix + 'sem_argmax']) <= 5e-4 * labels.size
-        logits = upsampled_logits(a['sem_logits'][0], 4, source, target)[:, ::8, ::8]
+        logits = upsampled_logits(a.whole('sem_logits')[0], 4, source, target)[:, ::8, ::8]
         np.testing.assert_allclose(logits, a[prefix + 'sem_seg'], atol=5e-5)
     instances = Instances(boxes, a[outputs + 'scores'], a[outputs + 'classes'], official)
     semantic = semantic_to_class_index(a[prefix + 'sem_argmax'].astype(np.int32), True)

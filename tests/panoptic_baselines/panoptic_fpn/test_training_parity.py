@@ -1,7 +1,6 @@
 """The joint losses and their gradients against the official code: two images, the whole network."""
 from __future__ import annotations
 
-import importlib.util
 import json
 
 import numpy as np
@@ -19,6 +18,8 @@ from panoptic_baselines.rcnn.nearby import anchor_grids, anchor_targets
 from panoptic_baselines.rcnn.proposals import BOX_WEIGHTS
 from panoptic_baselines.rcnn.targets import padded_targets
 from panoptic_baselines.rcnn.training import RoIs
+from tests.golden import weights
+from tests.golden.reading import Arrays, stored
 
 SIZE = 128, 160
 LOSSES = {'loss_rpn_cls': 'rpn_objectness', 'loss_rpn_loc': 'rpn_boxes', 'loss_cls': 'classes',
@@ -29,7 +30,7 @@ LOSSES = {'loss_rpn_cls': 'rpn_objectness', 'loss_rpn_loc': 'rpn_boxes', 'loss_c
 def case(parity_root):
     """Arrays and numbers of the case."""
     folder = parity_root / 'panoptic_fpn' / 'training'
-    return dict(np.load(folder / 'e2e.npz')), json.loads((folder / 'e2e.json').read_text())
+    return Arrays.load(folder / 'e2e.npz'), json.loads((folder / 'e2e.json').read_text())
 
 
 @pytest.fixture(scope='module')
@@ -38,8 +39,8 @@ def trained(parity_root, case):
     arrays, _ = case
     net = PanopticFPN()
     net.initialize()
-    weights = _official_weights(parity_root)
-    set_parameters(net, {detectron2_name(k): mx.nd.array(v) for k, v in weights.items()}, 'kit')
+    official = weights.load(parity_root / 'panoptic_fpn' / 'names.json')
+    set_parameters(net, {detectron2_name(k): mx.nd.array(v) for k, v in official.items()}, 'kit')
     system = PanopticFPNSystem(net, TOY_TAXONOMY, hybridize=True)   # not looked at here
     system.sample_rois = lambda maps, batch: _rois(arrays)   # what the official code had sampled
     batch = {key: mx.nd.array(value, dtype='float32') for key, value in _batch(arrays).items()}
@@ -49,15 +50,8 @@ def trained(parity_root, case):
     total.backward()
     learnt = set(system.parameters())
     ours = net._collect_params_with_prefix()
-    parameters = {name: ours[detectron2_name(name)] for name in weights}
+    parameters = {name: ours[detectron2_name(name)] for name in official}
     return losses, {n: p for n, p in parameters.items() if p.name in learnt}
-
-
-def _official_weights(parity_root):
-    spec = importlib.util.spec_from_file_location('weights', parity_root / 'weights.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.load(parity_root / 'panoptic_fpn' / 'names.json')
 
 
 def _batch(arrays):
@@ -124,6 +118,7 @@ def test_pieces_of_gradients(case, trained):
             if whole.shape[2:] == (1, 1) else whole
         ours = ours[tuple(slice(n) for n in official.shape)]
         bound = 3e-3 if 'bottom_up' in name else 1e-3
+        ours, official = stored(ours, official)
         assert np.linalg.norm(ours - official) <= bound * np.linalg.norm(official), name
 
 
