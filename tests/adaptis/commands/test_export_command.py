@@ -75,7 +75,8 @@ def test_evaluation_by_both_backends_and_by_the_network_itself(folder, data, tmp
     pytest.importorskip('onnxruntime')
     network = ['--preset', 'toy_v2', '--flip', '--set', 'max_candidates=7']
     found = {}
-    for name, options in {'mxnet': ['--export', str(folder)], 'network': network,
+    for name, options in {'mxnet': ['--export', str(folder), '--backend', 'mxnet'],
+                          'network': network,
                           'onnxruntime': ['--export', str(folder), '--backend', 'onnxruntime',
                                           '--processes', '2']}.items():
         out = tmp_path / f'{name}.json'

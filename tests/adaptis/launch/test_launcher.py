@@ -155,9 +155,13 @@ def test_a_request_to_stop_goes_to_the_workers(cluster: Any, tmp_path: Path, num
             time.sleep(0.02)
         os.kill(os.getpid(), number)
 
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    assert cluster(STOPPABLE, 'localhost\nnode1').run() == 128 + number
+    # A program that a shell started in the background ignores SIGINT, and so does the launcher.
+    before = signal.signal(number, signal.default_int_handler)
+    try:
+        threading.Thread(target=ask, daemon=True).start()
+        assert cluster(STOPPABLE, 'localhost\nnode1').run() == 128 + number
+    finally:
+        signal.signal(number, before)
     assert len(list(tmp_path.glob('done*'))) == 2
 
 
