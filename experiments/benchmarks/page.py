@@ -18,8 +18,8 @@ Row = Mapping[str, Any]
 
 _HEAD = """# Benchmarks
 
-`python -m experiments.benchmarks` measures all of this in one run and writes this page and its
-record as JSON. On your machine, run
+`python -m experiments.benchmarks` measures the tables above "Records of subjects" in one run and
+writes this page and its record as JSON. On your machine, run
 
     OMP_NUM_THREADS=1 python -m experiments.benchmarks            # all of it
     OMP_NUM_THREADS=1 python -m experiments.benchmarks --quick    # a minute or two, smaller sizes
@@ -57,8 +57,8 @@ def render(record: Mapping[str, Any], subjects: Mapping[str, ModuleType]) -> str
         rows = {name: row for name, row in record['rows'].items() if row['subject'] == subject}
         parts += [f'## {subject}', _table(rows), '\n'.join(_remarks(rows, record))]
     parts += ['## Kernels', _kernels(record), '## Against the official programs',
-              _official(record), '## Subjects', _subjects(subjects), '## Records of subjects',
-              _RECORDS, earlier.section()]
+              _official(record), '## Subjects', _subjects(subjects), _absent(record, subjects),
+              '## Records of subjects', _RECORDS, earlier.section()]
     return '\n\n'.join(filter(None, parts)) + '\n'
 
 
@@ -182,3 +182,10 @@ def _subjects(subjects: Mapping[str, ModuleType]) -> str:
              for name, module in subjects.items()]
     return ('Each subject is a command of its own with more figures, and `--help`.\n\n'
             + table(('command', 'what it measures', 'part of the run without a subject'), lines))
+
+
+def _absent(record: Mapping[str, Any], subjects: Mapping[str, ModuleType]) -> str:
+    names = [comparison.name for module in subjects.values()
+             for comparison in getattr(module, 'COMPARISONS', ())
+             if comparison.name not in record['rows']]
+    return f'These rows are not in the run on this page: {"; ".join(names)}.' if names else ''
