@@ -121,9 +121,9 @@ def _check_extra() -> None:
     missing = [package for module, package in _EXTRA.items()
                if importlib.util.find_spec(module) is None]
     if missing:
-        raise AdaptisError(f'The page needs {" and ".join(missing)}, which the extra "serve" '
-                           'brings: python -m pip install "adaptis[serve]" (in the source tree: '
-                           'python -m pip install -e ".[serve]").')
+        raise AdaptisError(f'The page needs {" and ".join(missing)}: run python -m pip install '
+                           f'{" ".join(missing)}, or in the source tree python -m pip install -e '
+                           '".[serve]".')
 
 
 def _token(args: argparse.Namespace) -> Optional[str]:
