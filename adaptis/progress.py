@@ -17,6 +17,7 @@ _PATIENCE = 1.0  # seconds without a bar
 _WIDEST = 80     # columns
 _quiet = False
 
+CANDIDATES_EVERY = 0.1   # seconds between two states of the bar of a search
 LIVE = 'ADAPTIS_LIVE_BARS'
 
 
@@ -55,7 +56,8 @@ def candidate_bar(at_once: bool = False) -> Iterator[Optional[Callable[[int, int
     if tqdm is None:
         yield None
         return
-    with open_bar(desc='computing features', unit='candidate', leave=False, mininterval=0.1,
+    with open_bar(desc='computing features', unit='candidate', leave=False,
+                  mininterval=CANDIDATES_EVERY,
                   delay=0.0 if at_once else _PATIENCE) as bar:
         objects = 0
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import functools
 import json
 import pickle
 import shutil
@@ -357,8 +356,7 @@ def test_nothing_is_written_if_no_picture_can_be_read(checkpoint, tmp_path, caps
 
 def test_the_search_in_one_picture_shows_its_progress(checkpoint, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(prediction, 'PHOTOGRAPH', 100)
-    # Else the bar shows nothing new within a tenth of a second.
-    monkeypatch.setattr(progress, 'tqdm', functools.partial(progress.tqdm, mininterval=0))
+    monkeypatch.setattr(progress, 'CANDIDATES_EVERY', 0)
     write_image(tmp_path / 'a.png', np.random.RandomState(0).randint(0, 256, (40, 40, 3)).astype(
         np.uint8))
     assert main(['predict', str(tmp_path / 'a.png'), '--checkpoint', checkpoint,
