@@ -57,12 +57,18 @@ def find_weights(checkpoint: Optional[PathLike]) -> Any:
     if name not in FETCHED or Path(name).exists():
         return checkpoint
     weights = FETCHED[name]
-    here = PACKAGE.parent / weights.folder / f'{weights.file}.params'
+    here = place_in_checkout(name)
     if here.is_file():
         return here
     for ending, digest in weights.digests.items():
         _fetch(name, weights, ending, digest)
     return _cached(name, '.params')
+
+
+def place_in_checkout(name: str) -> Path:
+    """Return where a checkout has the parameters of a named network."""
+    weights = FETCHED[name]
+    return PACKAGE.parent / weights.folder / f'{weights.file}.params'
 
 
 def _fetch(name: str, weights: Weights, ending: str, digest: str) -> None:

@@ -26,15 +26,16 @@ from adaptis.files import write_image
 from adaptis.inference.predictor import Predictor
 from adaptis.loading import load_predictor
 from adaptis.types import TOY_TAXONOMY, Sample
+from adaptis.weights import place_in_checkout
 from experiments.side_by_side import pictures
-from experiments.side_by_side.run import FOLDER, RESULTS
+from experiments.side_by_side.run import RESULTS
 from toy_data import ToySettings, generate
 
 SHOWN = 4
 NEXT = """
 Next, click objects yourself, on these images or on your own: make serve
 It installs the extra "serve" and prints the address of the page; later: .venv/bin/adaptis serve"""
-STREET = FOLDER / 'pretrained' / 'adaptis.params'
+STREET = place_in_checkout('toy_street')
 """The AdaptIS of the comparison; the networks of the others are too large to ship."""
 
 

@@ -18,7 +18,7 @@ from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import read_records
 from adaptis.evaluation.table_formats import format_markdown
 from adaptis.evaluation.tables import Table, load_tables
-from adaptis.files import atomic_write
+from experiments.benchmarks.markdown import table, write_text
 from experiments.side_by_side import report
 from experiments.side_by_side.run import RESULTS, load_results
 from experiments.tables import page as tables_page
@@ -57,8 +57,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             raise AdaptisError(f'{", ".join(map(str, changed))} do not show the newest records: '
                                'run "python -m experiments.result_pages".')
         for path, text in changed.items():
-            with atomic_write(ROOT / path) as temporary:
-                temporary.write_text(text, encoding='utf-8')
+            write_text(ROOT / path, text)
             print(f'Wrote {path}.')
     except AdaptisError as error:
         print(f'result_pages: {error}', file=sys.stderr)
@@ -69,8 +68,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 def markdown_table(rows: Sequence[Sequence[str]]) -> str:
     """The rows as a table; the first one is its head, and numbers are aligned right."""
     head, *body = rows
-    rule = ['---'] + ['---:'] * (len(head) - 1)
-    return '\n'.join(f'| {" | ".join(row)} |' for row in (head, rule, *body))
+    return table(head, body, numbers=True)
 
 
 def _toy_parts(tables: Mapping[str, Table], records: Mapping[str, Record]) -> dict[str, str]:

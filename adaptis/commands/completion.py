@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
 
 from adaptis import cli
@@ -24,12 +25,12 @@ def run(args: argparse.Namespace) -> int:
         raise AdaptisError('shtab, which writes the script, is not installed: run '
                            'python -m pip install shtab')
     import shtab  # only here
-    print(shtab.complete(whole_parser(), args.shell))
+    print(shtab.complete(whole_parser(shtab.FILE), args.shell))
     return 0
 
 
-def whole_parser() -> argparse.ArgumentParser:
-    """Return one parser with every command and its options; paths are marked as such."""
+def whole_parser(files: Mapping[str, str]) -> argparse.ArgumentParser:
+    """Return one parser with every command and its options; ``files`` is shtab's mark of paths."""
     parser = argparse.ArgumentParser(prog='adaptis')
     commands = parser.add_subparsers()
     for name in cli.COMMANDS:
@@ -37,5 +38,5 @@ def whole_parser() -> argparse.ArgumentParser:
         cli.add_command_arguments(name, command)
         for action in command._actions:
             if action.type is Path:
-                action.complete = {'bash': '_shtab_compgen_files', 'zsh': '_files', 'tcsh': 'f'}
+                action.complete = files
     return parser

@@ -182,11 +182,11 @@ def _gpu(gpu: machine.Gpu) -> str:
 
 
 def _json(here: machine.Machine, trial: list[dict[str, Any]], found: list[Problem]) -> str:
+    runs = not any(problem.fatal for problem in found)
     return json.dumps({'adaptis': adaptis.__version__, 'machine': dataclasses.asdict(here),
                        'trial': trial, 'problems': list(map(dataclasses.asdict, found)),
-                       'runs': not any(problem.fatal for problem in found),
-                       'runs_exports': only_exports(here, trial) or not any(
-                           problem.fatal for problem in found)}, indent=2)
+                       'runs': runs, 'runs_exports': runs or only_exports(here, trial)},
+                      indent=2)
 
 
 def _merge(known: list[Problem], met: list[Problem]) -> list[Problem]:

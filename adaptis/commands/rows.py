@@ -120,8 +120,8 @@ def command(path: Path) -> str:
     """
     submission, trained = _submission(path), load_config(path).checkpoint
     if submission or not trained:
-        return submission or f'adaptis train {_shown(path)}'
-    return f'adaptis evaluate {_shown(path)}, once there is {trained}'
+        return submission or f'adaptis train {shown(path)}'
+    return f'adaptis evaluate {shown(path)}, once there is {trained}'
 
 
 def remarks(paths: Collection[Path]) -> list[str]:
@@ -133,7 +133,7 @@ def remarks(paths: Collection[Path]) -> list[str]:
         data = load_config(path).data
         sentences.append(missing_root_message(data.dataset, data.root))
     example = next(iter(paths))
-    evaluate = _submission(example) or f'adaptis evaluate {_shown(example)}'
+    evaluate = _submission(example) or f'adaptis evaluate {shown(example)}'
     sentences.append(f'With a checkpoint: {evaluate} --checkpoint FILE.params')
     return [s for s in dict.fromkeys(sentences) if s]
 
@@ -143,10 +143,10 @@ def _submission(path: Path) -> Optional[str]:
     data = load_config(path).data
     if data.dataset == 'toy' or data.val_split != 'test':
         return None
-    return f'adaptis evaluate {_shown(path)} --save DIR'
+    return f'adaptis evaluate {shown(path)} --save DIR'
 
 
-def _shown(path: Path) -> str:
+def shown(path: Path) -> str:
     """A path as one would type it here."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith(os.pardir) else relative

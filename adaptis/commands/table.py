@@ -14,6 +14,7 @@ from adaptis.commands.rows import (
     configs,
     experiments,
     remarks,
+    shown,
 )
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import read_record, read_records
@@ -55,14 +56,14 @@ def run(args: argparse.Namespace) -> int:
     if args.table == ['list']:
         print(_list(tables, args.format))
     elif args.table == ['all']:
-        print(_all(tables, _records(args.results), args.format))
+        print(_all(tables, _find_records(args.results)[0], args.format))
     else:
         paper, name = (['adaptis'] + args.table)[-2:]
-        table, records = find_table(tables, paper, name), _records(args.results)
+        table, (records, where) = find_table(tables, paper, name), _find_records(args.results)
         folder = published.resolve() if published.is_dir() else published.resolve().parent
         print(_one(table, records, args.format, folder.parent))
         if args.format == 'text':
-            print(f'\n{_where(args.results)}')
+            print(f'\n{where}')
     return 0
 
 
@@ -116,33 +117,22 @@ def _counts(table: Table) -> str:
     return ', '.join(parts)
 
 
-def _records(folder: Optional[Path]) -> Records:
-    """Those of a folder, or of all usual ones; a record that lies in two of them counts once."""
+def _find_records(folder: Optional[Path]) -> tuple[Records, str]:
+    """Return the records of a folder, or of all usual places, and a sentence that says where.
+
+    A record that lies in two places counts once.
+    """
     if folder is not None:
         if not folder.is_dir():
             raise AdaptisError(f'{folder}, given as --results, is not a folder.')
-        return read_records(folder)
+        return read_records(folder), f'Measured: the records in {folder}.'
+    of_runs = [read_record(path) for path in sorted(RUNS.glob('*/evaluation.json'))]
+    results = experiments() / 'results'
+    places = {shown(results): read_records(results), str(EVALUATIONS): read_records(EVALUATIONS),
+              f'{RUNS}/*/evaluation.json': of_runs}
     found: list[dict[str, Any]] = []
-    for records in _usual_records().values():
+    for records in places.values():
         known = [{**record, 'file': None} for record in found]
         found += [record for record in records if {**record, 'file': None} not in known]
-    return found
-
-
-def _usual_records() -> dict[str, Records]:
-    """Records by the place where commands write them."""
-    of_runs = [read_record(path) for path in sorted(RUNS.glob('*/evaluation.json'))]
-    return {str(_shown(experiments() / 'results')): read_records(experiments() / 'results'),
-            str(EVALUATIONS): read_records(EVALUATIONS), f'{RUNS}/*/evaluation.json': of_runs}
-
-
-def _where(folder: Optional[Path]) -> str:
-    if folder is not None:
-        return f'Measured: the records in {folder}.'
-    places = [f'{place} ({len(records)})' for place, records in _usual_records().items()]
-    return f'Measured: the records in {", ".join(places[:-1])} and {places[-1]}.'
-
-
-def _shown(path: Path) -> Path:
-    """A path as one would type it here."""
-    return path.relative_to(Path.cwd()) if Path.cwd() in path.parents else path
+    *most, last = [f'{place} ({len(records)})' for place, records in places.items()]
+    return found, f'Measured: the records in {", ".join(most)} and {last}.'

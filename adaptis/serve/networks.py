@@ -8,13 +8,13 @@ from typing import Any, Callable, Optional
 from adaptis.inference.likeness import ImageStatistics
 from adaptis.inference.sidecar import read_training
 from adaptis.serve.samples import Samples
+from adaptis.weights import place_in_checkout
 
 PACKAGE = Path(__file__).resolve().parents[1]
 SHIPPED = ((PACKAGE / 'pretrained' / 'toy_v1.params', 'toy_v1'),
            (PACKAGE / 'pretrained' / 'toy_v2.params', 'toy_v2'),
            # Packages leave this one out, for its size; the source tree has it.
-           (PACKAGE.parent / 'experiments' / 'side_by_side' / 'pretrained' / 'adaptis.params',
-            'toy_street'))
+           (place_in_checkout('toy_street'), 'toy_street'))
 """Files of the networks that ship, and the data that they were trained on."""
 
 _KNOWN = {

@@ -1,15 +1,14 @@
 """Model cards of the networks that ship, from their sidecars and records."""
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from adaptis.evaluation.record import read_json, read_records
+from adaptis.evaluation.record import ROOT, read_json, read_records, sha256
+from adaptis.weights import place_in_checkout
 from experiments.side_by_side.run import load_results
 
-ROOT = Path(__file__).resolve().parents[2]
 HEAD = """# Networks that ship
 
 Neither knows photographs. `adaptis predict` warns of a picture that looks like none of those
@@ -44,7 +43,7 @@ def _toy_v1() -> str:
 
 
 def _streets() -> str:
-    path = ROOT / 'experiments/side_by_side/pretrained/adaptis.params'
+    path = place_in_checkout('toy_street')
     result = next(r for r in load_results() if r['system'] == 'adaptis')
     quality = result['quality']['pq']
     pq = ', '.join(f'{name.lower()} {100 * quality[name]["pq"]:.1f}'
@@ -73,9 +72,8 @@ def _recipe(trained: Mapping[str, Any]) -> str:
 
 
 def _file(path: Path) -> dict[str, str]:
-    data = path.read_bytes()
-    return {'File': f'`{path.relative_to(ROOT)}`, {len(data) / 1e6:.1f} MB, float16, '
-                    f'SHA-256 `{hashlib.sha256(data).hexdigest()}`',
+    return {'File': f'`{path.relative_to(ROOT)}`, {path.stat().st_size / 1e6:.1f} MB, float16, '
+                    f'SHA-256 `{sha256(path)}`',
             'Licence': 'Apache-2.0'}
 
 

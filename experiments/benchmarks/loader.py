@@ -28,7 +28,12 @@ from adaptis.files import read_image
 from adaptis.ids import read_panoptic_png
 from adaptis.memory_reuse import keep_freed_memory
 from experiments.benchmarks.cpu_time import alternate_cpu
-from experiments.benchmarks.measures import add_record_arguments, conditions, keep_record
+from experiments.benchmarks.measures import (
+    add_record_arguments,
+    conditions,
+    keep_record,
+    one_of,
+)
 from experiments.benchmarks.panoptic_maps import draw_pair, draw_picture
 from panoptic_baselines.condinst.targets import CondInstTargets
 from panoptic_baselines.dense_detections.targets import DenseDetectionsTargets
@@ -108,12 +113,7 @@ def write_coco(root: Path, images: int, size: tuple[int, int] = SIZE) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``loader``."""
-    def known(text: str) -> str:
-        if text not in SYSTEMS:
-            raise argparse.ArgumentTypeError(f'there is no system {text}: {", ".join(SYSTEMS)}')
-        return text
-
-    parser.add_argument('systems', nargs='*', metavar='SYSTEM', type=known,
+    parser.add_argument('systems', nargs='*', metavar='SYSTEM', type=one_of('system', SYSTEMS),
                         help=f'default: all of {", ".join(SYSTEMS)}')
     parser.add_argument('--data', metavar='ROOT', help='a data set in COCO\'s folders')
     add_record_arguments(parser)

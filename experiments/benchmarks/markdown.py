@@ -18,9 +18,10 @@ def seconds(value: float) -> str:
     return f'{value * 1e6:.3g} µs'
 
 
-def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Return a table in Markdown."""
-    return '\n'.join(f'| {" | ".join(cells)} |' for cells in (head, ['---'] * len(head), *lines))
+def table(head: Sequence[str], lines: Sequence[Sequence[str]], numbers: bool = False) -> str:
+    """Return a table in Markdown; with ``numbers``, all columns but the first are aligned right."""
+    rule = ['---', *(['---:' if numbers else '---'] * (len(head) - 1))]
+    return '\n'.join(f'| {" | ".join(cells)} |' for cells in (head, rule, *lines))
 
 
 def write_text(path: PathLike, content: str) -> None:

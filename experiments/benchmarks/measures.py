@@ -4,7 +4,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Callable
 
@@ -22,15 +22,19 @@ def add_record_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--note', help='to keep in it, for instance what else was running')
 
 
+def one_of(what: str, names: Collection[str]) -> Callable[[str], str]:
+    """Return the type of an argument that is one of some names."""
+    def known(text: str) -> str:
+        if text not in names:
+            raise argparse.ArgumentTypeError(f'there is no {what} {text}: {", ".join(names)}')
+        return text
+    return known
+
+
 def add_measure_arguments(parser: argparse.ArgumentParser,
                           measures: Mapping[str, Measure]) -> None:
     """Declare which measures to take, as ``measures``, and what ``add_record_arguments`` does."""
-    def known(text: str) -> str:
-        if text not in measures:
-            raise argparse.ArgumentTypeError(f'there is no measure {text}: {", ".join(measures)}')
-        return text
-
-    parser.add_argument('measures', nargs='*', metavar='MEASURE', type=known,
+    parser.add_argument('measures', nargs='*', metavar='MEASURE', type=one_of('measure', measures),
                         help=f'of {", ".join(measures)}; default: all')
     add_record_arguments(parser)
 

@@ -24,7 +24,12 @@ from adaptis.config import TrainConfig, config_from_dict, load_config
 from adaptis.data.batches import BatchSource
 from adaptis.engine.memory_sizes import MadeUpImages, data_facts, make_batch
 from adaptis.registry import find_family
-from experiments.benchmarks.measures import add_record_arguments, conditions, keep_record
+from experiments.benchmarks.measures import (
+    add_record_arguments,
+    conditions,
+    keep_record,
+    one_of,
+)
 
 ENVIRONMENT = {'MXNET_ENGINE_TYPE': 'NaiveEngine', 'MXNET_MKLDNN_ENABLED': '0',
                'MXNET_CPU_TEMP_COPY': '1',   # as on GPUs
@@ -121,12 +126,7 @@ def compare(config: TrainConfig, stage: str, size: tuple[int, int],
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``memory``."""
-    def known(text: str) -> str:
-        if text not in CASES:
-            raise argparse.ArgumentTypeError(f'there is no case {text}: {", ".join(CASES)}')
-        return text
-
-    parser.add_argument('cases', nargs='*', metavar='CASE', type=known,
+    parser.add_argument('cases', nargs='*', metavar='CASE', type=one_of('case', CASES),
                         help=f'default: all of {", ".join(CASES)}')
     parser.add_argument('--images', type=int, nargs='+', default=[1, 2])
     add_record_arguments(parser)

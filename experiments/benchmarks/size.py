@@ -32,7 +32,11 @@ from adaptis.evaluation.pq import PanopticQuality, iterate_pairs
 from adaptis.files import read_image
 from adaptis.ids import ids_to_rgb
 from adaptis.memory_reuse import keep_freed_memory
-from experiments.benchmarks.measures import add_record_arguments, conditions, keep_record
+from experiments.benchmarks.measures import (
+    add_measure_arguments,
+    conditions,
+    keep_record,
+)
 from experiments.benchmarks.panoptic_maps import draw_pair, draw_picture
 from experiments.benchmarks.pq import write_pairs
 from experiments.benchmarks.process import alone, peak_mib
@@ -118,16 +122,9 @@ def write_vistas(root: Path, images: int) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``size``."""
-    def known(text: str) -> str:
-        if text not in MEASURES:
-            raise argparse.ArgumentTypeError(f'there is no measure {text}: {", ".join(MEASURES)}')
-        return text
-
-    parser.add_argument('measures', nargs='*', metavar='MEASURE', type=known,
-                        help=f'of {", ".join(MEASURES)}; default: all')
+    add_measure_arguments(parser, MEASURES)
     parser.add_argument('--images', type=int, metavar='N',
                         help=f'default: {COCO_IMAGES} of coco, {VISTAS_IMAGES} of vistas')
-    add_record_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:

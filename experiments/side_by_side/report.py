@@ -19,6 +19,7 @@ import numpy as np
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.tables import load_tables
 from adaptis.files import atomic_write
+from experiments.benchmarks.markdown import table as markdown_table
 from experiments.side_by_side import pictures
 from experiments.side_by_side.run import FOLDER, RESULTS, SYSTEMS, load_results
 
@@ -65,7 +66,8 @@ COST = (
 
 def markdown(results: Sequence[Result]) -> str:
     """The two tables for the README: quality, and cost."""
-    return '\n\n'.join(_markdown(rows(results, columns)) for columns in (QUALITY, COST)) + '\n'
+    tables = (rows(results, columns) for columns in (QUALITY, COST))
+    return '\n\n'.join(markdown_table(head, body) for head, *body in tables) + '\n'
 
 
 def rows(results: Sequence[Result], columns: Sequence[Column]) -> list[list[str]]:
@@ -224,11 +226,6 @@ def _milliseconds(result: Result, name: str) -> Optional[float]:
 def _text(column: Column, result: Result) -> str:
     value = column.value(result)
     return '-' if value is None else column.text.format(value)
-
-
-def _markdown(table: Sequence[Sequence[str]]) -> str:
-    lines = [f'| {" | ".join(row)} |' for row in table]
-    return '\n'.join([lines[0], '| --- ' * len(table[0]) + '|', *lines[1:]])
 
 
 def _html_table(table: Sequence[Sequence[str]]) -> str:

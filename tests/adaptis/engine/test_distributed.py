@@ -17,13 +17,12 @@ from pathlib import Path
 import dist_worker
 import numpy as np
 import pytest
-from toy_setup import write_samples
+from toy_setup import write_run, write_samples
 
 from adaptis.launch.hosts import Place
 from adaptis.launch.launcher import Cluster
 from adaptis.launch.member import Shell
 from adaptis.runtime import mx
-from toy_data import ToySettings, generate
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
@@ -91,9 +90,7 @@ validation: {every: 4, images: 2, points: 2}
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a config and 12 images to learn from."""
     folder = tmp_path_factory.mktemp('place')
-    settings = ToySettings.default('v1', height=32, width=32, min_objects=2, max_objects=4)
-    generate(settings, folder / 'data', {'train': 12, 'test': 3})
-    (folder / 'run.yaml').write_text(CONFIG)
+    write_run(folder, CONFIG, train=12)
     return folder
 
 

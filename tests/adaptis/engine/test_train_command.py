@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from toy_setup import write_run
 
 from adaptis.cli import main
 from adaptis.evaluation.record import file_facts
@@ -21,7 +22,6 @@ from adaptis.inference.sidecar import read_sidecar
 from adaptis.loading import load_predictor
 from adaptis.runtime import mx
 from tests.devices import ctx_option
-from toy_data import ToySettings, generate
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -51,9 +51,7 @@ validation: {every: 4, images: 2, points: 2}
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A config, data, and a run that was never interrupted."""
     folder = tmp_path_factory.mktemp('place')
-    settings = ToySettings.default('v1', height=32, width=32, min_objects=2, max_objects=4)
-    generate(settings, folder / 'data', {'train': 6, 'test': 3})
-    (folder / 'run.yaml').write_text(CONFIG)
+    write_run(folder, CONFIG, train=6)
     assert main(arguments(folder, 'whole')) == 0
     return folder
 

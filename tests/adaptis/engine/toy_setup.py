@@ -9,6 +9,7 @@ import numpy as np
 
 from adaptis.config import DataConfig, OptimizerConfig, StageConfig, TrainConfig
 from adaptis.runtime import mx
+from toy_data import ToySettings, generate
 
 
 def write_samples(folder: Path, count: int, size: int = 16) -> Path:
@@ -25,6 +26,13 @@ def write_samples(folder: Path, count: int, size: int = 16) -> Path:
         cv2.imwrite(str(folder / f'{index:05d}_rgb.png'), image)
         cv2.imwrite(str(folder / f'{index:05d}_im.png'), ids)
     return folder.parent
+
+
+def write_run(folder: Path, config: str, train: int, test: int = 3) -> None:
+    """Write ``run.yaml`` and, as its data, so many drawn images of 32x32 pixels."""
+    settings = ToySettings.default('v1', height=32, width=32, min_objects=2, max_objects=4)
+    generate(settings, folder / 'data', {'train': train, 'test': test})
+    (folder / 'run.yaml').write_text(config)
 
 
 class TinyNet(mx.gluon.HybridBlock):
