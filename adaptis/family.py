@@ -9,9 +9,10 @@ from adaptis.errors import AdaptisError
 from adaptis.files import PathLike
 from adaptis.inference.encoded import export_attributes
 from adaptis.inference.predictor import Predictor
-from adaptis.inference.settings import DEFAULT_CHECKPOINT, PRESETS, AdaptISSettings, get_settings
+from adaptis.inference.settings import PRESETS, AdaptISSettings, get_settings
 from adaptis.inference.sidecar import find_taxonomy, read_sidecar
 from adaptis.types import PanopticResult, Taxonomy
+from adaptis.weights import DEFAULT_CHECKPOINT
 
 _PRESET_BY_CLASSES = {65: 'vistas', 133: 'coco'}
 

@@ -10,11 +10,11 @@ from adaptis.deploy.folder import exported_settings, is_export, load_exported
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike
 from adaptis.inference.images import as_rgb
-from adaptis.inference.settings import DEFAULT_CHECKPOINT, PRESETS
+from adaptis.inference.settings import PRESETS
 from adaptis.inference.sidecar import read_sidecar
 from adaptis.registry import ModelFamily, families, find_family, find_mismatch
 from adaptis.types import PanopticResult, Taxonomy
-from adaptis.weights import find_weights
+from adaptis.weights import DEFAULT_CHECKPOINT, find_weights
 
 
 def load_predictor(checkpoint: Optional[PathLike] = None, settings: Any = None, ctx: Any = None,
@@ -24,7 +24,7 @@ def load_predictor(checkpoint: Optional[PathLike] = None, settings: Any = None, 
     Parameters
     ----------
     checkpoint : a ``.params`` file, the folder of an exported network, or the name of one that
-        ships ('toy_v1', 'toy_street'); by default 'toy_v1'
+        ships ('toy_v1', 'toy_v2', 'toy_street'); by default 'toy_v1'
     settings : thresholds, or the name of a preset; by default those of the checkpoint
     ctx : where to compute: an MXNet context or its name ('cpu', 'gpu:0'); by default the current
         context of MXNet, and the CPU for an exported network

@@ -20,6 +20,9 @@ from adaptis.evaluation.record import sha256
 from adaptis.files import PathLike, atomic_write
 
 PACKAGE = Path(__file__).resolve().parent
+PRETRAINED = {name: PACKAGE / 'pretrained' / f'{name}.params' for name in ('toy_v1', 'toy_v2')}
+"""Networks in the package, by name."""
+DEFAULT_CHECKPOINT = 'toy_v1'
 RELEASE, CACHE = 'ADAPTIS_RELEASE', 'ADAPTIS_CACHE'
 TIMEOUT = 30   # seconds without data
 
@@ -45,16 +48,21 @@ class Weights:
 FETCHED = {'toy_street': Weights('experiments/side_by_side/pretrained', 'adaptis', 23.0, {
     '.params': '6c1be2c044dc19bc7d320da84b3d19b0ff7acd32294427ba8627be12687302a2',
     '.json': '3a7735c6128f7a9e577648ff86389ae124a46c5de443e08fc001171032f84ba2'})}
-"""Networks by name.  Those in the package are ``adaptis.model.zoo.PRETRAINED``."""
+"""Networks that a wheel leaves out, by name."""
 
 
 def find_weights(checkpoint: Optional[PathLike]) -> Any:
     """Return the file of a network that is named; anything else is returned as it is.
 
+    The default network keeps its name, because it has settings of its own.
     Raises AdaptisError if the network is nowhere and cannot be fetched.
     """
     name = str(checkpoint)
-    if name not in FETCHED or Path(name).exists():
+    if Path(name).exists() or name == DEFAULT_CHECKPOINT:
+        return checkpoint
+    if name in PRETRAINED:
+        return PRETRAINED[name]
+    if name not in FETCHED:
         return checkpoint
     weights = FETCHED[name]
     here = place_in_checkout(name)

@@ -4,8 +4,8 @@
 
 CHECKPOINT is a .params file of ``adaptis train`` and LOG.jsonl the log of that run, which records
 the commits and the machine of the training.  The log is stored as
-``experiments/logs/<name>.jsonl``.  The record of a network that continues the one that shipped also
-keeps where that one came from.
+``experiments/logs/<name>.jsonl``.  The record of a network that was
+trained on from one that ships (``initial_weights``) also keeps where that one came from.
 """
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from typing import Any, Optional
 from adaptis.errors import AdaptisError
 from adaptis.files import atomic_write
 from adaptis.inference.likeness import KEY as IMAGES
-from adaptis.inference.settings import DEFAULT_CHECKPOINT
 
 ROOT = Path(__file__).parents[1]
 MOST_BYTES = 12_000_000
@@ -64,8 +63,9 @@ def ship(checkpoint: Path, log: Path, target: Path, kept: Path, command: str) ->
                'commits': list(dict.fromkeys(str(start['commit'])[:10] for start in starts)),
                'hardware': starts[-1]['hardware'], 'versions': starts[-1]['versions'],
                'stored_as': STORED_AS}
-    if (info.get('config') or {}).get('initial_weights') == DEFAULT_CHECKPOINT and target.is_file():
-        trained['from'] = read_info(target).get('trained')
+    initial = target.with_name(f'{(info.get("config") or {}).get("initial_weights")}.params')
+    if initial.is_file():
+        trained['from'] = read_info(initial).get('trained')
     save_model(net, target, {'config': info.get('config'), 'trained': trained,
                              **{key: info[key] for key in (IMAGES,) if key in info}}, STORED_AS)
 

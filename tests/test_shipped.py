@@ -5,8 +5,9 @@ import shutil
 
 from adaptis.evaluation.run import Evaluator
 from adaptis.loading import default_settings, load_predictor
-from adaptis.model.zoo import PRETRAINED, load_model, read_info
+from adaptis.model.zoo import load_model, read_info
 from adaptis.types import TOY_TAXONOMY, Sample
+from adaptis.weights import PRETRAINED
 from toy_data import ToySettings, render
 
 

@@ -14,11 +14,11 @@ from adaptis.deploy.folder import MANIFEST, default_backend, is_export, read_exp
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.formats import FORMATS
 from adaptis.evaluation.record import file_facts, sha256
-from adaptis.inference.settings import DEFAULT_CHECKPOINT
 from adaptis.inference.sidecar import find_taxonomy, read_sidecar
 from adaptis.loading import family_of, inference_settings
 from adaptis.registry import find_family, find_mismatch
 from adaptis.types import Taxonomy
+from adaptis.weights import DEFAULT_CHECKPOINT, PRETRAINED
 
 """Where ``adaptis train`` writes networks by default."""
 
@@ -83,7 +83,6 @@ def checkpoint_facts(path: Optional[Path]) -> dict[str, Any]:
     if is_export(path):
         # An absolute path, because "." has no name.
         return {'file': path.absolute().name, 'sha256': sha256(path / MANIFEST)}
-    from adaptis.model.zoo import PRETRAINED  # loads MXNet
     path = PRETRAINED.get(str(path or DEFAULT_CHECKPOINT), path)
     return file_facts(path)
 

@@ -14,12 +14,12 @@ from adaptis.commands.options import (
 from adaptis.deploy.folder import exported_settings, is_export, read_export
 from adaptis.errors import AdaptisError
 from adaptis.inference.likeness import training_facts
-from adaptis.inference.settings import DEFAULT_CHECKPOINT
 from adaptis.inference.sidecar import read_training
 from adaptis.loading import family_of, load_predictor
 from adaptis.serve.networks import ServedNetwork, one_network, shipped_networks
 from adaptis.serve.ort_web import PACKAGE as ORT_WEB
 from adaptis.serve.static_page import check_runs_in_browser, copy_onnx, write_page
+from adaptis.weights import DEFAULT_CHECKPOINT
 
 HELP = """Write a trained network as graphs for MXNet and ONNX.  The folder also holds settings,
 categories and a README.  "adaptis predict" and "adaptis evaluate" accept the folder with --export,

@@ -21,8 +21,8 @@ def add_network_options(group: Any, exported: bool = True) -> None:
     """
     network = group.add_mutually_exclusive_group() if exported else group
     network.add_argument('--checkpoint', type=_checkpoint, metavar='FILE',
-                         help='a trained network, or the name of one that ships: toy_v1 (default) '
-                              'or toy_street')
+                         help='a trained network, or the name of one that ships: toy_v1 (default), '
+                              'toy_v2 or toy_street')
     if exported:
         network.add_argument('--export', type=_export_folder, dest='checkpoint', metavar='DIR',
                              help='a network that "adaptis export" wrote, instead')

@@ -26,6 +26,7 @@ from adaptis.loading import inference_settings
 from adaptis.memory_reuse import keep_training_memory
 from adaptis.registry import ModelFamily, find_family, find_mismatch
 from adaptis.runtime import search_cudnn_algorithms
+from adaptis.weights import PRETRAINED
 
 _COUNTS = ('num_classes', 'num_things', 'num_stuff')
 
@@ -216,7 +217,7 @@ def _load_initial_weights(net: Any, name: str, family: ModelFamily) -> None:
 
     Raises AdaptisError if they are of another network.
     """
-    from adaptis.model.zoo import PRETRAINED, read_info  # loads MXNet
+    from adaptis.model.zoo import read_info  # loads MXNet
     path = PRETRAINED.get(name, Path(name))
     found, wanted = read_info(path).get('model'), net.description
     if isinstance(found, dict) and 'name' in found:

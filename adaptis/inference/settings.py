@@ -12,9 +12,6 @@ from typing import Any, Optional, Union
 
 from adaptis.errors import AdaptisError
 
-DEFAULT_CHECKPOINT = 'toy_v1'
-"""The name of the checkpoint inside the package."""
-
 BATCH_PIXELS = 2 ** 18
 """Upper limit of the pixels of all masks of a batch: more costs memory and is not faster."""
 

@@ -15,8 +15,8 @@ from adaptis.data.coco_categories import COCO_TAXONOMY
 from adaptis.deploy.folder import MANIFEST, is_export
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike, read_json
-from adaptis.inference.settings import DEFAULT_CHECKPOINT
 from adaptis.types import TOY_TAXONOMY, Category, Taxonomy
+from adaptis.weights import DEFAULT_CHECKPOINT
 
 PRETRAINED_FOLDER = Path(__file__).parents[1] / 'pretrained'
 

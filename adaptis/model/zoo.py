@@ -17,10 +17,10 @@ from adaptis.model.deeplab import DeepLabAdaptIS
 from adaptis.model.fpn import FPNAdaptIS
 from adaptis.model.unet import ToyAdaptIS
 from adaptis.runtime import mx
+from adaptis.weights import PRETRAINED
 
 MODELS = {'adaptis_toy': ToyAdaptIS, 'adaptis_deeplab': DeepLabAdaptIS,
           'adaptis_fpn': FPNAdaptIS}
-PRETRAINED = {'toy_v1': Path(__file__).parents[1] / 'pretrained' / 'toy_v1.params'}
 
 
 def get_model(name: str, **kwargs: Any) -> AdaptIS:
@@ -97,7 +97,8 @@ def load_model(path: PathLike, ctx: Any = None, **overrides: Any) -> AdaptIS:
     """Return the network of a checkpoint, ready for use.
 
     ``path`` is a ``.params`` file with its ``.json`` beside it, or the name of a checkpoint in the
-    package ('toy_v1').  ``overrides`` replace constructor arguments, for example ``official=True``.
+    package ('toy_v1', 'toy_v2').  ``overrides`` replace constructor arguments, for example
+    ``official=True``.
 
     Raises AdaptisError for a file that is missing, truncated, or of another network.
     """

@@ -21,12 +21,12 @@ def write_run(folder: Path, initial: str = 'other.params') -> list:
     lines = [{**start, 'commit': 'a' * 40}, {'kind': 'train'}, {**start, 'commit': 'b' * 40}]
     (folder / 'log.jsonl').write_text('\n'.join(map(json.dumps, lines)))
     return [str(folder / 'final.params'), '--log', str(folder / 'log.jsonl'), '--command',
-            'adaptis train x', '--to', str(folder / 'out.params'), '--logs', str(folder / 'logs')]
+            'adaptis train x', '--to', str(folder / 'toy_v1.params'), '--logs', str(folder / 'logs')]
 
 
 def test_what_ships_is_the_network_in_half_precision_and_its_origin(tmp_path: Path) -> None:
     assert ship.main(write_run(tmp_path)) == 0
-    info = json.loads((tmp_path / 'out.json').read_text())
+    info = json.loads((tmp_path / 'toy_v1.json').read_text())
     assert info['model'] == {'name': 'adaptis_toy', 'width': 4} and info['config']['seed'] == 3
     assert info['trained']['commits'] == ['a' * 10, 'b' * 10]
     assert info['trained']['stored_as'] == 'float16' and info['trained']['hardware']['cores'] == 2
@@ -34,7 +34,7 @@ def test_what_ships_is_the_network_in_half_precision_and_its_origin(tmp_path: Pa
         tmp_path / 'log.jsonl').read_bytes()
     assert 'from' not in info['trained']
     before, after = (load_model(tmp_path / name)._collect_params_with_prefix()
-                     for name in ('final.params', 'out.params'))
+                     for name in ('final.params', 'toy_v1.params'))
     for name, parameter in before.items():
         np.testing.assert_allclose(after[name].data().asnumpy(), parameter.data().asnumpy(),
                                    rtol=2 ** -11, atol=2 ** -25)
@@ -44,7 +44,7 @@ def test_a_network_that_was_trained_on_says_from_what(tmp_path: Path) -> None:
     command = write_run(tmp_path, initial='toy_v1')
     assert ship.main(command) == 0
     assert ship.main(command) == 0
-    trained = json.loads((tmp_path / 'out.json').read_text())['trained']
+    trained = json.loads((tmp_path / 'toy_v1.json').read_text())['trained']
     assert trained['from'].pop('command') == trained['command'] and 'from' not in trained['from']
 
 
@@ -57,4 +57,4 @@ def test_what_cannot_ship_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFi
     (tmp_path / 'log.jsonl').write_text('{"kind": "train"}')
     assert ship.main(command) == 1
     assert 'has no record of a start' in capsys.readouterr().err
-    assert not (tmp_path / 'out.params').exists()
+    assert not (tmp_path / 'toy_v1.params').exists()

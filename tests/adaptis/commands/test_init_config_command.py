@@ -14,7 +14,8 @@ from adaptis.cli import main
 from adaptis.config import load_config
 from adaptis.errors import AdaptisError
 from adaptis.model import get_model
-from adaptis.model.zoo import PRETRAINED, load_pretrained, read_arrays
+from adaptis.model.zoo import load_pretrained, read_arrays
+from adaptis.weights import PRETRAINED
 from tests.miniatures import write_cityscapes, write_coco, write_instances, write_vistas
 
 
