@@ -97,11 +97,11 @@ def test_the_heuristic_of_the_same_network(networks):
     predictor.settings = SETTINGS
     check(predictor.panoptic(), (60, 90))
     assert predictor._segmentation[2].channels is not None
-    with pytest.raises(AdaptisError, match='needs masks, but this network has none'):
+    with pytest.raises(AdaptisError, match='needs masks, but this network has no mask head'):
         UnifiedPredictor(networks[False], TAXONOMY, settings)
     without = UnifiedPredictor(networks[False], TAXONOMY, SETTINGS).set_image(image)
     without.settings = settings
-    with pytest.raises(AdaptisError, match='needs masks, but this network has none'):
+    with pytest.raises(AdaptisError, match='needs masks, but this network has no mask head'):
         without.panoptic()
     without.semantic()
 
