@@ -180,5 +180,5 @@ def test_checkpoints_that_do_not_fit(tmp_path):
     refuse({**arrays, 'roi_heads.box_head.fc2.weight': np.ones((8, 9))}, r'is \(8, 9\)')
     refuse(arrays, '2 stuff classes, not 5', num_stuff=5)
     (tmp_path / 'b.pkl').write_bytes(b'nothing')
-    with pytest.raises(AdaptisError, match='b.pkl is not a checkpoint'):
+    with pytest.raises(AdaptisError, match='b.pkl is not a readable checkpoint'):
         convert(tmp_path / 'b.pkl', target)

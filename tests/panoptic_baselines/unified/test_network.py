@@ -166,7 +166,7 @@ def test_what_each_option_adds():
     (dict(potential='D'), "potential is 'D'"), (dict(activation='swish'), 'activation is'),
     (dict(potential='A', masks=False), '"A" needs masks'),
     (dict(affinity_channels=True), 'affinity_channels is True'),
-    (dict(affinity_channels=10 ** 12), 'more than 1,000,000'), (dict(masks=2), 'masks is 2'),
+    (dict(affinity_channels=10 ** 12), 'at most 1,000,000'), (dict(masks=2), 'masks is 2'),
     (dict(affinity='no'), "affinity is 'no'"), (dict(squeeze=16), 'squeeze is 16'),
     (dict(deformable=None), 'deformable is None'), (dict(damp_masks=1), 'damp_masks is 1'),
     (dict(semantic_channels=48), '48 channels'), (dict(mean=(1, 2)), 'mean is'),
