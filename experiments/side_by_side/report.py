@@ -106,7 +106,7 @@ def ranks(results: Sequence[Result], published: Path = PUBLISHED) -> list[list[s
 
 
 def page(results: Sequence[Result], findings: str, grid: Optional[np.ndarray]) -> str:
-    """Return the complete page; ``findings`` is plain text, ``grid`` is the image of all results."""
+    """Return the complete page; ``findings`` is plain text, ``grid`` shows all results."""
     template = string.Template((FOLDER / 'page.html').read_text(encoding='utf-8'))
     facts = [f'{TITLES[r["system"]]}: {r["config"]}, seed {r["seed"]}, commit '
              f'{str(r["commit"])[:12]}, {r["cost"].get("device", r["hardware"]["cpu"])}, '
