@@ -78,7 +78,7 @@ def test_published_beside_measured(small):
     runs = [record('a', 'first', ap={'ap': .1234}, objects={'found': 0}, seconds=.25),
             record('a', 'second', ap={'ap': None}), record('other')]
     lines = [line.split() for line in format_table(load(small), runs).splitlines()]
-    assert lines[0] == ['Table', '1', 'of', 'adaptis:', 'toys']
+    assert lines[0] == ['AdaptIS,', 'Table', '1:', 'toys']
     assert lines[2] == ['backbone', 'AP', 'found', 'time', '(ms)', 'exact']
     assert lines[3] == ['Other*', 'R-50', 'published', '-', '?', '>', '260', 'no']
     assert lines[4] == ['System', 'A', 'R-50', 'published', '12.5', '7', '90', 'yes', 'large',
