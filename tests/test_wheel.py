@@ -1,4 +1,4 @@
-"""What is built from the source tree installs no package that others may have, and is complete."""
+"""The wheel is complete, and installs no package with a name that others may use."""
 from __future__ import annotations
 
 import os

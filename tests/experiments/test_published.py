@@ -1,4 +1,4 @@
-"""The published numbers: cell by cell as on the fact sheets, where these are there."""
+"""The published numbers equal those of the fact sheets, cell by cell, if these exist."""
 from __future__ import annotations
 
 import csv

@@ -1,4 +1,4 @@
-"""``adaptis evaluate CONFIG`` on miniatures of the real data sets, by a small network of chance."""
+"""``adaptis evaluate CONFIG`` on miniatures of the real data sets, with a small random network."""
 from __future__ import annotations
 
 import json

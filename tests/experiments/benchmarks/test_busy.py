@@ -1,4 +1,4 @@
-"""What is said of a machine that does other things, too."""
+"""Complaints about a busy machine."""
 from __future__ import annotations
 
 from experiments.benchmarks import busy

@@ -1,4 +1,4 @@
-"""The benchmarks of the ports run, and look at networks that are busy; not how fast they are."""
+"""The benchmarks of the ports run, with many detections; their speed is not tested."""
 from __future__ import annotations
 
 import pytest

@@ -1,4 +1,4 @@
-"""What CondInst's tables vary beside the mask head: backbones, pyramids, towers, suppression."""
+"""Variants in CondInst's tables besides the mask head: backbones, pyramids, towers, NMS."""
 from __future__ import annotations
 
 import inspect

@@ -1,4 +1,4 @@
-"""Two networks that were trained apart and are merged in the end, as "R50-FPN x2" of table 3a."""
+"""Two networks that were trained separately and then merged, like "R50-FPN x2" in table 3a."""
 from __future__ import annotations
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""The network's arguments, and pictures of all kinds."""
+"""The network's arguments, and images of all kinds."""
 from __future__ import annotations
 
 import json
