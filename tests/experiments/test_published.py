@@ -160,7 +160,7 @@ def test_the_page_of_all_tables_is_the_one_that_is_written_now(tmp_path: Path) -
 def test_results_of_an_earlier_setting_say_so(capsys: pytest.CaptureFixture) -> None:
     assert main(['table', '1', '--results', str(ROOT / 'experiments' / 'results')]) == 0
     shown = capsys.readouterr().out.splitlines()
-    assert [line.split('  ')[0] for line in shown if 'of an earlier setting' in line] == [
+    assert [line.split('  ')[0] for line in shown if 'from an earlier setting' in line] == [
         'CondInst', 'Dense detections']
 
 

@@ -1,4 +1,4 @@
-"""check-data and training see images as viewers show them, and accept all kinds of panoptic PNGs."""
+"""check-data and training see images as viewers do, and accept all kinds of panoptic PNGs."""
 from __future__ import annotations
 
 from pathlib import Path
