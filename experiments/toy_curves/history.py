@@ -73,4 +73,4 @@ def _read(path: Path) -> list[dict]:
     try:
         return [json.loads(line) for line in path.read_text(encoding='utf-8').splitlines()]
     except (OSError, ValueError) as error:
-        raise AdaptisError(f'{path} is no log of "adaptis train": {error}.') from error
+        raise AdaptisError(f'{path} is not a log of "adaptis train": {error}.') from error

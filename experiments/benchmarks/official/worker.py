@@ -125,7 +125,7 @@ def panoptic_fpn(stage: Stage) -> Built:
 
 
 def condinst(stage: Stage) -> Built:
-    """CondInst of AdelaiDet, which is based on detectron2; its output are instances."""
+    """CondInst of AdelaiDet, which is based on detectron2; it returns instances."""
     (modeling,) = stage.use('detectron2', 'detectron2.modeling')
     config, _ = stage.use('AdelaiDet', 'adet.config', 'adet.modeling')
     cfg = config.get_cfg()
@@ -137,7 +137,7 @@ def condinst(stage: Stage) -> Built:
 
 
 def dense_detections(stage: Stage) -> Built:
-    """The network of TRI-ML's realtime_panoptic; its output are instances and semantic labels."""
+    """The network of TRI-ML's realtime_panoptic; it returns instances and semantic labels."""
     (models,) = stage.use('realtime_panoptic', 'realtime_panoptic.models.rt_pano_net')
     torch = _torch(stage)
     if not torch.cuda.is_available():   # it waits for a GPU in any case
