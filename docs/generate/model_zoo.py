@@ -31,7 +31,7 @@ def _toy_v1() -> str:
     facts = {
         'System': 'AdaptIS with the U-Net of the toy problem, '
                   f'half the official width ({info["model"]["width"]})',
-        'Use': '`adaptis.load_predictor()`, `adaptis predict`; `--init toy_v1` to continue training',
+        'Use': '`adaptis.load_predictor()`, `adaptis predict`; continue training: `--init toy_v1`',
         'Data': 'ToyV1 as `adaptis toy --version v1` draws it, 10,000 training images of 96x96',
         'Recipe': _recipe(info['trained']),
         'Measured': f'AP .5 / .7 / .8 / .9 {ap}, PQ {100 * metrics["pq"]["All"]["pq"]:.1f}, on '
@@ -59,7 +59,8 @@ def _streets() -> str:
                   f'{result["commit"][:8]}, {seconds / 60:.0f} minutes on {hardware["cpu"]}',
         'Measured': f'PQ: {pq}, on {result["quality"]["images"]} scenes '
                     '([five systems side by side](results/side_by_side.md))',
-        'Limits': 'Misses most small objects, and most of which others cover more than a third.',
+        'Limits': 'Misses most small objects, and most objects that others cover by more than a '
+                  'third.',
         **_file(path)}
     return _card('toy_street', facts)
 

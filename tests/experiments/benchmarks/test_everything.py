@@ -93,7 +93,7 @@ def test_an_interrupted_run_keeps_its_rows(run, monkeypatch):
 
 def test_names_that_there_are_not(run, capsys):
     assert main(['--only', 'races']) == 1
-    assert 'no comparison "races": race, void' in capsys.readouterr().err
+    assert 'no comparison "races": choose from race, void' in capsys.readouterr().err
 
 
 def test_a_page_of_a_record(run, tmp_path, capsys):
