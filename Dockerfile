@@ -1,7 +1,7 @@
 # AdaptIS on a CPU.
 #
 #   docker build -t adaptis .
-#   docker run --rm -v "$PWD:/data" adaptis predict /data/image.png --out /data/results
+#   docker run --rm -v "$PWD:/data" adaptis predict /data/picture.png --out /data/results
 #   docker run --rm -p 8000:8000 adaptis serve --host 0.0.0.0 --token SECRET
 FROM python:3.11-slim
 
