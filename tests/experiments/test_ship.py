@@ -21,7 +21,8 @@ def write_run(folder: Path, initial: str = 'other.params') -> list:
     lines = [{**start, 'commit': 'a' * 40}, {'kind': 'train'}, {**start, 'commit': 'b' * 40}]
     (folder / 'log.jsonl').write_text('\n'.join(map(json.dumps, lines)))
     return [str(folder / 'final.params'), '--log', str(folder / 'log.jsonl'), '--command',
-            'adaptis train x', '--to', str(folder / 'toy_v1.params'), '--logs', str(folder / 'logs')]
+            'adaptis train x', '--to', str(folder / 'toy_v1.params'),
+            '--logs', str(folder / 'logs')]
 
 
 def test_what_ships_is_the_network_in_half_precision_and_its_origin(tmp_path: Path) -> None:
