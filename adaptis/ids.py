@@ -6,7 +6,7 @@ A panoptic PNG stores the segment id of each pixel as R + 256 G + 256^2 B, 0 = n
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Optional
+from typing import NamedTuple, Optional
 
 import cv2
 import numpy as np
@@ -77,6 +77,33 @@ def id_runs(*maps: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
         changes[1:] |= pixels[1:] != pixels[:-1]
     begins = np.flatnonzero(changes)
     return [pixels[begins] for pixels in flat], np.diff(begins, append=changes.size)
+
+
+class Runs(NamedTuple):
+    """The runs of equal values of one map: the value and the pixels of each, both (R,)."""
+
+    values: np.ndarray
+    lengths: np.ndarray
+
+
+def join_runs(first: Runs, second: Runs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the runs in which neither of two maps of one shape changes.
+
+    It merges the runs of both maps, which is faster than going through their pixels again.
+
+    Returns
+    -------
+    The values of the first map, those of the second one, and the pixels of each run, which may be
+    0.
+    """
+    ends = np.concatenate([first.lengths.cumsum(), second.lengths.cumsum()])
+    order = np.argsort(ends, kind='stable')   # merges two rising lists in linear time
+    is_first = order < len(first.lengths)
+    # A run has the value of each map whose next end is not before the run's.
+    firsts, seconds = (np.cumsum(mine) - mine for mine in (is_first, ~is_first))
+    last = [np.minimum(at, len(runs.lengths) - 1) for at, runs in (
+        (firsts, first), (seconds, second))]
+    return first.values[last[0]], second.values[last[1]], np.diff(ends[order], prepend=0)
 
 
 def spread_runs(values: np.ndarray, lengths: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

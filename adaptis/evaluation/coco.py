@@ -20,9 +20,14 @@ from adaptis import coco_json
 from adaptis.categories import parse_categories
 from adaptis.coco_json import ImageId
 from adaptis.errors import AdaptisError, DataWarning
-from adaptis.evaluation.segments import segment_areas, segment_boxes
+from adaptis.evaluation.segments import (
+    areas_of_runs,
+    segment_areas,
+    segment_boxes,
+    segment_runs,
+)
 from adaptis.files import PathLike, atomic_write, encode_image, read_json, write_bytes
-from adaptis.ids import ids_to_rgb, read_panoptic_png, relabel_ids
+from adaptis.ids import Runs, ids_to_rgb, read_panoptic_png, relabel_ids
 from adaptis.names import Claims
 from adaptis.types import Category, Objects, PanopticResult, Segment, Taxonomy
 
@@ -31,12 +36,19 @@ Stream = TypeVar('Stream', bound='_JsonStream')
 
 @dataclass(frozen=True)
 class PanopticRecord:
-    """One annotated or predicted image of a COCO panoptic data set."""
+    """One annotated or predicted image of a COCO panoptic data set.
+
+    Attributes
+    ----------
+    crowd : ids of the segments that are crowds
+    runs : those of the segment map as it was read; a segment has its place in the list, from 1
+    """
 
     image_id: ImageId
     file_name: str
     result: PanopticResult
     crowd: Collection[int]
+    runs: Runs
 
 
 class EncodedPanoptic(NamedTuple):
@@ -330,10 +342,10 @@ class PanopticFolder:
             raise AdaptisError(f'{path} is {segment_map.shape[0]}x{segment_map.shape[1]} but '
                                f'{self.json_path} says {size[0]}x{size[1]}.')
         infos = self._parsed(_segment, annotation['segments_info'])
-        segments = self._segments(segment_map, infos, path)
+        segments, runs = self._segments(segment_map, infos, path)
         crowd = frozenset(info['id'] for info in infos if info['iscrowd'])
         return PanopticRecord(image_id, image['file_name'],
-                              PanopticResult(segment_map, segments), crowd)
+                              PanopticResult(segment_map, segments), crowd, runs)
 
     def _parsed(self, parse: Callable[[dict], dict], entries: Iterable[Any]) -> list[dict]:
         """Return the entries with the values that this class uses, as the format means them."""
@@ -347,9 +359,16 @@ class PanopticFolder:
                 raise coco_json.misfit(self.json_path, entry, problem) from problem
         return parsed
 
-    def _segments(self, segment_map: np.ndarray, infos: list[dict], path: Path) -> list[Segment]:
-        """Return the listed segments; those without a pixel are left out with a DataWarning."""
-        areas = segment_areas(segment_map, [info['id'] for info in infos], str(path))
+    def _segments(self, segment_map: np.ndarray, infos: list[dict],
+                  path: Path) -> tuple[list[Segment], Runs]:
+        """Return the listed segments, and the runs of the map.
+
+        Segments without a pixel are left out with a DataWarning.
+        """
+        ids = [info['id'] for info in infos]
+        runs = segment_runs(segment_map, ids, str(path))
+        areas = areas_of_runs(runs, ids)
+        places = np.cumsum([0] + [areas[i] > 0 for i in ids])   # in the list without empty ones
         segments = []
         for info in infos:
             category = _known(self.taxonomy, info, str(path))
@@ -360,7 +379,7 @@ class PanopticFolder:
                 warnings.warn(f'{path} has no pixel of segment {info["id"]}, which '
                               f'{self.json_path} lists: it is left out.', DataWarning,
                               stacklevel=2)
-        return segments
+        return segments, Runs(places[runs.values], runs.lengths)
 
     def _list_annotation(self, annotation: dict) -> None:
         image_id = self._id_of.get(str(annotation['image_id']))

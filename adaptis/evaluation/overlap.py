@@ -8,7 +8,7 @@ from typing import Optional
 import numpy as np
 
 from adaptis.errors import AdaptisError
-from adaptis.ids import find_ids, id_runs, relabel_ids
+from adaptis.ids import Runs, find_ids, id_runs, join_runs, relabel_ids
 from adaptis.types import AnnotatedObjects, Objects, PanopticResult, Segment, Taxonomy
 
 
@@ -57,7 +57,8 @@ class Overlap:
 
 
 def compute_overlap(truth: PanopticResult, found: PanopticResult, crowd: Collection[int] = (),
-                    name: str = 'The image') -> Overlap:
+                    name: str = 'The image',
+                    runs: Optional[tuple[Runs, Runs]] = None) -> Overlap:
     """Count the pixels that two segmentations of one image share.
 
     Parameters
@@ -65,6 +66,7 @@ def compute_overlap(truth: PanopticResult, found: PanopticResult, crowd: Collect
     truth, found : areas are computed from the maps, not taken from the lists
     crowd : ids of true segments that are crowds
     name : name of the image in error messages
+    runs : of both maps, by place in the list, if they are known (``segments.segment_runs``)
 
     Raises
     ------
@@ -75,9 +77,12 @@ def compute_overlap(truth: PanopticResult, found: PanopticResult, crowd: Collect
     if rows_of.shape != columns_of.shape:
         raise AdaptisError(f'{name}: the ground truth is {rows_of.shape[0]}x{rows_of.shape[1]} but '
                            f'the prediction is {columns_of.shape[0]}x{columns_of.shape[1]}.')
-    (rows, columns), lengths = id_runs(rows_of, columns_of)
-    rows = find_ids(rows, [s.id for s in truth.segments], f'{name} (ground truth)')
-    columns = find_ids(columns, [s.id for s in found.segments], f'{name} (prediction)')
+    if runs is None:
+        (rows, columns), lengths = id_runs(rows_of, columns_of)
+        rows = find_ids(rows, [s.id for s in truth.segments], f'{name} (ground truth)')
+        columns = find_ids(columns, [s.id for s in found.segments], f'{name} (prediction)')
+    else:
+        rows, columns, lengths = join_runs(*runs)
     shape = len(truth.segments) + 1, len(found.segments) + 1
     pairs = rows.astype(np.int64) * shape[1] + columns
     shared = np.bincount(pairs, lengths, shape[0] * shape[1]).astype(np.int64).reshape(shape)

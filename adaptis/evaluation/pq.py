@@ -166,6 +166,15 @@ def iterate_pairs(gt: PanopticFolder,
         yield gt.read(true_id), pred.read(predicted_id)
 
 
+def compute_record_overlap(truth: PanopticRecord, found: PanopticRecord) -> Overlap:
+    """Count the pixels that the segments of two records share, from the runs that reading counted.
+
+    Raises AdaptisError if the sizes differ.
+    """
+    return compute_overlap(truth.result, found.result, truth.crowd, f'Image {truth.file_name}',
+                           (truth.runs, found.runs))
+
+
 def evaluate_with_panopticapi(gt_json: PathLike, gt_folder: PathLike, pred_json: PathLike,
                               pred_folder: PathLike) -> dict[str, Any]:
     """Compute the same numbers by the official panopticapi, in the form of :meth:`result`.

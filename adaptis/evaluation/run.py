@@ -22,7 +22,7 @@ from adaptis.evaluation.overlap import (
     compute_object_overlap,
     compute_overlap,
 )
-from adaptis.evaluation.pq import PanopticQuality, iterate_pairs
+from adaptis.evaluation.pq import PanopticQuality, compute_record_overlap, iterate_pairs
 from adaptis.evaluation.segments import sample_truth, segment_boxes
 from adaptis.evaluation.shards import (
     WHOLE,
@@ -88,7 +88,8 @@ class Evaluator:
 
     def add(self, image_id: int, truth: PanopticResult, result: PanopticResult,
             crowd: Collection[int] = (), semantic: Optional[np.ndarray] = None,
-            name: str = 'The image', objects: Optional[AnnotatedObjects] = None) -> None:
+            name: str = 'The image', objects: Optional[AnnotatedObjects] = None,
+            overlap: Optional[Overlap] = None) -> None:
         """Add one image.
 
         Parameters
@@ -99,6 +100,7 @@ class Evaluator:
         crowd : ids of true segments that are crowds
         semantic : true class indices (H, W), -1 = ignore; by default those of the segments
         objects : objects of a second annotation; AP is measured on them instead of ``truth``
+        overlap : that of ``truth`` and ``result``, if it is known
 
         Raises
         ------
@@ -106,7 +108,8 @@ class Evaluator:
             If sizes differ, a segment or category is unknown, or the image was added before.
         """
         self.precisions['ap'].detections.check_new({image_id})
-        overlap = compute_overlap(truth, result, crowd, name)
+        if overlap is None:
+            overlap = compute_overlap(truth, result, crowd, name)
         self.quality.add_overlap(overlap)
         if semantic is None and result.semantic is None:
             self.semantic.add_overlap(overlap, self.taxonomy)
@@ -318,5 +321,6 @@ def evaluate_folders(gt: PanopticFolder, pred: PanopticFolder,
     evaluator = Evaluator(gt.taxonomy)
     for index, (truth, found) in enumerate(iterate_pairs(gt, pred, match)):
         evaluator.add(index, truth.result, found.result, truth.crowd,
-                      name=f'Image {truth.file_name}')
+                      name=f'Image {truth.file_name}',
+                      overlap=compute_record_overlap(truth, found))
     return evaluator.result()

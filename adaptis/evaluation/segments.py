@@ -6,14 +6,27 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from adaptis.errors import AdaptisError
-from adaptis.ids import find_ids, id_runs, present_ids
+from adaptis.ids import Runs, find_ids, id_runs, present_ids
 from adaptis.types import PanopticResult, Sample, Segment, Taxonomy
 
 
 def segment_areas(segment_map: np.ndarray, ids: Sequence[int], what: str) -> dict[int, int]:
     """Return segment id -> area; AdaptisError if the map holds an id that is not in ``ids``."""
+    return areas_of_runs(segment_runs(segment_map, ids, what), ids)
+
+
+def segment_runs(segment_map: np.ndarray, ids: Sequence[int], what: str) -> Runs:
+    """Return the runs of a map, with k + 1 for the segment ``ids[k]`` and 0 for none.
+
+    Raises AdaptisError if the map holds an id that is not in ``ids``.
+    """
     (found,), lengths = id_runs(segment_map)
-    counts = np.bincount(find_ids(found, ids, what), lengths, len(ids) + 1)
+    return Runs(find_ids(found, ids, what), lengths)
+
+
+def areas_of_runs(runs: Runs, ids: Sequence[int]) -> dict[int, int]:
+    """Return segment id -> area from the result of :func:`segment_runs`."""
+    counts = np.bincount(runs.values, runs.lengths, len(ids) + 1)
     return dict(zip(ids, counts[1:].astype(np.int64).tolist()))
 
 
