@@ -248,7 +248,8 @@ def _signed_distance(sweep: Sweep, window: Window) -> np.ndarray:
     x = np.arange(cols.start, cols.stop, dtype=np.float64) + 0.5 - sweep.x / 16
     dx = (x[None, :] - sweep.dx[:, None]) ** 2
     dy = (y[None, :] - sweep.dy[:, None]) ** 2
-    distance = np.sqrt((dy[:, :, None] + dx[:, None, :]).astype(np.float32))
+    distance = (dy[:, :, None] + dx[:, None, :]).astype(np.float32)
+    np.sqrt(distance, out=distance)
     distance -= sweep.radius.astype(np.float32)[:, None, None]
     return distance.min(axis=0)
 
