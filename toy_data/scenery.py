@@ -136,6 +136,7 @@ def _draw_street(stream: Stream, ground: Ground, canvas: Canvas) -> None:
     across = np.abs(np.arange(ground.width) + 0.5 - ground.middle / 16)[None, :] / ground.width
     road = far * (stream.between(45, 65) / 100) + 0.02
     walk = road + far * (stream.between(12, 30) / 100) + 0.01
+    # Four paints with consecutive numbers.
     grass, *_, dash = (canvas.mix([jitter(stream, color, by)], label) for color, by, label in (
         (_GREEN, 28, VEGETATION), (_SIDEWALK, 18, SIDEWALK), (_ROAD, 18, ROAD), (_WHITE, 15, ROAD)))
     paints = canvas.paints[ground.horizon:]

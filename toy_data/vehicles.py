@@ -84,6 +84,7 @@ class _Sketch:
         self._columns = self.u.tolist()
 
     def box(self, left: float, right: float, low: float, high: float, color: int) -> None:
+        """Draw where ``left`` <= u <= ``right`` and ``low`` <= v <= ``high``."""
         cols = slice(bisect_left(self._columns, left), bisect_right(self._columns, right))
         self.drawn[self._rows(low, high), cols] = color
 
