@@ -40,8 +40,8 @@ _FORMS = """What the forms are:
 - *ONNX Runtime*: its export.
 - *official*: the official program itself, in a process of its own."""
 
-_RECORDS = """Each was one run of its own, at an older commit and on another machine than the run
-above: compare figures within a table only."""
+_RECORDS = """Each was one run of its own, at the commit and on the machine that it names: compare
+figures within a table only."""
 
 _KERNELS = """What oneDNN computes with, from its own log of one more call: primitives, their
 implementations, and their shares of the time within oneDNN, by the clock. With the log a call takes
