@@ -95,7 +95,8 @@ def loader_table(results: Results) -> str:
 def figures_table(results: Results) -> str:
     """Return the figures of each measure in rows."""
     return table(['measure', 'figure', 'value'], [
-        [measure, figure, _value(figure, value)] for measure, found in results.items()
+        [measure, figure.removesuffix(', s'), _value(figure, value)]
+        for measure, found in results.items()
         for figure, value in found.items()])
 
 

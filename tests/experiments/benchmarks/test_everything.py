@@ -145,7 +145,7 @@ def test_records_of_subjects_have_tables_and_missing_ones_a_command(tmp_path):
     text = earlier.section(tmp_path)
     assert '| figure | condinst | panoptic_fpn |' in text
     assert '| decoding, share | 25% | 30% |' in text
-    assert '| coco | panoptic, opening, s | 12.5 ms |' in text
+    assert '| coco | panoptic, opening | 12.5 ms |' in text
     assert 'commit aaaaaaaaaa, a processor, 1 thread, load 0.5 before.' in text
     assert 'training_step --out experiments/logs/training_step_one_core.json`' in text
     assert 'loader --out' not in text
