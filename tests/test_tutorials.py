@@ -21,7 +21,7 @@ import pytest
 from adaptis.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
-TUTORIALS = ROOT / 'docs/tutorials'
+DOCS = ROOT / 'docs'
 BLOCK = re.compile(r'(?P<skip><!-- not run: [^>]+ -->\n)?```(?P<language>sh|python)\n(?P<code>.*?)\n```\n'
                    r'(?:\n```text\n(?P<shown>.*?)\n```\n)?', re.DOTALL)
 NUMBER = re.compile(r'-?\d[\d,]*(?:\.\d+)?')
@@ -37,7 +37,7 @@ class Block(NamedTuple):
 
 def read(name: str) -> list[Block]:
     """The blocks of a tutorial that run."""
-    text = (TUTORIALS / f'{name}.md').read_text('utf-8')
+    text = (DOCS / f'{name}.md').read_text('utf-8')
     return [Block(found['language'], found['code'], found['shown'])
             for found in BLOCK.finditer(text) if not found['skip']]
 
@@ -93,14 +93,24 @@ def empty_folder(tmp_path, monkeypatch) -> None:
 
 
 def test_click() -> None:
-    follow('click')
+    follow('tutorials/click')
     for written in ('clicks.png', 'mask.png', 'mask.json', 'results/click/clicks/00000_rgb_1_mask.png'):
         assert Path(written).is_file()
 
 
 def test_panoptic() -> None:
-    follow('panoptic')
+    follow('tutorials/panoptic')
     assert Path('compared.png').is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('page, written', [
+    ('tutorials/train_toy', 'runs/toy_v1_short_cpu/final.params'),
+    ('tutorials/several_machines', 'runs/two/final.params'),
+    ('own_data', 'runs/shapes/final.params')])
+def test_trainings(page: str, written: str) -> None:
+    follow(page)
+    assert Path(written).is_file()
 
 
 def test_what_the_comparison_notices() -> None:
