@@ -31,11 +31,17 @@ def test_readme_is_short():
     assert len(README.splitlines()) <= 200
 
 
-@pytest.mark.parametrize('page', ['README.md', 'CONTRIBUTING.md'])
-def test_links_of_the_front_pages(page):
-    text = (ROOT / page).read_text('utf-8')
-    targets = [target for target in LINK.findall(text) if '://' not in target]
-    assert [target for target in targets if not (ROOT / target).exists()] == []
+PAGES = [*ROOT.glob('*.md'), *(path for folder in ('docs', 'adaptis', 'panoptic_baselines', 'tests')
+                               for path in (ROOT / folder).rglob('*.md'))]
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files(page):
+    targets = [target for target in LINK.findall(page.read_text('utf-8')) if '://' not in target]
+    found = [(page.parent / target).resolve() for target in targets]
+    assert [str(path) for path in found if not path.exists()] == []
+    if page.is_relative_to(ROOT / 'docs'):   # the site has no other files
+        assert [path for path in found if not path.is_relative_to(ROOT / 'docs')] == []
 
 
 def test_quick_start_runs(tmp_path):
