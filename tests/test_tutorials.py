@@ -1,6 +1,6 @@
 """A newcomer who follows a tutorial from top to bottom sees what the page shows.
 
-Each block of commands (``sh``) and of Python runs, in the order of the page and in one empty folder.
+Each block of commands (``sh``) and of Python runs, in the order of the page, in one empty folder.
 A ``text`` block right below shows what it prints: the words have to agree, and the numbers nearly.
 A block below ``<!-- not run: REASON -->`` is skipped.
 """
@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
@@ -22,7 +20,8 @@ from adaptis.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / 'docs'
-BLOCK = re.compile(r'(?P<skip><!-- not run: [^>]+ -->\n)?```(?P<language>sh|python)\n(?P<code>.*?)\n```\n'
+BLOCK = re.compile(r'(?P<skip><!-- not run: [^>]+ -->\n)?'
+                   r'```(?P<language>sh|python)\n(?P<code>.*?)\n```\n'
                    r'(?:\n```text\n(?P<shown>.*?)\n```\n)?', re.DOTALL)
 NUMBER = re.compile(r'-?\d[\d,]*(?:\.\d+)?')
 
@@ -45,7 +44,9 @@ def read(name: str) -> list[Block]:
 def follow(name: str) -> None:
     """Run the blocks of a tutorial in the current folder, in this process."""
     names: dict[str, Any] = {}
-    for block in read(name):
+    blocks = read(name)
+    assert blocks
+    for block in blocks:
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
             if block.language == 'python':
@@ -89,13 +90,12 @@ def close(first: str, second: str) -> bool:
 @pytest.fixture(autouse=True)
 def empty_folder(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, 'argv', ['adaptis'])
 
 
 def test_click() -> None:
     follow('tutorials/click')
-    for written in ('clicks.png', 'mask.png', 'mask.json', 'results/click/clicks/00000_rgb_1_mask.png'):
-        assert Path(written).is_file()
+    written = 'clicks.png', 'mask.png', 'mask.json', 'results/click/clicks/00000_rgb_1_mask.png'
+    assert all(Path(path).is_file() for path in written)
 
 
 def test_panoptic() -> None:
