@@ -104,6 +104,7 @@ def test_panoptic() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)   # minutes on two free cores
 @pytest.mark.parametrize('page, written', [
     ('tutorials/train_toy', 'runs/toy_v1_short_cpu/final.params'),
     ('tutorials/several_machines', 'runs/two/final.params'),

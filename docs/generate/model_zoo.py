@@ -11,8 +11,8 @@ from experiments.side_by_side.run import load_results
 
 HEAD = """# Networks that ship
 
-Neither knows photographs. `adaptis predict` warns of a picture that looks like none of those
-that a network learned from. For photographs, train on [your own data](own_data.md) or
+Neither network knows photographs. `adaptis predict` warns you if a picture looks like none of those
+that the network learned from. For photographs, train on [your own data](own_data.md) or
 [convert an official checkpoint](tutorials/convert.md).
 """
 
@@ -79,4 +79,4 @@ def _file(path: Path) -> dict[str, str]:
 
 def _card(name: str, facts: Mapping[str, str]) -> str:
     rows = '\n'.join(f'| {key} | {value} |' for key, value in facts.items())
-    return f'## {name}\n\n| | |\n| --- | --- |\n{rows}'
+    return f'## {name}\n\n| property | value |\n| --- | --- |\n{rows}'
