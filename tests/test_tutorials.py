@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 import pytest
 
@@ -41,8 +43,8 @@ def read(name: str) -> list[Block]:
             for found in BLOCK.finditer(text) if not found['skip']]
 
 
-def follow(name: str) -> None:
-    """Run the blocks of a tutorial in the current folder, in this process."""
+def follow(name: str, run: Callable[[str], None]) -> None:
+    """Run the blocks of a tutorial in the current folder, each line of commands by ``run``."""
     names: dict[str, Any] = {}
     blocks = read(name)
     assert blocks
@@ -58,13 +60,18 @@ def follow(name: str) -> None:
             compare(printed.getvalue(), block.shown)
 
 
-def run(line: str) -> None:
-    """Run one command: those of adaptis in this process, which need not load MXNet again."""
+def run_here(line: str) -> None:
+    """Run a command of adaptis in this process, which need not load MXNet again."""
     words = shlex.split(line, comments=True)
-    if words[:1] == ['adaptis']:
-        assert main(words[1:]) == 0, line
-    elif words:
-        subprocess.run(['bash', '-ec', line], check=True)
+    if words:
+        assert words[0] == 'adaptis' and main(words[1:]) == 0, line
+
+
+def run_as_process(line: str) -> None:
+    """Run a command as a shell does."""
+    env = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+    adaptis = f'adaptis() {{ {shlex.quote(sys.executable)} -m adaptis "$@"; }}'
+    subprocess.run(['bash', '-ec', f'{adaptis}\n{line}'], env=env, check=True)
 
 
 def compare(printed: str, shown: str) -> None:
@@ -93,13 +100,13 @@ def empty_folder(tmp_path, monkeypatch) -> None:
 
 
 def test_click() -> None:
-    follow('tutorials/click')
+    follow('tutorials/click', run_here)
     written = 'clicks.png', 'mask.png', 'mask.json', 'results/click/clicks/00000_rgb_1_mask.png'
     assert all(Path(path).is_file() for path in written)
 
 
 def test_panoptic() -> None:
-    follow('tutorials/panoptic')
+    follow('tutorials/panoptic', run_here)
     assert Path('compared.png').is_file()
 
 
@@ -110,7 +117,7 @@ def test_panoptic() -> None:
     ('tutorials/several_machines', 'runs/two/final.params'),
     ('own_data', 'runs/shapes/final.params')])
 def test_trainings(page: str, written: str) -> None:
-    follow(page)
+    follow(page, run_as_process)
     assert Path(written).is_file()
 
 
