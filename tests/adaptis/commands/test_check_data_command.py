@@ -1,4 +1,4 @@
-"""``adaptis check-data`` as a user calls it."""
+"""``adaptis check-data`` on the command line."""
 from __future__ import annotations
 
 from pathlib import Path
