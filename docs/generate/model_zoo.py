@@ -80,4 +80,4 @@ def _file(path: Path) -> dict[str, str]:
 
 def _card(name: str, facts: Mapping[str, str]) -> str:
     rows = '\n'.join(f'| {key} | {value} |' for key, value in facts.items())
-    return f'## {name}\n\n| | |\n| --- | --- |\n{rows}'
+    return f'## {name}\n\n| property | value |\n| --- | --- |\n{rows}'
