@@ -74,7 +74,7 @@ def test_a_model_by_name_with_and_without_weights() -> None:
 def test_the_command_lists_models(capsys) -> None:
     assert main(['models']) == 0
     every = capsys.readouterr().out
-    assert 'adaptis_toy   (weights that ship: toy_v1)' in every
+    assert 'adaptis_toy   (included weights: toy_v1)' in every
     assert all(f'  {name}' in every for name in adaptis.list_models())
     assert main(['models', 'adaptis_toy']) == 0
     assert 'width' in capsys.readouterr().out

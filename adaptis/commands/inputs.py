@@ -146,13 +146,11 @@ def _matched(paths: list[Path], names: list[str], listed: dict[ImageId, str],
         else:
             pictures.append(Picture(paths[index], image_id, file_name))
     used = Counter(picture.path for picture in pictures)
-    if missing or any(count > 1 for count in used.values()):
-        example = missing[0] if missing else next(
-            p.file_name for p in pictures if used[p.path] > 1)
-        raise AdaptisError(f'{source} lists {len(listed)} images, but {len(missing)} of them '
-                           'cannot be found among the images that you gave, for instance '
-                           f'{example}, because they are missing or share their name with another '
-                           'image.')
+    unmatched = missing or [p.file_name for p in pictures if used[p.path] > 1]
+    if unmatched:
+        raise AdaptisError(f'{source} lists {len(listed)} images, but {len(unmatched)} of them '
+                           f'cannot be matched to an image of their own, such as {unmatched[0]}: '
+                           'give all images, in folders if their names are not unique.')
     return pictures, [path for path in paths if path not in used]
 
 

@@ -181,8 +181,7 @@ class _Likeness:
 
     def tell_rest(self) -> None:
         if self._found > 1:
-            write_line(f'{self._found - 1} more images are unlike the training images.',
-                       sys.stderr)
+            write_line(f'This also applies to {self._found - 1} of the other images.', sys.stderr)
 
 
 def _panoptic(job: PredictionJob, pictures: Sequence[Picture], args: argparse.Namespace,

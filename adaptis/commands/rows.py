@@ -85,7 +85,7 @@ def check_row(config: TrainConfig, path: Path) -> None:
         try:
             published_row(config.row.paper, config.row.table, config.row.row)
         except AdaptisError as error:
-            raise AdaptisError(f'{path} names a row that is not among the published ones: '
+            raise AdaptisError(f'{path} names an unpublished row: '
                                f'{error}') from error
 
 

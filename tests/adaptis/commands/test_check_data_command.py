@@ -75,13 +75,13 @@ def test_data_of_ones_own_need_no_split_val(tmp_path: Path, capsys: Any) -> None
     write_coco(tmp_path, splits=['train'])
     command = ['--dataset', 'coco', '--data', tmp_path, '--processes', 1]
     assert check(*command) == 0
-    assert 'There is no split val: a config for these data says' in capsys.readouterr().out
+    assert 'There is no val split. In a config for these data, set' in capsys.readouterr().out
     assert check(*command, '--split', 'val') == 1
     assert 'has the split train but no split val' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('arguments, words', [
-    ([], 'Give either a config, or --dataset with --data DIR'),
+    ([], 'Give either a config or --dataset with --data DIR'),
     (['a.yaml', '--dataset', 'coco'], 'Give either a config'),
     (['--dataset', 'coco'], '--dataset needs --data'),
     (['--dataset', 'coco', '--root', 'x', '--processes', '0'], '--processes must be at least 1'),

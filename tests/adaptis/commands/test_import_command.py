@@ -145,9 +145,9 @@ def test_splits_may_be_imported_one_after_the_other(tmp_path: Path, capsys: Any)
     arguments = ['import', str(tmp_path / 'in'), '--out', str(tmp_path / 'out')]
     assert main([*arguments, '--split', 'train', '--stuff', 'wire']) == 0
     assert main([*arguments, '--split', 'train', '--stuff', 'wire']) == 1
-    assert 'train exists already' in capsys.readouterr().err
+    assert 'train already exists' in capsys.readouterr().err
     assert main([*arguments, '--split', 'val']) == 1
-    assert 'The label wire has a category of the other kind' in capsys.readouterr().err
+    assert 'The label wire has a different type' in capsys.readouterr().err
     assert main([*arguments, '--split', 'val', '--stuff', 'wire']) == 0
     taxonomy = open_dataset('coco', tmp_path / 'out', 'val').taxonomy
     assert [(c.name, c.isthing) for c in taxonomy.categories] == [('wire', False), ('cell', True)]
@@ -213,8 +213,8 @@ def test_what_is_wrong_with_a_shape_is_told(tmp_path: Path, change: dict, words:
     (['nowhere'], 'nowhere does not exist'),
     (['.'], 'no labelled images that are understood'),
     (['panoptic'], 'panoptic holds panoptic data already'),
-    (['in', '--val', '1'], '--val must be a share'),
-    (['in', '--stuff', 'sky'], '--stuff sky: there is no such label; there are cell, wire'),
+    (['in', '--val', '1'], '--val must be at least 0'),
+    (['in', '--stuff', 'sky'], '--stuff sky: the data have no label of this name'),
     (['in', '--format', 'labelme'], 'holds no JSON file of labelme'),
     (['in', '--images', 'nowhere'], 'The folder nowhere does not exist'),
 ])

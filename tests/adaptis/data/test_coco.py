@@ -240,7 +240,7 @@ validation: {{every: 0}}
 """)
     assert main(['train', str(config), '--output', str(root / 'run'), *ctx_option()]) == 0
     told = [line for line in capfd.readouterr().err.splitlines() if 'no pixel' in line]
-    assert len(told) == 1 and told[0].endswith('(Told once; adaptis check-data lists all.)')
+    assert len(told) == 1 and told[0].endswith('"adaptis check-data" lists every case.)')
     assert main(['check-data', str(config), '--processes', '1', '--split', 'val']) == 1
     assert capfd.readouterr().out.count('has no pixel of segment 5') == 2
 

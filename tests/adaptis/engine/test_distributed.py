@@ -122,7 +122,7 @@ def test_another_number_of_processes_goes_on(place: Path) -> None:
     wait_for(place / 'shrinks' / 'checkpoints', '0-instances-0000000*')
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=250)
-    assert process.returncode == 143 and 'Stopped; to continue' in out, err
+    assert process.returncode == 143 and 'Stopped. To continue' in out, err
     done = len(steps(place, 'shrinks'))
     for workers, stop in ((1, 3), (3, None)):
         more = ['--resume', '--set', 'checkpoint_steps=1']

@@ -145,9 +145,9 @@ def test_a_training_can_start_from_given_weights(place: Path) -> None:
 
 
 @pytest.mark.parametrize('changes, words', [
-    (['model.width=8'], 'holds a network with width 4, but the config asks for 8'),
-    (['model.coordinates=none'], 'holds a network with coordinates relative, but the config asks '
-                                 'for none'),
+    (['model.width=8'], 'contains a network with width 4, but the config asks for 8'),
+    (['model.coordinates=none'], 'contains a network with coordinates relative, but the config '
+                                 'asks for none'),
     (['initial_weights=nowhere.params'], 'nowhere.params does not exist'),
 ])
 def test_given_weights_of_another_network_are_refused_by_name(
@@ -182,7 +182,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(place: Path) -> None:
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=250)
     assert process.returncode == 130
-    assert 'to continue, repeat the command with --resume' in output
+    assert 'To continue, repeat the command with --resume' in output
 
 
 def test_a_closed_terminal_stops_the_run_as_ctrl_c_does(place: Path) -> None:
@@ -213,7 +213,7 @@ def test_under_nohup_the_run_goes_on(place: Path) -> None:
 
 
 @pytest.mark.parametrize('more, words', [
-    ([], 'already holds a run: continue it with --resume'),
+    ([], 'already contains a run: continue it with --resume'),
     (['--resume', '--set', 'model.width=6'], 'but the config asks for'),
     (['--resume', '--set', 'modle.width=5'], 'did you mean model'),
     (['--resume', '--ctx', 'gpu:7'], 'gpu:7'),
@@ -244,7 +244,7 @@ def test_mistakes_are_one_sentence(place: Path, capsys: pytest.CaptureFixture, m
     ('model.num_classes=19', 'The data set has 2 classes, 1 of them stuff'),
     ('inference.preset=kitti', "no preset 'kitti'"),
     ('inference.preset=[coco]', 'no preset'),
-    ('row={table: "1", row: r50}', 'its row is not published'),
+    ('row={table: "1", row: r50}', 'names an unpublished row'),
     ('proposals.optimizer.backbone_lr_mult=0.1', 'no backbone that backbone_lr_mult'),
     ('proposals.optimizer.milestone_epochs=[9]', 'do not fit into'),
     ('proposals.sampling=grid', 'no point sampling "grid"'),

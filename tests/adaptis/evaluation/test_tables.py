@@ -249,8 +249,8 @@ def test_command(small, tmp_path, capsys, monkeypatch):
     assert 'Give one table' in refused('a', 'b', 'c', *arguments)
     assert 'no format xml; there are text, markdown, csv, json.' in refused(
         '1', '--format', 'xml', *arguments)
-    assert 'the other formats hold one table' in refused('all', *arguments)
-    assert 'as text alone' in refused('list', '--format', 'csv', *arguments)
+    assert 'the other formats hold a single table' in refused('all', *arguments)
+    assert 'only as text' in refused('list', '--format', 'csv', *arguments)
     assert 'absent, given as --results, is not a folder' in refused(
         '1', *arguments[:3], str(tmp_path / 'absent'))
 

@@ -199,11 +199,11 @@ def test_without_a_sign_of_life_a_machine_ends_its_process(tmp_path: Path) -> No
 @pytest.mark.parametrize('words, sentence', [
     (['-n', '2', 'evaluate', 'x.yaml'], 'Write "train CONFIG" after the options'),
     (['-n', '2'], 'Write "train CONFIG" after the options'),
-    (['train', 'x.yaml'], 'Say with -n how many processes'),
+    (['train', 'x.yaml'], 'Give the number of processes'),
     (['-n', '0', 'train', 'x.yaml'], 'need at least as many workers'),
-    (['-n', '2', '--port', '0', 'train', 'x.yaml'], '--port 0 makes no sense'),
+    (['-n', '2', '--port', '0', 'train', 'x.yaml'], '--port must be at least 1'),
     (['-n', '2', '--port', '99999', 'train', 'x.yaml'], 'Port 99999 of 127.0.0.1 cannot be used'),
-    (['-n', '2', 'train', 'x.yaml', '--kvstore', 'nccl'], '--kvstore nccl is for one process'),
+    (['-n', '2', 'train', 'x.yaml', '--kvstore', 'nccl'], '--kvstore nccl is for a single process'),
     (['--hosts', 'nowhere.txt', 'train', 'x.yaml'], '--hosts nowhere.txt cannot be read'),
 ])
 def test_wrong_options_are_one_sentence(capsys: pytest.CaptureFixture, words: list,

@@ -126,7 +126,7 @@ def test_the_command(checkpoint, exported, ort, tmp_path, capsys):
     (['export', '--web', '{page}', '--set', 'tile=[64,64]'], '--set tile=null'),
     (['export', '--web', '{page}', '--set', 'algorithm=paper'], '--set tile=null'),
     (['export', '--web', '{page}', '--checkpoint', '{exported}', '--set', 'min_area=7'],
-     'exported with its settings'),
+     'an export, whose settings are fixed'),
     (['export', '--web', '{page}', '--precision', 'float16'], 'leave out --precision'),
     (['export', '--web', '{page}', '--checkpoint', '{port}'], 'which only AdaptIS networks find'),
     (['export', '--web', '{page}', '--checkpoint', '{exported}', '--ort-web', '{page}'],
