@@ -44,7 +44,7 @@ class ImageStatistics(NamedTuple):
 
     Attributes
     ----------
-    count : how many images were looked at
+    count : number of images
     sizes : the minimum and the maximum of their longer sides, in pixels
     colors : float (64,), the mean histogram
     farthest : the largest distance of a training image from the mean

@@ -251,7 +251,7 @@ class Predictor(OfOneProcess):
 
     def _checked_image(self) -> np.ndarray:
         if self._image is None:
-            raise AdaptisError('No image is set yet: call set_image first.')
+            raise AdaptisError('There is no image yet: call set_image first.')
         return self._image
 
     def _points(self, x: Number, y: Number) -> np.ndarray:

@@ -277,7 +277,7 @@ def get_settings(settings: Union[str, AdaptISSettings]) -> AdaptISSettings:
     if isinstance(settings, AdaptISSettings):
         return settings
     if not isinstance(settings, str):
-        raise AdaptisError(f'The settings are {type(settings).__name__}, but this network needs '
+        raise AdaptisError(f'{type(settings).__name__} are not for this network, which needs '
                            f'{AdaptISSettings.__name__}: check that the JSON file beside the '
                            'checkpoint names the right network.')
     if settings not in PRESETS:

@@ -195,11 +195,11 @@ def _sample_names(network: ServedNetwork) -> Sequence[str]:
 
 
 def _warning(network: ServedNetwork, image: np.ndarray, settings: Any) -> Optional[str]:
-    """Return a sentence if the picture looks like no training image of the network."""
+    """Return a warning if the image is unlike all training images of the network."""
     at_own_size = settings.short_side is None and settings.max_side is None
     difference = network.statistics and network.statistics.find_difference(image, at_own_size)
-    return difference and ('This picture looks like none of those that the network was trained '
-                           f'on: {difference}. Do not trust its masks.')
+    return difference and ('This image is unlike all images that the network was trained on: '
+                           f'{difference}. Do not trust its masks.')
 
 
 def _number(request: Request, name: str) -> float:

@@ -248,7 +248,7 @@ def _sorted(document):
 @pytest.mark.parametrize('shard', ['0/3', '4/3', '3', 'a/b', '1/0', '-1/3', ''])
 def test_wrong_shards(city, capsys, shard):
     assert city.evaluate(f'--shard={shard}') == 1
-    assert f'There is no shard {shard}' in capsys.readouterr().err
+    assert f'"{shard}" is not a shard' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('arguments, message', [

@@ -193,7 +193,8 @@ def test_an_image_too_large_for_one_piece(checkpoint, tmp_path, capsys):
     for more in ([], ['--tile', '20', '20', '--overwrite']):
         assert main([*arguments, '--click', '59', '39', *more]) == 0
         said = capsys.readouterr()
-        assert 'too large for one piece (60x40)' in said.err and 'a copy of 38x25' in said.err
+        assert 'too large to process at its full size (60x40)' in said.err
+        assert 'a copy of 38x25' in said.err
     assert read_image(tmp_path / 'out' / 'clicks' / 'a_1_mask.png').shape == (40, 60, 3)
 
 

@@ -83,7 +83,7 @@ def test_names_that_differ_in_their_ending_alone(tmp_path):
     with PanopticWriter(tmp_path / 'p.json', tmp_path / 'p', TAXONOMY) as writer:
         writer.add(1, 'a.jpg', picture)
         writer.add(2, 'a.png', picture)
-        with pytest.raises(AdaptisError, match='Image 2 .* written twice'):
+        with pytest.raises(AdaptisError, match='Image 2 .* added twice'):
             writer.add(2, 'b.png', picture)
         writer.add(3, 'other/a.png', picture)
         writer.add(4, '../../A.png', picture)

@@ -236,7 +236,7 @@ def test_images_and_categories_must_agree(tmp_path):
     other = result(row((1, 20)), {1: 21})
     write_panoptic(tmp_path / 'b.json', tmp_path / 'b', [(2, 'b.jpg', other)], TAXONOMY)
     gt = PanopticFolder(tmp_path / 'gt.json')
-    with pytest.raises(AdaptisError, match='no prediction for 1 of 1 images, the first is 1'):
+    with pytest.raises(AdaptisError, match='no prediction for 1 of 1 images; the first one is 1'):
         quality_of_folders(gt, PanopticFolder(tmp_path / 'b.json'))
     write_panoptic(tmp_path / 'c.json', tmp_path / 'c', [], TOY_TAXONOMY)
     (tmp_path / 'c').mkdir()

@@ -177,15 +177,15 @@ def test_metric_paths():
 
 
 @pytest.mark.parametrize('old, new, message', [
-    ('config: a.yaml', 'config: 3', 'row a: config is no file name'),
-    ('config: a.yaml', 'metrics: {PQ: pq.pq}', "row a: metrics or doubts of no column: ..PQ"),
-    ('config: a.yaml', 'metrics: [PQ]', 'row a: metrics is no mapping'),
+    ('config: a.yaml', 'config: 3', 'row a: config is not a file name'),
+    ('config: a.yaml', 'metrics: {PQ: pq.pq}', 'row a: names unknown columns: ..PQ'),
+    ('config: a.yaml', 'metrics: [PQ]', 'row a: metrics is not a mapping'),
     ('config: a.yaml', 'size: 3', 'is not a file of published numbers .*size'),
     ('12.5, 7, 90, true', '12.5', 'row a: 1 values for 4 columns'),
-    ('12.5, 7, 90, true', 'null, 7, 90, true', 'row a: why AP cannot be read is not said'),
-    ('12.5, 7, 90, true', '12.5, many, 90, true', "row a: 'many' is no value of column found"),
-    ('12.5, 7, 90, true', '12.5, true, 90, true', 'row a: True is no value of column found'),
-    ('12.5, 7, 90, true', '12.5, 7, 90, 1', 'row a: 1 is no value of column exact'),
+    ('12.5, 7, 90, true', 'null, 7, 90, true', 'row a: the reason why AP is illegible is missing'),
+    ('12.5, 7, 90, true', '12.5, many, 90, true', "row a: 'many' is not a value of column found"),
+    ('12.5, 7, 90, true', '12.5, true, 90, true', 'row a: True is not a value of column found'),
+    ('12.5, 7, 90, true', '12.5, 7, 90, 1', 'row a: 1 is not a value of column exact'),
     ('config: b.yaml', 'source: hearsay', 'unknown source hearsay'),
     ('unit: count', 'unit: apples', 'unknown unit apples'),
     ('published: [12.5', 'publishd: [12.5', "KeyError: 'published'"),
@@ -215,7 +215,7 @@ def test_what_is_not_there_is_named(small, tmp_path):
         find_table(tables, 'adaptis', '9')
     with pytest.raises(AdaptisError, match='no row z; it has a, b, c'):
         tables['adaptis']['1'].row('z')
-    with pytest.raises(AdaptisError, match='absent holds no published numbers'):
+    with pytest.raises(AdaptisError, match='absent contains no published numbers'):
         load_tables(tmp_path / 'absent')
 
 

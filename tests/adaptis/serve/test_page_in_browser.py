@@ -212,7 +212,7 @@ def test_a_large_picture_is_made_smaller_and_a_strange_one_is_warned_of(make_pag
     write_image(page.folder / 'picture.png', image)
     opened = page.run(ENGINE + "return engine.open(await load('picture.png'), name);")
     assert (opened['height'], opened['width']) == (512, 44)
-    assert opened['warning'].startswith('This picture looks like none of those')
+    assert opened['warning'].startswith('This image is unlike all images')
 
 
 def test_loose_settings_of_a_network_reach_the_page(make_page):
