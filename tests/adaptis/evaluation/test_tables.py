@@ -178,7 +178,7 @@ def test_metric_paths():
 
 @pytest.mark.parametrize('old, new, message', [
     ('config: a.yaml', 'config: 3', 'row a: config is not a file name'),
-    ('config: a.yaml', 'metrics: {PQ: pq.pq}', 'row a: names unknown columns: ..PQ'),
+    ('config: a.yaml', 'metrics: {PQ: pq.pq}', 'uncertain names unknown columns: ..PQ'),
     ('config: a.yaml', 'metrics: [PQ]', 'row a: metrics is not a mapping'),
     ('config: a.yaml', 'size: 3', 'is not a file of published numbers .*size'),
     ('12.5, 7, 90, true', '12.5', 'row a: 1 values for 4 columns'),
