@@ -52,8 +52,7 @@ def complaints(config: TrainConfig, recipe: TrainConfig, processes: int,
 
 
 def scale_rates(config: TrainConfig, recipe: TrainConfig, processes: int) -> TrainConfig:
-    """Return the config with learning rates scaled to the images per step; also sets
-    ``lr_batch``."""
+    """Return the config with learning rates scaled to the images per step, and ``lr_batch`` set."""
     changes = {}
     for m in _misfits(config, recipe, processes):
         optimizer = dataclasses.replace(

@@ -183,7 +183,7 @@ class Cluster:
             member.kill()
         for member in (dead, *others):
             member.close()
-        end = (f', and the other {killed} {"was" if killed == 1 else "were"} ended: go on with '
+        end = (f', and the other {killed} {"was" if killed == 1 else "were"} ended: continue with '
                '--resume' if killed else '')
         raise AdaptisError(f'{dead.name} {_describe(dead)}{end}.')
 

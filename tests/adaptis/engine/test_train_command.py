@@ -119,8 +119,8 @@ def test_a_rate_for_other_batches_is_told_of_or_scaled(place: Path,
              for word in ('--set', change)]
     assert main(arguments(place, 'odd', *short)) == 0
     told = [line for line in capsys.readouterr().out.splitlines() if 'learning rate' in line]
-    assert told == ['The learning rate 0.001 of the stage instances is meant for steps of 2 images,'
-                    ' but they have 1: --scale-lr would make it 0.0005.']
+    assert told == ['The learning rate 0.001 of the stage instances was chosen for 2 images per '
+                    'step, but there are 1: --scale-lr would set it to 0.0005.']
     assert main(arguments(place, 'scaled', '--scale-lr', *short)) == 0
     assert 'learning rate' not in capsys.readouterr().out
     for path in (place / 'scaled' / 'final.json',
@@ -130,7 +130,7 @@ def test_a_rate_for_other_batches_is_told_of_or_scaled(place: Path,
                 for key in ('lr', 'lr_batch')] == [0.0005, 1, 0.001, None]
     assert main(arguments(place, 'scaled', '--scale-lr', '--resume', *short)) == 0
     assert main(arguments(place, 'scaled', '--resume', *short)) == 1
-    assert 'instances with instances.optimizer.lr 0.0005, which can no' in capsys.readouterr().err
+    assert 'instances with instances.optimizer.lr 0.0005, so it can no' in capsys.readouterr().err
 
 
 def test_a_training_can_start_from_given_weights(place: Path) -> None:
@@ -245,7 +245,7 @@ def test_mistakes_are_one_sentence(place: Path, capsys: pytest.CaptureFixture, m
     ('inference.preset=kitti', "no preset 'kitti'"),
     ('inference.preset=[coco]', 'no preset'),
     ('row={table: "1", row: r50}', 'names an unpublished row'),
-    ('proposals.optimizer.backbone_lr_mult=0.1', 'no backbone that backbone_lr_mult'),
+    ('proposals.optimizer.backbone_lr_mult=0.1', 'backbone_lr_mult does not apply'),
     ('proposals.optimizer.milestone_epochs=[9]', 'do not fit into'),
     ('proposals.sampling=grid', 'no point sampling "grid"'),
     ('proposals.system.proposal_labels=fuzzy', 'no proposal labels "fuzzy"'),

@@ -141,7 +141,7 @@ def test_broken_data_cost_no_step(data: Path, tmp_path: Path,
     run.dataset = FailsOnce(data, 'train')
     with pytest.raises(AdaptisError, match='image 7 is cut short'):
         fit(run)
-    assert 'There is a checkpoint of step 2 of stage instances' in capsys.readouterr().out
+    assert 'A checkpoint of step 2 of stage instances was saved' in capsys.readouterr().out
     assert_resumes_to_the_same(data, tmp_path, tmp_path / 'broken', 2)
 
 
