@@ -93,7 +93,7 @@ def test_an_existing_file_is_not_overwritten(checkpoint, tmp_path, capsys):
     for path in (target, target.with_suffix('.json')):
         path.write_text('mine')
         assert main(['convert', str(checkpoint[0]), str(target)]) == 1
-        assert f'{path} exists' in capsys.readouterr().err
+        assert f'{path} already exists' in capsys.readouterr().err
         assert path.read_text() == 'mine'
         path.unlink()
 

@@ -163,7 +163,7 @@ def test_objects_that_overlap_keep_their_masks() -> None:
     (lambda: interop.from_coco_instances([{'id': 3, 'category_id': 7, 'segmentation': 5}],
                                          TAXONOMY, SIZE), 'The object 3 has a mask that is neith'),
     (lambda: interop.to_labelme(make_result(), 'a.jpg', shape='dots'), 'no shape "dots"'),
-    (lambda: interop.to_label_studio(make_result(), 'a', kind='dots'), 'no kind "dots"'),
+    (lambda: interop.to_label_studio(make_result(), 'a', kind='dots'), 'kind "dots" is unknown'),
 ])
 def test_other_things_are_refused_in_a_sentence(convert: Any, words: str) -> None:
     with pytest.raises(AdaptisError, match=words):

@@ -116,8 +116,9 @@ os.rename('pid.part', 'pid')
 time.sleep(100)
 '''
     began = time.monotonic()
-    with pytest.raises(AdaptisError, match=r'^worker \d on localhost was killed by SIGKILL \(did '
-                                           'memory run out.*, and the other 1 was ended: go on'):
+    with pytest.raises(AdaptisError, match=r'^worker \d on localhost was killed by SIGKILL '
+                                           r'\(perhaps .* memory ran out.*, and the other 1 was '
+                                           'ended: continue with'):
         cluster(lines).run()
     assert time.monotonic() - began < 15
     assert not Path(f'/proc/{(tmp_path / "pid").read_text()}').exists()
