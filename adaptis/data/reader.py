@@ -157,7 +157,8 @@ def size_problem(image: PathLike, size: tuple[int, int], other: PathLike,
     """Return a sentence about an image of ``size`` (H, W) and something of another size."""
     sentence = f'{image} is {size[0]}x{size[1]} but {other} {has} {expected[0]}x{expected[1]}.'
     if size == expected[::-1] and read_header(image).orientation >= 5:
-        sentence += ' An Exif tag rotates this image, so perhaps it was annotated without the rotation.'
+        sentence += (' An Exif tag rotates this image, so perhaps it was annotated without the '
+                     'rotation.')
     return sentence
 
 

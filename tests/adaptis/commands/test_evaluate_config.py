@@ -252,7 +252,7 @@ def test_wrong_shards(city, capsys, shard):
 
 
 @pytest.mark.parametrize('arguments, message', [
-    (['--data', 'nowhere'], 'Cityscapes is not at nowhere: that folder is expected to contain'),
+    (['--data', 'nowhere'], 'Cityscapes was not found: nowhere should contain'),
     (['--checkpoint', 'absent.params'], 'absent.params cannot be read'),
     (['--dataset', 'coco'], 'which names its data set itself'),
     (['--split', 'dev'], 'no split "dev"'),

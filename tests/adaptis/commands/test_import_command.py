@@ -197,7 +197,7 @@ def test_shapes_of_labelme(tmp_path: Path, kind: str, points: list, area: int) -
     (shape(points=[[1, 1], [2, 2]]), r'shape 1 \(a\) has 2 points, but a polygon has 3 or more'),
     (shape(points='x'), 'points that are not pairs of numbers'),
     (shape(points=[[1, 1], [2, float('nan')], [3, 3]]), 'a point that is not finite'),
-    (shape(shape_type='heart'), 'is a heart, which is unknown'),
+    (shape(shape_type='heart'), 'has the unknown shape type heart'),
     (shape(shape_type='mask', points=[[1, 1], [2, 2]], mask='??'), 'no mask that can be decoded'),
     ({'points': []}, 'shape 1 has no label'),
 ])
@@ -211,11 +211,11 @@ def test_what_is_wrong_with_a_shape_is_told(tmp_path: Path, change: dict, words:
 
 @pytest.mark.parametrize('arguments, words', [
     (['nowhere'], 'nowhere does not exist'),
-    (['.'], 'no labelled images that are understood'),
-    (['panoptic'], 'panoptic holds panoptic data already'),
+    (['.'], 'no labelled images in a supported format'),
+    (['panoptic'], 'panoptic already contains panoptic data'),
     (['in', '--val', '1'], '--val must be at least 0'),
     (['in', '--stuff', 'sky'], '--stuff sky: the data have no label of this name'),
-    (['in', '--format', 'labelme'], 'holds no JSON file of labelme'),
+    (['in', '--format', 'labelme'], 'contains no JSON file of labelme'),
     (['in', '--images', 'nowhere'], 'The folder nowhere does not exist'),
 ])
 def test_mistakes_are_one_sentence_and_write_nothing(tmp_path: Path, arguments: list, words: str,

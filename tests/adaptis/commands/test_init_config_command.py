@@ -72,7 +72,7 @@ def test_instances_alone_and_no_other_split(tmp_path: Path, capsys: Any) -> None
 @pytest.mark.parametrize('arguments, words', [
     (['adaptis_tay', '--data', 'data'], 'There is no network "adaptis_tay"'),
     (['adaptis_toy', '--data', 'nowhere'], 'The folder nowhere does not exist'),
-    (['adaptis_toy', '--data', '.'], 'no labelled images that are understood'),
+    (['adaptis_toy', '--data', '.'], 'no labelled images in a supported format'),
     (['adaptis_toy', '--data', 'labels'], 'must be imported first: run adaptis import labels'),
     (['adaptis_toy', '--data', 'data', '--out', 'taken.yaml'], 'taken.yaml already exists'),
 ])

@@ -55,7 +55,7 @@ def test_nothing_is_wrong_with_miniatures(tmp_path: Path, name: str, write: obje
 def test_headers_tell_of_sizes_and_channels(root: Path, path: str, picture: np.ndarray,
                                             words: str) -> None:
     save(root / path, picture)
-    with pytest.raises(AdaptisError, match=words + '.*check-data looks at all files'):
+    with pytest.raises(AdaptisError, match=words + '.*check-data" checks all files'):
         check.quick_check(opened(root))
     assert check.find_problem(opened(root), 1) and not check.find_problem(opened(root), 0)
 

@@ -89,10 +89,10 @@ def test_test_images_alone_have_the_categories_of_coco(tmp_path: Path) -> None:
 def test_a_listed_test_image_that_is_missing_is_named(tmp_path: Path) -> None:
     write_coco(tmp_path, splits=['test'])
     (tmp_path / 'test2017/000000002010.jpg').unlink()
-    with pytest.raises(AdaptisError, match='000000002010.jpg, which is among the images of the'):
+    with pytest.raises(AdaptisError, match='000000002010.jpg, which is listed as an image of the'):
         open_dataset('coco', tmp_path, 'test')
     (tmp_path / 'annotations/image_info_test-dev2017.json').write_text('{"images": [{}]}')
-    with pytest.raises(AdaptisError, match='has no list "images", each with file_name and id'):
+    with pytest.raises(AdaptisError, match='has no list "images" of entries with file_name and id'):
         open_dataset('coco', tmp_path, 'test')
 
 
@@ -175,7 +175,7 @@ def segment(key: str, value: Any) -> Callable[[dict], None]:
     (lambda data: data['categories'].append(data['categories'][0]), '2017.json lists the id of a '),
     (lambda data: data.pop('images'), 'has no list "images"'),
     (lambda data: data.update(annotations=[{'id': 1}]), 'has an entry in "annotations" that does'),
-    (lambda data: data.update(annotations={}), 'has no list "annotations", which a COCO'),
+    (lambda data: data.update(annotations={}), 'has no list "annotations", so it is not'),
     (segment('iscrowd', 2), '"iscrowd" must be 0 or 1, not 2'),
     (segment('id', 1.5), '"id" must be a whole number, not 1.5'),
     (lambda data: data['images'][0].update(height=2 ** 70), '"height" must be a whole number'),
@@ -212,7 +212,7 @@ def test_a_segment_without_a_pixel_is_told_of_and_left_out(root: Path) -> None:
     edit_json(root / JSON, list_lost_segments)
     dataset = open_dataset('coco', root, 'val')
     with pytest.warns(DataWarning, match='1009.png has no pixel of segment 5, 9, which .*json '
-                      'lists: it is left out'):
+                      'lists; the segment is ignored'):
         sample = dataset[0]
     assert (sample.classes, sample.ignored) == (before.classes, before.ignored)
     np.testing.assert_array_equal(sample.instances, before.instances)

@@ -118,7 +118,7 @@ def test_jpegs_in_the_folders_of_cityscapes(tmp_path: Path) -> None:
     assert [found.image_id(k) for k in range(3)] == [expected.image_id(k) for k in range(3)]
     assert found[0].classes
     shutil.copy(pngs[2], pngs[2].with_suffix('.jpg'))
-    with pytest.raises(AdaptisError, match=r'\.jpg is left out, because .*\.png has the same'):
+    with pytest.raises(AdaptisError, match=r'\.jpg is ignored, because .*\.png has the same'):
         open_dataset('cityscapes', tmp_path, 'val')
 
 

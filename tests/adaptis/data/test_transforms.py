@@ -111,7 +111,7 @@ def test_transforms_apply_before_and_after_a_crop_in_one_order_whatever_the_file
 @pytest.mark.parametrize('content, words', [
     ({'horisontal_flip': {}}, r'transform "horisontal_flip" \(did you mean horizontal_flip\?\)'),
     ({3: {}}, 'no augmentation transform "3"'),
-    ({'hue': 0.5}, 'transform hue is 0.5: it must hold strengths by name'),
+    ({'hue': 0.5}, 'transform hue is 0.5: it must be a mapping of strengths'),
     ({'hue': {'angle': 3}}, r'hue has no strength "angle" \(known: degrees, prob\)'),
     ({'hue': {'degrees': 270}}, 'hue has degrees 270: it must be a number from 0 to 180'),
     ({'contrast': {'range': [0.4, -0.15]}}, r'contrast has range .*: it must be \[least, most\]'),
