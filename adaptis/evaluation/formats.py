@@ -251,8 +251,8 @@ class ResultsWriter:
     def plan(self, images: Sequence[tuple[ImageId, str]]) -> None:
         """Register the ids and file names of all images before the first one is computed.
 
-        The names of the PNGs then do not depend on the order of the images. Raises AdaptisError if
-        the format cannot distinguish two of them.
+        The names of the PNGs then do not depend on the order of the images.
+        Raises AdaptisError if the format cannot distinguish two of them.
         """
         seen: dict[str, str] = {}
         for image_id, file_name in images:

@@ -43,8 +43,8 @@ def sample_truth(sample: Sample, taxonomy: Taxonomy) -> tuple[PanopticResult, Co
     """Return the ground truth of a sample as a panoptic result, and the ids of its crowd segments.
 
     Objects keep their ids; each stuff class becomes one segment with a larger id.  Pixels without
-    an object whose semantic class is a thing or -1 belong to no segment (void). Raises AdaptisError
-    if an object has no class, or an id is too large for COCO.
+    an object whose semantic class is a thing or -1 belong to no segment (void).
+    Raises AdaptisError if an object has no class, or an id is too large for COCO.
     """
     objects = present_ids(sample.instances, sample.name or 'A sample')
     classes = [_class_of(sample, int(i), len(taxonomy)) for i in objects]

@@ -17,8 +17,8 @@ def as_rgb(image: Any) -> np.ndarray:
 
     ``image`` is a ``uint8`` or ``uint16`` array (H, W, 3) RGB, (H, W, 4) RGBA or (H, W) grey; a
     Pillow image, which is turned as its EXIF tag says; or the path of a file.  Grey is repeated to
-    three channels, alpha is dropped, and 16 bits are scaled to 8. Raises AdaptisError if it is not
-    an image, empty, or too large.
+    three channels, alpha is dropped, and 16 bits are scaled to 8.
+    Raises AdaptisError if it is not an image, empty, or too large.
     """
     if isinstance(image, (str, os.PathLike)):
         return read_image(image)

@@ -114,8 +114,8 @@ class Predictor(OfOneProcess):
         """Return the mask of the object at a pixel (``x`` to the right, ``y`` down) or at N pixels.
 
         With ``settings.tile``, the masks of an image that is too large to process as a whole are
-        computed on a smaller copy (see :attr:`points_size`) and enlarged. Raises AdaptisError if a
-        point is outside the image or there is no image yet.
+        computed on a smaller copy (see :attr:`points_size`) and enlarged.
+        Raises AdaptisError if a point is outside the image or there is no image yet.
         """
         points = scale_points(self._points(x, y), self._size, self.points_size)
         masks = self._encoded().masks_at(points)
