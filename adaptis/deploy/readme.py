@@ -16,14 +16,14 @@ MXNet is not needed. Install the package itself and three others:
 
     python -m pip install --no-deps adaptis-*.whl    # or the path of the source tree
     python -m pip install numpy opencv-python-headless onnxruntime    # onnxruntime-gpu: NVIDIA GPUs
-    adaptis predict image.png --out results --export THIS_FOLDER --backend onnxruntime
+    adaptis predict picture.png --out results --export THIS_FOLDER --backend onnxruntime
 
 ```python
 from adaptis.files import read_image
 from adaptis.inference.predictor import Predictor
 
 predictor = Predictor.from_export('THIS_FOLDER', backend='onnxruntime', ctx='cpu')  # or 'gpu'
-result = predictor.set_image(read_image('image.png')).panoptic()
+result = predictor.set_image(read_image('picture.png')).panoptic()
 result.segment_map, result.segments
 ```
 {mxnet}

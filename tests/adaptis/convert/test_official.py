@@ -216,5 +216,5 @@ def test_the_marks_of_mxnets_own_checkpoints_are_taken_off(checkpoint, tmp_path)
     assert plain == ours
     assert (tmp_path / '0.params').read_bytes() == (tmp_path / '1.params').read_bytes()
     mx.nd.save(str(path), {'arg:a': mx.nd.zeros(1), 'aux:a': mx.nd.zeros(1)})
-    with pytest.raises(AdaptisError, match='two parameters of one name'):
+    with pytest.raises(AdaptisError, match='two parameters of the same name'):
         convert(path, tmp_path / 'twice.params')

@@ -134,6 +134,6 @@ def test_every_misfit_of_an_instances_file_is_listed_with_its_id(coco: Path, cap
     printed = capsys.readouterr()
     for number, reason in ((1, 'its bbox is None'), (4, 'the runs of its RLE do not cover'),
                            (5, 'its area is None')):
-        assert f'object {number} of image 1009 does not fit' in printed.out
+        assert f'object {number} of image 1009 does not match' in printed.out
         assert reason in printed.out
     assert '3 mistakes in the data set' in printed.err

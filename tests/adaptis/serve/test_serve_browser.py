@@ -283,7 +283,7 @@ def test_the_token_is_in_the_address_once(network, tmp_path):
         driver.get(url)
         error = driver.find_element('css selector', '#error')
         end = time.monotonic() + PATIENCE
-        while 'wants a token' not in error.text:
+        while 'needs a token' not in error.text:
             assert time.monotonic() < end
         driver.get('about:blank')
         page = Page(driver, f'{url}#token=a-token-for-tests', tmp_path)

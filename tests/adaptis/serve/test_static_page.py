@@ -128,7 +128,7 @@ def test_the_command(checkpoint, exported, ort, tmp_path, capsys):
     (['export', '--web', '{page}', '--checkpoint', '{exported}', '--set', 'min_area=7'],
      'an export, whose settings are fixed'),
     (['export', '--web', '{page}', '--precision', 'float16'], 'leave out --precision'),
-    (['export', '--web', '{page}', '--checkpoint', '{port}'], 'which only AdaptIS networks find'),
+    (['export', '--web', '{page}', '--checkpoint', '{port}'], 'which only AdaptIS networks can do'),
     (['export', '--web', '{page}', '--checkpoint', '{exported}', '--ort-web', '{page}'],
      'cannot be read'),
 ])
@@ -172,7 +172,7 @@ def test_without_npm_a_sentence_says_what_to_do(ort, tmp_path, monkeypatch):
         read_ort_web()
     monkeypatch.undo()
     npm(tmp_path, monkeypatch, 'echo "npm error network" >&2; exit 1')
-    with pytest.raises(AdaptisError, match=r'npm could not fetch .* \(npm error network\)'):
+    with pytest.raises(AdaptisError, match=r'npm could not download .* \(npm error network\)'):
         read_ort_web()
 
 
@@ -184,5 +184,5 @@ def test_other_files_than_those_of_the_version_are_refused(ort, tmp_path):
     with pytest.raises(AdaptisError, match=r'has no ort.wasm.bundle.min.mjs'):
         read_ort_web(ort)
     (tmp_path / 'text.tgz').write_text('no archive')
-    with pytest.raises(AdaptisError, match='no archive'):
+    with pytest.raises(AdaptisError, match='not an archive'):
         read_ort_web(tmp_path / 'text.tgz')
