@@ -47,7 +47,7 @@ class AdaptISFamily:
     def check_taxonomy(self, model: Mapping[str, Any], taxonomy: Taxonomy) -> None:
         """See ``ModelFamily``."""
         if not taxonomy.num_things:
-            raise AdaptisError(f'The data have no thing categories, but {model["name"]} segments '
+            raise AdaptisError(f'The data have no category of things, but {model["name"]} segments '
                                'things: mark categories as things (isthing: 1), or train '
                                'semantic_fpn, which needs only stuff.')
 

@@ -64,7 +64,7 @@ def test_headers_tell_of_a_picture_in_place_of_ids(tmp_path: Path) -> None:
     write_cityscapes(tmp_path, splits=['train'])
     (path, *_) = sorted(tmp_path.rglob('*_instanceIds.png'))
     save(path, np.zeros((96, 128, 3), np.uint8))
-    with pytest.raises(AdaptisError, match='instanceIds.png has 3 channels where an id'):
+    with pytest.raises(AdaptisError, match='instanceIds.png has 3 channels, but an id'):
         check.quick_check(open_dataset('cityscapes', tmp_path, 'train'))
 
 

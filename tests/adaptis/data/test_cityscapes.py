@@ -63,7 +63,7 @@ def test_ids_that_the_data_set_does_not_have_are_named(root: Path, wrong: int) -
 
 def test_a_label_map_in_place_of_the_instances_has_no_objects(root: Path) -> None:
     save(root / IDS, np.zeros((96, 128, 3), np.uint8))
-    with pytest.raises(AdaptisError, match='instanceIds.png has 3 channels where an id mask has'):
+    with pytest.raises(AdaptisError, match='instanceIds.png has 3 channels, but an id mask has'):
         CityscapesDataset(root, 'val')[0]
 
 

@@ -152,23 +152,23 @@ def segment(key: str, value: Any) -> Callable[[dict], None]:
 @pytest.mark.parametrize('change, words', [
     (annotation('image_id', 77), 'annotates image 77 .000000001009.png., which is not among'),
     (annotation('image_id', 1010), 'annotates image 1010 twice'),
-    (annotation('image_id', None), 'has an entry that is not of the COCO'),
-    (annotation('segments_info', {}), 'has an entry that is not of the COCO'),
-    (annotation('segments_info', [{'id': 5}]), 'has an entry that is not of the COCO'),
+    (annotation('image_id', None), 'has an entry that does not match the COCO'),
+    (annotation('segments_info', {}), 'has an entry that does not match the COCO'),
+    (annotation('segments_info', [{'id': 5}]), 'has an entry that does not match the COCO'),
     (annotation('file_name', 'a.png'), 'a.png, which .*json lists, does not exist'),
     (lambda data: data['annotations'].pop(), 'has no annotation for image 1011'),
     (segment('category_id', 12), 'the category 12, which it does not list, in 000000001009.png'),
-    (segment('category_id', 'car'), 'has an entry that is not of the COCO'),
+    (segment('category_id', 'car'), 'has an entry that does not match the COCO'),
     (segment('id', 0), 'lists the segment id 0, which is not one of 1 to 16777215'),
     (segment('id', MAX_ID + 1), 'lists the segment id 16777216'),
-    (segment('id', 2 ** 70), 'has an entry that is not of the COCO'),
-    (segment('id', 2 ** 32 + 65536 + 256 + 3), 'has an entry that is not of the COCO'),
+    (segment('id', 2 ** 70), 'has an entry that does not match the COCO'),
+    (segment('id', 2 ** 32 + 65536 + 256 + 3), 'has an entry that does not match the COCO'),
     (lambda data: data['images'][0].update(file_name='a' * 5000 + '/b.jpg'), 'does not exist'),
     (lambda data: data.update(images=[], annotations=[]), 'val2017.json lists no image'),
     (lambda data: data['categories'][0].update(color=[0, 0, 256]), r'has the color \[0, 0, 256\]'),
     (segment('id', 65536 + 256 + 3), 'lists a segment id twice in 000000001009.png'),
     (lambda data: data['images'][0].update(file_name='gone.jpg'), 'gone.jpg, which does not exi'),
-    (lambda data: data['images'][0].update(id=[]), 'has an entry that is not of the COCO'),
+    (lambda data: data['images'][0].update(id=[]), 'has an entry that does not match the COCO'),
     (lambda data: data['images'].append(data['images'][0]), 'lists an image id twice'),
     (lambda data: data['categories'][0].update(isthing='yes'), r'\(person\) has the isthing .yes.'),
     (lambda data: data['categories'][0].update(color=[1, 2]), r'has the color \[1, 2\]: it must'),
@@ -278,7 +278,7 @@ def test_a_missing_folder_is_named(root: Path, folder: str) -> None:
 def test_a_cut_json_is_named(root: Path) -> None:
     text = (root / JSON).read_text()
     (root / JSON).write_text(text[:len(text) // 2])
-    with pytest.raises(AdaptisError, match='json is not valid JSON .* is it cut short'):
+    with pytest.raises(AdaptisError, match='json is not valid JSON .* perhaps it is cut short'):
         open_dataset('coco', root, 'val')
 
 

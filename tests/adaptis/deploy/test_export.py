@@ -235,7 +235,7 @@ def test_an_older_export_is_replaced_and_nothing_else(toy, folder, tmp_path, mon
     (tmp_path / 'other' / 'export.json').write_text('{"files": {}}')   # of another program
     (target / 'final.params').touch()
     for path in (target, tmp_path / 'file', tmp_path / 'other'):
-        with pytest.raises(AdaptisError, match='exists already and would be overwritten'):
+        with pytest.raises(AdaptisError, match='already exists and would be overwritten'):
             export(toy, path, 'mxnet')
     assert (target / 'final.params').is_file() and (target / 'features-symbol.json').is_file()
 

@@ -248,7 +248,7 @@ def test_mistakes_are_one_sentence(place: Path, capsys: pytest.CaptureFixture, m
     ('proposals.optimizer.backbone_lr_mult=0.1', 'backbone_lr_mult does not apply'),
     ('proposals.optimizer.milestone_epochs=[9]', 'do not fit into'),
     ('proposals.sampling=grid', 'no point sampling "grid"'),
-    ('proposals.system.proposal_labels=fuzzy', 'no proposal labels "fuzzy"'),
+    ('proposals.system.proposal_labels=fuzzy', 'proposal labels "fuzzy" are unknown'),
     ('instances.batch_size=7', 'cannot be taken from 6'),
     ('instances.optimizer.lr=1e30', 'lower the learning rate'),
 ])
