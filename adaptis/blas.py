@@ -23,8 +23,7 @@ _FIRST_PROCESSOR = 8192   # characters; the list of many cores is long
 
 
 def choose_blas_kernels(cpu_info: Path = _CPU_INFO) -> None:
-    """Choose suitable kernels for the processor in the environment, unless the user has chosen
-    some.
+    """Choose kernels for this processor in the environment, unless the user has chosen some.
 
     These are the Skylake-X kernels with AVX-512, and the Haswell kernels on Intel's other
     processors with AVX2.  On other processors OpenBLAS decides.

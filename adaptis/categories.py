@@ -56,8 +56,7 @@ def distinct_colors(count: int) -> np.ndarray:
 
 
 def is_color(value: Any) -> bool:
-    """Return whether the value is a list of three whole numbers from 0 to 255, which may be written
-    as 3.0."""
+    """Return whether the value is a list of three whole numbers from 0 to 255 (or 255.0)."""
     return isinstance(value, (list, tuple)) and len(value) == 3 and all(
         isinstance(part, (int, float)) and not isinstance(part, bool) and part in range(256)
         for part in value)

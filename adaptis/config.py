@@ -294,8 +294,7 @@ def _convert(hint: Any, value: Any, path: str, key: str) -> Any:
 
 
 def _convert_union(hints: Sequence[Any], value: Any, path: str, key: str) -> Any:
-    """Return None if allowed; convert lists and mappings by their hint, and others by the first
-    one.
+    """Return None if allowed; convert lists and mappings by their hint, others by the first.
     """
     if value is None and type(None) in hints:
         return None

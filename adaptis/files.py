@@ -172,9 +172,10 @@ def id_mask_problem(path: PathLike, layout: image_bytes.Layout) -> Optional[str]
 
 
 def read_pixels(path: PathLike) -> np.ndarray:
-    """Return the stored pixels: (H, W), or (H, W, C) in OpenCV's order with C = 3 or 4.  They are
-    not rotated, and a palette is replaced by its colours. Raises AdaptisError for a file that is
-    missing, empty, truncated, too large, or not an image.
+    """Return the stored pixels: (H, W), or (H, W, C) in OpenCV's order with C = 3 or 4.
+
+    They are not rotated, and a palette is replaced by its colours.
+    Raises AdaptisError for a file that is missing, empty, truncated, too large, or not an image.
     """
     return read_stored(path)[0]
 

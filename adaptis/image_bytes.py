@@ -77,8 +77,7 @@ def without_notes(data: bytes) -> bytes:
 
 
 def png_layout(data: Data) -> Layout:
-    """Return the decoded layout of a PNG from its header: a palette becomes colours, 1 bit becomes
-    8."""
+    """Return the decoded layout of a PNG: a palette becomes colours, 1 bit becomes 8."""
     if len(data) < 26 or data[12:16] != b'IHDR':
         return Layout(0, 0)
     bits, kind = data[24], data[25]
@@ -157,8 +156,7 @@ def _read_orientation(exif: bytes) -> int:
 
 
 def _tags(data: Data) -> Iterator[tuple[int, int, int]]:
-    """Yield tag, type and first value of the entries of a TIFF; raises one of _BROKEN if it is
-    broken."""
+    """Yield tag, type and first value of the entries of a TIFF; raises one of _BROKEN."""
     order = {b'II': '<', b'MM': '>'}.get(bytes(data[:2]))
     if order is None:
         return

@@ -19,8 +19,7 @@ SAMPLE = dict(axis=0, exclude=True)
 
 
 class NormalizedFocalLossSigmoid(Loss):
-    """Normalised focal loss for masks (AdaptIS, appendix A; the factor comes from the official
-    code).
+    """Normalised focal loss for masks (AdaptIS, appendix A; official code for the factor).
 
     The focal weights (1 - p)^gamma are scaled so that their mean over a sample is one.  No gradient
     flows through the scale.
@@ -111,8 +110,7 @@ def _power(F, base, exponent: float):
 
 
 class _RunningScale:
-    """Running mean 0.9 old + 0.1 new, computed on the CPU when the device is ready, without
-    blocking."""
+    """Running mean (0.9 old + 0.1 new), computed without blocking when the device is ready."""
 
     def __init__(self) -> None:
         self._value = mx.nd.zeros((1,), ctx=mx.cpu())

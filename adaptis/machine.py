@@ -150,8 +150,7 @@ def inspect() -> Machine:
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may use (``taskset``, Slurm and containers may limit
-    them)."""
+    """Return how many cores this process may use (``taskset``, Slurm and containers limit it)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 

@@ -8,10 +8,11 @@ from pathlib import PurePosixPath
 
 
 def result_names(file_names: Sequence[str]) -> list[str]:
-    """Return a name without extension for each image, as a relative path with "/".  It is the
-    image's name without its extension.  Images that would then have the same name keep their
-    extensions, and get a number if that is not enough.  Upper and lower case count as the same,
-    because some file systems do not distinguish them.  No name leads out of a folder.
+    """Return a name without extension for each image, as a relative path with "/".
+
+    It is the image's name without its extension.  Images that would then have the same name keep
+    their extensions, and get a number if that is not enough.  Upper and lower case count as the
+    same, because some file systems do not distinguish them.  No name leads out of a folder.
     """
     stems = [_inside(name).with_suffix('') for name in file_names]
     counts = Counter(_key(stem) for stem in stems)
@@ -32,8 +33,7 @@ class Claims:
         self._taken: set[str] = set()
 
     def claim(self, file_name: str) -> str:
-        """Return a free name for an image: without its extension, else with it, else with a
-        number."""
+        """Return a free name: without the extension, else with it, else with a number."""
         name = _inside(file_name)
         return self.take([name.with_suffix(''), name])
 
@@ -47,8 +47,7 @@ class Claims:
 
 
 def image_key(file_name: str) -> PurePosixPath:
-    """Return the key of an image in the lists of different tools: its path without the
-    extension."""
+    """Return the key of an image in lists of different tools: its path without extension."""
     return _inside(file_name).with_suffix('')
 
 

@@ -96,8 +96,7 @@ def controller(query: Array, w: Weights) -> Array:
 
 
 def adain(x: Array, vector: Array, w: Weights) -> Array:
-    """Adaptive instance normalisation: the vector determines the scale and shift of every
-    channel."""
+    """Adaptive instance normalisation: the vector sets the scale and shift of every channel."""
     mean = x.mean(axis=(2, 3), keepdims=True)
     variance = ((x - mean) ** 2).mean(axis=(2, 3), keepdims=True)
     scale, shift = dense(vector, part(w, 'scale')), dense(vector, part(w, 'bias'))

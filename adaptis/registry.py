@@ -114,8 +114,7 @@ class ModelFamily(Protocol):
         """
 
     def evaluation_result(self, predictor: Any) -> Any:
-        """Return the ``PanopticResult`` of the current image with everything that can be
-        measured."""
+        """Return the ``PanopticResult`` of the current image with everything measurable."""
 
     def metrics(self, net: Any) -> tuple[str, ...]:
         """Return which of 'pq', 'ap' and 'miou' apply to a network, the main one first."""

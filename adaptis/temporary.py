@@ -1,5 +1,4 @@
-"""Temporary files beside the files that they will replace, and the removal of leftovers of killed
-processes.
+"""Temporary files beside those that they replace, and the leftovers of killed processes.
 
 The name of a temporary file identifies the process and the machine that write it.  When a process
 first writes to a folder, it removes the leftovers of processes that no longer run.
@@ -36,8 +35,7 @@ def make_temporary_folder(folder: Path) -> Path:
 
 
 def remove_temporary_folder(temporary: Path) -> None:
-    """Remove such a folder; the folder that it was to replace is restored if it was not
-    replaced."""
+    """Remove such a folder, and restore the folder that it did not get to replace."""
     with contextlib.suppress(OSError):
         for replaced in (temporary / REPLACED).iterdir():
             target = temporary.parent / replaced.name

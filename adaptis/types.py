@@ -98,8 +98,7 @@ class AnnotatedObjects:
         return len(self.classes)
 
     def moved(self, layers: np.ndarray) -> AnnotatedObjects:
-        """Return the same objects with other layers, from which boxes and areas are then
-        derived."""
+        """Return the same objects with other layers, which then define boxes and areas."""
         return AnnotatedObjects(np.ascontiguousarray(layers), self.classes, self.crowd)
 
 

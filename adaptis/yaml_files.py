@@ -36,8 +36,7 @@ def read_yaml(path: PathLike) -> Any:
 
 
 def parse_yaml(text: str) -> Any:
-    """Return the data of a YAML document; ValueError with the problem, such as 'is not YAML', if it
-    is invalid."""
+    """Return the data of a YAML document; ValueError ('is not YAML ...') if it is invalid."""
     # Bytes of a file name that are not UTF-8 appear as half a surrogate pair, which libyaml
     # rejects.
     loader = (yaml.SafeLoader if _SURROGATE.search(text) else _Safe)(text)

@@ -249,8 +249,7 @@ def _measure_shard(task: EvaluationTask, args: argparse.Namespace) -> int:
 
 
 def _holds(path: Path, shard: Shard, run: Mapping[str, Any]) -> bool:
-    """Return whether a file contains this shard of this run, so that a restarted job can skip
-    it."""
+    """Return whether a file contains this shard of this run, which a restarted job can skip."""
     try:
         header = shards.read_shard(path).header
     except AdaptisError:

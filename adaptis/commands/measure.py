@@ -72,8 +72,7 @@ class ChunkResult(NamedTuple):
 
 
 class SingleImageDataset(Sequence):
-    """A data set of one image with the ids of its objects, which all have the toy data's one
-    class."""
+    """A data set of one image with object ids; the class of all objects is that of the toy data."""
 
     taxonomy = TOY_TAXONOMY
 

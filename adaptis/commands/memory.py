@@ -106,8 +106,9 @@ PARTS = ('parameters', 'gradients', 'optimizer', 'average', 'batch', 'activation
 
 def estimate(config: TrainConfig, devices: int = 1, memory: Optional[float] = None,
              size: Optional[tuple[int, int]] = None) -> list[Estimate]:
-    """Return the memory of each stage: first for the ``micro_batch`` of the config, then for
-    smaller ones, either all of them or, with ``memory`` in GiB, until one fits.  Nothing is
+    """Return the memory of each stage, first for the ``micro_batch`` of the config.
+
+    Smaller ones follow, either all of them or, with ``memory`` in GiB, until one fits.  Nothing is
     computed and no data set is read.  A separate process plans the steps.
 
     Parameters

@@ -148,8 +148,7 @@ def _changes(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _check_output(args: argparse.Namespace) -> None:
-    """Raise AdaptisError if the results of an earlier run would be replaced without
-    ``--overwrite``."""
+    """Raise AdaptisError if results would be replaced without ``--overwrite``."""
     files = ['clicks.json'] if args.click else ['panoptic.json', 'instances.json']
     there = [args.out / name for name in files if (args.out / name).is_file()]
     # panoptic.json is written last, so a run without it was killed before it finished.

@@ -89,8 +89,7 @@ def predict_pictures(task: tuple[PredictionJob, Sequence[NamedPicture]]) -> list
 
 
 def failure_sentence(path: Path, error: AdaptisError) -> str:
-    """Return a sentence that says why an image could not be segmented, with the name of the
-    image."""
+    """Return the reason why an image could not be segmented, with the name of the image."""
     return str(error) if str(path) in str(error) else f'{path}: {error}'
 
 

@@ -119,8 +119,7 @@ def _counts(table: Table) -> str:
 
 
 def _find_records(folder: Optional[Path]) -> tuple[Records, str]:
-    """Return the records of a folder, or of all usual places, and a sentence that says where they
-    are.
+    """Return the records of a folder, or of all usual places, and a sentence about the place.
 
     A record that exists in two places counts once.
     """

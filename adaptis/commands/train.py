@@ -108,8 +108,7 @@ def _overrides(args: argparse.Namespace) -> list[str]:
 
 def _with_fitting_rates(config: TrainConfig,
                         args: argparse.Namespace) -> tuple[TrainConfig, list[str]]:
-    """Return the config, with scaled learning rates if asked for, and sentences about unsuitable
-    ones."""
+    """Return the config, with learning rates scaled if asked for, else sentences about misfits."""
     try:
         recipe = load_config(args.config)
     except AdaptisError:  # incomplete without the overrides, so there is nothing to compare

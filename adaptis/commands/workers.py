@@ -1,5 +1,4 @@
-"""Options for where to compute: in this process, in several on this machine, or on a Ray
-cluster."""
+"""Options for where to compute: one process, several on this machine, or a Ray cluster."""
 from __future__ import annotations
 
 import argparse

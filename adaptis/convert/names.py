@@ -28,8 +28,7 @@ def _head_unit(index: str) -> str:
 
 
 def _level(level: str, unit: Optional[str]) -> str:
-    """Map a block of the official pyramid's semantic head, numbered from 1, to a level and a
-    unit."""
+    """Map a block of the official pyramid's semantic head, counted from 1, to level and unit."""
     return f'{int(level) - 1}.{int(unit or 1) - 1}'
 
 

@@ -115,8 +115,9 @@ class BatchSource:
         return _collate([self._item(sample, rng) for sample, rng in drawn])
 
     def progress(self, done: int) -> dict[str, int]:
-        """Return how much of the data was used after ``done`` steps, for ``resumed``: the number of
-        complete epochs, and of images in the next one.
+        """Return how much of the data was used after ``done`` steps, for ``resumed``.
+
+        This is the number of complete epochs, and of images in the next one.
         """
         epochs, batches = divmod(done + self.ahead, len(self))
         return {'epochs': epochs, 'images': batches * self.batch_size * self.world_size}

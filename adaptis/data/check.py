@@ -44,9 +44,10 @@ def count_files(dataset: Reader) -> Count:
 
 
 def find_problem(dataset: Reader, index: int, headers_only: bool = False) -> Optional[str]:
-    """Return a sentence that describes the problem of a sample and names the file; None if it is
-    correct.  The files are decoded completely and all ids are compared; with ``headers_only`` only
-    the headers are read.
+    """Return a sentence about the problem of a sample, naming the file; None if it is correct.
+
+    The files are decoded completely and all ids are compared; with ``headers_only`` only the
+    headers are read.
     """
     if headers_only:
         return find_header_problem(dataset, index)

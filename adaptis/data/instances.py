@@ -104,8 +104,7 @@ class InstanceIndex:
         self._pack(self._usable(objects))
 
     def find_id(self, image_id: ImageId) -> ImageId:
-        """Return an id as in the list of images, where 7 and "7" are the same; else the id
-        itself."""
+        """Return an id as in the list of images, where 7 and "7" are the same; else itself."""
         return self._id_of.get(str(image_id), image_id)
 
     def objects(self, image_id: ImageId, taxonomy: Taxonomy) -> AnnotatedObjects:
@@ -227,8 +226,7 @@ def _describe(entry: dict) -> str:
 
 
 def _rle(entry: dict) -> _Rle:
-    """Return an RLE after checking that its runs cover the image, because pycocotools leaves other
-    pixels uninitialised."""
+    """Return a checked RLE: pycocotools leaves pixels uninitialised that its runs do not cover."""
     size, counts = entry['size'], entry['counts']
     if not isinstance(size, list) or len(size) != 2 or not all(map(_is_whole, size)):
         raise _NotOfTheFormat(f'its RLE has the size {size!r:.60}, not [height, width]')
@@ -310,8 +308,7 @@ def _numbers(values: Any) -> Optional[list[float]]:
 
 
 def _packed(values: np.ndarray, lengths: Sequence[int]) -> bytes:
-    """Return bytes: the type of the numbers, the count of polygons, their lengths, and the
-    values."""
+    """Return bytes: the type of the numbers, the count and lengths of polygons, and the values."""
     hundredths = np.rint(values * 100)
     kind = b'f'
     if np.abs(hundredths).max(initial=0) < 2 ** 31 and (hundredths / 100 == values).all():

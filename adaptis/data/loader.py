@@ -149,9 +149,10 @@ class _Worker:
 
 @contextlib.contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Start processes inside the block that never receive Ctrl-C or SIGHUP.  A terminal sends both
-    to all processes, but only the parent handles them.  The signals are delayed until the block
-    ends.
+    """Start processes inside the block that never receive Ctrl-C or SIGHUP.
+
+    A terminal sends both to all processes, but only the parent handles them.  The signals are
+    delayed until the block ends.
     """
     resource_tracker.ensure_running()  # starting it inside the block would unblock the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGHUP))
@@ -181,8 +182,7 @@ def _serve(pipe: Connection, source: BatchSource) -> None:
 
 
 def _send(pipe: Connection, message: Any) -> None:
-    """Send a message, followed by the bytes of its arrays, which ``Connection.send`` would copy
-    twice."""
+    """Send a message and the bytes of its arrays, which ``Connection.send`` would copy twice."""
     buffers: list[pickle.PickleBuffer] = []
     head = pickle.dumps(message, protocol=5, buffer_callback=buffers.append)
     views = [buffer.raw() for buffer in buffers]

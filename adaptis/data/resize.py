@@ -141,7 +141,8 @@ def resize_sample(sample: Sample, size: Size) -> Sample:
 
 def resize_lazily(sample: Union[Sample, ResizedSample], size: Optional[Size] = None
                   ) -> ResizedSample:
-    """Return a sample at another height and width, by default its own, without resizing its maps.
+    """Return a sample at another height and width, by default its own, with unresized maps.
+
     A sample that is already resized must keep its size.
     """
     if isinstance(sample, ResizedSample):

@@ -45,9 +45,10 @@ class Runner(Protocol):
 
 
 def network_lock(net: Any) -> Any:
-    """Return the lock of a network, which a thread holds while it computes with the network.  An
-    MXNet block stores the name scope of a call, so simultaneous calls interfere.  The thread that
-    holds the lock may acquire it again.
+    """Return the lock of a network, which a thread holds while it computes with the network.
+
+    An MXNet block stores the name scope of a call, so simultaneous calls interfere.  The thread
+    that holds the lock may acquire it again.
     """
     with _LOCKS_LOCK:
         return _LOCKS.setdefault(net, threading.RLock())

@@ -123,8 +123,7 @@ def _argmax(op: Operator) -> str:
 
 @register_converter('dot')
 def _dot(op: Operator) -> str:
-    """Convert a product, whose axes are those of the left array except the last, then those of the
-    right one.
+    """Convert a product: the axes of the left array except its last, then those of the right.
 
     The right one must be a vector or a matrix.
     """

@@ -1,5 +1,4 @@
-"""Simplify an ONNX graph by removing duplicates, which arise because converters handle single
-operators."""
+"""Simplify an ONNX graph: remove the duplicates that converters of single operators create."""
 from __future__ import annotations
 
 import hashlib

@@ -126,8 +126,7 @@ class CheckpointFolder:
         return sorted(p.name for p in self.folder.iterdir() if NAME.match(p.name))
 
     def _tidy(self) -> None:
-        """Remove old checkpoints and leftovers.  An incomplete checkpoint never has its final
-        name."""
+        """Remove old checkpoints, and leftovers, which never have the name of a checkpoint."""
         for old in self._names()[:-self.keep]:
             with contextlib.suppress(OSError):
                 os.replace(self.folder / old, self.folder / f'.writing-{old}')

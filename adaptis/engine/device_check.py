@@ -139,8 +139,7 @@ class Side:
 
 
 def loss_error(found: Trained, expected: Trained) -> float:
-    """Return the largest difference of a loss, relative to the loss or to a tenth of all losses'
-    sum."""
+    """Return the largest difference of a loss, relative to the loss or a tenth of the sum."""
     floor = 0.1 * sum(map(abs, expected.losses.values()))
     return max(abs(found.losses[name] - value) / max(abs(value), floor, 1e-12)
                for name, value in expected.losses.items())

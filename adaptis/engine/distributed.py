@@ -18,8 +18,9 @@ def create_kvstore(name: str, compression: Optional[float] = None) -> Any:
 
     ``adaptis launch`` sets the variables ``DMLC_*``, which tell each process its role.  If
     ``compression`` is not None, gradients are sent with 2 bits per number, as -1, 0 or 1 times this
-    threshold, and the remainder is added to the next gradient.  A process waits for the others
-    before it ends only after ``end_together``.
+    threshold, and the remainder is added to the next gradient.
+
+    A process waits for the others before it ends only after ``end_together``.
 
     Raises AdaptisError for an unknown name, or an asynchronous one (such a run cannot be resumed),
     or if compression is requested but no gradients are sent.
@@ -145,8 +146,7 @@ class StageKVStore(mx.kvstore.KVStoreBase):
             array[:] = mx.nd.array(mean.reshape(array.shape), ctx=array.context)
 
     def _sum(self, numbers: np.ndarray) -> np.ndarray:
-        """Return the sums of small integers over all processes; with compression, only of 0 and
-        1."""
+        """Return sums of small integers over all processes (with compression, of 0 and 1)."""
         key = f'numbers{len(numbers)}'
         if len(numbers) not in self._lengths:
             self._lengths.add(len(numbers))
@@ -158,8 +158,7 @@ class StageKVStore(mx.kvstore.KVStoreBase):
 
     @staticmethod
     def is_capable(capability: str) -> bool:
-        """Return False: the optimizer must not run on the servers, because its state is saved
-        here."""
+        """Return False, because the optimizer must run here, where its state is saved."""
         return False
 
     @property

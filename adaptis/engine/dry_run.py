@@ -96,8 +96,10 @@ class Recorder:
         self._kept.append(array)
 
     def _read(self, array: Any) -> np.ndarray:
-        """Return the values of a batch array, else random ones.  Most are near 0 and few are large,
-        so that as class scores they yield detections like those of a trained network.
+        """Return the values of a batch array, else random ones.
+
+        Most of these are near 0 and few are large, so that as class scores they yield detections
+        like those of a trained network.
         """
         known = self._values.get(_handle(array))
         if known is None:
@@ -107,8 +109,7 @@ class Recorder:
 
 @contextlib.contextmanager
 def logged(lines: list[str]) -> Iterator[None]:
-    """Append to ``lines`` what the process, for instance MXNet, writes to stderr inside the
-    block."""
+    """Append to ``lines`` what the process writes to stderr inside the block, MXNet included."""
     with tempfile.TemporaryFile() as file:
         before = os.dup(2)
         os.dup2(file.fileno(), 2)

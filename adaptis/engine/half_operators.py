@@ -178,8 +178,7 @@ class _GraphWriter:
             self._halves.add(len(self.nodes) - 1)
 
     def cast(self, source: list[int], wants_half: bool) -> list[int]:
-        """Return a source in the wanted type; each source is cast only once, for all its
-        readers."""
+        """Return a source in the wanted type; it is cast only once for all its readers."""
         if (source[0] in self._halves) == wants_half:
             return source
         key = source[0], source[1], wants_half
@@ -197,8 +196,7 @@ def is_half(array: Any) -> bool:
 
 
 def cast_array(array: Any, dtype: str) -> Any:
-    """Return a float array cast to 'float32' or a half type; other arrays are returned
-    unchanged."""
+    """Return a float array cast to 'float32' or a half type; other arrays are unchanged."""
     wanted = BFLOAT16 if dtype == 'bfloat16' else np.dtype(dtype)
     if array.dtype == wanted or not (array.dtype == np.float32 or is_half(array)):
         return array

@@ -48,8 +48,7 @@ class Node(NamedTuple):
 
 
 class TapeNode(NamedTuple):
-    """An executed operator: its inputs, its outputs and their bytes, and whether autograd recorded
-    it.
+    """An executed operator: inputs, outputs, their bytes, and whether autograd recorded it.
     """
 
     inputs: tuple[int, ...]
@@ -152,8 +151,7 @@ def _array(number: int, text: str) -> Array:
 
 
 def _inputs(nodes: Sequence[Node], parameters: Iterable[Shape]) -> int:
-    """Return the bytes of the inputs that are not parameters, which are recognised by their
-    shapes."""
+    """Return the bytes of the inputs except parameters, which are recognised by their shapes."""
     made = {array.number for node in nodes for array in node.outputs}
     found = {array.number: array for node in nodes for array in node.inputs
              if array.number not in made}

@@ -87,8 +87,7 @@ _CACHED_OP = mx.nd.CachedOp
 
 
 def attach_loss_scaler(trainer: Any, state: Mapping[str, float]) -> None:
-    """Make a trainer scale its loss, starting from ``state``, so that small gradients do not
-    vanish."""
+    """Make a trainer scale its loss, starting from ``state``, to keep small gradients."""
     scaler = _amp().loss_scaler.LossScaler()
     trainer._amp_loss_scaler, trainer._amp_original_scale = scaler, trainer._scale
     scaler._loss_scale = state.get('scale', scaler._loss_scale)

@@ -68,8 +68,7 @@ def set_backbone_lr_mult(net: Any, factor: float) -> None:
 
 
 def prepare_gradients(trainer: Any, accumulate: bool) -> None:
-    """Let backward passes accumulate gradients if a batch is split into pieces, else overwrite
-    them."""
+    """Let backward passes accumulate gradients for a batch in pieces, else overwrite them."""
     for parameter in trainer._params:
         if parameter.grad_req != 'null':
             parameter.grad_req = 'add' if accumulate else 'write'

@@ -19,8 +19,7 @@ class Stopped(Exception):
 
 
 class StopRequest:
-    """Handles Ctrl-C, SIGTERM and SIGHUP: the first one stops after the current step, the second
-    one immediately.
+    """Handles Ctrl-C, SIGTERM and SIGHUP: the first stops after this step, the second at once.
 
     SIGHUP is sent when the terminal is closed.  If it is ignored, as under ``nohup``, it stays
     ignored.

@@ -242,8 +242,7 @@ def count_objects(overlap: Overlap, iou: float = 0.5) -> Counts:
 
 
 def _pairs(ratio: np.ndarray, threshold: float) -> list[tuple[int, int]]:
-    """Return pairs of at least ``threshold``, largest first, with every row and column at most
-    once."""
+    """Return pairs of at least ``threshold``, largest first; rows and columns occur once."""
     rows, columns = np.nonzero((ratio >= threshold) & (ratio > 0))
     order = np.argsort(-ratio[rows, columns], kind='stable')
     used_rows, used_columns, pairs = set(), set(), []

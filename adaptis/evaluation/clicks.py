@@ -68,8 +68,7 @@ class ClickQuality:
         self._rows = dict(zip(state['images'].tolist(), parts))
 
     def _all(self) -> np.ndarray:
-        """Return all rows in the order of the images, so that sums do not depend on the
-        processes."""
+        """Return all rows in the order of the images, so that sums are reproducible."""
         empty = np.zeros((0, len(WHERE), len(MEASURES)))
         return np.concatenate([empty, *(self._rows[i] for i in sorted(self._rows))])
 

@@ -336,8 +336,7 @@ class PanopticFolder:
                               PanopticResult(segment_map, segments), crowd)
 
     def _parsed(self, parse: Callable[[dict], dict], entries: Iterable[Any]) -> list[dict]:
-        """Return the entries with the values that this class uses, converted to the format's
-        types."""
+        """Return the entries with the needed values, converted to the format's types."""
         parsed = []
         for entry in entries:
             try:

@@ -102,8 +102,7 @@ class ResultsFormat:
         return str(image_id)
 
     def check_folder(self, folder: Path) -> None:
-        """Raise AdaptisError if a folder contains results, because a submission must not mix two
-        runs.
+        """Raise AdaptisError if a folder contains results, which must not be mixed.
 
         It is also raised if the format cannot represent the categories.
         """

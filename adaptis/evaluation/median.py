@@ -1,5 +1,4 @@
-"""The median of several training runs of one row, as Panoptic FPN reports Cityscapes (section
-4.1)."""
+"""The median of several training runs, as Panoptic FPN reports Cityscapes (section 4.1)."""
 from __future__ import annotations
 
 import statistics

@@ -68,8 +68,7 @@ class MeanIoU:
 
     @property
     def false_pixels(self) -> np.ndarray:
-        """For each class, the number of pixels of other classes predicted as this class: int64
-        (C,)."""
+        """For each class, the pixels of other classes predicted as this class: int64 (C,)."""
         return self._confusion[:, :-1].sum(axis=0) - np.diagonal(self._confusion)
 
     def result(self) -> dict[str, Any]:

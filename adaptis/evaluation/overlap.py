@@ -134,8 +134,7 @@ def compute_annotated_overlap(truth: AnnotatedObjects, found: PanopticResult, ta
 
 def _masks_of(found: PanopticResult,
               name: str) -> tuple[Iterable[np.ndarray], Sequence[Segment]]:
-    """Return the masks (H, W) and the list of predicted objects, or of segments if there are
-    none."""
+    """Return the masks (H, W) and the list of predicted objects, else of segments."""
     objects = found.objects
     if objects is None:
         columns = relabel_ids(found.segment_map, [s.id for s in found.segments],

@@ -281,8 +281,7 @@ def _first_words(error: Exception) -> str:
 
 
 class _Worker:
-    """An actor and its tasks in order, each a reference and the number of a chunk (None =
-    start)."""
+    """An actor and its tasks in order: a reference and the chunk number (None = start)."""
 
     def __init__(self, handle: Any):
         self.handle = handle
@@ -402,8 +401,7 @@ class _Run:
         self._start()
 
     def _count_death(self, worker: _Worker) -> None:
-        """Report the first death on a node; raise AdaptisError if too many actors died on one
-        chunk."""
+        """Report the first death on a node; AdaptisError if too many actors died on one chunk."""
         chunk = worker.chunks[0]   # the others were waiting
         self._deaths[chunk] += 1
         if self._deaths[chunk] == ATTEMPTS:

@@ -67,8 +67,7 @@ def provenance() -> dict[str, Any]:
 
 
 def device_name(ctx: str) -> str:
-    """Return the name of the GPU for ``auto``, ``gpu`` or ``gpu:0``, or of the CPU (also for
-    ``cpu:1``)."""
+    """Return the name of the GPU for ``auto``, ``gpu`` or ``gpu:0``, or of the CPU."""
     gpus = query_cuda().usable if not ctx.startswith('cpu') and cuda_build() else ()
     number = ctx.partition(':')[2]
     names = [gpu.name for gpu in gpus if not number or str(gpu.index) == number]

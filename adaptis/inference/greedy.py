@@ -68,8 +68,7 @@ class Selection:
 
 
 def seeded_draw(seed: int) -> Draw:
-    """Return ``draw(left, n)``, which draws n different indices below ``left`` with its own
-    generator."""
+    """Return ``draw(left, n)``: n different indices below ``left`` from its own generator."""
     generator = random.Random(seed)
     return lambda left, n: generator.sample(range(left), n)
 
@@ -262,8 +261,7 @@ def never_free(encoded: EncodedImage, ignore: Optional[np.ndarray],
 
 
 def cut_mask(mask: np.ndarray, row: int, col: int, settings: AdaptISSettings) -> np.ndarray:
-    """Return the mask, set to 0 outside the square around its point if ``cut_radius`` is
-    positive."""
+    """Return the mask, cut to the square around its point if ``cut_radius`` is positive."""
     radius = settings.cut_radius
     if radius <= 0:
         return mask

@@ -96,8 +96,7 @@ def _select_random(encoded: EncodedImage, settings: AdaptISSettings, segmented: 
 
 def _accept(mask: np.ndarray, segmented: np.ndarray, settings: AdaptISSettings,
             selection: Selection) -> bool:
-    """Accept the mask and mark its pixels as segmented if it passes the test; return whether it
-    did."""
+    """Accept the mask if it passes the test and mark its pixels; return whether it did."""
     inside = mask > settings.mask_threshold
     area = np.count_nonzero(inside)
     if area == 0 or (np.count_nonzero(inside & segmented) / area

@@ -1,5 +1,4 @@
-"""Memory estimates for inference, so that the user gets an error message instead of a killed
-process."""
+"""Memory estimates for inference, to give an error message instead of a killed process."""
 from __future__ import annotations
 
 import contextlib

@@ -80,8 +80,7 @@ def find_proposals(prob: np.ndarray, threshold: float, climb: float = 0.003,
 
 
 def _falling_levels(threshold: np.float32, step: np.float32) -> np.ndarray:
-    """Return 0.99, 0.99 - step, ... above ``threshold``; summed in float32, because rounding
-    decides ties."""
+    """Return 0.99, 0.99 - step, ... above ``threshold``; float32 sums, as rounding decides ties."""
     levels, level = [], FIRST_LEVEL
     while level > threshold:
         levels.append(level)
@@ -104,8 +103,7 @@ def _ordered_maxima(prob: np.ndarray, threshold: np.float32,
 
 
 class _Flood:
-    """Takes pixels, one flood after another, and optionally records which flood took which
-    pixel."""
+    """Takes pixels, one flood after another; can record which flood took which pixel."""
 
     def __init__(self, prob: np.ndarray, climb: np.float32, keep_colors: bool):
         height, width = prob.shape

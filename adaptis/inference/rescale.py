@@ -35,8 +35,7 @@ def resize(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def scale_points(points: np.ndarray, size: tuple[int, int], seen: tuple[int, int]) -> np.ndarray:
-    """Scale points float32 (N, 2), (row, col), from an image of ``size`` to one of size
-    ``seen``."""
+    """Scale points float32 (N, 2), (row, col), from an image of ``size`` to one of ``seen``."""
     if size == seen:
         return points
     moved = (points + 0.5) * (np.array(seen) / np.array(size)) - 0.5

@@ -42,8 +42,7 @@ class ResultFiles:
         self._tasks: list[dict[str, Any]] = []
 
     def add(self, image: PathLike, name: str, result: PanopticResult) -> None:
-        """Write the result of an image file; ``name`` is the name of the file to write, without
-        extension."""
+        """Write the result of an image file to a file with this ``name``, without extension."""
         self.write(name, self.encode(image, name, result))
 
     def encode(self, image: PathLike, name: str, result: PanopticResult) -> dict[str, Any]:

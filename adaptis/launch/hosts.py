@@ -50,8 +50,7 @@ def is_here(host: str) -> bool:
 
 
 def share_workers(hosts: Sequence[str], count: int) -> list[Place]:
-    """Return the place of each worker; workers are divided evenly, with any remainder on the first
-    hosts.
+    """Return the place of each worker, divided evenly with any remainder on the first hosts.
 
     Raises AdaptisError if there are fewer workers than hosts.
     """

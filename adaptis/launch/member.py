@@ -32,8 +32,9 @@ class Shell(NamedTuple):
 
 
 class Output:
-    """Passes lines on, except those that another process has already written.  Otherwise every
-    worker would report the same mistake in a config.
+    """Passes lines on, except those that another process has already written.
+
+    Otherwise every worker would report the same mistake in a config.
     """
 
     def __init__(self) -> None:
@@ -85,8 +86,7 @@ class Member:
         return f'{label} on {self.place.host}'
 
     def greet(self) -> Optional[str]:
-        """Return the ``SSH_CONNECTION`` of its machine; AdaptisError if the machine cannot be
-        used."""
+        """Return the ``SSH_CONNECTION`` of its machine; AdaptisError if it is unusable."""
         found = self._answer()
         if found['version'] != __version__:
             raise AdaptisError(f'{self.place.host} has adaptis {found["version"]}, but this '

@@ -1,5 +1,4 @@
-"""AdaptIS with DeepLabV3+ features (Chen et al., ECCV 2018), used for Cityscapes, Vistas and
-COCO."""
+"""AdaptIS with DeepLabV3+ features (Chen et al., ECCV 2018), for Cityscapes, Vistas and COCO."""
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -202,7 +202,8 @@ class PointConv(HybridBlock):
             self.bias = self.params.get('bias', shape=(channels,), init='zeros')
 
     def split(self) -> tuple[HybridBlock, HybridBlock]:
-        """Return blocks ``share`` and ``add`` for the two contributions, with the same parameters.
+        """Return blocks ``share`` and ``add`` for the contributions, with the same parameters.
+
         ``share(features)`` runs once per image; ``add(share(features), coordinates, points)``
         equals the whole layer.
         """
@@ -218,8 +219,7 @@ class PointConv(HybridBlock):
         return F.Convolution(features, weight, bias, **self._kwargs)
 
     def add_coordinates(self, F, per_image, coordinates, points, weight):
-        """Add the contribution of the coordinates to that of the features -> (B*N, channels, h,
-        w)."""
+        """Add the contribution of the coordinates to the features: (B*N, channels, h, w)."""
         repeated = repeat_per_point(F, per_image, points)
         if not self._coordinates:
             return repeated

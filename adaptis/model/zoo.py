@@ -106,8 +106,7 @@ def load_model(path: PathLike, ctx: Any = None, **overrides: Any) -> AdaptIS:
 
 
 def load_network(build: Callable[..., Any], path: Path, ctx: Any = None, **overrides: Any) -> Any:
-    """Do the same as ``load_model`` for networks that ``build`` creates from a name and
-    arguments."""
+    """Do what ``load_model`` does, for networks that ``build`` creates from name and arguments."""
     description = read_info(path).get('model')
     if not isinstance(description, dict) or 'name' not in description:
         raise AdaptisError(f'{path.with_suffix(".json")} does not name its network: its "model" '

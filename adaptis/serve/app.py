@@ -213,8 +213,7 @@ def _number(request: Request, name: str) -> float:
 
 
 async def _lines(events: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
-    """Yield events as lines of JSON; an error becomes the last one, because the status is already
-    sent."""
+    """Yield events as lines of JSON; an error is the last one, as the status is already sent."""
     try:
         async for event in events:
             yield json.dumps(event) + '\n'

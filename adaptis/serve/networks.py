@@ -76,8 +76,7 @@ def _describe(name: str, data: str, path: Path, load: Callable[[Path], Any],
 
 
 def _data_of(checkpoint: Path) -> str:
-    """Return the data set that a network was trained on, according to its sidecar; '' if
-    unknown."""
+    """Return the training data set of a network from its sidecar; '' if unknown."""
     info = read_training(checkpoint)
     config = info.get('config')
     data = config.get('data') if isinstance(config, dict) else None

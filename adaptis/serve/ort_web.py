@@ -1,5 +1,4 @@
-"""ONNX Runtime for browsers: two files from a fixed version of the npm package
-``onnxruntime-web``."""
+"""ONNX Runtime for browsers: two files of a fixed version of npm's ``onnxruntime-web``."""
 from __future__ import annotations
 
 import hashlib

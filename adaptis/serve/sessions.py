@@ -54,8 +54,7 @@ class Sessions:
         return name
 
     def get(self, name: str) -> Session:
-        """Return a session and mark it as the most recently used; SessionGone if it does not
-        exist."""
+        """Return a session and mark it as just used; SessionGone if it does not exist."""
         if name not in self._open:
             raise SessionGone('This image is no longer open on the server: open it again.')
         self._open.move_to_end(name)

@@ -24,9 +24,10 @@ class BusyError(AdaptisError):
 
 
 class NetworkWorker:
-    """Runs jobs with a predictor, one at a time, in its own thread.  Quick jobs (an image, a mask)
-    run before long ones (a whole segmentation), and a long job lets them run whenever it calls
-    :meth:`let_pass`.
+    """Runs jobs with a predictor, one at a time, in its own thread.
+
+    Quick jobs (an image, a mask) run before long ones (a whole segmentation), and a long job lets
+    them run whenever it calls :meth:`let_pass`.
 
     Parameters
     ----------
