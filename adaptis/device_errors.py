@@ -19,9 +19,9 @@ _OLD_DRIVER = (f'The NVIDIA driver is missing or too old for mxnet-cu112: instal
                f'{RELEASE_NEEDED} or newer, or use --ctx cpu.')
 _FUSION = (f'MXNet cannot compile fused operators for this driver: unset {FUSION}, or install '
            f'driver {FUSION_RELEASE_NEEDED} or newer.')
-_NO_CODE = ('mxnet-cu112 does not support this GPU, but only compute capabilities 5.0 to 8.9 '
-            '(Maxwell to Ada): use --ctx cpu, another GPU, or ONNX Runtime (`adaptis export`, then '
-            '--backend onnxruntime).')
+_NO_CODE = ('The package mxnet-cu112 does not support this GPU, but only compute capabilities 5.0 '
+            'to 8.9 (Maxwell to Ada): use --ctx cpu, another GPU, or ONNX Runtime (`adaptis '
+            'export`, then --backend onnxruntime).')
 _NO_GPU = ('This GPU does not exist: check `adaptis doctor` and the variable CUDA_VISIBLE_DEVICES, '
            'or use --ctx cpu.')
 

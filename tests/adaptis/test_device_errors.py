@@ -46,10 +46,10 @@ def cuda(text: str) -> str:
     ('GPU context requested, but no GPUs found.', 'This GPU does not exist'),
     (cuda('invalid device ordinal'), 'CUDA_VISIBLE_DEVICES'),
     ('Invalid GPU Id 3, Valid device id should be less than device_count: 1', 'GPU does not exist'),
-    (cuda('all CUDA-capable devices are busy or unavailable'), 'fails (all CUDA-capable devices'),
+    (cuda('all CUDA-capable devices are busy or unavailable'), 'failed (all CUDA-capable devices'),
     ('Check failed: e == CUDNN_STATUS_SUCCESS (1 vs. 0) : cuDNN: CUDNN_STATUS_NOT_INITIALIZED',
-     'fails (CUDNN_STATUS_NOT_INITIALIZED)'),
-    (cuda('unknown error'), 'fails (unknown error): see `adaptis doctor`'),
+     'failed (CUDNN_STATUS_NOT_INITIALIZED)'),
+    (cuda('unknown error'), 'failed (unknown error): check `adaptis doctor`'),
 ])
 def test_what_a_user_can_mend_is_a_sentence(message, sentence):
     told = explain_device_error(raised(message))

@@ -111,7 +111,7 @@ def test_what_cannot_be_read(tmp_path):
         files.read_image(tmp_path / 'absent.png')
     with pytest.raises(AdaptisError, match='cannot be read: Is a directory'):
         files.read_image(tmp_path)
-    with pytest.raises(AdaptisError, match='holds float32 pixels'):
+    with pytest.raises(AdaptisError, match='has float32 pixels'):
         files.read_image(put(tmp_path / 'a.tiff', GREY.astype(np.float32)))
 
 

@@ -73,4 +73,4 @@ def test_a_training_is_refused_before_it_starts(tmp_path, capsys):
     assert f'{path} has the duplicate key "inference"' in message and 'line 3' in message
     assert not (tmp_path / 'run').exists()
     assert main(['train', str(path), '--set', 'a={b: 1, b: 2}']) == 1
-    assert 'the key "' in capsys.readouterr().err
+    assert 'the duplicate key "' in capsys.readouterr().err
