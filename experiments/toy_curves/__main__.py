@@ -1,7 +1,8 @@
 """Train the variants of ``variants.py`` at equal cost and record how good their masks are.
 
     python -m experiments.toy_curves [--data DIR] [--budget STEPS] [--only NAME ...] [--out DIR]
-    python -m experiments.toy_curves --plot docs/toy_curves.svg
+    python -m experiments.toy_curves --plot docs/images/toy_curves.svg
+    python -m experiments.toy_curves --history docs/images/toy_history.svg
 
 The budget is the cost of that many steps of the base.  If a variant has another size, its steps and
 those of the base are timed in turns, in CPU seconds with one thread, so that other work on the
@@ -10,6 +11,8 @@ machine hardly changes the comparison.  In every run the learning rate falls to 
 images, the same points for all, with the averaged weights if a variant averages them.
 
 Each variant has one record, with its config, seed, commit and hardware; an existing one is kept.
+
+--history plots the whole training of the network that ships, from its logs (``history.py``).
 """
 from __future__ import annotations
 
@@ -27,7 +30,8 @@ from adaptis.config import TrainConfig
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import provenance, write_record
 from experiments.benchmarks.process import alone
-from experiments.toy_curves.plot import write_plot
+from experiments.toy_curves.history import read_history
+from experiments.toy_curves.plot import plot_history, plot_records
 from experiments.toy_curves.training import relative_cost, train
 from experiments.toy_curves.variants import VARIANTS, Phase, as_overrides, config_of
 
@@ -46,9 +50,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     args = _arguments().parse_args(argv)
     try:
         if args.plot is not None:
-            write_plot(args.plot, args.out)
-            return 0
-        _run(args)
+            plot_records(args.plot, args.out)
+        elif args.history is not None:
+            plot_history(args.history, read_history())
+        else:
+            _run(args)
     except AdaptisError as error:
         print(f'Error: {error}', file=sys.stderr)
         return 1
@@ -64,6 +70,8 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument('--only', nargs='+', metavar='NAME', help='variants, instead of all')
     parser.add_argument('--out', type=Path, default=RESULTS, help='default: %(default)s')
     parser.add_argument('--plot', type=Path, metavar='SVG', help='only plot the records in --out')
+    parser.add_argument('--history', type=Path, metavar='SVG',
+                        help='only plot the training of the network that ships')
     return parser
 
 

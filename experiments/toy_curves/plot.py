@@ -8,70 +8,65 @@ from typing import Any
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.coco import read_json
 from adaptis.files import atomic_write
+from experiments.toy_curves.history import PAPER, Point, fit_power_law
 
-WIDTH, HEIGHT, MARGIN, LEGEND = 640, 420, 56, 210
-COLORS = ('#000000', '#1f77b4', '#ff7f0e', '#2ca02c', '#d62728', '#9467bd', '#8c564b', '#e377c2',
-          '#7f7f7f', '#bcbd22', '#17becf')
-TICKS = 5
+IOU = 'mean IoU at points of 100 test images'
+# Text stays text, and the same records give the same file.
+STYLE = {'svg.fonttype': 'none', 'svg.hashsalt': 'toy_curves', 'font.size': 9}
 
 
-def write_plot(path: Path, folder: Path) -> None:
-    """Plot the records of a folder, best first; AdaptisError if there are none."""
+def plot_records(path: Path, folder: Path) -> None:
+    """Plot IoU against cost for the records of a folder, best first.
+
+    Raises AdaptisError if there are none.
+    """
     records = [read_json(file) for file in sorted(folder.glob('*.json'))]
     if not records:
         raise AdaptisError(f'{folder} holds no records: run the variants first.')
     records.sort(key=lambda record: -record['curve'][-1]['iou'])
-    with atomic_write(path) as temporary:
-        temporary.write_text(draw(records), encoding='utf-8')
-
-
-def draw(records: Sequence[Mapping[str, Any]]) -> str:
-    """Return an SVG of IoU against cost, with a line for each record."""
-    right = max(record['curve'][-1]['cost'] for record in records)
-    top = max(point['iou'] for record in records for point in record['curve'])
-    scale = _Scale(right, _round_up(top))
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH + LEGEND} {HEIGHT}" '
-             'font-family="sans-serif" font-size="12">',
-             f'<rect width="{WIDTH + LEGEND}" height="{HEIGHT}" fill="white"/>', *_axes(scale)]
+    figure, axes = _figure()
     for number, record in enumerate(records):
-        parts += _line(record, scale, COLORS[number % len(COLORS)], number)
-    return '\n'.join([*parts, '</svg>', ''])
+        _draw_record(axes, record, '-' if number < 10 else '--')  # ten colours
+    axes.set(xlabel='cost, in steps of the base', ylabel=IOU)
+    axes.legend(loc='center left', bbox_to_anchor=(1, 0.5), frameon=False)
+    _save(figure, path)
 
 
-class _Scale:
-    def __init__(self, right: float, top: float):
-        self.right, self.top = right, top
+def plot_history(path: Path, parts: Mapping[str, Sequence[Point]]) -> None:
+    """Plot the error, 1 - IoU, against the masks that the network has learned from.
 
-    def x(self, cost: float) -> float:
-        return MARGIN + cost / self.right * (WIDTH - 1.5 * MARGIN)
-
-    def y(self, iou: float) -> float:
-        return HEIGHT - MARGIN - iou / self.top * (HEIGHT - 1.5 * MARGIN)
-
-
-def _axes(scale: _Scale) -> list[str]:
-    parts = []
-    for tick in range(TICKS + 1):
-        iou, cost = scale.top * tick / TICKS, scale.right * tick / TICKS
-        parts += [f'<line x1="{scale.x(0):.1f}" x2="{scale.x(scale.right):.1f}" '
-                  f'y1="{scale.y(iou):.1f}" y2="{scale.y(iou):.1f}" stroke="#dddddd"/>',
-                  _text(scale.x(0) - 6, scale.y(iou) + 4, f'{iou:.2f}', 'end'),
-                  _text(scale.x(cost), scale.y(0) + 18, f'{cost:.0f}', 'middle')]
-    return [*parts, _text(WIDTH / 2, HEIGHT - 16, 'cost, in steps of the base', 'middle'),
-            _text(MARGIN, 18, 'mean IoU at points, 100 test images', 'start')]
+    Both scales are logarithmic.  A power law, fitted to all points, goes on to the paper's number.
+    """
+    figure, axes = _figure()
+    for name, points in parts.items():
+        axes.plot([p.masks for p in points], [1 - p.iou for p in points], '.-', label=name)
+    law = fit_power_law([point for points in parts.values() for point in points])
+    first = min(points[0].masks for points in parts.values() if points)
+    axes.plot([first, PAPER], [law(first), law(PAPER)], 'k:',
+              label=f'power law: IoU {1 - law(PAPER):.2f} at the end')
+    axes.axvline(PAPER, color='grey', linewidth=1, label=f'the paper: {PAPER / 1e6:.1f} million')
+    axes.set(xscale='log', yscale='log', xlabel='masks learned from', ylabel=f'1 - {IOU}')
+    axes.grid(True, which='both', color='#e5e5e5')
+    axes.legend(frameon=False)
+    _save(figure, path)
 
 
-def _line(record: Mapping[str, Any], scale: _Scale, color: str, number: int) -> list[str]:
-    points = ' '.join(f'{scale.x(p["cost"]):.1f},{scale.y(p["iou"]):.1f}' for p in record['curve'])
-    label = f'{record["name"].replace("_", " ")}: {record["curve"][-1]["iou"]:.3f}'
-    return [f'<polyline points="{points}" fill="none" stroke="{color}" stroke-width="2"/>',
-            f'<rect x="{WIDTH}" y="{30 + 20 * number}" width="12" height="12" fill="{color}"/>',
-            _text(WIDTH + 18, 40 + 20 * number, label, 'start')]
+def _draw_record(axes: Any, record: Mapping[str, Any], style: str) -> None:
+    curve = record['curve']
+    label = f'{record["name"].replace("_", " ")}: {curve[-1]["iou"]:.3f}'
+    axes.plot([p['cost'] for p in curve], [p['iou'] for p in curve], style, label=label)
 
 
-def _text(x: float, y: float, text: str, anchor: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{text}</text>'
+def _figure() -> tuple[Any, Any]:
+    try:
+        from matplotlib.figure import Figure  # is not needed for the trainings
+    except ImportError as error:
+        raise AdaptisError('The plots need Matplotlib: pip install matplotlib.') from error
+    figure = Figure(figsize=(7, 4.2), layout='constrained')
+    return figure, figure.add_subplot()
 
 
-def _round_up(iou: float) -> float:
-    return -(-iou * 20 // 1) / 20
+def _save(figure: Any, path: Path) -> None:
+    from matplotlib import rc_context  # _figure has found it
+    with atomic_write(path) as temporary, rc_context(STYLE):
+        figure.savefig(temporary, format='svg', metadata={'Date': None})

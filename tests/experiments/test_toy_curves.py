@@ -3,12 +3,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 
+from adaptis.errors import AdaptisError
 from experiments.toy_curves import __main__ as curves
-from experiments.toy_curves.plot import draw
+from experiments.toy_curves.history import Point, Run, fit_power_law, read_history
+from experiments.toy_curves.plot import plot_history
 from experiments.toy_curves.variants import VARIANTS, as_overrides, config_of
 
 
@@ -65,16 +66,33 @@ def test_variants_cost_the_same_and_their_records_say_what_they_are(trained: lis
     assert 'clean first: 0.400' in text and 'width 24: 0.400' in text
 
 
-def test_a_plot_has_a_line_for_each_record_and_stays_inside() -> None:
-    records = [{'name': str(i), 'curve': [{'cost': 10.0, 'iou': 0.1 * i},
-                                          {'cost': 100.0, 'iou': 0.3 * i}]} for i in (1, 2, 3)]
-    root = ElementTree.fromstring(draw(records))
-    lines = [e for e in root if e.tag.endswith('polyline')]
-    assert len(lines) == 3
-    for line in lines:
-        for point in line.get('points').split():
-            x, y = map(float, point.split(','))
-            assert 0 < x < 640 and 0 < y < 420
+def test_the_history_adds_up_what_the_runs_have_seen(tmp_path: Path) -> None:
+    (tmp_path / 'first.jsonl').write_text('\n'.join(map(json.dumps, [
+        {'kind': 'start'}, {'kind': 'validation', 'stage': 'instances', 'step': 10, 'iou': 0.5},
+        {'kind': 'train', 'stage': 'instances', 'step': 20},
+        {'kind': 'validation', 'stage': 'proposals', 'step': 40, 'iou': 0.6}])))
+    (tmp_path / 'second.jsonl').write_text(json.dumps(
+        {'kind': 'validation', 'stage': 'instances', 'step': 30, 'iou': 0.75}))
+    runs = [Run('first', {0: 4}), Run('second', {0: 4, 20: 8})]
+    parts = read_history(runs, tmp_path)
+    assert parts == {'first': [(40, 0.5)], 'second': [(80 + 80 + 80, 0.75)]}
+    hidden = read_history([runs[0]._replace(counts=False), runs[1]], tmp_path)
+    assert hidden == {'second': parts['second']}
+    plot_history(tmp_path / 'plot.svg', parts)
+    text = (tmp_path / 'plot.svg').read_text()
+    assert 'second' in text and 'the paper: 16.8 million' in text
+    with pytest.raises(AdaptisError, match='no log of "adaptis train"'):
+        read_history([Run('third', {0: 1})], tmp_path)
+
+
+def test_a_power_law_is_found_again() -> None:
+    law = fit_power_law([Point(masks, 1 - 3 * masks ** -0.2) for masks in (1000, 20000, 300000)])
+    assert law(5e6) == pytest.approx(3 * 5e6 ** -0.2)
+
+
+def test_the_history_of_the_network_that_ships_can_be_plotted(tmp_path: Path) -> None:
+    assert curves.main(['--history', str(tmp_path / 'plot.svg')]) == 0
+    assert 'toy_v1_long' in (tmp_path / 'plot.svg').read_text()
 
 
 @pytest.mark.parametrize('more, words', [
