@@ -232,7 +232,7 @@ def test_a_shard_that_was_stopped_is_not_joined_but_saved_again(city, capsys):
     left_over.touch()
     join = ['evaluate', '--merge', 'stopped/1-of-2', 'stopped/2-of-2', '--save', 'all']
     assert cli.main(join) == 1
-    assert 'stopped/2-of-2 holds no panoptic.json' in capsys.readouterr().err
+    assert 'stopped/2-of-2 does not contain panoptic.json' in capsys.readouterr().err
     assert not Path('all').exists()
     assert city.evaluate(*arguments, '2/2') == 0
     assert not left_over.exists()

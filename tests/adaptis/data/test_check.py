@@ -111,7 +111,7 @@ def test_images_without_truth_are_decoded_too(tmp_path: Path) -> None:
 def test_missing_counterparts_come_first(root: Path) -> None:
     (root / PNG).unlink()
     dataset = open_dataset('coco', root, 'train', strict=False)
-    with pytest.raises(AdaptisError, match='10.png, which .*json lists, does not exist .."adaptis'):
+    with pytest.raises(AdaptisError, match='10.png, which .*json lists, does not exist ."adaptis'):
         check.quick_check(dataset)
 
 

@@ -255,7 +255,7 @@ def test_what_is_no_export(copy, tmp_path):
     ({'format': 2}, 'has format 2, but this version .* reads format 1'),
     ({'inference': {'novel': 1}}, "export.json: There is no inference setting 'novel'"),
     ({'taxonomy': [1]}, 'export.json: its "taxonomy" is not a list'),
-    ({'inference': [1]}, 'export.json: its "inference" has another form'),
+    ({'inference': [1]}, 'export.json: its "inference" does not have the expected form'),
     ({'attributes': {'min_side': 'x'}}, 'description of graphs and files'),
     ({'stages': {'features': {}}}, 'description of graphs and files'),
     ({'files': 7}, 'description of graphs and files')])

@@ -239,5 +239,5 @@ def test_a_weight_that_float16_cannot_hold_keeps_its_layer_in_float32() -> None:
 
 
 def test_float16_is_for_onnx(tmp_path: Path) -> None:
-    with pytest.raises(AdaptisError, match='no mxnet files in float16'):
+    with pytest.raises(AdaptisError, match='format mxnet does not support float16'):
         export(load_predictor(), tmp_path / 'net', 'mxnet', precision='float16')

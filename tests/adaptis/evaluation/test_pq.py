@@ -116,7 +116,7 @@ def test_prediction_without_pixels_is_passed_over():
     (PanopticResult(np.ones((1, 4), np.int32), [Segment(1, 21, True, 1.0, 4)] * 2), 'twice'),
     (PanopticResult(np.ones((1, 4), np.int32), [Segment(1, 99, True, 1.0, 4)]), 'no category 99'),
     (PanopticResult(np.zeros((1, 4), np.int32), [Segment(1 << 24, 21, True, 1.0, 0)]),
-     'ids must be from 1 to 16777215'),
+     'ids must be between 1 and 16777215'),
 ])
 def test_bad_input_is_named(found, message):
     with pytest.raises(AdaptisError, match=message):

@@ -178,7 +178,7 @@ def test_without_npm_a_sentence_says_what_to_do(ort, tmp_path, monkeypatch):
 
 def test_other_files_than_those_of_the_version_are_refused(ort, tmp_path):
     (ort / 'dist' / 'ort.wasm.bundle.min.mjs').write_text('newer')
-    with pytest.raises(AdaptisError, match=f'another ort.wasm.bundle.min.mjs than {PACKAGE}'):
+    with pytest.raises(AdaptisError, match=f'a different ort.wasm.bundle.min.mjs than {PACKAGE}'):
         read_ort_web(ort)
     (ort / 'dist' / 'ort.wasm.bundle.min.mjs').unlink()
     with pytest.raises(AdaptisError, match=r'has no ort.wasm.bundle.min.mjs'):
