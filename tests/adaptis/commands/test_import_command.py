@@ -232,7 +232,7 @@ def test_mistakes_are_one_sentence_and_write_nothing(tmp_path: Path, arguments: 
 
 @pytest.mark.parametrize('text, words', [
     ('<annotation><object><name>a</name><polygon><pt><x>1</x><y>b</y></pt></polygon></object>'
-     '</annotation>', 'has a point of a that is not two numbers'),
+     '</annotation>', 'has a point of "a" that is not two numbers'),
     ('<annotation><object><name>a</name><polygon/></object></annotation>', 'with 0 points'),
     ('<annotation><object><name>a</name><segm><mask>no.png</mask></segm></object></annotation>',
      'names the mask no.png, which is not in'),
