@@ -202,7 +202,7 @@ def test_an_image_too_large_for_one_piece(checkpoint, tmp_path, capsys):
 def test_clicks_that_are_nowhere(checkpoint, folder, tmp_path, capsys, x):
     assert main(['predict', str(folder / 'a.png'), '--checkpoint', checkpoint,
                  '--out', str(tmp_path / 'out'), '--click', x, '1']) == 1
-    assert 'outside the image: x must be from 0 to 23' in capsys.readouterr().err
+    assert 'outside the image: x must be between 0 and 23' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('click', [[], ['--click', '1', '1']])
@@ -330,7 +330,7 @@ def test_a_photo_is_turned_as_a_viewer_turns_it(checkpoint, tmp_path, capsys):
     assert (image['height'], image['width']) == (20, 30)
     assert main([*arguments, '--click', '29', '10']) == 0
     assert main([*arguments, '--click', '10', '29', '--overwrite']) == 1
-    assert 'outside the image: x must be from 0 to 29' in capsys.readouterr().err
+    assert 'outside the image: x must be between 0 and 29' in capsys.readouterr().err
 
 
 def test_it_says_what_the_network_knows_and_warns_once(tmp_path, folder, capsys):
