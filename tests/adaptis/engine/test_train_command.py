@@ -219,7 +219,7 @@ def test_under_nohup_the_run_goes_on(place: Path) -> None:
     (['--resume', '--ctx', 'gpu:7'], 'gpu:7'),
     (['--resume', '--kvstore', 'dist_sync'], 'needs a cluster'),
     (['--resume', '--kvstore', 'horovod'], 'choose device, local'),
-    (['--resume', '--data', 'nowhere'], 'is not at nowhere'),
+    (['--resume', '--data', 'nowhere'], 'was not found: nowhere'),
 ])
 def test_mistakes_are_one_sentence(place: Path, capsys: pytest.CaptureFixture, more: list,
                                    words: str) -> None:
