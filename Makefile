@@ -1,22 +1,22 @@
-# make demo      set up .venv and segment toy images with the shipped network
-# make serve     set up and serve the page on which one clicks objects (make serve ARGS=--open)
-# make test      set up and run the tests, on all cores (make test-all: the slow ones too)
-# make test ARGS='-n 0 tests/toy_data'     runs some, and in one process
-# make lint      style
+# make demo      set up .venv and segment toy images with the network that ships
+# make serve     set up .venv and serve the page for clicking objects (make serve ARGS=--open)
+# make test      set up .venv and run the tests on all cores (make test-all: also the slow ones)
+# make test ARGS='-n 0 tests/toy_data'     run only these tests, in one process
+# make lint      check the style with ruff
 # make docs      build the documentation into site/
 # make notebooks run the notebooks in docs/notebooks and save them (make notebooks ARGS=adain)
-# make PYTHON=/path/to/python ...  sets up with that Python (after make clean, if .venv is there)
+# make PYTHON=/path/to/python ...  use this Python (run make clean first if .venv exists)
 
 VENV ?= .venv
 TEST_TIME = about 9 minutes
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
 
-# The newest that MXNet's own metadata allows comes first; 3.13 runs too, with NumPy 2.1 and MXNet
-# installed without its dependencies.
+# The newest version that MXNet's metadata allows comes first.  3.13 also works, with NumPy 2.1 and
+# with MXNet installed without its dependencies.
 PYTHON ?= python3.12 python3.11 python3.10 python3.9 python3 python python3.13
 SUITABLE = import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 13))
 
-# A .venv whose Python has been removed or upgraded is made anew.
+# Recreate .venv if its Python has been removed or upgraded.
 ifneq ($(wildcard $(VENV)/made),)
 ifneq ($(shell $(VENV)/bin/python -c 'print(1)' 2>/dev/null),1)
 $(shell rm -f $(VENV)/made)
@@ -33,8 +33,8 @@ demo: $(VENV)/installed
 serve: $(VENV)/installed-serve
 	$(VENV)/bin/adaptis serve $(ARGS)
 
-# One thread each: two processes with one thread are faster than one with two.  The tests of a file
-# share networks, so they stay together.
+# One thread per process: two processes with one thread each are faster than one process with two.
+# The tests in a file share networks, so they run in the same process.
 PYTEST = OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test: $(VENV)/installed-dev
@@ -42,7 +42,7 @@ test: $(VENV)/installed-dev
 	$(PYTEST) -m "not slow" $(ARGS)
 
 test-all: $(VENV)/installed-dev
-	@echo "Running all tests, one process per core: several times as long as make test"
+	@echo "Running all tests, one process per core: takes several times as long as make test"
 	$(PYTEST) $(ARGS)
 
 lint: $(VENV)/installed-dev
@@ -69,15 +69,15 @@ $(VENV)/made:
 	    $$python -m venv --clear $(VENV) && touch $@; exit; \
 	done; \
 	if [ -n "$$found" ]; then \
-	    echo "`$$found --version` is here but lacks venv: install it (Debian, Ubuntu: apt-get" \
-	        "install python3-venv), or say make PYTHON=/path/to/another/python." >&2; \
+	    echo "`$$found --version` is installed without venv: install venv (Debian, Ubuntu: apt-get" \
+	        "install python3-venv), or run make PYTHON=/path/to/another/python." >&2; \
 	else \
-	    echo "AdaptIS runs on Python 3.9 to 3.13, and none of these is one: $(PYTHON)." \
-	        "Install Python 3.12, or say make PYTHON=/path/to/python." >&2; \
+	    echo "AdaptIS needs Python 3.9 to 3.13, but none of these is such a version: $(PYTHON)." \
+	        "Install Python 3.12, or run make PYTHON=/path/to/python." >&2; \
 	fi; exit 1
 
-# GluonCV would bring opencv-python, which needs libGL and overwrites the headless OpenCV; MXNet's
-# metadata refuses the NumPy of Python 3.13 (elsewhere it is there already).
+# GluonCV would install opencv-python, which needs libGL and overwrites the headless OpenCV.  MXNet's
+# metadata excludes the NumPy for Python 3.13 (on other versions, MXNet is already installed here).
 $(VENV)/installed: $(VENV)/made requirements.txt setup.py
 	@echo "Installing into $(VENV): about 250 MB, a minute or so"
 	@$(PIP) install --quiet -r requirements.txt

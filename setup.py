@@ -1,4 +1,4 @@
-"""Package metadata.  `requirements.txt` pins what this asks for; MXNet comes by an extra."""
+"""Package metadata.  `requirements.txt` pins these requirements; MXNet is an extra."""
 import re
 from pathlib import Path
 
@@ -8,8 +8,8 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).resolve().parent
 README = ROOT / 'README.md'
 
-# mxnet-cu112 brings no CUDA libraries.  These wheels hold what it links to, so that a machine
-# needs only NVIDIA's driver; `adaptis.runtime` loads them before MXNet.
+# mxnet-cu112 does not include the CUDA libraries.  These wheels contain those that it links to, so
+# that a machine needs only NVIDIA's driver; `adaptis.runtime` loads them before MXNet.
 CUDA = [
     'nvidia-cuda-runtime-cu11==11.8.89',   # libcudart.so.11.0
     'nvidia-cuda-nvrtc-cu11==11.8.89',     # libnvrtc.so.11.2
@@ -22,39 +22,39 @@ CUDA = [
     'nvidia-nccl-cu11==2.21.5',            # libnccl.so.2
 ]
 
-# `adaptis export` writes ONNX models with the first; the second runs them, where nothing else of
-# this project's requirements but NumPy and OpenCV needs to be (onnxruntime-gpu: on NVIDIA GPUs).
-# Newer onnx needs a newer protobuf than the pinned one; MXNet, which imports both, would not load.
+# `adaptis export` writes ONNX models with the first package, and the second runs them; apart from
+# it, running them needs only NumPy and OpenCV (on NVIDIA GPUs: onnxruntime-gpu).  Newer versions of
+# onnx need a newer protobuf than the pinned one, with which MXNet would not load.
 ONNX = ['onnx>=1.15,<1.19', 'onnxruntime>=1.17']
 
-# Decodes PNGs in half the time; everything works without it, too.
+# Decodes PNGs in half the time; optional.
 FAST = ['pyspng>=0.1.4']
 
-# `adaptis serve` is an ASGI application (Starlette, which needs AnyIO alone) behind uvicorn.
-# These are the first versions with all that it uses; pip takes the newest for its Python.
+# `adaptis serve` is an ASGI application (Starlette, which only needs AnyIO) behind uvicorn.
+# These are the first versions with all that it uses; pip installs the newest for its Python.
 SERVE = ['starlette>=0.40', 'uvicorn>=0.30', 'Pillow>=9']
 
 # Its tests: Starlette's test client needs an HTTP client; Selenium drives Debian's chromium.
 SERVE_TESTS = [*SERVE, 'httpx2>=2 ; python_version >= "3.11"',
                'httpx>=0.27 ; python_version < "3.11"', 'selenium>=4.20']
 
-# Run the notebooks in docs/notebooks, which draw with Matplotlib.
+# For running the notebooks in docs/notebooks, which draw with Matplotlib.
 NOTEBOOKS = ['matplotlib>=3.7', 'nbclient>=0.10', 'nbformat>=5.9', 'ipykernel>=6.20']
 
-# `make docs`.  Material is the theme that most readers of Python documentation know; mkdocstrings
+# For `make docs`.  Many readers of Python documentation know the Material theme; mkdocstrings
 # reads the source without importing it.
 DOCS = ['mkdocs>=1.6,<2', 'mkdocs-material>=9.5', 'mkdocstrings[python]>=0.26',
         'mkdocs-gen-files>=0.5', 'nbconvert>=7', *NOTEBOOKS]
 
-# `toy_data` and `experiments` are names that other projects have, too, so a wheel installs no such
-# packages.  It carries inside `adaptis` what the commands need of them; the programs of
+# Other projects use the names `toy_data` and `experiments` as well, so a wheel does not install
+# such packages.  It contains what the commands need of them inside `adaptis`; the programs in
 # `experiments` run from the source tree.
 CARRIED = {'toy_data': ('_toy_data', ['*.py']),
            'experiments': ('_experiments', ['**/*.yaml', 'results/*.json'])}
 
 
 class BuildPy(build_py):
-    """Also builds what is carried, unless the source tree itself is installed (``pip -e``)."""
+    """Also copies ``CARRIED``, unless the source tree itself is installed (``pip -e``)."""
 
     def run(self):
         super().run()
@@ -64,7 +64,7 @@ class BuildPy(build_py):
                 self.copy_file(str(source), str(target))
 
     def get_source_files(self):
-        """For a source distribution."""
+        """Return the files of a source distribution."""
         return [*super().get_source_files(),
                 *(str(source.relative_to(ROOT)) for source, _ in self._carried())]
 
@@ -86,7 +86,7 @@ setup(
     license_files=['LICENSE'],
     packages=find_packages(include=[
         f'{name}{below}' for below in ('', '.*') for name in ('adaptis', 'panoptic_baselines')]),
-    package_dir={'': '.'},   # so that an editable install finds toy_data and experiments, too
+    package_dir={'': '.'},   # so that an editable install also finds toy_data and experiments
     package_data={'adaptis': ['README.md', 'pretrained/*.params', 'pretrained/*.json',
                               'pretrained/*.yaml', 'serve/static/*',
                               'serve/web/*.js', 'serve/web/ort/*'],

@@ -1,1 +1,1 @@
-"""Configs of the published rows, published numbers, and what runs them."""
+"""Configs of the published rows, the published numbers, and the programs that run them."""

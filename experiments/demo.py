@@ -36,15 +36,15 @@ NEXT = """
 Next, click objects yourself, on these images or on your own: make serve
 It installs the extra "serve" and prints the address of the page; later: .venv/bin/adaptis serve"""
 STREET = place_in_checkout('toy_street')
-"""The AdaptIS of the comparison; the networks of the others are too large to ship."""
+"""The AdaptIS network of the comparison; those of the other systems are too large to ship."""
 
 
 def main() -> int:
-    """Run the demo; 1 and one sentence if something is wrong, 130 after Ctrl-C."""
+    """Run the demo; returns 0, 1 after an error message, or 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(prog='python -m experiments.demo', description=__doc__)
-    parser.add_argument('--images', type=int, default=8, help='how many to draw and segment')
+    parser.add_argument('--images', type=int, default=8, help='images to draw and segment')
     parser.add_argument('--out', type=Path, default=Path('output/demo'))
-    parser.add_argument('--seed', type=int, default=2019, help='of the drawn images')
+    parser.add_argument('--seed', type=int, default=2019, help='random seed of the drawn images')
     args = parser.parse_args()
     try:
         run(args.images, args.out, args.seed)
@@ -60,9 +60,9 @@ def main() -> int:
 
 
 def run(count: int, out: Path, seed: int) -> None:
-    """Draw ``count`` ToyV1 test images, segment them, print the measures, write the results.
+    """Draw ``count`` ToyV1 test images, segment them, print the metrics, write the results.
 
-    Raises AdaptisError if the count makes no sense, the disk is full, or the network is missing.
+    Raises AdaptisError if the count is invalid, the disk is full, or the network is missing.
     """
     print(f'Drawing {count} ToyV1 test images, seed {seed} ...')
     toy = out / f'toy_seed{seed}'
@@ -86,7 +86,7 @@ def run(count: int, out: Path, seed: int) -> None:
 
 
 def click(predictor: Predictor, sample: Sample, path: Path) -> None:
-    """Click in the middle of the largest object, print what comes of it, and write a picture.
+    """Click the middle of the largest object, print the result, and write an overlay.
 
     Raises AdaptisError if the disk is full.
     """
@@ -99,9 +99,9 @@ def click(predictor: Predictor, sample: Sample, path: Path) -> None:
     write_image(path, viz.contact_sheet(
         [[sample.image, viz.overlay_mask(sample.image, mask, x, y),
           viz.overlay_instances(sample.image, truth.astype(np.int32))]],
-        ('image', 'click', 'true object'), scale=3))
-    print(f'A click at x={x}, y={y} of the first image gives the object there: confidence '
-          f'{confidence:.2f}, IoU with the true object {iou:.2f}: {path}.')
+        ('image', 'click', 'ground truth'), scale=3))
+    print(f'A click at x={x}, y={y} in the first image gives a mask with confidence '
+          f'{confidence:.2f} and an IoU of {iou:.2f} with the ground truth: {path}.')
 
 
 def street(out: Path, seed: int) -> None:
@@ -121,9 +121,9 @@ def street(out: Path, seed: int) -> None:
         [[sample.image, viz.overlay_panoptic(sample.image, truth, dataset.taxonomy),
           pictures.mark(sample, found, dataset.taxonomy, scale=1)]],
         ('image', 'ground truth', 'AdaptIS'), scale=2))
-    print(f'AdaptIS segmented a street scene; white outlines mark the objects it missed: '
+    print(f'AdaptIS segmented a street scene. White outlines mark objects that it missed: '
           f'{out / "street.png"}. '
-          f'All five systems on such scenes: {RESULTS / "report.html"}.')
+          f'Compare all five systems on such scenes: {RESULTS / "report.html"}.')
 
 
 def _draw(version: str, seed: int, folder: Path, counts: dict[str, int]) -> None:
@@ -135,7 +135,7 @@ def _draw(version: str, seed: int, folder: Path, counts: dict[str, int]) -> None
 
 def _segment(predictor: Predictor, samples: Sequence[Sample], count: int,
              out: Path) -> tuple[dict[str, Any], list[list[np.ndarray]]]:
-    """Measures of the first ``count`` samples, and rows of pictures of the first few."""
+    """Return metrics of the first ``count`` samples, and image rows of the first few."""
     evaluator = Evaluator(TOY_TAXONOMY)
     rows: list[list[np.ndarray]] = []
     with PanopticWriter(out / 'panoptic.json', out / 'panoptic', TOY_TAXONOMY) as panoptic, \

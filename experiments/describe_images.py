@@ -1,11 +1,12 @@
-"""Store what training images look like beside a network that was trained elsewhere or before.
+"""Store statistics of the training images beside a checkpoint that has none.
 
     python -m experiments.describe_images CHECKPOINT --dataset toy --data data/toy_v1
     python -m experiments.describe_images CHECKPOINT --compare photographs data/toy_v1/test
 
-The second form prints how far the pictures of folders are from the training images.
-``adaptis train`` does this by itself.  ``adaptis predict`` then warns of pictures that look like
-none of these images (see ``adaptis.inference.likeness``).
+The first command is for checkpoints of other programs or older versions; ``adaptis train`` stores
+the statistics itself.  ``adaptis predict`` uses them to warn about images that are unlike all
+training images (see ``adaptis.inference.likeness``).  The second command prints how far the images
+in folders are from the training images.
 """
 from __future__ import annotations
 
@@ -54,7 +55,7 @@ def describe(checkpoint: Path, dataset: str, data: Path, split: str) -> None:
     info = read_json(path)
     found = dataset_statistics(open_dataset(dataset, data, split, annotations=False))
     if not isinstance(info, dict) or not found:
-        raise AdaptisError(f'{path} describes no network, or {data} has no image.')
+        raise AdaptisError(f'{path} does not describe a network, or {data} has no images.')
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps({**info, **found}, indent=2) + '\n', encoding='utf-8')
     count, farthest = found[KEY]['count'], found[KEY]['farthest']
@@ -62,13 +63,14 @@ def describe(checkpoint: Path, dataset: str, data: Path, split: str) -> None:
 
 
 def compare(checkpoint: Path, folders: Sequence[Path]) -> None:
-    """Print the distances of the pictures of each folder, and how many would be warned of."""
+    """Print the distances of the images in each folder, and how many cause a warning."""
     statistics = ImageStatistics.from_sidecar(read_sidecar(checkpoint))
     if statistics is None:
-        raise AdaptisError(f'{checkpoint} has no statistics of its training images.')
-    print(f'{"pictures":40}{"count":>6}{"least":>7}{"median":>7}{"most":>7}{"warned":>8}')
+        raise AdaptisError(f'{checkpoint} has no statistics of its training images: add them with '
+                           '--dataset and --data.')
+    print(f'{"images":40}{"count":>6}{"min":>7}{"median":>7}{"max":>7}{"warned":>8}')
     for folder in folders:
-        # Ids of the toy data lie beside the images.
+        # The toy data have id maps beside the images.
         images = [read_image(p) for p in list_images(folder) if not p.stem.endswith('_im')]
         distances = np.array([statistics.distance(image) for image in images])
         warned = sum(statistics.find_difference(image, False) is not None for image in images)

@@ -1,11 +1,11 @@
-"""What a step costs in two processes on this machine, in CPU time and bytes.
+"""Measure what a training step with two processes costs on this machine, in CPU time and bytes.
 
     unshare -rn sh -c 'ip link set lo up && python -m experiments.distributed_cost'
 
-``unshare`` gives the processes a loopback of their own, so that no other traffic is counted.  Each
-of two workers trains a network on batches of four images.  Steps with gradients of its own
-alternate with steps whose gradients are added up, and the medians of the rounds are compared: of
-CPU time, as two workers and a server share whatever cores there are.
+``unshare`` gives the processes a separate loopback interface, so that no other traffic is counted.
+Each of two workers trains a network on batches of four images.  Steps with local gradients
+alternate with steps with summed gradients, and the medians of the rounds are compared.  Times are
+CPU times, because two workers and a server share the available cores.
 """
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ THRESHOLD = 0.01
 
 
 def main() -> int:
-    """Measure without compression and with it."""
+    """Measure with and without compression."""
     for compression in ('none', str(THRESHOLD)):
         status = Cluster(['-m', 'experiments.distributed_cost', compression],
                          [Place('localhost', 1)] * 2, Shell([], sys.executable)).run()
@@ -43,7 +43,7 @@ def main() -> int:
 
 
 def work(compression: Optional[float]) -> None:
-    """Do the steps of one worker; rank 0 prints what they cost."""
+    """Run the steps of one worker; rank 0 prints their cost."""
     store = create_kvstore('dist_sync', compression)
     net = get_model('adaptis_toy', width=16)
     net.initialize(mx.init.Xavier())
@@ -65,7 +65,7 @@ def work(compression: Optional[float]) -> None:
     if store.rank == 0:
         alone, together = (np.median(found[1:], axis=0) for found in costs)
         size = sum(p.data().size for p in trainers[1]._params if p.grad_req != 'null')
-        print(f'compression {compression}: {size:,} parameters, CPU ms of a step: a worker alone '
+        print(f'compression {compression}: {size:,} parameters, CPU ms per step: one worker alone '
               f'{1e3 * alone[0]:.0f}, with shared gradients {1e3 * together[0]:.0f}; the server '
               f'{1e3 * together[1]:.0f}; bytes {together[2] / 1e6:.2f} MB')
     end_together(store)

@@ -1,4 +1,4 @@
-"""The memory that the recipes need, as a table of the documentation.
+"""Write the table of the documentation with the memory that recipes need.
 
     python -m experiments.memory_table            # prints the table from experiments/logs
     python -m experiments.memory_table --update   # estimates again (minutes) and writes docs/gpu.md
@@ -29,13 +29,13 @@ RECIPES: tuple[tuple[str, Optional[tuple[int, int]]], ...] = (
     ('condinst/coco_r50_1x', None), ('dense_detections/cityscapes_r50', None),
     ('dense_detections/coco_r50', WIDE), ('unified/cityscapes_r50', None),
     ('unified/coco_r50', WIDE))
-"""Configs, and the (height, width) of a batch: None for the largest that the config allows."""
+"""Configs and the (height, width) of a batch; None for the largest that the config allows."""
 MEMORY = (12, 24, 48, 80)   # GiB
 DEVICES = 4
 
 
 def measure(recipe: str, size: Optional[tuple[int, int]]) -> dict[str, Any]:
-    """Return a row of the log: peaks in bytes by micro_batch, on one device and on four."""
+    """Return a row of the log: peaks in bytes by micro_batch, on one device and on four devices."""
     config = load_config(ROOT / 'experiments' / f'{recipe}.yaml')
     one, several = (estimate(config, devices, memory, size)
                     for devices, memory in ((1, min(MEMORY)), (DEVICES, 1e9)))

@@ -1,6 +1,6 @@
-"""Write the pages of results in ``docs/results`` and the README's results from the records.
+"""Write the result pages in ``docs/results``, and the results in the README, from the records.
 
-    python -m experiments.result_pages            # writes them
+    python -m experiments.result_pages            # writes the pages
     python -m experiments.result_pages --check    # exits with 1 if a page is out of date
 """
 from __future__ import annotations
@@ -32,7 +32,7 @@ Record = Mapping[str, Any]
 
 
 def pages() -> dict[Path, str]:
-    """Every generated page, by its path from the root of the repository.
+    """Return every generated page, by its path from the root of the repository.
 
     Raises AdaptisError if a record or a template is missing or broken.
     """
@@ -46,15 +46,15 @@ def pages() -> dict[Path, str]:
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
-    """Write or check the pages; 1 and a sentence if something is wrong."""
+    """Write or check the pages; returns 0, or 1 after an error message."""
     parser = argparse.ArgumentParser(prog='python -m experiments.result_pages',
                                      description=__doc__.partition('\n')[0])
-    parser.add_argument('--check', action='store_true', help='write nothing, only compare')
+    parser.add_argument('--check', action='store_true', help='only compare, write nothing')
     check = parser.parse_args(arguments).check
     try:
         changed = {path: text for path, text in pages().items() if text != _read(ROOT / path)}
         if check and changed:
-            raise AdaptisError(f'{", ".join(map(str, changed))} do not show the newest records: '
+            raise AdaptisError(f'{", ".join(map(str, changed))} are out of date: '
                                'run "python -m experiments.result_pages".')
         for path, text in changed.items():
             write_text(ROOT / path, text)
@@ -66,7 +66,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> str:
-    """The rows as a table; the first one is its head, and numbers are aligned right."""
+    """Return the rows as a table; the first one is its header, and numbers are right-aligned."""
     head, *body = rows
     return table(head, body, numbers=True)
 
@@ -81,7 +81,7 @@ def _toy_parts(tables: Mapping[str, Table], records: Mapping[str, Record]) -> di
 
 
 def clicks_table(record: Record) -> str:
-    """How much masks depend on the click, as ``adaptis evaluate --clicks`` measured it."""
+    """Return how much masks depend on the click, measured with ``adaptis evaluate --clicks``."""
     found = record['metrics']['clicks']
     head = [f'{record["settings"]["clicks"]} clicks on each of {found["objects"]:,} objects',
             'mean IoU', 'worst IoU', 'IoU above 0.5', 'agreement']
@@ -121,7 +121,8 @@ def _readme(tables: Mapping[str, Table], records: Mapping[str, Record]) -> str:
     filled, count = re.subn(r'<!-- results -->.*?<!-- /results -->', lambda _: block, text,
                             flags=re.DOTALL)
     if count != 1:
-        raise AdaptisError('README.md has no place for results, <!-- results -->.')
+        raise AdaptisError('README.md must contain "<!-- results -->" and '
+                           '"<!-- /results -->" exactly once.')
     return filled
 
 

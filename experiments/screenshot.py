@@ -1,4 +1,4 @@
-"""Take the picture of the page of ``adaptis serve`` that the README shows, in Chromium.
+"""Take the screenshot of the page of ``adaptis serve`` for the README, with Chromium.
 
     python -m experiments.screenshot [--out docs/images/serve.png]
 
@@ -33,7 +33,7 @@ PATIENCE = 60   # seconds
 
 
 def main() -> int:
-    """Take the picture; 1 and one sentence if that cannot be done."""
+    """Take the screenshot; returns 0, or 1 after an error message."""
     parser = argparse.ArgumentParser(prog='python -m experiments.screenshot',
                                      description=__doc__.splitlines()[0])
     parser.add_argument('--out', type=Path, default=Path('docs/images/serve.png'))
@@ -48,9 +48,9 @@ def main() -> int:
 
 
 def take(out: Path) -> None:
-    """Click the largest objects of a toy image but the last, point at that one, and take a picture.
+    """Click all but the last of the largest objects of a toy image, point at it, take a screenshot.
 
-    Raises AdaptisError if there is no browser, or the page does not do what is expected.
+    Raises AdaptisError if there is no browser, or if the page does not respond as expected.
     """
     *kept, pointed = largest_objects(Samples('v1').ids(SAMPLE), KEPT + 1)
     with serving(shipped_networks(load_predictor)) as port, chromium() as driver:
@@ -68,16 +68,17 @@ def take(out: Path) -> None:
 
 
 def largest_objects(ids: np.ndarray, count: int) -> list[tuple[int, int]]:
-    """Return (x, y) in the middle of each of the objects with most pixels, the largest first."""
+    """Return (x, y) in the middle of each of the largest objects, the largest first."""
     areas = np.bincount(ids.ravel())[1:]
     return [innermost_pixel(ids == k + 1) for k in np.argsort(-areas, kind='stable')[:count]]
 
 
 @contextmanager
 def chromium(size: tuple[int, int] = SIZE, downloads: Optional[Path] = None) -> Iterator[Any]:
-    """Yield Selenium's driver of a Chromium without a window.
+    """Yield Selenium's driver of a headless Chromium.
 
-    ``downloads`` is where files go that a page saves.  Raises AdaptisError if it is missing.
+    ``downloads`` is the folder for files that a page saves.  Raises AdaptisError if Chromium or its
+    driver is missing.
     """
     browser, service = shutil.which('chromium'), shutil.which('chromedriver')
     if not browser or not service:
@@ -105,7 +106,7 @@ def chromium(size: tuple[int, int] = SIZE, downloads: Optional[Path] = None) -> 
 
 
 def move_to(driver: Any, x: float, y: float, side: int = 96) -> Any:
-    """Return actions that move the pointer to a pixel of a square picture on the page."""
+    """Return actions that move the pointer to a pixel of a square image on the page."""
     from selenium.webdriver.common.action_chains import ActionChains  # of the extra "dev"
     canvas = driver.find_element('css selector', '#picture')
     dx, dy = (round(((k + 0.5) / side - 0.5) * canvas.rect['width']) for k in (x, y))
@@ -116,7 +117,7 @@ def _wait(driver: Any, condition: Callable[[Callable[[str], Any]], bool]) -> Non
     end = time.monotonic() + PATIENCE
     while not condition(lambda selector: driver.find_element('css selector', selector)):
         if time.monotonic() > end:
-            raise AdaptisError('The page does not go on: '
+            raise AdaptisError('The page does not respond: '
                                f'{driver.find_element("css selector", "main").text[:300]}')
         time.sleep(0.05)
 

@@ -1,11 +1,11 @@
-"""Put a trained network into the package: half precision, with a record of its training.
+"""Copy a trained network into the package: in half precision, with a record of its training.
 
     python -m experiments.ship CHECKPOINT --log LOG.jsonl --command "adaptis train ..."
 
-CHECKPOINT is a .params file of ``adaptis train`` and LOG.jsonl the log of that run, which records
+CHECKPOINT is a .params file of ``adaptis train``.  LOG.jsonl is the log of that run, which records
 the commits and the machine of the training.  The log is stored as
-``experiments/logs/<name>.jsonl``.  The record of a network that continues the one that shipped also
-keeps where that one came from.
+``experiments/logs/<name>.jsonl``.  If the training continued from the network that shipped before,
+the new record includes the record of that network.
 """
 from __future__ import annotations
 
@@ -77,9 +77,9 @@ def _read_log(path: Path) -> tuple[str, list[Mapping[str, Any]]]:
         starts = [record for record in map(json.loads, text.splitlines())
                   if record['kind'] == 'start']
     except (OSError, ValueError, KeyError) as error:
-        raise AdaptisError(f'{path} is no log of "adaptis train": {error}.') from error
+        raise AdaptisError(f'{path} is not a log of "adaptis train": {error}.') from error
     if not starts:
-        raise AdaptisError(f'{path} is no log of "adaptis train": it has no record of a start.')
+        raise AdaptisError(f'{path} is not a log of "adaptis train": it has no record of a start.')
     return text, starts
 
 

@@ -1,4 +1,4 @@
-"""The page of all tables: the papers' numbers beside the results of this repository.
+"""Write the page of all tables: the papers' numbers beside the results of this repository.
 
     python -m experiments.tables [FILE]     # default: docs/tables.md
 """
@@ -23,22 +23,23 @@ HEAD = """# Tables of the five papers
 `python -m experiments.tables` writes this page from `experiments/published/` and
 `experiments/results/`; `adaptis table` prints one table, with your own runs beside it.
 
-- Where a table compares, **bold** rows are networks of the paper itself. The last column names the
-  config in `experiments/` of a row; "measured here" is what a run of this project gave.
-- Numbers are percentages where the column does not say otherwise, rows are in the order of the
-  paper, and "-" is a dash that it prints.
-- "(?)" marks a number that is not to be relied on, "?" one that cannot be read or was not measured.
+- In tables that compare systems, **bold** rows are networks of the paper itself. The last column
+  names the config of the row in `experiments/`. "Measured here" is the result of a run of this
+  project.
+- Numbers are percentages unless the column says otherwise. Rows are in the order of the paper. "-"
+  is a dash in the paper.
+- "(?)" marks a number that may be wrong. "?" is a number that is illegible or was not measured.
 """
 
 
 def page() -> str:
-    """The page as Markdown; AdaptisError if a file is missing or broken."""
+    """Return the page as Markdown; AdaptisError if a file is missing or broken."""
     tables = load_tables(FOLDER / PUBLISHED)
     return f'{HEAD}\n{all_markdown(tables, read_records(FOLDER / "results"))}\n'
 
 
 def main(arguments: Optional[list[str]] = None) -> int:
-    """Write the page; 1 and a sentence if something is wrong."""
+    """Write the page; returns 0, or 1 after an error message."""
     parser = argparse.ArgumentParser(prog='python -m experiments.tables', description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('file', type=Path, nargs='?', default=PAGE, metavar='FILE')

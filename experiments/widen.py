@@ -1,11 +1,12 @@
-"""Widen a trained toy network without changing its output, so that a wider one can learn on.
+"""Widen a trained toy network without changing its output, so that training can continue.
 
     python -m experiments.widen CHECKPOINT --width 32 --out WIDE.params
     adaptis train experiments/toy_v1_long.yaml --set model.width=32 --init WIDE.params
 
-Neither the paper nor the official code has this.  The new channels of every layer start as those of
-a new network do, but what was there does not listen to them: their weights into the old channels
-are 0 (like Net2Net of Chen, Goodfellow and Shlens, ICLR 2016, which copies channels instead).
+This is in neither the paper nor the official code.  The new channels of every layer are initialised
+like those of a new network, but they do not affect the old channels, because their weights into the
+old channels are 0 (like Net2Net of Chen, Goodfellow and Shlens, ICLR 2016, which copies channels
+instead).
 """
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ import numpy as np
 from adaptis.errors import AdaptisError
 
 WIDTH = 32
-"""Of an adaptis_toy whose description has none."""
+"""Width of an adaptis_toy without a width in its description."""
 JOINED = 'join.0.0.weight'
 """A layer whose input is two feature maps of equal width (see ``UpLevel``)."""
 

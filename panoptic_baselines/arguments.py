@@ -1,4 +1,4 @@
-"""Checks of the arguments that constructors of networks and losses take."""
+"""Check the arguments that the constructors of networks and losses take."""
 from __future__ import annotations
 
 import math
@@ -12,16 +12,16 @@ MAX_COUNT = 10 ** 6
 
 
 def check_counts(**values: Any) -> None:
-    """Raise AdaptisError, with its name, for a value that is no whole number from 1 to 10**6."""
+    """Raise AdaptisError, naming the value, unless it is a whole number from 1 to 10**6."""
     for name, value in values.items():
         if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
             raise AdaptisError(f'{name} is {value!r} but must be a whole number, at least 1.')
         if value > MAX_COUNT:
-            raise AdaptisError(f'{name} is {value}, but more than {MAX_COUNT:,} make no sense.')
+            raise AdaptisError(f'{name} is {value} but must be at most {MAX_COUNT:,}.')
 
 
 def check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
-    """Raise AdaptisError unless ``value`` is one of ``choices``; True and False are no numbers."""
+    """Raise AdaptisError unless ``value`` is one of ``choices``; True and 1 are different."""
     if not any(type(value) is type(choice) and value == choice for choice in choices):
         raise AdaptisError(f'{name} is {value!r}: choose one of {list(choices)}.')
 
@@ -39,7 +39,7 @@ def check_numbers(name: str, values: Any, count: int, positive: bool = False) ->
 def check_number(name: str, value: Any, least: float, most: float = math.inf) -> None:
     """Raise AdaptisError unless ``value`` is a finite number from ``least`` to ``most``."""
     if not _is_number(value) or not least <= value <= most:
-        limits = f', at least {least:g}' if most == math.inf else f' from {least:g} to {most:g}'
+        limits = f' of at least {least:g}' if most == math.inf else f' from {least:g} to {most:g}'
         raise AdaptisError(f'{name} is {value!r}: it must be a number{limits}.')
 
 

@@ -14,7 +14,7 @@ WHOLE_NETWORK = 'network'
 
 
 class BaseNetwork(mx.gluon.HybridBlock):
-    """A network with several stages, between which code in NumPy takes decisions.
+    """A network with several stages; between them, NumPy code makes decisions.
 
     A stage is a hybridized graph: a child of the network, or the network itself.
     """
@@ -27,8 +27,8 @@ class BaseNetwork(mx.gluon.HybridBlock):
     def run(self, stage: str, **inputs: Any) -> list[Any]:
         """Run a stage and return its outputs.
 
-        ``inputs`` are in the order of the block; None stands for an input that the block does not
-        have.  NumPy arrays among them are copied to the device of the network.
+        ``inputs`` come in the order that the block expects; pass None for an input that the block
+        does not have.  NumPy arrays are copied to the network's device.
         """
         arrays = [a for a in inputs.values() if isinstance(a, mx.nd.NDArray)]
         ctx = arrays[0].context if arrays else self.device()
@@ -42,15 +42,15 @@ class BaseNetwork(mx.gluon.HybridBlock):
         return self(x)
 
     def device(self) -> Any:
-        """Return the context of the parameters, the first one if there are several."""
+        """Return the context of the parameters (the first one if there are several)."""
         return next(_parameters(self)).list_ctx()[0]
 
     def to_device(self, images: np.ndarray, ctx: Any = None) -> Any:
-        """Return a batch as an NDArray on ``ctx``, by default where the parameters are."""
+        """Return a batch as an NDArray on ``ctx`` (default: the context of the parameters)."""
         return mx.nd.array(images, self.device() if ctx is None else ctx)
 
     def backbone_params(self) -> Any:
-        """Return the parameters of the backbones, which training starts from ImageNet."""
+        """Return the parameters of the backbones, which training initialises from ImageNet."""
         parameters = mx.gluon.ParameterDict()
         for backbone in self.backbones:
             parameters.update(backbone.collect_params())
@@ -62,7 +62,7 @@ class BaseNetwork(mx.gluon.HybridBlock):
 
 
 def _parameters(block: Any) -> Iterator[Any]:
-    """Yield the parameters of a block and its children; ``collect_params`` takes 40 ms for all."""
+    """Yield the parameters of a block and its children; ``collect_params`` would take 40 ms."""
     yield from block._reg_params.values()
     for child in block._children.values():
         yield from _parameters(child)

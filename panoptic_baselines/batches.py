@@ -1,7 +1,7 @@
 """Turn annotated images into the batches that a detector with a semantic branch learns from.
 
-Everything that does not depend on the network's outputs is computed here in NumPy alone, so that
-the data workers can do it.
+Everything that does not depend on the network's outputs is computed here with NumPy only, so that
+data workers can do it.
 """
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ MULTIPLE = 32
 
 
 class LearntObjects(NamedTuple):
-    """The G objects of an image that a detector learns.
+    """The G objects of an image that a detector learns from.
 
     ``boxes`` float32 (G, 4) around the masks; ``centers`` float32 (G, 2), the mean (x, y) of their
-    pixels; ``classes`` int64 (G,), from 0 for the first thing.  Object g is g + 1 in the maps of
-    ``instances`` (H, W), where overlapping ones hide each other, and of ``layers`` (L, H, W), where
-    each is whole; None if none can overlap.
+    pixels; ``classes`` int64 (G,), where 0 is the first thing class.  Object g has the value g + 1
+    in two maps: in ``instances`` (H, W), overlapping objects hide each other; in ``layers``
+    (L, H, W), every object is complete.  ``layers`` is None if objects cannot overlap.
     """
 
     boxes: np.ndarray
@@ -41,29 +41,29 @@ class LearntObjects(NamedTuple):
 
 @dataclass(frozen=True)
 class ObjectTargets:
-    """Makes batches of samples; picklable, imports no MXNet.
+    """Makes batches of samples; picklable, and does not import MXNet.
 
-    A batch holds B images with at most G objects each.  Images are padded at the right and at the
+    A batch holds B images with at most G objects each.  Images are padded on the right and at the
     bottom to the size of the largest one, and then to a multiple of 32.
 
-    image           uint8 (B, 3, H, W), RGB, padded with 0 (``sizes`` tells where padding begins)
+    image           uint8 (B, 3, H, W), RGB, padded with 0 (``sizes`` says where padding begins)
     sizes           float32 (B, 2), height and width before padding
     semantic        int16 (B, H, W), classes of the semantic branch, -1 = ignored
     boxes           float32 (B, G, 4), around the masks
-    classes         int64 (B, G), from 0 for the first thing; -1 = no object
-    instances       int16 (B, H, W), if ``with_maps`` is set: object g as g + 1, else 0; where
-                    objects overlap, the smallest one
-    layers          int16 (B, L, H, W), if objects may overlap, too: the same, with each object
-                    whole in one layer
+    classes         int64 (B, G), 0 = the first thing class, -1 = no object
+    instances       int16 (B, H, W), only with ``with_maps``: g + 1 for object g, else 0; where
+                    objects overlap, the smallest one counts
+    layers          int16 (B, L, H, W), only with ``with_maps`` and if objects may overlap: the
+                    same, with each object complete in one layer
 
     Subclasses override ``_extra_targets`` to add what their losses need.
 
     Attributes
     ----------
     taxonomy : the classes of the data
-    merge_things : the semantic branch has one class for all things, its first class
-    instances : whether a batch holds the arrays after ``semantic``
-    with_maps : whether it holds the last two
+    merge_things : whether the semantic branch has a single class for all things (its first class)
+    instances : whether a batch contains the arrays listed after ``semantic``
+    with_maps : whether a batch contains the last two arrays
     """
 
     taxonomy: Taxonomy
@@ -73,7 +73,7 @@ class ObjectTargets:
 
     def __call__(self, samples: Sequence[Union[Sample, ResizedSample]], rngs: Sequence[Any]
                  ) -> Batch:
-        """Return the batch of some samples; ``rngs`` are their NumPy generators."""
+        """Return the batch of ``samples``; ``rngs`` are their NumPy generators."""
         views = [resize_lazily(sample) for sample in samples]
         sizes = np.array([view.image.shape[:2] for view in views])
         size = tuple(_padded(int(length)) for length in sizes.max(axis=0))
@@ -93,15 +93,15 @@ class ObjectTargets:
 
     @property
     def object_keys(self) -> tuple[str, ...]:
-        """The arrays with one row per object, whose number differs between images."""
+        """Names of the arrays with one row per object; the number of rows varies by image."""
         return 'boxes', 'classes'
 
     def _extra_targets(self, objects: LearntObjects, size: Size, rng: Any) -> Batch:
-        """Return more arrays of an image of padded ``size`` with these objects."""
+        """Return further arrays for an image of padded ``size`` with these objects."""
         return {}
 
     def _labels(self, view: ResizedSample) -> SampledMap:
-        """Return the classes of the semantic branch."""
+        """Return the label map of the semantic branch."""
         classes = np.arange(-1, len(self.taxonomy), dtype=np.int16)
         labels = class_index_to_semantic(classes, self.taxonomy, self.merge_things)
         sampled = view.sampled(view.source.semantic)
@@ -120,7 +120,7 @@ class ObjectTargets:
         return LearntObjects(found.boxes[kept], found.centers[kept], classes, instances, layers)
 
     def _segments(self, view: ResizedSample) -> LearntObjects:
-        """Return the segments of a panoptic annotation; ignored ones and stuff are none."""
+        """Return the segments of a panoptic annotation, without ignored segments and stuff."""
         ids = [int(i) for i, index in sorted(view.classes.items())
                if i and i not in view.ignored and index >= self.taxonomy.num_stuff]
         largest = max(ids, default=0)
@@ -135,8 +135,8 @@ class ObjectTargets:
 
 
 class ObjectMeasures(NamedTuple):
-    """What is counted of objects: ``pixels`` int64 (G,); 0 and a box without meaning if it has
-    none.  ``boxes`` and ``centers`` are those of ``LearntObjects``."""
+    """Measurements of objects: ``pixels`` int64 (G,), and ``boxes`` and ``centers`` as in
+    ``LearntObjects``.  The box of an object without pixels has no meaning."""
 
     pixels: np.ndarray
     boxes: np.ndarray
@@ -146,8 +146,8 @@ class ObjectMeasures(NamedTuple):
 def measure_objects(ids: SampledMap, count: int) -> ObjectMeasures:
     """Measure objects 1, ..., ``count`` of a map (H, W) or of layers (L, H, W).
 
-    Rows consist of a few runs of one id, so runs are added up, not pixels.  All sums are whole
-    numbers below 2^53: their order does not matter.
+    Rows consist of a few runs of the same id, so runs are summed instead of pixels.  All sums are
+    whole numbers below 2^53, so their order does not matter.
     """
     numbers, rows, begins, ends = _runs(ids.pixels)
     height, width = ids.pixels.shape[-2:]
@@ -169,8 +169,8 @@ def measure_objects(ids: SampledMap, count: int) -> ObjectMeasures:
 
 
 def _runs(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return id, row, first column and last column + 1 of each run in the rows of (..., h, w) that
-    is not 0."""
+    """Return id, row, first column and last column + 1 of each non-zero run in the rows of
+    (..., h, w)."""
     height, width = pixels.shape[-2:]
     changes = np.ones(pixels.shape, bool)
     np.not_equal(pixels[..., 1:], pixels[..., :-1], out=changes[..., 1:])
@@ -190,19 +190,19 @@ def _sums(places: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def level_shapes(size: Size, strides: Sequence[int]) -> list[tuple[int, int]]:
-    """Return the (h, w) of the maps of an image of padded ``size`` (H, W), one per stride."""
+    """Return the map size (h, w) at each stride, for an image of padded ``size`` (H, W)."""
     return [(-(-size[0] // stride), -(-size[1] // stride)) for stride in strides]
 
 
 def pad_rows(rows: np.ndarray, count: int, value: float) -> np.ndarray:
-    """Return ``rows`` followed by rows of ``value``, so that there are ``count`` rows."""
+    """Pad ``rows`` with rows of ``value``, so that there are ``count`` rows."""
     filled = np.full((count, *rows.shape[1:]), value, rows.dtype)
     filled[:len(rows)] = rows
     return filled
 
 
 def _numbers(ids: Sequence[int], largest: int) -> np.ndarray:
-    """Return a table of id -> its place in ``ids`` from 1, else 0, for ids up to ``largest``."""
+    """Return a lookup table for ids up to ``largest``: the position in ``ids`` from 1, else 0."""
     table = np.zeros(largest + 2, np.int16 if len(ids) < 2 ** 15 else np.int32)
     table[ids] = np.arange(1, len(ids) + 1)
     return table

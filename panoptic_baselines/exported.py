@@ -1,6 +1,6 @@
-"""Exported networks; each system's ``inference.py`` makes a predictor of its own network.
+"""Exported networks; each system's ``inference.py`` builds the predictor for its own network.
 
-An exported network consists of a runner of its stages (``adaptis.deploy.backends``) and of its
+An exported network consists of a runner of its stages (``adaptis.deploy.backends``) and its
 ``attributes``, the numbers that an export stores beside the graphs.
 """
 from __future__ import annotations
@@ -23,7 +23,7 @@ class ExportedNetwork:
     runner : runs the stages
     attributes : what ``export_attributes`` returned
 
-    Raises AdaptisError if an attribute is missing or of another kind.
+    Raises AdaptisError if an attribute is missing or has the wrong type.
     """
 
     attributes: Mapping[str, type]
@@ -35,7 +35,7 @@ class ExportedNetwork:
             setattr(self, name, attributes[name])
 
     def run(self, stage: str, **inputs: Any) -> list[Any]:
-        """Run a stage and return its outputs; it ignores ``inputs`` that it does not have."""
+        """Run a stage and return its outputs; ``inputs`` that it does not have are ignored."""
         if stage not in self._runner.stages:
             raise AdaptisError(f'The exported network has no stage "{stage}": export it again.')
         arrays = [named_input(stage, inputs, signature.name)
@@ -53,11 +53,11 @@ class ExportedNetwork:
         return images
 
     def check_weights(self) -> None:
-        """Do nothing: a network with broken weights is never exported, and outputs are checked."""
+        """Do nothing: non-finite weights are refused at export, and outputs are checked."""
 
 
 def export_attributes(net: Any) -> dict[str, Any]:
-    """Return the numbers of a network that its exported stages need beside them, as plain data."""
+    """Return the numbers that a network's exported stages need at inference, as plain data."""
     values = {name: getattr(net, name) for name in net.attributes}
     return {name: list(value) if isinstance(value, tuple) else value
             for name, value in values.items()}

@@ -31,10 +31,10 @@ class DetectorFamily:
     Parameters
     ----------
     paper : authors, title, year
-    system : 'module:class' of its losses
+    system : 'module:class' of its training system
     presets : its settings by name
-    defaults : default values of its network's arguments, for those that a description leaves out
-    package : name of its package, whose ``stages`` and ``inference`` export the network
+    defaults : values of the network's arguments that a description leaves out
+    package : name of its package, whose modules ``stages`` and ``inference`` export the network
     predictor : 'module:class' of its predictor
     name_options : see ``ModelFamily``
     """
@@ -68,18 +68,18 @@ class DetectorFamily:
         return {'num_things': taxonomy.num_things, 'num_stuff': taxonomy.num_stuff}
 
     def check_taxonomy(self, model: Mapping[str, Any], taxonomy: Taxonomy) -> None:
-        """See ``ModelFamily``; a detector without a semantic branch needs no stuff."""
+        """See ``ModelFamily``; a detector without a semantic branch does not need stuff."""
         options = self.expand_options(model)
         if options.get('semantic', True) and not taxonomy.num_stuff:
             raise AdaptisError(
-                f'The data have no category of stuff, but {model["name"]} learns stuff as well as '
-                'things: train a network that needs none (adaptis_toy, adaptis_fpn, '
-                'adaptis_deeplab, mask_rcnn, or condinst without semantic), or give what is around '
-                'the objects a category (adaptis import does, with --background).')
+                f'The data have no category of stuff, but {model["name"]} learns both stuff and '
+                'things: train a network that does not need stuff (adaptis_toy, adaptis_fpn, '
+                'adaptis_deeplab, mask_rcnn, or condinst without semantic), or put the pixels '
+                'around the objects into a stuff category ("adaptis import --background NAME").')
         if options.get('instances', True) and not taxonomy.num_things:
             raise AdaptisError(f'The data have no category of things, but {model["name"]} detects '
                                'objects: mark categories as things (isthing: 1), or train '
-                               'semantic_fpn, which learns stuff alone.')
+                               'semantic_fpn, which learns only stuff.')
 
     def expand_options(self, model: Mapping[str, Any]) -> dict[str, Any]:
         """See ``ModelFamily``."""
@@ -104,8 +104,8 @@ class DetectorFamily:
     def build(self, options: Mapping[str, Any], contexts: Sequence[Any]) -> Any:
         """See ``ModelFamily``.
 
-        ``pretrained_base`` is the file of a backbone, ``pretrained`` that of a whole network, whose
-        classes may differ.
+        ``pretrained_base`` is the file of a backbone, ``pretrained`` that of a complete network,
+        whose classes may differ.
         """
         options = dict(options)
         backbone, whole = options.pop('pretrained_base', None), options.pop('pretrained', None)

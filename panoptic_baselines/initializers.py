@@ -17,13 +17,13 @@ RULES: list[tuple[str, Any]] = [
     (r'box_head[.]bbox_pred[.]weight|mask_head[.]predictor[.]weight', mx.init.Normal(0.001)),
     (r'(semantic_)?encoder[.](backbone|semantic_head|affinity_head)[.].+|mask_head[.].+', _MSRA),
 ]
-"""Pattern of a parameter's name in the network -> initializer of the weights."""
+"""Maps a pattern for parameter names to the initializer of these weights."""
 
 
 def set_initializers(net: Any, rules: list[tuple[str, Any]] = RULES) -> None:
-    """Set the initializer of every ``.weight`` by the first rule that matches its name.
+    """Set the initializer of every ``.weight`` according to the first rule that matches its name.
 
-    Layers that were made with an initializer keep it; biases start from 0 anyway.
+    Layers that were created with an initializer keep it; biases start at 0 anyway.
     """
     for name, parameter in net._collect_params_with_prefix().items():
         found = [init for pattern, init in rules if re.fullmatch(pattern, name)]

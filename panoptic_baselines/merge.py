@@ -1,4 +1,4 @@
-"""The heuristic that merges instances and semantics (Panoptic Segmentation, section 7.1).
+"""The heuristic that merges instances and semantic labels (Panoptic Segmentation, section 7.1).
 
 Panoptic FPN, CondInst and dense detections share it.
 """
@@ -22,7 +22,7 @@ class Instances:
     ----------
     boxes : float32 (N, 4), (x0, y0, x1, y1) in pixels of the image
     scores : float32 (N,)
-    classes : int (N,), counted among the things
+    classes : int (N,), 0 = the first thing class
     masks : bool (N, H, W)
     """
 
@@ -38,17 +38,17 @@ class Instances:
 def merge(instances: Optional[Instances], semantic: Optional[np.ndarray], taxonomy: Taxonomy, *,
           instance_score: float = 0.5, overlap_threshold: float = 0.5,
           stuff_area_limit: int = 4096) -> PanopticResult:
-    """Return one segment per pixel: things by descending score, then stuff on the pixels left.
+    """Assign a segment to every pixel: things by descending score, then stuff on the free pixels.
 
     Parameters
     ----------
     instances : None if the network has no instance branch; things then come from ``semantic`` too
     semantic : int (H, W), class indices of the taxonomy, -1 = none; None = no stuff
-    instance_score : instances with a lower score are left out
-    overlap_threshold : an instance is left out if others cover more than this share of it
-    stuff_area_limit : a stuff class with fewer free pixels is left out
+    instance_score : instances with a lower score are dropped
+    overlap_threshold : an instance is dropped if others cover more than this share of it
+    stuff_area_limit : a stuff class with fewer free pixels is dropped
 
-    Segment ids count from 1; a stuff segment has the score 1.  Raises AdaptisError if both parts
+    Segment ids start at 1, and a stuff segment has score 1.  Raises AdaptisError if both parts
     are missing or if their sizes differ.
     """
     segments: list[Segment] = []
@@ -67,7 +67,8 @@ def _size(instances: Optional[Instances], semantic: Optional[np.ndarray]) -> tup
     masks = None if instances is None else instances.masks
     sizes = {part.shape[-2:] for part in (masks, semantic) if part is not None}
     if len(sizes) != 1:
-        raise AdaptisError(f'Instances and semantics must have one size, not {sorted(sizes)}.')
+        raise AdaptisError('Instances and semantic labels must have the same size, not '
+                           f'{sorted(sizes)}.')
     return sizes.pop()
 
 

@@ -1,4 +1,4 @@
-"""The names of this package's networks and what they stand for.  Loads no MXNet."""
+"""The names of this package's networks and what they stand for.  This does not load MXNet."""
 from __future__ import annotations
 
 from typing import Any, NamedTuple
@@ -33,4 +33,4 @@ MODELS: dict[str, NamedModel] = {
        for short, backbone in _BACKBONES.items()},
     'condinst_dla34': NamedModel(_CONDINST, {'backbone': 'dla34'}),
 }
-"""Name -> network and the arguments that the name stands for."""
+"""Maps a name to its network class and the arguments that the name fixes."""

@@ -8,15 +8,15 @@ from adaptis.runtime import mx
 
 @mx.optimizer.Optimizer.register
 class TorchSGD(mx.optimizer.Optimizer):
-    """SGD with PyTorch's momentum, in which the learning rate scales it; its name is 'torchsgd'.
+    """SGD with momentum as in PyTorch, registered as 'torchsgd'.
 
     ``state = momentum * state + gradient + wd * weight``, then ``weight -= lr * state``.  MXNet's
-    SGD adds ``lr * gradient`` to the state instead.  After a change of the learning rate, its steps
-    keep part of the old rate for a while: at a drop to a tenth, ten steps' worth.
+    SGD adds ``lr * gradient`` to the state instead.  So after a change of the learning rate, its
+    steps keep part of the old rate for a while: after a drop to a tenth, ten steps' worth.
 
     Parameters
     ----------
-    momentum : share of the state that is kept
+    momentum : the factor by which the state decays
     kwargs : arguments of ``mx.optimizer.Optimizer``
     """
 

@@ -20,14 +20,14 @@ from panoptic_baselines.merge import Instances, merge
 from panoptic_baselines.settings import BaseSettings, get_settings
 
 NO_INSTANCES = float('inf')
-"""A minimal score that no instance reaches."""
+"""A minimum score that no instance reaches."""
 
 
 class Segmentation(NamedTuple):
     """What a network finds in one image, at the requested size.
 
-    ``instances`` is None without an instance branch.  ``labels`` int32 (H, W) are numbered as the
-    semantic branch does it; None without that branch.
+    ``instances`` is None without an instance branch.  ``labels`` int32 (H, W) are the semantic
+    branch's labels, or None without that branch.
     """
 
     instances: Optional[Instances]
@@ -42,9 +42,9 @@ class Network(Protocol):
     presets : its settings by name
     num_things, num_stuff : numbers of thing and stuff classes
     has_instances, has_semantic : which branches it has
-    merge_things : whether the semantic branch has one class for all things, its first class
-    mean : RGB, the colour of padding
-    divisor : height and width of its input are multiples of it
+    merge_things : whether the semantic branch has a single class for all things (its first class)
+    mean : RGB, the colour of the padding
+    divisor : the height and width of the input are multiples of this number
     """
 
     presets: Mapping[str, BaseSettings]
@@ -57,7 +57,7 @@ class Network(Protocol):
     divisor: int
 
     def to_device(self, images: np.ndarray, ctx: Any = None) -> Any:
-        """Return a batch of images (B, 3, H, W) on ``ctx``, by default on the network's device."""
+        """Return a batch of images (B, 3, H, W) on ``ctx`` (default: the network's device)."""
 
     def check_weights(self) -> None:
         """Raise AdaptisError if a weight is not finite."""
@@ -71,25 +71,25 @@ class Network(Protocol):
         x : (B, 3, H, W), see ``pad_batch``
         sizes : (H, W) of each image without padding
         output_sizes : (H, W) of each result
-        min_score : instances with a lower score may be left out; None = no instances at all
+        min_score : instances with a lower score may be dropped; None = return no instances
         """
 
 
 class Predictor(OfOneProcess):
     """Segments images with a network of this package.
 
-    A predictor holds one image, so give each thread its own.  They may share the network: while one
-    of them computes with it, the others wait.
+    A predictor holds one image, so give each thread its own predictor.  Predictors may share a
+    network; only one of them computes with it at a time.
 
     Parameters
     ----------
-    net : an initialised network with the methods and attributes of ``Network`` (hybridize it: that
-        is faster), or an exported one
+    net : an initialised network with the methods and attributes of ``Network``, or an exported one;
+        hybridize the network for speed
     taxonomy : the classes of the network
     settings : thresholds, or the name of one of the network's ``presets``
-    ctx : where to compute; by default where the network's parameters are
+    ctx : where to compute (default: the context of the network's parameters)
 
-    Raises AdaptisError if network and taxonomy do not fit, or if a weight is not finite.
+    Raises AdaptisError if the network does not match the taxonomy, or if a weight is not finite.
     """
 
     def __init__(self, net: Any, taxonomy: Taxonomy,
@@ -120,8 +120,8 @@ class Predictor(OfOneProcess):
         """Return all objects and all stuff of the current image.
 
         ``keep_objects`` : also return all :meth:`instances` as ``objects`` of the result, and the
-            labels of the semantic branch as ``semantic``; if it has one class for all things, the
-            things of the result take its place
+            labels of the semantic branch as ``semantic``; if that branch has a single class for all
+            things, the things of the result replace it
 
         Raises AdaptisError if the network's outputs are not finite.
         """
@@ -134,7 +134,7 @@ class Predictor(OfOneProcess):
         return result
 
     def instances(self) -> Instances:
-        """Return all detections of the current image, of any score: AP is measured on them.
+        """Return all detections of the current image, with any score; AP is measured on them.
 
         Raises AdaptisError if the network has no instance branch.
         """
@@ -145,8 +145,8 @@ class Predictor(OfOneProcess):
     def semantic(self) -> np.ndarray:
         """Return int32 (H, W): the class index of every pixel of the current image, -1 for things.
 
-        With a semantic branch that tells things apart, they have their own class indices.  Raises
-        AdaptisError if the network has no semantic branch.
+        If the semantic branch has a class for each thing category, things have their own class
+        indices.  Raises AdaptisError if the network has no semantic branch.
         """
         if not self.net.has_semantic:
             raise AdaptisError('The network has no semantic branch.')
@@ -178,7 +178,7 @@ class Predictor(OfOneProcess):
         return np.where((classes < 0) & (merged >= self.taxonomy.num_stuff), merged, classes)
 
     def _merge(self, found: Segmentation) -> PanopticResult:
-        """Return one segment per pixel; a system without the heuristic overrides this."""
+        """Return the merged panoptic result; a system without the heuristic overrides this."""
         settings = self.settings
         return merge(found.instances, self._classes(found), self.taxonomy,
                      instance_score=settings.instance_score,
@@ -192,7 +192,7 @@ class Predictor(OfOneProcess):
 
 
 def to_objects(instances: Instances, taxonomy: Taxonomy) -> Objects:
-    """Return instances with the category ids of a taxonomy in place of their classes."""
+    """Return instances with a taxonomy's category ids instead of classes."""
     ids = np.array([category.id for category in taxonomy.categories])
     return Objects(instances.masks, instances.scores,
                    ids[thing_to_class_index(instances.classes, taxonomy)], instances.boxes)
@@ -209,8 +209,8 @@ def pad_images(images: Sequence[np.ndarray], color: Sequence[float],
                divisor: int = 32) -> np.ndarray:
     """Return RGB images (H, W, 3) as one float32 batch (B, 3, H', W'), 0..255.
 
-    Images lie in the upper left corner.  The rest is ``color``, the mean that the network
-    subtracts, so that it sees zeros there.  H' and W' are multiples of ``divisor``.
+    Each image lies in the upper left corner.  The rest has the ``color`` that the network subtracts
+    as the mean, so that the network sees zeros there.  H' and W' are multiples of ``divisor``.
     """
     sizes = np.array([image.shape[:2] for image in images])
     height, width = -(-sizes.max(axis=0) // divisor) * divisor
@@ -222,12 +222,12 @@ def pad_images(images: Sequence[np.ndarray], color: Sequence[float],
 
 
 def _check_classes(net: Any, taxonomy: Taxonomy) -> None:
-    """Check only the classes that a branch of the network has."""
+    """Check the numbers of classes of the branches that the network has."""
     knows_things = net.has_instances or not net.merge_things
     if ((knows_things and net.num_things != taxonomy.num_things)
             or (net.has_semantic and net.num_stuff != taxonomy.num_stuff)):
         raise AdaptisError(f'The network has {net.num_things} classes of things and '
-                           f'{net.num_stuff} of stuff, but its taxonomy '
+                           f'{net.num_stuff} of stuff, but its taxonomy has '
                            f'{taxonomy.num_things} and {taxonomy.num_stuff}.')
 
 

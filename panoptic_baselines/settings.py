@@ -1,4 +1,4 @@
-"""The settings of inference that all systems share, and how presets are chosen."""
+"""The inference settings that all systems share, and how presets are chosen."""
 from __future__ import annotations
 
 import math
@@ -13,7 +13,7 @@ Self = TypeVar('Self', bound='BaseSettings')
 
 
 def one_of(*choices: str) -> Any:
-    """Return a field of a dataclass for one of some texts; the first is the default."""
+    """Return a dataclass field that allows only ``choices``; the first is the default."""
     return field(default=choices[0], metadata={'choices': choices})
 
 
@@ -23,23 +23,23 @@ def _within(value: Any, kind: type, low: float, high: float) -> bool:
 
 @dataclass(frozen=True)
 class BaseSettings:
-    """The settings of inference that all systems have.
+    """The inference settings that all systems have.
 
-    Raises AdaptisError, naming the setting, for a value that makes no sense.
+    Raises AdaptisError, naming the setting, for an invalid value.
 
     Attributes
     ----------
     short_side, max_side : the image is resized so that its shorter side has ``short_side``
-        pixels, or fewer if the longer side would exceed ``max_side``; None = it is not resized
+        pixels, or fewer if the longer side would exceed ``max_side``; None = do not resize
 
-    score_threshold : a detection needs a higher score
-    nms_threshold : detections of a class suppress each other above this IoU
-    detections_per_image : number of the best detections that are kept
-    mask_threshold : a pixel belongs to a mask from this probability on; it must be above 0
+    score_threshold : keep detections with a score above this
+    nms_threshold : IoU threshold of non-maximum suppression among detections of a class
+    detections_per_image : maximum number of detections to keep
+    mask_threshold : a pixel belongs to a mask if its probability is at least this; above 0
 
-    instance_score : lowest score of a thing in a panoptic result
-    overlap_threshold : an instance is left out if better ones cover more than this share of it
-    stuff_area_limit : fewest pixels of a stuff class in the image
+    instance_score : minimum score of a thing in a panoptic result
+    overlap_threshold : an instance is dropped if better ones cover more than this share of it
+    stuff_area_limit : minimum number of pixels of a stuff class in the image
     """
 
     short_side: Optional[int] = 800
@@ -71,16 +71,16 @@ class BaseSettings:
                 self._demand(f.name, _within(value, numbers.Integral, least, math.inf),
                              f'a whole number, at least {least}')
         if self.mask_threshold == 0:
-            raise AdaptisError('mask_threshold is 0, so that every mask would be the whole image: '
-                               'it must be above 0.')
+            raise AdaptisError('mask_threshold is 0 but must be above 0; otherwise every mask '
+                               'would cover the whole image.')
 
     def replace(self: Self, **changes: Any) -> Self:
-        """Return a copy with some settings changed; AdaptisError for a name that does not exist."""
+        """Return a copy with some settings changed; AdaptisError for an unknown name."""
         known = [f.name for f in fields(self)]
         unknown = sorted(set(changes) - set(known))
         if unknown:
             raise AdaptisError(f'There is no inference setting {unknown[0]!r}; '
-                               f'there are {", ".join(known)}.')
+                               f'choose one of {", ".join(known)}.')
         return replace(self, **changes)
 
     def _demand(self, name: str, fits: bool, what: str) -> None:
@@ -88,25 +88,25 @@ class BaseSettings:
             raise AdaptisError(f'{name} is {getattr(self, name)!r} but must be {what}.')
 
 
-# The size is that of the data (Panoptic FPN, section 4.1; dense detections, section 5.4); the area
-# limit is a choice, UPSNet's, as no paper gives one.
+# The size is that of the data (Panoptic FPN, section 4.1; dense detections, section 5.4).  The area
+# limit is UPSNet's, because none of the papers gives one.
 CITYSCAPES: dict[str, Any] = dict(short_side=1024, max_side=2048, stuff_area_limit=2048)
-# 96x96 images, upsampled fourfold as the AdaptIS paper did it for Mask R-CNN (table 1).
+# 96x96 images, upsampled by 4 as the AdaptIS paper did for Mask R-CNN (table 1).
 TOY: dict[str, Any] = dict(short_side=384, max_side=None, stuff_area_limit=0)
 
 
 def get_settings(settings: Union[str, BaseSettings],
                  presets: Mapping[str, BaseSettings]) -> Any:
-    """Return settings as they are, or a preset by name.
+    """Return the settings themselves, or look up a preset by name.
 
     Raises AdaptisError if there is no such preset, or if the settings belong to another system.
     """
     if isinstance(settings, BaseSettings):
         kind = type(next(iter(presets.values())))
         if type(settings) is not kind:
-            raise AdaptisError(f'{type(settings).__name__} are not for this network, which takes '
+            raise AdaptisError(f'{type(settings).__name__} are not for this network: pass '
                                f'{kind.__name__}.')
         return settings
     if not isinstance(settings, str) or settings not in presets:
-        raise AdaptisError(f'There is no preset {settings!r}; there are {", ".join(presets)}.')
+        raise AdaptisError(f'There is no preset {settings!r}; choose one of {", ".join(presets)}.')
     return presets[settings]

@@ -1,4 +1,4 @@
-"""What the training loop and experiments see of each panoptic system."""
+"""The interface of a panoptic system that the training loop and the experiments use."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
@@ -15,22 +15,22 @@ from panoptic_baselines.predictor import Predictor
 
 
 class System(Protocol):
-    """A network, its losses and its predictions; ``adaptis.system.AdaptISSystem`` is one too."""
+    """A network, its losses and its predictions, such as ``adaptis.system.AdaptISSystem``."""
 
     net: Any
 
     def forward(self, batch: dict[str, Any]) -> Any:
-        """Run the layers that several devices synchronise on a batch, and read none of the results.
+        """Run the layers that synchronise between devices on a batch, without reading any result.
 
-        The training step calls this for all devices before it calls ``losses`` for any.
+        The training step calls this for all devices before it calls ``losses`` for any of them.
         """
 
     def losses(self, batch: dict[str, Any], outputs: Any = None) -> dict[str, Any]:
         """Return one scalar per loss, already weighted; training minimises their sum.
 
         Call this inside ``autograd.record``.  ``batch`` holds ``image`` (B, 3, H, W), RGB 0..255,
-        and the arrays that the system's own loader adds; ``outputs`` is what ``forward`` returned
-        for it, and is computed if it is not given.
+        and the arrays that the system's own loader adds.  ``outputs`` is what ``forward`` returned
+        for the batch; it is computed if you do not pass it.
         """
 
     def metrics(self) -> dict[str, float]:
@@ -40,7 +40,7 @@ class System(Protocol):
         """Return the parameters that are trained, as a ``ParameterDict``."""
 
     def state(self) -> dict[str, Any]:
-        """Return what the next step depends on beside parameters and optimizer, as plain data."""
+        """Return, as plain data, the state that is in neither the parameters nor the optimizer."""
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore what ``state`` returned."""
@@ -50,18 +50,18 @@ class System(Protocol):
 
 
 class DetectorSystem(System, Protocol):
-    """A system that does not learn from points, with what the training loop needs in addition.
+    """A system that does not learn from points, with what else the training loop needs.
 
-    ``host_keys`` : arrays of a batch that are read outside the graph; they may stay NumPy
+    ``host_keys`` : arrays of a batch that are read outside the graph; they may remain NumPy arrays
     """
 
     host_keys: tuple[str, ...]
 
     def targets(self) -> Callable[[Sequence[Sample], Sequence[Any]], dict[str, np.ndarray]]:
-        """Return a callable that makes a batch of augmented samples and their random generators.
+        """Return a callable that turns augmented samples and their random generators into a batch.
 
-        It is picklable and free of MXNet, so that data workers can call it.  All arrays of a batch
-        have one row per image.
+        It is picklable and does not need MXNet, so that data workers can call it.  All arrays of a
+        batch have one row per image.
         """
 
     def begin_step(self, step: int) -> None:
@@ -69,25 +69,25 @@ class DetectorSystem(System, Protocol):
 
 
 class BaseSystem:
-    """What all systems of this package share; subclasses add ``targets`` and ``losses``.
+    """The base class of this package's systems; subclasses add ``targets`` and ``losses``.
 
     In ``losses(batch, outputs)``, ``outputs`` is what ``forward`` has returned for the batch; it is
-    computed if it is not given.
+    computed if you do not pass it.
 
     Parameters
     ----------
     net : an initialised network
     taxonomy : the classes of the network
-    blocks : the losses, to be hybridized with the network
-    frozen_stages : how many stages of the backbone are frozen: 2 = stem and res2
-    hybridize : train through cached graphs
+    blocks : the losses, which are hybridized together with the network
+    frozen_stages : number of backbone stages that are frozen: 2 = stem and res2
+    hybridize : whether to train with cached graphs
     """
 
     host_keys: tuple[str, ...] = ()
     predictor: Any = Predictor
     bias_lr_mult, bias_wd_mult, norm_wd_mult = 1.0, 1.0, 0.0
-    """How fast biases learn, and how much they and the scales of norms decay; the shift of a norm
-    is a bias and part of a norm."""
+    """Multipliers of the learning rate of biases, of their weight decay, and of the weight decay of
+    norms.  The shift of a norm counts as a bias and as part of a norm."""
 
     def __init__(self, net: Any, taxonomy: Taxonomy, blocks: Iterable[Any], frozen_stages: int,
                  hybridize: bool):
@@ -99,20 +99,20 @@ class BaseSystem:
             block.hybridize(hybridize)
 
     def begin_step(self, step: int) -> None:
-        """Set the number of the step that the next ``losses`` belong to."""
+        """Set the number of the step that the next call of ``losses`` belongs to."""
 
     def forward(self, batch: dict[str, Any]) -> Any:
-        """Run the network on the images of a batch and read none of the results."""
+        """Run the network on the images of a batch, without reading any result."""
         return self.net(fill_padding(batch['image'], batch['sizes'], self.net.mean))
 
     def metrics(self) -> dict[str, float]:
-        """Return numbers of the last step worth logging."""
+        """Return numbers of the last step that are worth logging."""
         return {}
 
     def parameters(self) -> Any:
-        """Return the parameters that are trained; their decay follows the class attributes.
+        """Return the parameters that are trained; their weight decay follows the class attributes.
 
-        Biases of the backbone keep the rate that ``backbone_lr_mult`` gives them.
+        Biases of the backbone keep the learning rate that ``backbone_lr_mult`` gives them.
         """
         everything = self.net.collect_params()
         chosen = mx.gluon.ParameterDict(everything.prefix)
@@ -128,7 +128,7 @@ class BaseSystem:
         return chosen
 
     def state(self) -> dict[str, Any]:
-        """Return nothing: the next step does not depend on earlier ones."""
+        """Return an empty state: the next step does not depend on earlier ones."""
         return {}
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -137,13 +137,13 @@ class BaseSystem:
     def predict(self, image: np.ndarray, settings: Any = 'coco') -> PanopticResult:
         """Return the panoptic segmentation of an RGB ``uint8`` (H, W, 3) image, at its size.
 
-        For ``settings`` see ``Predictor``; for many images make a predictor once instead.
+        See ``Predictor`` for ``settings``.  For many images, create a predictor once instead.
         """
         return self.predictor(self.net, self.taxonomy, settings).predict(image)
 
 
 def fill_padding(image: Any, sizes: Any, colour: Sequence[float]) -> Any:
-    """Return images (B, 3, H, W) whose pixels beyond ``sizes`` (B, 2) have the given colour."""
+    """Fill the pixels of images (B, 3, H, W) beyond ``sizes`` (B, 2) with the given colour."""
     rows, columns = (mx.nd.broadcast_lesser(
         mx.nd.contrib.arange_like(image, axis=axis).reshape((1, -1)),
         mx.nd.slice_axis(sizes, axis=1, begin=axis - 2, end=axis - 1)) for axis in (2, 3))
@@ -154,6 +154,6 @@ def fill_padding(image: Any, sizes: Any, colour: Sequence[float]) -> Any:
 
 
 def divergence_error() -> AdaptisError:
-    """Return the error of a network whose outputs become infinite in training."""
-    return AdaptisError('The outputs of the network became infinite: lower the learning rate; '
-                        'the checkpoints written before are untouched.')
+    """Return the error for a network whose outputs became infinite during training."""
+    return AdaptisError('The outputs of the network became infinite: lower the learning rate. '
+                        'The checkpoints written so far are intact.')

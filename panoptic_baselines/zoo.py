@@ -20,9 +20,9 @@ def get_model(name: str, **kwargs: Any) -> Any:
     ----------
     name : one of ``MODELS``, for instance 'panoptic_fpn_r50' or 'mask_rcnn_r101'; 'panoptic_fpn'
         alone takes the backbone and the branches as arguments
-    kwargs : arguments of the network's constructor, without those that the name determines
+    kwargs : arguments of the network's constructor, except those that the name fixes
 
-    Raises AdaptisError if there is no such network or argument, or if a value makes no sense.
+    Raises AdaptisError for an unknown network or argument, or for an invalid value.
     """
     if not isinstance(name, str) or name not in MODELS:
         raise AdaptisError(f'There is no network "{name}": choose one of {sorted(MODELS)}.')
@@ -33,21 +33,21 @@ def get_model(name: str, **kwargs: Any) -> Any:
 def load_model(path: PathLike, ctx: Any = None) -> Any:
     """Return the network of a checkpoint, ready for use; ``adaptis.model.save_model`` writes them.
 
-    Raises AdaptisError for a file that is missing, cut short, or of another network.
+    Raises AdaptisError for a file that is missing, cut short, or belongs to a different network.
     """
     return load_network(get_model, Path(path), ctx)
 
 
 def load_pretrained(net: Any, path: PathLike) -> None:
-    """Initialise a network with the weights of a trained one, whose classes may differ.
+    """Initialise a network with the weights of a trained network, whose classes may differ.
 
-    Layers with an output for every class keep their values if the number of classes differs; the
-    file may hold more than the network has.
+    Layers with one output per class keep their values if the number of classes differs.  The file
+    may hold more parameters than the network has.
 
     Raises AdaptisError, and changes nothing, if the networks differ in any other way.
     """
     if not isinstance(path, (str, os.PathLike)):
-        raise AdaptisError(f'pretrained is {path!r} but must be the file of a network.')
+        raise AdaptisError(f'pretrained is {path!r} but must be the path of a checkpoint.')
     things, stuff = net.num_things, net.num_stuff
     outputs = {things, things + 1, 4 * things, stuff, stuff + 1, things + stuff}
     set_pretrained(net, path, outputs)

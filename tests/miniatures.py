@@ -1,6 +1,6 @@
 """Miniatures of the real data sets, in their original folders, with crowd, void and empty images.
 
-Image ``i`` of a split shows a scene that (seed, split, i) determine: a strip of void, sky, a
+The scene of image ``i`` depends on (seed, split, i): a strip of void, sky, a
 building and a road, and on them persons and cars that cover each other, some pixels of void and
 a crowd; the last image of a split has no object.  All data sets show the same scenes.
 """

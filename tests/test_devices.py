@@ -1,4 +1,4 @@
-"""Tests on another device fail where arrays lie on several."""
+"""Tests on another device fail if arrays are on several devices."""
 from __future__ import annotations
 
 import pytest

@@ -1,4 +1,4 @@
-"""The front page and the generated pages: short, true, and of the newest records."""
+"""The README and the generated pages are short, correct and up to date."""
 from __future__ import annotations
 
 import dataclasses

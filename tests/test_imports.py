@@ -1,4 +1,4 @@
-"""Imports run downwards, in no circle, and stand inside a function only for a reason."""
+"""Imports follow the layers, have no cycles, and are inside a function only for a reason."""
 from __future__ import annotations
 
 import ast

@@ -75,14 +75,14 @@ def test_tests_run_on_all_cores_unless_told_otherwise(make):
 def test_without_a_suitable_python_it_says_which_to_install(make):
     done = make('.venv/made', pythons=['no-such-python', make.python('too_new', 'exit 1')])
     assert done.returncode != 0
-    assert 'AdaptIS runs on Python 3.9 to 3.13' in done.stderr and 'PYTHON=' in done.stderr
+    assert 'AdaptIS needs Python 3.9 to 3.13' in done.stderr and 'PYTHON=' in done.stderr
 
 
 def test_without_venv_it_says_what_to_install(make):
     bare = make.python('bare', WITHOUT_VENV)
     done = make('.venv/made', pythons=[bare])
     assert done.returncode != 0
-    assert 'lacks venv' in done.stderr and 'apt-get install python3-venv' in done.stderr
+    assert 'without venv' in done.stderr and 'apt-get install python3-venv' in done.stderr
 
 
 def test_the_first_python_that_can_make_an_environment_makes_it(make, tmp_path):

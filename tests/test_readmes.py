@@ -1,4 +1,4 @@
-"""The page of each system leads from the paper to code that is there under that name."""
+"""The page of each system refers from the paper to code that exists under that name."""
 from __future__ import annotations
 
 import ast

@@ -1,4 +1,4 @@
-"""The network that ships: there, small, and as good as the README says, roughly."""
+"""The network that ships exists, is small, and is about as good as the README says."""
 from __future__ import annotations
 
 import shutil

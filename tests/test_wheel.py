@@ -1,4 +1,4 @@
-"""What is built from the source tree installs no package that others may have, and is complete."""
+"""The wheel is complete, and installs no package with a name that others may use."""
 from __future__ import annotations
 
 import os
@@ -57,6 +57,6 @@ def test_commands_run_without_the_source_tree(built: Path, tmp_path: Path) -> No
     done = subprocess.run([sys.executable, '-c', COMMANDS], check=False, cwd=tmp_path,
                           env={**os.environ, 'PYTHONPATH': str(built)},
                           capture_output=True, text=True, timeout=240)
-    assert 'Table 1 of adaptis' in done.stdout and 'published   99.6' in done.stdout, done.stderr
+    assert 'AdaptIS, Table 1' in done.stdout and 'published   99.6' in done.stdout, done.stderr
     assert done.returncode == 1   # of training, for want of its data
-    assert 'The toy data is not at nowhere' in done.stderr and 'Traceback' not in done.stderr
+    assert 'The toy data was not found: nowhere' in done.stderr and 'Traceback' not in done.stderr

@@ -134,7 +134,7 @@ def _measured(run: Mapping[str, Any], table: Table, row: Row) -> Line:
         values.append(text if path else '')
     commit = f'commit {str(run["commit"])[:8]}' if run.get('commit') else ''
     facts = [str(run.get('label') or run.get('file')), 'reduced' if run.get('reduced') else '',
-             'of an earlier setting' if run.get('note') else '', *_inference(run), _images(run),
+             'from an earlier setting' if run.get('note') else '', *_inference(run), _images(run),
              _device(run, table, row),
              str(run.get('date') or '')[:10], commit]
     return Line(row, 'measured', values, ', '.join(f for f in facts if f))

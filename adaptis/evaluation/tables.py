@@ -95,13 +95,13 @@ class Table:
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
     paper_title: str = ''
+    system: str = ''
 
     @property
     def heading(self) -> str:
-        """The name and title of the table."""
-        name = f'Table {self.id} of {self.paper}' if re.match(r'[A-Z]?\d|[A-Z]$', self.id) else \
-            f'{self.paper}, {self.id}'
-        return f'{name}: {self.title}'
+        """The name of the system, the number of the table, and its title."""
+        number = f'Table {self.id}' if re.match(r'[A-Z]?\d|[A-Z]$', self.id) else self.id
+        return f'{self.system or self.paper}, {number}: {self.title}'
 
     def row(self, row_id: str) -> Row:
         """A row by its id; AdaptisError that lists the rows with a config if there is none."""
@@ -169,14 +169,14 @@ def run_value(run: Mapping[str, Any], path: Optional[str]) -> Optional[float]:
 def _load(path: Path) -> dict[str, Table]:
     content = read_yaml(path)
     try:
-        return {str(key): _table(path.stem, str(key), entry, content['title'])
+        return {str(key): _table(path.stem, str(key), entry, content)
                 for key, entry in content['tables'].items()}
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise AdaptisError(f'{path} is not a file of published numbers '
                            f'({type(error).__name__}: {error}).') from error
 
 
-def _table(paper: str, key: str, entry: Mapping[str, Any], paper_title: str) -> Table:
+def _table(paper: str, key: str, entry: Mapping[str, Any], content: Mapping[str, Any]) -> Table:
     columns = tuple(Column(**c) for c in entry['columns'])
     for column in columns:
         if column.unit not in UNITS:
@@ -188,7 +188,7 @@ def _table(paper: str, key: str, entry: Mapping[str, Any], paper_title: str) -> 
         if fault:
             raise ValueError(f'table {key}, row {row.id}: {fault}')
     return Table(paper, key, entry['title'], int(entry.get('digits', 1)), facts, columns, rows,
-                 tuple(entry.get('notes', ())), paper_title)
+                 tuple(entry.get('notes', ())), content['title'], content.get('system', paper))
 
 
 def _row(entry: Mapping[str, Any], source: Optional[str], facts: Sequence[str],

@@ -11,7 +11,7 @@ from experiments.side_by_side.run import load_results
 
 HEAD = """# Networks that ship
 
-Neither knows photographs. `adaptis predict` warns of a picture that looks like none of those
+Neither network was trained on photographs. `adaptis predict` warns about images unlike those
 that a network learned from. For photographs, train on [your own data](own_data.md) or
 [convert an official checkpoint](tutorials/convert.md).
 """
@@ -31,13 +31,13 @@ def _toy_v1() -> str:
     facts = {
         'System': 'AdaptIS with the U-Net of the toy problem, '
                   f'half the official width ({info["model"]["width"]})',
-        'Use': '`adaptis.load_predictor()`, `adaptis predict`; `--init toy_v1` to train on',
+        'Use': '`adaptis.load_predictor()`, `adaptis predict`; continue training: `--init toy_v1`',
         'Data': 'ToyV1 as `adaptis toy --version v1` draws it, 10,000 training images of 96x96',
         'Recipe': _recipe(info['trained']),
         'Measured': f'AP .5 / .7 / .8 / .9 {ap}, PQ {100 * metrics["pq"]["All"]["pq"]:.1f}, on '
                     f'{metrics["images"]:,} test images ([all results](results/toy.md))',
         'Limits': 'Undertrained: the paper reaches 99.6 / 99.2 / 98.8 / 97.5. Objects that others '
-                  'divide are often found in parts. Knows images of 96x96 and less.',
+                  'split are often found in parts. Trained only on images up to 96x96.',
         **_file(path)}
     return _card('toy_v1', facts)
 
@@ -59,7 +59,8 @@ def _streets() -> str:
                   f'{result["commit"][:8]}, {seconds / 60:.0f} minutes on {hardware["cpu"]}',
         'Measured': f'PQ: {pq}, on {result["quality"]["images"]} scenes '
                     '([five systems side by side](results/side_by_side.md))',
-        'Limits': 'Misses most objects that others cover by more than a third, and small ones.',
+        'Limits': 'Misses most small objects, and most objects that others cover by more than a '
+                  'third.',
         **_file(path)}
     return _card('toy_street', facts)
 

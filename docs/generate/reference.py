@@ -57,16 +57,16 @@ def config_page() -> str:
 
 def settings_page() -> str:
     """The inference settings of each system, from their docstrings."""
-    parts = ['# Inference settings', 'What `--set KEY=VALUE` of `adaptis predict` and '
-             '`adaptis evaluate` changes, and the key `inference` of a config. `--preset NAME` '
-             'chooses all of them at once. A setting of a system that is not listed under it '
-             'is one of `BaseSettings`.']
+    parts = ['# Inference settings', 'You change these settings with `--set KEY=VALUE` of '
+             '`adaptis predict` and `adaptis evaluate`, or with the key `inference` of a config. '
+             '`--preset NAME` sets all of them at once. Settings that are not listed under a '
+             'system are in `BaseSettings`.']
     return '\n\n'.join([*parts, *(f'::: {name}' for name in SETTINGS)]) + '\n'
 
 
 def api_page() -> str:
     """The Python API, from its docstrings."""
-    parts = ['# Python', 'The first names are also those of the package itself: '
+    parts = ['# Python', 'The package itself offers the first names as well: '
              '`adaptis.load_predictor`, `adaptis.Predictor`, `adaptis.get_model`, '
              '`adaptis.read_image`. `adaptis.draw` is `overlay_panoptic`.']
     for title, names in API.items():

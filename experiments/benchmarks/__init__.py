@@ -1,1 +1,1 @@
-"""How long things take and how much memory: ``python -m experiments.benchmarks SUBJECT``."""
+"""Benchmarks of time and memory: ``python -m experiments.benchmarks SUBJECT``."""

@@ -1,13 +1,12 @@
-"""Measure how long things take, and how much memory.
+"""Measure time and memory.
 
     python -m experiments.benchmarks [--quick] [--official DIR]
     python -m experiments.benchmarks SUBJECT [--out FILE]
     python -m experiments.benchmarks SUBJECT --help
 
-Without a subject, everything that is compared is measured in one run, which writes a record and
-``docs/benchmarks.md``.  Each subject is a file of this folder.  The figures of the documentation
-name the subject they come from, and ``experiments/logs/`` keeps them as JSON; only ratios carry
-over to another machine.
+Without a subject, one run measures all comparisons and writes a record and ``docs/benchmarks.md``.
+Each subject is a file in this folder.  The documentation names the subject of each figure, and
+``experiments/logs/`` stores the figures as JSON.  Only ratios carry over to another machine.
 """
 from __future__ import annotations
 
@@ -23,9 +22,9 @@ from experiments.benchmarks.subjects import SUBJECTS
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
-    """Run one subject, or everything without one.
+    """Run one subject, or everything if none is given.
 
-    Returns 0 when done, 1 after a sentence if something is wrong, 130 after Ctrl-C.
+    Returns 0 when done, 1 after an error message, 130 after Ctrl-C.
     """
     args = make_parser().parse_args(arguments)
     name = args.subject or 'benchmarks'
@@ -41,12 +40,12 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The parser of all subjects; each declares its own options."""
+    """Return the parser for all subjects; each declares its own options."""
     parser = argparse.ArgumentParser(prog='python -m experiments.benchmarks',
                                      description=__doc__.splitlines()[0])
     everything.add_arguments(parser)
     subjects = parser.add_subparsers(dest='subject', metavar='SUBJECT',
-                                     help='default: everything that is compared')
+                                     help='default: all comparisons')
     for name, module in SUBJECTS.items():
         sentence = module.__doc__.splitlines()[0]
         module.add_arguments(subjects.add_parser(name, help=sentence, description=sentence))

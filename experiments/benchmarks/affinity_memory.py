@@ -1,12 +1,12 @@
-"""How much memory and time the dense instance affinity takes, against the size of the image.
+"""How the memory and time of the dense instance affinity grow with the size of the image.
 
     python -m experiments.benchmarks affinity_memory [--size 512x1024 ...] [--channels 153]
 
-*linear* is what the network does, ``Psi + phi0(Q) (phi1(Q)^T Psi)``; *explicit* first makes the
-matrix of all pairs of pixels, phi0 phi1^T (left out where that alone is more than 2 GiB).  The
-other row of each is a step of training, forwards and backwards.  Every row is a process of its
-own: *rise* is how far its memory rose above what it had, Q (128 channels) and Psi included, before.
-Pixels are those of the features, a quarter of the image's height and width.
+*linear* is what the network does, ``Psi + phi0(Q) (phi1(Q)^T Psi)``.  *explicit* first computes the
+matrix of all pairs of pixels, phi0 phi1^T (skipped if the matrix alone is larger than 2 GiB).
+"training" rows are a training step, forward and backward.  Every row runs in its own process.
+*rise* is the increase in memory during the call, not counting the inputs Q (128 channels) and Psi.
+Pixels are those of the feature map, at a quarter of the image's height and width.
 """
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MOST_BYTES = 2 * 2 ** 30
 
 
 def measure(form: str, size: Size, channels: int, training: bool) -> Row:
-    """Memory and time of one form, 'linear' or 'explicit', for images of ``size`` (H, W)."""
+    """Measure memory and time of one variant, 'linear' or 'explicit', at ``size`` (H, W)."""
     from adaptis.runtime import mx  # loads MXNet
     mx.random.seed(0)
     head = _make_head()
@@ -53,19 +53,19 @@ def measure(form: str, size: Size, channels: int, training: bool) -> Row:
 
 
 def largest_difference(size: Size = (64, 96), channels: int = 20) -> float:
-    """Between the two forms on a small image, relative to the largest value."""
+    """Return the difference of the two variants on a small image, relative to the largest value."""
     head, inputs = _make_head(), _make_inputs(size, channels)
     found = [FORMS[form](head, *inputs).asnumpy() for form in ('linear', 'explicit')]
     return float(np.abs(found[0] - found[1]).max() / np.abs(found[1]).max())
 
 
 def linear(head: Any, features: Any, potentials: Any) -> Any:
-    """As the network does it."""
+    """Compute the affinity like the network."""
     return head(features, potentials)
 
 
 def explicit(head: Any, features: Any, potentials: Any) -> Any:
-    """Through the matrix of all pairs of pixels."""
+    """Compute the affinity with the matrix of all pairs of pixels."""
     from adaptis.runtime import mx  # loads MXNet
     ours, theirs = (phi(features).reshape((0, 0, -1)) for phi in (head.phi0, head.phi1))
     pairs = mx.nd.batch_dot(ours, theirs, transpose_a=True)
@@ -77,7 +77,7 @@ FORMS: dict[str, Callable[..., Any]] = {'explicit': explicit, 'linear': linear}
 
 
 def compare(setting: Setting) -> dict[str, Form]:
-    """Both forms."""
+    """Return both variants."""
     from adaptis.runtime import mx  # loads MXNet
     mx.random.seed(0)
     head, inputs = _make_head(), _make_inputs(COMPARED[setting.quick], CHANNELS)
@@ -94,12 +94,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``affinity_memory``."""
     parser.add_argument('--size', nargs='+', type=parse_size, metavar='HxW', default=SIZES)
     parser.add_argument('--channels', type=int, default=CHANNELS,
-                        help=f'of detections and stuff together; default: {CHANNELS}')
+                        help=f'number of detections plus stuff classes; default: {CHANNELS}')
     add_record_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print a table, and keep it if asked to."""
+    """Print a table, and write the record if asked to."""
     before, rows = conditions(), {}
     for form, size, training in [(form, size, training) for form in FORMS for size in args.size
                                  for training in (False, True) if form == 'linear' or _fits(size)]:
@@ -107,7 +107,7 @@ def run(args: argparse.Namespace) -> None:
         rows[name] = alone(measure, form, size, args.channels, training)
         print(f'{name:28}' + '  '.join(f'{key} {value:.4g}' for key, value in rows[name].items()),
               flush=True)
-    print(f'largest relative difference of the two on a small image: {largest_difference():.2g}')
+    print(f'largest relative difference on a small image: {largest_difference():.2g}')
     keep_record(args, rows, before, channels=args.channels)
 
 
@@ -140,6 +140,6 @@ def _make_inputs(size: Size, channels: int) -> list[Any]:
 
 
 def _fits(size: Size) -> bool:
-    """Whether all pairs of pixels of an image do."""
+    """Return whether the matrix of all pairs of pixels of an image fits."""
     pixels = -(-size[0] // STRIDE) * -(-size[1] // STRIDE)
     return 4 * pixels ** 2 <= MOST_BYTES

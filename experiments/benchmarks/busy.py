@@ -1,4 +1,4 @@
-"""Whether something else used the processor while times were taken."""
+"""Detect whether other processes used the CPU during a measurement."""
 from __future__ import annotations
 
 import os
@@ -10,22 +10,22 @@ from typing import Any, NamedTuple, Optional
 from adaptis.machine import usable_cores
 
 LEAST_SHARE = 0.95
-"""Of the time by the clock, that one thread has to get from the processor."""
+"""Minimum share of the wall-clock time for which a single thread must have the CPU."""
 MOST_OTHERS, MOST_STOLEN = 0.2, 0.02
-"""Of all cores, that other processes and the host of a virtual machine may use."""
+"""Maximum share of all cores that other processes and the host of a virtual machine may use."""
 
 _STAT = Path('/proc/stat')
 
 
 class Ticks(NamedTuple):
-    """Seconds that all cores together have spent since the machine started."""
+    """Seconds that all cores together have spent since the machine booted."""
 
     busy: float
     stolen: float
 
 
 def read_ticks(text: Optional[str] = None) -> Optional[Ticks]:
-    """Return what Linux counts (``text``: of its file); None on a system that has no such file."""
+    """Return Linux's counters (``text``: content of its file); None on other systems."""
     try:
         first = (text or _STAT.read_text(encoding='ascii')).splitlines()[0].split()
         user, nice, system, _idle, _wait, irq, soft, stolen = map(int, first[1:9])
@@ -36,7 +36,7 @@ def read_ticks(text: Optional[str] = None) -> Optional[Ticks]:
 
 
 class Window:
-    """A time in which something is measured; it begins with the object."""
+    """The time window of a measurement; it starts when the object is created."""
 
     def __init__(self) -> None:
         self._began, self._ticks = time.perf_counter(), read_ticks()
@@ -44,10 +44,10 @@ class Window:
     def close(self, measured: float, clock: Optional[float] = None) -> dict[str, Any]:
         """Return how busy the machine was.
 
-        ``measured`` are the seconds of the CPU that what was measured took, and ``clock`` those by
-        the clock (default: of the whole window).  Keys: 'share', of the processor that one thread
-        got; 'others', cores that other processes used; 'stolen', cores that the host took;
-        'cores' that there are.  None where Linux does not tell.
+        ``measured`` is the CPU time of the measured code, and ``clock`` its wall-clock time
+        (default: of the whole window), in seconds.  Keys: 'share', the share of a CPU that one
+        thread got; 'others', cores that other processes used; 'stolen', cores that the host took;
+        'cores', the number of cores.  None if Linux does not say.
         """
         wall = max(time.perf_counter() - self._began, 1e-9)
         now, others, stolen = read_ticks(), None, None
@@ -59,22 +59,22 @@ class Window:
 
 
 def complaints(busy: Mapping[str, Any], threads: Optional[int] = 1) -> list[str]:
-    """Return what disturbed a measurement, each a part of a sentence; none if nothing did.
+    """Return what disturbed a measurement, as parts of a sentence; empty if nothing did.
 
-    ``threads`` that computed; only of one is it known how much time it should have got.
+    ``threads`` : number of threads that computed; the expected share is known only for one thread.
     """
     cores, found = busy['cores'], []
     if threads == 1 and busy['share'] < LEAST_SHARE:
-        found.append(f'it had the processor for {busy["share"]:.0%} of the time')
+        found.append(f'it had the CPU for only {busy["share"]:.0%} of the time')
     if (busy['others'] or 0) > MOST_OTHERS * cores:
-        found.append(f'others used {busy["others"]:.1f} of {cores} cores')
+        found.append(f'other processes used {busy["others"]:.1f} of {cores} cores')
     if (busy['stolen'] or 0) > MOST_STOLEN * cores:
         found.append(f'the host took {busy["stolen"]:.2f} of {cores} cores')
     return found
 
 
 def load_complaint(load: float, cores: Optional[int] = None) -> Optional[str]:
-    """Return a warning if a ``load`` average is too high to begin with, for the usable cores."""
+    """Return a warning if the ``load`` average is too high for the usable cores."""
     cores = cores or usable_cores()
     if load <= MOST_OTHERS * cores:
         return None

@@ -1,9 +1,10 @@
-"""How long the page of ``adaptis serve`` waits for a picture and for a mask.
+"""How long the page of ``adaptis serve`` waits for an image and for a mask.
 
     OMP_NUM_THREADS=1 taskset --cpu-list 0 python -m experiments.benchmarks clicks
 
-The server runs in this process, and a client asks it over the loopback interface as the page does.
-The pictures are drawn toy images with the network that ships, enlarged for the larger sizes.
+The server runs in this process.  A client sends the requests of the page over the loopback
+interface.  The images are drawn toy images, enlarged for the larger sizes, and the network is the
+one that ships.
 """
 from __future__ import annotations
 
@@ -29,11 +30,11 @@ from toy_data import ToySettings, render
 SIZES: tuple[Size, ...] = ((96, 96), (256, 256), (512, 512))
 CLICKS = 30
 SHARE = 0.95
-"""The slow clicks are those beyond this share."""
+"""Percentile that is reported for slow clicks."""
 
 
 def clicks(sizes: Sequence[Size] = SIZES, count: int = CLICKS) -> dict[str, Any]:
-    """Opening a picture, and one mask, from request to the end of the answer, in milliseconds."""
+    """Opening an image, and one mask, from request to the end of the response, in milliseconds."""
     predictor = load_predictor()
     network = ServedNetwork('toy_v1', 'Toy V1', '', lambda: predictor, None)
     result = {}
@@ -49,12 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print what is measured, and keep it if asked to."""
+    """Print the figures, and write the record if asked to."""
     run_measures({'clicks': clicks}, args)
 
 
 def _measure(port: int, size: Size, count: int) -> dict[str, float]:
-    """The times of one size, after one picture and one mask that do not count."""
+    """Return the times at one size, after a warm-up image and mask."""
     connection = http.client.HTTPConnection('127.0.0.1', port)
     picture = _picture(size)
     rng = np.random.default_rng(0)
@@ -94,7 +95,7 @@ def _picture(size: Size) -> bytes:
 def serving(networks: Sequence[ServedNetwork], **options: Any) -> Iterator[int]:
     """Run the server in a thread, and yield its port.
 
-    ``options`` are those of ``ServeOptions``.  Raises AdaptisError if the extra is missing.
+    ``options`` are those of ``ServeOptions``.  Raises AdaptisError if the extra is not installed.
     """
     try:
         import uvicorn  # of the extra "serve"

@@ -1,6 +1,6 @@
-"""Forms of one computation that are timed in turns: what a row of the whole run is.
+"""Comparisons: variants of one computation that are timed in turns, one row of the complete run.
 
-A module of this folder that has a tuple ``COMPARISONS`` takes part in the run without a subject.
+A module in this folder with a tuple ``COMPARISONS`` takes part in the run without a subject.
 """
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from experiments.benchmarks.busy import Window
 Form = Callable[[], Any]
 
 OFFICIAL = 'official'
-"""The name of the form that an official program is."""
+"""The name of the variant that is an official program."""
 ROUNDS, SECONDS = {True: 3, False: 7}, {True: 4.0, False: 60.0}
-"""Rounds at least, and seconds until no further round begins, of a quick run and of a full one."""
+"""Minimum number of rounds, and seconds after which no round starts, of a quick and a full run."""
 MOST_ROUNDS = 15
 
 
 class Spent(NamedTuple):
-    """Seconds by the clock and of the CPU that a call took."""
+    """Wall-clock seconds and CPU seconds of a call."""
 
     clock: float
     cpu: float
 
 
 class Setting(NamedTuple):
-    """What forms are built for.
+    """What the variants are built for.
 
     Attributes
     ----------
-    quick : whether smaller sizes will do
+    quick : whether to use smaller sizes
     official : the running official program (``experiments.benchmarks.official.Program``), if the
-        comparison names one and the user has it; our forms then use its weights and inputs
+        comparison names one and the user has it; our variants then use its weights and inputs
     """
 
     quick: bool
@@ -46,8 +46,8 @@ class Setting(NamedTuple):
 class Official(NamedTuple):
     """The official program that does the same (its name in ``official/worker.py``).
 
-    ``inputs`` is a function of a module that returns, for a quick run or not, the arrays that it
-    reads.  Files can be written to the folder that it gets.
+    ``inputs`` is a module-level function that returns the arrays that the program reads, for a
+    quick or a full run.  It may write files to the folder that it gets.
     """
 
     program: str
@@ -55,17 +55,17 @@ class Official(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """What is compared.
+    """One comparison.
 
     Attributes
     ----------
-    name : of the row
-    config : the network, its weights and the sizes, in words; of a quick run (True) and a full one
-    forms : a function of a module that returns the forms by name for a ``Setting`` (loads MXNet).
-        An AdaptisError in place of a form says why there is none, as when an extra is missing.
-    against : the form that ratios refer to
-    official : which program of the authors does the same, if there is one
-    seed : of weights and inputs
+    name : name of the row
+    config : the network, its weights and the sizes, in words; for a quick (True) and a full run
+    forms : a module-level function that returns the variants by name for a ``Setting`` (loads
+        MXNet); an AdaptisError instead of a variant says why it is missing
+    against : the variant that ratios refer to
+    official : the program of the authors that does the same, if there is one
+    seed : seed of weights and inputs
     """
 
     name: str
@@ -78,16 +78,16 @@ class Comparison(NamedTuple):
 
 def build(comparison: Comparison,
           setting: Setting) -> tuple[dict[str, Form], dict[str, str]]:
-    """Return the forms of a comparison, and sentences for those that there are not."""
+    """Return the variants of a comparison, and a sentence for each missing one."""
     found = comparison.forms(setting)
     left_out = {name: str(form) for name, form in found.items() if isinstance(form, AdaptisError)}
     return {name: form for name, form in found.items() if callable(form)}, left_out
 
 
 def measure(comparison: Comparison, setting: Setting) -> dict[str, Any]:
-    """Time the forms of a comparison in turns.
+    """Time the variants of a comparison in turns.
 
-    Returns what ``summary`` does, how 'busy' the machine was, and which forms are 'left out'.
+    Returns the result of ``summary``, how 'busy' the machine was, and the variants 'left out'.
     """
     forms, left_out = build(comparison, setting)
     if setting.official is not None:
@@ -109,12 +109,13 @@ def measure(comparison: Comparison, setting: Setting) -> dict[str, Any]:
 
 
 def summary(spent: Mapping[str, list[Spent]], against: str) -> dict[str, Any]:
-    """Medians of each form, and medians of its ratio to ``against`` in the same round.
+    """Return medians of each variant, and medians of its ratio to ``against`` in the same round.
 
-    A ratio of 2 means: half the time.  Raises AdaptisError if there is no form ``against``.
+    A ratio of 2 means half the time.  Raises AdaptisError if there is no variant ``against``.
     """
     if against not in spent:
-        raise AdaptisError(f'There is no form "{against}" to compare with: {", ".join(spent)}.')
+        raise AdaptisError(f'There is no variant "{against}" to compare with: choose one of '
+                           f'{", ".join(spent)}.')
     forms = {}
     for name, times in spent.items():
         ratios = {kind: [getattr(a, kind) / getattr(b, kind)
@@ -130,13 +131,13 @@ def summary(spent: Mapping[str, list[Spent]], against: str) -> dict[str, Any]:
 
 
 def _in_turn(names: list[str], turn: int) -> list[str]:
-    """Every form is the first one equally often."""
+    """Yield the variants of each round; every variant is first equally often."""
     first = turn % len(names)
     return names[first:] + names[:first]
 
 
 def _spend(form: Form) -> Spent:
-    """Call a form; one that runs in another process says itself what it took."""
+    """Call a variant and return its time; one in another process reports its own time."""
     from adaptis.runtime import mx  # loads MXNet
     began = time.perf_counter(), time.process_time()
     result = form()

@@ -1,16 +1,16 @@
-"""What the networks cost: parameters, multiply-adds, time and memory, features and points apart.
+"""Cost of the networks: parameters, multiply-adds, time and memory, for features and per point.
 
     python -m experiments.benchmarks cost [--network adaptis_deeplab/resnet50] [--size 1024x2048]
 
-Weights are random, which costs the same.  *Features* are everything that is computed once per
-image, up to probabilities at the image's size; *a point* is the soft mask of one point at that
-size.  Multiply-adds are counted in the network's graph.  Every row is a process of its own: its
-``peak`` is the most memory that the process had, what Python, MXNet and the weights take
-included; the rises are above what it had before.
+Weights are random, which does not change the cost.  *Features* are everything that is computed once
+per image, up to probabilities at the image's size.  *A point* is the soft mask of one point at that
+size.  Multiply-adds are counted in the network's graph.  Every row runs in its own process.
+``peak`` is the process's peak memory, including Python, MXNet and the weights; "rise" is the
+increase during the call.
 
-The rows ``panoptic()`` are the whole algorithm with exactly 100 candidates, all of them evaluated
-and merged.  Random weights propose nothing sensible, so the proposal map is replaced by one of 100
-hills, and ``cut_radius`` keeps the masks from covering each other's points.
+The rows ``panoptic()`` are the complete algorithm with exactly 100 candidates, which are all
+evaluated and merged.  Random weights give no useful proposals.  So the proposal map is replaced by
+one with 100 peaks, and ``cut_radius`` keeps the masks from covering each other's points.
 """
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ NETWORKS = ('adaptis_deeplab/resnet50', 'adaptis_deeplab/resnet101',
 SIZES = (1024, 2048), (512, 512)
 PANOPTIC = 'adaptis_deeplab/resnet50', (1024, 2048)
 GRID = 10
-"""Candidates of ``panoptic()`` along either axis."""
+"""Number of candidates of ``panoptic()`` along each axis."""
 
 _PATIENCE = 30.0  # seconds after which a measurement is not repeated
 _MIB = 2 ** 20
 
 
 class Task(NamedTuple):
-    """A row of the table: what to call in a process of its own."""
+    """A row of the table: what to call in a separate process."""
 
     name: str
     function: Callable[..., Row]
@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the table, and keep it if asked to; AdaptisError for a network that does not exist."""
+    """Print the table, and write the record if asked to; AdaptisError for an unknown network."""
     before, rows = conditions(), {}
     for task in tasks(args.network, args.size, args.quick):
         print(f'cost: {task.name}', file=sys.stderr, flush=True)
@@ -81,9 +81,9 @@ def run(args: argparse.Namespace) -> None:
 
 def tasks(networks: Optional[list[str]] = None, sizes: Optional[list[Size]] = None,
           quick: bool = False) -> list[Task]:
-    """All rows.  By default the networks of the published tables and ``panoptic()`` of the first.
+    """Return all rows; by default the networks of the published tables.
 
-    With ``quick`` everything is measured once.
+    The first network also has ``panoptic()`` rows.  With ``quick``, everything is measured once.
     """
     runs = 1 if quick else 5
     found = [Task(_name(network, size, form), measure, (network, size, form == 'hybridized', runs))
@@ -98,7 +98,7 @@ def tasks(networks: Optional[list[str]] = None, sizes: Optional[list[Size]] = No
 
 
 def measure(network: str, size: Size, hybridized: bool, runs: int) -> Row:
-    """Cost of the features and of a point of one network at one size."""
+    """Return the cost of the features and of a point, for one network at one size."""
     net = make_network(network, hybridized)
     encode = ImageEncoder(net, AdaptISSettings(batch_size=4, max_pixels=10 ** 9))
     image, points = _image(size), _points(size)
@@ -119,7 +119,7 @@ def measure(network: str, size: Size, hybridized: bool, runs: int) -> Row:
 
 
 def panoptic(network: str, size: Size, flip: bool) -> Row:
-    """The whole algorithm with 100 candidates: features, masks, selection, merging."""
+    """Measure the complete algorithm with 100 candidates: features, masks, selection, merging."""
     net = make_network(network, hybridized=True)
     spacing = min(size[0] // GRID, size[1] // GRID)
     settings = AdaptISSettings(
@@ -141,7 +141,7 @@ def panoptic(network: str, size: Size, flip: bool) -> Row:
 
 
 def make_network(name: str, hybridized: bool) -> Any:
-    """A network 'model' or 'model/backbone' with random weights; AdaptisError if there is none."""
+    """Return the network 'model' or 'model/backbone' with random weights, or raise AdaptisError."""
     from adaptis.model import get_model  # loads MXNet
     from adaptis.runtime import mx  # loads MXNet
     model, _, backbone = name.partition('/')
@@ -154,7 +154,7 @@ def make_network(name: str, hybridized: bool) -> Any:
 
 
 def table(rows: dict[str, Row]) -> str:
-    """The rows as text, one column per number."""
+    """Return the rows as text, one column per number."""
     groups: dict[tuple[str, ...], list[list[str]]] = {}
     for name, row in rows.items():
         line = [name, *(_text(value) for value in row.values())]
@@ -175,7 +175,7 @@ def _counts(net: Any, size: Size) -> Row:
 
 
 class _Timer:
-    """Seconds of the calls of one thing: by the clock, and of the CPU for this process alone."""
+    """Wall-clock seconds of calls, and CPU seconds of this process."""
 
     def __init__(self) -> None:
         self._times: list[tuple[float, float]] = []
@@ -187,7 +187,7 @@ class _Timer:
         return result
 
     def repeat(self, form: Callable[[], Any], runs: int) -> None:
-        """Call until there were so many calls, or patience ends."""
+        """Call ``count`` times, or until the time limit."""
         while len(self._times) < runs and sum(t for t, _ in self._times) < _PATIENCE:
             self.time(form)
 
@@ -198,7 +198,7 @@ class _Timer:
 
 
 def _rise(form: Callable[[], Any]) -> tuple[Any, float]:
-    """What a call returns, and how far memory rose in it (MiB; NaN where Linux forbids to ask)."""
+    """Return the result of a call and the rise in memory during it (MiB; NaN if unavailable)."""
     try:
         Path('/proc/self/clear_refs').write_text('5', encoding='ascii')  # the peak starts anew
     except OSError:
@@ -216,7 +216,7 @@ def _status(key: str) -> float:
 
 
 def _time_calls(owner: Any, name: str) -> list[float]:
-    """Let a method note how long each of its calls takes; returns the list of the notes."""
+    """Make a method record how long each of its calls takes; returns the list of times."""
     method, spent = getattr(owner, name), []
 
     def timed(*arguments: Any) -> Any:
@@ -229,7 +229,7 @@ def _time_calls(owner: Any, name: str) -> list[float]:
 
 
 def _hills(size: Size) -> np.ndarray:
-    """A proposal map (H, W) of 10 x 10 hills, no two equally high."""
+    """Return a proposal map (H, W) with 10 x 10 peaks of different heights."""
     rows, cols = (np.arange(n, dtype=np.float32) for n in size)
     slope = np.multiply.outer(_bumps(rows), _bumps(cols))
     height = 0.5 + 0.4 * np.add.outer(rows / (2 * size[0]), cols / (2 * size[1]))
@@ -237,7 +237,7 @@ def _hills(size: Size) -> np.ndarray:
 
 
 def _bumps(places: np.ndarray) -> np.ndarray:
-    """Ten bumps from 0 to 1 and back."""
+    """Return ten peaks from 0 to 1 and back."""
     return np.sin(np.pi * GRID * (places + 0.5) / len(places)) ** 2
 
 
@@ -263,7 +263,7 @@ def _text(value: Any) -> str:
 
 
 def _columns(lines: list[list[str]]) -> str:
-    """Rows below each other, words of a heading too."""
+    """Format rows as aligned text; long headings are wrapped."""
     heads = [head.replace(', ', '\n').split('\n') for head in lines[0]]
     deep = max(map(len, heads))
     body = [[h[i] if i < len(h) else '' for h in heads] for i in range(deep)] + lines[1:]

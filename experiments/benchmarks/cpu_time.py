@@ -1,4 +1,4 @@
-"""How much of a processor calls take, however busy the machine is."""
+"""Measure the CPU time of calls, which depends little on how busy the machine is."""
 from __future__ import annotations
 
 import contextlib
@@ -13,13 +13,13 @@ import cv2
 from toy_data.spawn import spawn_context
 
 Task = tuple[Callable[..., Any], tuple]
-"""A function of a module, and its arguments."""
+"""A module-level function and its arguments."""
 
 
 def alternate_cpu(tasks: Mapping[str, Task], rounds: int) -> dict[str, float]:
-    """Median seconds of the processor for each task, after one unmeasured round.
+    """Return the median CPU seconds of each task, after one unmeasured round.
 
-    Each task has a process of its own, so that it keeps its own memory; they take turns.
+    The tasks take turns.  Each has its own process, so that it keeps its own memory.
     """
     times: dict[str, list[float]] = {name: [] for name in tasks}
     with contextlib.ExitStack() as stack:

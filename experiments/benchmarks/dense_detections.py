@@ -30,9 +30,9 @@ def dense_stages(port: Port = DENSE, sizes: Sequence[Size] = SIZES,
                  **options: Any) -> dict[str, Any]:
     """Dense detections with ResNet-50 and Cityscapes' classes by stage, for 1, 10, 100 instances.
 
-    Hybridized: the graph from the image to all that suppression needs; suppression; the labels of
-    the semantic branch; of so many instances, masks on the graph's grid and then at the image's
-    size, and the merging; the whole is image to panoptic result.
+    Stages, hybridized: the graph from the image to the inputs of NMS; NMS; the labels of the
+    semantic branch; for the instances, masks on the graph's grid, masks at the image's size, and
+    merging.  "whole" is from image to panoptic result.
     """
     predictor = make_predictor(port, True, options, CITYSCAPES_TAXONOMY)
     result: dict[str, Any] = {}
@@ -51,12 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print what is measured, and keep it if asked to."""
+    """Print the figures, and write the record if asked to."""
     run_measures({'dense_stages': dense_stages}, args)
 
 
 def _stages(predictor: Any, image: np.ndarray, count: int) -> dict[str, Callable[[], Any]]:
-    """What is timed; AdaptisError if there are fewer than ``count`` instances in the image."""
+    """Return the timed calls; AdaptisError if the image has fewer than ``count`` instances."""
     from adaptis.runtime import mx  # loads MXNet
     from panoptic_baselines.dense_detections.network import full_masks  # loads MXNet
     net, size = predictor.net, image.shape[:2]
@@ -66,7 +66,8 @@ def _stages(predictor: Any, image: np.ndarray, count: int) -> dict[str, Callable
     dense = net.encode(x)
     found = net.detect(dense.maps, [size], settings)[0].take(slice(count))
     if len(found.scores) != count:
-        raise AdaptisError(f'There are {len(found.scores)} instances in the image, not {count}.')
+        raise AdaptisError(f'The network finds {len(found.scores)} instances in the image, not '
+                           f'{count}.')
     coarse = net.mask_probabilities(dense, 0, found, settings.location)
     masks = full_masks(coarse, size, size, settings.mask_threshold)
     instances = Instances(found.boxes, found.scores, found.classes, masks)

@@ -1,4 +1,4 @@
-"""Tables of the records that subjects have left in ``experiments/logs``, for the page."""
+"""Tables of the records in ``experiments/logs``, for the benchmark page."""
 from __future__ import annotations
 
 import json
@@ -15,7 +15,7 @@ Results = Mapping[str, Any]
 
 
 class Earlier(NamedTuple):
-    """A record: its heading, the command, its file, and what makes a table of its results."""
+    """A record: its heading, the command, its file, and a function that makes its table."""
 
     title: str
     command: str
@@ -24,12 +24,12 @@ class Earlier(NamedTuple):
 
 
 def section(folder: Path = LOGS) -> str:
-    """Return the tables of all records, each with what it depends on."""
+    """Return the tables of all records, each with its conditions."""
     return '\n\n'.join(part for each in EARLIER for part in _parts(each, folder))
 
 
 def cost_table(results: Results) -> str:
-    """Return the networks in rows: hybridized, imperative in brackets."""
+    """Return a row for each network: hybridized, imperative in brackets."""
     rows, lines = results['cost'], []
     for name, row in rows.items():
         network, _, form = name.rpartition(' ')
@@ -47,7 +47,7 @@ def cost_table(results: Results) -> str:
 
 
 def ports_table(results: Results) -> str:
-    """Return the ports in rows: hybridized, imperative in brackets."""
+    """Return a row for each port: hybridized, imperative in brackets."""
     found = results['detector']
     cases = [re.fullmatch(r'(\S+) at (\S+), hybridized, s', name) for name in found]
     ports, sizes = (list(dict.fromkeys(case[i] for case in cases if case)) for i in (1, 2))
@@ -58,7 +58,7 @@ def ports_table(results: Results) -> str:
 
 
 def forms_table(results: Results) -> str:
-    """Return the systems in rows and the forms in columns: time, and the peak in brackets."""
+    """Return systems in rows and variants in columns: time, and peak memory in brackets."""
     found = results['forms']
     cases = [name[:-len(', s')].split(', ', 1) for name in found if name.endswith(', s')]
     systems, forms = (list(dict.fromkeys(column)) for column in zip(*cases))
@@ -68,7 +68,7 @@ def forms_table(results: Results) -> str:
 
 
 def unified_table(results: Results) -> str:
-    """Return the networks in rows, numbers of detections in columns, and the peak."""
+    """Return networks in rows, numbers of detections in columns, and the peak memory."""
     found = results['unified']
     cases = [name[:-len(', s')].split(', ', 1) for name in found if name.endswith(', s')]
     columns, networks = (list(dict.fromkeys(column)) for column in zip(*cases))
@@ -79,14 +79,14 @@ def unified_table(results: Results) -> str:
 
 
 EARLIER = (
-    Earlier('Cost on photographs, in brackets imperative', 'cost', 'cost_one_core.json',
-            cost_table),
-    Earlier('Ports, in brackets imperative', 'ports detector', 'benchmark_ports_one_core.json',
+    Earlier('Cost at the sizes of photographs (imperative in brackets)', 'cost',
+            'cost_one_core.json', cost_table),
+    Earlier('The ports (imperative in brackets)', 'ports detector', 'benchmark_ports_one_core.json',
             ports_table),
-    Earlier('Forms of a network, in brackets the peak of a process', 'forms',
-            'benchmark_forms_one_core.json', forms_table),
-    Earlier('The unified network beside Panoptic FPN, detections at image size', 'unified',
-            'benchmark_unified_one_core.json', unified_table))
+    Earlier('Imperative, hybridized and exported networks (peak memory of the process in brackets)',
+            'forms', 'benchmark_forms_one_core.json', forms_table),
+    Earlier('The unified network and Panoptic FPN, by number of detections and image size',
+            'unified', 'benchmark_unified_one_core.json', unified_table))
 
 
 def _parts(each: Earlier, folder: Path) -> Iterator[str]:

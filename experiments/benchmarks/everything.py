@@ -1,4 +1,4 @@
-"""The run without a subject: everything that is compared, in one run."""
+"""The run without a subject: all comparisons in one run."""
 from __future__ import annotations
 
 import argparse
@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RECORD, PAGE = Path('experiments/logs/benchmarks.json'), Path('docs/benchmarks.md')
 QUICK_RECORD, QUICK_PAGE = Path('benchmarks_quick.json'), Path('benchmarks_quick.md')
 KIND = 'benchmarks'
-"""What such a record says that it is."""
+"""The kind of a record, as stored in it."""
 
 Row = dict[str, Any]
 
@@ -36,27 +36,27 @@ Row = dict[str, Any]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of a run without a subject."""
     parser.add_argument('--quick', action='store_true',
-                        help='smaller and fewer (a minute or two); its files are labelled as such')
+                        help='smaller sizes and fewer rounds (a minute or two); the files say so')
     parser.add_argument('--only', nargs='+', metavar='NAME',
-                        help='only these subjects or comparisons')
+                        help='run only these subjects or comparisons')
     parser.add_argument('--official', type=Path, metavar='DIR',
-                        help='also time the official programs whose repositories are cloned there')
+                        help='also time the official programs with repositories in this folder')
     parser.add_argument('--official-python', default=sys.executable, metavar='PYTHON',
-                        help='the interpreter that has PyTorch for those that need it; default: '
+                        help='Python interpreter with PyTorch, for those that need it; default: '
                              'this one')
     parser.add_argument('--out', type=Path, metavar='FILE',
-                        help=f'the record; default: {RECORD}, or {QUICK_RECORD} with --quick')
+                        help=f'record to write; default: {RECORD}, or {QUICK_RECORD} with --quick')
     parser.add_argument('--page', type=Path, metavar='FILE',
-                        help=f'the page; default: {PAGE}, or {QUICK_PAGE} with --quick')
+                        help=f'page to write; default: {PAGE}, or {QUICK_PAGE} with --quick')
     parser.add_argument('--render', type=Path, metavar='RECORD',
-                        help='measure nothing, write the page of this record')
-    parser.add_argument('--note', help='to keep in the record, for instance what else was running')
+                        help='write the page of this record without measuring')
+    parser.add_argument('--note', help='stored in the record, for instance what else was running')
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measure everything, print it, write the record and the page.
+    """Measure everything, print the figures, write the record and the page.
 
-    Raises AdaptisError for names that there are not and files that cannot be read or written.
+    Raises AdaptisError for unknown names, and for files that cannot be read or written.
     """
     if args.render:
         write_text(args.page or PAGE, page.render(read(args.render), SUBJECTS))
@@ -71,9 +71,9 @@ def run(args: argparse.Namespace) -> None:
 
 
 def measure_all(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the record of a run; each row is printed when it is there.
+    """Return the record of a run; each row is printed as soon as it is measured.
 
-    After Ctrl-C it holds the rows that are there, if there are any.
+    After Ctrl-C, the record contains the rows measured so far, if there are any.
     """
     chosen = _chosen(args.only)
     before = conditions()
@@ -104,7 +104,7 @@ def measure_all(args: argparse.Namespace) -> dict[str, Any]:
 
 def measure_row(comparison: Comparison, quick: bool, official: Optional[PathLike] = None,
                 python: str = sys.executable) -> Row:
-    """Return the row of a comparison; instead of figures it may have a sentence, 'not measured'."""
+    """Return the row of a comparison; it has a sentence 'not measured' if it has no figures."""
     row = {'subject': subject_of(comparison.name), 'config': comparison.config[quick],
            'seed': comparison.seed}
     try:
@@ -115,22 +115,22 @@ def measure_row(comparison: Comparison, quick: bool, official: Optional[PathLike
 
 
 def read(path: PathLike) -> dict[str, Any]:
-    """Return the record of a run without a subject; AdaptisError if the file holds none."""
+    """Return the record of a run without a subject; AdaptisError if the file is not one."""
     try:
         record = json.loads(Path(path).read_text(encoding='utf-8'))
     except OSError as error:
         raise AdaptisError(f'{path} cannot be read: {error.strerror}.') from error
     except ValueError as error:
-        raise AdaptisError(f'{path} is not a record of benchmarks: it is no JSON.') from error
+        raise AdaptisError(f'{path} is not a record of benchmarks: it is not JSON.') from error
     if not isinstance(record, dict) or record.get('kind') != KIND:
-        raise AdaptisError(f'{path} is not a record of benchmarks: a run without a subject writes '
-                           'one.')
+        raise AdaptisError(f'{path} is not a record of benchmarks: write one with a run without a '
+                           'subject.')
     return record
 
 
 def _measure(comparison: Comparison, quick: bool, official: Optional[PathLike],
              python: str) -> dict[str, Any]:
-    """Time a comparison in this process, against the official program if there is one."""
+    """Time a comparison in this process, with the official program if there is one."""
     if official is None or comparison.official is None:
         return measure(comparison, Setting(quick))
     try:
@@ -148,7 +148,8 @@ def _chosen(only: Optional[Sequence[str]]) -> list[Comparison]:
     known = {comparison.name for comparison in comparisons()}
     wrong = set(only or ()) - known - {subject_of(name) for name in known}
     if wrong:
-        raise AdaptisError(f'There is no comparison "{min(wrong)}": {", ".join(sorted(known))}.')
+        raise AdaptisError(f'There is no comparison "{min(wrong)}": choose from '
+                           f'{", ".join(sorted(known))}.')
     return list(comparisons(only))
 
 

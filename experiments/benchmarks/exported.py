@@ -1,4 +1,4 @@
-"""A network as an export with ONNX Runtime, as a form to time."""
+"""A variant to time: an exported network with ONNX Runtime."""
 from __future__ import annotations
 
 import tempfile
@@ -16,7 +16,7 @@ ONNX = 'ONNX Runtime'
 
 
 def exported_form(predictor: Any, images: Sequence[np.ndarray]) -> Union[Form, AdaptisError]:
-    """Return what segments ``images`` with the export of a predictor.
+    """Return a function that segments ``images`` with the export of a predictor.
 
     An AdaptisError is returned, not raised, if it cannot be exported or an extra is missing.
     """

@@ -1,9 +1,9 @@
-"""The forms that a network can be run in: as Python runs it, as graphs, as files.
+"""Time and memory of imperative, hybridized and exported networks.
 
     python -m experiments.benchmarks forms
 
-The networks are those of :mod:`experiments.benchmarks.ports`, with random weights and as many
-detections as they may have, and the AdaptIS that ships, on drawn toy images.
+The networks are those of :mod:`experiments.benchmarks.ports`, with random weights and the maximum
+number of detections, and the AdaptIS that ships, on drawn toy images.
 """
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ RUNS = 3
 
 
 def forms(systems: Sequence[str] = SYSTEMS) -> dict[str, Any]:
-    """Image to panoptic result in each form, and the most memory that each needs.
+    """Time from image to panoptic result, and the peak memory, of each variant.
 
-    The ports see 256x320, AdaptIS 4 toy images of 96x96.  Memory is that of a process that loads
-    the network and segments twice.
+    The input is 256x320 for the ports, and 4 toy images of 96x96 for AdaptIS.  Memory is that of a
+    process that loads the network and segments twice.
     """
     result: dict[str, Any] = {}
     for system in systems:
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print what is measured, and keep it if asked to."""
+    """Print the figures, and write the record if asked to."""
     run_measures({'forms': forms}, args)
 
 
@@ -85,7 +85,7 @@ def _peak(system: str, form: str, folder: str) -> float:
 
 
 def _open(system: str, form: str, folder: str) -> Any:
-    """A predictor in one of ``FORMS``."""
+    """Return a predictor in one of ``FORMS``."""
     if form not in FLAGS:
         return Predictor.from_export(Path(folder) / 'export', form.split(', ')[1])
     flags = FLAGS[form]

@@ -1,11 +1,11 @@
-"""How long whole trainings would take on 1, 8 and 64 GPUs, and what would limit them, on paper.
+"""Estimate how long full trainings would take on 1, 8 and 64 GPUs, and what would limit them.
 
     python -m experiments.benchmarks full_runs              # prints the page from its record
     python -m experiments.benchmarks full_runs --update     # measures and estimates again (minutes)
 
 Hours follow from the counted multiply-adds and bytes (:mod:`experiments.benchmarks.gpu_bounds`) and
-an assumed utilisation, memory from ``adaptis doctor --config``.  Measured is only how many images a
-core loads in a second, on made-up images (:mod:`experiments.benchmarks.loading_rate`).
+an assumed utilisation.  Memory comes from ``adaptis doctor --config``.  The only measurement is how
+many synthetic images a core loads per second (:mod:`experiments.benchmarks.loading_rate`).
 """
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ RECORD = ROOT / 'experiments' / 'logs' / 'full_runs.json'
 
 
 class Run(NamedTuple):
-    """A training of a recipe with images of ``size`` (H, W), as the network sees them."""
+    """A training of a recipe with network inputs of ``size`` (H, W)."""
 
     title: str
     recipe: str
@@ -64,41 +64,41 @@ RUNS = (
 
 
 class Images(NamedTuple):
-    """A data set: its images for training, and GB of all its files that a training reads."""
+    """A data set: number of training images, and size of the files that training reads, in GB."""
 
     count: int
     gigabytes: float
 
 
 DATA = {'cityscapes': Images(2975, 12), 'coco': Images(118_287, 21)}
-_HEAD = """# Whole trainings, on paper
+_HEAD = """# Full trainings, on paper
 
 `python -m experiments.benchmarks full_runs --update` writes this page. **Everything on it is
-calculated; no such training was run, and no GPU was there.** Measured is only how many images a
-core loads. Commit {commit}.
+calculated; no such training was run, and no GPU was available.** The only measurement is how many
+images a core loads. Commit {commit}.
 
-What the numbers rest on:
+The numbers are based on these assumptions:
 
-- **Hours**: a step takes {passes} forward passes (backwards is about two), and {frozen} in the
-  proposal stage of AdaptIS, whose features are frozen. A forward pass takes the bound of
-  [Bounds on GPUs](gpu_bounds.md) with every operator by itself, divided by an assumed utilisation
-  of **{least:.0%} to {most:.0%}**: that is the range. Validation and waiting are left out.
-- **More GPUs than images in a batch**: each GPU gets one image, so the batch grows beyond the
-  recipe's. Then there are fewer steps, and `--scale-lr` adapts the learning rate; what that does to
-  the result is not known.
-- **Traffic** is that of float32 gradients, for machines of {machine} GPUs: what each machine sends
-  in a step, and receives. It is the same for an all-reduce in a ring, 2 (m - 1) / m times the
-  gradient, and for MXNet's parameter server with one server in each of the m machines (`dist_sync`,
-  `-s m`). With a single server, that one receives m gradients and sends m times the weights. MXNet
-  has no all-reduce between machines. Traffic and computing are counted one after the other: the
-  hours without the name of a network are those of computing alone.
-- **Loading**: images a second that a machine needs, against those that one core loads here by CPU
-  time, from made-up images in memory, as large as the data set's
+- **Hours**: a step takes as long as {passes} forward passes (the backward pass takes about two), or
+  {frozen} in the proposal stage of AdaptIS, whose features are frozen. A forward pass takes the
+  bound of [Bounds on GPUs](gpu_bounds.md) with unfused operators, divided by an assumed utilisation
+  of **{least:.0%} to {most:.0%}**, which gives the range. Validation and waiting are not included.
+- **More GPUs than images in a batch**: each GPU gets one image, so the batch becomes larger than
+  the recipe's. Then there are fewer steps, and `--scale-lr` adapts the learning rate. How this
+  affects the result is not known.
+- **Traffic** is the size of the float32 gradients that each machine sends and receives per step,
+  with {machine} GPUs per machine. It is the same for a ring all-reduce, 2 (m - 1) / m times the
+  gradient, and for MXNet's parameter server with one server on each of the m machines (`dist_sync`,
+  `-s m`). A single server would receive m gradients and send the weights m times. MXNet has no
+  all-reduce between machines. Traffic and computation are assumed not to overlap. Columns of hours
+  without the name of a network do not include traffic.
+- **Loading**: images per second that a machine needs, compared with those that one core loads here
+  in CPU time, from synthetic images in memory with the size of the data set's images
   (`experiments/benchmarks/loading_rate.py`; {cpu}, load {load:g} on {usable} cores before).
-  Machines are assumed to have {cores} cores for each GPU.
+  Machines are assumed to have {cores} cores per GPU.
 - **Memory** is what `adaptis doctor --config` estimates, plus {margin:.0%} and {reserve:g} GiB.
-- **What limits** is the largest of three shares at the best utilisation: the GPUs count as 1,
-  loading as cores needed / cores, the network as time of the exchange / time of the step."""
+- **What limits** is the largest of three ratios at the best utilisation: GPUs count as 1, loading
+  as cores needed / cores, the network as time of the exchange / time of the step."""
 PLANNED = tuple((device, kind) for device in DEVICES for kind in kinds(device)
                 if kind in ('amp', 'TF32') or 'TF32' not in kinds(device))
 STATES = {'adam': 2, 'sgd': 1, 'torchsgd': 1}
@@ -106,7 +106,7 @@ MEMORY = {'RTX 3090': 24, 'A100 40 GB': 40}
 
 
 def training_of(run: Run) -> Training:
-    """Return what a training asks for, from the graphs of its network."""
+    """Return the requirements of a training, from the graphs of its network."""
     config = load_config(ROOT / 'experiments' / f'{run.recipe}.yaml')
     stages, weights = [], 0
     for name, stage in config.stages():
@@ -123,14 +123,14 @@ def training_of(run: Run) -> Training:
 
 
 def seen_images(config: TrainConfig, stage: StageConfig) -> int:
-    """Return how many images a stage sees, those that come again included."""
+    """Return how many images a stage processes, including repetitions."""
     if stage.steps is not None:
         return stage.steps * stage.batch_size
     return (stage.epochs or 0) * (stage.epoch_images or DATA[config.data.dataset].count)
 
 
 def measure(run: Run) -> dict[str, Any]:
-    """Return what a record keeps of a run: images a second of a core, and peaks of memory."""
+    """Return what a record stores for a run: images per second and core, and peaks of memory."""
     return {'loading': alone(loading_rate, run.recipe), 'memory': logged_memory(run.recipe) or [
         {'stage': each.stage, 'micro_batch': each.micro_batch, 'peak': each.peak,
          'possible': each.possible} for each in estimate(
@@ -139,7 +139,7 @@ def measure(run: Run) -> dict[str, Any]:
 
 
 def logged_memory(recipe: str) -> list[dict[str, Any]]:
-    """Return the peaks on one GPU that the table of memory has of a recipe, or none."""
+    """Return the peaks on one GPU from the memory table of a recipe, or none."""
     rows = json.loads(LOG.read_text(encoding='utf-8'))
     return next((row['one'] for row in rows if row['recipe'] == recipe), [])
 
@@ -160,7 +160,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the page, or measure again and write it; AdaptisError if a file cannot be written."""
+    """Print the page, or measure again and write it; AdaptisError if writing fails."""
     if args.update:
         before = conditions()
         runs = {}
@@ -180,7 +180,7 @@ def read() -> dict[str, Any]:
 
 
 def head(record: Mapping[str, Any]) -> str:
-    """Return what stands above all trainings."""
+    """Return the text above all trainings."""
     hardware, given = record['hardware'], record['conditions']
     return _HEAD.format(
         commit=(record['commit'] or 'unknown')[:10], cpu=hardware['cpu'],
@@ -190,14 +190,14 @@ def head(record: Mapping[str, Any]) -> str:
 
 
 def section(training: Training, measured: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the paragraphs of a training; ``measured`` is what ``measure`` returns of it."""
+    """Yield the paragraphs of a training; ``measured`` is the result of ``measure`` for it."""
     config = load_config(ROOT / 'experiments' / f'{training.recipe}.yaml')
     data, rate = DATA[config.data.dataset], measured['loading']['images a second']
     images = ', '.join(f'{stage.name} {stage.images:,} images in batches of {stage.batch}'
                        for stage in training.stages)
     gradient = training.parameters * 4e-6
-    yield (f'`experiments/{training.recipe}.yaml`: {images}. The gradient has {gradient:.0f} MB. A '
-           f'core loads {rate:.1f} images a second.')
+    yield (f'`experiments/{training.recipe}.yaml`: {images}. The gradients have {gradient:.0f} MB. '
+           f'A core loads {rate:.1f} images per second.')
     lines = []
     for device, kind in PLANNED:
         for gpus in GPUS:
@@ -211,9 +211,9 @@ def section(training: Training, measured: Mapping[str, Any]) -> Iterator[str]:
     yield _memory_sentence(measured['memory'])
     machines = max(GPUS) // A_MACHINE
     single = at_one_server(training.parameters, machines)
-    yield (f'With a single parameter server for {machines} machines, that one would receive '
-           f'{single:.1f} GB in a step. Storage: the data set has about {data.gigabytes:g} GB, '
-           f'which fit into the memory of a machine after the first epoch; a checkpoint has '
+    yield (f'With {machines} machines, a single parameter server would receive '
+           f'{single:.1f} GB per step. Storage: the data set has about {data.gigabytes:g} GB, '
+           f'which stay in the memory of a machine after the first epoch; a checkpoint has '
            f'{checkpoint_gb(training):.2f} GB.')
 
 

@@ -1,9 +1,9 @@
-"""What each network asks of a GPU, stage by stage, and the least time that it can take there.
+"""Lower bounds on the time of each network on GPUs, stage by stage, from multiply-adds and bytes.
 
     python -m experiments.benchmarks gpu_bounds [--update] [--only RECIPE ...]
 
-Nothing is computed and nothing measured: multiply-adds and bytes are counted in the networks'
-graphs at the sizes of their papers, and the bounds follow from the data sheets of two GPUs
+Nothing is measured.  Multiply-adds and bytes are counted in the networks' graphs at the sizes of
+their papers, and the bounds follow from the data sheets of two GPUs
 (:mod:`experiments.benchmarks.roofline`).  ``--update`` writes ``docs/gpu_bounds.md``.
 """
 from __future__ import annotations
@@ -42,10 +42,10 @@ class Case(NamedTuple):
 
     Attributes
     ----------
-    title : for the reader
-    recipe : a config of ``experiments``
-    padded : (height, width) that the network sees
-    points, proposals, detections : how many of these stages see
+    title : title on the page
+    recipe : a config in ``experiments``
+    padded : (height, width) of the network's input
+    points, proposals, detections : how many of these the stages process
     """
 
     title: str
@@ -83,35 +83,36 @@ _PARTS = {'trunk': 'backbone', 'backbone': 'backbone', 'aspp': 'decoder', 'join'
 _HEAD = """# Bounds on GPUs
 
 `python -m experiments.benchmarks gpu_bounds --update` writes this page. **Everything on it is
-calculated, nothing was measured**: no GPU was there. With it you can tell whether a time that you
-measure is good, and what limits it. Commit {commit}.
+calculated, nothing was measured**: no GPU was available. The page helps you to judge whether a time
+that you measure is good, and what limits it. Commit {commit}.
 
 - **Multiply-adds** are those of convolutions, dense layers and matrix products in the network's
   graph. One is two operations.
-- **MB** are what these operators read and write, weights included, each array once: what is left
-  if all other operators are fused into them. With amp, a number has 2 bytes instead of 4.
-- **Unfused MB** are those of all operators, each by itself, as MXNet computes them: this library
-  turns MXNet's fusion off (see [On GPUs](gpu.md)).
-- **Operations a byte** is the arithmetic intensity of the former.
+- **MB** is what these operators read and write, including weights, with each array counted once.
+  It is the traffic that remains if all other operators are fused into them. With amp, a number has
+  2 bytes instead of 4.
+- **Unfused MB** is what all operators read and write one by one, as MXNet runs them, because this
+  library turns MXNet's fusion off (see [On GPUs](gpu.md)).
+- **Operations a byte** is the arithmetic intensity of the fused operators.
 - A **bound** is the longer of operations / peak and bytes / bandwidth, stage by stage. Real kernels
-  reach a part of it: grouped and depthwise convolutions do not fill tensor cores, and small maps do
-  not fill a GPU. Two things can beat it: Winograd's algorithm, which needs up to 2.25 times fewer
+  are slower: grouped and depthwise convolutions do not fill tensor cores, and small maps do not
+  fill a GPU. Two things can beat a bound: Winograd's algorithm, which needs up to 2.25 times fewer
   multiplications for 3x3 convolutions in float32, and maps that stay in a cache between operators.
 
 Stages count {points} points of AdaptIS, {proposals} proposals and {detections} detections.
-AdaptIS with the mirrored image takes everything twice. What runs outside of graphs is left out:
-suppression, selection, merging, reading and resizing images, copies between CPU and GPU.
+AdaptIS with the mirrored image needs everything twice. What runs outside of graphs is not included:
+NMS, selection, merging, reading and resizing images, and copies between CPU and GPU.
 
-Peaks and bandwidths by the data sheets:
+Peaks and bandwidths are from the data sheets:
 
 {sources}
 
-**TF32** is a way to compute convolutions of float32 numbers on GPUs from Ampere on. By its
-documentation cuDNN 8 uses it unless it is told not to. Whether MXNet's wheel does, nobody has tried
-here; compare a time in float32 with both columns. **amp** is `precision: amp`."""
+**TF32** is a way to compute convolutions of float32 numbers on GPUs from Ampere on. According to
+its documentation, cuDNN 8 uses TF32 by default. Whether MXNet's wheel does was not tested here;
+compare a time in float32 with both columns. **amp** is `precision: amp`."""
 
-_SUMMARY = """The least milliseconds of an image, with everything fused / with every operator by
-itself. The first is what to hold any program against, the second what to hold MXNet against."""
+_SUMMARY = """Minimum milliseconds per image, with operators fused / unfused. Compare any program
+with the first number, and MXNet with the second."""
 
 
 def stage_costs(case: Case) -> dict[str, Cost]:
@@ -125,7 +126,7 @@ def stage_costs(case: Case) -> dict[str, Cost]:
         if stage.name in _LEFT_OUT:
             continue
         numbers = {**_numbers(case, stage.name), 'K': case.detections + taxonomy.num_stuff}
-        # A map of the first stage; of a single image, where there is no axis for images.
+        # A map of the first stage; without a batch axis, it is that of a single image.
         shapes = [known[given.name][-len(given.shape):] if given.name in known
                   else concrete_shape(given, numbers) for given in stage.inputs]
         graph = trace(stage.block, *shapes)
@@ -141,21 +142,21 @@ def stage_costs(case: Case) -> dict[str, Cost]:
 
 def whole_bound(stages: dict[str, Cost], device: Device, precision: str,
                 fused: bool = True) -> float:
-    """Return the least seconds of a network: its stages run one after another."""
+    """Return the minimum seconds of a network, whose stages run one after another."""
     return sum(cost.bound(device, precision, fused) for cost in stages.values())
 
 
 def kinds(device: Device) -> list[str]:
-    """Return the precisions of a device, without TF32 where it is not faster than float32."""
+    """Return the precisions of a device, without TF32 if it is not faster than float32."""
     return [kind for kind, peak in device.flops.items()
             if kind != 'TF32' or peak > device.flops['float32']]
 
 
 def page(costs: dict[str, dict[str, Cost]], commit: str) -> str:
-    """Return the page in Markdown; ``costs`` are those of each case by its title."""
+    """Return the page in Markdown; ``costs`` maps the title of each case to its costs."""
     parts = [_HEAD.format(
         commit=commit, sources='\n'.join(_sources()), points=POINTS, detections=DETECTIONS,
-        proposals=PROPOSALS), '## Whole networks', _SUMMARY, _whole_table(costs)]
+        proposals=PROPOSALS), '## Complete networks', _SUMMARY, _whole_table(costs)]
     sizes = {case.title: case for case in CASES}
     for title, stages in costs.items():
         case = sizes[title]
@@ -167,13 +168,13 @@ def page(costs: dict[str, dict[str, Cost]], commit: str) -> str:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``gpu_bounds``."""
     parser.add_argument('--only', nargs='+', metavar='RECIPE',
-                        help=f'of {", ".join(case.recipe for case in CASES)}')
+                        help=f'one or more of {", ".join(case.recipe for case in CASES)}')
     parser.add_argument('--update', action='store_true', help=f'write {PAGE}')
     add_record_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the page, or write it; AdaptisError for a recipe that is not among the cases."""
+    """Print the page, or write it; AdaptisError for a recipe without a case."""
     chosen = [case for case in CASES if not args.only or case.recipe in args.only]
     wrong = set(args.only or ()) - {case.recipe for case in CASES}
     if wrong:
@@ -189,7 +190,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _part(place: str, whole: bool, title: str) -> str:
-    """The part of a network that a parameter belongs to, by the parameter's structural name."""
+    """Return the part of a network that a parameter belongs to, by its structural name."""
     words = place.split('.')
     if not whole:
         return title

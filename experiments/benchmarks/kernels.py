@@ -1,4 +1,4 @@
-"""Which of oneDNN's kernels a form computes with, from oneDNN's own log."""
+"""Find out which oneDNN kernels a variant uses, from oneDNN's log."""
 from __future__ import annotations
 
 import json
@@ -15,7 +15,7 @@ from experiments.benchmarks.subjects import comparisons
 
 VERBOSE = {'DNNL_VERBOSE': '1', 'MKLDNN_VERBOSE': '1'}   # by the version of oneDNN
 LISTED = 3
-"""Kernels of a form that are named."""
+"""Number of kernels that are listed per variant."""
 
 _MARK = '@@'
 _PREFIXES = ('dnnl_verbose', 'mkldnn_verbose')
@@ -25,11 +25,11 @@ Log = dict[str, Any]
 
 
 def read_log(lines: Iterable[str]) -> tuple[dict[str, str], dict[tuple[str, str], Log]]:
-    """Return what oneDNN says of the processor, and of each marked part what it computed with.
+    """Return oneDNN's facts about the CPU, and the kernels of each marked part of the log.
 
-    Facts: 'oneDNN' and 'isa'.  A part has the name of its comparison and of its form: 'seconds'
-    within oneDNN, and its 'kernels' by primitive and implementation, each with its share of these
-    seconds and its calls, the largest share first.
+    Facts: 'oneDNN' and 'isa'.  A part is named after its comparison and its variant.  It has the
+    'seconds' within oneDNN, and 'kernels' by primitive and implementation, each with its share of
+    these seconds and its number of calls, the largest share first.
     """
     facts: dict[str, str] = {}
     seconds: dict[tuple[str, str], dict[str, list[float]]] = {}
@@ -54,10 +54,10 @@ def read_log(lines: Iterable[str]) -> tuple[dict[str, str], dict[tuple[str, str]
 
 def look(names: Sequence[str],
          quick: bool) -> tuple[dict[str, str], dict[tuple[str, str], Log]]:
-    """Run the comparisons of these names once more, in one process whose oneDNN writes its log.
+    """Run the named comparisons again, in a process with oneDNN's log enabled.
 
-    Returns what ``read_log`` does.  The log takes time itself, which is why nothing else is
-    measured there.  Raises AdaptisError if it fails.
+    Returns the result of ``read_log``.  Logging takes time itself, so nothing else is measured in
+    that process.  Raises AdaptisError if it fails.
     """
     task = json.dumps({'names': list(names), 'quick': quick})
     done = subprocess.run([sys.executable, '-c', _CHILD], input=task, capture_output=True,
@@ -70,7 +70,7 @@ def look(names: Sequence[str],
 
 
 def child() -> None:
-    """Do what ``look`` asks for on stdin."""
+    """Run what ``look`` requests on stdin."""
     task = json.load(sys.stdin)
     for comparison in comparisons(task['names']):
         for name, form in build(comparison, Setting(task['quick']))[0].items():
@@ -81,7 +81,7 @@ def child() -> None:
 
 
 def describe(log: Log, count: int = LISTED) -> str:
-    """Return the kernels with the largest shares in one line."""
+    """Return the kernels with the largest shares, in one line."""
     kernels = list(log['kernels'].items())
     named = [f'{name} {kernel["share"]:.0%}' for name, kernel in kernels[:count]]
     rest = sum(kernel['share'] for _, kernel in kernels[count:])

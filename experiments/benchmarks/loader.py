@@ -1,12 +1,12 @@
-"""How fast the detectors' data workers make batches, and what they spend their time on.
+"""How fast the detectors' data workers make batches, and where their time goes.
 
     OMP_NUM_THREADS=1 python -m experiments.benchmarks loader [SYSTEM ...] [--data ROOT]
 
-Images are rescaled to a shorter side of 640 to 800 pixels and a longer one of at most 1333,
-mirrored at random, and made into the batches of two that each system learns from.  Without
-``--data``, pictures of COCO's size are drawn with both annotations; with it, a data set in COCO's
-folders is read.  Times are seconds of the processor in one thread; the parts take turns in
-processes of their own.  No loader can be faster than its decoders, which are measured alone.
+Images are resized to a shorter side of 640 to 800 pixels and a longer side of at most 1333, flipped
+at random, and made into batches of two, as each system trains on them.  Without ``--data``, images
+of COCO's size are drawn with both annotations; with it, a data set in COCO's layout is read.  Times
+are CPU seconds in one thread; the parts take turns in separate processes.  No loader can be faster
+than its decoders, which are also measured alone.
 """
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ BATCH, BATCHES, ROUNDS = 2, 4, 5
 
 
 def measure(root: str, system: str) -> dict[str, Any]:
-    """The parts of one system's loader, and the whole of it."""
+    """Measure the parts of one system's loader, and the complete loader."""
     task = root, system
     times = alternate_cpu({'decoding': (decode, task), 'reading': (read, task),
                            'whole': (batches, task)}, ROUNDS)
@@ -64,7 +64,7 @@ def measure(root: str, system: str) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=1)
 def make_source(root: str, system: str) -> BatchSource:
-    """Return the batches of a system; nothing is read yet."""
+    """Return the batches of a system, which are read lazily."""
     keep_freed_memory()   # as in a data worker
     targets, annotation = SYSTEMS[system]
     dataset = open_dataset('coco', root, 'train', annotation=annotation)
@@ -97,7 +97,7 @@ def batches(root: str, system: str) -> None:
 
 
 def write_coco(root: Path, images: int, size: tuple[int, int] = SIZE) -> None:
-    """Draw a data set with both annotations in a layout of COCO."""
+    """Draw a data set with both annotations in COCO's layout."""
     rng, folder = np.random.default_rng(0), root / 'train'
     (folder / 'images').mkdir(parents=True)
     with PanopticWriter(folder / 'panoptic.json', folder / 'panoptic', COCO_TAXONOMY) as panoptic, \
@@ -115,12 +115,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``loader``."""
     parser.add_argument('systems', nargs='*', metavar='SYSTEM', type=one_of('system', SYSTEMS),
                         help=f'default: all of {", ".join(SYSTEMS)}')
-    parser.add_argument('--data', metavar='ROOT', help='a data set in COCO\'s folders')
+    parser.add_argument('--data', metavar='ROOT', help='a data set in COCO\'s layout')
     add_record_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the figures of each system, and keep them if asked to."""
+    """Print the figures of each system, and write the record if asked to."""
     before, results = conditions(), {}
     with tempfile.TemporaryDirectory() as folder:
         if not args.data:

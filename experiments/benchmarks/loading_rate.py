@@ -1,4 +1,4 @@
-"""How many training images of a recipe a core prepares in a second, without the data set."""
+"""How many training images of a recipe a core prepares per second, without the data set."""
 from __future__ import annotations
 
 import time
@@ -21,14 +21,14 @@ ROOT = Path(__file__).resolve().parents[2]
 SIZES = {'cityscapes': ((1024, 2048), '.png'), 'coco': ((480, 640), '.jpg')}
 """Data set -> (height, width) and format of its images."""
 GRAIN = {'.png': 2.0, '.jpg': 9.0}
-"""Deviation of the noise that lets files have about the size of photographs'."""
+"""Deviation of the noise that gives files about the size of photographs."""
 ROWS, COLUMNS = 3, 4   # of objects
 IMAGES, SECONDS = 4, 4.0
 
 
 @dataclass(frozen=True)
 class EncodedImages(Sequence):
-    """Made-up images with 12 objects, which are decoded whenever one is read."""
+    """Synthetic images with 12 objects, which are decoded each time one is read."""
 
     taxonomy: Taxonomy
     size: tuple[int, int]
@@ -53,7 +53,7 @@ class EncodedImages(Sequence):
         ids = cv2.imdecode(self.files[-1], cv2.IMREAD_UNCHANGED).astype(np.int32)
         stuff, things = self.taxonomy.num_stuff, self.taxonomy.num_things
         classes = {k: stuff + k % things for k in range(1, ROWS * COLUMNS + 1)}
-        # Where there is no object, there is the first class of stuff, or none.
+        # Pixels without an object have the first stuff class, or none.
         semantic = np.array([0 if stuff else -1, *classes.values()], np.int32)[ids]
         return Sample(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), ids, classes, semantic,
                       name=f'image {index}')
@@ -68,7 +68,7 @@ class EncodedImages(Sequence):
 
 
 def loading_rate(recipe: str) -> dict[str, Any]:
-    """Return 'images a second' of CPU time, and the 'bytes' of an image, for the first stage."""
+    """Return 'images a second' in CPU time, and the 'bytes' of an image, for the first stage."""
     config = load_config(ROOT / 'experiments' / f'{recipe}.yaml')
     taxonomy, _ = data_facts(config)
     size, suffix = SIZES[config.data.dataset]
@@ -85,7 +85,7 @@ def loading_rate(recipe: str) -> dict[str, Any]:
 
 
 def make_source(dataset: EncodedImages, config: Any, name: str, stage: StageConfig) -> BatchSource:
-    """Return the batches of a stage as a training has them, two images each."""
+    """Return the batches of a stage as in training, with two images each."""
     crop = stage.crop_size and Crop(stage.crop_size, tuple(stage.scale or (1.0, 1.0)),
                                     stage.short_side, stage.max_side)
     sides = stage.short_side if isinstance(stage.short_side, list) else [stage.short_side]
@@ -98,7 +98,7 @@ def make_source(dataset: EncodedImages, config: Any, name: str, stage: StageConf
 
 
 def _targets(config: Any, name: str, stage: StageConfig, taxonomy: Taxonomy) -> Any:
-    """What makes the targets of a port; AdaptIS has points instead."""
+    """Return the callable that makes a port's targets; AdaptIS has points instead."""
     from adaptis.runtime import mx  # loads MXNet
     family = find_family(config.model['name'])
     if family.uses_points:

@@ -1,4 +1,4 @@
-"""What pages are made of."""
+"""Helpers that write Markdown pages."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from adaptis.files import PathLike, atomic_write
 
 
 def seconds(value: float) -> str:
-    """Return a time with three digits; nothing at all is '-'."""
+    """Return a time with three digits; '-' for 0 seconds."""
     if not value:
         return '-'
     for unit, factor in (('s', 1.0), ('ms', 1e3)):
@@ -19,13 +19,13 @@ def seconds(value: float) -> str:
 
 
 def table(head: Sequence[str], lines: Sequence[Sequence[str]], numbers: bool = False) -> str:
-    """Return a table in Markdown; with ``numbers``, all columns but the first are aligned right."""
+    """Return a Markdown table; with ``numbers``, all columns but the first are right-aligned."""
     rule = ['---', *(['---:' if numbers else '---'] * (len(head) - 1))]
     return '\n'.join(f'| {" | ".join(cells)} |' for cells in (head, rule, *lines))
 
 
 def write_text(path: PathLike, content: str) -> None:
-    """Write a page; AdaptisError if that is not possible."""
+    """Write a page; AdaptisError if it cannot be written."""
     try:
         with atomic_write(path) as temporary:
             temporary.write_text(content, encoding='utf-8')

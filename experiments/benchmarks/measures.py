@@ -1,4 +1,4 @@
-"""Run measures, show what they give, and keep it as a record."""
+"""Run measurements, print the figures, and store them as a record."""
 from __future__ import annotations
 
 import argparse
@@ -19,33 +19,34 @@ Size = tuple[int, int]
 def add_record_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare ``--out`` and ``--note``."""
     parser.add_argument('--out', type=Path, metavar='FILE', help='also write the figures as JSON')
-    parser.add_argument('--note', help='to keep in it, for instance what else was running')
+    parser.add_argument('--note', help='stored in the JSON, for instance what else was running')
 
 
 def one_of(what: str, names: Collection[str]) -> Callable[[str], str]:
-    """Return the type of an argument that is one of some names."""
+    """Return an argparse type that accepts only these names."""
     def known(text: str) -> str:
         if text not in names:
-            raise argparse.ArgumentTypeError(f'there is no {what} {text}: {", ".join(names)}')
+            raise argparse.ArgumentTypeError(f'there is no {what} {text}: choose one of '
+                                             f'{", ".join(names)}')
         return text
     return known
 
 
 def add_measure_arguments(parser: argparse.ArgumentParser,
                           measures: Mapping[str, Measure]) -> None:
-    """Declare which measures to take, as ``measures``, and what ``add_record_arguments`` does."""
+    """Declare the argument ``measures``, and those of ``add_record_arguments``."""
     parser.add_argument('measures', nargs='*', metavar='MEASURE', type=one_of('measure', measures),
-                        help=f'of {", ".join(measures)}; default: all')
+                        help=f'one or more of {", ".join(measures)}; default: all')
     add_record_arguments(parser)
 
 
 def run_measures(measures: Mapping[str, Measure], args: argparse.Namespace,
                  *arguments: Any, **more: Any) -> None:
-    """Run the measures that were asked for, show each and write the record of ``--out``.
+    """Run the requested measurements, print each, and write the record of ``--out``.
 
-    Each has a process of its own, so that its peak of memory is its own.  ``arguments`` are those
-    of every measure; ``more`` is kept in the record.  Raises BrokenProcessPool if such a process
-    dies, for want of memory perhaps.
+    Each runs in its own process, so that it has its own peak of memory.  ``arguments`` are passed
+    to every measurement; ``more`` is stored in the record.  Raises BrokenProcessPool if such a
+    process dies, perhaps because of too little memory.
     """
     before, results = conditions(), {}
     for name in getattr(args, 'measures', None) or measures:
@@ -56,7 +57,7 @@ def run_measures(measures: Mapping[str, Measure], args: argparse.Namespace,
 
 def keep_record(args: argparse.Namespace, results: Mapping[str, Any], before: Mapping[str, Any],
                 **more: Any) -> None:
-    """Write results as ``--out`` asks for, with what they depend on (``conditions`` before them).
+    """Write results to ``--out``, with the ``conditions`` before the measurements.
 
     Raises AdaptisError if the file cannot be written.
     """
@@ -67,22 +68,22 @@ def keep_record(args: argparse.Namespace, results: Mapping[str, Any], before: Ma
 
 
 def conditions() -> dict[str, Any]:
-    """What times depend on beside the hardware."""
+    """Return what times depend on apart from the hardware."""
     return {'threads': os.environ.get('OMP_NUM_THREADS', 'default'),
             'cores to run on': len(os.sched_getaffinity(0)),
             'load before': load()}
 
 
 def load() -> float:
-    """How many processes computed in the last minute, on all cores."""
+    """Return how many processes computed in the last minute, on all cores."""
     return round(os.getloadavg()[0], 2)
 
 
 def parse_size(text: str) -> Size:
-    """The type of options that take HEIGHTxWIDTH."""
+    """An argparse type for HEIGHTxWIDTH."""
     height, _, width = text.partition('x')
     if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
-        raise argparse.ArgumentTypeError(f'{text!r} is no HEIGHTxWIDTH')
+        raise argparse.ArgumentTypeError(f'{text!r} is not HEIGHTxWIDTH, for example 512x1024')
     return int(height), int(width)
 
 

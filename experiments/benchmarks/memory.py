@@ -3,8 +3,8 @@
     python -m experiments.benchmarks memory [CASE ...] [--images 1 2] [--out FILE]
 
 A case is a stage of a recipe with small images; two-stage systems learn from few RoIs.  MXNet's
-profiler counts the bytes that its storage manager gives out, on the CPU and with MXNet's own
-convolutions.  Their scratch space (one image at a time) is part of the measured bytes only.
+profiler counts the bytes that its storage manager allocates, on the CPU and with MXNet's own
+convolutions.  Their workspace (one image at a time) is included only in the measured bytes.
 """
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ CASES = {
     'panoptic_fpn': Case('panoptic_fpn/coco_r50', 'joint', (128, 192), ('joint.system.rois=32',)),
     'condinst': Case('condinst/coco_r50_1x', 'joint', (128, 192)),
     'dense_detections': Case('dense_detections/coco_r50', 'joint', (128, 192)),
-    # Random weights find few detections, and the estimate counts with as many as trained ones find.
+    # Random weights find few detections; the estimate assumes as many as trained weights find.
     'unified': Case('unified/coco_r50', 'joint', (128, 192),
                     ('joint.system.rois=32', 'joint.system.detections=ground_truth'))}
 
@@ -61,9 +61,9 @@ _CHILD = 'from experiments.benchmarks.memory import child; child()'
 
 def measure(config: TrainConfig, stage: str, size: tuple[int, int], images: int,
             steps: int = 2) -> int:
-    """Return the most bytes that MXNet held at once during ``steps`` real steps.
+    """Return the peak of bytes that MXNet allocated during ``steps`` real steps.
 
-    They run in a process of their own, on the CPU, with ``images`` made-up images of ``size``.
+    They run in a separate process, on the CPU, with ``images`` synthetic images of ``size``.
     """
     task = {'config': config.to_dict(), 'stage': stage, 'size': size, 'images': images,
             'steps': steps}
@@ -73,7 +73,7 @@ def measure(config: TrainConfig, stage: str, size: tuple[int, int], images: int,
 
 
 def child() -> None:
-    """Do what ``measure`` asks for on stdin, and print the result as JSON."""
+    """Run what ``measure`` requests on stdin, and print the result as JSON."""
     from adaptis.runtime import mx  # loads MXNet
     task = json.load(sys.stdin)
     with tempfile.TemporaryDirectory() as folder:
@@ -133,7 +133,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the comparison of each case and number of images, and keep it if asked to."""
+    """Print the comparison of each case and number of images, and write the record if asked to."""
     before, rows = conditions(), {}
     for name in args.cases or CASES:
         case = CASES[name]

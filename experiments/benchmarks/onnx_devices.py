@@ -1,12 +1,12 @@
-"""ONNX Runtime on the CPU and, where there is one, on a GPU: each stage, and a whole picture.
+"""ONNX Runtime on the CPU and, if there is one, on a GPU: each stage, and a complete image.
 
     python -m experiments.benchmarks onnx_devices [--size HxW] [--points N] [--device cpu gpu]
 
-The network is the AdaptIS that ships, as models in float32 and in float16.  *kept* leaves arrays
-on the device between stages, which is what predictors do on a GPU; *copied* hands every array over
-as NumPy, which is what they do on a CPU.  A row has the seconds of each stage (with N points), of
-the masks of five batches of N points on one picture, and of a whole picture with its panoptic map;
-and how far its mask probabilities are from those of float32 on the CPU.  On a CPU, ONNX Runtime
+The network is the AdaptIS that ships, as models in float32 and in float16.  *kept* keeps arrays on
+the device between stages, as predictors do on a GPU.  *copied* passes every array as NumPy, as
+predictors do on a CPU.  A row has the seconds of each stage (with N points), of the masks of five
+batches of N points on one image, and of a complete image with its panoptic map.  It also has the
+difference of its mask probabilities from those of float32 on the CPU.  On a CPU, ONNX Runtime
 computes float16 models in float32.
 """
 from __future__ import annotations
@@ -42,7 +42,7 @@ REFERENCE = 'cpu, float32, copied'
 
 
 def measure(devices: Sequence[str], size: Size, points: int) -> dict[str, Row]:
-    """Return a row for each device, precision, and way of handing over arrays."""
+    """Return a row for each device, precision, and way of passing arrays."""
     from adaptis.deploy.export import export  # loads MXNet
     with tempfile.TemporaryDirectory() as folder:
         exports = {precision: export(load_predictor(), Path(folder) / precision, 'onnx',
@@ -54,14 +54,14 @@ def measure(devices: Sequence[str], size: Size, points: int) -> dict[str, Row]:
 
 
 def open_predictor(folder: Path, device: str, kept: bool) -> Any:
-    """Return the predictor of an export; ``kept`` says whether arrays stay on the device."""
+    """Return the predictor of an export; ``kept`` = keep arrays on the device."""
     predictor = Predictor.from_export(folder, 'onnxruntime', device)
     predictor.net.runner.keeps_arrays = kept
     return predictor
 
 
 def has_gpu() -> bool:
-    """Return whether ONNX Runtime is built for CUDA; whether it works shows when it computes."""
+    """Return whether ONNX Runtime is built for CUDA; this does not test whether CUDA works."""
     import onnxruntime  # optional
     return 'CUDAExecutionProvider' in onnxruntime.get_available_providers()
 
@@ -69,21 +69,21 @@ def has_gpu() -> bool:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``onnx_devices``."""
     parser.add_argument('--size', type=parse_size, metavar='HxW', default=(96, 96))
-    parser.add_argument('--points', type=int, default=8, help='in a batch; default: 8')
+    parser.add_argument('--points', type=int, default=8, help='points per batch; default: 8')
     parser.add_argument('--device', nargs='+', choices=DEVICES,
                         help='default: cpu, and gpu if ONNX Runtime is built for CUDA')
     add_record_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print a table, and keep it if asked to."""
+    """Print a table, and write the record if asked to."""
     if args.points < 1:
         raise AdaptisError('--points must be at least 1.')
     before, devices = conditions(), args.device or DEVICES[:1 + has_gpu()]
     for device in devices:
         OnnxRunner({}, {}, device)   # reports a device that cannot be used before anything is timed
     if 'gpu' not in devices:
-        print('No GPU is measured: ONNX Runtime computes on the CPU only here.')
+        print('No GPU is measured, because ONNX Runtime computes only on the CPU here.')
     rows = measure(['cpu', *(device for device in devices if device != 'cpu')], args.size,
                    args.points)
     for name, row in rows.items():
@@ -111,7 +111,7 @@ def _times(predictors: dict[str, Any], size: Size, points: int) -> dict[str, Row
 
 def _stage_calls(predictor: Any, image: np.ndarray,
                  points: np.ndarray) -> dict[str, Callable[[], Any]]:
-    """Return a call for each stage; its inputs are where the stages before it left them."""
+    """Return a call for each stage, whose inputs are where the previous stages left them."""
     runner, calls = predictor.net.runner, {}
     values = {'image': image.transpose(2, 0, 1)[None].astype(np.float32), 'points': points[None]}
     for stage in runner.stages:

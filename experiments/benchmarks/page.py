@@ -1,4 +1,4 @@
-"""The page of a run without a subject, and its rows as text."""
+"""Write the page of a run without a subject, and its rows as text."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
@@ -12,41 +12,40 @@ from experiments.benchmarks.markdown import seconds, table
 from experiments.benchmarks.official import SETUP
 
 MARK = '(!)'
-"""Beside rows that something disturbed."""
+"""Marks rows that other processes disturbed."""
 
 Row = Mapping[str, Any]
 
 _HEAD = """# Benchmarks
 
-`python -m experiments.benchmarks` measures the tables above "Records of subjects" in one run and
+`python -m experiments.benchmarks` measures the tables above "Records of subjects" in one run, and
 writes this page and its record as JSON. On your machine, run
 
     OMP_NUM_THREADS=1 python -m experiments.benchmarks            # all of it
     OMP_NUM_THREADS=1 python -m experiments.benchmarks --quick    # a minute or two, smaller sizes
     OMP_NUM_THREADS=1 python -m experiments.benchmarks --official DIR
 
-The forms of a row take turns in one process, with the same weights and inputs, and which one
-begins changes from round to round. Times are medians. "Times as fast" is the median over rounds of
-the ratio to the form that the row compares with, in the same round: by the time that the processor
-spent, and by the clock. The first depends little on what else the machine does. Only ratios carry
-over to another machine."""
+The variants in a comparison take turns in one process, with the same weights and inputs. A
+different one goes first in each round. Times are medians. "Times as fast" is the median over rounds
+of the ratio to the reference variant in the same round, in CPU time and in wall-clock time. CPU
+time depends little on what else the machine does. Only ratios carry over to another machine."""
 
-_FORMS = """What the forms are:
+_FORMS = """The variants are:
 
-- *plain*: the way of the official AdaptIS code, written with this library's blocks
-  (`experiments/benchmarks/plain.py`): nothing hybridized, one point after another, features
-  repeated for every point. It is not the official program.
-- *imperative*, *hybridized*: the same network as Python runs it, and as a graph.
-- *ONNX Runtime*: its export.
-- *official*: the official program itself, in a process of its own."""
+- *plain*: the approach of the official AdaptIS code, written with this library's blocks
+  (`experiments/benchmarks/plain.py`): nothing is hybridized, points are processed one after
+  another, and features are repeated for every point. It is not the official program.
+- *imperative*, *hybridized*: the same network, run operator by operator, or as a graph.
+- *ONNX Runtime*: the exported network.
+- *official*: the official program itself, in a separate process."""
 
-_RECORDS = """Each was one run of its own, at an older commit and on another machine than the run
-above: compare figures within a table only."""
+_RECORDS = """Each record is a separate run, at an older commit and on a different machine than the
+run above. Compare figures only within a table."""
 
-_KERNELS = """What oneDNN computes with, from its own log of one more call: primitives, their
-implementations, and their shares of the time within oneDNN, by the clock. With the log a call takes
-longer, and on a busy machine the shares are rough. MXNet computes other operators itself; they are
-not part of it, and ONNX Runtime does not use oneDNN."""
+_KERNELS = """The kernels that oneDNN uses, from its log of one more call: primitives,
+implementations, and their shares of the wall-clock time within oneDNN. Logging makes a call slower,
+and on a busy machine the shares are rough. Operators that MXNet computes itself are not included.
+ONNX Runtime does not use oneDNN."""
 
 
 def render(record: Mapping[str, Any], subjects: Mapping[str, ModuleType]) -> str:
@@ -77,7 +76,7 @@ def text(name: str, row: Row) -> str:
 
 
 def facts(record: Mapping[str, Any]) -> str:
-    """Return for the terminal what a run depends on: the machine, and the kernels of each form."""
+    """Return what a run depends on, for the terminal: the machine, and each variant's kernels."""
     kernels = [(f'{name}, {form}', used) for name, form, _, used in _kernel_lines(record)]
     lines = [*_machine(record), *kernels, *(('', line) for line in _warnings(record))]
     return '\n'.join(': '.join(filter(None, line)).replace('*', '').strip() for line in lines)
@@ -85,12 +84,12 @@ def facts(record: Mapping[str, Any]) -> str:
 
 def _warnings(record: Mapping[str, Any]) -> Iterator[str]:
     if record['quick']:
-        yield ('**This is a quick run** (`--quick`): sizes are smaller and rounds fewer than in a '
-               'full one.\n')
+        yield ('**This is a quick run** (`--quick`), with smaller sizes and fewer rounds than a '
+               'full run.\n')
     if record.get('only'):
         yield f'**Only a part was measured**: `--only {" ".join(map(repr, record["only"]))}`.\n'
     if record.get('interrupted'):
-        yield '**This run was interrupted**: rows and kernels are missing.\n'
+        yield '**This run was interrupted**: some rows and kernels are missing.\n'
     cores = record['conditions']['cores to run on']
     busy = load_complaint(record['conditions']['load before'], cores)
     if busy:
@@ -98,7 +97,7 @@ def _warnings(record: Mapping[str, Any]) -> Iterator[str]:
     marked = [name for name, row in record['rows'].items() if row.get('complaints')]
     if marked:
         yield (f'**{len(marked)} of {len(record["rows"])} rows were disturbed** and are marked '
-               f'{MARK}: use their ratios of CPU time, and repeat them on a free machine.')
+               f'{MARK}: use only their ratios of CPU time, or repeat them on an idle machine.')
 
 
 def _machine(record: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -124,7 +123,7 @@ def _table(rows: Mapping[str, Row]) -> str:
                                                row['forms'].items())]
     if not lines:
         return ''
-    return table(('comparison', 'form', 'clock', 'CPU', 'times as fast, CPU',
+    return table(('comparison', 'variant', 'clock', 'CPU', 'times as fast, CPU',
                   'times as fast, clock', 'fastest', 'slowest', ''), lines)
 
 
@@ -139,7 +138,7 @@ def _ratio(value: Optional[float]) -> str:
 
 
 def _remarks(rows: Mapping[str, Row], record: Mapping[str, Any]) -> Iterator[str]:
-    """What stands beside the figures: configs, seeds, rounds, and what went wrong."""
+    """Yield the remarks below the figures: configs, seeds, rounds, and what went wrong."""
     for name, row in rows.items():
         if 'not measured' in row:
             yield f'- {name}: {row["config"]}. Not measured: {row["not measured"]}'
@@ -157,7 +156,7 @@ def _kernels(record: Mapping[str, Any]) -> str:
     lines = list(_kernel_lines(record))
     if not lines:
         return 'oneDNN has logged nothing.'
-    return f'{_KERNELS}\n\n{table(("comparison", "form", "in oneDNN", "kernels"), lines)}'
+    return f'{_KERNELS}\n\n{table(("comparison", "variant", "in oneDNN", "kernels"), lines)}'
 
 
 def _kernel_lines(record: Mapping[str, Any]) -> Iterator[list[str]]:
@@ -170,8 +169,8 @@ def _kernel_lines(record: Mapping[str, Any]) -> Iterator[list[str]]:
 
 def _official(record: Mapping[str, Any]) -> str:
     measured = [name for name, row in record['rows'].items() if 'official' in row.get('forms', {})]
-    said = (f'This run timed them in {", ".join(measured)}.' if measured
-            else 'This run timed none of them.')
+    said = (f'This run timed official programs in {", ".join(measured)}.' if measured
+            else 'This run did not time official programs.')
     return f'{said} {SETUP}'
 
 
@@ -180,7 +179,7 @@ def _subjects(subjects: Mapping[str, ModuleType]) -> str:
               (module.__doc__ or '').splitlines()[0],
               'yes' if getattr(module, 'COMPARISONS', ()) else '']
              for name, module in subjects.items()]
-    return ('Each subject is a command of its own with more figures, and `--help`.\n\n'
+    return ('Each subject is a separate command with more figures; see its `--help`.\n\n'
             + table(('command', 'what it measures', 'part of the run without a subject'), lines))
 
 
@@ -188,4 +187,4 @@ def _absent(record: Mapping[str, Any], subjects: Mapping[str, ModuleType]) -> st
     names = [comparison.name for module in subjects.values()
              for comparison in getattr(module, 'COMPARISONS', ())
              if comparison.name not in record['rows']]
-    return f'These rows are not in the run on this page: {"; ".join(names)}.' if names else ''
+    return f'The run on this page does not include these rows: {"; ".join(names)}.' if names else ''

@@ -1,4 +1,4 @@
-"""Panoptic data that are drawn: maps like those of COCO, and pictures of their size."""
+"""Drawn panoptic data: maps like those of COCO, and images of their size."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ from adaptis.types import PanopticResult, Segment
 
 Size = tuple[int, int]
 STUFF, THINGS = 8, 14
-"""Segments of an image; COCO has 11 on average, and up to some 90."""
+"""Segments per image; COCO has 11 on average, and up to about 90."""
 
 
 class MapPair(NamedTuple):
-    """The truth of an image, a prediction of it, and the crowds of the truth."""
+    """The ground truth of an image, a prediction, and the crowds of the ground truth."""
 
     truth: PanopticResult
     found: PanopticResult
@@ -25,7 +25,7 @@ class MapPair(NamedTuple):
 
 
 def draw_pair(rng: np.random.Generator, size: Size) -> MapPair:
-    """Draw regions of stuff with curved things before them, and the same at other places."""
+    """Draw regions of stuff with curved things in front, and a shifted copy as the prediction."""
     height, width = size
     shapes = [_Shape(rng, size) for _ in range(THINGS)]
     seeds = rng.uniform(0, 1, (STUFF, 2)) * (height, width)
@@ -37,7 +37,7 @@ def draw_pair(rng: np.random.Generator, size: Size) -> MapPair:
 
 
 def draw_picture(rng: np.random.Generator, size: Size) -> np.ndarray:
-    """Draw something with edges, gradients and noise: uint8 (H, W, 3)."""
+    """Draw an image with edges, gradients and noise: uint8 (H, W, 3)."""
     coarse = rng.integers(0, 256, (size[0] // 40 + 2, size[1] // 40 + 2, 3)).astype(np.uint8)
     image = cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC).astype(np.int16)
     for _ in range(THINGS):
@@ -46,7 +46,7 @@ def draw_picture(rng: np.random.Generator, size: Size) -> np.ndarray:
 
 
 class _Shape:
-    """A polygon with 24 corners around a point."""
+    """Return a polygon with 24 corners around a point."""
 
     def __init__(self, rng: np.random.Generator, size: Size):
         self.center = rng.uniform(0, 1, 2) * size[::-1]

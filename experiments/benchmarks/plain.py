@@ -1,4 +1,4 @@
-"""The plain way of the official code, for benchmarks: same parameters, same results."""
+"""The plain approach of the official code, for benchmarks: same parameters, same results."""
 from __future__ import annotations
 
 from adaptis.model import AdaptIS
@@ -6,7 +6,7 @@ from adaptis.model.layers import AdaIN, HybridBlock, PointConv, nn
 
 
 class PlainPointConv(PointConv):
-    """Repeats the features for every point, joins them to its coordinates, and convolves that."""
+    """Repeats the features for every point, concatenates the coordinates, and convolves them."""
 
     def split(self) -> tuple[HybridBlock, HybridBlock]:
         """Nothing is computed once per image."""
@@ -19,7 +19,7 @@ class PlainPointConv(PointConv):
 
 
 class PlainAdaIN(AdaIN):
-    """Mean and deviation by reductions, applied by broadcast operators."""
+    """AdaIN with mean and deviation from reductions, applied with broadcast operators."""
 
     def hybrid_forward(self, F, x, query):
         x = F.broadcast_sub(x, F.mean(x, axis=(2, 3), keepdims=True))
@@ -30,7 +30,7 @@ class PlainAdaIN(AdaIN):
 
 
 def make_plain(net: AdaptIS) -> AdaptIS:
-    """Let a network compute in the plain way from now on; it must not be hybridized."""
+    """Make a network compute with the plain approach; it must not be hybridized."""
     net.point_head.first.__class__ = PlainPointConv
     net.point_head.adain.__class__ = PlainAdaIN
     return net

@@ -1,4 +1,4 @@
-"""Size a training on several GPUs on paper: hours, traffic, loading, and what limits it."""
+"""Estimate a training on several GPUs: hours, traffic, loading, and what limits it."""
 from __future__ import annotations
 
 import math
@@ -9,15 +9,15 @@ from experiments.benchmarks.roofline import FLOAT, Device
 
 GPUS = (1, 8, 64)
 A_MACHINE = 8
-"""GPUs in a machine."""
+"""GPUs per machine."""
 CORES = 8
-"""Cores of a machine for each of its GPUs."""
+"""CPU cores per GPU."""
 UTILISATION = (0.3, 0.7)
-"""Share of the bound (every operator by itself) that a training is assumed to reach."""
+"""Assumed utilisation: share of the bound (with unfused operators) that a training reaches."""
 NETWORKS = {'10 Gbit/s': 1.25, '100 Gbit/s': 12.5}   # GB/s in each direction
 PASSES = {'instances': 3, 'joint': 3, 'proposals': 1}
-"""Forward passes that a step costs, by stage: backwards takes about two.  AdaptIS's proposals learn
-on frozen features, whose backward pass is left out."""
+"""Forward passes that a step costs, by stage; the backward pass takes about two.  The proposal
+stage of AdaptIS uses frozen features, which have no backward pass."""
 
 
 class Stage(NamedTuple):
@@ -26,9 +26,9 @@ class Stage(NamedTuple):
     Attributes
     ----------
     name : 'instances', 'proposals' or 'joint'
-    images : that it sees, epochs together
-    batch : images of a step in the recipe
-    bounds : seconds of a forward pass of an image at least, by device and precision
+    images : number of images over all epochs
+    batch : images per step in the recipe
+    bounds : minimum seconds of a forward pass of one image, by device and precision
     """
 
     name: str
@@ -38,12 +38,12 @@ class Stage(NamedTuple):
 
 
 class Training(NamedTuple):
-    """A whole training.
+    """A complete training.
 
     Attributes
     ----------
-    parameters : how many numbers its gradient has
-    states : arrays of the optimizer of that size
+    parameters : number of parameters with a gradient
+    states : number of optimizer arrays of that size
     """
 
     title: str
@@ -54,15 +54,15 @@ class Training(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A training on a number of GPUs; pairs are (at worst, at best) of ``UTILISATION``.
+    """A training on a number of GPUs; pairs are for the worst and the best ``UTILISATION``.
 
     Attributes
     ----------
-    batch, steps : images of a step, all GPUs together, and steps of the first stage
-    hours : of computing in all stages
-    step : seconds of a step of the first stage
-    rate : images a second that a machine needs in the first stage
-    exchange : GB that a machine sends in a step, and receives, to other machines
+    batch, steps : images per step on all GPUs, and number of steps of the first stage
+    hours : hours of computation in all stages
+    step : seconds per step of the first stage
+    rate : images per second that a machine needs in the first stage
+    exchange : GB that a machine sends to other machines, and receives, per step
     """
 
     gpus: int
@@ -75,7 +75,7 @@ class Plan(NamedTuple):
 
     @property
     def machines(self) -> int:
-        """How many machines there are."""
+        """Number of machines."""
         return -(-self.gpus // A_MACHINE)
 
     def network_seconds(self, speed: float) -> float:
@@ -83,20 +83,20 @@ class Plan(NamedTuple):
         return self.exchange / speed
 
     def network_hours(self, speed: float) -> tuple[float, float]:
-        """Hours with the exchanges of the first stage, which wait for each other."""
+        """Hours including the exchanges of the first stage, which do not overlap computation."""
         waiting = self.steps * self.network_seconds(speed) / 3600
         return self.hours[0] + waiting, self.hours[1] + waiting
 
     def cores(self, rate: float) -> tuple[float, float]:
-        """Cores of a machine that load its images, ``rate`` a second each."""
+        """Cores that a machine needs for loading, if a core loads ``rate`` images per second."""
         return self.rate[0] / rate, self.rate[1] / rate
 
 
 def plan(training: Training, gpus: int, device: Device, precision: str) -> Plan:
     """Return the plan of a training.
 
-    A batch is shared by the GPUs.  If there are more GPUs than it has images, each gets one, so the
-    batch grows, its steps become fewer, and its learning rate has to be adapted.
+    The GPUs share a batch.  If there are more GPUs than images in it, each GPU gets one image.
+    Then the batch is larger, there are fewer steps, and the learning rate must be adapted.
     """
     seconds = [_image_seconds(stage, device, precision) for stage in training.stages]
     shares = [max(1, stage.batch // gpus) for stage in training.stages]
@@ -111,24 +111,24 @@ def plan(training: Training, gpus: int, device: Device, precision: str) -> Plan:
 
 
 def exchanged(parameters: int, machines: int) -> float:
-    """Return the GB that each machine sends in a step, and receives.
+    """Return the GB that each machine sends, and receives, per step.
 
-    A ring that reduces gradients sends 2 (m - 1) / m times their size.  So do m parameter servers,
-    one in each machine: a machine sends the others' shares of its gradient to their servers, and
-    its server sends its share of the weights to the others.
+    A ring all-reduce sends 2 (m - 1) / m times the size of the gradients.  So do m parameter
+    servers, one on each machine: a machine sends the others' shares of its gradient to their
+    servers, and its server sends its share of the weights to the others.
     """
     return 2 * (machines - 1) / machines * parameters * FLOAT / 1e9
 
 
 def at_one_server(parameters: int, machines: int) -> float:
-    """Return the GB that a single parameter server in a machine of its own receives in a step."""
+    """Return the GB that a single parameter server on a separate machine receives per step."""
     return machines * parameters * FLOAT / 1e9
 
 
 def limit(found: Plan, core_rate: float, network: float) -> str:
-    """Name what limits a plan at its best utilisation: where it would be first if all else grew.
+    """Return the name of the bottleneck of a plan at its best utilisation.
 
-    ``core_rate`` : images a second that a core loads; ``network`` : GB/s
+    ``core_rate`` : images per second that a core loads; ``network`` : GB/s
     """
     shares = {'the GPUs': 1.0,
               'loading': found.cores(core_rate)[1] / (CORES * min(found.gpus, A_MACHINE)),
@@ -142,7 +142,7 @@ def checkpoint_gb(training: Training) -> float:
 
 
 def _image_seconds(stage: Stage, device: Device, precision: str) -> float:
-    """Seconds of an image in a step, at full utilisation."""
+    """Return the seconds per image in a step, at full utilisation."""
     return PASSES[stage.name] * stage.bounds[device.name, precision]
 
 

@@ -1,8 +1,8 @@
-"""How fast the ports are on COCO's classes, imperative and hybridized.
+"""How fast the ports are with COCO's classes, imperative and hybridized.
 
     python -m experiments.benchmarks ports [detector mask_head]
 
-Weights are random but for last layers that let a network find as many objects as it may.
+Weights are random, except for last layers that make a network find the maximum number of objects.
 """
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ STUFF = 53   # classes of COCO that come before its things
 
 
 class Port(NamedTuple):
-    """A network, and what replaces its random weights.
+    """A network, and replacements for some of its random weights.
 
-    ``quiet`` : layers whose weights become 0, as their outputs would be extreme
-    ``biases`` : of layers, one number for all channels or numbers of some of them
+    ``quiet`` : layers whose weights become 0, because their outputs would be extreme
+    ``biases`` : biases of layers, one number for all channels, or numbers for some channels
     """
 
     name: str
@@ -47,7 +47,7 @@ _TWO_STAGE: dict[str, Any] = dict(
     quiet=('encoder.rpn.anchor_deltas', 'box_head.cls_score', 'box_head.bbox_pred',
            'mask_head.predictor'),
     biases={'box_head.cls_score': {0: 6.0}, 'mask_head.predictor': 1.0})
-# Boxes of FCOS reach one stride, or eight pixels, to every side, so that they overlap little.
+# Boxes of FCOS extend one stride, or eight pixels, to every side, so that they overlap little.
 CONDINST = Port('condinst_r50', quiet=['encoder.head.bbox_pred'],
                 biases={'encoder.head.cls_logits': {0: 6.0}, 'encoder.head.bbox_pred': 1.0})
 PORTS = (
@@ -62,9 +62,9 @@ PORTS = (
 
 def detector(ports: Sequence[Port] = PORTS, sizes: Sequence[Size] = SIZES,
              **options: Any) -> dict[str, Any]:
-    """Image to panoptic result of each port with ResNet-50, on 160x224 and on 512x512.
+    """Time from image to panoptic result of each port with ResNet-50, at 160x224 and at 512x512.
 
-    100 detections; two-stage detectors have 1,000 proposals.  The networks take turns.
+    There are 100 detections, and 1,000 proposals in two-stage detectors.  The networks take turns.
     ``options`` are arguments of the networks.
     """
     predictors = {(port.name, form): make_predictor(port, hybridize, options)
@@ -85,10 +85,10 @@ def detector(ports: Sequence[Port] = PORTS, sizes: Sequence[Size] = SIZES,
 
 def mask_head(port: Port = CONDINST, sizes: Sequence[Size] = SIZES,
               **options: Any) -> dict[str, Any]:
-    """The mask head of CondInst with ResNet-50 for 1, 10 and 100 instances, as a share of it all.
+    """Time of the mask head of CondInst with ResNet-50 for 1, 10 and 100 instances.
 
-    The head turns predicted weights into logits at a quarter of the image's size; masks are the
-    head and what makes masks of the image's size of them; the whole is image to panoptic result.
+    "head" computes logits at a quarter of the image's size from the predicted weights.  "masks"
+    includes the head and the masks at the image's size.  "whole" is from image to panoptic result.
     """
     predictors = {form: make_predictor(port, hybridize, options)
                   for form, hybridize in FORMS.items()}
@@ -109,9 +109,9 @@ def mask_head(port: Port = CONDINST, sizes: Sequence[Size] = SIZES,
 
 
 def compare_port(name: str, setting: Setting) -> dict[str, Any]:
-    """Image to panoptic result of a port: as Python runs it, as a graph, as an export.
+    """Time from image to panoptic result of a port: imperative, hybridized, exported.
 
-    The official CondInst ends with instances, and so do ours beside it.
+    The official CondInst only returns instances; so do our variants when compared with it.
     """
     port = next(port for port in PORTS if port.name == name)
     image = make_image(COMPARED[setting.quick])
@@ -126,7 +126,7 @@ def compare_port(name: str, setting: Setting) -> dict[str, Any]:
 
 
 def official_inputs(quick: bool, folder: Path) -> dict[str, np.ndarray]:
-    """What ``compare_port`` shows the networks."""
+    """Return the inputs for ``compare_port``."""
     return {'images': make_image(COMPARED[quick])[None]}
 
 
@@ -139,12 +139,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print what is measured, and keep it if asked to."""
+    """Print the figures, and write the record if asked to."""
     run_measures(MEASURES, args)
 
 
 def _parts(predictor: Any, image: np.ndarray, count: int) -> dict[str, Callable[[], Any]]:
-    """What is timed of an image with ``count`` instances; AdaptisError if there are fewer."""
+    """Return the timed calls for an image with ``count`` instances; AdaptisError if fewer."""
     from adaptis.runtime import mx  # loads MXNet
     from panoptic_baselines.condinst.network import to_instances  # loads MXNet
     net, size = predictor.net, image.shape[:2]
@@ -153,7 +153,8 @@ def _parts(predictor: Any, image: np.ndarray, count: int) -> dict[str, Callable[
     maps = net(mx.nd.array(image.transpose(2, 0, 1)[None]))
     found = net.detect(maps, settings)[0]
     if len(found.scores) != count:
-        raise AdaptisError(f'There are {len(found.scores)} instances in the image, not {count}.')
+        raise AdaptisError(f'The network finds {len(found.scores)} instances in the image, not '
+                           f'{count}.')
 
     def head() -> np.ndarray:
         return net.mask_logits(maps, 0, found)
@@ -166,9 +167,9 @@ def _parts(predictor: Any, image: np.ndarray, count: int) -> dict[str, Callable[
 
 def make_predictor(port: Port, hybridize: bool, options: Optional[Mapping[str, Any]] = None,
                    taxonomy: Any = None) -> Any:
-    """A predictor that finds as many objects as it may, on images of the size that they have.
+    """Return a predictor that finds the maximum number of objects, without resizing images.
 
-    ``taxonomy`` : default COCO's
+    ``taxonomy`` : default: COCO's
     """
     from adaptis.runtime import mx  # loads MXNet
     mx.random.seed(0)
@@ -193,7 +194,7 @@ def make_predictor(port: Port, hybridize: bool, options: Optional[Mapping[str, A
 
 
 def make_image(size: Size) -> np.ndarray:
-    """Noise, uint8 (H, W, 3)."""
+    """Return noise, uint8 (H, W, 3)."""
     return np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
 
 
@@ -202,7 +203,7 @@ def _text(size: Size) -> str:
 
 
 def _official_predictors(port: Port, checkpoint: Path) -> dict[str, Any]:
-    """The network of a converted checkpoint in both forms; no image is resized."""
+    """Return the network of a converted checkpoint in both variants; images are not resized."""
     family = find_family(port.name)
     dense = port.name.startswith('dense')   # whose official network is that of Cityscapes
     settings = family.get_settings('cityscapes' if dense else 'coco')
@@ -218,7 +219,7 @@ OFFICIAL = {f'{program}_r50': Official(program, official_inputs)
 COMPARED: Mapping[bool, Size] = {True: (160, 224), False: (512, 512)}
 COMPARISONS = tuple(
     Comparison(f'{port.name}, panoptic', {
-        quick: f"{port.name} with COCO's classes, random weights but for busy last layers, at most "
-               f'100 detections; an image of noise of {_text(size)}'
+        quick: f"{port.name} with COCO's classes, random weights except in the last layers, at "
+               f'most 100 detections; an image of noise of {_text(size)}'
         for quick, size in COMPARED.items()}, functools.partial(compare_port, port.name),
         'imperative', OFFICIAL.get(port.name)) for port in PORTS)

@@ -1,13 +1,14 @@
-"""How fast panoptic quality is against the published algorithm of panopticapi.
+"""How fast panoptic quality is, compared with the algorithm of panopticapi.
 
     OMP_NUM_THREADS=1 python -m experiments.benchmarks pq [--images 12] [--size 480x640]
     OMP_NUM_THREADS=1 python -m experiments.benchmarks pq --gt JSON --pred JSON
 
-panopticapi itself is not a package of PyPI.  Its algorithm is written here anew for the timing: it
+panopticapi itself is not on PyPI, so its algorithm is reimplemented here for the timing.  It
 decodes with Pillow, sums the channels to ids, finds the pairs of ids by sorting all pixels, and
-goes through them one by one.  Both give the same counts, and sums of IoU to the last digits, which
-is checked.  Without files, maps like COCO's are drawn and written by Pillow, whose rows have the
-filters of COCO's own files, and by OpenCV.  Times are seconds of the processor in one thread.
+goes through them one by one.  The program checks that both give the same counts, and the same sums
+of IoU up to the last digits.  Without files, maps like COCO's are drawn and written with Pillow,
+which uses the same row filters as COCO's own files, and with OpenCV.  Times are CPU seconds in one
+thread.
 """
 from __future__ import annotations
 
@@ -42,11 +43,11 @@ from experiments.benchmarks.panoptic_maps import draw_pair
 ROUNDS = 5
 _FACTOR = 256 ** 3   # packs two ids
 Counts = dict[int, list[float]]
-"""Category id -> sum of IoU, matches, false and missed segments."""
+"""Maps a category id to the sum of IoU, matches, false and missed segments."""
 
 
 class Loaded(NamedTuple):
-    """Two data sets, read once: the records, and what the plain way takes."""
+    """Two data sets, read once: the records, and the inputs of the plain algorithm."""
 
     gt: PanopticFolder
     pred: PanopticFolder
@@ -57,7 +58,7 @@ class Loaded(NamedTuple):
 
 
 def measure(gt_json: Path, pred_json: Path, rounds: int = ROUNDS) -> dict[str, Any]:
-    """PQ of two COCO panoptic data sets, from the PNGs and from maps in memory."""
+    """Time PQ of two COCO panoptic data sets, from PNGs and from maps in memory."""
     files = gt_json, pred_json
     data = load(*files)
     _check_equal(our_quality(data.pairs), plain_quality(data.maps, data.kinds))
@@ -116,7 +117,7 @@ def _decode(gt_json: Path, pred_json: Path, decoder: Optional[str] = None) -> No
 
 
 def compare(setting: Setting) -> dict[str, Form]:
-    """Both forms from PNGs; beside the official program, from the files that it reads."""
+    """Return both variants from PNGs; with the official program, from the files that it reads."""
     temporary = tempfile.TemporaryDirectory()   # which the forms keep
     if setting.official is None:
         files = write_pairs(Path(temporary.name), IMAGES[setting.quick], SIZE, 'Pillow')
@@ -135,7 +136,7 @@ def official_inputs(quick: bool, folder: Path) -> dict[str, Any]:
 IMAGES, SIZE = {True: 4, False: 12}, (480, 640)
 COMPARISONS = (Comparison('Panoptic quality', {
     quick: f"{count} drawn images of {SIZE[0]}x{SIZE[1]} with COCO's classes, from PNGs that "
-           "Pillow wrote; plain is panopticapi's algorithm written anew"
+           "Pillow wrote; plain is a reimplementation of panopticapi's algorithm"
     for quick, count in IMAGES.items()}, compare, 'plain', Official('panopticapi',
                                                                     official_inputs)),)
 
@@ -150,7 +151,7 @@ def plain_map(path: Path) -> np.ndarray:
 
 def plain_quality(maps: Iterable[Sequence[np.ndarray]],
                   kinds: Sequence[tuple[dict, dict]]) -> Counts:
-    """Count segments as panopticapi does; ``kinds`` are id -> (category, is a crowd) of each."""
+    """Count segments like panopticapi; ``kinds`` maps ids to (category, is a crowd)."""
     counts: Counts = defaultdict(lambda: [0.0, 0, 0, 0])
     for (true_map, found_map), (true, found) in zip(maps, kinds):
         areas = [dict(zip(*map(np.ndarray.tolist, np.unique(each, return_counts=True))))
@@ -179,7 +180,7 @@ def plain_quality(maps: Iterable[Sequence[np.ndarray]],
 
 
 def our_quality(pairs: Any) -> Counts:
-    """Count segments as ``adaptis evaluate --gt --pred`` does."""
+    """Count segments like ``adaptis evaluate --gt --pred``."""
     quality: Optional[PanopticQuality] = None
     for truth, found in pairs:
         quality = quality or PanopticQuality(COCO_TAXONOMY)
@@ -190,7 +191,7 @@ def our_quality(pairs: Any) -> Counts:
 
 
 def write_pairs(folder: Path, images: int, size: tuple[int, int], writer: str) -> tuple[Path, Path]:
-    """Draw a data set and a prediction of it, and return their JSONs; ``writer`` of the PNGs."""
+    """Draw a data set and a prediction, and return their JSONs; ``writer`` writes the PNGs."""
     rng, jsons = np.random.default_rng(0), (folder / 'gt.json', folder / 'pred.json')
     with PanopticWriter(jsons[0], folder / 'gt', COCO_TAXONOMY) as gt, \
             PanopticWriter(jsons[1], folder / 'pred', COCO_TAXONOMY) as pred:
@@ -207,16 +208,16 @@ def write_pairs(folder: Path, images: int, size: tuple[int, int], writer: str) -
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``pq``."""
-    parser.add_argument('--images', type=int, default=12, help='to draw; default: 12')
+    parser.add_argument('--images', type=int, default=12, help='images to draw; default: 12')
     parser.add_argument('--size', type=parse_size, default=(480, 640), metavar='HxW',
-                        help='of the images to draw; default: 480x640')
+                        help='size of the images to draw; default: 480x640')
     parser.add_argument('--gt', type=Path, metavar='JSON', help='use these files instead')
     parser.add_argument('--pred', type=Path, metavar='JSON')
     add_record_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the figures, and keep them if asked to; AdaptisError for files that do not fit."""
+    """Print the figures, and write the record if asked to; AdaptisError for bad files."""
     if bool(args.gt) != bool(args.pred):
         raise AdaptisError('--gt needs --pred.')
     cv2.setNumThreads(0)
@@ -233,7 +234,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def decoders() -> dict[str, Callable[[Path], Any]]:
-    """Return what can decode a PNG here, by its name."""
+    """Return the available PNG decoders by name."""
     from PIL import Image  # loads Pillow
     found = {'OpenCV': lambda path: cv2.imdecode(np.fromfile(path, np.uint8),
                                                  cv2.IMREAD_UNCHANGED),
@@ -249,4 +250,4 @@ def _check_equal(ours: Counts, plain: Counts) -> None:
         other = plain[category]
         if counts[1:] != other[1:] or abs(counts[0] - other[0]) > 1e-9:
             raise AdaptisError(f'Category {category} has {counts} here, but {other} in the plain '
-                               'way.')
+                               'way, so their times cannot be compared.')

@@ -1,4 +1,4 @@
-"""Measuring in a process of its own, and how much memory a process had."""
+"""Measure in a separate process, and get the peak memory of a process."""
 from __future__ import annotations
 
 import concurrent.futures
@@ -9,14 +9,14 @@ from toy_data.spawn import spawn_context
 
 
 def alone(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function of a module in a new process that does nothing else.
+    """Call a module-level function in a new process that does nothing else.
 
-    Its peak of memory begins with what this process has had, as the system counts it so.
+    The operating system counts the peak memory of this process as the start of the new one's peak.
     """
     with concurrent.futures.ProcessPoolExecutor(1, spawn_context()) as process:
         return process.submit(function, *arguments).result()
 
 
 def peak_mib() -> float:
-    """The most memory that this process ever had."""
+    """Return the peak memory of this process."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

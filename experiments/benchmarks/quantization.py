@@ -1,25 +1,26 @@
-"""Whether 8-bit integers or bfloat16 pay on a CPU, for the network that ships on the toy test set.
+"""Whether 8-bit integers or bfloat16 pay off on a CPU, for the network that ships.
 
     python -m experiments.benchmarks quantization [--images N] [--only FORM ...] [--out FILE]
 
-The network is exported, and the files of its stages are rewritten by what ONNX Runtime and MXNet
-offer for that; each form is then an export like any other, and runs as one.  Ranges of activations
-are found on training images, everything is measured on test images.  A form is worth keeping if PQ
-falls by less than 0.3 and time by more than a third, against float32 on the same backend.
+The network is exported, and the quantization tools of ONNX Runtime and MXNet rewrite the files of
+its stages.  Each variant is then an ordinary export.  The ranges of activations are calibrated on
+training images of the toy data, and everything is measured on test images.  A variant is worth
+keeping if PQ drops by less than 0.3 and time drops by more than a third, compared with float32 on
+the same backend.
 
-All forms take turns at every image, and times are compared image by image.  Times are seconds of
-the CPU, with one thread unless OMP_NUM_THREADS says otherwise: what else runs on the machine
-matters little to them.  Seconds by the clock are told, too, and those of each stage given the same
-inputs, since a form that finds other masks also asks for more or fewer.
+All variants take turns at every image, and times are compared image by image.  Times are CPU
+seconds, with one thread unless OMP_NUM_THREADS says otherwise, so they depend little on what else
+runs on the machine.  Wall-clock seconds are reported as well.  So is the time of each stage with
+identical inputs, because a variant that finds other masks also requests more or fewer of them.
 
-Needs the packages onnx, onnxruntime and ml_dtypes (its tools for quantization import that).  Not
-among the forms are bfloat16 in ONNX Runtime, whose CPU has no convolution for it, and ranges by
-entropy: in a trial ONNX Runtime's gave the results of MinMax, and with MXNet's no object was found.
+Requires the packages onnx, onnxruntime and ml_dtypes (which its quantization tools import).  There
+is no variant with bfloat16 in ONNX Runtime, which has no such convolution on CPUs, nor with entropy
+calibration: in a trial, ONNX Runtime's gave the results of MinMax, and MXNet's found no object.
 
-None was worth keeping (``experiments/logs/quantization_one_core.json``).  Convolutions of 16
-channels gain little from integers, and what stands between them, batch normalization after ReLU,
-is computed in float32.  After it channels differ: the range of a map is up to 370 times the
-deviation of its median channel, and has one scale, which is the likely cause of the loss in PQ.
+No variant was worth keeping (``experiments/logs/quantization_one_core.json``).  Convolutions with
+16 channels gain little from integers, and batch normalization after ReLU between them is computed
+in float32.  Its output channels differ: the range of a map is up to 370 times the deviation of its
+median channel.  The map has a single scale, which probably causes the loss in PQ.
 """
 from __future__ import annotations
 
@@ -55,13 +56,13 @@ from adaptis.loading import load_predictor
 from experiments.benchmarks.measures import add_record_arguments, conditions, keep_record
 
 LOSS = 0.3
-"""Points of PQ that a form may cost at most."""
+"""Maximum loss in PQ, in points."""
 TIME = 2 / 3
-"""Of the time of float32 that it may take at most."""
+"""Maximum share of the time of float32."""
 
 FLOAT = {'onnxruntime': 'onnxruntime float32', 'mxnet': 'mxnet float32'}
 EXAMPLES = 32
-"""Inputs of a stage that ranges are found from at most: histograms of all layers take memory."""
+"""Maximum number of inputs for calibrating a stage; histograms of all layers need memory."""
 
 Feed = dict[str, np.ndarray]
 Files = Mapping[str, Path]
@@ -70,7 +71,7 @@ Row = dict[str, Any]
 
 
 class Form(NamedTuple):
-    """A way to run the network: ``convert`` rewrites the files of the ``stages`` (None: of all)."""
+    """A variant of the network: ``convert`` rewrites the files of ``stages`` (None: of all)."""
 
     backend: str
     convert: Optional[Convert] = None
@@ -78,14 +79,14 @@ class Form(NamedTuple):
 
 
 class Examples(NamedTuple):
-    """Inputs of each stage, and how often an image asks for it."""
+    """Inputs of each stage, and how often an image runs it."""
 
     feeds: dict[str, list[Feed]]
     calls: dict[str, float]
 
 
 def dynamic(files: Files, feeds: Sequence[Feed]) -> None:
-    """ONNX Runtime's dynamic quantization: 8-bit weights, ranges of activations found each time."""
+    """ONNX Runtime's dynamic quantization: 8-bit weights, activation ranges at run time."""
     tools = _tools()
     with tempfile.TemporaryDirectory() as folder:
         plain = _prepare(files['onnx'], folder)
@@ -95,14 +96,14 @@ def dynamic(files: Files, feeds: Sequence[Feed]) -> None:
 
 def static(files: Files, feeds: Sequence[Feed], ranges: str = 'MinMax',
            careful: bool = False) -> None:
-    """ONNX Runtime's static quantization (QDQ), of convolutions, weights by channel.
+    """ONNX Runtime's static quantization (QDQ) of convolutions, with weights per channel.
 
     AdaIN's dense layers and moments stay in float.
 
     Parameters
     ----------
-    ranges : how those of activations are found: 'MinMax', 'Percentile', 'Entropy'
-    careful : leave in float what ``sensitive`` names
+    ranges : calibration of activation ranges: 'MinMax', 'Percentile', 'Entropy'
+    careful : keep the layers that ``sensitive`` names in float
     """
     tools = _tools()
     with tempfile.TemporaryDirectory() as folder:
@@ -114,9 +115,9 @@ def static(files: Files, feeds: Sequence[Feed], ranges: str = 'MinMax',
 
 
 def sensitive(path: Path) -> list[str]:
-    """Convolutions of a model that see colours or coordinates, or give classes or logits.
+    """Return a model's convolutions on colours or coordinates, or with classes or logits as output.
 
-    They have at most 3 inputs or 2 outputs, and so are a small part of the work.
+    They have at most 3 inputs or 2 outputs, so they are a small part of the work.
     """
     import onnx  # optional
     graph = onnx.load(str(path)).graph
@@ -126,7 +127,7 @@ def sensitive(path: Path) -> list[str]:
 
 
 def mxnet_int8(files: Files, feeds: Sequence[Feed], ranges: str = 'naive') -> None:
-    """MXNet's INT8 operators of oneDNN; ``ranges`` by 'naive' (least and greatest) or 'entropy'."""
+    """MXNet's INT8 operators of oneDNN; ``ranges``: 'naive' (minimum and maximum) or 'entropy'."""
     from adaptis.runtime import mx  # loads MXNet
     quantize = _contrib('quantization').quantize_model_mkldnn
     data = {name: np.concatenate([feed[name] for feed in feeds]) for name in feeds[0]}
@@ -138,7 +139,7 @@ def mxnet_int8(files: Files, feeds: Sequence[Feed], ranges: str = 'naive') -> No
 def mxnet_bfloat16(files: Files, feeds: Sequence[Feed]) -> None:
     """MXNet's bfloat16 operators of oneDNN."""
     amp = _contrib('amp')
-    # "Concat" is on MXNet's list of what takes either type, but fails where it is given both.
+    # "Concat" is on MXNet's list of operators for either type, but fails with mixed types.
     floats = [*amp.lists.symbol_bf16.FP32_FUNCS, 'Concat']
     _rewrite(files, lambda *model: amp.convert_model(*model, target_dtype='bfloat16',
                                                      fp32_ops=floats))
@@ -166,16 +167,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``quantization``."""
     parser.add_argument('--data', type=Path, default=Path('data/toy_v1'), metavar='DIR')
     parser.add_argument('--images', type=int, default=200, metavar='N',
-                        help='of the test split to measure (default 200)')
+                        help='number of test images to measure (default 200)')
     parser.add_argument('--calibration', type=int, default=64, metavar='M',
-                        help='images of the training split to find ranges on (default 64)')
+                        help='number of training images for calibration (default 64)')
     parser.add_argument('--only', nargs='+', choices=FORMS, metavar='FORM',
-                        help=f'beside float32; default all of {", ".join(FORMS)}')
+                        help=f'variants beside float32; default: all of {", ".join(FORMS)}')
     add_record_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the table, and keep it if asked to; AdaptisError if a tool or the data is missing."""
+    """Print the table, and write the record if asked to; AdaptisError if something is missing."""
     os.environ.setdefault('OMP_NUM_THREADS', '1')   # before a library reads it
     names = [name for name in FORMS if name in {*FLOAT.values(), *(args.only or FORMS)}]
     before = conditions()
@@ -189,7 +190,7 @@ def run(args: argparse.Namespace) -> None:
 
 def measure_forms(names: Sequence[str], root: Path, images: int,
                   calibration: int) -> dict[str, Row]:
-    """A row for each form; of one that cannot be made or run, it says why."""
+    """Return a row for each variant; if one cannot be built or run, its row says why."""
     from adaptis.deploy.export import export  # loads MXNet
     test = open_dataset('toy', root, 'test')
     rows: dict[str, Row] = {}
@@ -216,9 +217,9 @@ def measure_forms(names: Sequence[str], root: Path, images: int,
 
 
 def calibrate(folder: Path, dataset: Any, images: int) -> Examples:
-    """What the stages are given while images of a data set are segmented.
+    """Return the inputs of the stages while images of a data set are segmented.
 
-    Only inputs of the commonest shapes are kept, as MXNet's tools want all alike.
+    Only inputs of the most common shapes are kept, because MXNet's tools need equal shapes.
     """
     predictor = load_exported(folder, 'onnxruntime')
     runner = predictor.net.runner
@@ -243,7 +244,7 @@ def calibrate(folder: Path, dataset: Any, images: int) -> Examples:
 
 
 def convert(form: Form, source: Path, target: Path, feeds: Mapping[str, Sequence[Feed]]) -> Path:
-    """Write an export in another form; returns its folder."""
+    """Write a variant of an export; returns its folder."""
     shutil.copytree(source, target)
     if form.convert is None:
         return target
@@ -260,7 +261,7 @@ def convert(form: Form, source: Path, target: Path, feeds: Mapping[str, Sequence
 
 
 def measure(predictors: Mapping[str, Any], dataset: Any, images: int) -> dict[str, Row]:
-    """What predictors find on the first images of a data set, and how long they take."""
+    """Return what predictors find on the first images of a data set, and their times."""
     evaluators = {name: Evaluator(dataset.taxonomy) for name in predictors}
     times: dict[str, list[Any]] = defaultdict(list)
     order = list(predictors)
@@ -278,9 +279,9 @@ def measure(predictors: Mapping[str, Any], dataset: Any, images: int) -> dict[st
 
 
 def same_work(predictors: Mapping[str, Any], examples: Examples) -> dict[str, Row]:
-    """CPU seconds of the stages, given what float32 gives them and as often as it does.
+    """Return the CPU seconds of the stages with the inputs, and the number of calls, of float32.
 
-    A form that finds worse masks asks for more or fewer of them, which these figures do not see.
+    A variant that finds worse masks requests more or fewer of them; these figures exclude this.
     """
     seconds: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for stage, feeds in examples.feeds.items():
@@ -300,7 +301,7 @@ def same_work(predictors: Mapping[str, Any], examples: Examples) -> dict[str, Ro
 
 
 def judge(rows: Mapping[str, Row]) -> None:
-    """Tell every row what its form costs in PQ, and whether it is worth keeping."""
+    """Add to every row the loss in PQ, and whether the variant is worth keeping."""
     for name, row in rows.items():
         plain = FLOAT[FORMS[name].backend]
         if 'fails' not in row and name != plain:
@@ -309,7 +310,7 @@ def judge(rows: Mapping[str, Row]) -> None:
 
 
 def table(rows: Mapping[str, Row]) -> str:
-    """The rows as text."""
+    """Return the rows as text."""
     heads: list[str] = list(dict.fromkeys(key for row in rows.values() for key in row))
     lines = [['', *heads], *([name, *(_text(row.get(head, '')) for head in heads)]
                              for name, row in rows.items())]
@@ -325,7 +326,7 @@ def _scores(result: Mapping[str, Any]) -> Row:
 
 
 def _times(name: str, seconds: Mapping[str, np.ndarray]) -> Row:
-    """Medians over the images: milliseconds, and shares of the time of float32."""
+    """Return medians over the images: milliseconds, and the share of the time of float32."""
     cpu, clock = (1e3 * np.median(seconds[name], axis=0)).tolist()
     shares = {f'time to {plain}': float(np.median(seconds[name][:, 0] / seconds[plain][:, 0]))
               for plain in FLOAT.values()}
@@ -333,24 +334,24 @@ def _times(name: str, seconds: Mapping[str, np.ndarray]) -> Row:
 
 
 def _size(form: Form, folder: Path) -> float:
-    """MiB of the files that a backend reads."""
+    """Return the MiB of the files that a backend reads."""
     kinds = ('onnx',) if form.backend == 'onnxruntime' else ('symbol', 'parameters')
     paths = [files[kind] for files in read_export(folder).paths.values() for kind in kinds]
     return sum(path.stat().st_size for path in paths) / 2 ** 20
 
 
 def _spread(length: int, count: int) -> list[int]:
-    """Indices below ``length``, at most ``count`` and evenly apart."""
+    """Return at most ``count`` evenly spaced indices below ``length``."""
     return np.linspace(0, length - 1, min(count, length)).astype(int).tolist()
 
 
 def _tools() -> Any:
-    """ONNX Runtime's tools for quantization; AdaptisError if they cannot be imported."""
+    """Return ONNX Runtime's quantization tools; AdaptisError if they cannot be imported."""
     try:
         import onnxruntime  # optional
         from onnxruntime import quantization  # optional
     except ImportError as error:
-        raise AdaptisError(f'ONNX Runtime quantizes with packages of which one cannot be imported '
+        raise AdaptisError(f'A package that ONNX Runtime needs for quantization cannot be imported '
                            f'({error}): python -m pip install onnx onnxruntime ml_dtypes.'
                            ) from error
     onnxruntime.set_default_logger_severity(3)   # of weights that it moves, it warns one by one
@@ -358,7 +359,7 @@ def _tools() -> Any:
 
 
 def _prepare(path: Path, folder: str) -> Path:
-    """A model with constants computed, shapes known and all nodes named, as the tools want it."""
+    """Return a model with folded constants, known shapes and named nodes, as the tools need it."""
     import onnx  # optional
     from onnxruntime.quantization.shape_inference import quant_pre_process  # optional
     prepared = Path(folder) / 'prepared.onnx'
@@ -371,7 +372,7 @@ def _prepare(path: Path, folder: str) -> Path:
 
 
 def _reader(feeds: Sequence[Feed]) -> Any:
-    """Inputs as ONNX Runtime's tools take them."""
+    """Inputs in the form that ONNX Runtime's tools expect."""
     remaining = iter(feeds)
 
     class Reader(_tools().CalibrationDataReader):  # type: ignore[misc]
@@ -382,7 +383,7 @@ def _reader(feeds: Sequence[Feed]) -> Any:
 
 
 def _contrib(name: str) -> Any:
-    """A part of MXNet that it does not import by itself."""
+    """Import a part of MXNet that it does not import itself."""
     from adaptis.runtime import mx  # loads MXNet
     return importlib.import_module(f'{mx.__name__}.contrib.{name}')
 

@@ -1,8 +1,8 @@
-"""What a graph asks of a device, and the least time that a device can take for it.
+"""Multiply-adds and bytes of a graph, and the minimum time that a device needs for them.
 
-The roofline model (Williams, Waterman and Patterson, 2009): a device computes at most so many
-operations and moves at most so many bytes in a second, so a stage takes at least the longer of the
-two.  Real times are longer; this is a bound.
+The roofline model (Williams, Waterman and Patterson, 2009): a device has a peak of operations per
+second and a peak of bytes per second, so a stage takes at least the longer of the two times.  Real
+times are longer; this is a bound.
 """
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ FLOAT, HALF = 4, 2   # bytes
 
 
 class Device(NamedTuple):
-    """A GPU by its data sheet.
+    """A GPU according to its data sheet.
 
     Attributes
     ----------
-    flops : 10^12 operations a second by kind of number; a multiply-add is two of them
-    bandwidth : 10^9 bytes a second of its memory
-    source : where the numbers stand
+    flops : 10^12 operations per second by kind of number; a multiply-add is two operations
+    bandwidth : memory bandwidth in 10^9 bytes per second
+    source : source of these numbers
     """
 
     name: str
@@ -35,7 +35,7 @@ class Device(NamedTuple):
 
 
 PRECISIONS = {'float32': FLOAT, 'TF32': FLOAT, 'amp': HALF}
-"""How a network is computed -> bytes of a number in memory."""
+"""Maps a precision to the number of bytes of a value in memory."""
 
 DEVICES = (
     Device('RTX 3090', {'float32': 35.6, 'TF32': 35.6, 'amp': 71.0}, 936.0,
@@ -46,15 +46,15 @@ DEVICES = (
 
 
 class Cost(NamedTuple):
-    """What a part of a network asks for.
+    """The cost of a part of a network.
 
     Attributes
     ----------
-    multiply_adds : of convolutions, dense layers and matrix products
-    weights : how many numbers they have
-    least : numbers that these operators read and write, weights included, each once: what is left
-        if all other operators are fused into them
-    moved : numbers that all operators read and write, each one by itself, as MXNet computes them
+    multiply_adds : multiply-adds of convolutions, dense layers and matrix products
+    weights : number of their weights
+    least : values that these operators read and write, including weights, each counted once; this
+        is what remains if all other operators are fused into them
+    moved : values that all operators read and write one by one, as MXNet runs them
     """
 
     multiply_adds: int = 0
@@ -67,9 +67,9 @@ class Cost(NamedTuple):
         return Cost(*(a + b for a, b in zip(self, other)))
 
     def bound(self, device: Device, precision: str, fused: bool = True) -> float:
-        """Return the least seconds on a device.
+        """Return the minimum seconds on a device.
 
-        ``fused`` : whether ``least`` numbers move, or ``moved``
+        ``fused`` : whether ``least`` values are moved, or ``moved``
         """
         moved = (self.least if fused else self.moved) * PRECISIONS[precision]
         return max(2e-12 * self.multiply_adds / device.flops[precision],
@@ -82,16 +82,15 @@ class Cost(NamedTuple):
 
 
 def total(costs: Iterable[Cost]) -> Cost:
-    """Return the cost of all of them together."""
+    """Return the total cost."""
     return functools.reduce(Cost.plus, costs, Cost())
 
 
 def graph_costs(graph: Any, labels: Mapping[str, str], other: str) -> dict[str, Cost]:
     """Return the cost of each part of a graph (``adaptis.model.graph.Graph``).
 
-    ``labels`` name the part that a parameter belongs to, by the parameter's name.  An operator
-    without parameters belongs to the part that its last input comes from; without any such input,
-    to ``other``.
+    ``labels`` maps a parameter's name to its part.  An operator without parameters belongs to the
+    part that its last input comes from, or to ``other`` if there is no such input.
     """
     from adaptis.model.graph import VIEWS, Graph, multiply_adds  # loads MXNet
     found: dict[str, Cost] = {}

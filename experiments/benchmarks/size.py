@@ -1,12 +1,11 @@
-"""What large data sets cost: start, memory of a worker, images a second, evaluation.
+"""Cost of large data sets: start-up, memory of a worker, images per second, evaluation.
 
     OMP_NUM_THREADS=1 python -m experiments.benchmarks size [coco vistas evaluation] [--images N]
 
-``coco`` opens 118,000 images with 11 panoptic segments and 7 polygons each, the numbers of COCO's
-training split.  ``vistas`` reads images of nine megapixels, 500 by default.  All images of a data
-set are links to one file.  ``evaluation`` measures how the time of panoptic quality grows with the
-number of images.  Memory is what the process holds beyond the imports; seconds are those of the
-processor.
+``coco`` opens 118,000 images with 11 panoptic segments and 7 polygons each, like COCO's training
+split.  ``vistas`` reads images of nine megapixels, 500 by default.  All images of a data set are
+links to one file.  ``evaluation`` measures how the time of panoptic quality grows with the number
+of images.  Memory is what the process holds beyond the imports; seconds are CPU seconds.
 """
 from __future__ import annotations
 
@@ -49,7 +48,7 @@ READ = 6
 
 
 def coco(folder: Path, images: Optional[int]) -> dict[str, Any]:
-    """Opening COCO's training split with each annotation."""
+    """Measure opening COCO's training split with each annotation."""
     write_large_coco(folder, images or COCO_IMAGES)
     results: dict[str, Any] = {}
     for annotation in ('panoptic', 'instances'):
@@ -59,13 +58,13 @@ def coco(folder: Path, images: Optional[int]) -> dict[str, Any]:
 
 
 def vistas(folder: Path, images: Optional[int]) -> dict[str, Any]:
-    """Opening a data set of nine megapixels, and crops of it for training."""
+    """Measure opening a data set with images of nine megapixels, and cropping for training."""
     write_vistas(folder, images or VISTAS_IMAGES)
     return {**alone(_open, 'vistas', str(folder), 'panoptic'), **alone(_crops, str(folder))}
 
 
 def evaluation(folder: Path, images: Optional[int]) -> dict[str, Any]:
-    """Panoptic quality by the number of images."""
+    """Measure panoptic quality by the number of images."""
     counts = (images,) if images else EVALUATED
     jsons = write_pairs(folder, max(counts), COCO_SIZE, 'OpenCV')
     results: dict[str, Any] = {}
@@ -79,7 +78,7 @@ MEASURES = {'coco': coco, 'vistas': vistas, 'evaluation': evaluation}
 
 
 def write_large_coco(root: Path, images: int) -> None:
-    """Write one picture, one PNG, and both JSONs for many links to them."""
+    """Write one image, one PNG, and both JSONs for many links to them."""
     rng, folder = np.random.default_rng(0), root / 'train'
     names = [f'{k:012d}' for k in range(images)]
     truth = draw_pair(rng, COCO_SIZE).truth
@@ -107,7 +106,7 @@ def write_large_coco(root: Path, images: int) -> None:
 
 
 def write_vistas(root: Path, images: int) -> None:
-    """Write one picture of nine megapixels and its annotation, and many links to them."""
+    """Write one image of nine megapixels and its annotation, and many links to them."""
     rng, folder = np.random.default_rng(0), root / 'training'
     names = [f'{k:06d}' for k in range(images)]
     labels = draw_pair(rng, VISTAS_SIZE).truth.segment_map
@@ -128,7 +127,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the figures of each measure, and keep them if asked to."""
+    """Print the figures of each measurement, and write the record if asked to."""
     before, results = conditions(), {}
     for name in args.measures or MEASURES:
         with tempfile.TemporaryDirectory() as folder:
@@ -159,7 +158,7 @@ def _open(kind: str, root: str, annotation: str) -> dict[str, Any]:
 
 
 def _crops(root: str) -> dict[str, Any]:
-    """Random crops of rescaled images as AdaptIS trains on them, and decoding by itself."""
+    """Measure random crops of resized images as in AdaptIS training, and decoding alone."""
     cv2.setNumThreads(0)
     keep_freed_memory()
     dataset = open_dataset('vistas', root, 'train')

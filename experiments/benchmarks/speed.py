@@ -1,11 +1,12 @@
-"""How fast AdaptIS is against the plain way of the official code.
+"""How fast AdaptIS is, compared with the plain approach of the official code.
 
     python -m experiments.benchmarks speed [masks click panoptic training variants] [--width 32]
 
-The plain way: nothing hybridized, one candidate after another, the mirrored image as a second pass,
-features repeated for every point and joined to its coordinates, AdaIN from broadcast operators
-(:mod:`experiments.benchmarks.plain`).  Both forms hold the same weights in the same run, and the
-masks that they give are compared.  Times are medians over alternating runs.
+The plain approach: nothing is hybridized, candidates are processed one after another, the mirrored
+image is a second pass, features are repeated for every point and concatenated with its coordinates,
+and AdaIN consists of broadcast operators (:mod:`experiments.benchmarks.plain`).  Both variants have
+the same weights in the same run, and their masks are compared.  Times are medians over alternating
+runs.
 """
 from __future__ import annotations
 
@@ -33,21 +34,21 @@ CANDIDATES = 30
 SETTINGS = PRESETS['toy_v1'].replace(max_candidates=100)   # what None means on 96x96
 SAID = ('sampling_algorithm', 'thresh1', 'thresh2', 'ithresh', 'fl_prob', 'fl_eps', 'fl_blur',
         'max_iters', 'use_flip')
-"""Official names of those settings that its notebooks give."""
+"""Official names of the settings that the official notebooks set."""
 
 
 def masks(width: int) -> dict[str, Any]:
-    """Masks of 30 candidates on 96x96, averaged with the mirrored image (features included)."""
+    """Masks of 30 candidates at 96x96, averaged with the mirrored image (including features)."""
     return _time(_mask_forms(width, CANDIDATES), runs=7)
 
 
 def click(width: int) -> dict[str, Any]:
-    """One click on 1024x1024 once the features are there."""
+    """One click at 1024x1024, with given features."""
     return _time(_click_forms(width, 1024), runs=3)
 
 
 def panoptic(width: int) -> dict[str, Any]:
-    """The whole ``panoptic()`` of the shipped network on toy images; its width, not ``--width``."""
+    """Complete ``panoptic()`` of the shipped network on toy images; ``--width`` has no effect."""
     forms = _panoptic_forms()
     timed = timing.alternate(forms, runs=3)
     same = [np.mean(a.segment_map == b.segment_map)
@@ -57,7 +58,7 @@ def panoptic(width: int) -> dict[str, Any]:
 
 
 def training(width: int) -> dict[str, Any]:
-    """A training step of 4 images x 12 points on 96x96."""
+    """A training step of 4 images x 12 points at 96x96."""
     plain, ours = _networks(width)
     timed = timing.alternate({'plain': _step(plain), 'ours': _step(ours)}, runs=3)
     return {**timed, 'images per second before': 4 / timed['plain'],
@@ -65,7 +66,7 @@ def training(width: int) -> dict[str, Any]:
 
 
 def variants(width: int) -> dict[str, Any]:
-    """A training step of 4 images x 12 points on 96x96, under other settings of MXNet."""
+    """A training step of 4 images x 12 points at 96x96, with other settings of MXNet."""
     threads = str(len(os.sched_getaffinity(0)))
     no_subgraphs = {'OMP_NUM_THREADS': threads, 'MXNET_SUBGRAPH_BACKEND': 'NONE'}
     seconds = {
@@ -81,19 +82,19 @@ def variants(width: int) -> dict[str, Any]:
 
 
 def compare_masks(setting: Setting) -> dict[str, Form]:
-    """The forms of ``masks``."""
+    """Return the variants of ``masks``."""
     return _mask_forms(32, 10 if setting.quick else CANDIDATES)
 
 
 def compare_clicks(setting: Setting) -> dict[str, Form]:
-    """The forms of ``click``."""
+    """Return the variants of ``click``."""
     return _click_forms(32, 512 if setting.quick else 1024)
 
 
 def compare_panoptic(setting: Setting) -> dict[str, Any]:
-    """The forms of ``panoptic``, and the network as an export.
+    """Return the variants of ``panoptic``, including the exported network.
 
-    Beside the official program, ours have its weights.
+    With the official program, our variants have its weights.
     """
     checkpoint = setting.official and setting.official.checkpoint(num_stuff=1)
     return {**_panoptic_forms(checkpoint),
@@ -101,14 +102,14 @@ def compare_panoptic(setting: Setting) -> dict[str, Any]:
 
 
 def official_inputs(quick: bool, folder: Path) -> dict[str, Any]:
-    """What ``compare_panoptic`` shows the networks, and its settings by their official names."""
+    """Return the inputs of ``compare_panoptic``, and its settings by their official names."""
     options = {official: getattr(SETTINGS, name) for official, name in OFFICIAL_NAMES.items()
                if official in SAID}
     return {'images': np.stack(_toy_images()), 'options': json.dumps(options)}
 
 
 def compare_steps(setting: Setting) -> dict[str, Form]:
-    """The forms of ``training``."""
+    """Return the variants of ``training``."""
     plain, ours = _networks(16 if setting.quick else 32)
     return {'plain': _step(plain), 'ours': _step(ours)}
 
@@ -136,11 +137,11 @@ COMPARISONS = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``speed``."""
     add_measure_arguments(parser, MEASURES)
-    parser.add_argument('--width', type=int, default=32, help='channels of the toy network')
+    parser.add_argument('--width', type=int, default=32, help='width of the toy network')
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print what is measured, and keep it if asked to."""
+    """Print the figures, and write the record if asked to."""
     run_measures(MEASURES, args, args.width, width=args.width)
 
 
@@ -187,7 +188,7 @@ def _toy_images() -> list[np.ndarray]:
 
 
 def _step(net: Any, hybridize: bool = False) -> Callable[[], Any]:
-    """One update of a network from a fixed batch."""
+    """Return a function that updates a network once from a fixed batch."""
     from adaptis.engine.steps import make_trainer, prepare_gradients, train_step  # loads MXNet
     from adaptis.runtime import mx  # loads MXNet
     from adaptis.system import AdaptISSystem  # loads MXNet
@@ -207,7 +208,7 @@ def _step(net: Any, hybridize: bool = False) -> Callable[[], Any]:
 
 def _step_in(environment: dict[str, str], width: int, plain: bool = False,
              hybridize: bool = False) -> float:
-    """Median seconds of a training step in a process with these environment variables."""
+    """Return the median seconds of a training step in a process with these variables set."""
     before = dict(os.environ)
     os.environ.update(environment)
     try:
@@ -223,7 +224,7 @@ def _time_step(width: int, plain: bool, hybridize: bool) -> float:
 
 
 def _networks(width: int) -> tuple[Any, Any]:
-    """The plain form and ours, with equal weights."""
+    """Return the plain variant and ours, with equal weights."""
     from adaptis.model import get_model  # loads MXNet
     from adaptis.runtime import mx  # loads MXNet
     from experiments.benchmarks.plain import make_plain  # loads MXNet

@@ -1,4 +1,4 @@
-"""What can be measured.  A new file of this folder is one line here."""
+"""All subjects.  Add one line here for each new file in this folder."""
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
@@ -47,12 +47,12 @@ SUBJECTS: dict[str, ModuleType] = {
     'gpu_bounds': gpu_bounds,
     'full_runs': full_runs,
 }
-"""Each has ``add_arguments(parser)`` and ``run(args)``, and its docstring begins with a sentence.
-Those that have ``COMPARISONS``, too, take part in the run without a subject."""
+"""Each has ``add_arguments(parser)`` and ``run(args)``; its docstring starts with a sentence.
+Those that also have ``COMPARISONS`` take part in the run without a subject."""
 
 
 def comparisons(names: Optional[Collection[str]] = None) -> Iterator[Comparison]:
-    """Yield all comparisons, or those of these names or subjects."""
+    """Yield all comparisons, or those with these names or subjects."""
     for subject, module in SUBJECTS.items():
         for comparison in getattr(module, 'COMPARISONS', ()):
             if names is None or subject in names or comparison.name in names:

@@ -1,4 +1,4 @@
-"""How long calls take."""
+"""Measure how long calls take."""
 from __future__ import annotations
 
 import statistics
@@ -7,7 +7,7 @@ from typing import Any, Callable
 
 
 def alternate(forms: dict[str, Callable[[], Any]], runs: int = 7) -> dict[str, float]:
-    """Median seconds of each form, the forms taking turns after one unmeasured round."""
+    """Return the median seconds of each variant; they take turns after one unmeasured round."""
     from adaptis.runtime import mx  # loads MXNet
     times: dict[str, list[float]] = {name: [] for name in forms}
     for turn in range(runs + 1):

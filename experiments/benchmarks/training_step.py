@@ -1,9 +1,9 @@
-"""What a training step of the toy network spends its time on, and what bounds it.
+"""Where the time of a training step of the toy network goes, and what limits it.
 
     OMP_NUM_THREADS=1 python -m experiments.benchmarks training_step [parts kernels sizes]
 
-Times are seconds of the CPU, which other programs disturb less than the clock; only those of
-``kernels`` are by the clock, as oneDNN logs them.
+Times are CPU seconds, which other programs disturb less than wall-clock seconds.  Only those of
+``kernels`` are wall-clock times, because oneDNN logs them.
 """
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RUNS = 5
 
 
 class Step(NamedTuple):
-    """What a step computes: width of the network, images, points of each image, size."""
+    """The size of a step: width of the network, images, points per image, image size."""
 
     width: int
     images: int
@@ -37,7 +37,7 @@ class Step(NamedTuple):
 
 
 def parts(step: Step) -> dict[str, Any]:
-    """Seconds of the parts of a step, each measured alone."""
+    """Measure the seconds of the parts of a step, each separately."""
     from adaptis.engine.averaging import WeightAverage, averaged_parameters  # loads MXNet
     from adaptis.runtime import mx  # loads MXNet
     net, system, trainer, batch = _prepare(step)
@@ -67,7 +67,7 @@ def parts(step: Step) -> dict[str, Any]:
 
 
 def kernels(step: Step) -> dict[str, Any]:
-    """Milliseconds of oneDNN's kernels in a step by its log, the slowest first, and their rate."""
+    """Read the milliseconds and rates of oneDNN's kernels in a step from its log, slowest first."""
     environment = {**os.environ, 'MKLDNN_VERBOSE': '1'}
     program = ('from experiments.benchmarks import training_step as t; '
                f't.show_steps(t.Step{tuple(step)!r})')
@@ -81,7 +81,7 @@ def kernels(step: Step) -> dict[str, Any]:
         if ',exec,' in problem:
             times[problem].append(float(ms))
     spent: dict[str, float] = defaultdict(float)
-    for problem, ms in times.items():   # the least time is the one that nothing else disturbed
+    for problem, ms in times.items():   # the minimum is the least disturbed time
         kind = ' '.join(problem.split(',exec,')[1].split(',')[1:4])
         spent[kind] += min(ms) * len(ms) / RUNS
     if not spent:
@@ -97,7 +97,7 @@ def kernels(step: Step) -> dict[str, Any]:
 
 
 def sizes(step: Step) -> dict[str, Any]:
-    """Seconds of a step with other numbers of points, and on other sizes."""
+    """Measure the seconds of a step with different numbers of points and image sizes."""
     found = {}
     for points in (8, 16, 32):
         found[f'{points} points, s'] = _time_step(step._replace(points=points))
@@ -110,22 +110,22 @@ MEASURES = {'parts': parts, 'kernels': kernels, 'sizes': sizes}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of ``training_step``; its defaults are experiments/toy_v1_long.yaml."""
+    """Declare the options of ``training_step``; defaults are those of toy_v1_long.yaml."""
     add_measure_arguments(parser, MEASURES)
-    parser.add_argument('--width', type=int, default=16, help='channels of the toy network')
+    parser.add_argument('--width', type=int, default=16, help='width of the toy network')
     parser.add_argument('--images', type=int, default=8)
-    parser.add_argument('--points', type=int, default=8, help='points of each image')
+    parser.add_argument('--points', type=int, default=8, help='points per image')
     parser.add_argument('--size', type=parse_size, default=(64, 64), metavar='HxW')
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print what is measured, and keep it if asked to."""
+    """Print the figures, and write the record if asked to."""
     step = Step(args.width, args.images, args.points, args.size)
     run_measures(MEASURES, args, step, step=step._asdict())
 
 
 def show_steps(step: Step) -> None:
-    """Do some steps, the first ones before and the others after ``MARK``, for oneDNN's log."""
+    """Run some steps before and some after printing ``MARK``, for oneDNN's log."""
     from adaptis.runtime import mx  # loads MXNet
     _, system, trainer, batch = _prepare(step)
     for turn in range(2 + RUNS):
@@ -136,7 +136,7 @@ def show_steps(step: Step) -> None:
 
 
 def multiply_adds(step: Step) -> float:
-    """Multiply-adds of the forward pass of a step, as counted in the graph."""
+    """Return the multiply-adds of the forward pass of a step, as counted in the graph."""
     from adaptis.model import get_model, graph  # loads MXNet
     net = get_model('adaptis_toy', width=step.width)
     net.initialize()
@@ -150,7 +150,7 @@ def multiply_adds(step: Step) -> float:
 
 
 class _Clock:
-    """Seconds of the CPU that named calls took, waiting for what they start."""
+    """CPU seconds of named calls, including the asynchronous work that they start."""
 
     def __init__(self) -> None:
         self._times: dict[str, list[float]] = defaultdict(list)
@@ -165,7 +165,7 @@ class _Clock:
         return result
 
     def medians(self) -> dict[str, float]:
-        """The median of each call by name, and their sum."""
+        """Return the median of each call by name, and their sum."""
         found = {f'{name}, s': statistics.median(times) for name, times in self._times.items()}
         return {**found, 'sum, s': sum(found.values())}
 
@@ -180,7 +180,7 @@ def _time_step(step: Step) -> float:
 
 
 def _prepare(step: Step) -> tuple[Any, Any, Any, dict[str, np.ndarray]]:
-    """A network with random weights, its system and trainer, and a batch of discs."""
+    """Return a network with random weights, its system and trainer, and a batch of discs."""
     from adaptis.engine.steps import make_trainer, prepare_gradients  # loads MXNet
     from adaptis.model import get_model  # loads MXNet
     from adaptis.runtime import mx  # loads MXNet
@@ -220,7 +220,7 @@ def _losses(system: Any, data: dict[str, Any], masks: Any, semantic: Any) -> Any
 
 
 def _leaf(array: Any) -> Any:
-    """The same values, where a gradient ends."""
+    """Return the same values without gradient."""
     leaf = array.detach()
     leaf.attach_grad()
     return leaf

@@ -1,4 +1,4 @@
-"""What the unified network takes beside Panoptic FPN, and what its argmax saves.
+"""Time of the unified network, compared with Panoptic FPN, and of its argmax.
 
     python -m experiments.benchmarks unified
 """
@@ -35,7 +35,7 @@ class Case(NamedTuple):
 
 _PORTS = {port.name: port for port in PORTS}
 _UNIFIED = _PORTS['unified_r50']
-# Every pixel looks like a thing of the class that all detections have.
+# Every pixel is classified as the class that all detections have.
 _UNIFIED = _UNIFIED._replace(biases={**_UNIFIED.biases,
                                      'encoder.semantic_head.predictor': {STUFF: 9.0}})
 _WITHOUT_MASKS = _UNIFIED._replace(
@@ -52,15 +52,15 @@ CASES: Mapping[str, Case] = {
 
 def unified(cases: Mapping[str, Case] = CASES,
             sizes: Sequence[Size] = SIZES) -> dict[str, Any]:
-    """Panoptic FPN and unified networks with ResNet-50, and their post-processing by itself.
+    """Time Panoptic FPN and unified networks with ResNet-50, and their post-processing alone.
 
-    Hybridized, image to panoptic result, for 1, 10 and 100 detections.  Panoptic FPN and 'plain'
-    are like with like: the convolutions of the latter are not deformable.  What comes after the
-    network of the plain one with masks is timed in both ways: the heuristic (masks and labels at
-    the image's size, merging), and the argmax.  The memory of a network is the peak of a process
-    of its own, for one image of the last size.
+    Times are from image to panoptic result, hybridized, for 1, 10 and 100 detections.  Compare
+    Panoptic FPN with 'plain', which has no deformable convolutions.  The post-processing of the
+    plain network with masks is timed in both ways: the heuristic (masks and labels at the image's
+    size, merging), and the argmax.  The memory of a network is the peak of a separate process for
+    one image of the last size.
     """
-    # First, as the system counts what a process had when it made another one as the other's, too.
+    # Measured first, because a new process inherits the peak memory of this one.
     result = {f'{name}, MiB': alone(peak, case, sizes[-1]) for name, case in cases.items()}
     predictors = {name: make_predictor(case.port, True, case.options)
                   for name, case in cases.items()}
@@ -80,14 +80,14 @@ def unified(cases: Mapping[str, Case] = CASES,
 
 
 def compare(setting: Setting) -> dict[str, Callable[[], PanopticResult]]:
-    """What comes after the network, both ways."""
+    """Return the post-processing in both ways."""
     case = CASES['unified, plain']
     predictor = make_predictor(case.port, True, case.options)
     return _after_the_network(predictor, make_image(SIZES[0 if setting.quick else 1]))
 
 
 COMPARISONS = (Comparison('Unified, after the network', {
-    quick: 'unified_r50 with COCO\'s classes, not deformable, random weights but for busy last '
+    quick: 'unified_r50 with COCO\'s classes, not deformable, random weights except in the last '
            f'layers, 100 detections; an image of noise of {size[0]}x{size[1]}'
     for quick, size in zip((True, False), SIZES)}, compare, HEURISTIC),)
 
@@ -98,25 +98,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print what is measured, and keep it if asked to."""
+    """Print the figures, and write the record if asked to."""
     run_measures({'unified': unified}, args)
 
 
 def peak(case: Case, size: Size) -> float:
-    """The most memory that this process ever had, in MiB, once the network has seen an image."""
+    """Return the peak memory of this process in MiB, after the network has processed an image."""
     make_predictor(case.port, True, case.options).predict(make_image(size))
     return peak_mib()
 
 
 def _limit(predictor: Any, count: int) -> Any:
-    """The predictor of the same network for so many detections."""
+    """Return the predictor of the same network for ``count`` detections."""
     return type(predictor)(predictor.net, predictor.taxonomy,
                            predictor.settings.replace(detections_per_image=count))
 
 
 def _after_the_network(predictor: Any, image: np.ndarray
                        ) -> dict[str, Callable[[], PanopticResult]]:
-    """From what a unified network found in an image to the panoptic result."""
+    """Convert what a unified network found in an image to the panoptic result."""
     net, size, taxonomy = predictor.net, image.shape[:2], predictor.taxonomy
     found = net.segment(pad_batch([image], net.mean), [size], [size], predictor.settings)[0]
 

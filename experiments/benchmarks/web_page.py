@@ -1,10 +1,10 @@
-"""How long the page without a server, which runs the network in Chromium, takes; and its size.
+"""Time and size of the page without a server, which runs the network in the browser (Chromium).
 
     OMP_NUM_THREADS=1 taskset --cpu-list 0 python -m experiments.benchmarks web_page
 
 This needs the extra ``dev``, Chromium with its driver, and npm.  The network is the one that ships,
-and the picture a drawn toy image, enlarged for the larger size.  ``start`` is the time until the
-features of the first picture are there, with all files from the loopback interface.
+and the image is a drawn toy image, enlarged for the larger size.  ``start`` is the time until the
+features of the first image are computed; all files come from the loopback interface.
 """
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ for (let i = 0; i < {count}; i++) await engine.mask((37 * i) % {side}, (53 * i) 
 
 def web_page(sides: Sequence[int] = SIDES, count: int = CLICKS,
              ort_web: Optional[PathLike] = None) -> dict[str, Any]:
-    """Files in MB, also as a host sends them compressed; times in the browser in milliseconds.
+    """Sizes of files in MB, also compressed as a host sends them; browser times in milliseconds.
 
-    CPU times are those of all processes of the browser: on a free core, the wait is about as long.
+    CPU times are those of all browser processes; on an idle core, the wait is about as long.
     """
     from adaptis.deploy.export import export  # loads MXNet
     network = shipped_networks(load_predictor)[0]
@@ -72,12 +72,12 @@ def web_page(sides: Sequence[int] = SIDES, count: int = CLICKS,
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``web_page``."""
     parser.add_argument('--ort-web', type=Path, metavar='PATH',
-                        help='where ONNX Runtime for browsers is; see "adaptis export --help"')
+                        help='folder with ONNX Runtime for browsers; see "adaptis export --help"')
     add_record_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print what is measured, and keep it if asked to."""
+    """Print the figures, and write the record if asked to."""
     run_measures({'web_page': web_page}, args, SIDES, CLICKS, args.ort_web)
 
 
@@ -93,13 +93,13 @@ def _times(clock: _Clock, sides: Sequence[int], count: int) -> dict[str, float]:
 
 
 class _Clock:
-    """Runs JavaScript and tells how long it takes."""
+    """Runs JavaScript and measures how long it takes."""
 
     def __init__(self, driver: Any):
         self._driver = driver
 
     def run(self, code: str) -> None:
-        """Run a part of an asynchronous function; AdaptisError if it fails."""
+        """Run code as an asynchronous function; AdaptisError if it fails."""
         error = self._driver.execute_async_script(
             f'const done = arguments[0]; (async () => {{ {code} }})().then(() => done(null),'
             '(error) => done(String(error)));')
@@ -107,7 +107,7 @@ class _Clock:
             raise AdaptisError(f'The page has failed: {error}')
 
     def time(self, name: str, code: str, count: int = 1) -> dict[str, float]:
-        """Return the time by the clock and on the CPU that one of ``count`` things takes, in ms."""
+        """Return the wall-clock and CPU time of one of ``count`` actions, in milliseconds."""
         before = time.perf_counter(), self._cpu_seconds()
         self.run(code)
         after = time.perf_counter(), self._cpu_seconds()
@@ -115,7 +115,7 @@ class _Clock:
                 for what, first, last in zip(('clock', 'CPU'), before, after)}
 
     def _cpu_seconds(self) -> float:
-        """Return the CPU time of the browser and its driver, by Linux."""
+        """Return the CPU time of the browser and its driver, from Linux."""
         stats = {}
         for path in Path('/proc').glob('[0-9]*/stat'):
             with contextlib.suppress(OSError):   # it has ended
@@ -129,7 +129,7 @@ class _Clock:
 
 @contextmanager
 def serving_folder(folder: PathLike) -> Iterator[str]:
-    """Serve a folder as any static host does, and yield its address."""
+    """Serve a folder like a static host, and yield its address."""
     handler = functools.partial(_Quiet, directory=str(folder))
     with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -1,1 +1,1 @@
-"""Five panoptic systems on the same street scenes, trained and measured alike."""
+"""Five panoptic systems on the same street scenes, trained and evaluated in the same way."""

@@ -1,10 +1,10 @@
-"""Train the five systems on street scenes, measure them, write the report.
+"""Train the five systems on street scenes, evaluate them, and write their results.
 
     python -m experiments.side_by_side [SYSTEM ...]
     python -m experiments.side_by_side --time-again [SYSTEM ...]
 
-Ctrl-C stops it; the same command goes on.  What is done is not done again: delete a result to
-repeat it.
+You can stop the command with Ctrl-C; the same command continues it.  Finished results are kept:
+delete a result to repeat it.
 """
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from experiments.side_by_side.run import (
 
 
 def main(arguments: Optional[list[str]] = None) -> int:
-    """0 when done, 1 and a sentence if something is wrong, 130 after Ctrl-C."""
+    """Run the comparison; returns 0, 1 after an error message, or 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(prog='python -m experiments.side_by_side',
                                      description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('systems', nargs='*', metavar='SYSTEM',
-                        help=f'some of {", ".join(SYSTEMS)} (default: all)')
+                        help=f'one or more of {", ".join(SYSTEMS)} (default: all)')
     parser.add_argument('--out', type=Path, default=Path('runs/side_by_side'),
-                        help='where runs are kept (default: %(default)s)')
+                        help='folder for the training runs (default: %(default)s)')
     parser.add_argument('--results', type=Path, default=RESULTS,
-                        help='where results go (default: beside the configs)')
+                        help='folder for the results (default: beside the configs)')
     parser.add_argument('--time-again', action='store_true',
-                        help='only measure the cost of trained systems anew')
+                        help='only measure the cost of trained systems again')
     parser.add_argument('--workers', type=int, default=usable_cores(),
-                        help='processes that draw the scenes')
+                        help='number of processes that draw the scenes')
     parser.add_argument('--ctx', default='auto',
                         help='the one device that trains and is timed: cpu, gpu, gpu:1 (default: '
                              'the first GPU, or the CPU if there is none)')
@@ -67,7 +67,7 @@ def main(arguments: Optional[list[str]] = None) -> int:
     except Stopped as stopped:
         return stopped.status
     except KeyboardInterrupt:
-        print('side_by_side: interrupted; the same command goes on.', file=sys.stderr)
+        print('side_by_side: interrupted; the same command continues.', file=sys.stderr)
         return 130
     return 0
 

@@ -1,4 +1,4 @@
-"""What a trained network costs: parameters, multiply-adds, time, time by objects, peak memory."""
+"""Cost of a trained network: parameters, multiply-adds, time, time by objects, peak memory."""
 from __future__ import annotations
 
 import statistics
@@ -17,19 +17,19 @@ from experiments.side_by_side.pictures import open_config
 from panoptic_baselines.layers.resize import target_size
 
 BINS = ((0, 6), (7, 9), (10, 12), (13, 99))
-"""How many objects an image shows, from and to."""
+"""Ranges of the number of objects in an image."""
 PER_BIN = 8
 BOXES, MASKS = ('detect', 'propose'), ('mask_logits', 'mask_probabilities', 'panoptic_logits')
 
 
 def measure(config: Path, checkpoint: Path, ctx: str = 'cpu') -> dict[str, Any]:
-    """The cost of one network on validation images, in a process that does nothing else.
+    """Return the cost of one network on validation images; call it in a separate process.
 
-    ``ctx`` is the name of the device; memory is that of the process, or of all on a GPU.
+    ``ctx`` is the name of the device; memory is that of the process, or of the whole GPU.
 
-    Times are medians in seconds, image to panoptic result.  Stages: ``dense`` is what is computed
-    once per image, ``objects`` the boxes and masks of objects, ``rest`` what remains (resizing,
-    merging).
+    Times are medians in seconds, from image to panoptic result.  Stages: ``dense`` is computed once
+    per image, ``objects`` are the boxes and masks of objects, and ``rest`` is everything else
+    (resizing, merging).
     """
     dataset, settings = open_config(config)
     predictor = load_predictor(checkpoint, settings, ctx, dataset.taxonomy)
@@ -52,11 +52,11 @@ def _peak_mib(ctx: str) -> float:
     if context.device_type != 'gpu':
         return peak_mib()
     free, whole = mx.context.gpu_memory_info(context.device_id)
-    return (whole - free) / 2 ** 20   # MXNet keeps what it once had
+    return (whole - free) / 2 ** 20   # MXNet keeps memory that it has allocated
 
 
 def _choose(dataset: Any) -> dict[str, list[int]]:
-    """Some images of each number of objects, the first of the split."""
+    """Return the first images of the split for each range of objects."""
     chosen: dict[str, list[int]] = {}
     for index in range(len(dataset)):
         sample = dataset[index]
@@ -82,7 +82,7 @@ def _time(predictor: Any, image: np.ndarray) -> dict[str, float]:
 
 
 def _watched(predictor: Any) -> Iterator[tuple[Any, str, str]]:
-    """Which calls are timed, and to which stage they belong."""
+    """Return which calls are timed, and the stages that they belong to."""
     net = predictor.net
     if not hasattr(net, 'segment'):
         yield encoded._NetworkImage, '__init__', 'dense'
@@ -96,7 +96,7 @@ def _watched(predictor: Any) -> Iterator[tuple[Any, str, str]]:
 
 @contextmanager
 def _watch(owner: Any, name: str, stage: str, spent: dict[str, float]) -> Iterator[None]:
-    """Add up the seconds of the calls of one method, but of calls within watched calls."""
+    """Sum the seconds of the calls of one method, without calls inside other timed calls."""
     from adaptis.runtime import mx  # loads MXNet
     own = name in vars(owner)
     method = getattr(owner, name)

@@ -1,7 +1,7 @@
-"""What saved results tell: how right their classes are, and which objects are found.
+"""Evaluate saved results: the mean IoU of their classes, and which objects are found.
 
-The mean IoU is that of the segments for every system; ``adaptis evaluate`` takes what a semantic
-branch says by itself, which in some knows only one class for all things.
+Here, the mean IoU is measured on the segments of every system.  ``adaptis evaluate`` measures the
+output of the semantic branch, which has only one class for all things in some systems.
 """
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from adaptis.types import PanopticResult
 from experiments.side_by_side.pictures import errors, open_config
 
 COVERED = (0.0, 0.02, 0.15, 0.35, 1.0)
-"""Edges of the shares of a box that other objects cover."""
+"""Limits of the bins for the share of a box that other objects cover."""
 AREAS = (0, 64, 256, 1024, 2 ** 31)
-"""Edges of the visible pixels of an object."""
+"""Limits of the bins for the number of visible pixels of an object."""
 
 Counts = dict[str, list[int]]
 
 
 def measure(config: Path, saved: Path) -> dict[str, Any]:
-    """``miou`` in [0, 1]; objects of the validation images, found and in all, by how much of their
-    boxes others have ``covered`` and by their ``area``.
+    """Return ``miou`` in [0, 1], and the numbers of found and of all objects by ``covered`` share
+    of their boxes and by ``area``.
 
-    ``saved`` is what ``adaptis evaluate --save`` has written.  Found means what panoptic quality
-    counts: an object of the same class with an intersection over union above 0.5.  Crowds do not
-    count.  Raises AdaptisError if something cannot be read.
+    ``saved`` is the output of ``adaptis evaluate --save``.  As in panoptic quality, an object
+    is found if an object of the same class has an intersection over union above 0.5 with it.
+    Crowds do not count.  Raises AdaptisError if a file cannot be read.
     """
     dataset, _ = open_config(config)
     predictions = PanopticFolder(saved / 'panoptic.json')
@@ -51,7 +51,7 @@ def measure(config: Path, saved: Path) -> dict[str, Any]:
 
 
 def _objects(truth: PanopticResult, overlap: Overlap) -> Iterator[tuple[float, int, bool]]:
-    """Covered share of the box, pixels, and whether it was found, of each object of an image."""
+    """Return, for each object of an image, the covered share of its box, pixels, and found."""
     missed, _ = errors(overlap)
     positions = relabel_ids(truth.segment_map, [s.id for s in truth.segments], 'truth')
     things = np.array([False, *(s.isthing for s in truth.segments)])
@@ -64,7 +64,7 @@ def _objects(truth: PanopticResult, overlap: Overlap) -> Iterator[tuple[float, i
 
 
 def _binned(values: np.ndarray, hits: np.ndarray, edges: Sequence[float], text: str) -> Counts:
-    """Found and all by bin; a value on an edge belongs below it, as most are covered by nothing."""
+    """Return found and all objects by bin; a value on a limit belongs to the lower bin."""
     counts: Counts = {}
     for low, high in zip(edges, edges[1:]):
         inside = (values > low) & (values <= high) | ((low == edges[0]) & (values == low))

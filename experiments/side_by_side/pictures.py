@@ -1,4 +1,4 @@
-"""The same images segmented by each system, with what is wrong marked."""
+"""Draw the same images as segmented by each system, with marks on errors."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -19,11 +19,11 @@ from adaptis.types import PanopticResult, Sample, Taxonomy
 COUNT = 8
 SCALE = 2
 MISSED, FALSE = (255, 255, 255), (255, 225, 0)
-"""Outlines of true objects that were not found, and of found ones that are none."""
+"""Colours of the outlines of missed objects and of false detections."""
 
 
 def draw(config: Path, checkpoint: Path, path: Path, ctx: str = 'cpu') -> None:
-    """Write the first validation images as a system segments them, one below another."""
+    """Write the first validation images as segmented by a system, in one column."""
     dataset, settings = open_config(config)
     predictor = load_predictor(checkpoint, settings, ctx, dataset.taxonomy)
     write_image(path, np.vstack([
@@ -32,7 +32,7 @@ def draw(config: Path, checkpoint: Path, path: Path, ctx: str = 'cpu') -> None:
 
 
 def truth(config: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The images themselves and their ground truth, one below another as ``draw`` does it."""
+    """Return the images and their ground truth, as two columns like those of ``draw``."""
     dataset, _ = open_config(config)
     rows = [(_enlarge(sample.image), _enlarge(viz.overlay_panoptic(
         sample.image, sample_truth(sample, dataset.taxonomy)[0], dataset.taxonomy)))
@@ -43,10 +43,10 @@ def truth(config: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def mark(sample: Sample, found: PanopticResult, taxonomy: Taxonomy,
          scale: int = SCALE) -> np.ndarray:
-    """A result over its image; objects that were missed or are false have bright outlines.
+    """Draw a result over its image, with bright outlines for missed objects and false detections.
 
-    An object is found if one of its class has an intersection over union above 0.5 with it, which
-    is what panoptic quality counts.
+    As in panoptic quality, an object is found if an object of its class has an intersection over
+    union above 0.5 with it.
     """
     expected, crowd = sample_truth(sample, taxonomy)
     missed, false = errors(compute_overlap(expected, found, crowd))
@@ -61,10 +61,10 @@ def mark(sample: Sample, found: PanopticResult, taxonomy: Taxonomy,
 
 
 def errors(overlap: Overlap) -> tuple[list[int], list[int]]:
-    """Ids of true things that no found one matches, and of found ones that match no true one.
+    """Return the ids of missed things in the ground truth, and of false things in the result.
 
-    As in panoptic quality, crowds count for nothing, and neither does a found thing most of which
-    lies on void or on a crowd.
+    As in panoptic quality, crowds do not count, nor does a predicted thing that lies mostly on void
+    or on a crowd.
     """
     shared = overlap.shared
     union = (overlap.truth_area[:, None] + overlap.found_area[None] - shared[1:, 1:]
@@ -82,14 +82,14 @@ def errors(overlap: Overlap) -> tuple[list[int], list[int]]:
 
 
 def open_config(config: Path) -> tuple[Any, Any]:
-    """Validation images and inference settings of a config."""
+    """Return the validation images and inference settings of a config."""
     wanted = load_config(config)
     dataset = open_dataset(wanted.data.dataset, wanted.data.root, wanted.data.val_split)
     return dataset, inference_settings(wanted)
 
 
 def first(dataset: Any) -> list[Sample]:
-    """The samples that are shown."""
+    """Return the samples that are shown."""
     return [dataset[index] for index in range(min(COUNT, len(dataset)))]
 
 

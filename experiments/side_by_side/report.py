@@ -1,4 +1,4 @@
-"""The report of a comparison: one HTML page that needs nothing else, and a Markdown table.
+"""Write the report of the comparison: a self-contained HTML page and a Markdown table.
 
     python -m experiments.side_by_side.report [--html FILE] [--markdown FILE]
 """
@@ -31,7 +31,7 @@ COLORS = ('#1f6feb', '#d1542b', '#2f9e44', '#9c36b5', '#b08900')
 
 
 class Column(NamedTuple):
-    """A number of each result: how it is called, found and written."""
+    """A column of a table: its name, how its number is read from a result, and its format."""
 
     title: str
     value: Callable[[Result], Optional[float]]
@@ -55,37 +55,37 @@ QUALITY = (
 COST = (
     Column('parameters, M', lambda r: r['cost']['parameters'] / 1e6),
     Column('dense part, G multiply-adds', lambda r: r['cost']['multiply_adds'] / 1e9, '{:.2f}'),
-    Column('an image, ms', lambda r: 1e3 * r['cost']['seconds'], '{:.0f}'),
-    Column('of it dense', lambda r: 1e3 * r['cost']['stages']['dense'], '{:.0f}'),
-    Column('objects', lambda r: 1e3 * r['cost']['stages']['objects'], '{:.0f}'),
-    Column('rest', lambda r: 1e3 * r['cost']['stages']['rest'], '{:.0f}'),
+    Column('ms per image', lambda r: 1e3 * r['cost']['seconds'], '{:.0f}'),
+    Column('dense, ms', lambda r: 1e3 * r['cost']['stages']['dense'], '{:.0f}'),
+    Column('objects, ms', lambda r: 1e3 * r['cost']['stages']['objects'], '{:.0f}'),
+    Column('rest, ms', lambda r: 1e3 * r['cost']['stages']['rest'], '{:.0f}'),
     Column('peak, MiB', lambda r: r['cost']['peak_mib'], '{:.0f}'),
     Column('training, min', lambda r: r['training']['seconds'] / 60, '{:.0f}'),
-    Column('undisturbed', lambda r: r['training']['seconds_undisturbed'] / 60, '{:.0f}'))
+    Column('undisturbed, min', lambda r: r['training']['seconds_undisturbed'] / 60, '{:.0f}'))
 
 
 def markdown(results: Sequence[Result]) -> str:
-    """The two tables for the README: quality, and cost."""
+    """Return the two tables for the README: quality and cost."""
     tables = (rows(results, columns) for columns in (QUALITY, COST))
     return '\n\n'.join(markdown_table(head, body) for head, *body in tables) + '\n'
 
 
 def rows(results: Sequence[Result], columns: Sequence[Column]) -> list[list[str]]:
-    """A table as text: its head, then a row per system."""
+    """Return a table as text: its header, then one row per system."""
     head = ['', *(column.title for column in columns)]
     return [head, *([TITLES[r['system']], *(_text(column, r) for column in columns)]
                     for r in results)]
 
 
 def by_objects(results: Sequence[Result]) -> list[list[str]]:
-    """Milliseconds of an image by the number of objects that it shows, as text."""
+    """Return the milliseconds per image by the number of objects in it, as text."""
     bins = list(dict.fromkeys(name for r in results for name in r['cost']['by_objects']))
     columns = [Column(name, lambda r, n=name: _milliseconds(r, n), '{:.0f}') for name in bins]
     return [['objects', *bins], *(row for row in rows(results, columns)[1:])]
 
 
 def found_by(results: Sequence[Result], what: str) -> list[list[str]]:
-    """Percentage of objects that each system finds, by a property of them that was counted."""
+    """Return the percentage of objects that each system finds, by a property of the objects."""
     counts = [r['found'][what] for r in results]
     head = [f'{name} ({total:,})' for name, (_, total) in counts[0].items()]
     body = [[TITLES[r['system']], *(f'{100 * hits / total:.1f}' if total else '-'
@@ -95,7 +95,7 @@ def found_by(results: Sequence[Result], what: str) -> list[list[str]]:
 
 
 def ranks(results: Sequence[Result], published: Path = PUBLISHED) -> list[list[str]]:
-    """Published panoptic quality with ResNet-50 and what was measured here, each with its rank."""
+    """Return the published panoptic quality with ResNet-50 and ours, each with its rank."""
     measured = {r['system']: _quality('pq', 'All', 'pq')(r) for r in results}
     numbers = {'COCO val, published': _published(published, 'coco'),
                'Cityscapes val, published': _published(published, 'cityscapes'),
@@ -106,7 +106,7 @@ def ranks(results: Sequence[Result], published: Path = PUBLISHED) -> list[list[s
 
 
 def page(results: Sequence[Result], findings: str, grid: Optional[np.ndarray]) -> str:
-    """The whole page; ``findings`` is text of paragraphs, ``grid`` the pictures."""
+    """Return the complete page; ``findings`` is plain text, ``grid`` shows all results."""
     template = string.Template((FOLDER / 'page.html').read_text(encoding='utf-8'))
     facts = [f'{TITLES[r["system"]]}: {r["config"]}, seed {r["seed"]}, commit '
              f'{str(r["commit"])[:12]}, {r["cost"].get("device", r["hardware"]["cpu"])}, '
@@ -124,7 +124,7 @@ def page(results: Sequence[Result], findings: str, grid: Optional[np.ndarray]) -
 
 
 def plot(results: Sequence[Result], width: int = 640, height: int = 360) -> str:
-    """Panoptic quality against the time of an image, as SVG."""
+    """Return a plot of panoptic quality against the time per image, as SVG."""
     points = [(r['system'], 1e3 * r['cost']['seconds'], _quality('pq', 'All', 'pq')(r))
               for r in results]
     right = 1.15 * max(x for _, x, _ in points)
@@ -148,27 +148,27 @@ def plot(results: Sequence[Result], width: int = 640, height: int = 360) -> str:
                      + _label(x - 11 if crowded else x + 11, y + 5, TITLES[system],
                               'end' if crowded else 'start'))
     parts.append(_label(left, 18, 'PQ') + _label(width - 250, height - 4,
-                                                 'milliseconds of an image, one thread'))
+                                                 'milliseconds per image, one thread'))
     return (f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="Quality against time">'
             f'{"".join(parts)}</svg>')
 
 
 def picture_grid(results: Sequence[Result], folder: Path = RESULTS) -> Optional[np.ndarray]:
-    """Image, truth and what each system finds, one column each; None without the pictures.
+    """Return images, ground truth and results of each system in columns; None without results.
 
-    Raises AdaptisError if the scenes are not there.
+    Raises AdaptisError if the scenes do not exist.
     """
     paths = [folder / f'{r["system"]}.jpg' for r in results]
     if not all(path.is_file() for path in paths):
         return None
     columns = [cv2.imread(str(path))[:, :, ::-1] for path in paths]
     columns = [*pictures.truth(FOLDER / f'{SYSTEMS[0]}.yaml'), *columns]
-    titles = ['image', 'truth', *(TITLES[r['system']] for r in results)]
+    titles = ['image', 'ground truth', *(TITLES[r['system']] for r in results)]
     return np.hstack([_titled(title, column) for title, column in zip(titles, columns)])
 
 
 def main(arguments: Optional[list[str]] = None) -> int:
-    """Write the report; 1 and a sentence if something is wrong."""
+    """Write the report; returns 0, or 1 after an error message."""
     parser = argparse.ArgumentParser(prog='python -m experiments.side_by_side.report',
                                      description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -179,7 +179,7 @@ def main(arguments: Optional[list[str]] = None) -> int:
     try:
         results = load_results(args.results)
         if not results:
-            raise AdaptisError(f'{args.results} holds no results: run "python -m '
+            raise AdaptisError(f'{args.results} contains no results: run "python -m '
                                'experiments.side_by_side" first.')
         findings = args.results / 'findings.txt'
         text = findings.read_text(encoding='utf-8') if findings.is_file() else ''
@@ -196,7 +196,7 @@ def main(arguments: Optional[list[str]] = None) -> int:
 
 
 def _published(path: Path, dataset: str) -> dict[str, float]:
-    """PQ of the row of each system whose config is that of a data set and ResNet-50."""
+    """Return each system's PQ from the row whose config is that of a data set and ResNet-50."""
     found: dict[str, float] = {}
     for system, tables in load_tables(path).items():
         for table in tables.values():

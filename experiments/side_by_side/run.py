@@ -1,4 +1,4 @@
-"""Train, measure and time each system; everything goes on where it was stopped."""
+"""Train, evaluate and time each system; an interrupted run continues where it stopped."""
 from __future__ import annotations
 
 import json
@@ -21,11 +21,11 @@ from toy_data import COUNTS, ToySettings, generate
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / 'results'
 SYSTEMS = ('adaptis', 'panoptic_fpn', 'condinst', 'dense_detections', 'unified')
-"""Names of the configs beside this file, in the order of the report."""
+"""Names of the configs in this folder, in the order of the report."""
 
 
 class Stopped(Exception):
-    """A command was stopped, with this status."""
+    """A command was interrupted, with this exit status."""
 
     def __init__(self, status: int):
         super().__init__(status)
@@ -33,24 +33,24 @@ class Stopped(Exception):
 
 
 def draw(config: TrainConfig, workers: int) -> None:
-    """Draw the scenes that a config learns from, as far as they are not there.
+    """Draw the scenes of a config, unless they exist already.
 
-    Raises AdaptisError if the folder holds something else or cannot be written.
+    Raises AdaptisError if the folder contains something else or cannot be written.
     """
     try:
         generate(ToySettings.default('street'), config.data.root, COUNTS['street'], workers)
-    except ValueError as error:   # how toy_data says what a user can mend
+    except ValueError as error:   # toy_data raises this for what a user can fix
         raise AdaptisError(str(error)) from error
 
 
 def run(system: str, out: Path, results: Path = RESULTS, overrides: Sequence[str] = (),
         ctx: str = 'cpu') -> Path:
-    """Train, measure and time one system; returns where its result is.
+    """Train, evaluate and time one system; returns the path of its result.
 
-    ``overrides`` are of ``adaptis train --set``; ``ctx`` is the name of the one device for all of
-    it.  A system whose result is there is left alone.
+    ``overrides`` are those of ``adaptis train --set``; ``ctx`` is the name of the device.  A system
+    with a result is skipped.
 
-    Raises Stopped if the training was stopped, AdaptisError if something is wrong.
+    Raises Stopped if the training was interrupted, AdaptisError if it failed.
     """
     result = results / f'{system}.json'
     if result.is_file():
@@ -78,7 +78,7 @@ def run(system: str, out: Path, results: Path = RESULTS, overrides: Sequence[str
 
 
 def time_again(system: str, out: Path, results: Path = RESULTS, ctx: str = 'cpu') -> Path:
-    """Measure the cost of a trained system anew, for instance on a quiet machine.
+    """Measure the cost of a trained system again, for instance on an idle machine.
 
     Raises AdaptisError if it is not trained.
     """
@@ -96,10 +96,11 @@ def _cost(config: Path, checkpoint: Path, ctx: str) -> dict[str, Any]:
 
 
 def training(folder: Path) -> dict[str, Any]:
-    """Steps, images, seconds and commits of a run, by its log.
+    """Return the steps, images, seconds and commits of a run, from its log.
 
-    Pauses between stop and resume do not count.  ``seconds_undisturbed`` is what the run would have
-    taken at the speed of its fastest tenth of steps, as a machine may have had other work as well.
+    Pauses between stopping and resuming do not count.  ``seconds_undisturbed`` is the time that the
+    run would have taken at the speed of its fastest tenth of steps, because the machine may have
+    had other work as well.
 
     Raises AdaptisError if there is no log.
     """
@@ -126,7 +127,7 @@ def training(folder: Path) -> dict[str, Any]:
 
 
 def load_results(folder: Path = RESULTS) -> list[dict[str, Any]]:
-    """Results that are there, in the order of the systems."""
+    """Return the existing results, in the order of the systems."""
     paths = [folder / f'{system}.json' for system in SYSTEMS]
     return [_record(path) for path in paths if path.is_file()]
 
@@ -134,19 +135,19 @@ def load_results(folder: Path = RESULTS) -> list[dict[str, Any]]:
 def _record(path: Path) -> dict[str, Any]:
     content: Optional[dict[str, Any]] = read_json(path)
     if not isinstance(content, dict):
-        raise AdaptisError(f'{path} is no result: delete it and run the command again.')
+        raise AdaptisError(f'{path} is not a result: delete it and run the command again.')
     return content
 
 
 def _command(*arguments: Any) -> None:
-    """A command of ``adaptis`` in a process of its own; raises Stopped or AdaptisError."""
+    """Run an ``adaptis`` command in a separate process; raises Stopped or AdaptisError."""
     command = [sys.executable, '-m', 'adaptis.cli', *map(str, arguments)]
     print(' '.join(['adaptis', *command[3:]]), flush=True)
     process = subprocess.Popen(command)
     try:
         status = process.wait()
     except KeyboardInterrupt:
-        status = process.wait()   # it was interrupted, too, and saves what it has
+        status = process.wait()   # it was interrupted as well, and saves its state
     if status in (130, 143):
         raise Stopped(status)
     if status:

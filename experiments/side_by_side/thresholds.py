@@ -1,10 +1,10 @@
-"""The threshold of each system that decides what is an object, by its quality on training images.
+"""Choose the score threshold of each system by its quality on training images.
 
     python -m experiments.side_by_side.thresholds [SYSTEM ...]
 
-Scores mean something else in each system, and in a network trained for half an hour something else
-than in the paper's, so the papers' thresholds would compare thresholds.  This prints the panoptic
-quality of the first training images for some values; the best is in the config.
+Scores have a different meaning in each system, and in a network after a short training.  With the
+papers' thresholds, the comparison would mainly compare thresholds.  This command prints the
+panoptic quality on the first training images for several values; the config has the best one.
 """
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ IMAGES = 40
 VALUES: dict[str, list[float]] = {
     'proposal_threshold': [0.02, 0.05, 0.1, 0.2, 0.3, 0.4],
     'instance_score': [0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8]}
-"""What is tried of the setting that a system has."""
+"""The values to try for the setting of each system."""
 
 
 def sweep(folder: Path, images: int = IMAGES) -> dict[str, Any]:
-    """Panoptic quality, all and things, in percent, of a run's final network by the threshold.
+    """Return the panoptic quality (all, things) in percent of a run's final network by threshold.
 
     Raises AdaptisError if something is missing.
     """
@@ -50,13 +50,13 @@ def sweep(folder: Path, images: int = IMAGES) -> dict[str, Any]:
 
 
 def main(arguments: Optional[list[str]] = None) -> int:
-    """Print the qualities; 1 and a sentence if something is wrong."""
+    """Print the qualities; returns 0, or 1 after an error message."""
     parser = argparse.ArgumentParser(prog='python -m experiments.side_by_side.thresholds',
                                      description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('systems', nargs='*', metavar='SYSTEM', default=SYSTEMS)
     parser.add_argument('--out', type=Path, default=Path('runs/side_by_side'),
-                        help='where the runs are (default: %(default)s)')
+                        help='folder with the runs (default: %(default)s)')
     parser.add_argument('--images', type=int, default=IMAGES)
     args = parser.parse_args(arguments)
     try:

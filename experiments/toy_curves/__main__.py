@@ -1,16 +1,17 @@
-"""Train the variants of ``variants.py`` at equal cost and record how good their masks are.
+"""Train the variants of ``variants.py`` at equal cost and record the quality of their masks.
 
     python -m experiments.toy_curves [--data DIR] [--budget STEPS] [--only NAME ...] [--out DIR]
     python -m experiments.toy_curves --plot docs/images/toy_curves.svg
     python -m experiments.toy_curves --history docs/images/toy_history.svg
 
-The budget is the cost of that many steps of the base.  If a variant has another size, its steps and
-those of the base are timed in turns, in CPU seconds with one thread, so that other work on the
-machine hardly changes the comparison.  In every run the learning rate falls to about 0 in the last
-40 % of the steps.  The measure is the mean IoU of masks at 8 points of each of the first 100 test
-images, the same points for all, with the averaged weights if a variant averages them.
+The budget is the cost of this many steps of the base config.  If the steps of a variant have a
+different size, they and those of the base are timed in turns, in CPU seconds with one thread, so
+that other work on the machine hardly affects the comparison.  In every run, the learning rate falls
+to about 0 in the last 40 % of the steps.  The metric is the mean IoU of masks at 8 points in each
+of the first 100 test images, with the same points for all variants, and with averaged weights if a
+variant averages them.
 
-Each variant has one record, with its config, seed, commit and hardware; an existing one is kept.
+Each variant has one record with its config, seed, commit and hardware; existing records are kept.
 
 --history plots the whole training of the network that ships, from its logs (``history.py``).
 """
@@ -42,7 +43,7 @@ COOLDOWN = 0.4
 WARMUP = 50
 VALIDATIONS = 5
 COSTLY = {'model.width', 'instances.crop', 'instances.batch_size', 'instances.points'}
-"""Keys that change the cost of a step; other variants count as costly as the base."""
+"""Keys that change the cost of a step; other variants are counted like the base."""
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

@@ -1,7 +1,7 @@
-"""How good the masks of the network that ships were, along its whole training.
+"""The quality of the masks of the network that ships, over its complete training.
 
-The network was trained in several runs, each from the weights of the one before.  Their logs are in
-``experiments/logs``.
+The network was trained in several runs.  Each continued from the weights of the previous one.  The
+logs are in ``experiments/logs``.
 """
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from adaptis.errors import AdaptisError
 
 LOGS = Path(__file__).parents[1] / 'logs'
 PAPER = 140 * 10_000 * 12
-"""Masks that the paper's network learned from: 140 epochs of 10,000 images (section 6), and 12
-points on each (official script)."""
+"""Number of masks in the paper's training: 140 epochs of 10,000 images (section 6) with 12 points
+each (official script)."""
 
 
 class Point(NamedTuple):
-    """A validation: masks that the network has learned from, and mean IoU."""
+    """A validation: number of masks that the network has learned from, and mean IoU."""
 
     masks: int
     iou: float
@@ -73,4 +73,4 @@ def _read(path: Path) -> list[dict]:
     try:
         return [json.loads(line) for line in path.read_text(encoding='utf-8').splitlines()]
     except (OSError, ValueError) as error:
-        raise AdaptisError(f'{path} is no log of "adaptis train": {error}.') from error
+        raise AdaptisError(f'{path} is not a log of "adaptis train": {error}.') from error

@@ -1,4 +1,4 @@
-"""Train one variant, and measure the cost of its steps, each in a process of its own."""
+"""Train one variant, and measure the cost of its steps, each in a separate process."""
 from __future__ import annotations
 
 import functools
@@ -39,7 +39,7 @@ def train(overrides: Sequence[str], output: str) -> None:
 
 
 def _stepper(config: TrainConfig) -> Any:
-    """Return a function that does one step of a config's first stage on images of noise."""
+    """Return a function that runs one step of a config's first stage on noise images."""
     # These load MXNet, only in this process.
     from adaptis.engine.steps import make_trainer, prepare_gradients, train_step
     from adaptis.model import get_model

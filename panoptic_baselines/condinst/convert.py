@@ -34,7 +34,7 @@ _HEADS: Rules = [
     (r'proposal_generator[.]fcos_head[.]((cls_logits|bbox_pred|ctrness|scales)[.].+)',
      r'encoder.head.\1'),
     (r'(controller[.].+)', r'encoder.head.\1'),
-    # Convolution and norm are one layer here.
+    # In this library, a convolution and its norm are one layer.
     (r'mask_branch[.]((?:refine|tower)[.]\d+)[.]0[.](.+)', r'encoder.mask_branch.\1.\2'),
     (r'mask_branch[.]((?:refine|tower)[.]\d+)[.]1[.](.+)', r'encoder.mask_branch.\1.norm.\2'),
     (r'mask_branch[.](tower[.]\d+[.](?:weight|bias))', r'encoder.mask_branch.\1'),
@@ -43,7 +43,7 @@ _HEADS: Rules = [
     (r'mask_branch[.](logits[.].+)', r'things_head.\1'),
     (r'panoptic_module[.]((?:p[2-5]|predictor)[.].+)', r'encoder.semantic_head.\1'),
 ]
-# In a tower every third member is a norm, or a list with a norm for each level.
+# In a tower, every third child is a norm, or a list with one norm per level.
 _TOWER_NORM = r'(.*_tower[.](?:1|4|7|10|13|16)(?:[.]\d)?)[.]'
 _FIELDS: Rules = [
     (_TOWER_NORM + 'weight', r'\1.gamma'), (_TOWER_NORM + 'bias', r'\1.beta'),
@@ -68,7 +68,7 @@ def condinst_name(official: str) -> Optional[str]:
 def condinst_options(arrays: Arrays) -> dict[str, Any]:
     """Return the name and arguments of the network that the arrays belong to.
 
-    Their names and shapes decide.  Raises KeyError for a parameter that is missing, and
+    They are inferred from names and shapes.  Raises KeyError for a missing parameter, and
     AdaptisError for an unknown backbone.
     """
     head = strip_prefix(arrays, 'encoder.head.')
@@ -94,7 +94,7 @@ def _towers(head: Arrays) -> dict[str, Any]:
 def _masks(branch: Arrays, num_params: int) -> dict[str, Any]:
     """Return the widths of the mask branch, and the mask head with ``num_params`` parameters.
 
-    If several heads have that many, the one most like the official head is taken.
+    If several heads have that many parameters, choose the one most like the official head.
     """
     ends = [name for name in branch if re.fullmatch(r'tower[.]\d+[.]bias', name)]
     features = len(branch[ends[0]]) if ends else 0
@@ -115,7 +115,7 @@ def _masks(branch: Arrays, num_params: int) -> dict[str, Any]:
 
 def _backbone(arrays: Arrays) -> dict[str, Any]:
     if 'base_layer.weight' in arrays:
-        # Detectors of AdelaiDet do not divide images by their deviation.
+        # AdelaiDet's detectors do not divide images by the standard deviation.
         return {'backbone': 'dla34', 'norm_layer': 'BatchNorm', 'std': (1.0, 1.0, 1.0)}
     options: dict[str, Any] = {'backbone': backbone_name(arrays)}
     offsets = {name: len(array) for name, array in arrays.items() if name.endswith('offset.bias')}

@@ -1,4 +1,4 @@
-"""From coarse mask probabilities of a whole image to masks of its pixels, as in CondInst."""
+"""Upsample the coarse mask probabilities of CondInst to masks at the size of the image."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ CHUNK_SIZE = 64   # pixels of an axis in one matrix product
 
 
 class Block(NamedTuple):
-    """Weights (end - begin, high - low) of the source pixels ``low`` to ``high`` in some pixels."""
+    """Weights (end - begin, high - low) of source pixels ``low:high`` in pixels ``begin:end``."""
 
     begin: int
     end: int
@@ -39,7 +39,7 @@ def full_masks(probabilities: np.ndarray, stride: int, image_size: Size, output_
     result = np.zeros((len(probabilities), *output_size), bool)
     wide: np.ndarray = np.empty((probabilities.shape[1], output_size[1]), np.float32)
     for values, target in zip(probabilities, result):
-        # Interpolated values are means: where all are below the threshold, so are these.
+        # Interpolated values are averages: where all inputs are below the threshold, so are they.
         above = values > threshold
         across = _reached(columns, above.any(axis=0))
         if not across:
@@ -55,7 +55,7 @@ def full_masks(probabilities: np.ndarray, stride: int, image_size: Size, output_
 
 
 def resize_weights(source: int, stride: int, cut: int, target: int) -> np.ndarray:
-    """Return both interpolations of one axis as one matrix (target, source)."""
+    """Return both interpolations along one axis as a single matrix (target, source)."""
     at = np.clip((np.arange(cut) - stride // 2) / stride, 0, source - 1)
     first = np.maximum(1 - np.abs(at[:, None] - np.arange(source)), 0)
     return (bilinear(cut, target) @ first).astype(np.float32)
@@ -73,6 +73,6 @@ def _blocks(matrix: np.ndarray, step: int) -> list[Block]:
 
 
 def _reached(blocks: Sequence[Block], above: np.ndarray) -> list[Block]:
-    """Return the blocks from the first to the last one that sees something."""
+    """Return the blocks from the first to the last one with a non-zero input."""
     seen = [i for i, block in enumerate(blocks) if above[block.low:block.high].any()]
     return list(blocks[seen[0]:seen[-1] + 1]) if seen else []

@@ -24,9 +24,9 @@ class Maps(NamedTuple):
 
     Per level: ``logits`` of classes (B, num_things, h, w), ``distances`` in strides (B, 4, h, w),
     ``centerness`` logits (B, 1, h, w), ``params`` of the mask head (B, num_params, h, w).  At
-    stride 8: ``mask_features`` (B, C, H/8, W/8), of which only the size counts if the network has
-    no mask branch; ``things``, auxiliary logits (B, num_things, H/8, W/8) during training with
-    them, else None.  ``semantic`` logits (B, 1 + num_stuff, H/4, W/4) or None.
+    stride 8: ``mask_features`` (B, C, H/8, W/8), where only the size matters if the network has no
+    mask branch; ``things``, auxiliary logits (B, num_things, H/8, W/8) when training with the
+    auxiliary task, else None.  ``semantic`` logits (B, 1 + num_stuff, H/4, W/4) or None.
     """
 
     logits: list[Any]
@@ -39,7 +39,7 @@ class Maps(NamedTuple):
 
 
 class CondInstInference:
-    """What ``CondInst`` does with the outputs of its stages, 'encoder' and 'mask_head'."""
+    """Inference of ``CondInst``, given the outputs of its stages 'encoder' and 'mask_head'."""
 
     presets, divisor = CONDINST_PRESETS, 32
     has_instances = merge_things = True
@@ -57,7 +57,7 @@ class CondInstInference:
         def encode(self, x: Any) -> Maps: ...
 
     def to_maps(self, outputs: Sequence[Any]) -> Maps:
-        """Return the encoder's outputs by name, without the first, p3, which training uses."""
+        """Return the encoder's outputs by name, except the first (p3), which only training uses."""
         _, mask_features, *levels = outputs
         semantic = levels.pop() if self.has_semantic else None
         count = len(self.strides)
@@ -65,7 +65,7 @@ class CondInstInference:
                     semantic)
 
     def detect(self, maps: Maps, settings: CondInstSettings) -> list[Candidates]:
-        """Return the detections of every image, in pixels of the network's input, without masks."""
+        """Return the detections of each image, in pixels of the network's input, without masks."""
         logits = [check_finite(level, 'class logits') for level in maps.logits]
         distances = [check_finite(level, 'boxes') * np.float32(stride)
                      for level, stride in zip(maps.distances, self.strides)]
@@ -82,7 +82,7 @@ class CondInstInference:
 
     def _select_by_masks(self, maps: Maps, image: int, found: Candidates,
                          settings: CondInstSettings) -> Candidates:
-        """Return the detections that remain if masks, at ``mask_stride``, suppress each other."""
+        """Return the detections that remain after mask NMS at ``mask_stride``."""
         def masks(rows: np.ndarray) -> np.ndarray:
             return (expit(self.mask_logits(maps, image, found.take(rows)))
                     > settings.mask_threshold)
@@ -140,7 +140,7 @@ def make_exported(runner: Any, attributes: Mapping[str, Any], settings: CondInst
 
 def to_instances(found: Candidates, mask_logits: np.ndarray, stride: int, size: Size,
                  output_size: Size, threshold: float) -> Instances:
-    """Return detections in an image of ``size`` as instances of the image at ``output_size``."""
+    """Convert detections in an image of ``size`` to instances of the image at ``output_size``."""
     boxes = clip(scale(found.boxes, size, output_size), output_size)
     left = nonempty(boxes)
     masks = full_masks(expit(mask_logits[left]), stride, size, output_size, threshold)

@@ -1,7 +1,7 @@
-"""The losses of CondInst (section 2.3), each a graph of its own that returns scalars.
+"""The losses of CondInst (section 2.3); each is a separate graph that returns scalars.
 
-The maps of L levels are L arguments one after another.  Their locations are counted level by
-level, by row and column: N in all.
+The maps of L levels are passed as L consecutive arguments.  Their N locations are numbered level
+by level, row by row and column by column.
 """
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ HybridBlock = mx.gluon.HybridBlock
 class DetectionLoss(HybridBlock):
     """Losses of classes, boxes and centerness at all locations: three scalars.
 
-    L maps of class logits (B, K, h, w), L of distances in strides (B, 4, h, w), L of centerness
-    logits (B, 1, h, w); for labels (B, N), distances (B, N, 4), centerness (B, N) and averages (B,
-    2) see ``CondInstTargets``.  The sums for classes and centerness are divided by the number of
-    locations with an object, at least 1; that for boxes, weighted by centerness, by the sum of the
-    weights.
+    Inputs: labels (B, N), distances (B, N, 4), centerness (B, N) and averages (B, 2), see
+    ``CondInstTargets``; then L maps of class logits (B, K, h, w), L maps of distances in strides
+    (B, 4, h, w) and L maps of centerness logits (B, 1, h, w).  The sums for classes and centerness
+    are divided by the number of locations with an object, at least 1.  The sum for boxes, weighted
+    by centerness, is divided by the sum of the weights.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class DetectionLoss(HybridBlock):
     def hybrid_forward(self, F, labels, distances, centerness, averages, *maps):
         levels = len(maps) // 3
         logits, boxes, centers = (flatten_levels(F, maps[i * levels:][:levels]) for i in range(3))
-        averages = F.sum(averages, axis=0)   # means over images, times images: exact in any part
+        averages = F.sum(averages, axis=0)   # from means over images; exact for any part
         count = F.maximum(F.slice_axis(averages, axis=0, begin=0, end=1), 1)
         weight = F.maximum(F.slice_axis(averages, axis=0, begin=1, end=2), 1e-6)
         entropy = binary_cross_entropy(F, F.reshape(centers, (0, -1)), centerness)
@@ -47,7 +47,7 @@ class DetectionLoss(HybridBlock):
 
 
 class LocationScores(HybridBlock):
-    """(B, N): the highest class probability times the centerness of every location, from logits."""
+    """Logits -> (B, N): the highest class probability of every location times its centerness."""
 
     def hybrid_forward(self, F, *maps):
         levels = len(maps) // 2
@@ -56,10 +56,10 @@ class LocationScores(HybridBlock):
 
 
 class DynamicMaskLoss(HybridBlock):
-    """Mean dice loss of masks; 0 if none counts.
+    """Mean dice loss of masks; 0 if no mask counts.
 
-    (P, h, w) logits; (B, G, h, w) objects; (2, P) image and row of each mask's object; (P,) 1 = the
-    mask counts, 0 = it does not.
+    Inputs: (P, h, w) logits; (B, G, h, w) objects; (2, P) image and row of each mask's object;
+    (P,) 1 = the mask counts, 0 = it does not.
     """
 
     def hybrid_forward(self, F, logits, objects, index, counted):
@@ -68,10 +68,10 @@ class DynamicMaskLoss(HybridBlock):
 
 
 class ThingsLoss(HybridBlock):
-    """Focal loss of an auxiliary semantic branch that has only things.
+    """Focal loss of the auxiliary semantic branch, which has only thing classes.
 
-    (B, K, h, w) logits, (B, h, w) classes, -1 = no object, a negative for all classes -> the sum
-    divided by the number of pixels with an object, at least 1.
+    (B, K, h, w) logits and (B, h, w) classes, -1 = no object (a negative for all classes) -> the
+    sum divided by the number of pixels with an object, at least 1.
     """
 
     def __init__(self, num_classes: int):

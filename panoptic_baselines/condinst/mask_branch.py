@@ -1,4 +1,4 @@
-"""The branches of CondInst for whole images: mask features (section 2.1), auxiliary semantics."""
+"""The image-level branches of CondInst: mask features (section 2.1) and auxiliary semantics."""
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -12,22 +12,23 @@ from panoptic_baselines.layers.norm import ConvNorm
 nn = mx.gluon.nn
 HybridBlock = mx.gluon.HybridBlock
 
-# The official initial values of 1x1 convolutions without a rule of their own.
+# The initial values in the official code for 1x1 convolutions without a rule of their own.
 _PLAIN = mx.init.Xavier('uniform', 'in', 1)
 
 
 class MaskBranch(HybridBlock):
     """p3, p4, p5 (B, C, h, w) -> features (B, out_channels, h, w) at the stride of p3.
 
-    A 3x3 convolution of each level (``refine``); the coarser levels are upsampled and added to the
-    first one; then ``tower``: ``depth`` 3x3 convolutions and a 1x1 convolution to the output.
+    A 3x3 convolution refines each level (``refine``).  The coarser levels are upsampled and added
+    to the first one.  Then follows ``tower``: ``depth`` 3x3 convolutions and a 1x1 convolution to
+    the output.
 
     Parameters
     ----------
     in_channels, out_channels : see above
-    channels, depth : of the convolutions
-    levels : how many there are
-    norm_layer, norm_kwargs : of all but the last convolution
+    channels, depth : number of channels, and number, of the 3x3 convolutions
+    levels : number of input levels
+    norm_layer, norm_kwargs : the norm after every convolution except the last
     """
 
     def __init__(self, in_channels: int, out_channels: int = 8, channels: int = 128,
@@ -56,7 +57,8 @@ class MaskBranch(HybridBlock):
 class ThingsHead(HybridBlock):
     """p3 (B, C, h, w) -> independent logits (B, num_classes, h, w) of the things.
 
-    It only serves training.  Two 3x3 convolutions ``seg_head`` and a 1x1 convolution ``logits``.
+    Used only in training.  It consists of two 3x3 convolutions ``seg_head`` and a 1x1 convolution
+    ``logits``.
     """
 
     def __init__(self, num_classes: int, in_channels: int, channels: int = 128,

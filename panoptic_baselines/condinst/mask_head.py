@@ -12,24 +12,25 @@ COORDINATES = ('relative', 'absolute', None)
 
 
 class DynamicMaskHead(HybridBlock):
-    """Masks of N instances of one image, all at once.
+    """Computes the masks of N instances of one image at once.
 
     ``head(features, params, locations, sizes)``: mask features (1, C, h, w); each instance's
-    ``num_params`` predicted numbers (N, .), the location (N, 2) where they were predicted, in
+    ``num_params`` predicted parameters (N, .), the location (N, 2) where they were predicted, in
     pixels (x, y), and its size of interest (N, 1) -> logits (N, factor * h, factor * w).
 
-    An instance's numbers are the weights (out, in) of one 1x1 convolution after the other, then
-    their biases.  The first layer sees the coordinates x, y, then the features.  Relative
-    coordinates are location minus pixel, divided by the size of interest; absolute ones are -1 to
-    1 over the map.
+    An instance's parameters are the weights (out, in) of all its 1x1 convolutions, then their
+    biases.  The inputs of the first layer are the coordinates x, y, then the features.  Relative
+    coordinates are location minus pixel, divided by the size of interest; absolute coordinates go
+    from -1 to 1 across the map.
 
     Parameters
     ----------
-    in_channels : C; 0 = coordinates are the only input, and only h and w of the features count
-    depth, channels : of the network; there is a ReLU between its layers
+    in_channels : C; 0 = coordinates are the only input, and only the size of the features matters
+    depth, channels : number of layers and width of the network; a ReLU follows all layers but the
+        last
     coordinates : 'relative', 'absolute' or None
-    stride : of the features in pixels
-    factor : by which logits are upsampled
+    stride : stride of the features in pixels
+    factor : the factor by which the logits are upsampled
     """
 
     def __init__(self, in_channels: int = 8, depth: int = 3, channels: int = 8,
@@ -60,7 +61,7 @@ class DynamicMaskHead(HybridBlock):
         return weights, [F.expand_dims(part, 2) for part in parts[depth:]]
 
     def forward(self, features, params, locations=None, sizes=None):
-        """Run the head; without relative coordinates, its graph has neither of the last inputs."""
+        """Run the head; without relative coordinates, its graph lacks the last two inputs."""
         places = (locations, sizes) if self.coordinates == 'relative' else ()
         return super().forward(features, params, *places)
 
@@ -75,8 +76,8 @@ class DynamicMaskHead(HybridBlock):
     def first(self, F, features, weight, bias, locations=None, sizes=None):
         """Return the output of the first layer (N, out, h * w), before the ReLU.
 
-        The layer is linear.  With the location of an instance moved into its bias, only the weights
-        differ among instances, so one large matrix product serves all of them.
+        The layer is linear, so the location of an instance can move into its bias.  Then only the
+        weights differ between instances, and one large matrix product serves all of them.
         """
         grid = self._grid(F, features)
         if self.coordinates == 'relative':
@@ -91,7 +92,7 @@ class DynamicMaskHead(HybridBlock):
                               lhs_begin=0, lhs_end=1, rhs_begin=0, rhs_end=2)
 
     def _grid(self, F, features):
-        """Return (channels, h * w): x, y, features, ones, as far as the head uses them."""
+        """Return (channels, h * w): those of x, y, features and ones that the head uses."""
         one = F.ones_like(F.BlockGrad(F.slice_axis(features, axis=1, begin=0, end=1)))
         parts = [] if self.coordinates is None else self._pixels(F, one)
         if self.in_channels:
@@ -99,7 +100,7 @@ class DynamicMaskHead(HybridBlock):
         return F.concat(*parts, one, dim=1).reshape((-3, -3))
 
     def _pixels(self, F, one):
-        """Return x and y of every cell, (1, 1, h, w) each."""
+        """Return the x and y coordinates of every cell, (1, 1, h, w) each."""
         found = []
         for axis, shape in ((3, (1, 1, 1, -1)), (2, (1, 1, -1, 1))):
             index = F.contrib.arange_like(one, axis=axis)

@@ -1,4 +1,4 @@
-"""Greedy non-maximum suppression by the overlap of masks instead of boxes (section 3.5)."""
+"""Greedy non-maximum suppression based on the overlap of masks instead of boxes (section 3.5)."""
 from __future__ import annotations
 
 from typing import Callable, Optional
@@ -8,10 +8,10 @@ import numpy as np
 from panoptic_baselines.layers.nms import greedy_nms
 
 CHUNK_SIZE = 256
-"""Number of masks compared at once, beside the earlier ones that remain."""
+"""Number of masks that are compared at once, in addition to the remaining earlier ones."""
 
 STRIP_VALUES = 2 ** 22
-"""Number of pixels of all masks together that are converted to numbers at a time."""
+"""Number of pixels, over all masks, that are converted to floats at a time."""
 
 
 def mask_nms(masks: Callable[[np.ndarray], np.ndarray], scores: np.ndarray, threshold: float,
@@ -23,11 +23,11 @@ def mask_nms(masks: Callable[[np.ndarray], np.ndarray], scores: np.ndarray, thre
 
     Parameters
     ----------
-    masks : returns bool (n, H, W) for n indices; it is called for ``CHUNK_SIZE`` of the best at a
-        time, and no more than these and ``limit`` masks are kept in memory
+    masks : a function that returns bool (n, H, W) for n indices.  It is called for ``CHUNK_SIZE``
+        masks at a time, best first; only these and up to ``limit`` others are kept in memory
     scores : (N,)
-    classes : (N,); None = all the same
-    limit : largest number of masks to return, the best ones
+    classes : (N,); None = all masks have the same class
+    limit : maximum number of masks to return
     """
     order = np.argsort(-scores, kind='stable')
     keep, kept = order[:0], None

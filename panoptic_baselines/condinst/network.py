@@ -1,8 +1,8 @@
-"""CondInst (Tian et al. 2022): FCOS, and masks by a small network for each instance.
+"""CondInst (Tian et al. 2022): FCOS, and a small network per instance that predicts its mask.
 
-The network ``CondInst`` has three graphs, each hybridized once for every size::
+The network ``CondInst`` has three graphs.  Each is hybridized once and then runs at any size::
 
-    encoder                  everything dense, one graph
+    encoder                  everything dense, as one graph
       backbone               ResNet: stem.conv1, res2 ... res5 (layers/resnet.py), or DLA-34
       fpn                    lateral3 ... lateral5, output3 ... output5, p6, p7 (layers/fpn.py),
                              or repeat0, repeat1, ... (layers/bifpn.py)
@@ -13,8 +13,8 @@ The network ``CondInst`` has three graphs, each hybridized once for every size::
     mask_head                has no parameters of its own (condinst/mask_head.py)
     things_head              seg_head, logits (condinst/mask_branch.py), only for training
 
-``panoptic_baselines.condinst.convert`` turns official names into ours; no array changes.  Images
-here are RGB, and the network reverses their channels itself.
+``panoptic_baselines.condinst.convert`` translates official names into ours; the arrays stay the
+same.  Images are RGB here, and the network reverses their channels itself.
 """
 from __future__ import annotations
 
@@ -55,31 +55,33 @@ class CondInst(CondInstInference, BaseNetwork):
     backbone : see ``make_backbone``
     num_things, num_stuff : numbers of thing and stuff classes; without the semantic branch,
         ``num_stuff`` may be 0
-    semantic : whether there is a semantic branch for panoptic results (section 2.5), which has
-        one class for all things, its first, then the stuff classes
-    things : whether an auxiliary semantic task helps training (section 2.3)
-    levels : 5 of the pyramid, p3 to p7, or 3 without the coarsest two (real time, section 3.7)
+    semantic : whether the network has a semantic branch for panoptic results (section 2.5); its
+        first class stands for all things, and the stuff classes follow
+    things : whether to train with an auxiliary semantic task (section 2.3)
+    levels : number of pyramid levels: 5 (p3 to p7), or 3 without the coarsest two (real time,
+        section 3.7)
     fpn_channels : width of the pyramid and of the heads
-    bifpn_repeats : passes of a ``BiFPN`` over its levels; 0 = an ordinary FPN
-    head_depth : number of convolutions in each tower; it may be 0
-    share_depth : number of convolutions in a tower before these, which they share
-    head_norm : of the towers: 'GroupNorm', or 'BatchNorm' or 'SyncBatchNorm', one norm per level
-    mask_channels : C_bottom, width of the mask features (table 2); 0 = there is no mask branch,
-        and masks depend on coordinates alone
+    bifpn_repeats : number of passes of a ``BiFPN`` over its levels; 0 = a plain FPN
+    head_depth : number of convolutions in each tower; may be 0
+    share_depth : number of convolutions that both towers share, before these
+    head_norm : norm of the towers: 'GroupNorm', or 'BatchNorm' or 'SyncBatchNorm' (one per level)
+    mask_channels : C_bottom, the width of the mask features (table 2); 0 = no mask branch, so that
+        masks depend only on coordinates
     branch_channels : width of the mask branch and of the auxiliary branch
-    mask_depth, mask_width : of the mask head (table 1)
-    coordinates : that the mask head sees: 'relative', 'absolute' or None (table 3)
-    mask_factor : by which mask logits are upsampled: 1, 2 or 4 (table 4)
-    semantic_channels, semantic_join : see ``SemanticHead``; the join 'plain' gives the paper's
+    mask_depth, mask_width : number of layers and width of the mask head (table 1)
+    coordinates : input coordinates of the mask head: 'relative', 'absolute' or None (table 3)
+    mask_factor : factor by which mask logits are upsampled: 1, 2 or 4 (table 4)
+    semantic_channels, semantic_join : see ``SemanticHead``; 'plain' gives the paper's
         ``PlainSemanticHead``
     deformable_stages, deformable_interval, modulated : see ``ResNet``
-    mean, std : of the image, RGB; by default those of the backbone's ImageNet weights
-    norm_layer, norm_kwargs : of the backbone; ``num_devices`` goes to every 'SyncBatchNorm'
-    fpn_norm : of a BiFPN
-    branch_norm : of the mask branch and the auxiliary branch
+    mean, std : RGB mean and standard deviation of the image; by default those of the backbone's
+        ImageNet weights
+    norm_layer, norm_kwargs : norm of the backbone; ``num_devices`` applies to every 'SyncBatchNorm'
+    fpn_norm : norm of a BiFPN
+    branch_norm : norm of the mask branch and the auxiliary branch
 
-    Images are (B, 3, H, W), RGB, 0..255, H and W multiples of 32; padding has the colour ``mean``.
-    Raises AdaptisError for an argument that makes no sense.
+    Images are (B, 3, H, W), RGB, 0..255, where H and W are multiples of 32.  Padding has the colour
+    ``mean``.  Raises AdaptisError for an invalid argument.
     """
 
     def __init__(self, *, backbone: str = 'resnet50', num_things: int = 80, num_stuff: int = 53,
@@ -98,7 +100,7 @@ class CondInst(CondInstInference, BaseNetwork):
                  fpn_norm: str = 'BatchNorm', branch_norm: str = 'BatchNorm'):
         super().__init__()
         if not isinstance(norm_kwargs or {}, Mapping):
-            raise AdaptisError(f'norm_kwargs is {norm_kwargs!r} but must be options by name.')
+            raise AdaptisError(f'norm_kwargs is {norm_kwargs!r} but must be a dictionary.')
         sync = {k: v for k, v in (norm_kwargs or {}).items() if k == 'num_devices'}
         others = {k: v for k, v in (norm_kwargs or {}).items() if k != 'num_devices'}
 
@@ -158,8 +160,8 @@ class CondInst(CondInstInference, BaseNetwork):
 class Encoder(ImageEncoder):
     """The dense part of the network as one graph.
 
-    Images -> flat list: p3, mask features (or one channel of p3 without a mask branch), the
-    outputs of the head, semantic logits (left out without that branch).
+    Images -> flat list: p3, mask features (without a mask branch, one channel of p3), the outputs
+    of the head, and semantic logits (if there is a semantic branch).
     """
 
     def __init__(self, backbone: HybridBlock, fpn: HybridBlock, head: HybridBlock,

@@ -1,4 +1,4 @@
-"""Select the locations that masks are learnt from (section 2.3): (2, P), image and cell."""
+"""Select the locations that masks are learned from (section 2.3): (2, P), image and cell."""
 from __future__ import annotations
 
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def random_positives(objects: np.ndarray, limit: int, rng: Any) -> np.ndarray:
-    """Return at most ``limit`` of the locations with an object, in all images together.
+    """Return at most ``limit`` random locations with an object, over all images.
 
     Parameters
     ----------

@@ -11,8 +11,9 @@ class PlainSemanticHead(mx.gluon.HybridBlock):
     """p2, ..., p5 (B, C, h, w) -> logits (B, num_classes, h, w) at the stride of p2.
 
     In the paper (section 2.5), the coarser levels are upsampled, all levels are concatenated, and a
-    1x1 convolution follows.  This block computes the same in a fraction of the time: each level has
-    its part ``p2`` to ``p5`` of that convolution, and the results are upsampled and summed.
+    1x1 convolution follows.  This block computes the same result in a fraction of the time: each
+    level passes its part of that convolution (``p2`` to ``p5``), and the results are upsampled and
+    summed.
     """
 
     def __init__(self, in_channels: int, num_classes: int):

@@ -10,17 +10,17 @@ from panoptic_baselines.settings import CITYSCAPES, TOY, BaseSettings, one_of
 class CondInstSettings(BaseSettings):
     """Settings of CondInst.
 
-    The IoU of suppression, the number of detections and the thresholds of the panoptic result are
-    from sections 2.4 and 2.5, the others from the official code.
+    The NMS threshold, the number of detections and the thresholds of the panoptic result come from
+    sections 2.4 and 2.5, the others from the official code.
 
     Attributes
     ----------
-    score_threshold : of class probability times centerness, before the square root
-    candidates_per_level : number of the best candidates that enter the suppression
-    nms : whether detections suppress each other by the IoU of their 'box' or 'mask'
+    score_threshold : threshold of class probability times centerness, before the square root
+    candidates_per_level : maximum number of candidates per level before NMS
+    nms : whether NMS compares the IoU of a 'box' or of a 'mask'
     """
 
-    nms_threshold: float = 0.6          # paper 2.4, as the 100 detections
+    nms_threshold: float = 0.6          # paper 2.4, like the 100 detections
     instance_score: float = 0.45        # paper 2.5
     overlap_threshold: float = 0.4      # paper 2.5
     candidates_per_level: int = 1000    # official

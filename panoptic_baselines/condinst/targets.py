@@ -1,4 +1,4 @@
-"""Turn annotated images into the batches that CondInst learns from, in NumPy alone."""
+"""Turn annotated images into the batches that CondInst learns from, with NumPy only."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -21,28 +21,32 @@ CENTERS = ('mass', 'box')
 
 @dataclass(frozen=True)
 class CondInstTargets(ObjectTargets):
-    """Makes batches for CondInst, which hold in addition, for the N locations of all levels:
+    """Makes batches for CondInst.
+
+    In addition to the arrays of ``ObjectTargets``, they contain, for the N locations of all levels:
 
     objects         int32 (B, N): row in ``boxes`` of the object a location belongs to, -1 = none
     labels          int16 (B, N): its class, -1 = background
-    distances       float32 (B, N, 4): left, top, right, bottom to its sides, in strides
+    distances       float32 (B, N, 4): to its left, top, right and bottom side, in strides
     centerness      float32 (B, N): 0 on the background
     masks           uint8 (B, G, H / s, W / s): every s-th pixel of each object, s = mask_stride
     things          int16 (B, H / 8, W / 8): class of the object at every eighth pixel, -1 = none
-    averages        float32 (B, 2): locations with an object and their summed centerness, as means
-                    over the whole batch: they stay the same for any part of it
+    averages        float32 (B, 2): number of locations with an object and the sum of their
+                    centerness, both averaged over the images of the whole batch, so that any part
+                    of the batch has the same values
 
-    Without an object, ``boxes``, ``classes`` and ``masks`` hold one that nothing belongs to.
+    If an image has no object, ``boxes``, ``classes`` and ``masks`` hold a placeholder that no
+    location belongs to.
 
     Attributes
     ----------
-    strides : of the levels of the pyramid
-    sizes : distances at which one level ends and the next begins, one less than levels
+    strides : strides of the pyramid levels
+    sizes : distances at which one level ends and the next begins; one fewer than levels
     radius : see ``assign_locations``
-    center : which center of an object its locations lie around: that of its pixels' 'mass', or
-        that of its 'box'
-    mask_stride : of the predicted masks
-    things_stride : of the auxiliary semantic logits
+    center : the center that an object's locations lie around: that of its pixels ('mass') or of
+        its 'box'
+    mask_stride : stride of the predicted masks
+    things_stride : stride of the auxiliary semantic logits
 
     Raises AdaptisError for a ``center`` that does not exist.
     """
@@ -64,7 +68,7 @@ class CondInstTargets(ObjectTargets):
         return 'boxes', 'classes', 'masks'
 
     def __call__(self, samples: Sequence[Sample], rngs: Sequence[Any]) -> Batch:
-        """Return the batch of some samples; nothing is drawn."""
+        """Return the batch of ``samples``; no random number is drawn."""
         return with_averages(super().__call__(samples, rngs))
 
     def _extra_targets(self, objects: LearntObjects, size: Size, rng: Any) -> Batch:
@@ -81,7 +85,7 @@ class CondInstTargets(ObjectTargets):
 
     def assign(self, boxes: np.ndarray, classes: np.ndarray, centers: Any,
                size: Size) -> Batch:
-        """Return the targets of the locations of one image of padded ``size``."""
+        """Return the targets of all locations of one image of padded ``size``."""
         shapes = level_shapes(size, self.strides)
         found = assign_locations(boxes, shapes, self.strides, self.sizes, self.radius, centers)
         stride = np.repeat(np.float32(self.strides), [h * w for h, w in shapes])

@@ -38,22 +38,23 @@ class CondInstSystem(BaseSystem):
     ----------
     net : an initialised network
     taxonomy : the classes of the network
-    positives : the locations that masks are learnt from: per image those with the highest 'score'
-        (section 2.3); 'score_per_object', equally many of each object (official code); or 'random'
-        ones (conference version and official models)
-    limit : their largest number: if 'random', in a part of a batch (default 500), else in an image
-        (default 64), but if per object at least one of each
+    positives : the locations that masks are learned from: in each image, those with the highest
+        'score' (section 2.3); 'score_per_object', equally many per object (official code); or
+        'random' ones (conference version and official models)
+    limit : maximum number of positives: per part of a batch if 'random' (default 500), otherwise
+        per image (default 64); with 'score_per_object', every object keeps at least one
     box_loss : 'giou', 'iou' or 'linear_iou'
     center, radius : see ``CondInstTargets``
-    mask_weight, things_weight, semantic_weight : of the masks, of the auxiliary semantic task, and
-        of the semantic branch (section 2.5); the losses of FCOS have the weight 1
-    frozen_stages : how many stages of the backbone are frozen: 2 = stem and res2
-    hybridize : train through cached graphs
+    mask_weight, things_weight, semantic_weight : weights of the mask loss, of the auxiliary
+        semantic task, and of the semantic branch (section 2.5); the losses of FCOS have weight 1
+    frozen_stages : number of backbone stages that are frozen: 2 = stem and res2
+    hybridize : whether to train with cached graphs
 
-    The losses of FCOS are sums over the whole batch divided by its number of positives, whatever
-    ``micro_batch`` and the number of devices are; several processes normalise each for itself.
-    The dice loss is the mean over the masks of a part of a batch, the auxiliary loss over its
-    pixels, and batch norms see a part; in the official code a part is what one GPU has.
+    The losses of FCOS are sums over the whole batch divided by its number of positives, regardless
+    of ``micro_batch`` and the number of devices.  With several processes, each normalises its own
+    losses.  The dice loss is the mean over the masks of a part of a batch, the auxiliary loss is
+    the mean over its pixels, and batch norms see one part.  In the official code, a part is what
+    one GPU processes.
 
     Raises AdaptisError for a choice that does not exist or a number out of range.
     """
@@ -93,8 +94,8 @@ class CondInstSystem(BaseSystem):
     def losses(self, batch: dict[str, Any], outputs: Any = None) -> dict[str, Any]:
         """Return the weighted losses of a batch (see ``CondInstTargets``), in ``autograd.record``.
 
-        Scalars: 'classes', 'boxes', 'centerness', 'masks', and with the branches 'things' and
-        'semantic'.  Random positives are drawn from ``numpy.random``.
+        Scalars: 'classes', 'boxes', 'centerness', 'masks' and, for a network with these branches,
+        'things' and 'semantic'.  Random positives are drawn from ``numpy.random``.
 
         Raises AdaptisError if positives are chosen by score and the network has diverged.
         """
@@ -114,7 +115,7 @@ class CondInstSystem(BaseSystem):
         return {name: loss * self._weights.get(name, 1) for name, loss in losses.items()}
 
     def select_positives(self, maps: Any, batch: dict[str, Any]) -> np.ndarray:
-        """Return images and cells (2, P) of the locations whose masks are learnt."""
+        """Return images and cells (2, P) of the locations whose masks are learned."""
         objects = as_numpy(batch['objects'])
         if self._choice == 'random':
             return random_positives(objects, self._limit, np.random)
@@ -128,7 +129,7 @@ class CondInstSystem(BaseSystem):
     def mask_loss(self, maps: Any, batch: dict[str, Any], positives: np.ndarray) -> Any:
         """Return the dice loss of the masks of given locations (2, P), sorted by image."""
         self._positives = positives.shape[1]
-        if not self._positives:   # MXNet has no empty arrays, so add one that does not count
+        if not self._positives:   # MXNet has no empty arrays: add a location that does not count
             positives = np.zeros((2, 1), int)
         objects = np.maximum(as_numpy(batch['objects'])[tuple(positives)], 0)
         ctx = maps.mask_features.context
@@ -151,13 +152,13 @@ class CondInstSystem(BaseSystem):
         return mx.nd.concat(*logits, dim=0)
 
     def _places(self, shapes: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
-        """Return locations (N, 2) of all cells, and the size of interest (N, 1) of their levels."""
+        """Return the locations (N, 2) of all cells and their levels' size of interest (N, 1)."""
         places = [locations(shape, stride) for shape, stride in zip(shapes, self.net.strides)]
         sizes = np.repeat(np.float32(self.net.sizes), [len(p) for p in places])
         return np.concatenate(places), sizes[:, None]
 
     def metrics(self) -> dict[str, float]:
-        """Return the number of masks that the last step learnt from."""
+        """Return the number of masks that the last step learned from."""
         return {'positives': float(self._positives)}
 
 

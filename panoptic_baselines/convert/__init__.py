@@ -1,1 +1,1 @@
-"""Converters of official checkpoints, and readers of their files that run nothing."""
+"""Converters of official checkpoints, and readers of their files that never run code in them."""

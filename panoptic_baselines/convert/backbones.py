@@ -1,4 +1,4 @@
-"""Official ImageNet classifiers, of which a backbone is taken: Caffe2, torchvision, DLA-34."""
+"""Official ImageNet classifiers that provide a backbone: Caffe2, torchvision, DLA-34."""
 from __future__ import annotations
 
 from typing import Any, Optional
@@ -17,7 +17,7 @@ from panoptic_baselines.convert.names import (
 
 _STD = 58.395, 57.12, 57.375
 _STATISTICS = 'weight|bias|running_mean|running_var'
-# In the official files a tree that holds trees has a projection, too; no result depends on it.
+# In the official files, a tree of trees also has a projection, which no result depends on.
 _LAYER = r'base_layer|level[01]|(?:level[25]|level[34][.]tree1)[.]project'
 _ROOT = r'level[2-5](?:[.]tree[12])?[.]root'
 _DLA: Rules = [
@@ -41,7 +41,7 @@ _CAFFE2_FIELDS = {
     'bn_beta': 'norm.beta', 'bn_bias': 'norm.beta',
     'bn_rm': 'norm.running_mean', 'bn_running_mean': 'norm.running_mean',
     'bn_riv': 'norm.running_var', 'bn_running_var': 'norm.running_var'}
-# In torchvision's ResNet a norm stands beside its convolution; here it is its child.
+# In torchvision's ResNet, a norm is a sibling of its convolution; here it is a child.
 TORCHVISION_RESNET: Rules = [
     (r'conv1[.](weight)', r'stem.conv1.\1'),
     (rf'bn1[.]({_STATISTICS})', r'stem.conv1.norm.\1'),
@@ -84,17 +84,17 @@ def _caffe2_options(arrays: Arrays) -> dict[str, Any]:
 def _torchvision_options(arrays: Arrays) -> dict[str, Any]:
     name = backbone_name(arrays)
     if not name.startswith('resnet'):
-        raise AdaptisError(f'Only ResNets of torchvision can be read, and this is {name}.')
+        raise AdaptisError(f'Only ResNets of torchvision can be converted, but this is {name}.')
     return {'name': 'backbone', 'backbone': name, 'stride_in_1x1': False}
 
 
 def _swap_dla_channels(name: str, array: np.ndarray) -> np.ndarray:
-    # The classifier was trained on RGB; networks here turn images to BGR before the backbone.
+    # The classifier was trained on RGB; networks here convert images to BGR before the backbone.
     return array[:, ::-1] if name == 'base_layer.weight' else array
 
 
 def _scale_torchvision_stem(name: str, array: np.ndarray) -> np.ndarray:
-    # Networks here see BGR images of 0..255; the classifier divides RGB ones by their deviation.
+    # Networks here see BGR images, 0..255; the classifier divides RGB by the standard deviation.
     if name != 'stem.conv1.weight':
         return array
     return (array / np.float32(_STD).reshape(1, 3, 1, 1))[:, ::-1]

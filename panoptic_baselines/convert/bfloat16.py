@@ -5,5 +5,5 @@ import numpy as np
 
 
 def widen(halves: np.ndarray) -> np.ndarray:
-    """Return the float32 numbers whose upper halves are given as uint16, exactly."""
+    """Convert bfloat16, stored as uint16, to exactly equal float32 numbers."""
     return (halves.astype('<u4') << 16).view('<f4')

@@ -1,8 +1,8 @@
-"""Read the arrays of pickled checkpoints (``.pkl``, ``.pth``) without running anything they hold.
+"""Read the arrays of pickled checkpoints (``.pkl``, ``.pth``) without running code in them.
 
-A pickle is a program.  Here it can name a dozen functions of NumPy and PyTorch, each of which a
-stand-in below replaces that only records its arguments; any other name is refused.  Neither
-NumPy's nor PyTorch's own unpickling ever sees the file, and PyTorch is not needed.
+A pickle is a program.  Here it may name a dozen functions of NumPy and PyTorch.  A stand-in below
+replaces each of them and only records its arguments; any other name is refused.  NumPy's and
+PyTorch's own unpicklers never see the file, and PyTorch is not needed.
 """
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from panoptic_baselines.convert.bfloat16 import widen
 
 Arrays = dict[str, np.ndarray]
 
-# Where trainers keep the parameters: detectron2 and AdelaiDet, Caffe2, PyTorch Lightning, others.
-# The first one that a file has counts, so averaged weights are taken if there are no others.
+# Where trainers store the parameters: detectron2 and AdelaiDet, Caffe2, PyTorch Lightning, others.
+# The first key found in a file counts, so averaged weights are used only if there are no others.
 _CONTAINERS = ('model', 'blobs', 'state_dict', 'model_state_dict', 'network', 'net', 'params',
                'weights', 'module', 'ema_state', 'state_dict_ema', 'model_ema', 'ema')
 _BROKEN = (pickle.UnpicklingError, zipfile.BadZipFile, EOFError, ValueError, TypeError, KeyError,
@@ -37,11 +37,11 @@ _LEGACY_PROTOCOL = 1001
 def read_checkpoint(path: PathLike) -> Arrays:
     """Return the parameters in a ``.pkl`` of detectron2 or Caffe2, or in a ``.pth`` of PyTorch.
 
-    Returns ``{name: array}`` in the file's order, with the dtypes of the file, but bfloat16 as
-    float32; a dictionary in a dictionary gives names with a dot.  Everything else in the file
-    (optimizer, iteration, authors) is left out.
+    Returns ``{name: array}`` in the order and with the dtypes of the file, except that bfloat16
+    becomes float32.  Names in nested dictionaries are joined by dots.  Everything else in the file
+    (optimizer, iteration, authors) is ignored.
 
-    Raises AdaptisError for a file that is missing, cut short or no checkpoint, and for one that
+    Raises AdaptisError for a file that is missing, cut short or not a checkpoint, and for one that
     asks for anything but arrays.
     """
     path = Path(path)
@@ -53,16 +53,16 @@ def read_checkpoint(path: PathLike) -> Arrays:
             content = _read(stream)
             arrays = {name: _value(value) for name, value in _parameters(content).items()}
     except _Refused as error:
-        raise AdaptisError(f'{path} is refused: it asks for {error}, which no checkpoint needs to '
-                           'hold arrays. Nothing in it was run.') from error
+        raise AdaptisError(f'{path} is refused: it asks for {error}, which a checkpoint never '
+                           'needs. Nothing in the file was run.') from error
     except OSError as error:
         raise AdaptisError(f'{path} cannot be read: {error.strerror or error}.') from error
     except _BROKEN as error:
-        raise AdaptisError(f'{path} is no checkpoint that can be read, or it is cut short '
+        raise AdaptisError(f'{path} is not a readable checkpoint, or it is cut short '
                            f'({type(error).__name__}: {_first_line(error)}).') from error
     found = {name: array for name, array in arrays.items() if array is not None}
     if not found:
-        raise AdaptisError(f'{path} holds no named arrays.')
+        raise AdaptisError(f'{path} contains no named arrays, so it is not a checkpoint.')
     return found
 
 
@@ -102,10 +102,10 @@ class _Refused(Exception):
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Knows the names of ``_STAND_INS`` and, in files of PyTorch, storages."""
+    """Accepts only the names in ``_STAND_INS`` and, in PyTorch files, storages."""
 
     def __init__(self, stream: BinaryIO, storages: Optional[_Storages] = None):
-        super().__init__(stream, encoding='latin1')  # Python 2 kept raw bytes in strings
+        super().__init__(stream, encoding='latin1')  # Python 2 stored raw bytes in strings
         self._storages = storages
 
     def find_class(self, module: str, name: str) -> Any:
@@ -113,7 +113,7 @@ class _ArrayUnpickler(pickle.Unpickler):
         if self._storages is not None and (module, name) in _STORAGES:
             return _StorageType(*_STORAGES[module, name])
         if (module, name) in _SETTINGS:
-            return _Settings   # a class, because only of a class a pickle makes an object
+            return _Settings   # must be a class: a pickle creates objects only of classes
         if (module, name) not in _STAND_INS:
             raise _Refused(ascii(f'{module}.{name}'[:120]))
         return _Function(_STAND_INS[module, name])
@@ -141,7 +141,7 @@ class _Inert:
 
 
 class _Function(_Inert):
-    """A callable that is no function, so that a pickle cannot change its defaults."""
+    """A callable object instead of a function, so that a pickle cannot change its defaults."""
 
     __slots__ = ('_call',)
 
@@ -153,7 +153,7 @@ class _Function(_Inert):
 
 
 class _Dtype(_Inert):
-    """``numpy.dtype(code, ...)``, then its state with the byte order; numbers only."""
+    """``numpy.dtype(code, ...)``, then its state with the byte order; numeric types only."""
 
     __slots__ = ('dtype',)
 
@@ -173,7 +173,7 @@ class _Dtype(_Inert):
 
 
 class _Array(_Inert):
-    """``numpy.ndarray`` as it is pickled: made empty, then given its state."""
+    """``numpy.ndarray`` as it is pickled: created empty, then given its state."""
 
     __slots__ = ('_array',)
 
@@ -202,7 +202,7 @@ class _Dict(dict):
 
 
 class _Settings(_Inert):
-    """Settings that lie beside the parameters, such as ``argparse.Namespace``: left unread."""
+    """Settings stored beside the parameters, such as ``argparse.Namespace``; they are ignored."""
 
     __slots__ = ()
 
@@ -224,7 +224,7 @@ class _StorageType(_Inert):
 
 
 class _Storages:
-    """The blocks of numbers of a ``.pth`` that its tensors refer to, by key."""
+    """The blocks of numbers in a ``.pth`` that its tensors refer to, by key."""
 
     def __init__(self) -> None:
         self.wanted: dict[str, _Storage] = {}
@@ -245,7 +245,7 @@ class _Storage(_Inert):
 
     def fill(self, raw: bytes) -> None:
         if len(raw) != self.length * self.dtype.itemsize:
-            raise pickle.UnpicklingError('a storage of another size than announced')
+            raise pickle.UnpicklingError('a storage of the wrong size')
         numbers = np.frombuffer(raw, self.dtype)
         self.data = widen(numbers) if self.bfloat16 else numbers
 
@@ -291,7 +291,7 @@ def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any, *_axes: Any) -> 
 
 
 def _encode(text: Any, codec: Any) -> bytes:
-    """``_codecs.encode``: how Python 3 writes bytes for Python 2."""
+    """``_codecs.encode``, with which Python 3 writes bytes for Python 2."""
     if not isinstance(text, str) or codec != 'latin1':
         raise pickle.UnpicklingError(f'text in {codec!r}')
     return text.encode('latin1')
@@ -340,7 +340,7 @@ _STORAGES['torch', 'BFloat16Storage'] = ('<u2', True)
 
 
 def _read_zip(stream: BinaryIO) -> Any:
-    """``torch.save`` since 1.6: NAME/data.pkl and the storages as NAME/data/KEY."""
+    """Read a file of ``torch.save`` since 1.6: NAME/data.pkl, and the storages as NAME/data/KEY."""
     with zipfile.ZipFile(stream) as archive:
         names = [n for n in archive.namelist() if re.fullmatch('([^/]+/)?data[.]pkl', n)]
         if len(names) != 1:
@@ -361,14 +361,14 @@ def _order(archive: zipfile.ZipFile, root: str) -> str:
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:
-    # torch.save does not compress: insisting on it, a small file cannot become a large one.
+    # torch.save does not compress.  Requiring that keeps a small file from becoming a huge one.
     if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
         raise pickle.UnpicklingError('compressed data')
     return archive.read(name)
 
 
 def _read_legacy(stream: BinaryIO) -> Any:
-    """``torch.save`` before 1.6: five pickles one after another, then the storages in order."""
+    """Read a file of ``torch.save`` before 1.6: five consecutive pickles, then the storages."""
     if _ArrayUnpickler(stream).load() != _LEGACY_PROTOCOL:
         raise pickle.UnpicklingError('an unknown version of the format')
     system = _ArrayUnpickler(stream).load()

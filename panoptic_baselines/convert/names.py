@@ -1,4 +1,4 @@
-"""What the converters of official checkpoints share: rules that rename parameters."""
+"""Rules that rename parameters, shared by the converters of official checkpoints."""
 from __future__ import annotations
 
 import re
@@ -15,7 +15,7 @@ Rules = Sequence[tuple[str, str]]
 
 BACKBONE = 'encoder.backbone.'
 
-# The parts of detectron2's names that other projects have taken over.
+# The parts of detectron2's names that other projects use as well.
 NORM: Rules = [
     (r'(.*[.]norm)[.]weight', r'\1.gamma'),
     (r'(.*[.]norm)[.]bias', r'\1.beta'),
@@ -26,7 +26,7 @@ FPN: Rules = [(r'backbone[.]fpn_((lateral|output)[2-5][.].+)', r'encoder.fpn.\1'
 
 
 def rename(name: str, rules: Rules) -> Optional[str]:
-    """Return the name that the first rule which matches all of ``name`` gives it, or None."""
+    """Return the new name according to the first rule that matches all of ``name``, or None."""
     for pattern, template in rules:
         match = re.fullmatch(pattern, name)
         if match:
@@ -36,13 +36,13 @@ def rename(name: str, rules: Rules) -> Optional[str]:
 
 @dataclass(frozen=True)
 class CheckpointFormat:
-    """Official checkpoints of one origin, and how to convert them.
+    """One format of official checkpoints, and how to convert it.
 
     Attributes
     ----------
-    title : what messages call such a checkpoint
+    title : name of the format in messages
     rename : official name -> our name, or None
-    required : our names of parameters; a file with none of them has another format
+    required : parameters by our names; a file with none of them has a different format
     options : our arrays -> the network's name and constructor arguments
     convert : our name and the official array -> our array
     """
@@ -65,9 +65,9 @@ class CheckpointFormat:
 
 
 def strip_prefix(arrays: Arrays, prefix: str) -> dict[str, np.ndarray]:
-    """Return the arrays whose names begin with ``prefix``, under the rest of their names.
+    """Return the arrays whose names begin with ``prefix``, with the prefix removed.
 
-    A KeyError of the result names the whole parameter.
+    A KeyError of the result shows the full name of the parameter.
     """
     part = _Part((name[len(prefix):], array) for name, array in arrays.items()
                  if name.startswith(prefix))
@@ -83,9 +83,9 @@ class _Part(dict[str, np.ndarray]):
 
 
 def backbone_name(arrays: Arrays) -> str:
-    """Return the name of a ResNet, which its blocks and the width of its groups determine.
+    """Return the name of a ResNet, determined by its blocks and the width of its groups.
 
-    Raises KeyError if an array is missing, and AdaptisError if no backbone here is like it.
+    Raises KeyError if an array is missing, and AdaptisError if no backbone here matches.
     """
     from panoptic_baselines.layers.resnet import RESNET_SPECS  # loads MXNet
     blocks = tuple(len({n.split('.')[1] for n in arrays if n.startswith(f'res{stage}.')})
@@ -95,4 +95,4 @@ def backbone_name(arrays: Arrays) -> str:
         if (blocks == spec.blocks and spec.bottleneck == ('res2.0.conv3.weight' in arrays)
             and (channels, width) == (spec.groups * spec.width, spec.width)):
             return name
-    raise AdaptisError(f'No backbone here has {blocks} blocks and groups of {width} channels.')
+    raise AdaptisError(f'No known backbone has {blocks} blocks and groups of {width} channels.')

@@ -1,9 +1,9 @@
-"""Converts official checkpoints of the ports and of their backbones.
+"""Convert official checkpoints of the ports and of their backbones.
 
 Files of detectron2 (``.pkl`` of the model zoo, ``.pth`` of a training run), AdelaiDet and
-TRI-ML/realtime_panoptic give a whole network; the ImageNet classifiers that such trainings start
-from give a backbone.  ``panoptic_baselines.convert.checkpoints`` reads the files and runs nothing
-that they hold.
+TRI-ML/realtime_panoptic become complete networks; the ImageNet classifiers that such trainings
+start from become backbones.  ``panoptic_baselines.convert.checkpoints`` reads the files without
+running code in them.
 """
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from panoptic_baselines.panoptic_fpn.convert import PANOPTIC_FPN
 SAFETENSORS = '.safetensors'
 SUFFIXES = ('.pkl', '.pth', '.pt', SAFETENSORS)
 _OTHER_SHAPES = (ValueError, TypeError)
-"""What NumPy raises where an array has another number of axes than the network's."""
+"""What NumPy raises if an array does not have the expected number of axes."""
 
 
 def convert(source: PathLike, target: PathLike, num_stuff: Optional[int] = None
@@ -35,11 +35,12 @@ def convert(source: PathLike, target: PathLike, num_stuff: Optional[int] = None
     """Convert an official checkpoint to ``target``, a ``.params`` file with a ``.json`` beside it.
 
     Returns a dictionary: 'network' is the name of the network, 'mapped' is
-    ``{official name: our name}``, 'unknown' lists the names that have no place here (anchors,
-    the classifier of a backbone, ...), and 'prefix' is what was taken off the names ('module.').
+    ``{official name: our name}``, 'unknown' lists the names without a counterpart here (anchors,
+    the classifier of a backbone, ...), and 'prefix' is what was stripped from all names
+    ('module.').
 
-    Raises AdaptisError if the file cannot be read, holds no known network or lacks parameters, or
-    if it has another number of stuff classes than ``num_stuff``.
+    Raises AdaptisError if the file cannot be read, contains an unknown network or lacks parameters,
+    or if its number of stuff classes is not ``num_stuff``.
     """
     everything = _read(source)
     format_, prefix = _recognise(FORMATS, everything, source)
@@ -49,12 +50,12 @@ def convert(source: PathLike, target: PathLike, num_stuff: Optional[int] = None
         ours = format_.convert_arrays(arrays)
         options = format_.options(ours)
     except (KeyError, IndexError) as error:
-        raise AdaptisError(f'{source} is no complete checkpoint of {format_.title}: it lacks '
+        raise AdaptisError(f'{source} is not a complete checkpoint of {format_.title}: it lacks '
                            f'the parameter that becomes {error}.') from error
     except _OTHER_SHAPES as error:
         raise _other_shapes(format_, source) from error
     if len(ours) < len(mapped):
-        raise AdaptisError(f'{source} holds two parameters for one place of the network.')
+        raise AdaptisError(f'{source} contains two arrays for the same parameter of the network.')
     if num_stuff not in (None, options.get('num_stuff')):
         raise AdaptisError(f'{source} has {options.get("num_stuff", "no")} stuff classes, '
                            f'not {num_stuff}.')
@@ -68,14 +69,14 @@ def load_backbone(net: Any, path: PathLike) -> None:
     """Set the backbone of an initialised network to ImageNet weights.
 
     ``path`` is a backbone that ``convert`` wrote, or the official file itself.  The offsets of
-    deformable convolutions, which no classifier has, keep their values.
+    deformable convolutions keep their values, because classifiers do not have them.
 
-    Raises AdaptisError, and changes nothing, if the file is neither of these, or if it holds
-    another backbone or one with its strides in other convolutions.
+    Raises AdaptisError, and changes nothing, if the file is neither of these, or if it contains
+    a different backbone or one with its strides in other convolutions.
     """
     from adaptis.model.zoo import read_arrays, set_parameters  # loads MXNet
     if not isinstance(path, (str, os.PathLike)):
-        raise AdaptisError(f'pretrained_base is {path!r} but must be the file of a backbone.')
+        raise AdaptisError(f'pretrained_base is {path!r} but must be the path of a backbone.')
     if Path(path).suffix not in SUFFIXES:
         arrays, described = read_arrays(path), read_sidecar(path).get('model')
     else:
@@ -98,14 +99,14 @@ def load_backbone(net: Any, path: PathLike) -> None:
 
 
 def _check_strides(backbone: Any, described: Any, path: PathLike) -> None:
-    # The shapes of a bottleneck do not tell where its stride is.
+    # The shapes of a bottleneck do not show where its stride is.
     ours = getattr(backbone, 'stride_in_1x1', None)
     theirs = described.get('stride_in_1x1') if isinstance(described, dict) else None
     if None not in (ours, theirs) and ours != theirs:
         sizes = ('3x3', '1x1')
-        raise AdaptisError(f'{path} holds a ResNet with the strides in its {sizes[theirs]} '
+        raise AdaptisError(f'{path} contains a ResNet with the strides in its {sizes[theirs]} '
                            f'convolutions, but this network has them in its {sizes[ours]} ones: '
-                           f'give it {"torchvision" if theirs else "detectron2"}\'s.')
+                           f'use the file of {"torchvision" if theirs else "detectron2"}.')
 
 
 def _read(source: PathLike) -> Arrays:
@@ -116,10 +117,10 @@ def _read(source: PathLike) -> Arrays:
 
 def _recognise(formats: Sequence[CheckpointFormat], arrays: Arrays,
                source: PathLike) -> tuple[CheckpointFormat, str]:
-    """Return the format, and the prefix without which the names are those of the format.
+    """Return the format, and the prefix to strip from the names.
 
-    If several prefixes fit, the first one of ``wrapper_prefixes`` counts: averaged weights that
-    lie beside the others are left out.
+    If several prefixes fit, the first one of ``wrapper_prefixes`` counts, so averaged weights
+    stored beside the others are ignored.
     """
     for prefix in wrapper_prefixes(arrays):
         names = list(without_prefix(arrays, prefix))
@@ -127,14 +128,14 @@ def _recognise(formats: Sequence[CheckpointFormat], arrays: Arrays,
             if set(format_.required) & set(format_.map_names(names).values()):
                 return format_, prefix
     titles = ' or '.join(format_.title for format_ in formats)
-    raise AdaptisError(f'{source} is no checkpoint of {titles}: none of its {len(arrays)} '
+    raise AdaptisError(f'{source} is not a checkpoint of {titles}: none of its {len(arrays)} '
                        f'parameters, for instance {next(iter(arrays))[:80]!a}, has a name that '
                        'they use.')
 
 
 def _other_shapes(format_: CheckpointFormat, source: PathLike) -> AdaptisError:
-    return AdaptisError(f'{source} has names of {format_.title}, but its parameters have other '
-                        'shapes.')
+    return AdaptisError(f'{source} has the parameter names of {format_.title}, but their shapes '
+                        'are different.')
 
 
 def _below(arrays: Arrays, prefix: str) -> Arrays:

@@ -1,4 +1,4 @@
-"""Read ``.safetensors`` files: a header of JSON, then numbers.  There is nothing in them to run."""
+"""Read ``.safetensors`` files: a JSON header, then numbers.  They contain no code."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -17,7 +17,7 @@ _DTYPES = {'F64': '<f8', 'F32': '<f4', 'F16': '<f2', 'I64': '<i8', 'I32': '<i4',
 def read_safetensors(path: PathLike) -> dict[str, np.ndarray]:
     """Return ``{name: array}`` in the file's order; bfloat16 becomes float32.
 
-    Raises AdaptisError for a file that is missing, cut short, or holds another kind of numbers.
+    Raises AdaptisError for a file that is missing or cut short, or has unsupported number types.
     """
     path = Path(path)
     try:
@@ -25,7 +25,7 @@ def read_safetensors(path: PathLike) -> dict[str, np.ndarray]:
     except OSError as error:
         raise AdaptisError(f'{path} cannot be read: {error.strerror or error}.') from error
     except SafetensorError as error:
-        raise AdaptisError(f'{path} is no safetensors file, or it is cut short ({error}).'
+        raise AdaptisError(f'{path} is not a safetensors file, or it is cut short ({error}).'
                            ) from error
     return {name: _array(path, name, info) for name, info in tensors}
 
@@ -35,5 +35,5 @@ def _array(path: Path, name: str, info: dict) -> np.ndarray:
     if kind == 'BF16':
         return widen(np.frombuffer(info['data'], '<u2')).reshape(info['shape'])
     if kind not in _DTYPES:
-        raise AdaptisError(f'{path} holds {name[:80]!a} as {kind}, which cannot be read.')
+        raise AdaptisError(f'{path} stores {name[:80]!a} as {kind}, which is not supported.')
     return np.frombuffer(info['data'], _DTYPES[kind]).reshape(info['shape'])

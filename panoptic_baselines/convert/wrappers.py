@@ -1,7 +1,7 @@
-"""Prefixes that training programs put before the names of all parameters.
+"""Prefixes that training programs add to the names of all parameters.
 
-(Distributed)DataParallel writes ``module.``, PyTorch Lightning ``model.`` or whatever the
-attribute is called, ``torch.compile`` ``_orig_mod.``; averaged weights stand below ``ema.``.
+(Distributed)DataParallel writes ``module.``, PyTorch Lightning writes ``model.`` or the name of the
+attribute, and ``torch.compile`` writes ``_orig_mod.``.  Averaged weights have names like ``ema.``.
 """
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from collections.abc import Iterable
 
 WRAPPERS = ('module', 'model', '_orig_mod', 'network', 'net', 'state_dict', 'detector', 'segmentor',
             'ema_model', 'model_ema', 'ema', 'averaged_model')
-"""Wrappers even where other parameters lie beside them; averaged weights come last."""
+"""Wrappers, even if other parameters are stored beside them; averaged weights come last."""
 
 _MOST = 4
-"""Wrappers around one another."""
+"""Maximum number of nested wrappers."""
 
 
 def wrapper_prefixes(names: Iterable[str]) -> list[str]:
-    """Return the prefixes that may be taken off, the shortest first; '' is one of them.
+    """Return the prefixes that may be stripped, the shortest first; '' is one of them.
 
-    A part of the names ahead of the first dot is a prefix if all names share it, or if it is one
-    of ``WRAPPERS``; so is what follows it, by the same rule.
+    The part of a name before the first dot is a prefix if all names share it, or if it is one of
+    ``WRAPPERS``.  The same rule applies to the part that follows.
     """
     found, level = [''], {'': list(names)}
     for _ in range(_MOST):
@@ -35,7 +35,7 @@ def without_prefix(names: Iterable[str], prefix: str) -> dict[str, str]:
 
 
 def _parts(names: list[str]) -> dict[str, list[str]]:
-    """Return what may be taken off, and the rest of the names that begin with it."""
+    """Return each prefix that may be stripped, with the rest of the names that begin with it."""
     groups: dict[str, list[str]] = {}
     for name in names:
         first, dot, rest = name.partition('.')

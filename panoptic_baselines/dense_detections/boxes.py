@@ -1,6 +1,6 @@
-"""A box at every pixel, and masks made of them without parameters (Hou et al. 2020, section 3.2).
+"""A box at every pixel, and masks from these boxes, without parameters (Hou et al., section 3.2).
 
-Maps lie on the levelness grid: stride 4, twice the size of p3.
+All maps are on the levelness grid: stride 4, twice the size of p3.
 """
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ LOCATION_MEASURES = ('giou', 'iou')
 
 
 def dense_boxes(F, distances, levelness):
-    """Return the box of every pixel, from the level that is likeliest there (equation 14).
+    """Return the box of every pixel, from the most likely level there (equation 14).
 
     Parameters
     ----------
-    distances : of L levels (B, 4, h, w), to left, top, right, bottom in pixels
-    levelness : (B, L, H, W), the higher the likelier
+    distances : of each of L levels (B, 4, h, w), to left, top, right, bottom in pixels
+    levelness : (B, L, H, W), a score for each level
 
     Returns (B, 4, H, W): x0, y0, x1, y1 around the pixel, not clipped to the image.
     """
@@ -33,7 +33,7 @@ def dense_boxes(F, distances, levelness):
 def level_boxes(F, distances, like):
     """Return the boxes that all levels predict at every pixel (equation A21).
 
-    ``distances`` of L levels as in ``dense_boxes``; ``like`` (B, any, H, W).  Returns
+    ``distances`` of L levels are as in ``dense_boxes``; ``like`` is (B, any, H, W).  Returns
     (B, 4 * L, H, W): x0, y0, x1, y1 of the first level, then of the next.
     """
     points = _locations(F, like)
@@ -46,7 +46,7 @@ def _boxes_around(F, distances, points):
 
 
 def _locations(F, like):
-    """Return (1, 2, H, W): x and y of the grid's pixels in the image."""
+    """Return (1, 2, H, W): the image coordinates x and y of the grid's pixels."""
     one = F.BlockGrad(F.slice(like, begin=(0, 0, None, None), end=(1, 1, None, None))) * 0
     x, y = (F.contrib.arange_like(one, axis=axis) * GRID_STRIDE + GRID_STRIDE // 2
             for axis in (3, 2))
@@ -58,14 +58,14 @@ def location_probability(F, dense, queries, kind='giou'):
     """Return how well the box of every pixel fits every query: (4, P), (N, 4) -> (N, P).
 
     'iou' is equation 6.  'giou' is the official code's (I + 1) / (U + 1) - (G - U) / G, where G is
-    the area that encloses both; it distinguishes the distances of boxes that are apart.
+    the area that encloses both; it also tells how far disjoint boxes are apart.
     """
     left, top, right, bottom = F.split(dense, num_outputs=4, axis=0)
     own_left, own_top, own_right, own_bottom = F.split(queries, num_outputs=4, axis=1)
     width, height = right - left, bottom - top
     own_width, own_height = own_right - own_left, own_bottom - own_top
-    # The length by which a pixel's box exceeds its common part with the query; the box that
-    # encloses both exceeds the query by the same length.
+    # How far a pixel's box extends beyond the query; the box that encloses both extends beyond
+    # the query by the same length.
     out_x = _beyond(F, left, right, own_left, own_right)
     out_y = _beyond(F, top, bottom, own_top, own_bottom)
     common = (F.Activation(F.broadcast_sub(width, out_x), 'relu')
@@ -80,7 +80,7 @@ def location_probability(F, dense, queries, kind='giou'):
 def best_location_probability(F, dense, queries, kind='giou', levels=1):
     """Return the location probability of the level that fits each query best (A22 and A23).
 
-    Boxes (4 * L, P) of ``levels`` L, see ``level_boxes``; queries (N, 4) -> (N, P).
+    Boxes (4 * L, P) of L = ``levels`` (see ``level_boxes``) and queries (N, 4) -> (N, P).
     """
     best = None
     for i in range(levels):
@@ -99,10 +99,10 @@ class MaskBuilder(HybridBlock):
     """Mask probabilities of all queries at once, without parameters (equations 5 and 6).
 
     Boxes of all pixels (4 * L, H, W), thing probabilities (K, H, W), queries (N, 4) and their
-    classes (N,) -> (N, H, W).  ``kind`` of the location probability is 'giou' or 'iou'; ``levels``
-    L is 1, or the number of levels of a network without levelness.
+    classes (N,) -> (N, H, W).  ``kind`` selects the location probability, 'giou' or 'iou'.
+    ``levels`` is L: 1, or the number of levels of a network without levelness.
 
-    Raises AdaptisError for another kind.
+    Raises AdaptisError for an unknown kind.
     """
 
     def __init__(self, kind: str = 'giou', levels: int = 1):

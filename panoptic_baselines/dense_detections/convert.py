@@ -23,7 +23,7 @@ _COCO_THINGS, _COCO_STUFF = 80, 53
 _RULES: Rules = [
     *((rf'backbone[.]body[.]{theirs}', rf'encoder.backbone.{ours}')
       for theirs, ours in TORCHVISION_RESNET),
-    # The second index is that of later versions of torchvision.
+    # Later versions of torchvision add the second index.
     *((rf'backbone[.]fpn[.]{theirs}_blocks[.]{i}(?:[.]0)?[.]({_CONV})',
        rf'encoder.fpn.{ours}{i + 3}.\1')
       for i in range(3) for theirs, ours in (('inner', 'lateral'), ('layer', 'output'))),
@@ -53,7 +53,7 @@ def dense_detections_name(official: str) -> Optional[str]:
 def dense_detections_options(arrays: Arrays) -> dict[str, Any]:
     """Return the name and arguments of the network that the arrays belong to.
 
-    Their names and shapes decide.  Raises KeyError for a parameter that is missing, and
+    They are inferred from names and shapes.  Raises KeyError for a missing parameter, and
     AdaptisError for an unknown backbone.
     """
     head = strip_prefix(arrays, 'encoder.head.')
@@ -67,7 +67,7 @@ def dense_detections_options(arrays: Arrays) -> dict[str, Any]:
 
 
 def _put_stuff_first(name: str, array: np.ndarray) -> np.ndarray:
-    # The official network puts the things first for COCO, and only for COCO.
+    # For COCO, and only for COCO, the official network puts the things first.
     if name.startswith('encoder.head.semantic.') and len(array) == _COCO_THINGS + _COCO_STUFF:
         return np.roll(array, _COCO_STUFF, axis=0)
     return array

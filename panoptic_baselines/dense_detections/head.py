@@ -13,7 +13,7 @@ HybridBlock = mx.gluon.HybridBlock
 
 LEVELS = 5
 GROUP = 8
-"""Channels in a group of the towers' normalisation."""
+"""Channels per group of the towers' group normalisation."""
 MAX_OFFSET = 10000.0
 
 
@@ -27,7 +27,7 @@ class DenseHead(HybridBlock):
     Parameters
     ----------
     in_channels, num_things, num_semantic : see above
-    class_channels, box_channels : of the two towers, multiples of 8
+    class_channels, box_channels : widths of the two towers, multiples of 8
     two_towers : whether there is a ``class_tower`` beside ``box_tower``
     levelness : whether there are levelness logits
     semantic_stride : 8 or 4
@@ -43,7 +43,7 @@ class DenseHead(HybridBlock):
         with self.name_scope():
             self.class_tower = _tower(class_channels, in_channels) if two_towers else None
             self.box_tower = _tower(box_channels, in_channels)
-            # The official code has this bias at the semantic logits, which no focal loss trains.
+            # The official code puts this bias on the semantic logits, which have no focal loss.
             self.class_logits = nn.Conv2D(num_things, 3, padding=1, in_channels=class_channels,
                                           bias_initializer=mx.init.Constant(PRIOR_BIAS))
             self.box_offsets = nn.Conv2D(4, 3, padding=1, in_channels=box_channels)
@@ -55,12 +55,12 @@ class DenseHead(HybridBlock):
             self.levelness = PyramidConv(1 + LEVELS, box_channels, LEVELS) if levelness else None
 
     def towers(self, *features):
-        """Return the last features for classes, and those for boxes, of every level."""
+        """Return the last features of the class tower and of the box tower, for every level."""
         boxes = [self.box_tower(x) for x in features]
         return ([self.class_tower(x) for x in features] if self.class_tower else boxes), boxes
 
     def distances(self, F, raw):
-        """Turn the outputs of ``box_offsets`` of every level into distances in pixels."""
+        """Convert the outputs of ``box_offsets`` of every level to distances in pixels."""
         return [F.exp(F.minimum(scale(x), math.log(MAX_OFFSET)))
                 for scale, x in zip(self.scales, raw)]
 
@@ -80,7 +80,7 @@ class DenseHead(HybridBlock):
 
 
 def levelness_grid(F, p3):
-    """Return (B, 1, 2 * h, 2 * w): zeros of the size of the levelness grid."""
+    """Return zeros (B, 1, 2 * h, 2 * w), the size of the levelness grid."""
     one = F.BlockGrad(F.slice_axis(p3, axis=1, begin=0, end=1)) * 0
     return F.UpSampling(one, scale=2, sample_type='nearest')
 

@@ -1,4 +1,4 @@
-"""Inference of dense detections between their stages: suppression and full-size masks."""
+"""Inference of dense detections between the stages: NMS and full-size masks."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ from panoptic_baselines.predictor import Predictor, Segmentation, check_finite
 
 STRIDES = 8, 16, 32, 64, 128
 MASK_VALUES = 2 ** 20
-"""Number of grid values that masks are computed from at a time, which bounds the memory."""
+"""Number of grid values that are processed at a time, which limits the memory."""
 
 
 class Maps(NamedTuple):
@@ -31,8 +31,8 @@ class Maps(NamedTuple):
 
     ``logits`` (B, num_things, h, w), ``distances`` (B, 4, h, w) to the left, upper, right and lower
     side in pixels, ``centerness`` logits (B, 1, h, w), each for p3, ..., p7; ``semantic`` logits
-    (B, num_stuff + num_things, H/8, W/8), or half that stride; ``levelness`` logits
-    (B, 6, H/4, W/4), the background first, None if the network has none.
+    (B, num_stuff + num_things, H/8, W/8), or H/4, W/4; ``levelness`` logits (B, 6, H/4, W/4), the
+    background first, or None if the network has no levelness.
     """
 
     logits: list[Any]
@@ -46,7 +46,7 @@ class DenseOutputs(NamedTuple):
     """All outputs of the graph for a batch.
 
     ``maps``; ``boxes`` (B, 4, H/4, W/4) of every pixel, or (B, 4 * levels, H/4, W/4) without
-    levelness; ``things`` (B, num_things, H/4, W/4), the probabilities of their classes.
+    levelness; ``things`` (B, num_things, H/4, W/4), the probabilities of the thing classes.
     """
 
     maps: Maps
@@ -55,9 +55,9 @@ class DenseOutputs(NamedTuple):
 
 
 class DenseDetectionsInference:
-    """What ``DenseDetections`` does with the outputs of its stages.
+    """Inference of ``DenseDetections``, given the outputs of its stages.
 
-    They are 'network', which is all of it, and 'giou_masks' and 'iou_masks', which make masks.
+    They are 'network', the complete network, and 'giou_masks' and 'iou_masks', which make masks.
     """
 
     presets, divisor = DENSE_DETECTIONS_PRESETS, 1
@@ -78,7 +78,7 @@ class DenseDetectionsInference:
 
     def detect(self, maps: Maps, sizes: Sequence[Size], settings: DenseDetectionsSettings
                ) -> list[Candidates]:
-        """Return the detections of every image by descending score, without masks.
+        """Return the detections of each image by descending score, without masks.
 
         Boxes are in pixels of the network's input and end at the last pixel of the image;
         ``sizes`` are (H, W) without padding.
@@ -102,7 +102,7 @@ class DenseDetectionsInference:
                            kind: str = 'giou') -> np.ndarray:
         """Return float32 (N, h, w) on the levelness grid, for N detections of an image.
 
-        ``kind`` of the location probability: see ``location_probability``.
+        See ``location_probability`` for ``kind``.
         """
         boxes, things = dense.boxes[image], dense.things[image]
         probabilities = np.empty((len(found.scores), *boxes.shape[1:]), np.float32)
@@ -151,12 +151,12 @@ def to_maps(outputs: Sequence[Any]) -> Maps:
 
 
 def select_detections(candidates: Candidates, settings: DenseDetectionsSettings) -> Candidates:
-    """Return the candidates by descending score after suppression in every class, then among all.
+    """Return the candidates by descending score after NMS in every class, then among all classes.
 
-    All that score at least as high as the last one that may be kept are kept.
+    Candidates that tie with the last one are kept as well.
     """
     limit, order = settings.detections_per_image, np.argsort(-candidates.scores, kind='stable')
-    # Lower-scored boxes do not change which of the best remain: so look at a few first.
+    # Boxes with a lower score do not affect which of the best remain, so try a few first.
     count = 4 * limit
     while True:
         found = _suppress(candidates.take(order[:count]), settings)

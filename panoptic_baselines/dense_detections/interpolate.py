@@ -1,4 +1,4 @@
-"""Bilinear resizing to the size of other maps, corners not aligned, inside a graph."""
+"""Bilinear resizing to the size of other maps, inside a graph, with align_corners=False."""
 from __future__ import annotations
 
 from adaptis.runtime import mx
@@ -9,8 +9,8 @@ HybridBlock = mx.gluon.HybridBlock
 def resize_like(F, maps, like):
     """Resize maps to the size of others: (B, C, h, w), (any, any, H, W) -> (B, C, H, W).
 
-    Output i looks at (i + 1/2) * h / H - 1/2; borders continue.  Two matrix products, and their
-    gradient, are several times as fast on a CPU as MXNet's own operator.
+    Output pixel i samples position (i + 1/2) * h / H - 1/2; border values continue outwards.  On a
+    CPU, two matrix products and their gradients are several times as fast as MXNet's own operator.
     """
     maps_size, like_size = F.BlockGrad(maps), F.BlockGrad(like)
     wide = F.dot(maps, _weights(F, maps_size, like_size, 3), transpose_b=True).reshape((-3, 0, 0))
@@ -21,7 +21,7 @@ def resize_like(F, maps, like):
 
 
 def _weights(F, maps, like, axis):
-    """Return (H, h): the share of each old row, or column, in each new one."""
+    """Return (H, h): the weight of each old row (or column) in each new one."""
     old = F.contrib.arange_like(maps, axis=axis)
     new = F.contrib.arange_like(like, axis=axis)
     last = F.slice_axis(old, axis=0, begin=-1, end=None)
@@ -32,13 +32,13 @@ def _weights(F, maps, like, axis):
 
 
 class PyramidConv(HybridBlock):
-    """3x3 convolution of levels that are resized to one size and concatenated, computed faster.
+    """A faster 3x3 convolution over pyramid levels that are resized to one size and concatenated.
 
     ``like`` (any, any, H, W) and features (B, C, h, w) per level -> (B, channels, H, W).
 
     Both steps are linear, and a 3x3 convolution is a sum of nine 1x1 convolutions whose results are
-    shifted.  So each level is convolved at its own size, to ``9 * channels`` maps, and those are
-    resized, summed and shifted.  For a few channels this costs a tenth.  The weight has the layout
+    shifted.  So each level is convolved at its own size to ``9 * channels`` maps, which are then
+    resized, summed and shifted.  With few channels, this costs a tenth.  The weight has the layout
     of the joint convolution, (channels, levels * C, 3, 3).
     """
 
@@ -58,7 +58,7 @@ class PyramidConv(HybridBlock):
             own = F.transpose(own, (0, 2, 3, 1)).reshape((-3, -2)).reshape((-3, -1, 1, 1))
             x = F.Convolution(x, own, kernel=(1, 1), num_filter=count, no_bias=True)
             parts.append(resize_like(F, x, like))
-        # Output c adds up its maps 9 * c + k, each shifted as tap k of a 3x3 kernel.
+        # Output c is the sum of its maps 9 * c + k, each shifted like tap k of a 3x3 kernel.
         shifts = F.one_hot(F.contrib.arange_like(F.tile(F.BlockGrad(bias), (9,))), count)
         shifts = F.transpose(shifts.reshape((-4, -1, 9, 0)), (0, 2, 1)).reshape((0, 0, 3, 3))
         return F.Convolution(F.add_n(*parts), shifts, bias, kernel=(3, 3), pad=(1, 1),

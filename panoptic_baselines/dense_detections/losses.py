@@ -1,4 +1,4 @@
-"""Losses of dense detections (Hou et al. 2020, sections 4.2, 4.3); each a graph with scalars."""
+"""Losses of dense detections (Hou et al. 2020, sections 4.2, 4.3); each is a graph of its own."""
 from __future__ import annotations
 
 from typing import Any
@@ -13,24 +13,24 @@ from panoptic_baselines.layers.semantic import Upsample
 HybridBlock = mx.gluon.HybridBlock
 
 NORMALIZERS = ('locations', 'foreground')
-"""What the focal loss is divided by: the number of all locations (text after equation 12), or, as
-in FCOS, of those on objects."""
+"""What the focal loss is divided by: the number of all locations (text after equation 12), or the
+number of locations on objects, as in FCOS."""
 
 
 class DetectionLoss(HybridBlock):
     """Losses of classes, boxes and centerness at every location (equations 11 and 12).
 
-    For labels (B, N), distances (B, N, 4), centerness (B, N) and averages (B, 2) see
-    ``DenseDetectionsTargets``.  Then come L levels of class logits (B, C, h, w), of distances
-    (B, 4, h, w) in pixels and of centerness logits (B, 1, h, w) -> three scalars: the focal loss
-    summed over classes; -ln IoU and cross entropy, both divided by the number of locations on
-    objects in the batch.
+    Inputs: labels (B, N), distances (B, N, 4), centerness (B, N) and averages (B, 2), see
+    ``DenseDetectionsTargets``; then L maps of class logits (B, C, h, w), L maps of distances
+    (B, 4, h, w) in pixels and L maps of centerness logits (B, 1, h, w).  Returns three scalars: the
+    focal loss summed over classes; -ln IoU and cross entropy, both divided by the number of
+    locations on objects in the batch.
 
     Parameters
     ----------
     num_classes : C
-    box_smooth : added to intersection and union of boxes: 0 (UnitBox) or 1 (FCOS)
-    normalizer : of the focal loss, one of ``NORMALIZERS``
+    box_smooth : added to the intersection and union of boxes: 0 (UnitBox) or 1 (FCOS)
+    normalizer : normaliser of the focal loss, one of ``NORMALIZERS``
     """
 
     def __init__(self, num_classes: int, box_smooth: float = 0.0, normalizer: str = 'locations'):
@@ -52,12 +52,12 @@ class DetectionLoss(HybridBlock):
                 F.broadcast_div(F.sum(centers * foreground), count))
 
     def _box_losses(self, F, predicted, distances, foreground):
-        """Return the sum over locations on objects whose box has an area; others have no IoU."""
+        """Return the sum over locations on objects with non-empty boxes; others have no IoU."""
         sides = (F.slice_axis(distances, axis=2, begin=0, end=2)
                  + F.slice_axis(distances, axis=2, begin=2, end=4))
         counted = foreground * (F.min(sides, axis=2) > 0)
         rows = F.broadcast_like(F.expand_dims(counted, 2), distances)
-        # Ones elsewhere: the gradient of an empty box is NaN, and multiplying by 0 keeps that.
+        # Ones elsewhere: the gradient of an empty box is NaN, and 0 times NaN is NaN.
         ones = F.ones_like(distances)
         losses = box_loss(F, F.where(rows, predicted, ones), F.where(rows, distances, ones),
                           kind='iou', smooth=self._smooth)
@@ -74,9 +74,9 @@ class LevelnessLoss(HybridBlock):
 class BootstrappedLoss(HybridBlock):
     """Cross entropy of the pixels with the largest loss (equation 15).
 
-    (B, C, h, w) logits, (B, scale * h, scale * w) classes, -1 = ignored -> a scalar, the mean over
-    images of the mean over a ``share`` of the pixels that count; 0 for an image without any.
-    Equal losses at the border of that share each count a little less.
+    (B, C, h, w) logits and (B, scale * h, scale * w) classes, -1 = ignored -> a scalar: the mean
+    over images of the mean over a ``share`` of the labelled pixels, or 0 for an image without any.
+    Pixels that tie at the limit of this share are weighted equally, so that the share is exact.
     """
 
     def __init__(self, scale: int = 8, share: float = 0.3):
@@ -89,13 +89,13 @@ class BootstrappedLoss(HybridBlock):
         logits = F.log_softmax(self.upsample(logits), axis=1)
         counted = (classes >= 0).reshape((0, -1))
         losses = -F.pick(logits, classes, axis=1).reshape((0, -1)) * counted
-        # Block the gradient before the weights, not after: MXNet has no gradient of a sort.
+        # Block the gradient before the weights, not after: MXNet cannot differentiate a sort.
         weights = self._weights(F, F.BlockGrad(losses), counted)
         return F.mean(F.sum(losses * weights, axis=1))
 
     def _weights(self, F, losses, counted):
         valid = F.sum(counted, axis=1, keepdims=True)
-        # 1e-3, so that a product that is a whole number survives rounding in single precision.
+        # 1e-3 keeps a product that is a whole number from being rounded down in single precision.
         count = F.maximum(F.floor(valid * self._share + 1e-3), F.minimum(valid, 1))
         ranked = F.sort(F.where(counted, losses, -F.ones_like(losses)), axis=1, is_ascend=False)
         last = F.pick(ranked, F.maximum(count - 1, 0), axis=1, keepdims=True)
@@ -107,18 +107,18 @@ class BootstrappedLoss(HybridBlock):
 
 
 class QueryMaskLoss(HybridBlock):
-    """How well the masks of queries fit their objects (equations 16 to 18).
+    """Mask loss: how well the masks of queries fit their objects (equations 16 to 18).
 
-    For one image: boxes (4 * L, H, W) of all pixels of a grid; queries (Q, 4), the index (Q,) of
-    the object that each should find, -1 = none, and its box (Q, 4); the object of every pixel
-    (H * W,), -1 = none -> the losses (Q,), and which of them count (Q,), 0 or 1: those of queries
-    that have an object with a pixel on the grid.
+    Inputs, for one image: boxes (4 * L, H, W) of all pixels of a grid; queries (Q, 4); the index
+    (Q,) of the object that each should find, -1 = none, and the object's box (Q, 4); the object of
+    every pixel (H * W,), -1 = none.  Returns the losses (Q,), and 1 or 0 (Q,) for whether each
+    counts, that is, whether the query has an object with a pixel on the grid.
 
     Parameters
     ----------
-    overlap : 'iou', or 'giou' = the smoothed generalised IoU that the official code predicts with
-    detach_beta : whether no gradient passes through beta, a query's IoU with its object
-    levels : L; if a pixel has several boxes, each query takes the one that fits it best
+    overlap : 'iou', or 'giou' for the smoothed generalised IoU of the official inference code
+    detach_beta : whether to block the gradient through beta, a query's IoU with its object
+    levels : L; if a pixel has several boxes, each query takes the one that fits best
     """
 
     def __init__(self, overlap: str = 'iou', detach_beta: bool = True, levels: int = 1):
@@ -138,7 +138,7 @@ class QueryMaskLoss(HybridBlock):
 
 
 def paired_iou(F: Any, boxes: Any, others: Any) -> Any:
-    """Return the IoU (Q,) of pairs of boxes, (Q, 4) and (Q, 4); 0 for two empty ones."""
+    """Return the IoU (Q,) of pairs of boxes, (Q, 4) and (Q, 4); 0 for two empty boxes."""
     def corner(sides: Any, which: int) -> Any:
         return F.slice_axis(sides, axis=1, begin=2 * which, end=2 * which + 2)
     common = F.relu(F.minimum(corner(boxes, 1), corner(others, 1))
@@ -149,6 +149,6 @@ def paired_iou(F: Any, boxes: Any, others: Any) -> Any:
 
 
 def _product(F: Any, sides: Any) -> Any:
-    """Return areas (Q,) of sides (Q, 2); the gradient of ``F.prod`` is NaN where one is 0."""
+    """Return areas (Q,) of sides (Q, 2); the gradient of ``F.prod`` is NaN where a side is 0."""
     width, height = F.split(sides, num_outputs=2, axis=1, squeeze_axis=True)
     return width * height

@@ -1,4 +1,4 @@
-"""From mask probabilities on the levelness grid of dense detections to masks of an image."""
+"""Upsample the mask probabilities of dense detections from the levelness grid to an image."""
 from __future__ import annotations
 
 import cv2
@@ -14,8 +14,8 @@ def full_masks(probabilities: np.ndarray, size: Size, output_size: Size,
                threshold: float) -> np.ndarray:
     """Return bool (N, H, W) of ``output_size``: where (N, h, w) on the grid reach ``threshold``.
 
-    They are upsampled by 4, cropped to ``size`` and resized to ``output_size``, bilinearly.  OpenCV
-    does one mask after the other, ten times as fast as MXNet all at once.
+    The grid is upsampled by 4, cropped to ``size`` and resized to ``output_size``, bilinearly.
+    OpenCV, one mask at a time, is ten times as fast as MXNet with all masks at once.
     """
     masks = np.empty((len(probabilities), *output_size), bool)
     for probability, mask in zip(probabilities, masks):

@@ -1,7 +1,7 @@
 """Dense detections (Hou et al. 2020): masks from the boxes that every pixel predicts for itself.
 
-``DenseDetections`` is one graph from the image to everything that suppression needs, hybridized
-once for every size.  Training uses a part of it::
+``DenseDetections`` is one graph from the image to everything that NMS needs.  It is hybridized once
+and then runs at any size.  Training uses a part of it::
 
     encoder                  all layers with parameters, one graph
       backbone               ResNet: stem.conv1, res2 ... res5 (layers/resnet.py)
@@ -9,9 +9,9 @@ once for every size.  Training uses a part of it::
       head                   class_tower, box_tower (fcos/head.py); class_logits, box_offsets,
                              scales, centerness, semantic, levelness (dense_detections/head.py)
 
-NumPy does the suppression, and masks are a graph again (dense_detections/boxes.py).
-``panoptic_baselines.dense_detections.convert`` has the official names.  Images are RGB, and the
-network reverses their channels itself: ``stem.conv1`` has the official order of channels, BGR.
+NMS runs in NumPy, and a second graph makes the masks (dense_detections/boxes.py).
+``panoptic_baselines.dense_detections.convert`` knows the official names.  Images are RGB, and the
+network reverses their channels itself: ``stem.conv1`` keeps the official channel order, BGR.
 """
 from __future__ import annotations
 
@@ -55,16 +55,15 @@ class DenseDetections(DenseDetectionsInference, BaseNetwork):
     ----------
     backbone : 'resnet18', 34, 50, 101, 152; the stride is in the 3x3 convolutions
     num_things, num_stuff : numbers of thing and stuff classes
-    towers : 2, or 1 for boxes and classes together, of the width of the box tower (table 3)
-    levelness : whether levelness is predicted; without it the boxes of all levels count, and for
-        each detection the one that fits it best (table 3, appendix B)
-    fpn_channels, class_channels, box_channels : widths of pyramid and towers
+    towers : 2, or 1 tower for boxes and classes together, as wide as the box tower (table 3)
+    levelness : whether to predict levelness; without it, every pixel has a box from each level,
+        and each detection uses the one that fits best (table 3, appendix B)
+    fpn_channels, class_channels, box_channels : widths of the pyramid and the towers
     semantic_stride : 8 (official code) or 4 (paper, section 4.2)
-    mean, std : of the image, RGB
-    norm_layer, norm_kwargs : of the backbone; the official frozen norm has no epsilon
+    mean, std : RGB mean and standard deviation of the image
+    norm_layer, norm_kwargs : norm of the backbone; the official frozen norm has no epsilon
 
-    Images are (B, 3, H, W), RGB, 0..255, of any size.  Raises AdaptisError for an argument that
-    makes no sense.
+    Images are (B, 3, H, W), RGB, 0..255, of any size.  Raises AdaptisError for an invalid argument.
     """
 
     def __init__(self, *, backbone: str = 'resnet50', num_things: int = 8, num_stuff: int = 11,
@@ -104,11 +103,11 @@ class DenseDetections(DenseDetectionsInference, BaseNetwork):
 
     @property
     def box_levels(self) -> int:
-        """Number of boxes at every pixel: 1, or without levelness one of each level."""
+        """Number of boxes per pixel: 1, or without levelness one per level."""
         return 1 if self.has_levelness else len(STRIDES)
 
     def maps(self, x: Any) -> Maps:
-        """Run only the layers with parameters on images (B, 3, H, W), for training."""
+        """Run only the layers with parameters, for training, on images (B, 3, H, W)."""
         return to_maps(self.encoder(x))
 
     def hybrid_forward(self, F, x):

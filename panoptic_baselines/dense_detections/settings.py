@@ -11,14 +11,14 @@ from panoptic_baselines.settings import CITYSCAPES, TOY, BaseSettings, one_of
 class DenseDetectionsSettings(BaseSettings):
     """Settings of dense detections.
 
-    Each default is the paper's, or the official code's where the paper is silent.
+    The defaults come from the paper, or from the official code where the paper is silent.
 
     Attributes
     ----------
-    score_threshold : of the class probability alone
-    candidates_per_level : number of the best candidates that enter the suppression
-    agnostic_nms_threshold : afterwards, detections of different classes also suppress each other
-        above this IoU: at 1 none do, as the paper has one suppression (official code: 0.97)
+    score_threshold : threshold of the class probability, without centerness
+    candidates_per_level : maximum number of candidates per level before NMS
+    agnostic_nms_threshold : IoU threshold of a second NMS across classes; 1 = none, because the
+        paper describes a single NMS (official code: 0.97)
     mask_threshold : sigma of equation 7 (appendix A; official code: 0.4)
     location : measure of the location probability: 'iou' (equation 6), or 'giou', the smoothed
         generalised IoU of the official code
@@ -36,7 +36,7 @@ _OFFICIAL: dict[str, Any] = dict(location='giou', mask_threshold=0.4, agnostic_n
 DENSE_DETECTIONS_PRESETS: dict[str, BaseSettings] = {
     # paper 5.4: a longer side of 1333
     'coco': DenseDetectionsSettings(short_side=1333, max_side=1333),
-    # paper 5.4: images as they are; the lowest score is official
+    # paper 5.4: images at their own size; the minimum score is official
     'cityscapes': DenseDetectionsSettings(**CITYSCAPES, score_threshold=0.06),
     'cityscapes_official': DenseDetectionsSettings(**CITYSCAPES, **_OFFICIAL, score_threshold=0.06),
     'toy': DenseDetectionsSettings(**TOY)}

@@ -9,7 +9,7 @@ from panoptic_baselines.stages import CLASSES, IMAGE, level_names, make_stage
 
 
 def export_stages(net: Any) -> list[Stage]:
-    """Return the stages of a ``DenseDetections``: all of it, and the two that make masks."""
+    """Return the stages of a ``DenseDetections``: the network, and the two that make masks."""
     names = [*(name for what in ('logits', 'offsets', 'centerness')
                for name in level_names(f'{what}_p', 3, 7)),
              'semantic', *['levelness'] * net.has_levelness, 'boxes', 'things']

@@ -1,9 +1,9 @@
 """Training targets of dense detections at every location (Hou et al. 2020, section 4.1).
 
-NumPy alone computes them.  A location belongs to the object whose mask it lies on, unlike in FCOS,
-where it belongs to an object whose box it lies in; with boxes alone (section 5.6) the smallest box
-around it replaces the mask.  Boxes here end at the middle of their last pixel: (x0, y0, last
-column, last row).
+They are computed with NumPy only.  A location belongs to the object whose mask it lies on.  In
+FCOS, it belongs to an object whose box contains it.  With box supervision only (section 5.6), the
+smallest box around the location replaces the mask.  Boxes in this file end at the centre of their
+last pixel: (x0, y0, last column, last row).
 """
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from panoptic_baselines.fcos.targets import (
 
 STRIDES = (8, 16, 32, 64, 128)
 SIZES = (64, 128, 256, 512)
-"""m_1, ..., m_4 of equation 9, which the paper does not print: those of FCOS.
+"""m_1, ..., m_4 of equation 9.  The paper does not give them, so these are the values of FCOS.
 
-m_0 is 0 and m_5 infinite.
+m_0 is 0 and m_5 is infinite.
 """
 LEVELNESS_STRIDE = 4
 SUPERVISION = ('masks', 'boxes')
@@ -42,21 +42,23 @@ ObjectLookup = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class DenseDetectionsTargets(ObjectTargets):
-    """Makes batches for dense detections, which hold in addition, for the N locations in all:
+    """Makes batches for dense detections.
+
+    In addition to the arrays of ``ObjectTargets``, they contain, for the N locations of all levels:
 
     objects         int32 (B, N): row in ``boxes`` of the object a location belongs to, -1 = none
     labels          int16 (B, N): its class, -1 = background
-    distances       float32 (B, N, 4): left, top, right, bottom to its sides, in pixels
+    distances       float32 (B, N, 4): to its left, top, right and bottom side, in pixels
     centerness      float32 (B, N): 0 on the background
     averages        float32 (B, 2): see ``CondInstTargets``
-    levelness       int8 (B, H / 4, W / 4): level that finds the object there, from 1; 0 = none
+    levelness       int8 (B, H / 4, W / 4): the level that finds the object there, from 1; 0 = none
     pixels          int32 (B, H / 4 * W / 4): row of the object there, -1 = none
 
     Attributes
     ----------
-    sizes : distances at which one level ends and the next begins, one less than levels
-    supervision : 'masks' (section 4.1), or 'boxes': boxes and semantic labels alone (section 5.6);
-        ``pixels`` are then those of the smallest box
+    sizes : distances at which one level ends and the next begins; one fewer than levels
+    supervision : 'masks' (section 4.1), or 'boxes': only boxes and semantic labels (section 5.6),
+        where ``pixels`` refer to the smallest box
 
     Raises AdaptisError for a ``supervision`` that does not exist.
     """
@@ -69,7 +71,7 @@ class DenseDetectionsTargets(ObjectTargets):
         check_choice('supervision', self.supervision, SUPERVISION)
 
     def __call__(self, samples: Sequence[Sample], rngs: Sequence[Any]) -> Batch:
-        """Return the batch of some samples; nothing is drawn."""
+        """Return the batch of ``samples``; no random number is drawn."""
         return with_averages(super().__call__(samples, rngs))
 
     def _extra_targets(self, objects: LearntObjects, size: Size, rng: Any) -> Batch:
@@ -99,14 +101,14 @@ class LevelnessTargets(NamedTuple):
 
 
 def to_inclusive(boxes: np.ndarray) -> np.ndarray:
-    """Turn boxes (G, 4) that end behind their last pixel into boxes that end in its middle."""
+    """Convert boxes (G, 4) that end after their last pixel to boxes that end at its centre."""
     return boxes - np.float32([0, 0, 1, 1])
 
 
 def lookup_by_mask(instances: Union[np.ndarray, SampledMap]) -> ObjectLookup:
-    """Return a function of points (N, 2): the object on whose mask each lies, -1 = none.
+    """Return a function that maps points (N, 2) to the object whose mask covers each, -1 = none.
 
-    Points outside the image have none.  ``instances`` (H, W) is 0 or an object's index plus 1.
+    Points outside the image have no object.  ``instances`` (H, W) is 0, or an object's index + 1.
     """
     if isinstance(instances, np.ndarray):
         instances = SampledMap(instances, *map(np.arange, instances.shape))
@@ -122,7 +124,10 @@ def lookup_by_mask(instances: Union[np.ndarray, SampledMap]) -> ObjectLookup:
 
 
 def lookup_by_box(boxes: np.ndarray) -> ObjectLookup:
-    """Return a function of points (N, 2): the smallest box around each, -1 = none (appendix C)."""
+    """Return a function that maps points (N, 2) to the smallest box around each (appendix C).
+
+    Points outside all boxes get -1.
+    """
     width, height = (boxes[:, 2:] - boxes[:, :2]).T
     falling = np.argsort(-(width * height), kind='stable')
 
@@ -143,9 +148,9 @@ def assign_locations(lookup: ObjectLookup, boxes: np.ndarray, shapes: Sequence[S
 
     Parameters
     ----------
-    lookup : returns the objects of points, see ``lookup_by_mask``
-    boxes : (G, 4), of the objects, with inclusive ends
-    shapes, strides : of the levels
+    lookup : a function that returns the objects at points, see ``lookup_by_mask``
+    boxes : (G, 4), boxes of the objects, with inclusive ends
+    shapes, strides : map size (h, w) and stride of each level
     sizes : distances at which one level ends and the next begins; a location whose largest distance
         equals one of them belongs to its object on both levels
     """

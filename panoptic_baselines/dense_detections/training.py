@@ -30,13 +30,13 @@ from panoptic_baselines.fcos.gather import GatherLocations
 from panoptic_baselines.system import BaseSystem, divergence_error, fill_padding
 
 BOX_LOSSES = {'iou': 0.0, 'smooth_iou': 1.0}
-"""-ln IoU as in UnitBox, or with 1 added to intersection and union, as in FCOS."""
+"""-ln IoU as in UnitBox, or with 1 added to the intersection and the union, as in FCOS."""
 
 
 class Queries(NamedTuple):
     """Detections of one image that lie on an object.
 
-    ``cells`` (Q,), counted over all levels; ``locations`` (Q, 2), the middle (x, y) of each cell;
+    ``cells`` (Q,), numbered over all levels; ``locations`` (Q, 2), the centre (x, y) of each cell;
     ``objects`` (Q,), the rows of the objects there.
     """
 
@@ -52,23 +52,23 @@ class DenseDetectionsSystem(BaseSystem):
     ----------
     net : an initialised network
     taxonomy : the classes of the network
-    supervision : 'masks', or 'boxes' alone with the semantic labels (section 5.6)
-    mask_loss : whether the masks themselves are learnt (equations 16 to 18), which needs masks
+    supervision : 'masks', or 'boxes' for only boxes and semantic labels (section 5.6)
+    mask_loss : whether to use the mask loss (equations 16 to 18); it needs masks
     semantic_weight : lambda of equation 19: 1 for Cityscapes, 0.4 for COCO
     box_loss : 'iou' or 'smooth_iou'
     focal_normalizer : what the focal loss is divided by, 'locations' or 'foreground'
     sizes : distances to the sides at which one level ends and the next begins (m_1 to m_4,
         equation 9)
-    overlap : of the mask loss, 'iou' or 'giou'
-    queries : largest number of detections of an image in the mask loss
-    bias_lr_mult, bias_wd_mult, norm_wd_mult : factors of the learning rate of biases, and of the
-        weight decay of biases and norms: 2, 0 and 1 in FCOS
-    frozen_stages : how many stages of the backbone are frozen: 2 = stem and res2
-    hybridize : train through cached graphs
+    overlap : overlap measure of the mask loss, 'iou' or 'giou'
+    queries : maximum number of detections per image in the mask loss
+    bias_lr_mult, bias_wd_mult, norm_wd_mult : multipliers of the learning rate of biases, and of
+        the weight decay of biases and norms: 2, 0 and 1 in FCOS
+    frozen_stages : number of backbone stages that are frozen: 2 = stem and res2
+    hybridize : whether to train with cached graphs
 
-    Losses of boxes and centerness are sums over the whole batch divided by its number of locations
-    on objects, whatever ``micro_batch`` and the number of devices are; the loss of masks is the
-    mean over the queries of a part of a batch.
+    The losses of boxes and centerness are sums over the whole batch divided by its number of
+    locations on objects, regardless of ``micro_batch`` and the number of devices.  The mask loss
+    is the mean over the queries of a part of a batch.
 
     Raises AdaptisError for a choice that does not exist or a number out of range.
     """
@@ -92,8 +92,8 @@ class DenseDetectionsSystem(BaseSystem):
         check_counts(queries=queries)
         _check_sizes(sizes)
         if mask_loss and supervision == 'boxes':
-            raise AdaptisError('The mask_loss needs masks: set it to false where supervision is '
-                               'boxes.')
+            raise AdaptisError('mask_loss needs masks, but supervision is boxes: set mask_loss to '
+                               'false.')
         self.bias_lr_mult, self.bias_wd_mult = bias_lr_mult, bias_wd_mult
         self.norm_wd_mult = norm_wd_mult
         self._supervision, self._sizes = supervision, tuple(sizes)
@@ -113,17 +113,17 @@ class DenseDetectionsSystem(BaseSystem):
                                       supervision=self._supervision)
 
     def forward(self, batch: dict[str, Any]) -> Any:
-        """Return the maps of the network and, if masks are learnt, its boxes for a batch."""
+        """Return the maps of the network for a batch and, with a mask loss, its boxes."""
         image = fill_padding(batch['image'], batch['sizes'], self.net.mean)
         return self.net.encode(image) if self._has_masks else self.net.maps(image)
 
     def losses(self, batch: dict[str, Any], outputs: Any = None) -> dict[str, Any]:
         """Return the weighted losses of a batch, inside ``autograd.record``.
 
-        For the batch see ``DenseDetectionsTargets``.  Scalars: 'classes', 'boxes', 'centerness',
-        'semantic', and on request 'levelness' and 'masks'.
+        See ``DenseDetectionsTargets`` for the batch.  Scalars: 'classes', 'boxes', 'centerness',
+        'semantic', and if enabled 'levelness' and 'masks'.
 
-        Raises AdaptisError if masks are learnt and the network has diverged.
+        Raises AdaptisError if there is a mask loss and the network has diverged.
         """
         dense = self.forward(batch) if outputs is None else outputs
         if not self._has_masks:
@@ -132,7 +132,7 @@ class DenseDetectionsSystem(BaseSystem):
                 'masks': self.mask_loss(dense, batch, self.select_queries(dense.maps, batch))}
 
     def losses_from_maps(self, maps: Any, batch: dict[str, Any]) -> dict[str, Any]:
-        """Return the losses for given outputs of the network, without that of the masks."""
+        """Return the losses for given outputs of the network, except the mask loss."""
         losses = dict(zip(('classes', 'boxes', 'centerness'), self._detections(
             *(batch[key] for key in ('labels', 'distances', 'centerness', 'averages')),
             *maps.logits, *maps.distances, *maps.centerness)))
@@ -142,14 +142,14 @@ class DenseDetectionsSystem(BaseSystem):
         return losses
 
     def select_queries(self, maps: Any, batch: dict[str, Any]) -> list[Queries]:
-        """Return the detections on objects of each image; each should find the object it lies on.
+        """Return each image's detections on objects; each should find the object it lies on.
 
         Raises AdaptisError if the network has diverged.
         """
         sizes, objects = (as_numpy(batch[key]).astype(int) for key in ('sizes', 'objects'))
         try:
             detections = self.net.detect(maps, sizes.tolist(), self._settings)
-        except AdaptisError as error:   # its message would blame the checkpoint
+        except AdaptisError as error:   # whose message would blame the checkpoint
             raise divergence_error() from error
         begins = np.cumsum([0, *(x.shape[2] * x.shape[3] for x in maps.logits)])
         chosen = []
@@ -160,7 +160,7 @@ class DenseDetectionsSystem(BaseSystem):
         return chosen
 
     def mask_loss(self, dense: Any, batch: dict[str, Any], chosen: Sequence[Queries]) -> Any:
-        """Return the mean over the queries of all images; 0 if there is none."""
+        """Return the mean over the queries of all images; 0 if there are no queries."""
         ctx = dense.boxes.context
 
         def put(array: np.ndarray) -> Any:
@@ -186,7 +186,7 @@ class DenseDetectionsSystem(BaseSystem):
 
 
 def distances_to_boxes(points: Any, distances: Any) -> Any:
-    """Return boxes (Q, 4) by the distances (Q, 4) from points (Q, 2) to their sides."""
+    """Return boxes (Q, 4), given the distances (Q, 4) from points (Q, 2) to their sides."""
     near, far = mx.nd.split(distances, num_outputs=2, axis=1)
     return mx.nd.concat(points - near, points + far, dim=1)
 
@@ -194,4 +194,4 @@ def distances_to_boxes(points: Any, distances: Any) -> Any:
 def _check_sizes(sizes: Any) -> None:
     check_numbers('sizes', sizes, len(SIZES), positive=True)
     if sorted(set(sizes)) != list(sizes):
-        raise AdaptisError(f'sizes is {sizes!r} but must be in rising order.')
+        raise AdaptisError(f'sizes is {sizes!r} but must be in ascending order.')

@@ -1,1 +1,1 @@
-"""The dense detector FCOS (Tian et al. 2019), which CondInst and dense detections build on."""
+"""The dense detector FCOS (Tian et al. 2019), on which CondInst and dense detections are built."""

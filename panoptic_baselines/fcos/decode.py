@@ -1,7 +1,7 @@
 """FCOS (Tian et al. 2019): from boxes and classes predicted at every location to detections.
 
-A location is the middle of a cell of a level.  The four numbers predicted there are its distances
-to the left, upper, right and lower side of the box.
+A location is the centre of a cell of a pyramid level.  The four numbers predicted there are its
+distances to the left, upper, right and lower side of the box.
 """
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from panoptic_baselines.layers.topk import topk
 
 
 class Candidates(NamedTuple):
-    """Possible detections of one image, M of them.
+    """M candidates for detections in one image.
 
     ``boxes`` float32 (M, 4) in pixels, not clipped to the image; ``scores`` float32 (M,);
     ``classes`` (M,); ``locations`` float32 (M, 2), (x, y); ``levels`` (M,), 0 = the finest;
@@ -32,12 +32,12 @@ class Candidates(NamedTuple):
     cells: np.ndarray
 
     def take(self, rows: np.ndarray) -> Candidates:
-        """Return the candidates of some rows, or of a mask over the rows."""
+        """Return the candidates selected by row indices or by a mask over the rows."""
         return Candidates(*(part[rows] for part in self))
 
 
 def distances_to_boxes(points: np.ndarray, distances: np.ndarray) -> np.ndarray:
-    """Return boxes (M, 4) by the distances (M, 4) from points (M, 2) to their sides."""
+    """Return boxes (M, 4), given the distances (M, 4) from points (M, 2) to their sides."""
     return np.concatenate([points - distances[:, :2], points + distances[:, 2:]], axis=1)
 
 
@@ -49,13 +49,13 @@ def find_candidates(logits: Sequence[np.ndarray], distances: Sequence[np.ndarray
 
     Parameters
     ----------
-    logits, distances, centerness : of each level (K, h, w), (4, h, w) in pixels, (1, h, w) logits
-    strides : of the levels
-    threshold : a candidate needs a higher probability
-    per_level : number of the best candidates that are kept on each level
-    thresh_with_ctr : the threshold holds for the product of class probability and centerness, not
-        for the class probability alone; the score is the product in any case
-    sqrt_scores : the score is the square root of the product
+    logits, distances, centerness : for each level, (K, h, w), (4, h, w) in pixels, (1, h, w) logits
+    strides : strides of the levels
+    threshold : a candidate's probability must be above this
+    per_level : maximum number of candidates to keep on each level
+    thresh_with_ctr : whether to compare the product of class probability and centerness with the
+        threshold, instead of the class probability; the score is the product in both cases
+    sqrt_scores : whether the score is the square root of the product
     """
     found: list[Candidates] = []
     for level, (logit, distance, center, stride) in enumerate(
@@ -73,16 +73,16 @@ def find_candidates(logits: Sequence[np.ndarray], distances: Sequence[np.ndarray
 
 def select_detections(candidates: Candidates, nms_threshold: float = 0.6,
                       limit: Optional[int] = 100) -> Candidates:
-    """Return the candidates by descending score after suppression in every class.
+    """Return the candidates by descending score after NMS in every class.
 
-    All that score at least as high as the ``limit``-th are kept, which may be more than ``limit``.
+    Candidates that tie with the ``limit``-th are kept, so there may be more than ``limit``.
     """
     keep = nms(candidates.boxes, candidates.scores, nms_threshold, candidates.classes)
     return candidates.take(keep_top_scores(candidates.scores, keep, limit))
 
 
 def keep_top_scores(scores: np.ndarray, order: np.ndarray, limit: Optional[int]) -> np.ndarray:
-    """Return those of ``order``, rows by descending score, that reach the ``limit``-th score."""
+    """Return those of ``order``, sorted by descending score, that reach score number ``limit``."""
     if limit is None or len(order) <= limit:
         return order
     return order[scores[order] >= scores[order[limit - 1]]]
@@ -90,9 +90,9 @@ def keep_top_scores(scores: np.ndarray, order: np.ndarray, limit: Optional[int])
 
 def _likely(logits: np.ndarray, centerness: np.ndarray, threshold: float,
             thresh_with_ctr: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return cells, classes and scores of logits (K, h, w) above the threshold, by cell, class."""
+    """Return cells, classes and scores of logits (K, h, w) above the threshold, ordered by cell."""
     flat = logits.reshape(len(logits), -1)
-    # A product is no higher than its factors, so most logits need no sigmoid.
+    # A product is at most as high as its factors, so most logits do not need a sigmoid.
     with np.errstate(divide='ignore'):
         least = np.float32(np.log(threshold) - np.log1p(-threshold) - 1e-3)
     classes, cells = np.nonzero(flat > least)

@@ -1,4 +1,4 @@
-"""The head of FCOS with the controller of CondInst (figure 3), which all levels share."""
+"""The head of FCOS with the controller of CondInst (figure 3), shared by all levels."""
 from __future__ import annotations
 
 import math
@@ -12,23 +12,24 @@ nn = mx.gluon.nn
 HybridBlock = mx.gluon.HybridBlock
 
 PRIOR_BIAS = -math.log(99)
-"""Bias of a logit for the prior probability 0.01 of a focal loss (RetinaNet, section 4.1)."""
+"""Bias that gives a logit the prior probability 0.01 of the focal loss (RetinaNet, section 4.1)."""
 
 
 class FCOSHead(HybridBlock):
-    """L levels (B, C, h, w) -> four lists of L maps, one after another.
+    """L levels (B, C, h, w) -> a flat list of four times L maps.
 
-    Class logits (B, num_classes, h, w), distances in strides (B, 4, h, w), centerness logits
-    (B, 1, h, w), and the weights of the mask head (B, num_params, h, w).
+    These are class logits (B, num_classes, h, w), distances in strides (B, 4, h, w), centerness
+    logits (B, 1, h, w), and the weights of the mask head (B, num_params, h, w).
 
     Parameters
     ----------
-    num_classes, num_params, in_channels : see above
+    num_classes, num_params : see above
+    in_channels : C
     levels : L
-    depth : of the two towers ``cls_tower`` and ``bbox_tower``
-    share_depth : of ``share_tower``, before both
-    norm_layer, norm_kwargs : of the towers: 'GroupNorm', or a batch normalisation with one norm
-        per level, see ``PerLevelNormTower``
+    depth : number of convolutions in each of ``cls_tower`` and ``bbox_tower``
+    share_depth : number of convolutions in ``share_tower``, which precedes both
+    norm_layer, norm_kwargs : norm of the towers: 'GroupNorm', or a batch normalisation with one
+        norm per level, see ``PerLevelNormTower``
     """
 
     def __init__(self, num_classes: int, num_params: int, in_channels: int, levels: int = 5,
@@ -67,16 +68,16 @@ class FCOSHead(HybridBlock):
 
 
 class Tower(nn.HybridSequential):
-    """``depth`` times 3x3 convolution with bias, normalisation, ReLU; (B, C, h, w).
+    """``depth`` times a 3x3 convolution with bias, a norm and ReLU, on (B, C, h, w).
 
-    Members 0, 3, 6, ... are convolutions and 1, 4, 7, ... norms, as in the official towers.
+    Children 0, 3, 6, ... are convolutions and 1, 4, 7, ... are norms, as in the official towers.
 
     Parameters
     ----------
-    channels, in_channels : of the convolutions, and of the input of the first one
-    depth : 0 = an empty tower
-    num_groups : of the group normalisation
-    norm_layer, norm_kwargs : another normalisation, see ``layers.norm.make_norm``
+    channels, in_channels : output channels of all convolutions, input channels of the first one
+    depth : number of convolutions; 0 = an empty tower
+    num_groups : number of groups of the group normalisation
+    norm_layer, norm_kwargs : a different normalisation, see ``layers.norm.make_norm``
     """
 
     def __init__(self, channels: int, in_channels: int, depth: int = 4, num_groups: int = 32,
@@ -94,10 +95,10 @@ class Tower(nn.HybridSequential):
 
 
 class PerLevelNormTower(nn.HybridSequential):
-    """``depth`` times 3x3 convolution with bias, batch normalisation, ReLU; (B, C, h, w).
+    """``depth`` times a 3x3 convolution with bias, batch normalisation and ReLU, on (B, C, h, w).
 
-    Members 0, 3, 6, ... are convolutions that the levels share; 1, 4, 7, ... are sequences of one
-    norm for each level, because the levels' statistics differ.
+    Children 0, 3, 6, ... are convolutions that all levels share.  Children 1, 4, 7, ... are
+    sequences of one norm per level, because the levels' statistics differ.
     """
 
     def __init__(self, channels: int, depth: int, levels: int, norm_layer: Union[str, type],
@@ -119,7 +120,7 @@ def _run(tower: nn.HybridSequential, x: Any, level: int) -> Any:
 
 
 class Scale(HybridBlock):
-    """A learnt factor that starts from 1."""
+    """A learned factor that starts at 1."""
 
     def __init__(self):
         super().__init__()

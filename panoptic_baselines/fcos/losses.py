@@ -1,6 +1,6 @@
-"""The losses of FCOS and CondInst, element by element: the caller sums and normalises them.
+"""The element-wise losses of FCOS and CondInst; the caller sums and normalises them.
 
-Every function takes ``F`` first and works on arrays and on symbols.
+The first argument of every function is ``F``, so they work on arrays and on symbols.
 """
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BOX_LOSSES = ('giou', 'iou', 'linear_iou')
 
 
 def sigmoid_focal_loss(F: Any, logits: Any, targets: Any, alpha: float = 0.25) -> Any:
-    """Return the focal loss with gamma = 2 (Lin et al. 2017) of logits; ``targets`` are 0 or 1."""
+    """Return the focal loss of logits with gamma = 2 (Lin et al. 2017); ``targets`` are 0 or 1."""
     probability = F.sigmoid(logits)
     miss = probability + targets - 2 * probability * targets   # 1 - p_t
     weight = (1 - alpha) + (2 * alpha - 1) * targets
@@ -21,10 +21,11 @@ def sigmoid_focal_loss(F: Any, logits: Any, targets: Any, alpha: float = 0.25) -
 
 def intersection_over_union(F: Any, predicted: Any, target: Any,
                             smooth: float = 1.0) -> tuple[Any, Any]:
-    """Return IoU and generalised IoU (...) of boxes around one point, given by distances (..., 4).
+    """Return IoU and generalised IoU (...) of boxes around the same point.
 
-    Distances are left, top, right, bottom and not negative.  ``smooth`` is added to intersection
-    and union; it is 1 in the official code.  It must not be 0 if either box may be empty.
+    The boxes are given by non-negative distances (..., 4): left, top, right, bottom.  ``smooth`` is
+    added to the intersection and the union; it is 1 in the official code.  It must not be 0 if
+    either box may be empty.
     """
     def area(sides):
         left, top, right, bottom = F.split(sides, 4, axis=-1, squeeze_axis=True)
@@ -40,7 +41,7 @@ def intersection_over_union(F: Any, predicted: Any, target: Any,
 def box_loss(F: Any, predicted: Any, target: Any, kind: str = 'giou', smooth: float = 1.0) -> Any:
     """Return one of ``BOX_LOSSES`` (...): 1 - GIoU, -log IoU, or 1 - IoU.
 
-    For the distances and ``smooth`` see ``intersection_over_union``.
+    See ``intersection_over_union`` for the distances and ``smooth``.
     """
     iou, giou = intersection_over_union(F, predicted, target, smooth)
     return -F.log(iou) if kind == 'iou' else 1 - (giou if kind == 'giou' else iou)
@@ -49,7 +50,7 @@ def box_loss(F: Any, predicted: Any, target: Any, kind: str = 'giou', smooth: fl
 def dice_loss(F: Any, probabilities: Any, targets: Any) -> Any:
     """Return the dice loss (P,) of masks (P, H, W): probabilities and targets of 0 or 1.
 
-    The denominator has squares, as in V-Net.
+    The denominator is a sum of squares, as in V-Net.
     """
     def product(a, b):
         return F.batch_dot(F.reshape(a, (0, 1, -1)), F.reshape(b, (0, 1, -1)),

@@ -1,4 +1,4 @@
-"""Training targets of every location of an FCOS head, in NumPy alone for the data workers."""
+"""Training targets of every location of an FCOS head, with NumPy only, for data workers."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ Shape = tuple[int, int]
 
 
 class Assignment(NamedTuple):
-    """The object that each of N locations belongs to, all levels one after another.
+    """The object that each of N locations belongs to, level by level.
 
-    ``objects`` int64 (N,), -1 = background; ``distances`` float32 (N, 4), left, top, right and
-    bottom from the location to the sides of its object's box in pixels, 0 on the background.
+    ``objects`` int64 (N,), -1 = background; ``distances`` float32 (N, 4) from the location to the
+    left, top, right and bottom side of its object's box, in pixels, 0 on the background.
     """
 
     objects: np.ndarray
@@ -24,13 +24,13 @@ class Assignment(NamedTuple):
 
 
 def locations(shape: Shape, stride: int) -> np.ndarray:
-    """Return float32 (h * w, 2): (x, y) in pixels of every cell of a level (h, w), x fastest."""
+    """Return the location (x, y) of every cell of a level (h, w): float32 (h * w, 2), in pixels."""
     y, x = (np.arange(count, dtype=np.float32) * stride + stride // 2 for count in shape)
     return np.stack([np.tile(x, len(y)), np.repeat(y, len(x))], axis=1)
 
 
 def size_ranges(sizes: Sequence[float]) -> list[tuple[float, float]]:
-    """Return the smallest and largest distance to a side on each level; one more than ``sizes``."""
+    """Return the range of distances of each level; there is one more level than ``sizes``."""
     return list(zip([-1, *sizes], [*sizes, np.inf]))
 
 
@@ -42,20 +42,20 @@ def assign_locations(boxes: np.ndarray, shapes: Sequence[Shape], strides: Sequen
     Parameters
     ----------
     boxes : (G, 4) in pixels
-    shapes, strides : of the levels
+    shapes, strides : map size (h, w) and stride of each level
     sizes : distances at which one level ends and the next begins; both levels include them, so
-        that an object may be found on two levels
-    radius : a location lies fewer than this many strides from the object's center, in x and in y,
-        and inside its box (official code; the paper does not clip to the box); 0 = anywhere
+        an object may be found on two levels
+    radius : a location must be less than this many strides away from the object's center, in x and
+        in y, and inside its box (official code; the paper does not clip to the box); 0 = anywhere
         inside the box
-    centers : (G, 2), (x, y); by default those of the boxes
+    centers : (G, 2), (x, y); by default the centers of the boxes
 
-    If several objects fit, the one whose box has the smallest area is taken.
+    If several objects fit, the one whose box has the smallest area is chosen.
     """
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
     if centers is None:
         centers = (boxes[:, :2] + boxes[:, 2:]) / 2
-    order = np.argsort(area(boxes), kind='stable')[::-1]   # of equal areas the first comes last
+    order = np.argsort(area(boxes), kind='stable')[::-1]   # among equal areas, the first is last
     found = [_assign_level(shape, stride, boxes, limits,
                            _regions(boxes, centers, stride * radius), order)
              for shape, stride, limits in zip(shapes, strides, size_ranges(sizes))]
@@ -64,7 +64,7 @@ def assign_locations(boxes: np.ndarray, shapes: Sequence[Shape], strides: Sequen
 
 def _assign_level(shape: Shape, stride: int, boxes: np.ndarray, limits: tuple[float, float],
                   regions: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return objects and distances of a level; of several objects the last in ``order`` stays."""
+    """Return objects and distances of a level; of several objects, the last in ``order`` wins."""
     rows, cells = _cells_inside(regions[order], shape, stride)
     which, points = order[rows], locations(shape, stride)
     distances = boxes_to_distances(points[cells], boxes[which])
@@ -77,7 +77,7 @@ def _assign_level(shape: Shape, stride: int, boxes: np.ndarray, limits: tuple[fl
 
 
 def _cells_inside(regions: np.ndarray, shape: Shape, stride: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the row of a region, and a cell (h, w) inside of it, of every such pair, in order."""
+    """Return all pairs of a region and a cell inside it, as two arrays, ordered by region."""
     (top, tall), (left, wide) = (
         _places_inside(regions[:, axis], regions[:, axis + 2], count, stride)
         for axis, count in ((1, shape[0]), (0, shape[1])))
@@ -90,14 +90,14 @@ def _cells_inside(regions: np.ndarray, shape: Shape, stride: int) -> tuple[np.nd
 
 def _places_inside(low: np.ndarray, high: np.ndarray, count: int, stride: int
                    ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first location along an axis between each ``low`` and ``high``, and how many."""
+    """Return the first location along an axis between ``low`` and ``high``, and their number."""
     places = np.arange(count, dtype=np.float32) * stride + stride // 2
     inside = (places > low[:, None]) & (places < high[:, None])
     return inside.argmax(axis=1), inside.sum(axis=1)
 
 
 def boxes_to_distances(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Return distances (..., 4) of points (..., 2) to the left, top, right, bottom of boxes."""
+    """Return the distances (..., 4) of points (..., 2) to the sides of boxes (..., 4)."""
     return np.concatenate([points - boxes[..., :2], boxes[..., 2:] - points], axis=-1)
 
 
@@ -114,13 +114,13 @@ def centerness(distances: np.ndarray) -> np.ndarray:
 
 
 def largest(distances: np.ndarray) -> np.ndarray:
-    """Return the largest of each four (N,); NumPy is slow where it reduces so few."""
+    """Return the largest of each four distances (N,); NumPy's own reduction is slow here."""
     left, top, right, bottom = distances.T
     return np.maximum(np.maximum(left, top), np.maximum(right, bottom))
 
 
 def _regions(boxes: np.ndarray, centers: np.ndarray, reach: float) -> np.ndarray:
-    """Return the part of every box that is near its center."""
+    """Return the part of every box near its center."""
     if not reach:
         return boxes
     return np.concatenate([np.maximum(centers - np.float32(reach), boxes[:, :2]),
@@ -128,7 +128,7 @@ def _regions(boxes: np.ndarray, centers: np.ndarray, reach: float) -> np.ndarray
 
 
 def with_averages(batch: Batch) -> Batch:
-    """Return the batch with its ``averages``."""
+    """Add ``averages`` to the batch (see ``CondInstTargets``)."""
     if 'labels' not in batch:
         return batch
     counts: list[float] = [(batch['labels'] >= 0).sum(), batch['centerness'].sum(dtype=np.float64)]

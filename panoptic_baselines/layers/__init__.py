@@ -1,1 +1,1 @@
-"""What the ports share and belongs to no system: backbones, pyramids, norms, boxes, resizing."""
+"""Building blocks that the ports share: backbones, pyramids, norms, boxes, resizing."""

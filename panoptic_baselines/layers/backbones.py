@@ -1,4 +1,4 @@
-"""Backbones by name, of any kind."""
+"""Create any backbone by name."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -17,22 +17,23 @@ def make_backbone(name: str, norm_layer: Union[str, type] = 'FrozenBatchNorm',
                   deformable_stages: Sequence[int] = (), **deformable: Any) -> mx.gluon.HybridBlock:
     """Return a backbone: (B, 3, H, W) -> features at strides 4, 8, 16, 32.
 
-    Its input is BGR, minus ``mean``, divided by ``std``.
+    Its input is a BGR image, minus ``mean``, divided by ``std``.
 
     Parameters
     ----------
     name : one of ``BACKBONES``
-    norm_layer, norm_kwargs : of the normalisation layers
+    norm_layer, norm_kwargs : type and options of the normalisation layers
     deformable_stages, deformable : see ``ResNet``
 
-    The block has ``channels`` of the four features, ``mean`` and ``std`` (RGB) of the images that
-    its ImageNet weights were made for, and ``freeze(stages)``.  Raises AdaptisError for an
-    unknown name, and for deformable convolutions in a backbone that is no ResNet.
+    The block has the ``channels`` of the four feature maps, the ``mean`` and ``std`` (RGB) that its
+    ImageNet weights expect, and ``freeze(stages)``.  Raises AdaptisError for an unknown name, and
+    for deformable convolutions in a backbone that is not a ResNet.
     """
     if isinstance(name, str) and name in RESNET_SPECS:
         return ResNet(RESNET_SPECS[name], norm_layer, norm_kwargs, deformable_stages, **deformable)
     if name != 'dla34':
         raise AdaptisError(f'There is no backbone "{name}": choose one of {list(BACKBONES)}.')
     if deformable_stages:
-        raise AdaptisError('deformable_stages are stages of a ResNet, but dla34 is no ResNet.')
+        raise AdaptisError('deformable_stages are stages of a ResNet, but dla34 is not a ResNet: '
+                           'leave them out, or choose another backbone.')
     return DLA34(norm_layer, norm_kwargs)

@@ -20,15 +20,15 @@ class BiFPN(HybridBlock):
 
     Parameters
     ----------
-    channels : of every level
-    in_channels : of the features
+    channels : number of channels of every level
+    in_channels : numbers of channels of the backbone's feature maps
     repeats : how many times information passes down and up the pyramid
-    top_levels : number of added levels: p6 is a 1x1 convolution ``top`` of the coarsest feature,
-        with norm, and max-pooling; further levels are max-pooled
-    norm_layer, norm_kwargs : of all layers
+    top_levels : number of added levels; p6 is a 1x1 convolution ``top`` of the coarsest feature
+        map, with a norm and max-pooling, and further levels are max-pooled
+    norm_layer, norm_kwargs : type and options of all norms
 
     Children: ``repeat0``, ``repeat1``, ...  Each has the nodes that ``plan`` names; the first also
-    has ``lateral0``, ``lateral1``, ..., which reduce the features.
+    has ``lateral0``, ``lateral1``, ..., which reduce the channels of the feature maps.
     """
 
     def __init__(self, channels: int, in_channels: Sequence[int], repeats: int = 6,
@@ -55,7 +55,7 @@ class BiFPN(HybridBlock):
 
 
 class Repeat(HybridBlock):
-    """One pass over all levels of a pyramid, from top to bottom and up again."""
+    """One pass over all levels of a pyramid, from top to bottom and back up."""
 
     def __init__(self, channels: int, in_channels: Sequence[int], norm: Mapping[str, Any]):
         super().__init__()
@@ -111,9 +111,9 @@ class Lateral(nn.Conv2D):
 
 
 def plan(levels: int) -> list[tuple[str, int, list[int]]]:
-    """Return (name, level, inputs) of each node; nodes are numbered after the ``levels`` inputs.
+    """Return (name, level, inputs) of each node; node numbers start after the ``levels`` inputs.
 
-    A node is called 'f2_2_6_9' if it is of level 2 and has the inputs 2, 6 and 9.
+    The name 'f2_2_6_9' means a node at level 2 with the inputs 2, 6 and 9.
     """
     nodes: list[tuple[int, list[int]]] = []
     last = list(range(levels))

@@ -1,4 +1,4 @@
-"""Boxes as NumPy arrays: float32 (N, 4), (x0, y0, x1, y1) in pixels, without "+ 1" anywhere."""
+"""Boxes as NumPy arrays: float32 (N, 4), (x0, y0, x1, y1) in pixels; the width is x1 - x0."""
 from __future__ import annotations
 
 import math
@@ -6,14 +6,14 @@ import math
 import numpy as np
 
 MAX_LOG_SCALE = math.log(1000.0 / 16)
-"""A decoded box is at most e to this times as long as the box it started from."""
+"""A decoded box is at most exp(MAX_LOG_SCALE) times as long as the original box."""
 
 Size = tuple[int, int]
 
 
 def encode(boxes: np.ndarray, targets: np.ndarray,
            weights: tuple[float, ...] = (1, 1, 1, 1)) -> np.ndarray:
-    """Return deltas (N, 4) from ``boxes`` to ``targets``: shifts by the size, logs of the scale."""
+    """Return deltas (N, 4) from ``boxes`` to ``targets``: relative shifts and log scales."""
     center, size = _center_size(boxes)
     target_center, target_size = _center_size(targets)
     shift = (target_center - center) / size
@@ -58,9 +58,9 @@ def scale(boxes: np.ndarray, source: Size, target: Size) -> np.ndarray:
 
 
 def pairwise_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the IoU of every pair: (N, 4), (M, 4) -> (N, M); 0 where they are apart.
+    """Return the IoU of every pair of boxes: (N, 4), (M, 4) -> (N, M); 0 if they are disjoint.
 
-    Working on single coordinates and in place is five times as fast for the anchors of an image.
+    For the anchors of an image, computing on single coordinates in place is five times as fast.
     """
     left, top, right, bottom = a.T[:, :, None]
     other_left, other_top, other_right, other_bottom = np.ascontiguousarray(b.T)

@@ -1,7 +1,7 @@
-"""Deformable convolutions (Dai et al. 2017; modulated, Zhu et al. 2019) made of plain operators.
+"""Deformable convolutions (Dai et al. 2017; modulated, Zhu et al. 2019) from plain operators.
 
-MXNet's own modulated operator cannot learn on a CPU.  Its older one cuts off what lies less than a
-pixel outside the image, unlike the official implementations.
+MXNet's own modulated operator has no gradient on a CPU.  Unlike the official implementations, its
+older operator ignores samples that lie less than a pixel outside the image.
 """
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from panoptic_baselines.layers.sampling import pixels_first, sampling_matrix
 nn = mx.gluon.nn
 
 SAMPLED_VALUES = 2 ** 20
-"""Number of values that are sampled at a time, which fit in a processor's cache."""
+"""Number of values that are sampled at a time; they fit into the CPU's cache."""
 
 
 def samples_in_numpy(x: Any) -> bool:
     """Return whether ``DeformableConvNorm`` computes an input with NumPy and SciPy.
 
-    It does so for arrays on a CPU of which no gradient is taken; that takes a fifth of the time.  A
-    block that contains such layers calls them one by one then, instead of as a part of its graph.
+    It does so for arrays on a CPU without gradient, which takes a fifth of the time.  A block that
+    contains such layers then calls them one by one instead of as a part of its graph.
     """
     return (isinstance(x, mx.nd.NDArray) and x.context.device_type == 'cpu'
             and not mx.autograd.is_recording())
 
 
 class DeformableConvNorm(ConvNorm):
-    """``ConvNorm`` whose kernel looks at places that depend on the image.
+    """``ConvNorm`` whose kernel samples positions that depend on the image.
 
-    The child ``offset``, a convolution with bias that starts from zero, predicts how far (y, x), in
-    pixels, each tap of the kernel is moved, in reading order.  If ``modulated``, the logits of the
-    taps' weights follow; these weights start at a half.  Zeros surround the image.
+    The child ``offset`` is a convolution with bias that is initialised with zeros.  It predicts the
+    shift (y, x) of each tap of the kernel, in pixels and in row-major order.  If ``modulated``, the
+    logits of the taps' weights follow; these weights start at 0.5.  The image is padded with zeros.
     """
 
     def __init__(self, channels: int, in_channels: int, kernel: int = 3, strides: int = 1,
@@ -94,8 +94,8 @@ class DeformableConvNorm(ConvNorm):
         if self._modulated:
             share = F.sigmoid(F.slice_axis(offset, axis=1, begin=2 * taps, end=None))
             values = F.broadcast_mul(values, F.expand_dims(share, axis=1))
-        # The rest is a convolution of the sampled values, tap by tap.  It takes a copy of the
-        # weight: outside of training MXNet would try to reorder the shared memory.
+        # The rest is a convolution of the sampled values, tap by tap.  It uses a copy of the
+        # weight: outside of training, MXNet would try to reorder the shared memory.
         x = F.Convolution(values.reshape((0, -3, 0, 0)), F.identity(weight.reshape((0, -1, 1, 1))),
                           kernel=(1, 1), num_filter=self._channels, no_bias=True,
                           num_group=self._kwargs['num_group'])
@@ -103,8 +103,8 @@ class DeformableConvNorm(ConvNorm):
         return F.Activation(x, 'relu') if self._relu else x
 
     def _grid(self, F, x, offset):
-        """Return the image with a border, and (B, 2, taps * h, w) places (x, y), -1 to 1."""
-        # Without a border, only the middle of an image of one pixel would have coordinates.
+        """Return the padded image, and positions (x, y) from -1 to 1: (B, 2, taps * h, w)."""
+        # Without padding, an image of one pixel would have only a single valid coordinate.
         x = F.Pad(x, mode='constant', constant_value=0, pad_width=(0, 0, 0, 0, 1, 1, 1, 1))
         offset = offset.reshape((0, -4, -1, 2, 0, 0))                        # (B, taps, 2, h, w)
         tap = F.contrib.arange_like(F.BlockGrad(offset), axis=1)

@@ -1,6 +1,6 @@
 """Deep layer aggregation (Yu et al. 2018): DLA-34, the backbone of the real-time detectors.
 
-GluonCV's DLA-34 cannot have frozen norms, or synchronised norms everywhere.
+GluonCV's DLA-34 does not support frozen norms, nor synchronised norms in all layers.
 """
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ DEPTHS = (1, 2, 2, 1)   # of the trees of levels 2 to 5
 
 
 class DLA34(HybridBlock):
-    """(B, 3, H, W) -> features at strides 4, 8, 16, 32, of ``channels``.
+    """(B, 3, H, W) -> feature maps at strides 4, 8, 16, 32, with ``channels`` channels.
 
-    ``mean`` and ``std`` (RGB) are those of the images that ImageNet weights were made for.
+    ``mean`` and ``std`` (RGB) are what the ImageNet weights expect.
 
     Parameters
     ----------
     norm_layer, norm_kwargs : see ``layers.norm.make_norm``
 
-    Children: ``base_layer``, ``level0`` and ``level1``, 7x7 and two 3x3 convolutions, then the
-    trees ``level2`` to ``level5``.  Trees of depth 2 hold trees; they lack the projection that the
-    official ones have in addition, because no result depends on it.
+    Children: ``base_layer`` (a 7x7 convolution), ``level0`` and ``level1`` (3x3 convolutions), then
+    the trees ``level2`` to ``level5``.  Trees of depth 2 contain trees.  They lack the additional
+    projection of the official code, because no result depends on it.
     """
 
     mean, std = IMAGENET_MEAN, IMAGENET_STD
@@ -50,14 +50,15 @@ class DLA34(HybridBlock):
                     depth, CHANNELS[level], source, 2, source if level > 2 else 0, norm))
 
     def freeze(self, stages: int) -> None:
-        """Exclude the first ``stages`` of stem (up to level 1), level2, ..., level5 from training.
+        """Freeze the first ``stages`` of: stem (up to level 1), level2, ..., level5.
 
-        Raises AdaptisError if this is no number from 0 to 5.
+        Raises AdaptisError if this is not a whole number from 0 to 5.
         """
         parts = [[self.base_layer, self.level0, self.level1], [self.level2], [self.level3],
                  [self.level4], [self.level5]]
         if type(stages) is not int or not 0 <= stages <= len(parts):
-            raise AdaptisError(f'DLA-34 has 5 stages; {stages} of them cannot be frozen.')
+            raise AdaptisError(f'DLA-34 has 5 stages, so {stages} of them cannot be frozen: choose '
+                               'a whole number from 0 to 5.')
         for part in itertools.chain.from_iterable(parts[:stages]):
             part.collect_params().setattr('grad_req', 'null')
 
@@ -71,15 +72,15 @@ class DLA34(HybridBlock):
 
 
 class Tree(HybridBlock):
-    """Two halves and a ``root`` that joins their outputs with the inputs from outside.
+    """Two halves, and a ``root`` that joins their outputs with those of earlier layers.
 
     Parameters
     ----------
     depth : 1 = the halves are residual blocks; more = they are trees, and the second has the root
-    channels, in_channels, strides : as of a block
-    joined : channels of x, at the tree's stride, that go to the root too (0: none go)
-    norm : of the layers
-    outside : channels of the other inputs of the root
+    channels, in_channels, strides : as for a block
+    joined : number of channels of x, at the tree's stride, that are also input to the root
+    norm : type and options of the norms
+    outside : number of channels of the root's other inputs
     """
 
     def __init__(self, depth: int, channels: int, in_channels: int, strides: int, joined: int,

@@ -14,16 +14,17 @@ TOPS = ('pool', 'p6p7', None)
 
 
 class FPN(HybridBlock):
-    """Backbone features at strides 4, 8, 16, 32 -> p2, ..., p5 at the same, and coarser levels.
+    """Backbone features at strides 4, 8, 16, 32 -> p2, ..., p5 at these strides, coarser levels.
 
-    ``lateral2`` to ``lateral5`` are 1x1, ``output2`` to ``output5`` 3x3 convolutions with bias,
-    without normalisation or ReLU; nearest-neighbour upsampling and a sum join the levels.
-    If a size is odd, the coarser level has the half rounded up.
+    ``lateral2`` to ``lateral5`` are 1x1 convolutions and ``output2`` to ``output5`` are 3x3
+    convolutions, all with bias and without norm or ReLU.  Nearest-neighbour upsampling and a sum
+    join the levels.  If a size is odd, the size of the coarser level is rounded up.
 
     Parameters
     ----------
-    channels : of every level
-    in_channels : of the features, the last of stride 32; three of them give p3, p4, p5
+    channels : number of channels of every level
+    in_channels : numbers of channels of the feature maps, the last at stride 32; pass three of them
+        for p3, p4, p5
     top : 'pool' adds p6, every second pixel of p5; 'p6p7' adds two 3x3 convolutions of stride 2,
         ``p6`` of p5 and ``p7`` of p6 after a ReLU; None adds nothing
     """

@@ -6,9 +6,9 @@ from typing import Optional
 import numpy as np
 
 CHUNK_SIZE = 64
-"""Number of boxes compared at once: with each other first, then with all later ones."""
+"""Number of boxes that are compared at once: with each other, then with all later boxes."""
 MAX_JOINT_BOXES = 1024
-"""Up to this number, boxes of all classes are compared together, above it class by class."""
+"""Up to this number, the boxes of all classes are compared together; above it, class by class."""
 
 
 def nms(boxes: np.ndarray, scores: np.ndarray, threshold: float,
@@ -20,13 +20,13 @@ def nms(boxes: np.ndarray, scores: np.ndarray, threshold: float,
     Parameters
     ----------
     boxes, scores : (N, 4), (N,), finite
-    classes : (N,); None = all the same
-    limit : largest number of boxes to return, the best ones; it saves time
+    classes : (N,); None = all boxes have the same class
+    limit : maximum number of boxes to return; a low limit saves time
     """
     order = np.argsort(-scores, kind='stable')
     if limit is None:
         return _remaining(boxes, threshold, classes, order)
-    # Lower-scored boxes do not change which of the best n remain: so look at a few first.
+    # Boxes with a lower score do not affect which of the best n remain, so try a few first.
     count = 4 * limit
     while True:
         keep = _remaining(boxes, threshold, classes, order[:count])
@@ -76,10 +76,10 @@ def greedy_nms(overlaps: np.ndarray) -> np.ndarray:
 
 
 def _overlap(some: np.ndarray, others: np.ndarray, threshold: float) -> np.ndarray:
-    """Return bool (N, M): which pairs are of one class and have an IoU above the threshold.
+    """Return bool (N, M): which pairs have the same class and an IoU above the threshold.
 
-    The rows of both are x0, y0, x1, y1, area, class.  In single precision and in this order the
-    IoU equals that of MXNet's ``box_nms`` to the last bit.
+    The rows of both are x0, y0, x1, y1, area, class.  Computed in single precision and in this
+    order, the IoU equals that of MXNet's ``box_nms`` to the last bit.
     """
     shared = _common(some[0:3:2], others[0:3:2])
     shared *= _common(some[1:4:2], others[1:4:2])
@@ -92,7 +92,7 @@ def _overlap(some: np.ndarray, others: np.ndarray, threshold: float) -> np.ndarr
 
 
 def _common(some: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return (N, M): the length that two ranges share; rows are their beginnings and ends."""
+    """Return (N, M): the length that two ranges share; rows hold their start and end."""
     length = np.minimum(some[1][:, None], others[1])
     length -= np.maximum(some[0][:, None], others[0])
     return np.maximum(length, 0, out=length)

@@ -16,9 +16,9 @@ HybridBlock = mx.gluon.HybridBlock
 class FrozenBatchNorm(HybridBlock):
     """Batch normalisation with stored statistics that training never changes; any (B, C, H, W).
 
-    Its four arrays are fixed, so that with small batches a pretrained backbone keeps the statistics
-    it was trained with (Mask R-CNN, section 3.1).  It accepts ``momentum``, which has no effect, so
-    that it can replace a trained norm in a checkpoint.
+    Its four arrays are fixed, so that a pretrained backbone keeps the statistics it was trained
+    with even if batches are small (Mask R-CNN, section 3.1).  It accepts ``momentum`` without
+    effect, so that it can replace a trained norm in a checkpoint.
     """
 
     def __init__(self, in_channels: int, epsilon: float = 1e-5, momentum: float = 0.9):
@@ -39,8 +39,8 @@ class FrozenBatchNorm(HybridBlock):
 class GroupNorm(HybridBlock):
     """Group normalisation with a scale and a shift per channel; (B, C, H, W).
 
-    C is a multiple of ``num_groups``.  MXNet's GroupNorm has a scale and a shift per group, unlike
-    the paper and every checkpoint.
+    C is a multiple of ``num_groups``.  MXNet's GroupNorm has a scale and a shift per group instead,
+    unlike the paper and all checkpoints.
     """
 
     def __init__(self, in_channels: int, num_groups: int = 32, epsilon: float = 1e-5):
@@ -55,7 +55,7 @@ class GroupNorm(HybridBlock):
             self.beta = self.params.get('beta', shape=(in_channels,), init='zeros')
 
     def hybrid_forward(self, F, x, gamma, beta):
-        # Matrix products compute the sums: three times as fast as MXNet's GroupNorm on a CPU.
+        # Computing the sums as matrix products is 3 times as fast as MXNet's GroupNorm on a CPU.
         flat = x.reshape((0, -4, self._num_groups, -1, 0, 0)).reshape((-3, -1))
         ones = F.ones_like(F.BlockGrad(F.slice_axis(flat, axis=0, begin=0, end=1)).reshape((-1,)))
         share = 1 / F.sum(ones)
@@ -78,9 +78,9 @@ NORMS = {
 
 def make_norm(norm: Union[str, type], channels: int,
               kwargs: Optional[Mapping[str, Any]] = None) -> HybridBlock:
-    """Return a normalisation layer by name or class, with its options.
+    """Create a normalisation layer from its name or class, with its options.
 
-    Raises AdaptisError for a name or an option that does not exist.
+    Raises AdaptisError for an unknown name or option.
     """
     if not isinstance(norm, type):
         if not isinstance(norm, str) or norm not in NORMS:
@@ -90,9 +90,9 @@ def make_norm(norm: Union[str, type], channels: int,
 
 
 class ConvNorm(nn.Conv2D):
-    """Convolution without bias, normalisation, and ReLU unless ``relu`` is False; "same" padding.
+    """Convolution without bias, then a norm, then ReLU unless ``relu`` is False; "same" padding.
 
-    The layer itself holds the ``weight``, its child ``norm`` the other parameters.
+    The layer itself holds the ``weight``, and its child ``norm`` holds the other parameters.
     """
 
     def __init__(self, channels: int, in_channels: int, kernel: int = 3, strides: int = 1,

@@ -1,4 +1,4 @@
-"""Sizes and resampling of the images that detectors see."""
+"""Compute the input size of a detector, and resample images to it."""
 from __future__ import annotations
 
 import math
@@ -19,7 +19,7 @@ _BITS = 22   # fractional bits of the weights
 def target_size(size: Size, short_side: Optional[int], max_side: Optional[int] = None) -> Size:
     """Return the size (H, W) to which an image of ``size`` is resized.
 
-    Its shorter side becomes ``short_side`` (None: it is kept), or less if the longer side would
+    The shorter side becomes ``short_side`` (None: keep the size), or less if the longer side would
     exceed ``max_side``.
     """
     height, width = size
@@ -36,9 +36,9 @@ def target_size(size: Size, short_side: Optional[int], max_side: Optional[int] =
 
 
 def resize_image(image: np.ndarray, size: Size) -> np.ndarray:
-    """Resize uint8 (H, W, 3) to ``size``: bilinear, averaging where the image shrinks.
+    """Resize uint8 (H, W, 3) to ``size``, bilinearly, with antialiasing when the image shrinks.
 
-    Pillow does it where it is installed; otherwise ``resample`` does the same more slowly.
+    This uses Pillow if it is installed; otherwise ``resample`` does the same, but more slowly.
     """
     if Image is None:
         return resample(image, size)
@@ -46,16 +46,16 @@ def resize_image(image: np.ndarray, size: Size) -> np.ndarray:
 
 
 def resize_labels(labels: np.ndarray, size: Size) -> np.ndarray:
-    """Resize an integer array (H, W) to ``size`` by nearest neighbour; needs Pillow."""
+    """Resize an integer array (H, W) to ``size`` with nearest neighbour; needs Pillow."""
     if labels.dtype == np.uint8:
         return _resize(labels, size, Image.NEAREST)
     return _resize(labels.astype(np.int32), size, Image.NEAREST).astype(labels.dtype)
 
 
 def subsample(array: np.ndarray, stride: int) -> np.ndarray:
-    """Return (..., H / stride, W / stride): the entry at the middle of each cell of (..., H, W).
+    """Return the entry at the centre of each cell: (..., H, W) -> (..., H / stride, W / stride).
 
-    With an even stride, that is the one right of and below the middle.
+    With an even stride, that is the entry to the right of and below the centre.
     """
     return array[..., stride // 2::stride, stride // 2::stride]
 
@@ -63,7 +63,7 @@ def subsample(array: np.ndarray, stride: int) -> np.ndarray:
 def resample(image: np.ndarray, size: Size) -> np.ndarray:
     """Resize uint8 (H, W, C) with the bilinear filter of Pillow 11, bit for bit.
 
-    It begins along the rows.  Newer versions of Pillow begin with the columns where these shrink
+    It resizes the rows first.  Newer versions of Pillow resize the columns first where these shrink
     more, so the last bit may differ.
     """
     for axis in (1, 0):
@@ -89,8 +89,7 @@ def _resample_axis(image: np.ndarray, target: int, axis: int) -> np.ndarray:
 def _taps(source: int, target: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the first source pixel (target,) of each new pixel, and weights int32 (taps, target).
 
-    The weights of that pixel and of its successors are a triangle over the new pixel's
-    neighbourhood.
+    The weights of this source pixel and the next ones form a triangle around the new pixel.
     """
     scale = source / target
     reach = max(scale, 1.0)

@@ -1,7 +1,7 @@
-"""ResNet and ResNeXt for detectors: four stages of features, usually with frozen norms.
+"""ResNet and ResNeXt for detectors: four stages of feature maps, usually with frozen norms.
 
-GluonCV's networks have biases in the 1x1 convolutions or other strides, so that the weights which
-the published detectors start from do not fit them.
+GluonCV's networks have biases in the 1x1 convolutions or other strides.  So they do not fit the
+weights that the published detectors start from.
 """
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ IMAGENET_STD = (58.395, 57.12, 57.375)
 
 
 class ResNetSpec(NamedTuple):
-    """What distinguishes one backbone from another; images are divided by ``std`` after ``mean``.
+    """The properties in which backbones differ.
 
-    ``stride_in_1x1``: the first 1x1 convolution of a stage halves the size, as in the original
-    ResNet, and not its 3x3 convolution, as in later ResNets.
+    ``mean`` is subtracted from images, which are then divided by ``std``.  ``stride_in_1x1``: the
+    first 1x1 convolution of a stage halves the size, as in the original ResNet, instead of its 3x3
+    convolution, as in later ResNets.
     """
 
     blocks: tuple[int, int, int, int]
@@ -51,31 +52,31 @@ RESNET_SPECS = {
 
 
 def get_resnet_spec(name: str) -> ResNetSpec:
-    """Return the specification of a ResNet; AdaptisError if there is none of that name."""
+    """Return the specification of a ResNet; AdaptisError for an unknown name."""
     if not isinstance(name, str) or name not in RESNET_SPECS:
         raise AdaptisError(f'There is no backbone "{name}": choose one of {sorted(RESNET_SPECS)}.')
     return RESNET_SPECS[name]
 
 
 class ResNet(HybridBlock):
-    """(B, 3, H, W) -> features at strides 4, 8, 16, 32, of ``channels``.
+    """(B, 3, H, W) -> feature maps at strides 4, 8, 16, 32, with ``channels`` channels.
 
-    ``mean`` and ``std`` (RGB) are those of the images that ImageNet weights were made for.
+    ``mean`` and ``std`` (RGB) are what the ImageNet weights expect.
 
     Parameters
     ----------
-    spec : what distinguishes the network, see ``ResNetSpec``
+    spec : properties of the network, see ``ResNetSpec``
     norm_layer : 'FrozenBatchNorm', 'BatchNorm', 'SyncBatchNorm', or a class
-    norm_kwargs : of the normalisation layers
-    deformable_stages : which of the stages 2 to 5 have deformable 3x3 convolutions (in small
-        blocks, the second one is)
-    deformable_interval : 3 = every third block of such a stage has one, beginning with its first
-    modulated : deformable convolutions also weigh the pixels they look at
+    norm_kwargs : options of the normalisation layers
+    deformable_stages : which of the stages 2 to 5 have deformable 3x3 convolutions (in basic
+        blocks, the second convolution is deformable)
+    deformable_interval : 3 = every third block of such a stage has one, starting with the first
+    modulated : whether deformable convolutions also weight the pixels that they sample
 
     Raises AdaptisError for stages that do not exist.
 
     Children: ``stem.conv1``, then ``res2`` to ``res5``, each a sequence of blocks with
-    ``conv1`` to ``conv3`` (small blocks: to ``conv2``) and, where the shape changes, ``shortcut``.
+    ``conv1`` to ``conv3`` (basic blocks: to ``conv2``) and, where the shape changes, ``shortcut``.
     """
 
     def __init__(self, spec: ResNetSpec, norm_layer: Union[str, type] = 'FrozenBatchNorm',
@@ -105,12 +106,13 @@ class ResNet(HybridBlock):
         return [self.stem, self.res2, self.res3, self.res4, self.res5]
 
     def freeze(self, stages: int) -> None:
-        """Exclude the first ``stages`` of stem, res2, ..., res5 from training (2 in detectors).
+        """Freeze the first ``stages`` of: stem, res2, ..., res5 (detectors freeze 2).
 
-        Raises AdaptisError if this is no number from 0 to 5.
+        Raises AdaptisError if this is not a whole number from 0 to 5.
         """
         if type(stages) is not int or not 0 <= stages <= 5:
-            raise AdaptisError(f'A ResNet has 5 stages; {stages} of them cannot be frozen.')
+            raise AdaptisError(f'A ResNet has 5 stages, so {stages} of them cannot be frozen: '
+                               'choose a whole number from 0 to 5.')
         for stage in self.stages[:stages]:
             stage.collect_params().setattr('grad_req', 'null')
 
@@ -177,10 +179,10 @@ def _shortcut(channels: int, in_channels: int, strides: int,
 
 
 def check_deformable(stages: Sequence[int], interval: int) -> None:
-    """Raise AdaptisError if ``deformable_stages`` or ``deformable_interval`` is wrong."""
+    """Raise AdaptisError if ``deformable_stages`` or ``deformable_interval`` is invalid."""
     if not isinstance(stages, (list, tuple)) or any(stage not in (2, 3, 4, 5) for stage in stages):
-        raise AdaptisError(f'deformable_stages is {stages!r} but must be some of the stages 2, 3, '
-                           '4 and 5.')
+        raise AdaptisError(f'deformable_stages is {stages!r} but must be a list of stages from 2 '
+                           'to 5.')
     if not isinstance(interval, int) or interval < 1:
         raise AdaptisError(f'deformable_interval is {interval!r} but must be a whole number, at '
                            'least 1.')
@@ -188,7 +190,7 @@ def check_deformable(stages: Sequence[int], interval: int) -> None:
 
 def _stage(spec: ResNetSpec, index: int, layers: Sequence[Callable[..., HybridBlock]], source: int,
            norm: Mapping[str, Any]) -> HybridBlock:
-    """Return the blocks of a stage; ``layers`` has the class of each block's 3x3 convolution."""
+    """Return the blocks of a stage; ``layers`` lists the class of each block's 3x3 convolution."""
     stage = nn.HybridSequential()
     width = spec.groups * spec.width * 2 ** index
     channels = 256 * 2 ** index if spec.bottleneck else width

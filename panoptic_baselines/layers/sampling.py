@@ -1,7 +1,7 @@
-"""Bilinear sampling of whole feature vectors as products with sparse matrices, on a CPU.
+"""Bilinear sampling of whole feature vectors on a CPU, as products with sparse matrices.
 
-Every sample is a weighted sum of a few pixels, and the same weights serve all channels.  Operators
-of MXNet compute them again for each channel; a sparse matrix reads whole feature vectors instead.
+Every sample is a weighted sum of a few pixels, with the same weights for all channels.  MXNet's
+operators compute the weights again for each channel; a sparse matrix reads whole feature vectors.
 """
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import numpy as np
 
 
 def pixels_first(features: np.ndarray) -> np.ndarray:
-    """Transpose (B, C, h, w) to (B * h * w, C); OpenCV does it fastest."""
+    """Transpose (B, C, h, w) to (B * h * w, C); OpenCV is the fastest at this."""
     planes = features.reshape(*features.shape[:2], -1)
     return np.concatenate([cv2.transpose(image) for image in planes])
 
 
 def sampling_matrix(y: np.ndarray, x: np.ndarray, size: tuple[int, int]) -> Any:
-    """Return the sparse matrix (N, h * w) that samples an image of ``size`` (h, w) at N places.
+    """Return the sparse matrix (N, h * w) that samples an image of ``size`` (h, w) at N positions.
 
-    ``y`` and ``x``, float32 (N,), count pixels; 0 is the middle of the first.  Zeros surround the
-    image.
+    ``y`` and ``x``, float32 (N,), are in pixels; 0 is the centre of the first pixel.  The image is
+    padded with zeros.
     """
     from scipy import sparse  # slow to load, and few networks sample
     (top, bottom), down = _neighbours(y, size[0])
@@ -36,11 +36,11 @@ def sampling_matrix(y: np.ndarray, x: np.ndarray, size: tuple[int, int]) -> Any:
 
 
 def _neighbours(at: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the pixels before and after each place of an axis, int32 (2, N), and their shares."""
-    at = np.clip(at, -1, count)   # beyond, all shares are 0
+    """Return the pixels before and after each position on an axis, int32 (2, N), and weights."""
+    at = np.clip(at, -1, count)   # beyond, all weights are 0
     first = np.floor(at)
     pixels = first + np.float32([[0], [1]])
     shares = np.maximum(1 - np.abs(at - pixels), 0)
     shares *= (pixels >= 0) & (pixels < count)
-    # Unlike clip, these replace NaN: its share is NaN, too, and no pixel has that number.
+    # Unlike clip, these replace NaN, whose weight is NaN too and whose pixel does not exist.
     return np.fmin(np.fmax(pixels, 0), count - 1).astype(np.int32), shares

@@ -14,18 +14,18 @@ JOINS = ('sum', 'concat')
 
 
 class Upsample(HybridBlock):
-    """(B, C, h, w) -> (B, C, scale * h, scale * w), bilinear, corners not aligned.
+    """(B, C, h, w) -> (B, C, scale * h, scale * w), bilinear, with align_corners=False.
 
     Parameters
     ----------
-    scale : even
-    channels : C, if it is known; from 32 on, a depthwise transposed convolution computes the same
-        numbers several times as fast, with the input continued at its borders
+    scale : an even number
+    channels : C, if known; from 32 on, a depthwise transposed convolution of the edge-padded input
+        computes the same numbers several times as fast
     """
 
     def __init__(self, scale: int = 2, channels: Optional[int] = None):
         super().__init__()
-        # MXNet refuses depthwise transposed convolutions of few channels outside of training.
+        # Outside of training, MXNet refuses depthwise transposed convolutions of few channels.
         self._scale, self._channels = scale, channels if (channels or 0) >= 32 else None
 
     def hybrid_forward(self, F, x):
@@ -40,7 +40,7 @@ class Upsample(HybridBlock):
             no_bias=True)
 
     def _kernel(self, F, x):
-        """Return (C, 1, 2 * scale, 2 * scale): a pyramid, like .25, .75, .75, .25 for scale 2."""
+        """Return (C, 1, 2 * scale, 2 * scale): a pyramid, like .25, .75, .75, .25 for scale = 2."""
         taps = [1 - abs(i + 0.5 - self._scale) / self._scale for i in range(2 * self._scale)]
         one = F.ones_like(F.BlockGrad(F.slice(x, begin=(0, None, 0, 0), end=(1, None, 1, 1))))
         one = F.transpose(one, (1, 0, 2, 3))
@@ -52,16 +52,16 @@ class SemanticHead(HybridBlock):
     """p2, ..., p5 (B, C, h, w) -> logits (B, num_classes, h, w) at the stride of p2.
 
     Steps of 3x3 convolution, group norm, ReLU and bilinear upsampling bring each level to stride 4
-    (p2: a convolution only).  The levels are summed or concatenated, and a 1x1 convolution
-    ``predictor`` follows.  Children ``p2`` to ``p5`` are sequences in which even members are
-    convolutions and odd ones upsample.
+    (p2 needs only one convolution).  The levels are summed or concatenated, and a 1x1 convolution
+    ``predictor`` follows.  In the sequences ``p2`` to ``p5``, even children are convolutions and
+    odd children upsample.
     """
 
     def __init__(self, in_channels: int, num_classes: int, channels: int = 128,
                  join: str = 'sum', num_groups: int = 32):
         super().__init__()
         if join not in JOINS:
-            raise AdaptisError(f'The semantic branch cannot join levels by "{join}": '
+            raise AdaptisError(f'The semantic branch cannot join its levels by "{join}": '
                                f'choose one of {list(JOINS)}.')
         self._join = join
         with self.name_scope():

@@ -7,7 +7,7 @@ from typing import Any
 def channel_softmax(F: Any, logits: Any) -> Any:
     """Return the softmax over axis 1 of (B, C, h, w).
 
-    On a CPU, oneDNN computes only a softmax over the last axis.  With both transpositions that
+    On a CPU, oneDNN supports only a softmax over the last axis.  Even with two transpositions, it
     takes a quarter of the time of MXNet's own operator.
     """
     likely = F.softmax(F.transpose(logits, (0, 2, 3, 1)), axis=-1)

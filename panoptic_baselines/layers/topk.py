@@ -1,4 +1,4 @@
-"""The highest of many scores."""
+"""Select the highest scores."""
 from __future__ import annotations
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""From coarse class logits to a label for every pixel of an image."""
+"""Turn coarse class logits into a label for every pixel of an image."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
@@ -11,12 +11,12 @@ SEMANTIC_STRIDE = 4
 """Stride of the logits of a semantic branch on a pyramid (Panoptic FPN, section 3.1)."""
 
 STRIP_VALUES = 2 ** 16
-"""Number of values interpolated at a time, which fit in a processor's cache."""
+"""Number of values that are interpolated at a time; they fit into the CPU's cache."""
 
 
 def upsampled_labels(logits: np.ndarray, stride: int, image_size: Size,
                      output_size: Size) -> np.ndarray:
-    """Return int32 (H, W) of ``output_size``: each pixel's likeliest class, the first of equals.
+    """Return int32 (H, W) of ``output_size``: the most likely class; in a tie, the first one.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def _products(weights: np.ndarray, values: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _weights(source: int, stride: int, cut: int, target: int) -> np.ndarray:
-    """Return both interpolations of one axis as one matrix (target, source)."""
+    """Return both interpolations along one axis as a single matrix (target, source)."""
     first = bilinear(source, source * stride)[:cut]
     if cut != target:   # an identity matrix of a wide image would be large
         first = bilinear(cut, target) @ first
@@ -71,7 +71,7 @@ def _weights(source: int, stride: int, cut: int, target: int) -> np.ndarray:
 
 
 def bilinear(source: int, target: int) -> np.ndarray:
-    """Return weights (target, source) of bilinear interpolation, corners not aligned."""
+    """Return weights (target, source) of bilinear interpolation, with align_corners=False."""
     at = np.maximum((np.arange(target) + 0.5) * (source / target) - 0.5, 0)
     low = np.minimum(at.astype(np.int64), source - 1)
     weights = np.zeros((target, source))

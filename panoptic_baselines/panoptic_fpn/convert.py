@@ -35,7 +35,7 @@ def detectron2_name(official: str) -> Optional[str]:
 def panoptic_fpn_options(arrays: Arrays) -> dict[str, Any]:
     """Return the name and arguments of the network that the arrays belong to.
 
-    Their names and shapes decide.  Raises KeyError for a parameter that is missing, and
+    They are inferred from names and shapes.  Raises KeyError for a missing parameter, and
     AdaptisError for an unknown backbone.
     """
     instances = 'box_head.cls_score.weight' in arrays

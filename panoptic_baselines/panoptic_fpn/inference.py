@@ -1,4 +1,4 @@
-"""Inference of Panoptic FPN between its stages, with one of its branches or both."""
+"""Inference of Panoptic FPN between its stages, with one branch or both."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ from panoptic_baselines.rcnn.inference import (
 
 
 class Maps(NamedTuple):
-    """Outputs of the dense part for a batch; without a branch, its outputs are empty or None.
+    """Outputs of the dense part for a batch; those of a missing branch are empty or None.
 
     ``features`` p2, ..., p6, from which the RoI heads pool; ``rpn_logits`` (B, A, h, w) and
     ``rpn_deltas`` (B, 4 * A, h, w) per level; ``semantic`` logits (B, num_semantic, H/4, W/4).
@@ -35,7 +35,7 @@ class Maps(NamedTuple):
 
 
 class PanopticFPNInference(TwoStageInference):
-    """What ``PanopticFPN`` does with the outputs of its stages; the first stage is 'encoder'."""
+    """Inference of ``PanopticFPN``, given the outputs of its stages; the first one is 'encoder'."""
 
     presets, divisor = PANOPTIC_FPN_PRESETS, 32
     attributes = {'num_things': int, 'num_stuff': int, 'has_instances': bool, 'has_semantic': bool,

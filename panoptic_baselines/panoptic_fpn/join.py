@@ -1,9 +1,9 @@
-"""Make one network of a Mask R-CNN and a Semantic FPN that were trained apart (table 3a).
+"""Join a Mask R-CNN and a Semantic FPN that were trained separately into one network (table 3a).
 
     python -m panoptic_baselines.panoptic_fpn.join MASK_RCNN.params SEMANTIC_FPN.params OUT.params
 
-The result is a ``PanopticFPN`` with ``separate`` branches, which all commands take:
-``adaptis evaluate CONFIG --checkpoint OUT.params`` measures what both find, merged.
+The result is a ``PanopticFPN`` with ``separate`` branches, which all commands accept.  For example,
+``adaptis evaluate CONFIG --checkpoint OUT.params`` evaluates the merged results of both.
 """
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _BRANCHES = ('instances', 'semantic')
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Join two checkpoints; 0 = done, 1 = a sentence on stderr says why not."""
+    """Join two checkpoints; returns 0, or 1 after an error message on stderr."""
     parser = argparse.ArgumentParser(prog='python -m panoptic_baselines.panoptic_fpn.join',
                                      description=__doc__.split('\n', 1)[0])
     parser.add_argument('instances', type=Path, help='a trained Mask R-CNN')
     parser.add_argument('semantic', type=Path, help='a trained Semantic FPN')
-    parser.add_argument('out', type=Path, help='where the network of both goes')
+    parser.add_argument('out', type=Path, help='the file to write')
     args = parser.parse_args(argv)
     try:
         join(args.instances, args.semantic, args.out)
@@ -44,20 +44,21 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 
 def join(instances: Path, semantic: Path, out: Path) -> None:
-    """Write the network of both files to ``out``, with its description beside it.
+    """Write the joint network to ``out``, with its description beside it.
 
-    Raises AdaptisError if one of them cannot be read or is another network, or if their options or
-    classes differ.
+    Raises AdaptisError if a file cannot be read or contains a different network, or if the options
+    or classes of the two networks differ.
     """
     parts = [load_model(path) for path in (instances, semantic)]
     for path, part, branch in zip((instances, semantic), parts, _BRANCHES):
         if not isinstance(part, PanopticFPN) or _branches(part) != [branch]:
             kind = {'instances': 'Mask R-CNN', 'semantic': 'Semantic FPN'}[branch]
-            raise AdaptisError(f'{path} is no {kind}.')
+            raise AdaptisError(f'{path} is not a {kind}.')
     options = _joined_options(*(_options(part.description) for part in parts))
     told = [read_sidecar(path).get('taxonomy') for path in (instances, semantic)]
     if told[0] != told[1]:
-        raise AdaptisError(f'{instances} and {semantic} were trained for other classes.')
+        raise AdaptisError(f'{instances} and {semantic} were trained for different classes: train '
+                           'both on the same data set.')
     net = get_model('panoptic_fpn', **options, separate=True)
     net.initialize()
     arrays = {name: parameter.data() for part in parts
@@ -73,7 +74,7 @@ def _branches(net: Any) -> list[str]:
 
 
 def _options(description: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of a network's constructor, also what its name stands for; not its branches."""
+    """Return a network's constructor arguments, with those that its name fixes, but no branches."""
     fixed = MODELS[description['name']][1]
     return {key: value for key, value in {**fixed, **description}.items()
             if key not in ('name', 'pretrained', *_BRANCHES)}
@@ -82,13 +83,13 @@ def _options(description: Mapping[str, Any]) -> dict[str, Any]:
 def _joined_options(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
     for key in sorted({*first, *second}):
         if first.get(key) != second.get(key):
-            raise AdaptisError(f'The {key} of the two networks differ: {first.get(key)} and '
-                               f'{second.get(key)}; they must be built alike.')
+            raise AdaptisError(f'The two networks differ in {key} ({first.get(key)} and '
+                               f'{second.get(key)}): build both with the same options.')
     return dict(first)
 
 
 def _renamed(net: Any) -> dict[str, Any]:
-    """Parameters by their names in the joint network."""
+    """Return the parameters by their names in the joint network."""
     prefix = 'semantic_' if net.has_semantic else ''
     return {prefix + name: parameter
             for name, parameter in net._collect_params_with_prefix().items()}

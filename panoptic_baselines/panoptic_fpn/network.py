@@ -1,21 +1,21 @@
 r"""Panoptic FPN (Kirillov et al. 2019) with Mask R-CNN, and each of its branches alone.
 
-The network ``PanopticFPN`` has three graphs, each hybridized once for every size::
+The network ``PanopticFPN`` has three graphs.  Each is hybridized once and then runs at any size::
 
-    encoder                  everything dense, one graph
+    encoder                  everything dense, as one graph
       backbone               ResNet: stem.conv1, res2 ... res5 (layers/resnet.py)
       fpn                    lateral2 ... lateral5, output2 ... output5 (layers/fpn.py)
       rpn                    conv, objectness_logits, anchor_deltas (rcnn/heads.py)
       semantic_head          p2 ... p5, predictor (layers/semantic.py)
     box_head                 fc1, fc2, cls_score, bbox_pred (rcnn/heads.py)
     mask_head                mask_fcn1 ... mask_fcn4, deconv, predictor (rcnn/heads.py);
-                             net.mask_head(pooled, classes) gives the mask of that class only
+                             net.mask_head(pooled, classes) returns only the mask of that class
     semantic_encoder         if the branches are separate: a second encoder, which has the
-                             semantic_head in place of the first
+                             semantic_head instead of the first one
 
 A convolution with a norm is one layer: ``conv1.weight``, ``conv1.norm.gamma``, ``.norm.beta``,
-``.norm.running_mean``, ``.norm.running_var``.  ``panoptic_fpn/convert.py`` turns official names
-into ours::
+``.norm.running_mean``, ``.norm.running_var``.  ``panoptic_fpn/convert.py`` translates official
+names into ours::
 
     backbone.bottom_up.       -> encoder.backbone.
     backbone.fpn_(lateral|output)N.  -> encoder.fpn.\1N.
@@ -25,9 +25,10 @@ into ours::
     roi_heads.mask_head.      -> mask_head.
     .norm.weight, .norm.bias  -> .norm.gamma, .norm.beta
 
-No array changes: even the input channels of ``stem.conv1`` keep the official order (BGR).  Images
-here are RGB, and the network reverses their channels itself.  Between the graphs, NumPy selects
-proposals from the RPN's outputs, pools features and selects detections (rcnn/inference.py).
+The arrays stay the same: even the input channels of ``stem.conv1`` keep the official order (BGR).
+Images are RGB here, and the network reverses their channels itself.  Between the graphs, NumPy
+selects proposals from the RPN's outputs, pools features and selects detections
+(rcnn/inference.py).
 """
 from __future__ import annotations
 
@@ -56,25 +57,27 @@ class PanopticFPN(PanopticFPNInference, BaseNetwork):
     Parameters
     ----------
     backbone : 'resnet18', 34, 50, 101, 152, 'resnext101_32x8d', 'resnext152_32x8d'
-    num_things, num_stuff : numbers of thing and stuff classes; without the semantic branch,
-        ``num_stuff`` may be 0, and without instances ``num_things`` may be
+    num_things, num_stuff : numbers of thing and stuff classes; ``num_stuff`` may be 0 without the
+        semantic branch, and ``num_things`` without the instance branch
     instances, semantic : which of the two branches the network has (at least one)
-    merge_things : the semantic branch has one class for all things, its first, then the stuff
-        classes (section 3.1); if False, each class has its own, stuff first (Semantic FPN alone)
+    merge_things : whether the first class of the semantic branch stands for all things, followed by
+        the stuff classes (section 3.1); if False, each class has its own, stuff first (for Semantic
+        FPN alone)
     fpn_channels : width of the pyramid
-    grouped_fpn : each branch sees only its own half of those channels (table 3d)
-    separate : each branch has a backbone and a pyramid of its own, as two networks whose results
-        are merged (table 3a); ``panoptic_fpn.join`` makes one of a trained Mask R-CNN and a trained
-        Semantic FPN
+    grouped_fpn : whether each branch sees only its own half of these channels (table 3d)
+    separate : whether each branch has its own backbone and pyramid, like two networks whose results
+        are merged (table 3a); ``panoptic_fpn.join`` creates such a network from a trained Mask
+        R-CNN and a trained Semantic FPN
     semantic_channels : width of the semantic branch (table 1c)
     semantic_join : 'sum' or 'concat' of its levels (table 1d)
     box_channels, mask_channels : widths of the RoI heads
     anchor_sizes : side of the square anchor of each of p2, ..., p6, in pixels
-    mean, std : of the image, RGB; by default those of the backbone's ImageNet weights
-    norm_layer, norm_kwargs : of the backbone
+    mean, std : RGB mean and standard deviation of the image; by default those of the backbone's
+        ImageNet weights
+    norm_layer, norm_kwargs : norm of the backbone
 
-    Images are (B, 3, H, W), RGB, 0..255, H and W multiples of 32; padding has the colour ``mean``.
-    Raises AdaptisError for an argument that makes no sense.
+    Images are (B, 3, H, W), RGB, 0..255, where H and W are multiples of 32.  Padding has the colour
+    ``mean``.  Raises AdaptisError for an invalid argument.
     """
 
     def __init__(self, *, backbone: str = 'resnet50', num_things: int = 80, num_stuff: int = 53,
@@ -102,8 +105,9 @@ class PanopticFPN(PanopticFPNInference, BaseNetwork):
                                'choose an even number.')
         check_choice('separate', separate, (True, False))
         if separate and (grouped_fpn or not (instances and semantic)):
-            raise AdaptisError('The branches of a network with both, and without a grouped_fpn, '
-                               'can be separate, and of no other.')
+            raise AdaptisError('separate needs a network with both branches and without '
+                               'grouped_fpn: set instances and semantic to true and grouped_fpn '
+                               'to false, or separate to false.')
         check_numbers('anchor_sizes', anchor_sizes, NUM_LEVELS, positive=True)
         self.num_things, self.num_stuff = num_things, num_stuff
         self.merge_things = merge_things
@@ -138,7 +142,7 @@ class PanopticFPN(PanopticFPNInference, BaseNetwork):
 
     @property
     def is_separate(self) -> bool:
-        """Whether each branch has a backbone and a pyramid of its own."""
+        """Whether each branch has its own backbone and pyramid."""
         return self.semantic_encoder is not None
 
     @property
@@ -158,8 +162,8 @@ class PanopticFPN(PanopticFPNInference, BaseNetwork):
 class Encoder(ImageEncoder):
     """The dense part of the network as one graph.
 
-    Images -> flat list: p2, ..., p6 of the instance branch, five RPN logits and five RPN deltas
-    (both left out without that branch), semantic logits (left out without that branch).
+    Images -> flat list: p2, ..., p6 of the instance branch, five RPN logits and five RPN deltas (if
+    there is an instance branch), semantic logits (if there is a semantic branch).
     """
 
     def __init__(self, backbone: ResNet, channels: int, grouped: bool,

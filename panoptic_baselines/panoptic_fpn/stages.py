@@ -11,8 +11,8 @@ from panoptic_baselines.stages import IMAGE, level_names, make_stage
 def export_stages(net: Any) -> list[Stage]:
     """Return the stages of a ``PanopticFPN``.
 
-    They are 'encoder', 'semantic_encoder' if its branches are separate, and those of its instance
-    branch.
+    They are 'encoder', 'semantic_encoder' if the branches are separate, and the stages of the
+    instance branch.
     """
     names = level_names('p', 2, 6)
     if net.has_instances:

@@ -22,10 +22,10 @@ class PanopticFPNSystem(TwoStageSystem):
     instance_weight, semantic_weight : lambda_i and lambda_s (section 3.2)
     updates : 'combined' trains both branches in every step; 'alternate' trains the instance branch
         in even steps and the semantic branch in odd ones (table 3c) and needs ``begin_step``
-    rois, foreground : number of RoIs per image that the heads learn from, and the largest share of
+    rois, foreground : number of RoIs per image that the heads learn from, and the maximum share of
         them on objects
-    frozen_stages : how many stages of the backbone are frozen: 2 = stem and res2
-    hybridize : train through cached graphs
+    frozen_stages : number of backbone stages that are frozen: 2 = stem and res2
+    hybridize : whether to train with cached graphs
 
     Raises AdaptisError for a choice that does not exist or a number out of range.
     """
@@ -35,8 +35,8 @@ class PanopticFPNSystem(TwoStageSystem):
                  foreground: float = 0.25, frozen_stages: int = 2, hybridize: bool = False):
         check_choice('updates', updates, UPDATES)
         if updates == 'alternate' and not (net.has_instances and net.has_semantic):
-            raise AdaptisError('Updates can only alternate between two branches, '
-                               'but the network has one.')
+            raise AdaptisError('Updates can only alternate between two branches, but the network '
+                               'has one: set updates to combined.')
         check_number('instance_weight', instance_weight, 0)
         check_number('semantic_weight', semantic_weight, 0)
         self._weights = {'instances': instance_weight, 'semantic': semantic_weight}
@@ -46,14 +46,15 @@ class PanopticFPNSystem(TwoStageSystem):
                          rois=rois, foreground=foreground)
 
     def begin_step(self, step: int) -> None:
-        """Set the number of the step that the next ``losses`` belong to."""
+        """Set the number of the step that the next call of ``losses`` belongs to."""
         self._step = step
 
     def losses(self, batch: dict[str, Any], outputs: Any = None) -> dict[str, Any]:
         """Return the weighted losses of a batch (see ``DetectionTargets``), in ``autograd.record``.
 
-        Scalars, means over the images: 'rpn_objectness', 'rpn_boxes', 'classes', 'boxes', 'masks'
-        and 'semantic', without those of a missing branch.  Samples are drawn from ``numpy.random``.
+        Scalars, averaged over the images: 'rpn_objectness', 'rpn_boxes', 'classes', 'boxes',
+        'masks' and 'semantic', except those of a missing branch.  Samples are drawn from
+        ``numpy.random``.
         """
         maps = self.forward(batch) if outputs is None else outputs
         weights, losses = self._branch_weights(), {}
@@ -70,6 +71,6 @@ class PanopticFPNSystem(TwoStageSystem):
             return self._weights
         if self._step is None:
             raise ValueError('updates alternate, so begin_step must be called before losses')
-        # A weight of 0 keeps the optimizer's momentum going; leaving the loss out would not.
+        # With a weight of 0, the optimizer's momentum continues; omitting the loss would stop it.
         turn = 'semantic' if self._step % 2 else 'instances'
         return {branch: weight * (branch == turn) for branch, weight in self._weights.items()}

@@ -25,7 +25,7 @@ def grid_anchors(shape: tuple[int, int], stride: int, size: float,
                  ratios: tuple[float, ...] = RATIOS) -> np.ndarray:
     """Return the anchors at (col * stride, row * stride) of a map: float32 (h * w * A, 4).
 
-    They are read-only, ordered by row, column and ratio, and not clipped to the image.
+    The array is read-only, ordered by row, column and ratio, and not clipped to the image.
     """
     rows, cols = np.meshgrid(*(np.arange(n, dtype=np.float32) * stride for n in shape),
                              indexing='ij')
@@ -37,6 +37,6 @@ def grid_anchors(shape: tuple[int, int], stride: int, size: float,
 
 def pyramid_anchors(shapes: Sequence[tuple[int, int]], sizes: Sequence[float],
                     strides: Sequence[int] = STRIDES) -> list[np.ndarray]:
-    """Return the anchors of every level of a pyramid with maps of ``shapes`` (h, w)."""
+    """Return the anchors of each pyramid level, given the map sizes ``shapes`` (h, w)."""
     return [grid_anchors(tuple(shape), stride, size)
             for shape, stride, size in zip(shapes, strides, sizes)]

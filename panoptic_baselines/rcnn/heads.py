@@ -10,8 +10,9 @@ HybridBlock = mx.gluon.HybridBlock
 class RPNHead(HybridBlock):
     """L levels (B, C, h, w) -> L objectness logits (B, A, h, w), then L deltas (B, 4 * A, h, w).
 
-    All levels share one head: 3x3 ``conv`` and ReLU, 1x1 ``objectness_logits`` and
-    ``anchor_deltas``.  Delta channel ``4 * a + (dx, dy, dw, dh)``.
+    All levels share one head: a 3x3 convolution ``conv`` with ReLU, and the 1x1 convolutions
+    ``objectness_logits`` and ``anchor_deltas``.  Channels ``4 * a`` to ``4 * a + 3`` of the deltas
+    are dx, dy, dw, dh of anchor ``a``.
     """
 
     def __init__(self, in_channels: int, num_anchors: int = 3):
@@ -29,7 +30,7 @@ class RPNHead(HybridBlock):
 
 
 class BoxHead(HybridBlock):
-    """RoI features (R, C, 7, 7) -> class logits (R, K + 1), background last; deltas (R, 4 * K).
+    """RoI features (R, C, 7, 7) -> class logits (R, K + 1), background last, deltas (R, 4 * K).
 
     Two hidden layers ``fc1`` and ``fc2``, then ``cls_score`` and ``bbox_pred``.
     """
@@ -54,9 +55,10 @@ class BoxHead(HybridBlock):
 class MaskHead(HybridBlock):
     """RoI features (R, C, 14, 14), classes (R,) -> logits (R, 28, 28) of each RoI's own class.
 
-    Four 3x3 convolutions ``mask_fcn1`` to ``mask_fcn4``, a 2x2 ``deconv``, all with ReLU, and
-    the 1x1 ``predictor``, which has one mask per class.  Inference needs the mask of the predicted
-    class and training that of the true one, so the masks of the other classes are never returned.
+    Four 3x3 convolutions ``mask_fcn1`` to ``mask_fcn4`` and a 2x2 transposed convolution
+    ``deconv``, all with ReLU, then the 1x1 convolution ``predictor``, which has one mask per class.
+    Inference needs only the mask of the predicted class, and training that of the ground-truth
+    class, so the masks of other classes are not returned.
     """
 
     def __init__(self, in_channels: int, num_classes: int, channels: int = 256):
@@ -76,12 +78,12 @@ class MaskHead(HybridBlock):
 
 
 class SplitDeconv(HybridBlock):
-    """Transposed 2x2 convolution of stride 2 whose output stays in parts.
+    """Transposed 2x2 convolution of stride 2 that returns its output in four parts.
 
     (R, C, h, w) -> (R, 4 * channels, h, w): part ``2 * dy + dx`` holds the channels of the pixels
-    (2 * y + dy, 2 * x + dx).  No output pixel sees two inputs, so this is one 1x1 convolution,
-    three times as fast on a CPU.  The weight has the layout of a transposed convolution,
-    (C, channels, 2, 2).
+    (2 * y + dy, 2 * x + dx).  Every output pixel depends on one input pixel, so this is a 1x1
+    convolution, which is three times as fast on a CPU.  The weight has the layout of a transposed
+    convolution, (C, channels, 2, 2).
     """
 
     def __init__(self, channels: int, in_channels: int):
@@ -98,7 +100,7 @@ class SplitDeconv(HybridBlock):
 
 
 class ClassConv(HybridBlock):
-    """1x1 convolution that returns one output channel for each member of a batch.
+    """1x1 convolution that returns one output channel for each item of a batch.
 
     Parts of a ``SplitDeconv`` (R, 4 * C, h, w) and classes (R,) -> (R, 2 * h, 2 * w).
     """
@@ -111,7 +113,7 @@ class ClassConv(HybridBlock):
             self.bias = self.params.get('bias', shape=(num_classes,), init='zeros')
 
     def hybrid_forward(self, F, x, classes, weight, bias):
-        # Computing all classes first is faster than reordering so many channels.
+        # Computing all classes first is faster than reordering that many channels.
         x = F.Convolution(x, F.tile(weight, (4, 1, 1, 1)), F.tile(bias, (4,)), kernel=(1, 1),
                           num_filter=4 * self._num_classes, num_group=4)
         x = x.reshape((0, -4, 4, -1, -2)).reshape((-3, -2))

@@ -29,11 +29,11 @@ NO_DETECTIONS = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
 
 
 class TwoStageInference:
-    """What a network with a Faster R-CNN, and perhaps masks, does with the outputs of its stages.
+    """Inference of Faster R-CNN or Mask R-CNN, given the outputs of its stages.
 
     A subclass has ``anchor_sizes`` (of p2, ..., p6) and runs the stages 'box_head' and, if it has
-    masks, 'mask_head'; with arrays of ONNX Runtime perhaps also 'pool_box' and 'pool_mask'.  Its
-    maps have ``features`` p2, ..., p6, ``rpn_logits`` (B, A, h, w) and ``rpn_deltas``
+    masks, 'mask_head'.  With arrays of ONNX Runtime, it may also run 'pool_box' and 'pool_mask'.
+    Its maps have ``features`` p2, ..., p6, ``rpn_logits`` (B, A, h, w) and ``rpn_deltas``
     (B, 4 * A, h, w), one of each per level.
     """
 
@@ -44,9 +44,9 @@ class TwoStageInference:
 
     def propose(self, maps: Any, sizes: Sequence[Size], *, per_level: int = 1000,
                 limit: int = 1000, threshold: float = 0.7) -> list[Proposals]:
-        """Return the proposals of every image; ``sizes`` are (H, W) without padding.
+        """Return the proposals of each image; ``sizes`` are (H, W) without padding.
 
-        For the other arguments see ``rcnn.proposals.propose``.
+        See ``rcnn.proposals.propose`` for the other arguments.
         """
         logits = [check_finite(level, 'objectness logits') for level in maps.rpn_logits]
         deltas = [as_numpy(level) for level in maps.rpn_deltas]
@@ -57,7 +57,7 @@ class TwoStageInference:
 
     def detect(self, maps: Any, sizes: Sequence[Size],
                settings: TwoStageSettings) -> list[Detections]:
-        """Return the detections of every image, in pixels of the network's input, without masks."""
+        """Return the detections of each image, in pixels of the network's input, without masks."""
         proposals = [found.boxes for found in self.propose(
             maps, sizes, per_level=settings.proposals_per_level, limit=settings.proposals,
             threshold=settings.proposal_nms)]
@@ -65,7 +65,7 @@ class TwoStageInference:
 
     def detect_in_proposals(self, maps: Any, proposals: Sequence[np.ndarray], sizes: Sequence[Size],
                             settings: TwoStageSettings) -> list[Detections]:
-        """Return the detections among given proposals, boxes (R, 4) of every image."""
+        """Return the detections among given proposals, boxes (R, 4) for each image."""
         if not any(map(len, proposals)):   # MXNet has no empty batches
             return [NO_DETECTIONS] * len(sizes)
         logits, deltas = self.run('box_head', pooled=self._pool('pool_box', maps, proposals))
@@ -78,7 +78,7 @@ class TwoStageInference:
                                           proposals, sizes)]
 
     def mask_logits(self, maps: Any, detections: Sequence[Detections]) -> list[np.ndarray]:
-        """Return float32 (N, 28, 28) for the N detections of every image."""
+        """Return float32 (N, 28, 28) for the N detections of each image."""
         classes = np.concatenate([found.classes for found in detections])
         if not len(classes):
             return [np.zeros((0, 28, 28), np.float32) for _ in detections]
@@ -88,7 +88,7 @@ class TwoStageInference:
         return np.split(as_numpy(logits), ends)
 
     def _pool(self, stage: str, maps: Any, boxes: Sequence[np.ndarray]) -> Any:
-        """Return features (R, C, size, size) of the boxes (N, 4) of every image."""
+        """Return features (R, C, size, size) of the boxes (N, 4) of each image."""
         features = maps.features[:4]
         if isinstance(features[0], np.ndarray) and importlib.util.find_spec('scipy'):
             from panoptic_baselines.rcnn.sparse_pooling import pool_arrays  # loads SciPy
@@ -107,7 +107,7 @@ def filter_by_score(found: Detections, min_score: float) -> Detections:
 
 def to_instances(found: Detections, mask_logits: np.ndarray, size: Size, output_size: Size,
                  threshold: float) -> Instances:
-    """Return detections in an image of ``size`` as instances of the image at ``output_size``."""
+    """Convert detections in an image of ``size`` to instances of the image at ``output_size``."""
     boxes = clip(scale(found.boxes, size, output_size), output_size)
     left = nonempty(boxes)
     masks = paste_masks(expit(mask_logits[left]), boxes[left], output_size, threshold)

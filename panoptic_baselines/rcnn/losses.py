@@ -1,6 +1,6 @@
-"""The losses of Mask R-CNN; each is a graph of its own that returns scalars.
+"""The losses of Mask R-CNN; each is a separate graph that returns scalars.
 
-Rows of class -1 do not count, so that a batch without any foreground can still have one row.
+Rows of class -1 do not count.  So a batch without any foreground can still have one row.
 """
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ HybridBlock = mx.gluon.HybridBlock
 
 
 class GatherAnchors(HybridBlock):
-    """The RPN's outputs at some anchors: logits (B, S) and deltas (B, S, 4).
+    """Gathers the RPN's outputs at some anchors: logits (B, S) and deltas (B, S, 4).
 
-    ``index`` (B, S) counts the anchors of all levels by row, column and anchor; then come L logits
-    (B, A, h, w) and L deltas (B, 4 * A, h, w).
+    Inputs: ``index`` (B, S), which numbers the anchors of all levels by row, column and anchor;
+    then L maps of logits (B, A, h, w) and L maps of deltas (B, 4 * A, h, w).
     """
 
     def hybrid_forward(self, F, index, *maps):
@@ -52,7 +52,7 @@ class BoxLoss(HybridBlock):
 
     (R, K + 1) logits, background last; (R, 4 * K) deltas; (R,) classes, K = background, -1 = none;
     (R, 4) target deltas -> two scalars: the cross entropy, and the L1 distance of the deltas of the
-    right class, both divided by the number of RoIs that have a class.
+    ground-truth class, both divided by the number of RoIs that have a class.
     """
 
     def __init__(self, num_classes: int):
@@ -71,7 +71,7 @@ class BoxLoss(HybridBlock):
 
 
 class MaskLoss(HybridBlock):
-    """Binary cross entropy, the mean over RoIs and pixels.
+    """Binary cross entropy, averaged over RoIs and pixels.
 
     (P, m, m) logits of each RoI's own class, (P,) classes, -1 = none, (P, m, m) masks of 0 and 1
     -> a scalar.

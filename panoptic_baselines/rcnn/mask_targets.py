@@ -1,4 +1,4 @@
-"""Targets of the mask head: ground-truth masks cropped to boxes and resized."""
+"""Targets of the mask head: ground-truth masks, cropped to boxes and resized."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ Polygons = Sequence[Sequence[float]]
 def polygon_targets(polygons: Sequence[Polygons], boxes: np.ndarray, size: int = 28) -> np.ndarray:
     """Return masks (P, size, size) of objects given as polygons [x0, y0, x1, y1, ...].
 
-    ``boxes`` (P, 4) has one box per object.  The polygons are moved and scaled to the box before
-    they are drawn (official detectron2).
+    ``boxes`` (P, 4) has one box per object.  The polygons are shifted and scaled to the box before
+    they are rasterised (as in detectron2).
     """
     targets = [_draw(object_, box.astype(np.float64), size)
                for object_, box in zip(polygons, boxes)]
@@ -33,9 +33,9 @@ def bitmap_targets(instances: np.ndarray, ids: np.ndarray, boxes: np.ndarray,
     """Return masks (P, size, size) of the objects ``ids`` (P,) of an id map (H, W).
 
     ``boxes`` (P, 4) has one box per object.  A pixel is set where RoIAlign of the object's mask is
-    at least 0.5 (official detectron2).  Its bilinear samples are a product of rows and columns,
-    and so is their mean: two small matrices per box.
-    ``instances`` may also be layers (L, H, W), with each object whole in one layer.
+    at least 0.5 (as in detectron2).  RoIAlign is separable into rows and columns, so it takes two
+    small matrices per box.  ``instances`` may also be layers (L, H, W), with each object complete
+    in one layer.
     """
     targets = [_align(instances, id_, box, size) >= 0.5 for id_, box in zip(ids, boxes)]
     return np.array(targets, np.float32).reshape(-1, size, size)
@@ -51,7 +51,7 @@ def _align(instances: np.ndarray, id_: int, box: np.ndarray, size: int) -> np.nd
 
 
 def _weights(low: float, high: float, length: int, size: int) -> list:
-    """Return a matrix (size, n), the share of each of n pixels in each bin, and the first pixel."""
+    """Return a matrix (size, n), the weight of n pixels in each bin, and the first of them."""
     low, extent = float(low) - 0.5, float(high) - float(low)
     samples = int(np.ceil(extent / size))
     if samples <= 0:

@@ -18,10 +18,10 @@ def match(iou: np.ndarray, positive: float, negative: Optional[float] = None,
     positive : a box whose best IoU is at least this is positive
     negative : a box whose best IoU is below this is background; between the two it is ignored.
         None = the same as ``positive``
-    keep_best : a box is also positive if no other box overlaps some ground truth more (ties
-        included, but it must overlap); it still gets the ground truth that it overlaps most
+    keep_best : whether the best boxes of each ground truth are also positive (including ties, but
+        they must overlap); they are still matched with the ground truth that they overlap most
 
-    Returns the index of the best ground truth (N,), 0 if there is none at all, and the label
+    Returns the index of the best ground truth (N,), 0 if there is no ground truth, and the label
     (N,) ``int8``: POSITIVE, NEGATIVE or IGNORED.
     """
     negative = positive if negative is None else negative

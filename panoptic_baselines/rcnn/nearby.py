@@ -1,8 +1,8 @@
-"""Sample the anchors of a pyramid, looking only at those near each object.
+"""Sample the anchors of a pyramid, examining only those near each object.
 
-An image of 800 x 1216 pixels has 243,000 anchors, nearly all of them far from a given object.  Here
-the IoU is computed only where it can reach the bound between background and ignored, or the best of
-an object.  The labels are those of ``matcher.match`` for all pairs, bit for bit.
+An image of 800 x 1216 pixels has 243,000 anchors, nearly all of them far from a given object.  So
+the IoU is computed only where it can reach the threshold between background and ignored, or the
+best IoU of an object.  The labels equal those of ``matcher.match`` for all pairs, bit for bit.
 """
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from panoptic_baselines.rcnn.sampling import sample_balanced
 
 Shape = tuple[int, int]
 _SLACK = 1e-4
-"""Bounds are computed in double precision, the IoU in single: leave this share between them."""
+"""Relative margin: bounds are computed in double precision, but the IoU in single precision."""
 
 
 class SampledAnchors(NamedTuple):
-    """S anchors of an image: ``index`` int64 (S,), rising, over all levels; ``labels`` float32
+    """S anchors of an image: ``index`` int64 (S,), ascending, over all levels; ``labels`` float32
     (S,), 1 or 0; ``deltas`` float32 (S, 4), 0 for the background."""
 
     index: np.ndarray
@@ -51,7 +51,7 @@ class AnchorGrid(NamedTuple):
 
 
 def anchor_grids(shapes: Sequence[Shape], sizes: Sequence[float]) -> list[AnchorGrid]:
-    """Return the grids of a pyramid with maps of ``shapes`` (h, w), level by level."""
+    """Return the grids of a pyramid, level by level, given the map sizes ``shapes`` (h, w)."""
     grids, first = [], 0
     for (height, width), stride, size in zip(shapes, STRIDES, sizes):
         rows, columns = (np.arange(n, dtype=np.float32) * stride for n in (height, width))
@@ -117,7 +117,7 @@ def take_anchors(grids: Sequence[AnchorGrid], index: np.ndarray) -> np.ndarray:
 
 def _look_around(grids: Sequence[AnchorGrid], sizes: np.ndarray, box: np.ndarray,
                  best: np.ndarray, negative: float) -> np.ndarray:
-    """Raise ``best`` (A,) to the IoU with an object where that matters; return its best anchors."""
+    """Update ``best`` (A,) with an object's IoU where it matters; return its best anchors."""
     smaller = np.minimum(sizes, (box[2:] - box[:2]).astype(np.float64))
     areas = sizes.prod(axis=1) + float(area(box[None])[0])
     bounds = smaller.prod(axis=1) / (areas - smaller.prod(axis=1))
@@ -140,8 +140,7 @@ def _look_around(grids: Sequence[AnchorGrid], sizes: np.ndarray, box: np.ndarray
 
 def _iou_near(grid: AnchorGrid, box: np.ndarray, least: np.ndarray
               ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the IoU of the anchors whose overlap is at least ``least`` along x and y, and their
-    numbers."""
+    """Return the IoU and the indices of the anchors that overlap by ``least`` along x and y."""
     wide, tall = (np.maximum(np.minimum(box[k + 2], side[1]) - np.maximum(box[k], side[0]), 0)
                   for k, side in enumerate((grid.x, grid.y)))
     columns, rows = (np.flatnonzero((length > 0) & (length >= limit))

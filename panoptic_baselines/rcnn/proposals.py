@@ -1,4 +1,4 @@
-"""From the outputs of the RPN and of the box head to a few boxes, in NumPy."""
+"""Select boxes from the outputs of the RPN and the box head, with NumPy."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from panoptic_baselines.layers.nms import nms
 from panoptic_baselines.layers.topk import topk
 
 BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
-"""Weights of the box head's deltas; the RPN's deltas have none."""
+"""Weights of the box head's deltas; the RPN's deltas are not weighted."""
 
 
 class Proposals(NamedTuple):
@@ -38,10 +38,10 @@ def propose(logits: Sequence[np.ndarray], deltas: Sequence[np.ndarray],
 
     Parameters
     ----------
-    logits, deltas : of each level, (A, h, w) and (4 * A, h, w)
-    anchors : of each level, (h * w * A, 4)
+    logits, deltas : for each level, (A, h, w) and (4 * A, h, w)
+    anchors : for each level, (h * w * A, 4)
     size : (H, W) of the image without its padding, to which boxes are clipped
-    per_level, limit, threshold : see ``select_proposals``; in training 2000 per level
+    per_level, limit, threshold : see ``select_proposals``; training uses 2000 per level
     """
     candidates = []
     for logit, delta, anchor in zip(logits, deltas, anchors):
@@ -55,10 +55,10 @@ def propose(logits: Sequence[np.ndarray], deltas: Sequence[np.ndarray],
 
 def select_proposals(boxes: Sequence[np.ndarray], logits: Sequence[np.ndarray], size: Size,
                      limit: int = 1000, threshold: float = 0.7) -> Proposals:
-    """Return the best ``limit`` boxes after suppression in each level.
+    """Return the best ``limit`` boxes after NMS on each level.
 
-    Boxes suppress each other above an IoU of ``threshold``.  They are clipped to the image before;
-    those that are not finite or become empty are dropped.
+    ``threshold`` is the IoU threshold of NMS.  Boxes are clipped to the image first; those that are
+    not finite or become empty are dropped.
     """
     kept = []
     for level, (box, logit) in enumerate(zip(boxes, logits)):
@@ -95,8 +95,8 @@ def select_detections(boxes: np.ndarray, probabilities: np.ndarray, size: Size, 
                       limit: int = 100) -> Detections:
     """Return the best boxes of all classes: (R, 4 * K), (R, K + 1) -> at most ``limit`` detections.
 
-    Boxes are clipped to the image; those above ``score_threshold`` suppress each other in their
-    class if their IoU is above ``nms_threshold``.
+    Boxes are clipped to the image.  Those above ``score_threshold`` go through NMS in each class,
+    with the IoU threshold ``nms_threshold``.
     """
     rows, classes, scores = _likely(probabilities, score_threshold)
     boxes = boxes.reshape(len(probabilities), -1, 4)[rows, classes]
@@ -111,7 +111,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 def _likely(probabilities: np.ndarray,
             threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return rows, classes and scores above the threshold; the background is no class."""
+    """Return rows, classes and scores above the threshold, without the background."""
     rows, classes = np.nonzero(probabilities[:, :-1] > threshold)
     return rows, classes, probabilities[rows, classes]
 

@@ -1,7 +1,7 @@
 """RoIAlign over a feature pyramid (Mask R-CNN, section 3; FPN, equation 1).
 
 On a CPU, pooling is one sparse matrix product (see ``sparse_pooling``), several times as fast as
-MXNet's operator, forwards and backwards.  On GPUs the operator does it.
+MXNet's operator, forward and backward.  On GPUs, MXNet's operator is used.
 """
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ from panoptic_baselines.rcnn.sparse_pooling import pool_with_matrix, pooling_mat
 
 def pool_rois(features: Sequence[Any], boxes: Sequence[np.ndarray], size: int,
               strides: Sequence[int] = STRIDES) -> Any:
-    """Return the features of boxes, each from the level that suits its size: (R, C, size, size).
+    """Pool the features of each box from the level that suits its size: (R, C, size, size).
 
     ``features`` are p2, ..., p5 (B, C, h, w), ``boxes`` one float32 (N, 4) in image pixels for
-    each image; R counts them all.  The result is an NDArray, differentiable in the features.
+    each image; R is the number of all boxes.  The result is an NDArray, differentiable in the
+    features.
     """
     features = [widen(feature) for feature in features]
     rois, levels = boxes_to_rois(boxes)
@@ -36,7 +37,7 @@ def pool_rois(features: Sequence[Any], boxes: Sequence[np.ndarray], size: int,
 
 
 class RoIAlign(mx.gluon.HybridBlock):
-    """One level's features (B, C, h, w), RoIs (N, 5) in its pixels -> (N, C, size, size).
+    """Features (B, C, h, w) of one level, RoIs (N, 5) in its pixels -> (N, C, size, size).
 
     RoIs are image, x0, y0, x1, y1.  Exported networks pool with this graph.
     """
@@ -51,7 +52,7 @@ class RoIAlign(mx.gluon.HybridBlock):
 
 
 class SparsePooling(mx.autograd.Function):
-    """Pooling of given boxes on a CPU as a function of the features.
+    """Pools given boxes on a CPU, as a differentiable function of the features.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The pyramid level that a box pools from, and pooling level by level, without MXNet."""
+"""Choose the pyramid level that a box pools from, and pool level by level, without MXNet."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ CANONICAL_LEVEL, CANONICAL_SIZE = 4, 224
 
 
 def roi_levels(boxes: np.ndarray) -> np.ndarray:
-    """Return indices into p2, ..., p5 for boxes (N, 4); one of 224 x 224 pixels pools from p4."""
+    """Return indices into p2, ..., p5 for boxes (N, 4); a box of 224 x 224 pixels uses p4."""
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     level = CANONICAL_LEVEL + np.log2(np.sqrt(area) / CANONICAL_SIZE + np.float32(1e-8))
     return np.clip(np.floor(level), FINEST, COARSEST).astype(np.int64) - FINEST
@@ -32,9 +32,9 @@ def boxes_to_rois(boxes: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def replace_empty_boxes(rois: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Replace RoIs (R, 5) without width or height, which some operators must not see.
+    """Replace RoIs (R, 5) without width or height, which some operators do not support.
 
-    Returns the RoIs, and bool (R,), which of them were replaced.  The features of those are 0.
+    Returns the RoIs, and bool (R,): which of them were replaced.  Their features must become 0.
     """
     flat = (rois[:, 3:] <= rois[:, 1:3]).any(axis=1)
     return np.where(flat[:, None], np.float32([0, 0, 0, 1, 1]), rois), flat
@@ -42,13 +42,13 @@ def replace_empty_boxes(rois: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def pool_by_level(features: Sequence[Any], boxes: Sequence[np.ndarray],
                   align: Callable[[Any, np.ndarray], np.ndarray]) -> np.ndarray:
-    """Return the features of boxes, each from the level that suits its size: (R, C, size, size).
+    """Pool the features of each box from the level that suits its size: (R, C, size, size).
 
     Parameters
     ----------
     features : p2, ..., p5 (B, C, h, w)
-    boxes : float32 (N, 4) in image pixels for each image; R >= 1 counts them all
-    align : RoIAlign of one level: its features, and RoIs (N, 5) in pixels of that level
+    boxes : float32 (N, 4) in image pixels for each image; R >= 1 is the number of all boxes
+    align : RoIAlign on one level, called with its features and RoIs (N, 5) in pixels of that level
     """
     rois, levels = boxes_to_rois(boxes)
     rois, flat = replace_empty_boxes(rois)

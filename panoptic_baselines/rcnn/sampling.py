@@ -11,9 +11,9 @@ from panoptic_baselines.rcnn.matcher import NEGATIVE, POSITIVE, match
 
 def sample_balanced(positives: np.ndarray, negatives: np.ndarray, count: int, share: float,
                     rng: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return at most ``count`` of the given indices, of which at most ``share`` are positives.
+    """Return at most ``count`` of the given indices; at most ``share`` of them are positives.
 
-    ``rng`` has ``permutation``: a NumPy generator or ``numpy.random`` itself.
+    ``rng`` is a NumPy generator or ``numpy.random`` itself.
     """
     some = _choose(positives, int(count * share), rng)
     return some, _choose(negatives, count - len(some), rng)
@@ -42,7 +42,7 @@ def sample_rois(proposals: np.ndarray, gt_boxes: np.ndarray, gt_classes: np.ndar
                 positive: float = 0.5) -> RoITargets:
     """Sample from the proposals (P, 4) of an image and its ground-truth boxes (G, 4).
 
-    The ground truth is added to the proposals, so that there are positives from the start.
+    The ground truth is added to the proposals, so that there are positives from the beginning.
     """
     boxes = np.concatenate([proposals, gt_boxes]).astype(np.float32)
     index, labels = match(pairwise_iou(gt_boxes, boxes), positive)

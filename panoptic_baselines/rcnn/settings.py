@@ -1,4 +1,4 @@
-"""The settings that Panoptic FPN and the unified network share: the thresholds of proposals."""
+"""The settings that Panoptic FPN and the unified network share: thresholds of proposals."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ class TwoStageSettings(BaseSettings):
 
     Attributes
     ----------
-    proposals_per_level, proposals : numbers of boxes before and after the proposals' suppression
-    proposal_nms : proposals of a level suppress each other above this IoU
+    proposals_per_level, proposals : maximum numbers of proposals before and after NMS
+    proposal_nms : IoU threshold of NMS among the proposals of a level
     """
 
     proposals_per_level: int = 1000

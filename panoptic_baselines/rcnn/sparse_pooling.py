@@ -1,8 +1,8 @@
 """RoIAlign over a feature pyramid as one sparse matrix product, on a CPU, without MXNet.
 
 An output pixel is a weighted sum of a few feature pixels, and the weights of all boxes, levels and
-images form one matrix.  It reads whole feature vectors, so it is several times as fast as the
-operators of MXNet and ONNX Runtime, which look at one channel after the other.
+images form one matrix.  The product reads whole feature vectors, so it is several times as fast as
+the operators of MXNet and ONNX Runtime, which process one channel after the other.
 """
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from panoptic_baselines.rcnn.rois import STRIDES, boxes_to_rois
 
 def pool_arrays(features: Sequence[np.ndarray], boxes: Sequence[np.ndarray],
                 size: int) -> np.ndarray:
-    """Return the features of boxes, each from the level that suits its size: (R, C, size, size).
+    """Pool the features of each box from the level that suits its size: (R, C, size, size).
 
     ``features`` are p2, ..., p5 (B, C, h, w), ``boxes`` one float32 (N, 4) in image pixels for each
-    image; R counts them all.
+    image; R is the number of all boxes.
     """
     rois, levels = boxes_to_rois(boxes)
     matrix = pooling_matrix([f.shape for f in features], rois, levels, (size, size), STRIDES)
@@ -30,8 +30,7 @@ def pool_arrays(features: Sequence[np.ndarray], boxes: Sequence[np.ndarray],
 
 def pool_with_matrix(matrix: sparse.csr_matrix, features: Sequence[np.ndarray],
                      size: tuple[int, int]) -> np.ndarray:
-    """Return float32 (R, C, rows, columns) for a ``pooling_matrix`` and the features (B, C, h, w)
-    of its levels."""
+    """Apply a ``pooling_matrix`` to features (B, C, h, w) of its levels: (R, C, rows, columns)."""
     pixels = np.concatenate([pixels_first(feature) for feature in features])
     pooled = (matrix @ pixels).reshape(-1, size[0] * size[1], pixels.shape[1])
     pooled = np.ascontiguousarray(pooled.transpose(0, 2, 1))
@@ -59,7 +58,7 @@ def pooling_matrix(shapes: Sequence[tuple[int, ...]], rois: np.ndarray, levels: 
 
 
 class AxisWeights(NamedTuple):
-    """Weights of the pixels of one axis in the bins of every box, as the rows of a CSR matrix."""
+    """Weights of the pixels on one axis in the bins of every box, as rows of a CSR matrix."""
 
     begin: np.ndarray      # (R * bins + 1,) where each bin's entries begin
     index: np.ndarray
@@ -68,7 +67,7 @@ class AxisWeights(NamedTuple):
 
 
 def _axis_weights(low: np.ndarray, high: np.ndarray, bins: int, sizes: np.ndarray) -> AxisWeights:
-    """Average ceil(length / bins) bilinear samples per bin, 0 more than a pixel outside."""
+    """Average ceil(length / bins) bilinear samples per bin; samples far outside are 0."""
     length = high - low
     grid = np.maximum(np.ceil(length / np.float32(bins)), 0).astype(np.int64)
     box = np.repeat(np.arange(len(low)), bins * grid)
@@ -93,7 +92,7 @@ def _axis_weights(low: np.ndarray, high: np.ndarray, bins: int, sizes: np.ndarra
 
 def _outer(y: AxisWeights, y_pixel: np.ndarray, x: AxisWeights, count: int,
            size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return data, indices and row starts of the matrix whose weights are products of two axes."""
+    """Return data, indices and row starts of the matrix of products of both axes' weights."""
     rows, columns = size
     in_y = np.repeat(np.diff(y.begin).reshape(count, rows, 1), columns, axis=2).ravel()
     in_x = np.repeat(np.diff(x.begin).reshape(count, 1, columns), rows, axis=1).ravel()

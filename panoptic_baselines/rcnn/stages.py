@@ -1,4 +1,4 @@
-"""The stages that look at boxes, for export: RoIAlign and the heads behind it."""
+"""The stages that process boxes, for export: RoIAlign and the heads after it."""
 from __future__ import annotations
 
 from typing import Any

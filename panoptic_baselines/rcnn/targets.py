@@ -1,4 +1,4 @@
-"""Turn annotated images into the batches that a two-stage detector learns from, in NumPy alone."""
+"""Turn annotated images into the batches that a two-stage detector learns from, with NumPy only."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -19,16 +19,18 @@ from panoptic_baselines.rcnn.nearby import SampledAnchors, anchor_grids, sample_
 
 @dataclass(frozen=True)
 class DetectionTargets(ObjectTargets):
-    """Makes batches for a region proposal network, which hold in addition:
+    """Makes batches for a region proposal network.
 
-    anchor_index    int64 (B, anchors): the sampled anchors, counted over all levels
-    anchor_labels   float32 (B, anchors): 1, 0 or -1 = fewer were found
+    In addition to the arrays of ``ObjectTargets``, they contain:
+
+    anchor_index    int64 (B, anchors): the sampled anchors, numbered over all levels
+    anchor_labels   float32 (B, anchors): 1, 0, or -1 for unused entries
     anchor_deltas   float32 (B, anchors, 4): from the positive anchors to their objects
 
     Attributes
     ----------
-    anchor_sizes : of the network
-    anchors : how many are sampled in an image
+    anchor_sizes : the anchor sizes of the network
+    anchors : number of anchors that are sampled per image
     """
 
     anchor_sizes: tuple[float, ...] = (32, 64, 128, 256, 512)
@@ -41,7 +43,7 @@ class DetectionTargets(ObjectTargets):
 
 
 def padded_targets(found: SampledAnchors, count: int) -> Batch:
-    """Return the arrays of a batch for the sampled anchors of an image, with ``count`` rows."""
+    """Return the arrays of a batch for an image's sampled anchors, padded to ``count`` rows."""
     return {'anchor_index': pad_rows(found.index, count, 0),
             'anchor_labels': pad_rows(found.labels, count, IGNORED),
             'anchor_deltas': pad_rows(found.deltas, count, 0)}

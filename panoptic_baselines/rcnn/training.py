@@ -21,15 +21,15 @@ from panoptic_baselines.rcnn.targets import DetectionTargets
 from panoptic_baselines.system import BaseSystem, divergence_error
 
 LOSSES = ('rpn_objectness', 'rpn_boxes', 'classes', 'boxes', 'masks')
-PROPOSALS_PER_LEVEL = 2000   # before suppression; at test time 1000
+PROPOSALS_PER_LEVEL = 2000   # before NMS; 1000 at inference
 
 
 class RoIs(NamedTuple):
     """The RoIs that the heads learn from in a step; boxes are one array (N, 4) for each image.
 
     ``classes`` (R,) and ``deltas`` (R, 4) belong to ``boxes``; ``mask_classes`` (P,) and ``masks``
-    (P, 28, 28) belong to ``mask_boxes``, the foreground.  There is at least one of each; a
-    placeholder has the class -1.
+    (P, 28, 28) belong to ``mask_boxes``, the foreground.  R and P are at least 1; a placeholder has
+    the class -1.
     """
 
     boxes: list[np.ndarray]
@@ -45,9 +45,9 @@ class TwoStageSystem(BaseSystem):
 
     Parameters
     ----------
-    rois, foreground : number of RoIs per image that the heads learn from, and the largest share of
+    rois, foreground : number of RoIs per image that the heads learn from, and the maximum share of
         them on objects
-    mask_loss : of logits, classes and masks, see ``MaskLoss``
+    mask_loss : the loss of the mask head, see ``MaskLoss``
     others : see ``BaseSystem``
     """
 
@@ -73,8 +73,8 @@ class TwoStageSystem(BaseSystem):
                         proposals: Optional[list[Proposals]] = None) -> dict[str, Any]:
         """Return 'rpn_objectness', 'rpn_boxes', 'classes', 'boxes' and, with a mask head, 'masks'.
 
-        They are means over the images of a batch (see ``DetectionTargets``).  ``proposals`` saves
-        computing the network's proposals again.  Samples are drawn from ``numpy.random``.
+        They are averaged over the images of a batch (see ``DetectionTargets``).  Pass ``proposals``
+        if they are already computed.  Samples are drawn from ``numpy.random``.
         """
         if proposals is None:
             rois = self.sample_rois(maps, batch)
@@ -100,7 +100,7 @@ class TwoStageSystem(BaseSystem):
         sizes = as_numpy(batch['sizes']).astype(int).tolist()
         try:
             return self.net.propose(maps, sizes, per_level=PROPOSALS_PER_LEVEL)
-        except AdaptisError as error:   # its message would blame the checkpoint
+        except AdaptisError as error:   # whose message would blame the checkpoint
             raise divergence_error() from error
 
     def sample_from_proposals(self, proposals: Sequence[Proposals], batch: dict[str, Any]) -> RoIs:
@@ -113,7 +113,7 @@ class TwoStageSystem(BaseSystem):
         return batch_rois(chosen, objects, maps, self.net.num_things)
 
     def roi_losses(self, features: Sequence[Any], rois: RoIs) -> tuple[Any, ...]:
-        """Return the losses of classes, boxes and, with a mask head, masks of given RoIs."""
+        """Return the losses of classes, boxes and, with a mask head, masks for given RoIs."""
         def put(array: np.ndarray) -> Any:
             return mx.nd.array(array, ctx=features[0].context, dtype='float32')
         self._foreground = float((rois.mask_classes >= 0).sum() / max(1, len(rois.classes)))
@@ -126,12 +126,12 @@ class TwoStageSystem(BaseSystem):
         return (*losses, self._mask_loss(masks, mask_classes, put(rois.masks)))
 
     def metrics(self) -> dict[str, float]:
-        """Return the share of the last step's RoIs that lay on objects."""
+        """Return the share of the last step's RoIs that were on objects."""
         return {'foreground': self._foreground} if self.net.has_instances else {}
 
 
 def unpad_objects(batch: dict[str, Any]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Return boxes (G, 4) and classes int64 (G,) of the objects of each image of a batch."""
+    """Return boxes (G, 4) and classes int64 (G,) of the objects, for each image of a batch."""
     boxes, classes = as_numpy(batch['boxes']), as_numpy(batch['classes'])
     return ([of_image[kinds >= 0] for of_image, kinds in zip(boxes, classes)],
             [kinds[kinds >= 0].astype(np.int64) for kinds in classes])
@@ -141,7 +141,7 @@ def batch_rois(chosen: Sequence[RoITargets], objects: Sequence[np.ndarray], inst
                background: int) -> RoIs:
     """Return the targets of all images' RoIs.
 
-    ``instances`` (B, H, W), or (B, L, H, W) in layers, has object g as g + 1.
+    In ``instances`` (B, H, W), or (B, L, H, W) with layers, object g has the value g + 1.
     """
     boxes, deltas, mask_boxes, masks = [], [], [], []
     for rois, gt_boxes, id_map in zip(chosen, objects, instances):
@@ -158,7 +158,7 @@ def batch_rois(chosen: Sequence[RoITargets], objects: Sequence[np.ndarray], inst
 
 
 def add_placeholder(rois: RoIs) -> RoIs:
-    """Add one RoI of class -1 where there is none, because no layer takes empty arrays."""
+    """Add one RoI of class -1 if there are none, because MXNet does not support empty arrays."""
     boxes = [np.float32([[0, 0, 1, 1]]), *rois.boxes[1:]]
     if not len(rois.classes):
         rois = rois._replace(boxes=boxes, classes=np.array([-1]), deltas=np.zeros((1, 4)))

@@ -11,18 +11,18 @@ ACTIVATIONS = ('relu', 'sigmoid', 'tanh', 'softrelu', 'softsign')
 
 
 class Affinity(HybridBlock):
-    """Adds to the potentials of each pixel those of all others, weighted by their affinity.
+    """Adds to each pixel's potentials those of all other pixels, weighted by their affinity.
 
-    Features Q (B, C, h, w) and potentials Psi (B, K, h, w) -> P like Psi: with rows for pixels,
-    ``P = Psi + phi0(Q) (phi1(Q)^T Psi)`` (equation 4).  In this order no matrix of all pairs of
-    pixels is ever made: memory is linear in their number.  K may differ from call to call.
+    Features Q (B, C, h, w) and potentials Psi (B, K, h, w) -> P like Psi.  With one row per pixel,
+    ``P = Psi + phi0(Q) (phi1(Q)^T Psi)`` (equation 4).  This order avoids the matrix of all pairs
+    of pixels, so memory is linear in the number of pixels.  K may change from call to call.
 
     Parameters
     ----------
     channels : C
-    activation : after the 1x1 convolutions ``phi0`` and ``phi1``, of C channels each
+    activation : activation after the 1x1 convolutions ``phi0`` and ``phi1`` (C channels each)
 
-    Raises AdaptisError for an activation that does not exist.
+    Raises AdaptisError for an unknown activation.
     """
 
     def __init__(self, channels: int = 128, activation: str = 'relu'):
@@ -31,7 +31,7 @@ class Affinity(HybridBlock):
         self.channels = channels
         with self.name_scope():
             for name in ('phi0', 'phi1'):
-                # The sum over all pixels is large: start it about as large as one potential.
+                # The sum over all pixels is large: initialise it to about one potential.
                 setattr(self, name, nn.Conv2D(channels, 1, in_channels=channels,
                                               activation=activation,
                                               weight_initializer=mx.init.Normal(0.001)))

@@ -13,15 +13,15 @@ HybridBlock = mx.gluon.HybridBlock
 class Decoder(HybridBlock):
     """p2, ..., p5 (B, C, h, w) -> (B, out_channels, h, w) at the stride of p2.
 
-    Two 3x3 convolutions ``conv1`` and ``conv2``, which all levels share, each with group norm
-    and ReLU; then the levels are enlarged bilinearly and concatenated, and a 1x1 convolution
-    ``predictor`` follows.
+    All levels share two 3x3 convolutions ``conv1`` and ``conv2``, each with group norm and ReLU.
+    Then the levels are upsampled bilinearly and concatenated, and a 1x1 convolution ``predictor``
+    follows.
 
     Parameters
     ----------
     in_channels, out_channels : C, and the number of channels of the output
-    channels : of the two convolutions
-    deformable : whether the two are deformable (without modulation), as in UPSNet
+    channels : number of channels of the two convolutions
+    deformable : whether these two are deformable (without modulation), as in UPSNet
     """
 
     def __init__(self, in_channels: int, out_channels: int, channels: int = 128,
@@ -40,7 +40,7 @@ class Decoder(HybridBlock):
                                        weight_initializer=mx.init.Normal(0.01))
 
     def forward(self, *features):
-        """Run the decoder, as one graph unless its convolutions are sampled outside of graphs."""
+        """Run the decoder, as one graph unless its convolutions are computed outside of graphs."""
         if self.deformable and samples_in_numpy(features[0]):
             return self.hybrid_forward(mx.nd, *features)
         return super().forward(*features)

@@ -45,10 +45,10 @@ class Maps(NamedTuple):
 
 
 class UnifiedInference(TwoStageInference):
-    """What ``Unified`` does with the outputs of its stages.
+    """Inference of ``Unified``, given the outputs of its stages.
 
-    The stages are those of ``TwoStageInference``, 'encoder', 'probabilities', 'potential' and, if
-    there is such a head, 'affinity'.
+    The stages are those of ``TwoStageInference``, 'encoder', 'probabilities', 'potential' and, with
+    an affinity head, 'affinity'.
     """
 
     presets, divisor = UNIFIED_PRESETS, 32
@@ -76,18 +76,18 @@ class UnifiedInference(TwoStageInference):
                         scores: Any, masks: Any = None) -> Any:
         """Return the logits of image ``index`` of a batch: (1, D + stuff, ceil(H/4), ceil(W/4)).
 
-        The channels of the D detections come first, then those of stuff.  Differentiable in the
-        maps, the scores and the masks.
+        The channels of the D detections come first, then those of stuff.  The result is
+        differentiable in the maps, the scores and the masks.
 
         Parameters
         ----------
-        size : (H, W) of the image without its padding, which has no influence
-        boxes : (D, 4) in pixels of the network's input, D may be 0
-        classes : (D,), counted among the things
+        size : (H, W) of the image without its padding, which has no effect
+        boxes : (D, 4) in pixels of the network's input; D may be 0
+        classes : (D,), 0 = the first thing class
         scores : (D,)
-        masks : (D, m, m), probabilities of a network with masks
+        masks : (D, m, m), mask probabilities, for a network with masks
 
-        The arrays may be NumPy's or MXNet's.
+        The arrays may be from NumPy or MXNet.
         """
         height, width = (-(-side // SEMANTIC_STRIDE) for side in size)
         logits = maps.semantic[index:index + 1, :, :height, :width]
@@ -100,7 +100,7 @@ class UnifiedInference(TwoStageInference):
 
     def potentials(self, probabilities: Any, boxes: Any, classes: Any, scores: Any,
                    masks: Any = None) -> Any:
-        """Return the output of ``Potential`` for one image, which may be without detections."""
+        """Return the output of ``Potential`` for one image, which may have no detections."""
         if not len(boxes):
             return probabilities[:, :self.num_stuff]
         return self.run('potential', probabilities=probabilities, boxes=boxes, classes=classes,
@@ -130,7 +130,7 @@ class UnifiedInference(TwoStageInference):
     def check_masks(self, settings: UnifiedSettings) -> None:
         """Raise AdaptisError if the settings need masks and there is no mask head."""
         if settings.merge == 'heuristic' and not self.has_masks:
-            raise AdaptisError('The heuristic needs masks, but this network has none: '
+            raise AdaptisError('The heuristic needs masks, but this network has no mask head: '
                                'set merge to unified.')
 
     def _add_panoptic_logits(self, maps: Maps, index: int, image: UnifiedSegmentation,

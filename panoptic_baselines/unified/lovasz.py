@@ -1,13 +1,13 @@
-"""Lovasz losses (Berman et al. 2018): smooth surrogates of the Jaccard index of masks and classes.
+"""Lovasz losses (Berman et al. 2018): surrogates of the Jaccard index of masks and classes.
 
-Both sort errors in descending order and weight each by the growth of the Jaccard loss with it.  So
-their gradient is that of the index that measures them.  All are graphs.  Errors are not negative,
-and ignored pixels have errors of 0, so that they come last and do not count.
+Both losses sort errors in descending order and weight each by the resulting growth of the Jaccard
+loss.  So they optimise the index that evaluation measures.  All parts are graphs.  Errors are not
+negative, and ignored pixels have errors of 0, so that they come last and do not count.
 
-The operators suit a GPU.  There, MXNet's ``cumsum`` gives a row one thread, which reads it pixel by
-pixel, and ``gather_nd`` checks its indices with one thread per axis.  A class of eight Cityscapes
-crops has four million pixels.  So sums run along short rows first (``running_sum``), and ``take``,
-which has a thread for every pixel and no check, puts the pixels in order.
+The operators are chosen for GPUs.  There, MXNet's ``cumsum`` uses one thread per row, which reads
+it pixel by pixel, and ``gather_nd`` checks its indices with one thread per axis.  A class of eight
+Cityscapes crops has four million pixels.  So sums first run along short rows (``running_sum``), and
+pixels are sorted with ``take``, which has a thread for every pixel and no check.
 """
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ CLASSES = ('present', 'all')
 
 
 def lovasz_extension(F, errors, foreground):
-    """Return N losses for errors >= 0 of N sets of pixels; ``foreground`` is 1 in the set.
+    """Return N losses for errors >= 0 of N sets of pixels; ``foreground`` is 1 inside the set.
 
-    Both are (N, B, h, w): every set has B maps of h x w pixels.  A ReLU makes the errors finite and
-    turns NaN to 0, because no sort survives NaN.
+    Both are (N, B, h, w): every set has B maps of h x w pixels.  A ReLU turns NaN into 0, because
+    sorting does not support NaN.
     """
     falling, order = F.topk(F.relu(errors).reshape((0, -1)), axis=1, k=0, ret_typ='both',
                             dtype='int32')
@@ -38,7 +38,7 @@ def lovasz_extension(F, errors, foreground):
 
 
 def lovasz_grad(F, foreground, maps):
-    """Return the growth of the Jaccard loss as pixel after pixel gets wrong: (N, P) of 0 and 1.
+    """Return the growth of the Jaccard loss with each wrong pixel, for (N, P) of 0 and 1.
 
     ``maps`` are any arrays (N, B, h, w) with B * h * w = P (see ``running_sum``).
     """
@@ -53,11 +53,11 @@ def lovasz_grad(F, foreground, maps):
 
 
 def running_sum(F, values, axis=3):
-    """Return the sums of all values up to each, in row-major order, of N sets (N, B, h, w).
+    """Return the cumulative sums, in row-major order, of N sets (N, B, h, w).
 
-    This is a scan in levels: along the rows, then over the ends of the rows of each map, then over
-    the maps.  A thread adds w, h and B values instead of B * h * w, and all rows run at once.
-    Counts of pixels are exact below 2 ** 24 in float32, in this order or any other.
+    This is a hierarchical scan: along the rows, then over the row totals of each map, then over the
+    maps.  A thread adds w, h and B values instead of B * h * w, and all rows run in parallel.  In
+    float32, counts of pixels are exact below 2 ** 24, in any order.
     """
     inside = F.cumsum(values, axis=axis)
     if axis == 1:
@@ -70,7 +70,7 @@ class LovaszHinge(HybridBlock):
     """Mean over masks of the Lovasz hinge loss of each mask (appendix A.2).
 
     (P, m, m) logits of each RoI's own class, (P,) classes, -1 = none, (P, m, m) masks of 0 and 1,
-    -1 = ignored -> a scalar: a ``MaskLoss`` with another formula.
+    -1 = ignored -> a scalar.  It can replace a ``MaskLoss``.
     """
 
     def hybrid_forward(self, F, logits, classes, targets):
@@ -83,26 +83,27 @@ class LovaszHinge(HybridBlock):
 class LovaszSoftmax(HybridBlock):
     """Mean over classes of the Lovasz loss of their probabilities, over all pixels of a batch.
 
-    (B, C, h, w) logits, (B, scale * h, scale * w) classes, -1 = ignored -> a scalar: a
-    ``SemanticLoss`` with another formula.
+    (B, C, h, w) logits and (B, scale * h, scale * w) classes, -1 = ignored -> a scalar.  It can
+    replace a ``SemanticLoss``.
 
-    Classes are sorted one after another.  MXNet counts the workspace of ``topk``, 28 bytes for an
-    element, in 32 bits: above 76.7 million elements that overflows and looks like a lack of memory.
-    All 19 classes of eight Cityscapes crops are 79.7 million, a class is 4.2 million.
+    Classes are sorted one after another.  MXNet computes the workspace of ``topk``, 28 bytes per
+    element, with 32 bits.  Above 76.7 million elements, this overflows and looks like a lack of
+    memory.  All 19 classes of eight Cityscapes crops have 79.7 million elements, one class has 4.2
+    million.
 
     Parameters
     ----------
     num_classes : C, at least 2
-    scale : logits are upsampled by it first; 1 = they are not
-    classes : whose mean is taken: those 'present' in the batch, or 'all'
+    scale : factor by which logits are upsampled first; 1 = no upsampling
+    classes : the classes to average over: those 'present' in the batch, or 'all'
 
-    Raises AdaptisError for other ``classes``, or a ``num_classes`` that makes no sense.
+    Raises AdaptisError for an invalid ``classes`` or ``num_classes``.
     """
 
     def __init__(self, num_classes: int, scale: int = 4, classes: str = 'present'):
         super().__init__()
         if classes not in CLASSES:
-            raise AdaptisError(f'The Lovasz loss has no classes "{classes}": choose one of '
+            raise AdaptisError(f'classes of the Lovasz loss is {classes!r}: choose one of '
                                f'{list(CLASSES)}.')
         check_counts(num_classes=num_classes)
         self._num_classes, self._classes = num_classes, classes

@@ -1,6 +1,6 @@
 """Match detections with objects and pixels with channels (section 3.5, equation 5).
 
-The channels of a panoptic output are detections first, then one per stuff class.
+A panoptic output has one channel per detection, then one per stuff class.
 """
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ MIN_IOU = 0.5
 
 
 class Matching(NamedTuple):
-    """The objects of D detections.
+    """The objects assigned to D detections.
 
-    ``assigned`` int (D,), the object of each, -1 = none; ``duplicate`` bool (D,): another detection
-    has the object that this one could have had, so this one is removed.
+    ``assigned`` int (D,), the object of each, -1 = none; ``duplicate`` bool (D,): whether another
+    detection has taken the object that this one overlaps, so that this one is removed.
     """
 
     assigned: np.ndarray
@@ -29,7 +29,7 @@ class Matching(NamedTuple):
 
 def same_class_iou(boxes: np.ndarray, classes: np.ndarray, gt_boxes: np.ndarray,
                    gt_classes: np.ndarray) -> np.ndarray:
-    """Return the IoU (D, G) of detections' and objects' boxes; 0 between two classes."""
+    """Return the IoU (D, G) of the boxes of detections and objects; 0 if their classes differ."""
     same = np.reshape(classes, (-1, 1)) == np.reshape(gt_classes, (1, -1))
     return pairwise_iou(np.reshape(boxes, (-1, 4)), np.reshape(gt_boxes, (-1, 4))) * same
 
@@ -38,9 +38,9 @@ def match_detections(boxes: np.ndarray, classes: np.ndarray, gt_boxes: np.ndarra
                      gt_classes: np.ndarray) -> Matching:
     """Match detections with objects of the same class so that the total IoU is largest.
 
-    Pairs need an IoU of at least a half.  A detection without any such object is no duplicate: it
-    stays, and no pixel belongs to it, so that the network learns to suppress it.  An object without
-    a detection is in no pair.
+    Pairs need an IoU of at least 0.5.  A detection without such an object is not a duplicate: it
+    remains, but no pixel belongs to it, so that the network learns to suppress it.  An object
+    without such a detection is not matched.
     """
     iou = same_class_iou(boxes, classes, gt_boxes, gt_classes)
     iou[iou < MIN_IOU] = 0
@@ -58,8 +58,8 @@ def panoptic_target(instances: np.ndarray, semantic: np.ndarray, assigned: np.nd
     Parameters
     ----------
     instances : int (h, w), object g as g + 1, 0 = none
-    semantic : int (h, w), class indices, stuff first; they count where there is no object
-    assigned : (D,) of the detections without duplicates
+    semantic : int (h, w), class indices, stuff first, used where there is no object
+    assigned : (D,), the objects of the detections without duplicates
     num_objects, num_stuff : numbers of objects and of stuff classes
     """
     channel = np.full(num_objects + 1, IGNORED, np.int32)
@@ -73,8 +73,8 @@ def panoptic_target(instances: np.ndarray, semantic: np.ndarray, assigned: np.nd
 class PanopticMatchingLoss(mx.gluon.HybridBlock):
     """Softmax cross entropy of one image, which has its own number of channels (section 3.5).
 
-    (1, D + S, h, w) logits, (1, h, w) channels, -1 = ignored, (1,) labelled pixels of all images
-    of the batch, not 0 -> (1,): its share of the mean over the labelled pixels of the batch.
+    (1, D + S, h, w) logits, (1, h, w) channels, -1 = ignored, and the non-zero number (1,) of
+    labelled pixels in the whole batch -> (1,): the image's share of the mean over these pixels.
     """
 
     def hybrid_forward(self, F, logits, channels, count):

@@ -1,9 +1,10 @@
 """Unifying Training and Inference for Panoptic Segmentation (Li, Qi, Torr 2020).
 
-There is no official code; section numbers are the paper's.  The network ``Unified`` has graphs
-that are hybridized once for every size; between them, NumPy takes the detector's decisions::
+There is no official code; section numbers are the paper's.  The network ``Unified`` consists of
+graphs that are hybridized once and then run at any size.  Between them, NumPy makes the detector's
+decisions::
 
-    encoder                  everything dense, one graph
+    encoder                  everything dense, as one graph
       backbone               ResNet: stem.conv1, res2 ... res5 (layers/resnet.py)
       squeeze                squeeze-and-excitation of res5's features: fc1, fc2
       fpn                    lateral2 ... lateral5, output2 ... output5 (layers/fpn.py)
@@ -47,27 +48,27 @@ class Unified(UnifiedInference, BaseNetwork):
     Parameters
     ----------
     backbone : see ``PanopticFPN``
-    num_things, num_stuff : numbers of thing and stuff classes; the semantic branch has all, stuff
-        first
-    masks : whether there is a mask head
-    affinity : whether there is the dense instance affinity head (section 3.4.2)
-    potential : how masks, classes and scores make potentials: 'A', 'B' (Cityscapes), 'C' (COCO)
-        or 'boxes', which ignores masks; without a mask head 'B' and 'C' mean 'boxes', and 'A' is an
-        error
-    damp_masks : whether in 'C' the score multiplies the mask, too (equation 2 can be read either
-        way)
-    squeeze : whether there is squeeze-and-excitation before the pyramid (section 3.1)
+    num_things, num_stuff : numbers of thing and stuff classes; the semantic branch has all of them,
+        stuff first
+    masks : whether the network has a mask head
+    affinity : whether the network has the dense instance affinity head (section 3.4.2)
+    potential : how masks, classes and scores are combined into potentials: 'A', 'B' (Cityscapes),
+        'C' (COCO), or 'boxes', which ignores masks.  Without a mask head, 'B' and 'C' mean 'boxes',
+        and 'A' is an error
+    damp_masks : whether the score also multiplies the mask in 'C' (equation 2 allows both readings)
+    squeeze : whether squeeze-and-excitation precedes the pyramid (section 3.1)
     deformable : whether the semantic and the affinity branch have deformable convolutions
-    fpn_channels, box_channels, mask_channels : widths
+    fpn_channels, box_channels, mask_channels : widths of the pyramid and of the RoI heads
     semantic_channels : width of the semantic and the affinity branch
-    affinity_channels : of the features Q
-    activation : of the affinity, after phi0 and phi1
+    affinity_channels : number of channels of the features Q
+    activation : activation of the affinity head after phi0 and phi1
     anchor_sizes : side of the square anchor of each of p2, ..., p6, in pixels
-    mean, std : of the image, RGB; by default those of the backbone's ImageNet weights
-    norm_layer, norm_kwargs : of the backbone
+    mean, std : RGB mean and standard deviation of the image; by default those of the backbone's
+        ImageNet weights
+    norm_layer, norm_kwargs : norm of the backbone
 
-    Images are (B, 3, H, W), RGB, 0..255, H and W multiples of 32; padding has the colour ``mean``.
-    Raises AdaptisError for an argument that makes no sense.
+    Images are (B, 3, H, W), RGB, 0..255, where H and W are multiples of 32.  Padding has the colour
+    ``mean``.  Raises AdaptisError for an invalid argument.
     """
 
     def __init__(self, *, backbone: str = 'resnet50', num_things: int = 80, num_stuff: int = 53,
@@ -89,7 +90,7 @@ class Unified(UnifiedInference, BaseNetwork):
                             ('squeeze', squeeze), ('deformable', deformable)):
             check_choice(name, value, (False, True))
         if potential == 'A' and not masks:
-            raise AdaptisError('The potential "A" needs masks, but the network has none.')
+            raise AdaptisError('The potential "A" needs masks: set masks to true.')
         self.num_things, self.num_stuff = num_things, num_stuff
         self.mean = check_numbers('mean', spec.mean if mean is None else mean, 3)
         self.std = check_numbers('std', spec.std if std is None else std, 3, positive=True)
@@ -129,7 +130,7 @@ class Encoder(ImageEncoder):
     """The dense part of the network as one graph.
 
     Images -> flat list: p2, ..., p6, five RPN logits and five RPN deltas, semantic logits, and
-    affinity features (left out without that branch).
+    affinity features (if there is an affinity head).
     """
 
     def __init__(self, backbone: ResNet, channels: int, squeeze: bool, semantic_head: Decoder,
@@ -144,7 +145,7 @@ class Encoder(ImageEncoder):
             self.affinity_head = affinity_head
 
     def forward(self, x):
-        """Run the dense part, as one graph unless a decoder has to run outside of it."""
+        """Run the dense part, as one graph unless a decoder has to run outside of a graph."""
         if self.semantic_head.deformable and samples_in_numpy(x):
             return self.hybrid_forward(mx.nd, x)
         return super().forward(x)

@@ -23,34 +23,34 @@ class ClassProbabilities(HybridBlock):
 class Potential(HybridBlock):
     """Class probabilities and detections of one image -> (1, D + stuff, h, w), without parameters.
 
-    The channel of detection k, of class c and score s, with the mask M, is 0 outside its box.
-    Inside the box, with V(c) the probability of its class, it is
+    The channel of detection k, with class c, score s and mask M, is 0 outside its box.  Inside the
+    box, where V(c) is the probability of its class, it is
 
     ======= =============== ======================
-    variant                 if masks are ignored
+    variant                 without masks
     ======= =============== ======================
     boxes   s V(c)
-    A       V(c) + M        there is none
+    A       V(c) + M        not defined
     B       s V(c) M        s V(c)
     C       s (V(c) + M)    s V(c)
     ======= =============== ======================
 
-    The channels of stuff, after those of the detections, are V(c) everywhere.  Differentiable in
-    V, s and M.
+    The channels of stuff follow; they are V(c) everywhere.  The result is differentiable in V, s
+    and M.
 
     Parameters
     ----------
-    num_stuff : classes of stuff, which come before the things
+    num_stuff : number of stuff classes, which precede the thing classes
     variant : 'boxes' (equation 1), or 'A', 'B', 'C' (equation 2)
-    damp_masks : of variant C; if False, it is s V(c) + M
-    stride : of V, in pixels of the image
+    damp_masks : if False, variant C is s V(c) + M
+    stride : stride of V, in pixels of the image
 
     Inputs
     ------
     probabilities (1, stuff + things, h, w); boxes (D, 4), (x0, y0, x1, y1) in pixels of the
-    image; classes (D,), counted among the things; scores (D,); masks (D, m, m), probabilities that
+    image; classes (D,), 0 = the first thing class; scores (D,); masks (D, m, m), probabilities that
     fill the boxes, not needed for 'boxes'.  D is at least 1.
-    Raises AdaptisError for a variant that does not exist.
+    Raises AdaptisError for an unknown variant.
     """
 
     def __init__(self, num_stuff: int, variant: str = 'B', damp_masks: bool = True,
@@ -89,11 +89,11 @@ class Potential(HybridBlock):
         return F.broadcast_mul(things, scores) + masks
 
     def _centres(self, F, x, axis):
-        """Return (h,) or (w,): the coordinates in the image of the centres of V's pixels."""
+        """Return (h,) or (w,): the image coordinates of the centres of V's pixels."""
         return (F.contrib.arange_like(F.BlockGrad(x), axis=axis) + 0.5) * self._stride
 
     def _inside(self, F, boxes, rows, columns):
-        """Return (D, h, w): 1 for pixels whose centres lie in the box, else 0."""
+        """Return (D, h, w): 1 for pixels whose centre lies in the box, else 0."""
         x0, y0, x1, y1 = F.split(F.BlockGrad(boxes), num_outputs=4, axis=1)
         y, x = rows.reshape((1, -1)), columns.reshape((1, -1))
         tall = F.broadcast_greater_equal(y, y0) * F.broadcast_lesser(y, y1)
@@ -104,8 +104,8 @@ class Potential(HybridBlock):
 def paste(F, masks, boxes, rows, columns):
     """Paste masks (D, m, m) that fill boxes (D, 4) -> (D, h, w) at pixels with given centres.
 
-    The centres are ``rows`` (h,) and ``columns`` (w,).  Values are bilinear between the centres of
-    the masks' cells, and between the outermost cells and zeros around them.
+    The centres are ``rows`` (h,) and ``columns`` (w,).  Values are interpolated bilinearly between
+    the centres of the masks' cells, which are padded with zeros.
     """
     x0, y0, x1, y1 = F.split(F.BlockGrad(boxes), num_outputs=4, axis=1)
     tall = _weights(F, masks, y0, y1, rows, axis=1)
@@ -114,9 +114,9 @@ def paste(F, masks, boxes, rows, columns):
 
 
 def _weights(F, masks, low, high, centres, axis):
-    """Return (D, n, m): the share of each of a mask's cells in each of n pixels along one axis."""
+    """Return (D, n, m): the weight of each of a mask's cells in n pixels along one axis."""
     cells = F.contrib.arange_like(F.BlockGrad(masks), axis=axis).reshape((1, 1, -1))
-    # A box without length reaches no pixel's centre; this only avoids dividing by 0.
+    # An empty box does not contain the centre of a pixel; this only avoids dividing by 0.
     length = F.broadcast_div(F.maximum(high - low, 1e-6), F.max(cells).reshape((1, 1)) + 1)
     at = F.broadcast_div(F.broadcast_sub(centres.reshape((1, -1)), low), length) - 0.5
     return F.relu(1 - F.abs(F.broadcast_sub(F.expand_dims(at, axis=2), cells)))

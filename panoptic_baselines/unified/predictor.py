@@ -1,6 +1,6 @@
-"""From the outputs of the unified network to a panoptic result.
+"""Turn the outputs of the unified network into a panoptic result.
 
-Each pixel belongs to its likeliest channel (section 3.4.2), unless the settings ask for the
+Each pixel belongs to its most likely channel (section 3.4.2), unless the settings ask for the
 heuristic of Panoptic FPN.
 """
 from __future__ import annotations
@@ -23,7 +23,7 @@ from panoptic_baselines.settings import BaseSettings
 
 
 class MaskLogits(NamedTuple):
-    """Detections of an image with mask logits (N, m, m), and the threshold of probabilities."""
+    """Detections of an image, mask logits (N, m, m), and the threshold of mask probabilities."""
 
     detections: Detections
     logits: np.ndarray
@@ -39,16 +39,16 @@ class PanopticLogits(NamedTuple):
 
 @dataclass
 class UnifiedSegmentation:
-    """What the network finds in one image; it serves as a ``Segmentation``.
+    """What the network finds in one image; it can be used as a ``Segmentation``.
 
-    Results at the size of the image are computed on request, because the panoptic result needs
+    Results at the size of the image are computed on demand, because the panoptic result needs
     neither the masks nor the semantic labels.
 
     Attributes
     ----------
     semantic : class logits (stuff + things, h, w) of the padded image
     size, output_size : (H, W) of the network's input without padding, and of the results
-    masks, channels : None if there are none
+    masks, channels : mask logits and panoptic logits, or None
     """
 
     semantic: np.ndarray
@@ -59,7 +59,7 @@ class UnifiedSegmentation:
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """int32 (H, W): class indices by the semantic branch alone."""
+        """int32 (H, W): class indices according to the semantic branch alone."""
         return self._upsampled(self.semantic)
 
     @cached_property
@@ -69,7 +69,7 @@ class UnifiedSegmentation:
 
     @cached_property
     def instances(self) -> Optional[Instances]:
-        """Instances of the mask head; without one, the things of the panoptic result."""
+        """Instances of the mask head; without a mask head, the things of the panoptic result."""
         if self.masks is not None:
             return to_instances(self.masks.detections, self.masks.logits, self.size,
                                 self.output_size, self.masks.threshold)
@@ -105,10 +105,10 @@ class UnifiedPredictor(Predictor):
 
 def to_result(channel_map: np.ndarray, detections: Detections, taxonomy: Taxonomy,
               stuff_area_limit: int = 0) -> PanopticResult:
-    """Return the panoptic result of a channel map (H, W): detections come first, then stuff.
+    """Convert a channel map (H, W) to a panoptic result; detections come first, then stuff.
 
-    Segments of stuff with fewer pixels than ``stuff_area_limit`` become void (appendix C).
-    Segment ids count from 1.  Things have the scores of their detections, stuff has the score 1.
+    Stuff segments with fewer pixels than ``stuff_area_limit`` become void (appendix C).  Segment
+    ids start at 1.  Things have the scores of their detections, and stuff has score 1.
     """
     things = len(detections.scores)
     classes = [*thing_to_class_index(detections.classes, taxonomy), *range(taxonomy.num_stuff)]

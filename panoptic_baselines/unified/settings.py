@@ -13,10 +13,10 @@ class UnifiedSettings(TwoStageSettings):
 
     Attributes
     ----------
-    instance_score : detections need a higher score to get a channel (appendix B)
-    merge : 'unified' takes the likeliest channel of each pixel; 'heuristic' merges as Panoptic FPN
-        does, with the same network (models C1 and D1 of table 1)
-    stuff_area_limit : smaller segments of stuff become void (appendix C); 0 = none do
+    instance_score : detections with a score above this get a channel (appendix B)
+    merge : 'unified' takes the most likely channel of each pixel; 'heuristic' merges like Panoptic
+        FPN, with the same network (models C1 and D1 of table 1)
+    stuff_area_limit : stuff segments with fewer pixels become void (appendix C); 0 = off
     """
 
     instance_score: float = 0.75

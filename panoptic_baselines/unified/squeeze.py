@@ -9,16 +9,18 @@ HybridBlock = mx.gluon.HybridBlock
 
 
 class SqueezeExcitation(HybridBlock):
-    """(B, C, h, w) -> the same; the means of all channels give each channel a factor from 0 to 1.
+    """Scales each channel by a factor from 0 to 1 that depends on all channels' means.
 
-    Two layers ``fc1`` (C / ``reduction``, ReLU) and ``fc2`` (C, sigmoid), with biases.
+    The shape (B, C, h, w) stays the same.  Two layers ``fc1`` (C / ``reduction``, ReLU) and ``fc2``
+    (C, sigmoid), with biases, compute the factors.
     Raises AdaptisError if fewer than one hidden channel would be left.
     """
 
     def __init__(self, channels: int, reduction: int = 16):
         super().__init__()
         if not 1 <= reduction <= channels:
-            raise AdaptisError(f'{channels} channels cannot be reduced {reduction} times.')
+            raise AdaptisError(f'reduction is {reduction} but must be from 1 to the {channels} '
+                               'channels.')
         with self.name_scope():
             self.fc1 = nn.Dense(channels // reduction, activation='relu', in_units=channels)
             self.fc2 = nn.Dense(channels, in_units=channels // reduction)

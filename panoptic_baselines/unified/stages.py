@@ -30,7 +30,7 @@ def export_stages(net: Any) -> list[Stage]:
 
 
 class MaskPotential(mx.gluon.HybridBlock):
-    """A ``Potential`` that ignores scores, without that input."""
+    """A ``Potential`` without the scores as input, for variants that ignore them."""
 
     def __init__(self, potential: Any):
         super().__init__()
@@ -41,7 +41,7 @@ class MaskPotential(mx.gluon.HybridBlock):
 
 
 def potential_stage(potential: Any, channels: int) -> Stage:
-    """The stage of a ``Potential``, with the inputs that its variant looks at."""
+    """Return the stage of a ``Potential``, with the inputs that its variant uses."""
     inputs = [Signature('probabilities', (1, channels, 'h', 'w')), BOXES, CLASSES]
     if potential.uses_scores:
         inputs.append(Signature('scores', ('N',)))

@@ -1,7 +1,7 @@
 """Training of the unified system: the losses of its network.
 
-Li, Qi, Torr 2020; section numbers are the paper's.  The panoptic output is trained as it is used:
-with the detections that the network itself makes, and with the pixels that each should get.
+Li, Qi, Torr 2020; section numbers are the paper's.  The panoptic output is trained the way it is
+used: on the network's own detections.  The targets are the pixels that each of them should get.
 """
 from __future__ import annotations
 
@@ -60,17 +60,17 @@ class UnifiedSystem(TwoStageSystem):
     ----------
     net : an initialised network
     taxonomy : the classes of the network
-    detection_weight, semantic_weight, panoptic_weight : of the losses (section 4): 1, 0.2, 0.1 for
-        COCO and 0.25, 1, 1 for Cityscapes; panoptic_weight 0 leaves the panoptic matching loss
-        out, as for models A and C, which have no affinity head either (section 4.1)
+    detection_weight, semantic_weight, panoptic_weight : weights of the losses (section 4): 1, 0.2,
+        0.1 for COCO and 0.25, 1, 1 for Cityscapes.  With panoptic_weight = 0 there is no panoptic
+        matching loss, as for models A and C, which have no affinity head either (section 4.1)
     semantic_loss : 'cross_entropy' (COCO) or 'lovasz' (Cityscapes, appendix B)
     mask_loss : 'lovasz' (appendix A.2) or 'cross_entropy'
-    detections : those that the panoptic output learns from: 'predicted', or the 'ground_truth',
-        with the score 1 (appendix A.4, table H)
-    rois, foreground : number of RoIs per image that the heads learn from, and the largest share of
+    detections : the detections that the panoptic output learns from: 'predicted', or
+        'ground_truth' with score 1 (appendix A.4, table H)
+    rois, foreground : number of RoIs per image that the heads learn from, and the maximum share of
         them on objects
-    frozen_stages : how many stages of the backbone are frozen: 2 = stem and res2
-    hybridize : train through cached graphs
+    frozen_stages : number of backbone stages that are frozen: 2 = stem and res2
+    hybridize : whether to train with cached graphs
 
     Raises AdaptisError for a choice that does not exist or a number out of range.
     """
@@ -90,8 +90,9 @@ class UnifiedSystem(TwoStageSystem):
         for name, weight in self._weights.items():
             check_number(f'{name}_weight', weight, 0)
         if not panoptic_weight and net.affinity is not None:
-            raise AdaptisError('The affinity head learns from the panoptic matching loss alone: '
-                               'give that a panoptic_weight, or set affinity to false.')
+            raise AdaptisError('panoptic_weight is 0, but the affinity head learns only from the '
+                               'panoptic matching loss: raise panoptic_weight, or set affinity to '
+                               'false.')
         self._predicts = detections == 'predicted'
         self._semantic_loss = (LovaszSoftmax(net.num_stuff + net.num_things)
                                if semantic_loss == 'lovasz' else SemanticLoss())
@@ -105,9 +106,9 @@ class UnifiedSystem(TwoStageSystem):
         """Return the weighted losses of a batch (see ``DetectionTargets``), in ``autograd.record``.
 
         Scalars: 'rpn_objectness', 'rpn_boxes', 'classes', 'boxes' and, with a mask head, 'masks',
-        means over the images; 'semantic' and, if it has a weight, 'panoptic', means over the
-        pixels.  Samples are drawn from ``numpy.random``.  Raises AdaptisError if the network has
-        diverged.
+        averaged over the images; 'semantic' and, if its weight is not 0, 'panoptic', averaged over
+        the pixels.  Samples are drawn from ``numpy.random``.  Raises AdaptisError if the network
+        has diverged.
         """
         maps = self.forward(batch) if outputs is None else outputs
         proposals = self.propose(maps, batch)
@@ -134,7 +135,7 @@ class UnifiedSystem(TwoStageSystem):
 
     def detect(self, maps: Any, batch: dict[str, Any],
                proposals: Sequence[Proposals]) -> list[Detections]:
-        """Return the detections among the proposals of each image.
+        """Return each image's detections among its proposals.
 
         Raises AdaptisError if the network has diverged.
         """
@@ -143,14 +144,14 @@ class UnifiedSystem(TwoStageSystem):
             with mx.autograd.pause(train_mode=True):
                 return self.net.detect_in_proposals(
                     maps, [found.boxes for found in proposals], sizes, TRAINING)
-        except AdaptisError as error:   # its message would blame the checkpoint
+        except AdaptisError as error:   # whose message would blame the checkpoint
             raise divergence_error() from error
 
     def panoptic_loss(self, maps: Any, batch: dict[str, Any],
                       channels: Sequence[MatchedDetections]) -> Any:
-        """Return the panoptic matching loss (section 3.5), a mean over the batch's labelled pixels.
+        """Return the panoptic matching loss (section 3.5), averaged over the labelled pixels.
 
-        Its gradient reaches the scores and the masks of the detections.
+        Its gradient flows into the scores and the masks of the detections.
         """
         sizes = as_numpy(batch['sizes']).astype(int).tolist()
         targets = self.panoptic_targets(batch, channels)
@@ -187,7 +188,7 @@ class UnifiedSystem(TwoStageSystem):
     def metrics(self) -> dict[str, float]:
         """Return the metrics of ``TwoStageSystem`` and, with a panoptic loss, two more.
 
-        They are the number of detections per image and the share of the objects that have one, of
+        They are the number of detections per image and the share of objects with a detection, in
         the last step.
         """
         return {**super().metrics(), **(self._counts if self._weights['panoptic'] else {})}
@@ -214,7 +215,7 @@ class UnifiedSystem(TwoStageSystem):
 
 def match_channels(found: Detections, proposals: np.ndarray, boxes: np.ndarray,
                    classes: np.ndarray) -> MatchedDetections:
-    """Match the detections of an image, made of ``proposals`` (R, 4), with its objects."""
+    """Match the detections of an image, which come from ``proposals`` (R, 4), with its objects."""
     assigned, duplicate = match_detections(found.boxes, found.classes, boxes, classes)
     kept = ~duplicate
     return MatchedDetections(found.boxes[kept], found.classes[kept], assigned[kept],
@@ -222,14 +223,14 @@ def match_channels(found: Detections, proposals: np.ndarray, boxes: np.ndarray,
 
 
 def _classes(channels: Sequence[MatchedDetections], ctx: Any) -> Optional[Any]:
-    """Return (D,) of all images, or None without detections: no layer takes empty arrays."""
+    """Return (D,) of all images, or None without detections: MXNet has no empty arrays."""
     classes = np.concatenate([found.classes for found in channels])
     return mx.nd.array(classes, ctx, 'float32') if len(classes) else None
 
 
 def _split_by_image(rows: Optional[Any],
                     channels: Sequence[MatchedDetections]) -> list[Optional[Any]]:
-    """Split the rows of all images into those of each, None where there are none."""
+    """Split the rows of all images by image; None for an image without rows."""
     ends = np.cumsum([0, *(len(found.boxes) for found in channels)])
     return [rows[begin:end] if rows is not None and end > begin else None
             for begin, end in zip(ends, ends[1:])]

@@ -1,4 +1,4 @@
-"""Errors as MXNet's C++ and CUDA's libraries word them."""
+"""Error messages of MXNet's C++ code and of CUDA's libraries."""
 from __future__ import annotations
 
 import pytest

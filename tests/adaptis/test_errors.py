@@ -1,4 +1,4 @@
-"""Errors for people: one line, whatever they quote."""
+"""Error messages fit on one line, whatever they quote."""
 from __future__ import annotations
 
 import pickle

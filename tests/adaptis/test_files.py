@@ -1,4 +1,4 @@
-"""Pictures and id masks of every kind, broken ones too, and files that are whole or not there."""
+"""Images and id masks of all kinds, including broken ones, and atomic writing of files."""
 from __future__ import annotations
 
 import io

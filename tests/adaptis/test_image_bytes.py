@@ -1,4 +1,4 @@
-"""Pictures as a viewer shows them, and what stands in their files beside the pixels."""
+"""Images as a viewer shows them, and the metadata in their files."""
 from __future__ import annotations
 
 import io

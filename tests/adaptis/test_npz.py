@@ -1,4 +1,4 @@
-"""``.npz`` files: arrays, and neither programs nor bombs."""
+"""``.npz`` files: arrays are read, programs and zip bombs are refused."""
 from __future__ import annotations
 
 import io

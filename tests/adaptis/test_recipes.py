@@ -1,4 +1,4 @@
-"""Recipes of the photographic tables hold the numbers of the paper and of the official script."""
+"""Recipes for photographs have the values of the paper and of the official script."""
 from __future__ import annotations
 
 import re

@@ -1,4 +1,4 @@
-"""What samples and taxonomies promise to everyone who gets one."""
+"""The guarantees of samples and taxonomies."""
 from __future__ import annotations
 
 import numpy as np

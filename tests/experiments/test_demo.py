@@ -38,9 +38,9 @@ def test_it_draws_segments_measures_and_writes(network, monkeypatch, tmp_path, c
     for count in (2, 3):  # again, with one more
         assert start(monkeypatch, '--images', count, '--out', out) == 0
     shown = capsys.readouterr().out
-    assert 'in 3 images' in shown and 'Table 1 of adaptis' in shown
+    assert 'in 3 images' in shown and 'AdaptIS, Table 1' in shown
     assert read_image(out / 'demo.png').shape[1] > 4 * 2 * 96
-    assert re.search(r'A click at x=\d+, y=\d+ .* confidence \d\.\d\d, IoU .* \d\.\d\d: '
+    assert re.search(r'A click at x=\d+, y=\d+ .* confidence \d\.\d\d and an IoU of \d\.\d\d .*: '
                      f'{out}/click.png', shown)
     assert read_image(out / 'click.png').shape[1] > 3 * 3 * 96
     assert 'make serve' in shown.splitlines()[-2] and 'adaptis serve' in shown.splitlines()[-1]

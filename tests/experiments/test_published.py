@@ -1,4 +1,4 @@
-"""The published numbers: cell by cell as on the fact sheets, where these are there."""
+"""The published numbers equal those of the fact sheets, cell by cell, if these exist."""
 from __future__ import annotations
 
 import csv
@@ -160,7 +160,7 @@ def test_the_page_of_all_tables_is_the_one_that_is_written_now(tmp_path: Path) -
 def test_results_of_an_earlier_setting_say_so(capsys: pytest.CaptureFixture) -> None:
     assert main(['table', '1', '--results', str(ROOT / 'experiments' / 'results')]) == 0
     shown = capsys.readouterr().out.splitlines()
-    assert [line.split('  ')[0] for line in shown if 'of an earlier setting' in line] == [
+    assert [line.split('  ')[0] for line in shown if 'from an earlier setting' in line] == [
         'CondInst', 'Dense detections']
 
 

@@ -73,7 +73,7 @@ def test_the_page_needs_nothing_else(tmp_path: Path) -> None:
 
 def test_no_results_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert report.main(['--results', str(tmp_path)]) == 1
-    assert 'holds no results' in capsys.readouterr().err
+    assert 'contains no results' in capsys.readouterr().err
 
 
 def test_errors_are_those_that_panoptic_quality_counts() -> None:

@@ -1,4 +1,4 @@
-"""A wider network with the same outputs."""
+"""A widened network has the same outputs."""
 from __future__ import annotations
 
 from pathlib import Path

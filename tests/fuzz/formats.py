@@ -1,4 +1,4 @@
-"""What is fuzzed: for each format good files, how they are damaged, and what opens them."""
+"""What is fuzzed: for each format, valid files, how to damage them, and what opens them."""
 from __future__ import annotations
 
 import io

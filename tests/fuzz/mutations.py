@@ -1,4 +1,4 @@
-"""Damage files as accidents and attackers do; every result follows from a generator's seed."""
+"""Damage files like accidents and attackers do, reproducibly from a seed."""
 from __future__ import annotations
 
 import copy

@@ -1,4 +1,4 @@
-"""What the fuzzer has found, each as a small case of its own."""
+"""Bugs that the fuzzer has found, each as a small test."""
 from __future__ import annotations
 
 import json

@@ -1,4 +1,4 @@
-"""Opens damaged inputs in a process with bounded memory and tells of each how it ended.
+"""Open damaged inputs in a process with limited memory, and report how each one ended.
 
     python -m tests.fuzz.worker FOLDER SEED COUNT FORMAT[:FIRST] ...
 

@@ -1,4 +1,4 @@
-"""Make the small golden set anew: ``python -m tests.golden.make PARITY_FOLDER``.
+"""Recreate the small golden set: ``python -m tests.golden.make PARITY_FOLDER``.
 
 The same folder always gives the same values, and with the same zlib and liblzma the same bytes.
 """

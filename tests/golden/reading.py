@@ -1,4 +1,4 @@
-"""Reading golden data, all of them or the small set beside this module.
+"""Read golden data, the full set or the small set beside this module.
 
 The small set has the files of the full folder that take little space.  Of large arrays it keeps a
 sample: ``KEY`` then holds a few values, and ``KEY@shape`` the shape of the whole.  They are read as

@@ -1,4 +1,4 @@
-"""The small golden set: it is what the full one gives, and a sample is compared as one."""
+"""The small golden set matches the full set, and samples of arrays are compared as such."""
 from __future__ import annotations
 
 import importlib.util

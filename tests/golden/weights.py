@@ -1,4 +1,4 @@
-"""The weights of golden cases: made from their official names, so that nobody stores them.
+"""The weights of golden cases, generated from the official names instead of being stored.
 
 ``names.json`` of a case lists ``{"name", "shape", "rule"}`` in the official order.  The rules:
 

@@ -1,8 +1,8 @@
 """A training step of a port on one device, and on two that share their batch statistics.
 
-Prints the losses of both and how far the running statistics differ, as JSON.  In a process of its
-own, because a step that waits for ever can only be killed, and because on CPUs MXNet needs other
-settings than usual for operators that wait for each other.
+Prints the losses of both and the difference of the running statistics, as JSON.  It runs in a
+separate process, because a deadlocked step can only be killed, and because on CPUs MXNet needs
+special settings for operators that wait for each other.
 """
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def learn(name: str, contexts: list[Any], hybridize: bool
     prepare_gradients(trainer, accumulate=False)
     batch = host_batch(system, scene(), scene(objects=((20, 10, 50, 44, 3),)))
     losses = train_step(system, trainer, batch, contexts)
-    for parameter in parameters.values():   # the devices have learnt the same
+    for parameter in parameters.values():   # the devices have learned the same
         first, *others = (values.asnumpy() for values in parameter.list_data())
         assert all(np.array_equal(first, other) for other in others), parameter.name
     return losses, {key: parameter.data(contexts[-1]).asnumpy()

@@ -1,4 +1,4 @@
-"""Small networks of every family that is exported in another way."""
+"""Small networks of every family with its own way of export."""
 from __future__ import annotations
 
 import numpy as np

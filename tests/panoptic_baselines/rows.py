@@ -1,4 +1,4 @@
-"""The rows of published tables made quick: two steps of a small network on a miniature."""
+"""Quick versions of the rows of published tables: two steps of a small network on a miniature."""
 from __future__ import annotations
 
 import dataclasses

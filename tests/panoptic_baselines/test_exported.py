@@ -1,4 +1,4 @@
-"""The same code decides between the graphs of a network and between those it was exported to."""
+"""The same code runs between the graphs of a network and between its exported graphs."""
 from __future__ import annotations
 
 import subprocess

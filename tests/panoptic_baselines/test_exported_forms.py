@@ -1,4 +1,4 @@
-"""Every graph of all five systems, hybridized once for every size, gives what Python gives."""
+"""Every graph of all five systems, hybridized once, gives the imperative results at any size."""
 from __future__ import annotations
 
 import numpy as np

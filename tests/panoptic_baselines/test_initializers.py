@@ -1,4 +1,4 @@
-"""Where training starts from, against the official recipe."""
+"""Initial values, against the official recipe."""
 from __future__ import annotations
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""Data with things alone, or stuff alone: what each network says to them, and training."""
+"""Data with only things or only stuff: the messages of each network, and training."""
 from __future__ import annotations
 
 from pathlib import Path

@@ -112,7 +112,7 @@ def test_nothing_at_all():
 
 
 def test_sizes_must_agree():
-    with pytest.raises(AdaptisError, match='one size'):
+    with pytest.raises(AdaptisError, match='the same size'):
         merge(nothing(), np.zeros((2, 10), int), SMALL)
-    with pytest.raises(AdaptisError, match='one size'):
+    with pytest.raises(AdaptisError, match='the same size'):
         merge(None, None, SMALL)

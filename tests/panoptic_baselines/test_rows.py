@@ -36,12 +36,12 @@ def check_panoptic_fpn(config: TrainConfig, net: Any, losses: list[Losses]) -> N
                                    ('semantic', net.has_semantic, 'semantic_weight')):
             turn = options['updates'] != 'alternate' or step % 2 == (branch == 'semantic')
             names = [name for name in found if (name == 'semantic') == (branch == 'semantic')]
-            learnt = any(found[name] > 0 for name in names)
-            assert learnt == (there and turn and options[key] > 0)
+            learned = any(found[name] > 0 for name in names)
+            assert learned == (there and turn and options[key] > 0)
 
 
 def check_condinst(config: TrainConfig, net: Any, losses: list[Losses]) -> None:
-    """Everything that the network has is learnt."""
+    """Everything that the network has is learned."""
     wanted = {'classes', 'boxes', 'centerness', 'masks'}
     wanted |= {branch for branch in ('things', 'semantic') if config.model.get(branch)}
     for found in losses:
@@ -50,7 +50,7 @@ def check_condinst(config: TrainConfig, net: Any, losses: list[Losses]) -> None:
 
 
 def check_dense(config: TrainConfig, net: Any, losses: list[Losses]) -> None:
-    """Everything that is asked for is learnt; masks, once something is detected."""
+    """Everything that is asked for is learned; masks, once something is detected."""
     wanted = {'classes', 'boxes', 'centerness', 'semantic'}
     wanted |= {'levelness'} if config.model.get('levelness', True) else set()
     wanted |= {'masks'} if config.joint.system['mask_loss'] else set()
@@ -60,7 +60,7 @@ def check_dense(config: TrainConfig, net: Any, losses: list[Losses]) -> None:
 
 
 def check_unified(config: TrainConfig, net: Any, losses: list[Losses]) -> None:
-    """The network is the model that is asked for, and all that it has is learnt."""
+    """The network is the model that is asked for, and all that it has is learned."""
     model = config.model
     assert net.has_masks == model['masks'] and (net.affinity is not None) == model['affinity']
     assert net.has_masks or inference_settings(config).merge == 'unified'
@@ -109,7 +109,7 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], 
 
 
 @pytest.fixture(scope='module')
-def learnt(datasets: dict[tuple[str, str], Any]) -> Callable[[Paper, TrainConfig], Learnt]:
+def learned(datasets: dict[tuple[str, str], Any]) -> Callable[[Paper, TrainConfig], Learnt]:
     """``learn`` with small networks, once for configs that come to the same.
 
     The backbone has but one block in a stage.
@@ -135,9 +135,9 @@ def data_of(config: TrainConfig) -> tuple[str, str]:
 
 @pytest.mark.parametrize('paper, path', ROWS)
 def test_two_steps_on_a_miniature(paper: Paper, path: Path,
-                                  learnt: Callable[[Paper, TrainConfig], Learnt]) -> None:
+                                  learned: Callable[[Paper, TrainConfig], Learnt]) -> None:
     config = load_config(path)
-    system, losses = learnt(paper, config)
+    system, losses = learned(paper, config)
     assert all(np.isfinite(value) for found in losses for value in found.values())
     values = [p.data().asnumpy() for p in system.parameters().values()]
     assert values and all(np.isfinite(value).all() for value in values)

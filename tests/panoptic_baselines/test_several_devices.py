@@ -1,4 +1,4 @@
-"""SyncBatchNorm in systems that read results within a step: two devices learn what one learns."""
+"""SyncBatchNorm in systems that read results within a step: two devices learn the same as one."""
 from __future__ import annotations
 
 import json

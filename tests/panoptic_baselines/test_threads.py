@@ -1,4 +1,4 @@
-"""Threads that share a network of this package get what one thread alone gets."""
+"""Threads that share a network of this package get the same results as a single thread."""
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor

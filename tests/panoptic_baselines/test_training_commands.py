@@ -1,4 +1,4 @@
-"""Every port by the commands: two steps on a miniature, stopped, resumed, measured and used."""
+"""Every port on the command line: two steps on a miniature, stop, resume, evaluate, predict."""
 from __future__ import annotations
 
 import json

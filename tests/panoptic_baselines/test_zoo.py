@@ -77,7 +77,7 @@ def test_training_starts_from_a_network_of_other_classes(tmp_path):
 
 @pytest.mark.parametrize('key', ['pretrained_base', 'pretrained'])
 def test_nor_from_what_is_no_file(key):
-    with pytest.raises(AdaptisError, match=f'{key} is True but must be the file'):
+    with pytest.raises(AdaptisError, match=f'{key} is True but must be the path'):
         find_family('panoptic_fpn').build({'name': 'panoptic_fpn_r18', **TINY, key: True},
                                           [mx.current_context()])
 

@@ -1,4 +1,4 @@
-"""What tests of the ports' training share: images to learn from, and a look at gradients."""
+"""Helpers for tests of the ports' training: images to learn from, and checks of gradients."""
 from __future__ import annotations
 
 from collections.abc import Sequence

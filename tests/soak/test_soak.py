@@ -1,4 +1,4 @@
-"""A day of work in an hour: memory stays flat, and many threads and clients get their answers."""
+"""A day of work in an hour: memory does not grow, and many threads and clients get answers."""
 from __future__ import annotations
 
 import json

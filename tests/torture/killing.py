@@ -1,4 +1,4 @@
-"""Run a command again and again, kill it at random moments, and let it end at last."""
+"""Run a command repeatedly, kill it at random moments, and finally let it finish."""
 from __future__ import annotations
 
 import multiprocessing

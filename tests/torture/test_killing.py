@@ -1,4 +1,4 @@
-"""Killed at any moment, a command that is repeated ends as if it had never been killed.
+"""A command that is killed at any moment and repeated ends as if it had never been killed.
 
 ``make test-all`` kills the training of each of two systems 50 times, and other commands 10 times
 each.  The default suite kills one training once, in ``tests/adaptis/engine``.

@@ -1,4 +1,4 @@
-"""Killed before any of their operations on files, commands can be repeated and lose nothing.
+"""Commands that are killed before a file operation can be repeated without losing anything.
 
 The default suite tries five operations of ``convert``; ``make test-all`` 20 of each other command.
 """

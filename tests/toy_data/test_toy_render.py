@@ -1,4 +1,4 @@
-"""What is rendered: counts, visibility, sameness on every machine, likeness, speed."""
+"""Rendered images: counts, visibility, equality on every machine, similarity, speed."""
 import time
 import zlib
 

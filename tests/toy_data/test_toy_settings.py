@@ -1,4 +1,4 @@
-"""Settings that make no sense are refused in one sentence."""
+"""Invalid settings are refused with one sentence."""
 import pytest
 
 from toy_data import COUNTS, ToySettings, render

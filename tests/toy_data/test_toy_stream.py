@@ -1,4 +1,4 @@
-"""The random integers are what they are documented to be, and never change."""
+"""The random integers are as documented, and never change."""
 import numpy as np
 import pytest
 

@@ -1,4 +1,4 @@
-"""Street scenes: what they hold, and that the readers of real data sets read them."""
+"""Street scenes: their content, and that the readers of real data sets read them."""
 from __future__ import annotations
 
 import json

@@ -1,6 +1,6 @@
-"""Official programs beside ours: each runs in a process of its own, with the same inputs.
+"""Time official programs beside ours; each runs in a separate process, with the same inputs.
 
-``worker.py`` builds a program with random weights and writes them; our network loads them through
+``worker.py`` builds a program with random weights and writes them.  Our network loads them through
 ``adaptis convert``, so both compute with the same weights.
 """
 from __future__ import annotations
@@ -28,15 +28,15 @@ REPOSITORIES = {'adaptis': ('saic-vul/adaptis', 'c202708'),
                 'AdelaiDet': ('aim-uofa/AdelaiDet', '3672122'),
                 'realtime_panoptic': ('TRI-ML/realtime_panoptic', '97ee036'),
                 'panopticapi': ('cocodataset/panopticapi', '7bb4655')}
-"""Folder of a clone -> repository on GitHub and the commit whose interface is expected."""
+"""Maps the folder of a clone to its GitHub repository and the commit that is expected."""
 PYTORCH = ('panoptic_fpn', 'condinst', 'dense_detections')
-"""Programs that need an interpreter with PyTorch, which cannot be the one of MXNet and GluonCV."""
+"""Programs that need an interpreter with PyTorch; it cannot be the one with MXNet and GluonCV."""
 
 _CLONES = '\n'.join(f'    gh repo clone {repository} {folder} && git -C {folder} checkout {commit}'
                     for folder, (repository, commit) in REPOSITORIES.items())
 
-SETUP = f"""`--official DIR` times the authors' own programs in the same run, where their
-repositories are in DIR. Nothing of theirs is in this repository. With GitHub's command line:
+SETUP = f"""`--official DIR` times the authors' own programs in the same run, if their repositories
+are in DIR. This repository contains none of their code. With GitHub's command line:
 
     mkdir DIR && cd DIR
 {_CLONES}
@@ -48,27 +48,27 @@ Then, in this repository:
     OMP_NUM_THREADS=1 python -m experiments.benchmarks --official DIR \\
         --official-python DIR/env/bin/python
 
-Programs that need PyTorch run in that interpreter, AdaptIS and panopticapi in the one of this
-library. What is missing is said in a sentence beside its row, and ours is timed without it. An
-official program runs in a process of its own and takes turns with ours. Its weights are random; our
-network gets the same ones through `adaptis convert`, and the same images.
+Programs that need PyTorch run in that interpreter; AdaptIS and panopticapi run in the one of this
+library. If something is missing, a sentence beside the row says what, and our program is timed
+alone. An official program runs in a separate process and takes turns with ours. Its weights are
+random; our network gets the same weights through `adaptis convert`, and the same images.
 
-**These adapters have run against small stand-ins of the official modules only**, which have the
-same names and take the same arguments: no clone could be fetched where they were written. The one
-of panopticapi has also run against the copy of its code in the package `panopticapi-lite` 0.2.0. If
-one does not fit, its row says why."""
+**These adapters were tested only with small stand-ins of the official modules**, which have the
+same names and take the same arguments, because no clone could be fetched where they were written.
+The adapter of panopticapi was also tested with the copy of its code in the package
+`panopticapi-lite` 0.2.0. If an adapter does not fit, its row says why."""
 
 
 class Program:
-    """A running official program; calling it runs it once and returns what that took.
+    """A running official program; calling it runs it once and returns the time.
 
     Parameters
     ----------
-    clones : the folder of the repositories
-    name : of the program in ``worker.py``
-    inputs : returns the arrays by name that it reads; files can be written to the folder it gets
-    seed : of its weights
-    python : the interpreter of the programs that need PyTorch
+    clones : the folder with the repositories
+    name : name of the program in ``worker.py``
+    inputs : returns the arrays that it reads, by name; it may write files to the folder it gets
+    seed : seed of its weights
+    python : the interpreter for programs that need PyTorch
 
     Raises AdaptisError if the program cannot be built.
     """
@@ -108,7 +108,7 @@ class Program:
             stdin.write('\n')
             stdin.flush()
         except OSError as error:
-            raise AdaptisError('The official program has ended.') from error
+            raise AdaptisError('The official program has exited.') from error
         answer = self._answer()
         return Spent(answer['clock'], answer['cpu'])
 
@@ -129,7 +129,7 @@ class Program:
         assert stdout is not None
         line = stdout.readline()
         if not line:
-            raise AdaptisError('The official program has ended without a word.')
+            raise AdaptisError('The official program has exited without a message.')
         answer = json.loads(line)
         if 'error' in answer:
             raise AdaptisError(answer['error'])

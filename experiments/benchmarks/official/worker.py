@@ -1,13 +1,13 @@
-"""Run an official program for a benchmark, in a process and perhaps an interpreter of its own.
+"""Run an official program for a benchmark, in a separate process and perhaps interpreter.
 
     python worker.py DIR PROGRAM FOLDER SEED
 
-DIR holds clones of the official repositories, FOLDER the inputs (``inputs.npz``).  The program
-is built with random weights, which are written to FOLDER for our network to load, and then runs
-once for each line on stdin.  Answers are JSON, one object a line: ``{"weights": FILE}`` once it is
-ready, ``{"clock": SECONDS, "cpu": SECONDS}`` for a run, or ``{"error": SENTENCE}``.
+DIR contains clones of the official repositories, FOLDER contains the inputs (``inputs.npz``).  The
+program is built with random weights, which are written to FOLDER for our network to load.  Then it
+runs once for each line on stdin.  Answers are JSON, one object per line: ``{"weights": FILE}`` once
+it is ready, ``{"clock": SECONDS, "cpu": SECONDS}`` for a run, or ``{"error": SENTENCE}``.
 
-This file imports nothing of this project, since the official AdaptIS is a package of the same name.
+This file does not import this project, because the official AdaptIS is a package of the same name.
 The interfaces are those of the commits that ``SETUP`` names.
 """
 from __future__ import annotations
@@ -24,10 +24,10 @@ from typing import Any, Callable, Optional
 import numpy as np
 
 REMOVED = {'bool': bool, 'int': int, 'float': float, 'object': object}
-"""Names that NumPy had when the official codes were written."""
+"""Names that NumPy had when the official programs were written."""
 
 Built = tuple[Callable[[], None], Optional[str]]
-"""What runs a program once, and the file of its weights in the folder."""
+"""A function that runs a program once, and the file of its weights in the folder."""
 Layers = dict[str, tuple[float, dict[Optional[int], float]]]
 """Factors of layers' weights, and their biases by channel (None: of all channels)."""
 
@@ -37,7 +37,7 @@ class Refusal(Exception):
 
 
 class Stage:
-    """Where a program finds its inputs and leaves its weights."""
+    """Where a program reads its inputs and writes its weights."""
 
     def __init__(self, clones: str, folder: str, seed: int):
         self.clones, self.folder, self.seed = clones, folder, seed
@@ -45,7 +45,7 @@ class Stage:
             self.inputs = dict(inputs)
 
     def use(self, repository: str, *modules: str) -> list[Any]:
-        """Import modules of a clone; Refusal if it is not there or lacks one."""
+        """Import modules of a clone; Refusal if it is missing or lacks one."""
         root = os.path.join(self.clones, repository)
         if not os.path.isdir(root):
             raise Refusal(f'{self.clones} has no folder {repository}.')
@@ -65,7 +65,7 @@ class Stage:
 
 
 def _claim(root: str, package: str) -> None:
-    """Let a folder be a package although it says so nowhere.
+    """Make a folder importable as a package although it has no ``__init__.py``.
 
     Otherwise Python would prefer an installed package of that name, such as this project's.
     """
@@ -77,7 +77,7 @@ def _claim(root: str, package: str) -> None:
 
 
 def adaptis(stage: Stage) -> Built:
-    """The whole algorithm of the toy network on each image; its weights as MXNet's parameters."""
+    """The complete algorithm of the toy network on each image; weights as MXNet parameters."""
     for name, kind in REMOVED.items():
         if name not in vars(np):
             setattr(np, name, kind)
@@ -105,7 +105,7 @@ def adaptis(stage: Stage) -> Built:
 
 
 class ToyClasses:
-    """What the official program asks of a data set: one class of stuff, one of things."""
+    """What the official program needs of a data set: one stuff class, one thing class."""
 
     things_offset = stuff_offset = 1
     num_classes, stuff_labels, things_labels = 2, [0], [1]
@@ -125,7 +125,7 @@ def panoptic_fpn(stage: Stage) -> Built:
 
 
 def condinst(stage: Stage) -> Built:
-    """CondInst of AdelaiDet, which stands on detectron2; it ends with instances."""
+    """CondInst of AdelaiDet, which is based on detectron2; it returns instances."""
     (modeling,) = stage.use('detectron2', 'detectron2.modeling')
     config, _ = stage.use('AdelaiDet', 'adet.config', 'adet.modeling')
     cfg = config.get_cfg()
@@ -137,7 +137,7 @@ def condinst(stage: Stage) -> Built:
 
 
 def dense_detections(stage: Stage) -> Built:
-    """The network of TRI-ML's realtime_panoptic, which ends with instances and semantics."""
+    """The network of TRI-ML's realtime_panoptic; it returns instances and semantic labels."""
     (models,) = stage.use('realtime_panoptic', 'realtime_panoptic.models.rt_pano_net')
     torch = _torch(stage)
     if not torch.cuda.is_available():   # it waits for a GPU in any case
@@ -182,7 +182,7 @@ PROGRAMS = {function.__name__: function
 
 
 def by_names(function: Any, **offered: Any) -> Any:
-    """Call a function with those of the arguments that it takes; Refusal if it needs another."""
+    """Call a function with those arguments that it accepts; Refusal if it needs others."""
     parameters = inspect.signature(function).parameters.values()
     takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters)
     needed = [p.name for p in parameters
@@ -232,7 +232,7 @@ def _torch(stage: Stage) -> Any:
 
 
 def _make_busy(torch: Any, net: Any, layers: Layers) -> None:
-    """Let a network with random weights find as much as it may."""
+    """Make a network with random weights find as many objects as possible."""
     modules = dict(net.named_modules())
     with torch.no_grad():
         for name, (factor, biases) in layers.items():
@@ -245,7 +245,7 @@ def _make_busy(torch: Any, net: Any, layers: Layers) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Serve; 0 when stdin ends, 1 after an error, which has been answered."""
+    """Serve requests; returns 0 when stdin ends, 1 after an error, which has been reported."""
     clones, name, folder, seed = arguments
     answers = os.fdopen(os.dup(1), 'w')
     os.dup2(2, 1)   # what the official code prints is no answer

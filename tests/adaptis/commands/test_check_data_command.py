@@ -1,4 +1,4 @@
-"""``adaptis check-data`` as a user calls it."""
+"""``adaptis check-data`` on the command line."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -86,7 +86,7 @@ def test_data_of_ones_own_need_no_split_val(tmp_path: Path, capsys: Any) -> None
     (['--dataset', 'coco'], '--dataset needs --data'),
     (['--dataset', 'coco', '--root', 'x', '--processes', '0'], '--processes must be at least 1'),
     (['absent.yaml'], 'absent.yaml cannot be read'),
-    (['--dataset', 'vistas', '--root', 'nowhere'], 'Mapillary Vistas is not at nowhere'),
+    (['--dataset', 'vistas', '--root', 'nowhere'], 'Mapillary Vistas was not found: nowhere'),
 ])
 def test_wrong_arguments_are_a_sentence(arguments: list, words: str, capsys: Any) -> None:
     assert check(*arguments) == 1

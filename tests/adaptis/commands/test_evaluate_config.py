@@ -1,4 +1,4 @@
-"""``adaptis evaluate CONFIG`` on miniatures of the real data sets, by a small network of chance."""
+"""``adaptis evaluate CONFIG`` on miniatures of the real data sets, with a small random network."""
 from __future__ import annotations
 
 import json
@@ -94,7 +94,7 @@ def test_published_is_printed_beside_measured(city, capsys):
     city.write(row={'table': '2', 'row': 'r50'})
     assert city.evaluate('--limit', '2') == 0
     shown = capsys.readouterr().out
-    assert 'Table 2 of adaptis: Panoptic' in shown
+    assert 'AdaptIS, Table 2: Panoptic' in shown
     published, measured = [line for line in shown.splitlines()
                            if 'published  ' in line or 'measured  ' in line]
     assert '59.0' in published and 'mine, reduced, point proposals, 2 images' in measured

@@ -1,4 +1,4 @@
-"""Data sets made up in memory; picklable, so that worker processes can have them."""
+"""Synthetic data sets in memory; picklable, so that worker processes can use them."""
 from __future__ import annotations
 
 import os

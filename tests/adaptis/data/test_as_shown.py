@@ -1,4 +1,4 @@
-"""check-data and training see the pictures that a viewer shows, and panoptic PNGs of every kind."""
+"""check-data and training see images as viewers do, and accept all kinds of panoptic PNGs."""
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Finding what is wrong with a data set, by headers or by decoding."""
+"""Find errors in a data set, from headers or by decoding."""
 from __future__ import annotations
 
 from pathlib import Path

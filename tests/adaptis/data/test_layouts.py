@@ -1,4 +1,4 @@
-"""Layouts of COCO data that other tools write, and what is told of a split that is missing."""
+"""Layouts of COCO data that other tools write, and messages about a missing split."""
 from __future__ import annotations
 
 import shutil

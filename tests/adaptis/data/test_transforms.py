@@ -1,4 +1,4 @@
-"""Transforms of a config: which there are, how strong they are, and how they can be wrong."""
+"""Transforms of a config: their names, their strengths, and errors in them."""
 from __future__ import annotations
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""Mapillary Vistas: two sources of one truth, its config, and files that are wrong."""
+"""Mapillary Vistas: two sources of the same ground truth, its config, and broken files."""
 from __future__ import annotations
 
 import shutil

@@ -1,4 +1,4 @@
-"""Whether an ONNX model computes what the network does."""
+"""Check that an ONNX model computes the same as the network."""
 from __future__ import annotations
 
 import os

@@ -1,4 +1,4 @@
-"""An exported AdaptIS network: what is written, what is refused, and that it gives the same."""
+"""An exported AdaptIS network: its files, what is refused, and that results are the same."""
 from __future__ import annotations
 
 import json

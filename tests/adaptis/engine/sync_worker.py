@@ -1,8 +1,8 @@
 """A step of AdaptIS on one device, or on two that share their batch statistics or do not.
 
-What is written are the losses and what the step changes: with a learning rate of 1 that is the
-gradient.  In a process of its own, because on CPUs MXNet needs other settings than usual for
-operators that wait for each other.
+It writes the losses and the changes of the step, which are the gradients for a learning rate of 1.
+It runs in a separate process, because on CPUs MXNet needs special settings for operators that wait
+for each other.
 """
 from __future__ import annotations
 

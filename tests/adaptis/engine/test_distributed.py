@@ -1,4 +1,4 @@
-"""``adaptis launch``: processes learn together what one learns from the joint batch, and end.
+"""``adaptis launch``: several processes learn the same as one process with the joint batch.
 
 The net of the first test has no BatchNorm that changes its output: its statistics are those of each
 process's share of the batch, so that with it two processes are not one process with a larger batch,

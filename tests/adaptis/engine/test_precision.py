@@ -1,4 +1,4 @@
-"""Mixed precision, in a process of its own: MXNet's switch cannot be turned back."""
+"""Mixed precision, in a separate process, because MXNet cannot switch it off again."""
 from __future__ import annotations
 
 import os

@@ -1,4 +1,4 @@
-"""When a learning rate fits the batches that it is used for."""
+"""Warnings about learning rates that do not fit the batch size."""
 from __future__ import annotations
 
 from pathlib import Path

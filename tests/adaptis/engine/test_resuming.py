@@ -1,4 +1,4 @@
-"""What may change between two sessions of a run, and what must not unnoticed."""
+"""What may change between two sessions of a run, and what must be reported."""
 from __future__ import annotations
 
 import dataclasses

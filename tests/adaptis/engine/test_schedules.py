@@ -1,4 +1,4 @@
-"""Learning rates against values worked out by hand."""
+"""Learning rates against values computed by hand."""
 from __future__ import annotations
 
 import dataclasses

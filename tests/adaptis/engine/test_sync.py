@@ -1,4 +1,4 @@
-"""SyncBatchNorm: two devices learn what one learns, and never wait for ever."""
+"""SyncBatchNorm: two devices learn the same as one, without deadlocks."""
 from __future__ import annotations
 
 import os

@@ -1,4 +1,4 @@
-"""``adaptis train`` as a user meets it, with the real network, small."""
+"""``adaptis train`` on the command line, with a small version of the real network."""
 from __future__ import annotations
 
 import fcntl

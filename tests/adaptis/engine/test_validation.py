@@ -1,4 +1,4 @@
-"""IoU of fixed points, against masks made up for it."""
+"""IoU at fixed points, with synthetic masks."""
 from __future__ import annotations
 
 from pathlib import Path

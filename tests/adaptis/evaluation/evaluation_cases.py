@@ -1,4 +1,4 @@
-"""What the tests of this folder share: tiny panoptic results drawn by hand, and a worker."""
+"""Helpers for the tests in this folder: tiny panoptic results drawn by hand, and a worker."""
 from __future__ import annotations
 
 import os

@@ -1,4 +1,4 @@
-"""Random panoptic results with all that makes average precision hard."""
+"""Random panoptic results with all difficulties of average precision."""
 from __future__ import annotations
 
 import contextlib

@@ -1,4 +1,4 @@
-"""COCO's numbers, image by image, against COCOeval on everything at once."""
+"""COCO's metrics, accumulated image by image, against COCOeval on all images at once."""
 from __future__ import annotations
 
 import contextlib

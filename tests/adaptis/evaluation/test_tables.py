@@ -28,6 +28,7 @@ from adaptis.evaluation.tables import (
 )
 
 SMALL = """
+system: AdaptIS
 title: A paper
 tables:
   1:
@@ -77,7 +78,7 @@ def test_published_beside_measured(small):
     runs = [record('a', 'first', ap={'ap': .1234}, objects={'found': 0}, seconds=.25),
             record('a', 'second', ap={'ap': None}), record('other')]
     lines = [line.split() for line in format_table(load(small), runs).splitlines()]
-    assert lines[0] == ['Table', '1', 'of', 'adaptis:', 'toys']
+    assert lines[0] == ['AdaptIS,', 'Table', '1:', 'toys']
     assert lines[2] == ['backbone', 'AP', 'found', 'time', '(ms)', 'exact']
     assert lines[3] == ['Other*', 'R-50', 'published', '-', '?', '>', '260', 'no']
     assert lines[4] == ['System', 'A', 'R-50', 'published', '12.5', '7', '90', 'yes', 'large',
@@ -234,15 +235,15 @@ def test_command(small, tmp_path, capsys, monkeypatch):
         assert printed.out == '' and printed.err.count('\n') == 1
         return printed.err
 
-    assert shown('1').startswith('Table 1 of adaptis: toys') and '3 images' in shown('1')
+    assert shown('1').startswith('AdaptIS, Table 1: toys') and '3 images' in shown('1')
     assert shown('adaptis', '1') == shown('1')
     assert shown('list').splitlines() == [
         'adaptis 1: toys (5 rows, 3 with a config, 1 of 16 published numbers uncertain)',
         'adaptis 2: classes (1 row, 0 with a config)']
-    assert shown('1', '--format', 'markdown').startswith('### Table 1 of adaptis: toys\n\n|')
+    assert shown('1', '--format', 'markdown').startswith('### AdaptIS, Table 1: toys\n\n|')
     assert shown('1', '--format', 'csv').startswith('row,method,backbone,kind,AP,')
     assert json.loads(shown('1', '--format', 'json'))[0]['title'] == 'toys'
-    assert shown('all', '--format', 'markdown').startswith('## A paper\n\n### Table 1 of')
+    assert shown('all', '--format', 'markdown').startswith('## A paper\n\n### AdaptIS, Table 1:')
     assert [t['table'] for t in json.loads(shown('all', '--format', 'json'))] == ['1', '2']
     assert 'has no table 3; it has 1, 2.' in refused('3', *arguments)
     assert 'There is no paper b; there are adaptis.' in refused('b', '1', *arguments)

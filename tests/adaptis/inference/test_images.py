@@ -1,4 +1,4 @@
-"""Images in whatever a caller holds them in."""
+"""Images in all supported types: arrays, Pillow images, paths."""
 from __future__ import annotations
 
 import io

@@ -1,4 +1,4 @@
-"""Pictures that look like none of the training images are told from those that do."""
+"""Images that are unlike all training images are distinguished from similar ones."""
 from __future__ import annotations
 
 import json

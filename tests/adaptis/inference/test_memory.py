@@ -1,4 +1,4 @@
-"""Chunks of points that fit into a budget, and sentences for what does not fit at all."""
+"""Chunks of points that fit into a memory budget, and errors for what does not fit."""
 from __future__ import annotations
 
 import numpy as np

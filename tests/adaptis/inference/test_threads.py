@@ -1,4 +1,4 @@
-"""Threads that share a network, as those of a web server do, get what one thread alone gets."""
+"""Threads that share a network, as in a web server, get the same results as a single thread."""
 from __future__ import annotations
 
 import copy

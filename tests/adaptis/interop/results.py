@@ -1,4 +1,4 @@
-"""A result with stuff, overlapping objects and void, and what must come back from every tool."""
+"""A result with stuff, overlapping objects and void, and what every tool must return."""
 from __future__ import annotations
 
 from typing import Optional

@@ -1,4 +1,4 @@
-"""Results in the hands of the real libraries, each in a process of its own.
+"""Results in the real libraries, each in a separate process.
 
 PyTorch does not load beside MXNet in every environment, and labelme loads Qt.  A test skips where
 the library is not installed: pip install supervision labelme label-studio-sdk torch torchmetrics

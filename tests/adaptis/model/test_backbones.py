@@ -1,4 +1,4 @@
-"""Backbones of GluonCV: where they are cut, how they are dilated, what they start from."""
+"""Backbones of GluonCV: where they are cut, dilation, initial weights."""
 from __future__ import annotations
 
 import json

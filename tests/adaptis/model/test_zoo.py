@@ -1,4 +1,4 @@
-"""Checkpoint files: what is written is read, and what is wrong is named."""
+"""Checkpoint files: what is written can be read, and errors name the problem."""
 from __future__ import annotations
 
 import json

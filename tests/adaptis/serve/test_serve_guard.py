@@ -1,4 +1,4 @@
-"""Who may use the page: names of the server, origins of requests, the token."""
+"""Access to the page: host names, origins of requests, the token."""
 from __future__ import annotations
 
 import pytest

@@ -1,4 +1,4 @@
-"""Benchmarks run once and in this process: tests look at what they do, not at how fast it is."""
+"""Benchmarks run once and in this process: tests check what they do, not how fast they are."""
 from __future__ import annotations
 
 import concurrent.futures

@@ -26,4 +26,4 @@ def test_the_table_and_the_record(monkeypatch, same_process, capsys, tmp_path):
 def test_sizes_that_are_none(capsys, size):
     with pytest.raises(SystemExit):
         main(['affinity_memory', '--size', size])
-    assert 'is no HEIGHTxWIDTH' in capsys.readouterr().err
+    assert 'is not HEIGHTxWIDTH' in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What is said of a machine that does other things, too."""
+"""Complaints about a busy machine."""
 from __future__ import annotations
 
 from experiments.benchmarks import busy
@@ -24,9 +24,9 @@ def test_a_window_tells_own_time_from_that_of_others(monkeypatch):
 
 def test_what_disturbs_a_measurement():
     assert busy.complaints(FREE) == []
-    assert busy.complaints({**FREE, 'share': 0.5}) == ['it had the processor for 50% of the time']
+    assert busy.complaints({**FREE, 'share': 0.5}) == ['it had the CPU for only 50% of the time']
     assert busy.complaints({**FREE, 'share': 0.5}, threads=2) == []   # 2 threads: nobody knows
-    assert busy.complaints({**FREE, 'others': 1.25}) == ['others used 1.2 of 2 cores']
+    assert busy.complaints({**FREE, 'others': 1.25}) == ['other processes used 1.2 of 2 cores']
     assert busy.complaints({**FREE, 'stolen': 0.1}) == ['the host took 0.10 of 2 cores']
     assert busy.complaints({**FREE, 'others': None, 'stolen': None}) == []
 

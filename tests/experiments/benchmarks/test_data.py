@@ -1,4 +1,4 @@
-"""What the measures of data do, on small data sets."""
+"""The benchmarks of data loading, on small data sets."""
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The benchmark of dense detections runs all its stages; not how fast they are."""
+"""The benchmark of dense detections runs all its stages; its speed is not tested."""
 from __future__ import annotations
 
 import pytest

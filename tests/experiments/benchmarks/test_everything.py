@@ -73,7 +73,7 @@ def test_rows_of_a_busy_machine_are_marked(run, monkeypatch, capsys):
     monkeypatch.setitem(FREE, 'others', 1.5)
     monkeypatch.setattr('experiments.benchmarks.measures.load', lambda: 9.0)
     record, text = run('--only', 'race')
-    assert record['rows']['race']['complaints'] == ['others used 1.5 of 2 cores']
+    assert record['rows']['race']['complaints'] == ['other processes used 1.5 of 2 cores']
     assert '| hare | 1 s | 250 ms | 8.00 | 4.00 | 1 s | 1 s | (!) |' in text
     assert "**Only a part was measured**: `--only 'race'`" in text
     assert '**1 of 1 rows were disturbed**' in text and '**The machine is busy: 9 ' in text
@@ -93,7 +93,7 @@ def test_an_interrupted_run_keeps_its_rows(run, monkeypatch):
 
 def test_names_that_there_are_not(run, capsys):
     assert main(['--only', 'races']) == 1
-    assert 'no comparison "races": race, void' in capsys.readouterr().err
+    assert 'no comparison "races": choose from race, void' in capsys.readouterr().err
 
 
 def test_a_page_of_a_record(run, tmp_path, capsys):
@@ -114,7 +114,7 @@ def test_ratios_are_of_the_same_round():
     found = summary(spent, 'a')['forms']['b']
     assert found['times as fast, clock'] == 4 and found['clock, s'] == 2
     assert found['times as fast, cpu'] == 2   # a time of 0 has no ratio
-    with pytest.raises(AdaptisError, match='no form "c"'):
+    with pytest.raises(AdaptisError, match='no variant "c"'):
         summary(spent, 'c')
 
 

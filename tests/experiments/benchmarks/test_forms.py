@@ -1,4 +1,4 @@
-"""What the benchmark of forms compares: every form gives the same segments."""
+"""All variants in the benchmark ``forms`` give the same segments."""
 from __future__ import annotations
 
 from pathlib import Path

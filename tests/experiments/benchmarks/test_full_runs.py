@@ -1,4 +1,4 @@
-"""Whole trainings on paper: the arithmetic, and that the page is that of the record."""
+"""Estimates of full trainings: the arithmetic, and that the page matches the record."""
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Official programs beside ours.  What stands in for them has their names and signatures only."""
+"""Official programs beside ours, with stand-ins that have only their names and signatures."""
 from __future__ import annotations
 
 import json

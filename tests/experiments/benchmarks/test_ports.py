@@ -1,4 +1,4 @@
-"""The benchmarks of the ports run, and look at networks that are busy; not how fast they are."""
+"""The benchmarks of the ports run, with many detections; their speed is not tested."""
 from __future__ import annotations
 
 import pytest
@@ -46,5 +46,5 @@ def test_the_mask_head_is_timed_as_a_share_of_the_whole(half_a_second):
 
 def test_fewer_instances_than_wanted_are_told(half_a_second):
     port, options = narrow(ports.CONDINST)
-    with pytest.raises(AdaptisError, match='There are 8[0-9] instances in the image, not 100'):
+    with pytest.raises(AdaptisError, match='finds 8[0-9] instances in the image, not 100'):
         ports.mask_head(port, [(64, 64)], **options)

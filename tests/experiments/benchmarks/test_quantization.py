@@ -1,4 +1,4 @@
-"""The comparison of number formats: its forms are exports, and its verdict follows the figures."""
+"""The comparison of number formats: variants are exports, and the verdict follows the figures."""
 from __future__ import annotations
 
 from collections import defaultdict

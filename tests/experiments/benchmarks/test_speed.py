@@ -1,4 +1,4 @@
-"""The plain form that the benchmarks compare with, and that they run at all; not how fast."""
+"""The plain variant, and that the benchmarks run; their speed is not tested."""
 from __future__ import annotations
 
 import numpy as np

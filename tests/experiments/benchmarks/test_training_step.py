@@ -1,4 +1,4 @@
-"""The measures of a training step run; not how fast."""
+"""The benchmarks of a training step run; their speed is not tested."""
 from __future__ import annotations
 
 import pytest

@@ -1,4 +1,4 @@
-"""The benchmark of the unified network looks at busy networks; not how fast they are."""
+"""The benchmark of the unified network runs, with many detections; its speed is not tested."""
 from __future__ import annotations
 
 import pytest

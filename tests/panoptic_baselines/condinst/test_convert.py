@@ -231,7 +231,7 @@ def test_checkpoints_that_do_not_fit(tmp_path, plain):
     refuse(without('mask_branch.tower.2.0.weight', arrays), '1 parameters are missing')
     refuse({**few, 'controller.bias': np.zeros(170, np.float32)}, 'of a known size')
     refuse({**arrays, 'controller.bias': np.full(169, np.nan, np.float32)}, 'not finite')
-    refuse(without('controller.weight'), 'is no checkpoint of .*CondInst')
+    refuse(without('controller.weight'), 'is not a checkpoint of .*CondInst')
     refuse(few, "becomes 'encoder.backbone.res2.0.conv2.weight'")
 
 

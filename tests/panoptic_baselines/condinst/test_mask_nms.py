@@ -1,4 +1,4 @@
-"""Suppression of masks by masks."""
+"""Non-maximum suppression of masks."""
 from __future__ import annotations
 
 import numpy as np

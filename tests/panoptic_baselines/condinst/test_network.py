@@ -1,4 +1,4 @@
-"""The network's arguments, and pictures that are unlike those of the golden data."""
+"""The network's arguments, and images that differ from those of the golden data."""
 from __future__ import annotations
 
 import math

@@ -1,4 +1,4 @@
-"""Which locations the masks are learnt from."""
+"""The locations that masks are learned from."""
 from __future__ import annotations
 
 import numpy as np

@@ -50,15 +50,15 @@ def batch():
 
 
 @pytest.fixture(scope='module')
-def learnt(batch):
+def learned(batch):
     return learn(make_system(), batch)
 
 
 UNREACHED = tuple(f'encoder.head.scales.{i}' for i in (1, 2, 3, 4))   # no object is large enough
 
 
-def test_every_loss_reaches_every_parameter_and_a_graph_gives_the_same(batch, learnt):
-    losses, gradients = learnt
+def test_every_loss_reaches_every_parameter_and_a_graph_gives_the_same(batch, learned):
+    losses, gradients = learned
     assert set(losses) == BOTH
     assert all(np.isfinite(v) and v > 0 for v in losses.values())
     for name, gradient in gradients.items():
@@ -143,9 +143,9 @@ def test_the_largest_scores_are_chosen(batch, positives):
     assert sorted(chosen[1, chosen[0] == 1]) == sorted(cells)
 
 
-def test_weights(batch, learnt):
+def test_weights(batch, learned):
     weighted, _ = learn(make_system(mask_weight=2, things_weight=0, semantic_weight=0.25), batch)
-    for name, loss in learnt[0].items():
+    for name, loss in learned[0].items():
         factor = {'masks': 2, 'things': 0, 'semantic': 0.5}.get(name, 1)
         assert weighted[name] == pytest.approx(loss * factor, rel=1e-5)
 

@@ -74,7 +74,7 @@ def fixed(condinst_kit):
 
 
 @pytest.fixture(scope='module', params=[False, True])
-def learnt(request, small_net, fixed):
+def learned(request, small_net, fixed):
     """Given maps with their gradients, and the losses; imperatively and as graphs."""
     maps = maps_of(fixed)
     arrays = [*maps.logits, *maps.distances, *maps.centerness, *maps.params, maps.mask_features,
@@ -91,14 +91,14 @@ def learnt(request, small_net, fixed):
     return maps, losses
 
 
-def test_the_five_losses(fixed, learnt):
-    assert set(learnt[1]) == set(LOSSES.values())
+def test_the_five_losses(fixed, learned):
+    assert set(learned[1]) == set(LOSSES.values())
     for official, name in LOSSES.items():
-        assert learnt[1][name].asscalar() == pytest.approx(float(fixed[official]), rel=1e-5)
+        assert learned[1][name].asscalar() == pytest.approx(float(fixed[official]), rel=1e-5)
 
 
-def test_gradients_of_the_head(fixed, learnt):
-    maps = learnt[0]
+def test_gradients_of_the_head(fixed, learned):
+    maps = learned[0]
     for level in range(5):
         close(maps.distances[level].grad, fixed[f'grad_reg{level}'], 1e-7)
         close(maps.centerness[level].grad, fixed[f'grad_ctr{level}'], 1e-7)
@@ -107,8 +107,8 @@ def test_gradients_of_the_head(fixed, learnt):
     close(maps.logits[1].grad, fixed['grad_logits1'], 1e-7)
 
 
-def test_gradients_of_the_masks(fixed, learnt):
-    maps = learnt[0]
+def test_gradients_of_the_masks(fixed, learned):
+    maps = learned[0]
     flat_params = np.concatenate([x.grad.asnumpy().transpose(0, 2, 3, 1).reshape(-1, 169)
                                   for x in maps.params])
     close(flat_params[fixed['pos_inds']], fixed['grad_top_pos'], 1e-7)
@@ -185,9 +185,9 @@ def trained(official_weights, make_official, step):
     total.backward()
     trainer.step(1)
     ours = net._collect_params_with_prefix()
-    learnt = set(system.parameters())
+    learned = set(system.parameters())
     parameters = {name: ours[condinst_name(name)] for name in official_weights}
-    return losses, {n: p for n, p in parameters.items() if p.name in learnt}, parameters
+    return losses, {n: p for n, p in parameters.items() if p.name in learned}, parameters
 
 
 def test_the_losses_of_a_step(step, trained):

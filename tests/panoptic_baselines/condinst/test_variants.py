@@ -1,4 +1,4 @@
-"""What CondInst's tables vary beside the mask head: backbones, pyramids, towers, suppression."""
+"""Variants in CondInst's tables besides the mask head: backbones, pyramids, towers, NMS."""
 from __future__ import annotations
 
 import inspect
@@ -203,7 +203,7 @@ def norms(block):
 @pytest.mark.parametrize('options, match', [
     (dict(levels=4), 'levels is 4'), (dict(bifpn_repeats=-1), 'bifpn_repeats is -1'),
     (dict(share_depth=1.5), 'share_depth is 1.5'), (dict(head_norm='LayerNorm'), 'LayerNorm'),
-    (dict(backbone='dla34', deformable_stages=[3]), 'dla34 is no ResNet'),
+    (dict(backbone='dla34', deformable_stages=[3]), 'dla34 is not a ResNet'),
     (dict(deformable_stages=[6]), 'deformable_stages'), (dict(backbone='vgg'), 'dla34'),
     (dict(semantic=True, semantic_join='product'), '"product"')])
 def test_arguments_that_make_no_sense(options, match):

@@ -172,13 +172,13 @@ def test_checkpoints_that_do_not_fit(tmp_path):
 
     def without(name):
         return {n: a for n, a in arrays.items() if n != name}
-    refuse({'layer1.0.weight': np.ones(3)}, 'is no checkpoint of .*layer1.0.weight')
+    refuse({'layer1.0.weight': np.ones(3)}, 'is not a checkpoint of .*layer1.0.weight')
     refuse(without('roi_heads.box_head.fc1.bias'), "becomes 'box_head.fc1.bias'")
     refuse(without('backbone.bottom_up.res3.1.conv2.weight'), '1 parameters are missing')
-    refuse({n: a for n, a in arrays.items() if 'res4' not in n}, 'No backbone here has')
+    refuse({n: a for n, a in arrays.items() if 'res4' not in n}, 'No known backbone has')
     refuse({**arrays, 'sem_seg_head.predictor.bias': np.full(3, np.nan)}, 'not finite')
     refuse({**arrays, 'roi_heads.box_head.fc2.weight': np.ones((8, 9))}, r'is \(8, 9\)')
     refuse(arrays, '2 stuff classes, not 5', num_stuff=5)
     (tmp_path / 'b.pkl').write_bytes(b'nothing')
-    with pytest.raises(AdaptisError, match='b.pkl is no checkpoint'):
+    with pytest.raises(AdaptisError, match='b.pkl is not a readable checkpoint'):
         convert(tmp_path / 'b.pkl', target)

@@ -1,4 +1,4 @@
-"""Boxes of pixels, and masks of boxes."""
+"""Boxes of pixels, and masks from boxes."""
 from __future__ import annotations
 
 import numpy as np

@@ -134,7 +134,7 @@ def test_checkpoints_that_do_not_fit(tmp_path):
     refuse(without('panoptic_head.box_cls_logits.bias'), 'becomes .*class_logits.bias')
     refuse(without('panoptic_head.scales.2.scale'), '1 parameters are missing')
     refuse({**arrays, 'panoptic_head.centerness.bias': np.full(1, np.inf)}, 'not finite')
-    refuse({**light, 'backbone.fpn.inner_blocks.0.0.bias': np.zeros(16)}, 'two parameters')
+    refuse({**light, 'backbone.fpn.inner_blocks.0.0.bias': np.zeros(16)}, 'two arrays')
     refuse(light, '3 stuff classes, not 5', num_stuff=5)
     whole = write(tmp_path / 'a.pth', light).read_bytes()
     (tmp_path / 'cut.pth').write_bytes(whole[:len(whole) // 2])
@@ -194,7 +194,7 @@ def test_strides_elsewhere_are_refused(tmp_path):
     told = TORCHVISION.options(TORCHVISION.convert_arrays(names_of('resnet50')))
     converted.with_suffix('.json').write_text(json.dumps({'model': told}))
     for path in (source, converted):
-        for backbone, message in (('resnet50', 'strides in its 3x3 .* give it detectron2'),
+        for backbone, message in (('resnet50', 'strides in its 3x3 .* use the file of detectron2'),
                                   ('resnet18', 'another network')):
             net = PanopticFPN(backbone=backbone, instances=False, fpn_channels=32)
             with pytest.raises(AdaptisError, match=message):

@@ -1,4 +1,4 @@
-"""The network's arguments, and pictures and predictions unlike those of the golden data."""
+"""The network's arguments, and images and predictions that differ from those of the golden data."""
 from __future__ import annotations
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""What the golden data of FCOS do not show."""
+"""Cases of FCOS that the golden data do not cover."""
 from __future__ import annotations
 
 import numpy as np

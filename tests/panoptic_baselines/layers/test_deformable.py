@@ -142,7 +142,7 @@ def test_backbones_with_some(backbone, modulated):
 
 
 @pytest.mark.parametrize('options, match', [
-    (dict(deformable_stages=[1]), 'some of the stages'),
+    (dict(deformable_stages=[1]), 'a list of stages'),
     (dict(deformable_stages=3), 'deformable_stages is 3'),
     (dict(deformable_stages=[3], deformable_interval=0), 'deformable_interval is 0')])
 def test_stages_that_make_no_sense(options, match):

@@ -85,5 +85,5 @@ def test_backbones_by_name():
     assert make_backbone('resnext101_32x8d').std != make_backbone('resnet18').std == (1, 1, 1)
     with pytest.raises(AdaptisError, match='"vgg".*dla34'):
         make_backbone('vgg')
-    with pytest.raises(AdaptisError, match='dla34 is no ResNet'):
+    with pytest.raises(AdaptisError, match='dla34 is not a ResNet'):
         make_backbone('dla34', deformable_stages=[3])

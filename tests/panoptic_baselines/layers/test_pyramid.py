@@ -1,4 +1,4 @@
-"""Backbones, pyramid and heads: what the golden network does not show."""
+"""Backbones, pyramid and heads: cases that the golden network does not cover."""
 from __future__ import annotations
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""Two networks that were trained apart and are merged in the end, as "R50-FPN x2" of table 3a."""
+"""Two networks that were trained separately and then merged, like "R50-FPN x2" in table 3a."""
 from __future__ import annotations
 
 import dataclasses
@@ -62,9 +62,9 @@ def test_networks_that_do_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture)
     instances = save(tmp_path, 'mask_rcnn_r18', 1)
     other = Taxonomy([Category(i + 1, str(i), i > 3) for i in range(1, 6)])
     for path, words in (
-            (instances, 'mask_rcnn_r18.params is no Semantic FPN'),
-            (save(tmp_path, 'semantic_fpn_r18', 2, fpn_channels=32), 'The fpn_channels'),
-            (save(tmp_path, 'semantic_fpn', 2, other, backbone='resnet18'), 'for other classes'),
+            (instances, 'mask_rcnn_r18.params is not a Semantic FPN'),
+            (save(tmp_path, 'semantic_fpn_r18', 2, fpn_channels=32), 'differ in fpn_channels'),
+            (save(tmp_path, 'semantic_fpn', 2, other, backbone='resnet18'), 'different classes'),
             (tmp_path / 'none.params', 'does not exist')):
         assert main([str(instances), str(path), str(tmp_path / 'out.params')]) == 1
         assert words in capsys.readouterr().err
@@ -73,7 +73,7 @@ def test_networks_that_do_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture)
 
 @pytest.mark.parametrize('options', [dict(grouped_fpn=True), dict(semantic=False)])
 def test_branches_that_cannot_be_separate(options: dict[str, bool]) -> None:
-    with pytest.raises(Exception, match='can be separate, and of no other'):
+    with pytest.raises(Exception, match='separate needs a network with both branches'):
         get_model('panoptic_fpn', backbone='resnet18', separate=True, **{**TINY, **options})
 
 

@@ -48,10 +48,10 @@ def trained(parity_root, case):
         losses = system.losses(batch)
         total = sum(losses.values())
     total.backward()
-    learnt = set(system.parameters())
+    learned = set(system.parameters())
     ours = net._collect_params_with_prefix()
     parameters = {name: ours[detectron2_name(name)] for name in official}
-    return losses, {n: p for n, p in parameters.items() if p.name in learnt}
+    return losses, {n: p for n, p in parameters.items() if p.name in learned}
 
 
 def _batch(arrays):

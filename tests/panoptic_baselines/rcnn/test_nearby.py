@@ -1,4 +1,4 @@
-"""Anchors near objects get the labels that a look at every pair gives."""
+"""Anchors near objects get the same labels as when every pair is compared."""
 from __future__ import annotations
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""What a step looks at, against the official rules and by hand."""
+"""The RoIs that a step samples, against the official rules and by hand."""
 from __future__ import annotations
 
 import numpy as np

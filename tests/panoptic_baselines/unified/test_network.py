@@ -1,4 +1,4 @@
-"""The network's arguments, and pictures of all kinds."""
+"""The network's arguments, and images of all kinds."""
 from __future__ import annotations
 
 import json
@@ -97,11 +97,11 @@ def test_the_heuristic_of_the_same_network(networks):
     predictor.settings = SETTINGS
     check(predictor.panoptic(), (60, 90))
     assert predictor._segmentation[2].channels is not None
-    with pytest.raises(AdaptisError, match='needs masks, but this network has none'):
+    with pytest.raises(AdaptisError, match='needs masks, but this network has no mask head'):
         UnifiedPredictor(networks[False], TAXONOMY, settings)
     without = UnifiedPredictor(networks[False], TAXONOMY, SETTINGS).set_image(image)
     without.settings = settings
-    with pytest.raises(AdaptisError, match='needs masks, but this network has none'):
+    with pytest.raises(AdaptisError, match='needs masks, but this network has no mask head'):
         without.panoptic()
     without.semantic()
 
@@ -166,7 +166,7 @@ def test_what_each_option_adds():
     (dict(potential='D'), "potential is 'D'"), (dict(activation='swish'), 'activation is'),
     (dict(potential='A', masks=False), '"A" needs masks'),
     (dict(affinity_channels=True), 'affinity_channels is True'),
-    (dict(affinity_channels=10 ** 12), 'more than 1,000,000'), (dict(masks=2), 'masks is 2'),
+    (dict(affinity_channels=10 ** 12), 'at most 1,000,000'), (dict(masks=2), 'masks is 2'),
     (dict(affinity='no'), "affinity is 'no'"), (dict(squeeze=16), 'squeeze is 16'),
     (dict(deformable=None), 'deformable is None'), (dict(damp_masks=1), 'damp_masks is 1'),
     (dict(semantic_channels=48), '48 channels'), (dict(mean=(1, 2)), 'mean is'),

@@ -27,5 +27,5 @@ def test_golden_values(unified_kit, dtype, tolerance):
 
 def test_too_few_channels():
     assert SqueezeExcitation(16).fc1.weight.shape == (1, 16)
-    with pytest.raises(AdaptisError, match='8 channels cannot be reduced 16 times'):
+    with pytest.raises(AdaptisError, match='reduction is 16 but must be from 1 to the 8 channels'):
         SqueezeExcitation(8)

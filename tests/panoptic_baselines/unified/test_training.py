@@ -243,7 +243,7 @@ def test_without_the_panoptic_matching_loss(batch: dict) -> None:
     with mx.autograd.record():
         losses = system.losses(batch)
     assert set(losses) == DETECTOR | {'semantic'} and 'matched' not in system.metrics()
-    with pytest.raises(AdaptisError, match='The affinity head learns from'):
+    with pytest.raises(AdaptisError, match='but the affinity head learns only'):
         make_system(panoptic_weight=0)
 
 

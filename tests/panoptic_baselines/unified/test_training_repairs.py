@@ -1,4 +1,4 @@
-"""The affinity head repairs what boxes truncate (figure 1 of the paper), once it has learnt to.
+"""After training, the affinity head restores what boxes truncate (figure 1 of the paper).
 
 Detections are given, each a third too short at one side, and simple features in place of a
 backbone's.  Potentials, affinity, matching, losses and the panoptic result are the real ones.
