@@ -118,7 +118,7 @@ def test_prediction_without_pixels_is_passed_over():
     (PanopticResult(np.ones((1, 4), np.int32), [Segment(1, 21, True, 1.0, 4)] * 2), 'twice'),
     (PanopticResult(np.ones((1, 4), np.int32), [Segment(1, 99, True, 1.0, 4)]), 'no category 99'),
     (PanopticResult(np.zeros((1, 4), np.int32), [Segment(1 << 24, 21, True, 1.0, 0)]),
-     'ids must be from 1 to 16777215'),
+     'ids must be between 1 and 16777215'),
 ])
 def test_bad_input_is_named(found, message):
     with pytest.raises(AdaptisError, match=message):
@@ -238,7 +238,7 @@ def test_images_and_categories_must_agree(tmp_path):
     other = result(row((1, 20)), {1: 21})
     write_panoptic(tmp_path / 'b.json', tmp_path / 'b', [(2, 'b.jpg', other)], TAXONOMY)
     gt = PanopticFolder(tmp_path / 'gt.json')
-    with pytest.raises(AdaptisError, match='no prediction for 1 of 1 images, the first is 1'):
+    with pytest.raises(AdaptisError, match='no prediction for 1 of 1 images; the first one is 1'):
         quality_of_folders(gt, PanopticFolder(tmp_path / 'b.json'))
     write_panoptic(tmp_path / 'c.json', tmp_path / 'c', [], TOY_TAXONOMY)
     (tmp_path / 'c').mkdir()
