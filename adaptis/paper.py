@@ -40,7 +40,7 @@ EPSILON = 1e-5      # keeps AdaIN finite if a channel is constant; the official 
 MIN_SIDE, MAX_PIXELS = 16, 2 ** 20    # of an image: the U-Net halves it four times
 
 
-def panoptic(image: np.ndarray, weights: Weights, *, mask_threshold: float = 0.6,
+def panoptic(image: np.ndarray, weights: Weights, *, mask_threshold: float = 0.55,
              overlap_threshold: float = 0.6, min_area: int = 10, things_threshold: float = 0.3,
              proposal_threshold: float = 0.01, proposal_climb: float = 0.003,
              proposal_step: float = 0.025, proposal_blur: int = 2,

@@ -250,10 +250,10 @@ PRESETS: dict[str, AdaptISSettings] = {
     # is --flip.
     'toy_v1': AdaptISSettings(),
     # For networks after short training, whose proposals and masks are less confident.  Chosen on
-    # separate images (adaptis toy --version v1 --split val --count 80 --seed 5): the first on all
-    # 80, the second on 40.  The second is for the network in the package.
+    # separate images (adaptis toy --version v1 --split val --count 80 --seed 5).
+    # The second is for the network in the package.
     'toy_v1_cpu': AdaptISSettings(proposal_threshold=0.01),
-    'toy_v1_long': AdaptISSettings(mask_threshold=0.6, overlap_threshold=0.6,
+    'toy_v1_long': AdaptISSettings(mask_threshold=0.55, overlap_threshold=0.6,
                                    proposal_threshold=0.01),
     # official, the notebook: one image of 250 objects, processed as a whole (Figure 3d).
     'toy_v1_250': AdaptISSettings(mask_threshold=0.7, overlap_threshold=0.6, max_candidates=2000,
