@@ -21,8 +21,9 @@ class Overlap:
     shared : int64 (1 + G, 1 + P), the number of pixels that each of G ground-truth segments shares
         with each of P predicted ones, in the order of the lists; row 0 and column 0 are void
     truth, found : the segments
-    crowd : ids of ground-truth segments that are crowds true_areas, found_areas : int64 (G,) and
-        (P,), given if they differ from the sums of the rows or columns of ``shared``
+    crowd : ids of ground-truth segments that are crowds
+    true_areas, found_areas : int64 (G,) and (P,), given if they differ from the sums of the rows or
+        columns of ``shared``
     annotated_areas : float64 (G,), given if the annotation has other areas than ``true_areas``
     """
 
