@@ -2,7 +2,7 @@
 #
 #   docker build -t adaptis .
 #   docker run --rm -v "$PWD:/data" adaptis predict /data/picture.png --out /data/results
-#   docker run --rm -p 8000:8000 adaptis serve --host 0.0.0.0 --token SECRET
+#   docker run --rm -p 127.0.0.1:8000:8000 adaptis serve --host 0.0.0.0 --token auto
 FROM python:3.11-slim
 
 WORKDIR /opt/adaptis

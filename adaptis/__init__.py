@@ -1,13 +1,13 @@
 """AdaptIS (Sofiiuk, Barinova, Konushin, ICCV 2019) in Apache MXNet Gluon, and four other systems.
 
 >>> import adaptis
->>> image = adaptis.read_image('picture.png')
->>> predictor = adaptis.load_predictor().set_image(image)   # the network that ships
->>> click = predictor.mask_at(x=40, y=57)                   # the object at a pixel
->>> result = predictor.panoptic()                           # everything
->>> picture = adaptis.draw(image, result)
+>>> image = adaptis.read_image('picture.png') >>> predictor =
+adaptis.load_predictor().set_image(image)   # the network that ships >>> click =
+predictor.mask_at(x=40, y=57)                   # the object at a pixel >>> result =
+predictor.panoptic()                           # everything >>> picture = adaptis.draw(image,
+result)
 
-Names are imported when they are first used, so that ``import adaptis`` loads no MXNet.
+Names are imported on first use, so ``import adaptis`` does not load MXNet.
 """
 from __future__ import annotations
 

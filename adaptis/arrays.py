@@ -13,7 +13,8 @@ import numpy as np
 def as_numpy(array: Any) -> np.ndarray:
     """Return the values of an array of any backend; a NumPy array is returned unchanged.
 
-    Halves of mixed precision become float32: NumPy knows no bfloat16, and would go on in float16.
+    Half-precision arrays become float32, because NumPy has no bfloat16 and would continue in
+    float16.
     """
     if isinstance(array, np.ndarray):
         return array
@@ -21,8 +22,8 @@ def as_numpy(array: Any) -> np.ndarray:
 
 
 def widen(array: Any) -> Any:
-    """Return a float16 or bfloat16 NDArray as float32, with its gradient; others unchanged."""
-    dtype = np.dtype(array.dtype)   # MXNet spells bfloat16 as one named field
+    """Return a float16 or bfloat16 NDArray as float32, with its gradient; others are unchanged."""
+    dtype = np.dtype(array.dtype)   # MXNet represents bfloat16 as one named field
     return array.astype('float32') if dtype == np.float16 or dtype.names else array
 
 
@@ -37,7 +38,7 @@ def expit(values: Any) -> np.ndarray:
 @functools.cache
 def _expit() -> Callable[[Any], np.ndarray]:
     try:
-        from scipy.special import expit  # slow to load; exported networks run without it
+        from scipy.special import expit  # slow to load, and optional for exported networks
     except ImportError:
         return sigmoid
     return expit
@@ -47,8 +48,8 @@ def sigmoid(values: Any) -> np.ndarray:
     """Return 1 / (1 + exp(-x)) in the precision of ``values``.
 
     The exponential is computed in float64, because NumPy's float32 exp is less exact than SciPy's.
-    This way 3 of 10,000 values differ from SciPy's in the last bit; with float32 it would be 28 of
-    100.
+    With float64, 3 of 10,000 values differ from SciPy's in the last bit; with float32, 28 of 100
+    would.
     """
     values = np.asarray(values)
     with np.errstate(over='ignore'):   # 1 / (1 + infinity) is 0, as it should be

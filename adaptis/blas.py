@@ -1,10 +1,11 @@
-"""Let OpenBLAS use the processor's vector instructions, also on processors newer than OpenBLAS.
+"""Let OpenBLAS use the processor's vector instructions, even on processors newer than OpenBLAS.
 
-NumPy, SciPy and MXNet each bring an OpenBLAS, which recognises processors by their model number.
-One that it does not know gets kernels from 2004: with MXNet 1.9.1 and NumPy 1.26 on an Emerald
-Rapids, products of matrices take two to four times as long.
+NumPy, SciPy and MXNet each include an OpenBLAS, which recognises processors by their model number.
+An unknown processor gets kernels from 2004: with MXNet 1.9.1 and NumPy 1.26 on an Emerald Rapids,
+matrix products take two to four times as long.
 
-This module imports nothing that loads OpenBLAS, because each copy decides when it is loaded.
+This module imports nothing that loads OpenBLAS, because each copy chooses its kernels when it is
+loaded.
 """
 from __future__ import annotations
 
@@ -22,10 +23,10 @@ _FIRST_PROCESSOR = 8192   # characters; the list of many cores is long
 
 
 def choose_blas_kernels(cpu_info: Path = _CPU_INFO) -> None:
-    """Name the kernels that fit the processor in the environment, unless the user has named some.
+    """Choose kernels for this processor in the environment, unless the user has chosen some.
 
-    They are those of Skylake-X with AVX-512, and those of Haswell on Intel's other processors with
-    AVX2.  Elsewhere OpenBLAS decides.
+    These are the Skylake-X kernels with AVX-512, and the Haswell kernels on Intel's other
+    processors with AVX2.  On other processors OpenBLAS decides.
     """
     if CORE_TYPE in os.environ:
         return
@@ -49,6 +50,6 @@ def _kernels(cpu_info: Path) -> Optional[str]:
 
 
 def _first(text: str, name: str) -> str:
-    """Return the value of the first line that begins with ``name``."""
+    """Return the value of the first line that starts with ``name``."""
     found = re.search(rf'^{name}\s*:\s*(.*)$', text, re.MULTILINE)
     return found.group(1) if found else ''

@@ -1,4 +1,4 @@
-"""The list of categories in a COCO file, and colours for those that have none."""
+"""Read the list of categories in a COCO file, and choose colours for those without one."""
 from __future__ import annotations
 
 import colorsys
@@ -14,21 +14,21 @@ from adaptis.files import PathLike
 from adaptis.types import Category
 
 Color = tuple[int, int, int]
-_GOLDEN = 0.618034  # of a turn, so that hues of consecutive numbers are far apart
+_GOLDEN = 0.618034  # of a full turn, so that hues of consecutive numbers are far apart
 
 
 def parse_categories(entries: Sequence[Any], where: PathLike, things_only: bool = False,
                      known: Optional[Mapping[tuple[int, str], Color]] = None) -> list[Category]:
     """Return the categories of a COCO file.
 
-    A category without a colour gets one of ``known``, by id and name, else one that no other has;
-    the same list always gets the same colours.
+    A category without a colour gets the one in ``known`` for its id and name, else an unused one.
+    The same list always gets the same colours.
 
     Parameters
     ----------
     entries : the value of "categories"
     where : the file, for error messages
-    things_only : all are things, as in a file of instances; else each has "isthing"
+    things_only : treat all as things, as in a file of instances; otherwise each needs "isthing"
     known : (id, name) -> colour
 
     Raises AdaptisError naming the file, the category and the key that is missing or wrong.
@@ -44,7 +44,7 @@ def parse_categories(entries: Sequence[Any], where: PathLike, things_only: bool 
 
 
 def fill_colors(colors: Sequence[Optional[Color]]) -> list[Color]:
-    """Return the colours with a distinct one in each place of None, always the same."""
+    """Return the colours with each None replaced by a distinct colour, always the same."""
     taken = {color for color in colors if color is not None}
     free = (color for color in _endless_colors() if color not in taken)
     return [next(free) if color is None else color for color in colors]
@@ -56,7 +56,7 @@ def distinct_colors(count: int) -> np.ndarray:
 
 
 def is_color(value: Any) -> bool:
-    """Return whether the value is a list of three whole numbers from 0 to 255, 3.0 included."""
+    """Return whether the value is a list of three whole numbers from 0 to 255 (or 255.0)."""
     return isinstance(value, (list, tuple)) and len(value) == 3 and all(
         isinstance(part, (int, float)) and not isinstance(part, bool) and part in range(256)
         for part in value)
@@ -87,12 +87,12 @@ def _parse(entry: Any, position: int, where: PathLike,
         raise AdaptisError(f'{label} has {_told(entry, "name")}: it must be text.')
     isthing = entry.get('isthing', 1 if things_only else None)
     if isthing not in (0, 1):
-        raise AdaptisError(f'{label} has {_told(entry, "isthing")}: write 1 for objects that are '
-                           'counted, 0 for stuff.')
+        raise AdaptisError(f'{label} has {_told(entry, "isthing")}: write 1 for things, which are '
+                           'counted, and 0 for stuff.')
     color = entry.get('color')
     if color is not None and not is_color(color):
         raise AdaptisError(f'{label} has {_told(entry, "color")}: it must be [red, green, blue], '
-                           'each from 0 to 255, or be left out.')
+                           'each from 0 to 255; you can also leave it out.')
     return number, name, things_only or bool(isthing), tuple(map(int, color)) if color else None
 
 

@@ -34,7 +34,7 @@ def main(argv: Optional[list[str]] = None) -> int:
     """Run one subcommand and return its exit status.
 
     0 = done, 1 = a sentence on stderr says what to fix, 2 = wrong usage, 130 = interrupted.
-    A bug shows its traceback.
+    A bug prints its traceback.
     """
     arguments = _parse(argv)
     if arguments is None:
@@ -80,12 +80,12 @@ def command_parser(name: str) -> argparse.ArgumentParser:
 
 
 def add_command_arguments(name: str, parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of a subcommand, and those that all have."""
+    """Add the arguments of a subcommand and those that all subcommands share."""
     _command(name).add_arguments(parser)
     common = parser.add_argument_group('output')
     common.add_argument('-q', '--quiet', action='store_true', help='show no progress bars')
     common.add_argument('-v', '--verbose', action='store_true',
-                        help='on an error, also print where in the program it was found')
+                        help='on an error, also print the traceback')
 
 
 def _command(name: str) -> Any:
@@ -93,7 +93,7 @@ def _command(name: str) -> Any:
 
 
 def _parse(argv: Optional[list[str]]) -> Optional[argparse.Namespace]:
-    """Return the command and its arguments; None if there are none, and the help is printed."""
+    """Return the command and its arguments; print the help and return None if there are none."""
     parser = _parser()
     given = sys.argv[1:] if argv is None else argv
     if not given:
@@ -114,7 +114,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='adaptis', formatter_class=argparse.RawDescriptionHelpFormatter,
         description='AdaptIS (adaptive instance selection) in MXNet Gluon.',
-        epilog=f'commands:\n{listing}\n\n`adaptis COMMAND --help` describes one of them.\n')
+        epilog='commands:\n'
+               f'{listing}\n'
+               '\n'
+               'Run `adaptis COMMAND --help` for the options of a command.\n')
     parser.add_argument('--version', action='version', version=f'adaptis {__version__}')
     parser.add_argument('command', choices=COMMANDS, metavar='COMMAND',
                         help='one of the commands below')
@@ -125,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
 
 @contextlib.contextmanager
 def _data_warnings_told_once() -> Iterator[None]:
-    """Print the first warning of each class about data as a sentence on stderr, and no others."""
+    """Print only the first data warning of each class, as a sentence on stderr."""
     usual, told = warnings.showwarning, []
 
     def show(message: Any, category: type, *rest: Any) -> None:
@@ -133,7 +136,7 @@ def _data_warnings_told_once() -> Iterator[None]:
             usual(message, category, *rest)
         elif category not in told:
             told.append(category)
-            more = ' (Told once; adaptis check-data lists all.)'
+            more = ' (Shown once; "adaptis check-data" lists every case.)'
             _tell(f'{message}{more if category is DataWarning else ""}')
 
     with warnings.catch_warnings():
@@ -156,7 +159,7 @@ def _run(name: str, rest: list[str]) -> int:
 
 
 def _sentence(error: BaseException) -> Optional[str]:
-    """Return what a user can do about an error; None if it is one of the program."""
+    """Return what a user can do about an error; None if it is a bug."""
     if isinstance(error, AdaptisError):
         return str(error)
     if isinstance(error, ImportError):
@@ -173,7 +176,7 @@ def _os_sentence(error: OSError) -> str:
     advice = ': free some space' if error.errno in (errno.ENOSPC, errno.EDQUOT) else ''
     if error.filename:
         return f'{error.filename}: {error.strerror}{advice}.'
-    # Python does not name the place of the locks that processes share.
+    # Python does not say where the locks lie that processes share.
     place = (' (perhaps /dev/shm, which several processes and TensorBoard logs need)'
              if error.errno in (errno.ENOSPC, errno.EROFS, errno.EACCES) else '')
     return f'{error.strerror}{place}{advice}.'

@@ -1,8 +1,8 @@
-"""One rule for the values in COCO's JSON files, whoever reads them.
+"""Read values in COCO's JSON files, with the same rules for all readers.
 
-Tools write them in many ways: pandas writes 3.0 for 3, others write null for a value that is not
-there, or an id as text in one list and as a number in another.  What is clear is taken; anything
-else is a :class:`ValueProblem`, which names the key.
+Tools write them differently: pandas writes 3.0 for 3, others write null for a missing value, or an
+id as text in one list and as a number in another.  Unambiguous values are accepted; anything else
+raises :class:`ValueProblem`, which names the key.
 """
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ class ValueProblem(ValueError):
 
 def misfit(path: PathLike, entry: Any, problem: ValueProblem) -> AdaptisError:
     """Return the error for an entry of a panoptic file."""
-    return AdaptisError(f'{path} has an entry that is not of the COCO panoptic format: {problem}, '
-                        f'in {str(entry)[:100]}.')
+    return AdaptisError(f'{path} has an entry that does not match the COCO panoptic format: '
+                        f'{problem}, in {str(entry)[:100]}.')
 
 
 def whole_number(entry: Entry, key: str) -> int:
     """Return a whole number that is written as 3, 3.0 or "3"."""
     value = _present(entry, key)
-    if type(value) is int and -2 ** 63 < value < 2 ** 63:   # by far the most frequent
+    if type(value) is int and -2 ** 63 < value < 2 ** 63:   # by far the most frequent case
         return value
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 20:
         value = int(value)
-    if type(value) is int and abs(value) < 2 ** 63:  # not bool, and NumPy can hold it
+    if type(value) is int and abs(value) < 2 ** 63:  # not bool, and small enough for NumPy
         return value
     raise ValueProblem(f'"{key}" must be a whole number, not {_shown(value)}')
 
 
 def optional_whole_number(entry: Entry, key: str, default: int = 0) -> int:
-    """Return the same, or ``default`` for null or no value."""
+    """Return the same, or ``default`` for null or a missing value."""
     return default if entry.get(key) is None else whole_number(entry, key)
 
 
 def flag(entry: Entry, key: str) -> bool:
-    """Return whether a value is 1 or true; 0, false, null and no value are not."""
+    """Return True for 1 or true, and False for 0, false, null or a missing value."""
     value = entry.get(key)
     if value is None or value in (0, 1):
         return bool(value)
@@ -62,7 +62,7 @@ def text(entry: Entry, key: str) -> str:
 
 
 def number(entry: Entry, key: str, default: float) -> float:
-    """Return a number, or ``default`` for null or no value."""
+    """Return a number, or ``default`` for null or a missing value."""
     value = entry.get(key)
     if value is None:
         return default
@@ -80,7 +80,7 @@ def objects(entry: Entry, key: str) -> list:
 
 
 def image_id(entry: Entry, key: str) -> ImageId:
-    """Return the id of an image: a whole number, or a text as it is."""
+    """Return the id of an image: a whole number, or a text unchanged."""
     value = _present(entry, key)
     return value if isinstance(value, str) else whole_number(entry, key)
 

@@ -1,4 +1,4 @@
-"""Training configs: YAML files checked against dataclasses."""
+"""Training configs: YAML files, checked against dataclasses."""
 from __future__ import annotations
 
 import dataclasses
@@ -26,9 +26,9 @@ class DataConfig:
     root: str                             # folder of the data set
     augmentation: Union[str, dict[str, Any]]  # a name or transforms, see build_augmentation
     dataset: str = 'toy'                  # toy, cityscapes, vistas or coco: the layout of ``root``
-    split: str = 'train'                  # to train on; several are joined by "+": train+val
-    val_split: str = 'test'               # to validate and evaluate on
-    annotation: str = 'panoptic'          # of coco: panoptic, instances (may overlap), or both
+    split: str = 'train'                  # split to train on; join several with "+": train+val
+    val_split: str = 'test'               # split to validate and evaluate on
+    annotation: str = 'panoptic'          # COCO only: panoptic, instances (may overlap), or both
 
 
 @dataclass(frozen=True)
@@ -36,23 +36,23 @@ class OptimizerConfig:
     """An MXNet optimizer and its learning rate schedule."""
 
     lr: float                              # learning rate
-    name: str = 'adam'                     # of an MXNet optimizer: adam, sgd, ...
-    lr_batch: Optional[int] = None         # batch size that lr is for; null = batch_size
-    backbone_lr_mult: float = 1.0          # of the parameters that ``pretrained_base`` loads
+    name: str = 'adam'                     # name of an MXNet optimizer: adam, sgd, ...
+    lr_batch: Optional[int] = None         # batch size for which lr was chosen; null = batch_size
+    backbone_lr_mult: float = 1.0          # lr factor of parameters loaded by ``pretrained_base``
     wd: float = 0.0                        # weight decay
-    clip_gradient: Optional[float] = None  # element by element, as MXNet does
-    options: dict[str, Any] = field(default_factory=dict)  # beta1, momentum, ...
-    schedule: str = 'cosine'               # of lr: cosine, poly, step, constant, cooldown
-    final_lr: float = 0.0                  # cosine, poly and cooldown: where they end
-    cooldown_steps: int = 0                # cooldown: lr is constant before these last steps
+    clip_gradient: Optional[float] = None  # limit of each gradient element
+    options: dict[str, Any] = field(default_factory=dict)  # its arguments: beta1, momentum, ...
+    schedule: str = 'cosine'               # lr schedule: cosine, poly, step, constant or cooldown
+    final_lr: float = 0.0                  # cosine, poly and cooldown: final learning rate
+    cooldown_steps: int = 0                # cooldown: number of last steps in which lr falls
     power: float = 0.9                     # poly: exponent
-    milestones: list[float] = field(default_factory=list)  # step: shares of the run, e.g. [.7, .9]
+    milestones: list[float] = field(default_factory=list)  # step: fractions of the run: [.7, .9]
     milestone_epochs: list[float] = field(default_factory=list)  # step: or epochs, e.g. [240, 250]
     milestone_steps: list[float] = field(default_factory=list)   # step: or steps, e.g. [60000]
-    factor: float = 0.1                    # step: lr is multiplied by it at each milestone
-    warmup_steps: int = 0                  # lr rises from 0 over these first steps
-    warmup_factor: Optional[float] = None  # start at this share of lr instead of 0
-    warmup_method: str = 'linear'          # or constant: stay at that share
+    factor: float = 0.1                    # step: factor for lr at each milestone
+    warmup_steps: int = 0                  # number of first steps in which lr rises from 0
+    warmup_factor: Optional[float] = None  # start at this fraction of lr instead of 0
+    warmup_method: str = 'linear'          # or constant: stay at that fraction
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,9 @@ class StageConfig:
     points: Optional[int] = None           # points per image; AdaptIS requires it
     steps: Optional[int] = None            # length of the stage
     epochs: Optional[int] = None           # or its length in passes over the images
-    micro_batch: Optional[int] = None      # images per forward pass; gradients are summed up
-    sampling: str = 'objects'              # or independent, one_object, ...: sample_points
-    min_object_area: int = 1               # pixels; smaller objects get no points
+    micro_batch: Optional[int] = None      # images per forward pass; gradients are accumulated
+    sampling: str = 'objects'              # or independent, one_object, ...; see sample_points
+    min_object_area: int = 1               # objects with fewer pixels get no points
     ignore_object_prob: float = 0.0        # probability of a point on an ignored region
     background_prob: float = 0.0           # probability of a point on no object
     crop: Optional[Union[int, list[int]]] = None  # random crops: side or [h, w]
@@ -76,7 +76,7 @@ class StageConfig:
     long_side: Optional[list[float]] = None  # random longer side [low, high], instead of these
     empty_crop_prob: float = 1.0           # probability of keeping a crop without an object
     crop_first: bool = False               # detectors: apply ``scale`` after the crop
-    full_size_steps: int = 0               # the last steps train on whole images
+    full_size_steps: int = 0               # number of last steps that train on whole images
     epoch_images: Optional[int] = None     # random images per epoch; null = each image once
     ema: Optional[float] = None            # decay of the moving average of the weights; null = none
     system: dict[str, Any] = field(default_factory=dict)  # arguments of the system (its losses)
@@ -100,35 +100,35 @@ class ValidationConfig:
 
 @dataclass(frozen=True)
 class RowConfig:
-    """The row of a published table that a config measures, as ``experiments/published`` has it."""
+    """The row of a published table that a config reproduces, see ``experiments/published``."""
 
-    table: str                             # its number, for instance "2"
-    row: str                               # its id in that file
+    table: str                             # number of the table, for instance "2"
+    row: str                               # id of the row
     paper: str = 'adaptis'                 # or panoptic_fpn, condinst, dense_detections, unified
-    reduced: bool = False                  # a smaller setting than that of the paper
+    reduced: bool = False                  # whether the setting is smaller than the paper's
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything that ``adaptis train`` needs to know."""
+    """Everything that ``adaptis train`` needs."""
 
     data: DataConfig                       # the data set
     model: dict[str, Any]                  # name and arguments of get_model
-    instances: Optional[StageConfig] = None  # AdaptIS: all but the proposal branch
-    proposals: Optional[StageConfig] = None  # AdaptIS: the proposal branch, afterwards
+    instances: Optional[StageConfig] = None  # AdaptIS: trains all but the proposal branch
+    proposals: Optional[StageConfig] = None  # AdaptIS: then trains the proposal branch
     joint: Optional[StageConfig] = None      # the only stage of detectors
-    seed: int = 0                          # of weights, augmentation, and points
+    seed: int = 0                          # random seed of weights, augmentation and points
     precision: str = 'float32'               # or amp: convolutions in half precision
     gradient_compression: Optional[float] = None  # threshold of 2-bit gradients between processes
-    workers: int = 2                       # data processes; 0 = none
-    log_every: int = 20                    # steps; 0 = never
-    pictures_every: int = 1000             # steps; 0 = none
-    checkpoint_minutes: float = 10.0       # between checkpoints
+    workers: int = 2                       # number of processes that load data; 0 = none
+    log_every: int = 20                    # log every this many steps; 0 = never
+    pictures_every: int = 1000             # write pictures every this many steps; 0 = never
+    checkpoint_minutes: float = 10.0       # minutes between checkpoints
     checkpoint_steps: Optional[int] = None  # or steps between checkpoints
-    evaluation_images: Optional[int] = None  # of data.val_split, at the end; null = all, 0 = none
+    evaluation_images: Optional[int] = None  # images of the final evaluation; null = all, 0 = none
     validation: ValidationConfig = field(default_factory=ValidationConfig)  # see below
-    inference: dict[str, Any] = field(default_factory=dict)  # preset, and changes to it
-    row: Optional[RowConfig] = None          # the row of a table that the config measures
+    inference: dict[str, Any] = field(default_factory=dict)  # preset, and changed settings
+    row: Optional[RowConfig] = None          # the row of a table that the config reproduces
     checkpoint: Optional[str] = None         # trained parameters to evaluate
     initial_weights: Optional[str] = None    # trained parameters to start from, or 'toy_v1'
 
@@ -140,14 +140,14 @@ class TrainConfig:
     def has_fixed_sizes(self) -> bool:
         """Return whether every step computes on arrays of the same sizes.
 
-        Without crops the images vary, and systems that do not learn from points have heads for as
-        many objects as they find.
+        Without crops the image sizes vary, and in systems that are not trained with points the work
+        depends on the number of detected objects.
         """
         return find_family(self.model['name']).uses_points and all(
             stage.crop and not stage.full_size_steps for _, stage in self.stages())
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the config as plain data, as a checkpoint stores it."""
+        """Return the config as plain data, as stored in a checkpoint."""
         return dataclasses.asdict(self)
 
 
@@ -166,14 +166,14 @@ _LEAST_OF_STAGE = {'batch_size': 1, 'points': 1, 'steps': 1, 'epochs': 1, 'micro
                    'optimizer.warmup_factor': 0}
 PRECISIONS = ('float32', 'amp')
 
-# Keys of other versions of this program, and their present names.
+# Keys of older versions, and their current names.
 _RENAMED = {'data.version': 'data.augmentation'}
 
 
 def load_config(path: Union[str, Path], overrides: Sequence[str] = ()) -> TrainConfig:
-    """Read a config and its ``base`` if it names one, and apply ``key.key=value`` overrides.
+    """Read a config and its ``base``, if any, and apply ``key.key=value`` overrides.
 
-    The stage proposals samples points of one object by default (AdaptIS, section 5).
+    By default, the stage proposals samples points on one object (AdaptIS, section 5).
 
     Raises AdaptisError, naming the file and the key, if a key is unknown or missing or its value
     has the wrong type.
@@ -184,7 +184,8 @@ def load_config(path: Union[str, Path], overrides: Sequence[str] = ()) -> TrainC
     if base is not None:
         parent = _read(path.parent / str(base))
         if 'base' in parent:
-            raise AdaptisError(f'{path}: its base {base} has a base itself; one level is allowed.')
+            raise AdaptisError(f'{path}: its base {base} also has a base, but only one level is '
+                               'allowed: merge the two.')
         content = _merge(parent, content)
     for override in overrides:
         content = _merge(content, _parse_override(override))
@@ -196,15 +197,15 @@ def load_config(path: Union[str, Path], overrides: Sequence[str] = ()) -> TrainC
 
 
 def override(key: str, value: str) -> str:
-    """Return the override that sets a key to a text, whatever characters it has.
+    """Return the override that sets a key to a text with any characters.
 
-    (JSON would write characters beyond the first 65,536 as two, which YAML does not join.)
+    (JSON would write characters beyond the first 65,536 as two escapes, which YAML does not join.)
     """
     return f'{key}=' + yaml.safe_dump(value, default_style='"', width=math.inf).strip()
 
 
 def config_from_dict(content: Mapping[str, Any], where: str) -> TrainConfig:
-    """Return the config that a checkpoint stores, also one of an older version of this program.
+    """Return the config stored in a checkpoint, even by an older version.
 
     Raises AdaptisError, naming the file ``where``, if it is from a newer version.
     """
@@ -223,7 +224,8 @@ def write_config(config: TrainConfig, path: Path) -> None:
 def _read(path: Path) -> dict[str, Any]:
     content = read_yaml(path)
     if not isinstance(content, dict):
-        raise AdaptisError(f'{path} is not a config: it holds no keys.')
+        raise AdaptisError(f'{path} is not a config, because it has no keys: see "adaptis '
+                           'init-config".')
     return content
 
 
@@ -250,7 +252,7 @@ def _parse_override(text: str) -> dict[str, Any]:
 
 def _build(cls: type, content: Any, path: str, where: str) -> Any:
     if not isinstance(content, dict):
-        raise AdaptisError(f'{path}: {where[:-1]} must hold keys, not {content!r}.')
+        raise AdaptisError(f'{path}: {where[:-1]} must be a mapping of keys, not {content!r}.')
     hints = typing.get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls)}
     for key in content:
@@ -269,7 +271,7 @@ def _build(cls: type, content: Any, path: str, where: str) -> Any:
 
 
 def _convert(hint: Any, value: Any, path: str, key: str) -> Any:
-    """Return ``value`` as the type ``hint``; AdaptisError if it is of another type."""
+    """Return ``value`` as the type ``hint``; AdaptisError if it has another type."""
     arguments = typing.get_args(hint)
     if typing.get_origin(hint) is Union:
         return _convert_union(arguments, value, path, key)
@@ -292,7 +294,7 @@ def _convert(hint: Any, value: Any, path: str, key: str) -> Any:
 
 
 def _convert_union(hints: Sequence[Any], value: Any, path: str, key: str) -> Any:
-    """Return None if allowed; else convert lists and mappings by their hint, others by the first.
+    """Return None if allowed; convert lists and mappings by their hint, others by the first.
     """
     if value is None and type(None) in hints:
         return None
@@ -303,7 +305,7 @@ def _convert_union(hints: Sequence[Any], value: Any, path: str, key: str) -> Any
 def _as_float(value: Any) -> Any:
     if isinstance(value, (int, str)) and not isinstance(value, bool):
         try:
-            return float(value)  # YAML 1.1 reads 5e-4, which has no point, as text
+            return float(value)  # YAML 1.1 reads 5e-4 as text, because it has no point
         except ValueError:
             return value
     return value
@@ -331,10 +333,10 @@ def _check_compression(config: TrainConfig, path: str) -> None:
         return
     if not 0 < threshold < math.inf:
         raise AdaptisError(f'{path}: gradient_compression is a threshold for gradients: it must be '
-                           f'above 0, not {threshold}.')
+                           f'greater than 0, not {threshold}.')
     if config.precision == 'amp':
-        raise AdaptisError(f'{path}: gradient_compression needs precision float32, as amp scales '
-                           'the gradients by a factor that changes.')
+        raise AdaptisError(f'{path}: gradient_compression needs precision float32, because amp '
+                           'scales the gradients by a varying factor.')
 
 
 def _check_stages(config: TrainConfig, path: str) -> None:
@@ -352,31 +354,30 @@ def _check_stages(config: TrainConfig, path: str) -> None:
         if family.uses_points and stage.points is None:
             raise AdaptisError(f'{path}: the key {key}.points is missing.')
         if not family.uses_points and stage.points is not None:
-            raise AdaptisError(f'{path}: {name} does not learn from points: remove '
-                               f'{key}.points.')
+            raise AdaptisError(f'{path}: {name} is not trained with points: remove {key}.points.')
         _check_stage(stage, f'{path}: {key}')
 
 
 def _check_stage(stage: StageConfig, where: str) -> None:
     if (stage.steps is None) == (stage.epochs is None):
-        raise AdaptisError(f'{where} needs either steps or epochs.')
+        raise AdaptisError(f'{where} needs either steps or epochs, and not both.')
     _check_least(stage, _LEAST_OF_STAGE, f'{where}.')
     if stage.batch_size % (stage.micro_batch or 1):
         raise AdaptisError(f'{where}.micro_batch must divide batch_size.')
     if stage.empty_crop_prob > 1 or stage.ignore_object_prob + stage.background_prob > 1:
-        raise AdaptisError(f'{where}.empty_crop_prob must be at most 1, and so must '
-                           'ignore_object_prob and background_prob together.')
+        raise AdaptisError(f'{where}.empty_crop_prob must be at most 1, and so must the sum of '
+                           'ignore_object_prob and background_prob.')
     if stage.ema is not None and stage.ema >= 1:
-        raise AdaptisError(f'{where}.ema is the weight of the old average: it must be below 1.')
+        raise AdaptisError(f'{where}.ema is the weight of the old average: it must be less than 1.')
     drops = (stage.optimizer.milestones, stage.optimizer.milestone_epochs,
              stage.optimizer.milestone_steps)
     if sum(map(bool, drops)) > 1:
-        raise AdaptisError(f'{where}.optimizer takes milestones or milestone_epochs or '
-                           'milestone_steps, not more than one.')
+        raise AdaptisError(f'{where}.optimizer has several of milestones, milestone_epochs and '
+                           'milestone_steps: keep only one of them.')
     if not all(0 < share < 1 for share in stage.optimizer.milestones):
         raise AdaptisError(f'{where}.optimizer.milestones are {stage.optimizer.milestones}: they '
-                           'must be shares of the run, between 0 and 1; there are also '
-                           'milestone_epochs and milestone_steps.')
+                           'must be fractions of the run, between 0 and 1. For others, use '
+                           'milestone_epochs or milestone_steps.')
     _check_crop(stage, where)
 
 
@@ -387,24 +388,26 @@ def _check_crop(stage: StageConfig, where: str) -> None:
                            f'not {stage.crop}.')
     scale = stage.scale or [1.0, 1.0]
     if stage.scale == [] or len(scale) != 2 or not 0 < scale[0] <= scale[1] < float('inf'):
-        raise AdaptisError(f'{where}.scale must be [low, high], both above 0, '
-                           f'not {stage.scale}.')
+        raise AdaptisError(f'{where}.scale must be [low, high], both greater than 0, not '
+                           f'{stage.scale}.')
     if stage.crop is None and stage.scale is not None:
-        raise AdaptisError(f'{where}.scale needs crop: images of one batch must have one size.')
+        raise AdaptisError(f'{where}.scale needs crop, because all images of a batch must have the '
+                           'same size.')
     _check_long_side(stage, where)
     for key in ('short_side', 'max_side'):
         if getattr(stage, key) is not None and stage.crop is None and stage.points is not None:
-            raise AdaptisError(f'{where}.{key} needs crop: images of one batch must have one size.')
+            raise AdaptisError(f'{where}.{key} needs crop, because all images of a batch must have '
+                               'the same size.')
     sides = stage.short_side if isinstance(stage.short_side, list) else [stage.short_side or 1]
     if not sides or min(sides) < 1 or stage.short_side == 0:
         raise AdaptisError(f'{where}.short_side must be at least 1, or a list of such sides, not '
                            f'{stage.short_side}.')
     if isinstance(stage.short_side, list) and stage.crop is not None:
-        raise AdaptisError(f'{where}.short_side must be one number if there is a crop: use scale '
-                           'to vary it.')
+        raise AdaptisError(f'{where}.short_side must be a single number with crop: use scale to '
+                           'vary the size.')
     if stage.crop_first and (stage.scale is None or stage.points is not None):
-        raise AdaptisError(f'{where}.crop_first needs crop and scale, and the images of a batch '
-                           'then differ in size, which AdaptIS does not allow.')
+        raise AdaptisError(f'{where}.crop_first needs crop and scale; it is not for AdaptIS, '
+                           'because the images of a batch then differ in size.')
 
 
 def _check_long_side(stage: StageConfig, where: str) -> None:
@@ -412,10 +415,11 @@ def _check_long_side(stage: StageConfig, where: str) -> None:
         return
     low, high = stage.long_side if len(stage.long_side) == 2 else (0, 0)
     if not 1 <= low <= high < float('inf'):
-        raise AdaptisError(f'{where}.long_side must be [least, most], both at least 1, not '
+        raise AdaptisError(f'{where}.long_side must be [low, high], both at least 1, not '
                            f'{stage.long_side}.')
     if stage.crop is None:
-        raise AdaptisError(f'{where}.long_side needs crop: images of one batch must have one size.')
+        raise AdaptisError(f'{where}.long_side needs crop, because all images of a batch must have '
+                           'the same size.')
     if stage.scale or stage.short_side or stage.max_side:
         raise AdaptisError(f'{where}.long_side replaces scale, short_side and max_side: '
                            'leave them out.')
@@ -424,5 +428,5 @@ def _check_long_side(stage: StageConfig, where: str) -> None:
 def _check_least(settings: Any, least: Mapping[str, int], where: str) -> None:
     for key, low in least.items():
         value = operator.attrgetter(key)(settings)
-        if value is not None and not value >= low:  # refuses NaN, too
+        if value is not None and not value >= low:  # rejects NaN, too
             raise AdaptisError(f'{where}{key} must be at least {low}, not {value}.')

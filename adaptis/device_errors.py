@@ -1,7 +1,7 @@
-"""Explain errors of a device, such as lack of memory or an old driver, in one sentence.
+"""Explain device errors, such as lack of memory or an old driver, in one sentence.
 
-MXNet reports them as ``MXNetError`` with the texts of its C++ code and of CUDA's libraries.  This
-module imports nothing but the standard library.
+MXNet reports them as ``MXNetError`` with messages from its C++ code and CUDA's libraries.  This
+module imports only the standard library.
 """
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from adaptis.machine import FUSION, FUSION_RELEASE_NEEDED, RELEASE_NEEDED
 _MEMORY = ('Not enough memory: use smaller images, crops or batches, or split the batches '
            '(micro_batch) or the images (--tile).')
 _GPU_MEMORY = ('Not enough memory on the GPU: use smaller images, crops or batches, split the '
-               'batches (micro_batch) or the images (--tile), or end the other programs on the GPU '
+               'batches (micro_batch) or the images (--tile), or stop other programs on the GPU '
                '(nvidia-smi lists them).')
 _OLD_DRIVER = (f'The NVIDIA driver is missing or too old for mxnet-cu112: install driver '
                f'{RELEASE_NEEDED} or newer, or use --ctx cpu.')
 _FUSION = (f'MXNet cannot compile fused operators for this driver: unset {FUSION}, or install '
            f'driver {FUSION_RELEASE_NEEDED} or newer.')
-_NO_CODE = ('The library mxnet-cu112 holds no code for this GPU, only for compute capabilities 5.0 '
+_NO_CODE = ('The package mxnet-cu112 does not support this GPU, but only compute capabilities 5.0 '
             'to 8.9 (Maxwell to Ada): use --ctx cpu, another GPU, or ONNX Runtime (`adaptis '
             'export`, then --backend onnxruntime).')
-_NO_GPU = ('There is no such GPU: see `adaptis doctor` and the variable CUDA_VISIBLE_DEVICES, or '
-           'use --ctx cpu.')
+_NO_GPU = ('This GPU does not exist: check `adaptis doctor` and the variable CUDA_VISIBLE_DEVICES, '
+           'or use --ctx cpu.')
 
-# What MXNet's message, CUDA's text or the state of a library in it contains -> the sentence.
+# A pattern in MXNet's message, CUDA's text or a library's status -> the sentence.
 _CAUSES = (
     (r'driver version is insufficient|no cuda driver detected', _OLD_DRIVER),
     (r'unsupported toolchain|PTX JIT|NVRTC Compilation failed|nvrtc\w+\(.*failed with error',
@@ -37,10 +37,10 @@ _CAUSES = (
      r'get_temporary_buffer failed', _GPU_MEMORY),
     (r'failed to allocate|cannot allocate memory|bad_alloc', _MEMORY),
 )
-# What follows the names that MXNet gives to CUDA's texts, and the states of CUDA's libraries.
+# The text after MXNet's names for CUDA's messages, and the statuses of CUDA's libraries.
 _OF_CUDA = re.compile(r'(?:CUDA|CUDA Driver|ErrStr|cudaMalloc failed|cudaMalloc retry failed): ?'
                       r'([^\n]+)|\b((?:CUDNN|CUBLAS|CUSOLVER|CURAND)_STATUS_(?!SUCCESS)\w+)')
-# Failures that no change of the program mends.
+# Failures that no change of the program can fix.
 _BROKEN = re.compile(r'busy or unavailable|initialization error|driver combination|forward compat|'
                      r'ECC error|unspecified launch failure|launch timed out|unknown error|'
                      r'shutting down|_NOT_INITIALIZED|_EXECUTION_FAILED|_INTERNAL_ERROR|'
@@ -48,10 +48,10 @@ _BROKEN = re.compile(r'busy or unavailable|initialization error|driver combinati
 
 
 def explain_device_error(error: BaseException) -> Optional[str]:
-    """Return a sentence with the cause and what to do; None for an error that is not a device's.
+    """Return a sentence with the cause and the remedy; None if it is not a device error.
 
-    Errors that only a mistake in a program causes, such as an illegal memory access, are not
-    explained: their traceback says more.
+    Errors that only bugs cause, such as an illegal memory access, are not explained, because their
+    traceback says more.
     """
     if isinstance(error, MemoryError):
         return _MEMORY
@@ -65,5 +65,5 @@ def explain_device_error(error: BaseException) -> Optional[str]:
     cause = (found.group(1) or found.group(2)).strip() if found else ''
     if not _BROKEN.search(cause):
         return None
-    return (f'The GPU, its driver or a CUDA library fails ({cause}): see `adaptis doctor` and '
+    return (f'The GPU, its driver or a CUDA library failed ({cause}): check `adaptis doctor` and '
             'nvidia-smi, restart the machine, or use --ctx cpu.')

@@ -1,4 +1,4 @@
-"""Find what is wrong with an installation, and explain in one sentence how to fix it.
+"""Find problems of an installation, and explain in one sentence how to fix each of them.
 
 ``adaptis doctor`` and failed imports use the same sentences.
 """
@@ -34,14 +34,14 @@ SYSTEM_PACKAGES = {'libgomp.so.1': 'libgomp1', 'libquadmath.so.0': 'libquadmath0
 
 @dataclass(frozen=True)
 class Problem:
-    """One sentence: what is wrong and what to do.  Nothing runs until a ``fatal`` one is fixed."""
+    """One sentence with a problem and its remedy.  Nothing runs until a ``fatal`` one is fixed."""
 
     sentence: str
     fatal: bool = False
 
 
 def find_problems(machine: Machine) -> list[Problem]:
-    """Return all problems that the facts show, the fatal ones first."""
+    """Return all problems that follow from the facts, fatal ones first."""
     found = [problem for check in _CHECKS for problem in check(machine)]
     return sorted(found, key=lambda problem: not problem.fatal)
 
@@ -49,7 +49,7 @@ def find_problems(machine: Machine) -> list[Problem]:
 def explain_import_error(module: str, error: BaseException) -> str:
     """Return a sentence for a failed ``import module``: the cause and what to do.
 
-    The message of the error comes first, then the problems that are known on this machine.
+    The error's own message is considered first, then known problems of this machine.
     """
     explanation = _explain_message(error, module)
     if explanation:
@@ -63,9 +63,9 @@ def explain_import_error(module: str, error: BaseException) -> str:
 
 
 def torch_conflict_message(version: str) -> str:
-    """Return the sentence for an environment that holds both GluonCV and PyTorch."""
-    return (f'GluonCV cannot be used beside PyTorch ({version} is installed), because it '
-            f'imports PyTorch and refuses version 2: run AdaptIS in an environment without it '
+    """Return the sentence for an environment with both GluonCV and PyTorch."""
+    return (f'GluonCV cannot be used together with PyTorch ({version} is installed), because it '
+            'imports PyTorch and rejects version 2: run AdaptIS in an environment without PyTorch '
             f'({PIP} uninstall torch).')
 
 
@@ -73,11 +73,11 @@ def torch_conflict_message(version: str) -> str:
 
 def _platform(machine: Machine) -> Iterator[Problem]:
     if machine.system != 'Linux' or machine.processor not in ('x86_64', 'AMD64'):
-        yield Problem(f'MXNet 1.9.1 is built for Linux on x86-64 and this is {machine.system} on '
-                      f'{machine.processor}: use such a machine or container.', fatal=True)
+        yield Problem(f'MXNet 1.9.1 is built for Linux on x86-64, but this is {machine.system} on '
+                      f'{machine.processor}: use a Linux x86-64 machine or container.', fatal=True)
     elif not machine.libc.startswith('glibc'):
         yield Problem('MXNet 1.9.1 is built against glibc, which this system (Alpine?) lacks: use '
-                      'a Debian, Ubuntu or Red Hat like system or container.', fatal=True)
+                      'Debian, Ubuntu, Red Hat or a similar system or container.', fatal=True)
 
 
 def _python(machine: Machine) -> Iterator[Problem]:
@@ -147,8 +147,8 @@ def _gpus(machine: Machine) -> Iterator[Problem]:
         yield from _driver(cuda)
     elif machine.builds and any(gpu.supported for gpu in cuda.gpus):
         names = ', '.join(sorted({gpu.name for gpu in cuda.gpus if gpu.supported}))
-        yield Problem(f'This MXNet computes on the CPU only and does not use {names}: {PIP} '
-                      f'uninstall -y mxnet, then {PIP} install ".[cu112]" in the project.')
+        yield Problem(f'This MXNet supports only the CPU and does not use {names}: {PIP} uninstall '
+                      f'-y mxnet, then {PIP} install ".[cu112]" in the source tree.')
     for gpu in cuda.gpus if machine.builds else ():
         if not gpu.supported:
             yield Problem(_no_code(gpu.index, gpu.name, gpu.capability))
@@ -162,21 +162,22 @@ def _driver(cuda: Cuda) -> Iterator[Problem]:
         yield Problem(f'The NVIDIA driver{release} supports CUDA {_cuda(cuda.driver)}, but '
                       f'mxnet-cu112 needs CUDA 11: install driver {RELEASE_NEEDED} or newer.')
     elif cuda.status:
-        why = ('finds no GPU (is CUDA_VISIBLE_DEVICES empty, or the container started without '
-               '--gpus all?)' if cuda.status == 100 else f'does not start (error {cuda.status})')
+        why = ('finds no GPU (perhaps CUDA_VISIBLE_DEVICES is empty, or the container was started '
+               'without --gpus '
+               'all)' if cuda.status == 100 else f'cannot be initialised (error {cuda.status})')
         yield Problem(f'The NVIDIA driver is installed but {why}: see what nvidia-smi says; until '
-                      f'then AdaptIS computes on the CPU.')
+                      'this is fixed, AdaptIS uses the CPU.')
 
 
 def _fusion(machine: Machine) -> Iterator[Problem]:
     if not machine.fuses or all(name == 'mxnet' for name in machine.builds):
         return
-    yield Problem(f'{FUSION}={machine.fusion} lets MXNet fuse pointwise operators on GPUs, which '
-                  f'makes gradients wrong or training fail where a hybridized block sees several '
-                  f'shapes in a step: unset it, and use it for inference at most.')
+    yield Problem(f'{FUSION}={machine.fusion} lets MXNet fuse pointwise operators on GPUs. This '
+                  'makes gradients wrong, or training fail, if a hybridized block gets several '
+                  'shapes in a step: unset it, or use it only for inference.')
     if CUDA_DRIVER_NEEDED <= (machine.cuda.driver or 0) < FUSION_DRIVER_NEEDED:
-        yield Problem(f'With {FUSION}={machine.fusion} MXNet compiles kernels that only drivers of '
-                      f'CUDA {_cuda(FUSION_DRIVER_NEEDED)} can read, and this one supports CUDA '
+        yield Problem(f'With {FUSION}={machine.fusion} MXNet compiles kernels that need a driver '
+                      f'for CUDA {_cuda(FUSION_DRIVER_NEEDED)}, but this one supports CUDA '
                       f'{_cuda(machine.cuda.driver or 0)}: unset it, or install driver '
                       f'{FUSION_RELEASE_NEEDED} or newer.')
 
@@ -189,7 +190,7 @@ _CHECKS: tuple[Callable[[Machine], Iterator[Problem]], ...] = (
 # -- sentences ----------------------------------------------------------------------------------
 
 def _explain_message(error: BaseException, module: str) -> Optional[str]:
-    """Explain what the import error itself shows; None if it is not a known one."""
+    """Explain an import error from its own message; None if it is unknown."""
     text = str(error)
     library = re.search(r'(lib[\w+.-]+?\.so[.\d]*): cannot open shared object', text)
     if library:
@@ -230,8 +231,8 @@ def _no_gluoncv() -> str:
 
 def _no_library(name: str) -> str:
     if name in BUNDLED_LIBRARIES:
-        return (f'MXNet needs {name}, which this machine lacks: run `adaptis doctor --fix`, or '
-                f'install it (Debian, Ubuntu: apt-get install {SYSTEM_PACKAGES[name]}).')
+        return (f'MXNet needs {name}, which is missing on this machine: run `adaptis doctor '
+                f'--fix`, or install it (Debian, Ubuntu: apt-get install {SYSTEM_PACKAGES[name]}).')
     if name.startswith('libcuda.so'):
         return _no_driver()
     if name.startswith(('libGL', 'libgthread', 'libglib', 'libSM', 'libX', 'libxcb')):
@@ -239,20 +240,20 @@ def _no_library(name: str) -> str:
                 f'{_only_headless(["opencv-python"])}.')
     if name.startswith(('libcu', 'libnccl', 'libnv')):
         return (f'mxnet-cu112 needs {name}, which is not installed: {PIP} install ".[cu112]" in '
-                f'the project.')
+                'the source tree.')
     return f'{name} is missing on this machine: install the system package that contains it.'
 
 
 def _no_driver() -> str:
-    return (f'mxnet-cu112 needs the NVIDIA driver (libcuda.so.1), which is not installed: install '
-            f'it, or compute on the CPU ({PIP} uninstall mxnet-cu112, then {PIP} install {MXNET}).')
+    return ('mxnet-cu112 needs the NVIDIA driver (libcuda.so.1), which is not installed: install '
+            f'it, or use the CPU ({PIP} uninstall mxnet-cu112, then {PIP} install {MXNET}).')
 
 
 def _no_code(index: int, name: str, capability: tuple[int, int]) -> str:
     codes = ', '.join(map(_dotted, CUDA_CODE))
     return (f'GPU {index} ({name}, compute capability {_dotted(capability)}) cannot run '
-            f'mxnet-cu112 1.9.1, which holds code for {codes} only (Maxwell to Ada): use the CPU, '
-            f'another GPU, or ONNX Runtime (`adaptis export`, then --backend onnxruntime).')
+            f'mxnet-cu112 1.9.1, which supports only {codes} (Maxwell to Ada): use the CPU, '
+            'another GPU, or ONNX Runtime (`adaptis export`, then --backend onnxruntime).')
 
 
 def _only_headless(installed_now: list[str]) -> str:

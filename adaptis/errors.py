@@ -1,12 +1,12 @@
-"""The exception for errors that a user can fix, and the warning about data."""
+"""The exception for errors that a user can fix, and the warnings about data."""
 
 
 class AdaptisError(Exception):
     """An error that a user can cause and fix.
 
     The message is one sentence: what is wrong, where, and what to do.  The command line prints it
-    without a traceback and exits with status 1.  Whatever it quotes, it is one line that any
-    terminal can print, of at most ``LONGEST`` characters.
+    without a traceback and exits with status 1.  It is a single printable line of at most
+    ``LONGEST`` characters, whatever it quotes.
     """
 
     LONGEST = 1200
@@ -20,11 +20,11 @@ class AdaptisError(Exception):
 
 
 class DataWarning(UserWarning):
-    """One sentence about a fault in the data that does not stop the program.
+    """One sentence about a problem in the data that does not stop the program.
 
     The command line prints only the first one of each class.
     """
 
 
 class MatchWarning(DataWarning):
-    """Images of two files are not matched by their ids."""
+    """The images of two files are matched by name instead of by id."""

@@ -49,12 +49,12 @@ class AdaptISFamily:
         """See ``ModelFamily``."""
         if not taxonomy.num_things:
             raise AdaptisError(f'The data have no category of things, but {model["name"]} segments '
-                               'objects: mark categories as things (isthing: 1), or train '
-                               'semantic_fpn, which learns stuff alone.')
+                               'things: mark categories as things (isthing: 1), or train '
+                               'semantic_fpn, which needs only stuff.')
 
     def expand_options(self, model: Mapping[str, Any]) -> dict[str, Any]:
         """See ``ModelFamily``."""
-        return {'coordinates': 'relative', **model}  # so that the default is compared, too
+        return {'coordinates': 'relative', **model}  # so that the default is also compared
 
     def get_model(self, name: str, **options: Any) -> Any:
         """See ``ModelFamily``."""
@@ -98,7 +98,7 @@ class AdaptISFamily:
 
     def load_predictor(self, checkpoint: Optional[PathLike], settings: Any, ctx: Any,
                        taxonomy: Optional[Taxonomy]) -> Predictor:
-        """See ``ModelFamily``; ``settings.official`` reproduces flaws of the official network."""
+        """See ``ModelFamily``; ``settings.official`` reproduces bugs of the official network."""
         from adaptis.model import load_model  # loads MXNet
         settings = get_settings(settings)
         net = load_model(checkpoint or DEFAULT_CHECKPOINT, ctx=ctx, official=settings.official)

@@ -33,14 +33,14 @@ MAX_PIXELS = 100_000_000
 def atomic_write(path: PathLike) -> Iterator[Path]:
     """Yield a temporary path that replaces ``path`` if the block succeeds.
 
-    The temporary file lies in the same folder and has the same suffix, because encoders choose
-    the format by the suffix.  If the block raises, ``path`` does not change.  If the process is
-    killed, the next one that writes into the folder removes the temporary file.
+    The temporary file is in the same folder and has the same suffix, because encoders choose the
+    format by the suffix.  If the block raises, ``path`` does not change.  If the process is killed,
+    the next process that writes to the folder removes the temporary file.
 
     Raises
     ------
     AdaptisError
-        If the folder cannot be written or the disk is full.
+        If the folder is not writable or the disk is full.
     """
     path = Path(path)
     try:
@@ -65,18 +65,18 @@ def atomic_folder(path: PathLike, replaceable: Callable[[Path], bool]) -> Iterat
     """Yield a temporary folder that replaces the folder ``path`` if the block succeeds.
 
     If the block or the exchange fails, ``path`` does not change.  If the process is killed between
-    the two steps of the exchange, the next one that writes beside ``path`` undoes the first.  A
-    folder that exists already must be empty, or ``replaceable(path)`` must be true; it is then
+    the two steps of the exchange, the next process that writes beside ``path`` undoes the first
+    step.  An existing folder must be empty, or ``replaceable(path)`` must be true; it is then
     removed.
 
     Raises
     ------
     AdaptisError
-        If ``path`` may not be replaced, or the folder cannot be written.
+        If ``path`` must not be replaced, or the folder is not writable.
     """
     path = Path(path)
     if path.exists() and not (path.is_dir() and (replaceable(path) or not any(path.iterdir()))):
-        raise AdaptisError(f'{path} exists already and would be overwritten: choose another '
+        raise AdaptisError(f'{path} already exists and would be overwritten: choose another '
                            'folder.')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,7 +94,7 @@ def atomic_folder(path: PathLike, replaceable: Callable[[Path], bool]) -> Iterat
     except OSError as error:
         raise _cannot_write(path, error) from error
     finally:
-        remove_temporary_folder(temporary)   # also puts back what could not be replaced
+        remove_temporary_folder(temporary)   # also restores what could not be replaced
 
 
 def write_image(path: PathLike, image: np.ndarray) -> None:
@@ -107,13 +107,13 @@ def write_image(path: PathLike, image: np.ndarray) -> None:
 
 def encode_image(path: PathLike, image: np.ndarray) -> bytes:
     """Return the content of the file that :func:`write_image` writes."""
-    if image.dtype not in (np.uint8, np.uint16):  # OpenCV would truncate them to 8 bits
+    if image.dtype not in (np.uint8, np.uint16):  # OpenCV would truncate the values to 8 bits
         raise TypeError(f'{path}: pixels must be uint8 or uint16, not {image.dtype}')
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     done, data = cv2.imencode(Path(path).suffix, image)
     if not done:
-        raise AdaptisError(f'{path} cannot be written: its encoder refused the pixels.')
+        raise AdaptisError(f'{path} cannot be written, because OpenCV cannot encode its pixels.')
     return data.tobytes()
 
 
@@ -126,9 +126,9 @@ def write_bytes(path: PathLike, data: bytes) -> None:
 def read_image(path: PathLike) -> np.ndarray:
     """Return any image as RGB ``uint8`` (H, W, 3).
 
-    Grey images are repeated, alpha is dropped, and 16 bits are scaled to 8.  The picture is turned
-    as its Exif orientation asks for, so it is the one that a viewer shows.
-    Raises AdaptisError for a file that is missing, empty, truncated, too large, or not an image.
+    Grey is repeated to three channels, alpha is dropped, and 16 bits are scaled to 8.  The image is
+    rotated according to its Exif orientation, so it looks as in an image viewer. Raises
+    AdaptisError for a file that is missing, empty, truncated, too large, or not an image.
     """
     return decode_image(_read_bytes(path), path)
 
@@ -139,7 +139,7 @@ def decode_image(data: bytes, name: PathLike = 'The image') -> np.ndarray:
     if image.dtype == np.uint16:
         image = (image / 257.0 + 0.5).astype(np.uint8)
     if image.dtype != np.uint8:
-        raise AdaptisError(f'{name} holds {image.dtype} pixels: convert it to 8 or 16 bits.')
+        raise AdaptisError(f'{name} has {image.dtype} pixels: convert it to 8 or 16 bits.')
     if image.ndim == 2 or image.shape[2] == 1:
         return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
     if image.shape[2] == 4:
@@ -150,7 +150,7 @@ def decode_image(data: bytes, name: PathLike = 'The image') -> np.ndarray:
 def read_ids(path: PathLike) -> np.ndarray:
     """Return an id mask with one 8- or 16-bit channel as ``int32`` (H, W); 0 = no object.
 
-    Raises AdaptisError for a file that is missing or truncated, or that holds several channels or
+    Raises AdaptisError for a file that is missing or truncated, or that has several channels or
     floating-point values.
     """
     ids, layout = read_stored(path)
@@ -158,29 +158,30 @@ def read_ids(path: PathLike) -> np.ndarray:
     if problem:
         raise AdaptisError(problem)
     if ids.dtype.kind not in 'iu':
-        raise AdaptisError(f'{path} holds {ids.dtype} pixels where an id mask has integers: '
-                           'save it with 8 or 16 bits.')
+        raise AdaptisError(f'{path} has {ids.dtype} pixels, but an id mask needs integers: save it '
+                           'with 8 or 16 bits.')
     return ids.astype(np.int32)
 
 
 def id_mask_problem(path: PathLike, layout: image_bytes.Layout) -> Optional[str]:
-    """Return a sentence if pixels of this layout are no id mask, else None."""
+    """Return a sentence if pixels with this layout are not an id mask, else None."""
     if layout.channels == 1:
         return None
-    return f'{path} has {layout.channels} channels where an id mask has one: is it a picture?'
+    return (f'{path} has {layout.channels} channels, but an id mask has one: give a mask instead '
+                'of an image.')
 
 
 def read_pixels(path: PathLike) -> np.ndarray:
-    """Return the pixels as they are stored: (H, W), or (H, W, C) in OpenCV's order with C = 3 or 4.
+    """Return the stored pixels: (H, W), or (H, W, C) in OpenCV's order with C = 3 or 4.
 
-    They are not turned, and a palette is replaced by its colours.
+    They are not rotated, and a palette is replaced by its colours.
     Raises AdaptisError for a file that is missing, empty, truncated, too large, or not an image.
     """
     return read_stored(path)[0]
 
 
 def read_stored(path: PathLike) -> tuple[np.ndarray, image_bytes.Layout]:
-    """Return the pixels as :func:`read_pixels` does, and the layout that the file gives them."""
+    """Return the pixels as :func:`read_pixels` does, and their layout in the file."""
     data = _read_bytes(path)
     pixels = _decode(data, path)
     return pixels, _layout_of(data, pixels)
@@ -226,11 +227,11 @@ class ImageHeader(NamedTuple):
 
 
 def read_header(path: PathLike) -> ImageHeader:
-    """Return the size and the kind of an image without decoding it.
+    """Return the size and the layout of an image without decoding it.
 
     Raises AdaptisError for a file that is missing, empty, or not an image.
     """
-    from PIL import Image  # loads Pillow, which exported networks do without
+    from PIL import Image  # loads Pillow, which exported networks do not need
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', Image.DecompressionBombWarning)  # nothing is decoded
@@ -265,16 +266,16 @@ def read_json(path: PathLike, object_hook: Optional[Callable[[dict], Any]] = Non
     try:
         return json.loads(text, object_hook=object_hook)
     except json.JSONDecodeError as error:
-        raise AdaptisError(f'{path} is not valid JSON (line {error.lineno}: {error.msg}): '
-                           'is it cut short?') from error
-    except (ValueError, RecursionError) as error:  # endless digits or brackets
+        raise AdaptisError(f'{path} is not valid JSON (line {error.lineno}: {error.msg}): perhaps '
+                           'it is cut short.') from error
+    except (ValueError, RecursionError) as error:  # extremely many digits or brackets
         raise AdaptisError(f'{path} cannot be read as JSON: {error}.') from error
 
 
 def list_images(path: PathLike) -> list[Path]:
-    """Return ``[path]`` for a file, or the sorted images that lie directly in a folder.
+    """Return ``[path]`` for a file, or the sorted images directly in a folder.
 
-    Raises AdaptisError if the path does not exist or the folder holds no image.
+    Raises AdaptisError if the path does not exist or the folder contains no image.
     """
     path = Path(path)
     if path.is_file():
@@ -284,7 +285,7 @@ def list_images(path: PathLike) -> list[Path]:
     found = sorted(p for p in path.iterdir()
                    if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith('.'))
     if not found:
-        raise AdaptisError(f'{path} holds no image ({", ".join(IMAGE_SUFFIXES)}).')
+        raise AdaptisError(f'{path} contains no image ({", ".join(IMAGE_SUFFIXES)}).')
     return found
 
 
@@ -321,7 +322,7 @@ def _read_bytes(path: PathLike) -> bytes:
 
 
 def _decode(data: bytes, name: PathLike) -> np.ndarray:
-    """Return the pixels as they are stored; AdaptisError, naming the file, if there are none."""
+    """Return the stored pixels; AdaptisError, naming the file, if there are none."""
     if not data:
         raise AdaptisError(f'{name} is empty.')
     if image_bytes.is_cut_short(data):  # OpenCV would fill the missing part with grey
@@ -342,7 +343,7 @@ def _decode(data: bytes, name: PathLike) -> np.ndarray:
         raise AdaptisError(f'{name} cannot be decoded: {error.err}.') from error
     if image is None:
         raise AdaptisError(f'{name} is not an image that can be read, or it is cut short.')
-    _check_pixels(image.shape[0] * image.shape[1], name)   # also of formats that are rare
+    _check_pixels(image.shape[0] * image.shape[1], name)   # rare formats, too
     return image
 
 
@@ -363,14 +364,14 @@ def _stored_size(image: Any) -> tuple[int, int]:
     tags = getattr(image, 'tag_v2', None)
     if tags is None:
         return image.size[::-1]
-    width, height = tags.get(256, image.width), tags.get(257, image.height)  # of a TIFF
+    width, height = tags.get(256, image.width), tags.get(257, image.height)  # for a TIFF
     return (width, height) if tags.get(274, 1) >= 5 else (height, width)
 
 
 def _cannot_write(path: Path, error: OSError) -> AdaptisError:
     if isinstance(error, (FileExistsError, NotADirectoryError)):
-        return AdaptisError(f'{path} cannot be written: there is a file where its folder should '
-                            'be.')
+        return AdaptisError(f'{path} cannot be written, because there is a file where its folder '
+                            'should be.')
     return AdaptisError(f'{path} cannot be written: {error.strerror or error}.')
 
 

@@ -6,7 +6,7 @@ A panoptic PNG stores the segment id of each pixel as R + 256 G + 256^2 B, 0 = n
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Optional
+from typing import NamedTuple, Optional
 
 import cv2
 import numpy as np
@@ -16,13 +16,13 @@ from adaptis.files import PathLike, read_colours
 from adaptis.image_bytes import Layout
 
 MAX_ID = 256 ** 3 - 1
-"""The largest segment id that a COCO panoptic PNG can hold."""
+"""The largest segment id that a COCO panoptic PNG can store."""
 
 
 def relabel_ids(segment_map: np.ndarray, ids: Sequence[int], what: str) -> np.ndarray:
     """Replace ``ids[k]`` by ``k + 1`` in a segment map; 0 stays 0.
 
-    Only the runs of equal ids are looked up, not each pixel.
+    Only runs of equal ids are looked up, not single pixels.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def relabel_ids(segment_map: np.ndarray, ids: Sequence[int], what: str) -> np.nd
     Raises
     ------
     AdaptisError
-        If the map holds an id that is not in ``ids``, or an id is out of range or listed twice.
+        If the map contains an id that is not in ``ids``, or an id is out of range or listed twice.
     """
     (values,), lengths = id_runs(segment_map)
     positions = find_ids(values, ids, what)
@@ -61,14 +61,14 @@ def find_ids(values: np.ndarray, ids: Sequence[int], what: str) -> np.ndarray:
 
 
 def id_runs(*maps: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
-    """Return the runs of equal ids in maps of one shape, pixel by pixel and row by row.
+    """Return the runs of equal ids in maps of the same shape, row by row.
 
     Segments are long runs, so counting runs is much faster than counting pixels.
 
     Returns
     -------
-    The ids of each map in the runs, each (R,), and how many pixels each run has, int64 (R,).  A run
-    ends where an id of any map changes.
+    The ids of each map in the runs, each (R,), and the number of pixels of each run, int64 (R,).  A
+    run ends where an id of any map changes.
     """
     flat = [each.ravel() for each in maps]
     changes = np.ones(flat[0].size, bool)
@@ -79,8 +79,35 @@ def id_runs(*maps: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
     return [pixels[begins] for pixels in flat], np.diff(begins, append=changes.size)
 
 
+class Runs(NamedTuple):
+    """The runs of equal values of one map: the value and the pixels of each, both (R,)."""
+
+    values: np.ndarray
+    lengths: np.ndarray
+
+
+def join_runs(first: Runs, second: Runs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the runs in which neither of two maps of one shape changes.
+
+    It merges the runs of both maps, which is faster than going through their pixels again.
+
+    Returns
+    -------
+    The values of the first map, those of the second one, and the pixels of each run, which may be
+    0.
+    """
+    ends = np.concatenate([first.lengths.cumsum(), second.lengths.cumsum()])
+    order = np.argsort(ends, kind='stable')   # merges two rising lists in linear time
+    is_first = order < len(first.lengths)
+    # A run has the value of each map whose next end is not before the run's.
+    firsts, seconds = (np.cumsum(mine) - mine for mine in (is_first, ~is_first))
+    last = [np.minimum(at, len(runs.lengths) - 1) for at, runs in (
+        (firsts, first), (seconds, second))]
+    return first.values[last[0]], second.values[last[1]], np.diff(ends[order], prepend=0)
+
+
 def spread_runs(values: np.ndarray, lengths: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Return the map (H, W) that has one value for each run of :func:`id_runs`."""
+    """Return the map (H, W) that has the given value in each run of :func:`id_runs`."""
     return np.repeat(values, lengths).reshape(shape)
 
 
@@ -100,11 +127,11 @@ def present_ids(segment_map: np.ndarray, what: str) -> np.ndarray:
 
 
 def check_ids(ids: np.ndarray, what: str) -> None:
-    """Raise AdaptisError unless every id is in 1 .. 2^24 - 1 and occurs once."""
+    """Raise AdaptisError unless every id is between 1 and 2^24 - 1 and occurs only once."""
     wrong = ids[(ids < 1) | (ids > MAX_ID)]
     if wrong.size:
-        raise AdaptisError(f'{what} has a segment with id {int(wrong[0])}: '
-                           f'ids must be from 1 to {MAX_ID}.')
+        raise AdaptisError(f'{what} has a segment with id {int(wrong[0])}: ids must be between 1 '
+                           f'and {MAX_ID}.')
     values, counts = np.unique(ids, return_counts=True)
     if (counts > 1).any():
         raise AdaptisError(f'{what} lists segment {int(values[counts > 1][0])} twice.')
@@ -124,8 +151,8 @@ def rgb_to_ids(picture: np.ndarray) -> np.ndarray:
 def read_panoptic_png(path: PathLike) -> np.ndarray:
     """Return the segment ids of a panoptic PNG, ``int32`` (H, W).
 
-    Alpha is ignored, and the colours of a palette count.  The pixels are not turned.
-    Raises AdaptisError for a broken file, or one that does not have three 8-bit channels.
+    Alpha is ignored, and a palette is replaced by its colours.  The pixels are not rotated. Raises
+    AdaptisError for a broken file, or one that does not have three 8-bit channels.
     """
     pixels, layout = read_colours(path)
     problem = panoptic_png_problem(path, layout)
@@ -142,7 +169,7 @@ def _words_to_ids(pixels: np.ndarray) -> np.ndarray:
 
 
 def panoptic_png_problem(path: PathLike, layout: Layout) -> Optional[str]:
-    """Return a sentence if pixels of this layout are no panoptic PNG, else None."""
+    """Return a sentence if pixels with this layout are not a panoptic PNG, else None."""
     if layout.channels in (3, 4) and layout.bits == 8:
         return None
     return (f'{path} is not a panoptic PNG: it must have three channels of 8 bits, but it has '

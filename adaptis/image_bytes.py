@@ -1,11 +1,11 @@
-"""Look into an encoded picture: is it whole, how large is it, how is it to be turned, and so on.
+"""Inspect an encoded image without decoding it: whether it is complete, its size, its orientation.
 
-OpenCV decodes the pixels.  It fills a truncated file with grey, decodes gigabytes from a file of a
-few kilobytes, ignores how a camera was held, and lets libpng print warnings about colour profiles
-that it does not use.  The walks over the parts of a file here are for that.  Sources: ITU-T T.81
-annex B (JPEG), the PNG specification (third edition), the WebP container specification, RFC 6386,
-section 9.1, and the specification of its lossless streams (WebP), TIFF 6.0, section 2, and Exif
-2.3, section 4.6 (tag 0x0112).
+OpenCV decodes the pixels.  But it fills a truncated file with grey, decodes gigabytes from a file
+of a few kilobytes, ignores the orientation of the camera, and lets libpng print warnings about
+colour profiles that it does not use.  This module inspects files to avoid these problems.  Sources:
+ITU-T T.81 annex B (JPEG), the PNG specification (third edition), the WebP container specification,
+RFC 6386, section 9.1, and the specification of its lossless streams (WebP), TIFF 6.0, section 2,
+and Exif 2.3, section 4.6 (tag 0x0112).
 """
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ PNG = b'\x89PNG\r\n\x1a\n'
 _JPEG = b'\xff\xd8'
 _ORIENTATION, _WIDTH, _LENGTH = 0x0112, 256, 257   # tags of TIFF
 _SHORT, _LONG = 3, 4                               # types of their values
-_BROKEN = struct.error, OverflowError   # what reading beyond the end raises
-# A marker of a JPEG: not a stuffed byte of the compressed data, nor a restart inside of it.
-# It begins with one fixed byte, which ``re`` finds many times as fast as a repeated one.
+_BROKEN = struct.error, OverflowError   # raised by reading beyond the end
+# A marker of a JPEG: not a stuffed byte of the compressed data, nor a restart inside of it. It
+# starts with one fixed byte, which ``re`` finds many times faster than a repeated one.
 _MARKER = re.compile(rb'\xff\xff*([^\x00\xff\xd0-\xd7])')
 _END, _START, _SCAN, _TEM, _APP1 = 0xd9, 0xd8, 0xda, 0x01, 0xe1
 _FRAMES = frozenset(range(0xc0, 0xd0)) - {0xc4, 0xc8, 0xcc}   # markers before the size of a JPEG
@@ -39,7 +39,7 @@ class Layout(NamedTuple):
 
 
 def is_cut_short(data: Data) -> bool:
-    """Return whether a PNG or JPEG ends before its end mark; bytes behind that do not matter."""
+    """Return whether a PNG or JPEG ends before its end mark; bytes after the mark are ignored."""
     if data[:4] == PNG[:4]:
         return not any(kind == b'IEND' for kind, _, _ in _chunks(data))
     if data[:2] == _JPEG:
@@ -48,7 +48,7 @@ def is_cut_short(data: Data) -> bool:
 
 
 def declared_pixels(data: Data) -> int:
-    """Return how many pixels a PNG, JPEG, WebP, TIFF or BMP says it has; 0 = it does not say."""
+    """Return the declared number of pixels of a PNG, JPEG, WebP, TIFF or BMP; 0 = unknown."""
     try:
         height, width = _declared_size(data)
     except _BROKEN:
@@ -57,14 +57,14 @@ def declared_pixels(data: Data) -> int:
 
 
 def is_png(data: Data) -> bool:
-    """Return whether the data begin like a PNG."""
+    """Return whether the data start like a PNG."""
     return data[:8] == PNG
 
 
 def without_notes(data: bytes) -> bytes:
-    """Return a PNG without the chunks that pixels do not depend on: profiles, times, texts.
+    """Return a PNG without chunks that do not affect the pixels: profiles, times, texts.
 
-    libpng prints warnings about these on the screen.  Other data are returned as they are.
+    libpng prints warnings about these on the screen.  Other data are returned unchanged.
     """
     if not is_png(data):
         return data
@@ -77,7 +77,7 @@ def without_notes(data: bytes) -> bytes:
 
 
 def png_layout(data: Data) -> Layout:
-    """Return what a PNG decodes to, from its header: a palette becomes colours, 1 bit becomes 8."""
+    """Return the decoded layout of a PNG: a palette becomes colours, 1 bit becomes 8."""
     if len(data) < 26 or data[12:16] != b'IHDR':
         return Layout(0, 0)
     bits, kind = data[24], data[25]
@@ -87,7 +87,7 @@ def png_layout(data: Data) -> Layout:
 
 
 def is_ordinary_rgb(data: Data, most_pixels: int) -> bool:
-    """Return whether the data are an intact PNG of 8-bit RGB or RGBA and of at most that size.
+    """Return whether the data are an intact 8-bit RGB or RGBA PNG of at most this size.
 
     It is not interlaced, has no transparent colour, and its check sums are right.
     """
@@ -107,7 +107,7 @@ def is_ordinary_rgb(data: Data, most_pixels: int) -> bool:
 def orientation(data: Data) -> int:
     """Return the Exif orientation of a JPEG, PNG or WebP, 1 to 8; 1 if there is none.
 
-    TIFF is not looked at: OpenCV turns it itself.
+    TIFF is ignored, because OpenCV rotates it itself.
     """
     for block in _exif_blocks(data):
         return _read_orientation(bytes(block))
@@ -115,10 +115,10 @@ def orientation(data: Data) -> int:
 
 
 def turned(image: np.ndarray, orientation: int) -> np.ndarray:
-    """Return an image (H, W, ...) as its Exif orientation asks for.
+    """Return an image (H, W, ...) rotated according to its Exif orientation.
 
-    The numbers say where the stored first row and first column belong, 1 = at the top and left;
-    from 5 on, height and width change places.
+    The number says where the first stored row and column belong, 1 = at the top and left; from 5
+    on, height and width are swapped.
     """
     if orientation >= 5:
         image = image.swapaxes(0, 1)
@@ -150,13 +150,13 @@ def _read_orientation(exif: bytes) -> int:
         for tag, kind, value in _tags(exif):
             if tag == _ORIENTATION:
                 return value if kind == _SHORT and 1 <= value <= 8 else 1
-    except _BROKEN:   # viewers show the picture as it is stored
+    except _BROKEN:   # viewers then show the stored orientation
         pass
     return 1
 
 
 def _tags(data: Data) -> Iterator[tuple[int, int, int]]:
-    """Yield tag, type and first value of the entries of a TIFF; one of _BROKEN if it is broken."""
+    """Yield tag, type and first value of the entries of a TIFF; raises one of _BROKEN."""
     order = {b'II': '<', b'MM': '>'}.get(bytes(data[:2]))
     if order is None:
         return
@@ -174,7 +174,7 @@ def _tags(data: Data) -> Iterator[tuple[int, int, int]]:
 
 
 def _declared_size(data: Data) -> tuple[int, int]:
-    """Return height and width, (0, 0) = unknown; one of _BROKEN if the data are broken."""
+    """Return height and width, (0, 0) = unknown; raises one of _BROKEN if the data are broken."""
     if is_png(data):
         return struct.unpack_from('>II', data, 16)[::-1]
     if data[:2] == _JPEG:
@@ -205,7 +205,7 @@ def _webp_size(data: Data) -> tuple[int, int]:
 
 
 def _chunks(data: Data) -> Iterator[tuple[bytes, int, int]]:
-    """Yield kind, start and end of the data of each whole chunk of a PNG, up to its end mark."""
+    """Yield type, start and end of the data of each complete chunk of a PNG, up to its end mark."""
     position = len(PNG)
     while position + 12 <= len(data):
         length, = struct.unpack_from('>I', data, position)

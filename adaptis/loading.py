@@ -23,11 +23,11 @@ def load_predictor(checkpoint: Optional[PathLike] = None, settings: Any = None, 
 
     Parameters
     ----------
-    checkpoint : a ``.params`` file, the folder of an exported network, or the name of one that
-        ships ('toy_v1', 'toy_v2', 'toy_street'); by default 'toy_v1'
+    checkpoint : a ``.params`` file, the folder of an exported network, or the name of an included
+        one ('toy_v1', 'toy_v2', 'toy_street'); by default 'toy_v1'
     settings : thresholds, or the name of a preset; by default those of the checkpoint
-    ctx : where to compute: an MXNet context or its name ('cpu', 'gpu:0'); by default the current
-        context of MXNet, and the CPU for an exported network
+    ctx : where to compute: an MXNet context or its name ('cpu', 'gpu:0'); by default MXNet's
+        current context, or the CPU for an exported network
     taxonomy : the meaning of the classes; by default that of the checkpoint
     backend : for an exported network: 'mxnet' or 'onnxruntime'
 
@@ -48,18 +48,18 @@ def predict(image: Any, checkpoint: Optional[PathLike] = None,
             settings: Any = None) -> PanopticResult:
     """Segment one image, given as a path, an RGB array or a Pillow image.
 
-    ``checkpoint`` and ``settings`` are those of :func:`load_predictor`.  For several images, make a
-    predictor once instead.  Raises AdaptisError if the image or the checkpoint cannot be used.
+    ``checkpoint`` and ``settings`` are those of :func:`load_predictor`.  For several images, create
+    a predictor once instead.  Raises AdaptisError if the image or the checkpoint cannot be used.
     """
-    pixels = as_rgb(image)   # refused before a network is loaded
+    pixels = as_rgb(image)   # checked before a network is loaded
     return load_predictor(checkpoint, settings).set_image(pixels).panoptic()
 
 
 def list_models(pattern: str = '*', pretrained: bool = False) -> list[str]:
     """Return the names of the networks of all systems, without loading MXNet.
 
-    ``pattern`` may hold wildcards, as in ``'condinst*'``; ``pretrained`` keeps only those that
-    ship with weights.
+    ``pattern`` may contain wildcards, as in ``'condinst*'``; ``pretrained`` keeps only those with
+    included weights.
     """
     return sorted(name for family in families()
                   for name in (family.weights if pretrained else family.models)
@@ -73,21 +73,21 @@ def get_model(name: str, pretrained: Union[bool, PathLike] = False, ctx: Any = N
     Parameters
     ----------
     name : one of :func:`list_models`
-    pretrained : False = not yet initialised; True = with the weights that ship with the package;
-        or the path of a checkpoint, or the name of one that ships
+    pretrained : False = not yet initialised; True = with the included weights; or the path of a
+        checkpoint, or the name of an included one
     ctx : where to put the weights; by default the current context of MXNet
-    options : of the network's constructor; a checkpoint brings its own
+    options : options of the network's constructor; a checkpoint has its own
 
-    Raises AdaptisError if there is no such network, option or checkpoint.
+    Raises AdaptisError if the network, an option or the checkpoint does not exist.
     """
     family = find_family(name)
     if pretrained is False:
         return family.get_model(name, **options)
     if options:
-        raise AdaptisError(f'A pretrained {name} brings its own options: leave out '
+        raise AdaptisError(f'A pretrained {name} has its own options: leave out '
                            f'{", ".join(sorted(options))}.')
     if pretrained is True and name not in family.weights:
-        raise AdaptisError(f'No weights of {name} ship with this package: give the path of a '
+        raise AdaptisError(f'The package includes no weights for {name}: pass the path of a '
                            'checkpoint as pretrained.')
     checkpoint = family.weights[name] if pretrained is True else find_weights(pretrained)
     check_network(name, checkpoint)
@@ -106,8 +106,8 @@ def family_of(checkpoint: Optional[PathLike]) -> ModelFamily:
 def default_settings(checkpoint: Optional[PathLike]) -> tuple[str, Any]:
     """Return the name and the value of the default settings of a checkpoint.
 
-    For an export they are its own; for a trained network those of its config; else a preset for the
-    data set.
+    An export has its own; a trained network has those of its config; otherwise they are a preset
+    for the data set.
     """
     if checkpoint is None or str(checkpoint) == DEFAULT_CHECKPOINT:
         return 'toy_v1_long', PRESETS['toy_v1_long']
@@ -115,7 +115,7 @@ def default_settings(checkpoint: Optional[PathLike]) -> tuple[str, Any]:
         return 'of the export', exported_settings(checkpoint)
     info = read_sidecar(checkpoint)
     if isinstance(info.get('config'), dict):
-        from adaptis.config import config_from_dict  # loads PyYAML, which an export does without
+        from adaptis.config import config_from_dict  # loads PyYAML, which exports do not need
         where = str(Path(checkpoint).with_suffix('.json'))
         return 'of its config', inference_settings(config_from_dict(info['config'], where))
     family, preset = family_of(checkpoint), info.get('dataset')
@@ -127,8 +127,8 @@ def default_settings(checkpoint: Optional[PathLike]) -> tuple[str, Any]:
 def inference_settings(config: Any) -> Any:
     """Return the settings in ``inference`` of a ``TrainConfig``.
 
-    Without a preset, they are based on the preset with the name of the augmentation or the data
-    set. Raises AdaptisError for an unknown preset or setting.
+    Without a preset, they are based on the preset named after the augmentation or the data set.
+    Raises AdaptisError for an unknown preset or setting.
     """
     family, changes = find_family(config.model['name']), dict(config.inference)
     names = (config.data.augmentation, config.data.dataset)
@@ -138,15 +138,16 @@ def inference_settings(config: Any) -> Any:
 
 
 def check_network(name: str, checkpoint: Optional[PathLike]) -> None:
-    """Raise AdaptisError if a checkpoint does not hold the network called ``name``."""
+    """Raise AdaptisError if a checkpoint does not contain the network called ``name``."""
     family, found = find_family(name), _described(checkpoint)
     if checkpoint is None and family is not find_family('adaptis'):
-        raise AdaptisError(f'No weights of {name} come with this package: give a trained network '
-                           'with --checkpoint (an official one after "adaptis convert").')
+        raise AdaptisError(f'The package includes no weights for {name}: give a trained network '
+                           'with --checkpoint (convert an official one with "adaptis convert").')
     mismatch = found and find_mismatch({'name': name}, found, family.name_options)
     if mismatch:
         key, asked, there = mismatch
-        raise AdaptisError(f'{checkpoint} holds no {name}: its {key} is {there}, not {asked}.')
+        raise AdaptisError(f'{checkpoint} does not contain {name}: its {key} is {there}, not '
+                           f'{asked}.')
 
 
 def _described(checkpoint: Optional[PathLike]) -> Mapping[str, Any]:

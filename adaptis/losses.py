@@ -19,7 +19,7 @@ SAMPLE = dict(axis=0, exclude=True)
 
 
 class NormalizedFocalLossSigmoid(Loss):
-    """Normalised focal loss for masks (AdaptIS, appendix A; the factor is the official code's).
+    """Normalised focal loss for masks (AdaptIS, appendix A; official code for the factor).
 
     The focal weights (1 - p)^gamma are scaled so that their mean over a sample is one.  No gradient
     flows through the scale.
@@ -27,7 +27,8 @@ class NormalizedFocalLossSigmoid(Loss):
     Parameters
     ----------
     alpha : weight of object pixels; the others have 1 - alpha
-    size_average : divide by the number of pixels that are not ignored; else sum, times ``scale``
+    size_average : divide by the number of pixels that are not ignored; otherwise sum, multiplied by
+        ``scale``
 
     Attributes
     ----------
@@ -102,14 +103,14 @@ def _ones_like_sample(F, maps):
 
 
 def _power(F, base, exponent: float):
-    """Return ``base ** exponent``, ten times as fast on a CPU where no power has to be computed."""
+    """Return ``base ** exponent``, ten times as fast on a CPU for exponents that need no power."""
     if exponent == 1:
         return base
     return F.square(base) if exponent == 2 else base ** exponent
 
 
 class _RunningScale:
-    """0.9 old + 0.1 new, computed on the CPU when the device is ready; nothing waits for it."""
+    """Running mean (0.9 old + 0.1 new), computed without blocking when the device is ready."""
 
     def __init__(self) -> None:
         self._value = mx.nd.zeros((1,), ctx=mx.cpu())
@@ -132,7 +133,7 @@ class FocalLoss(Loss):
     """Focal loss (Lin et al. 2017), divided by the number of object pixels.
 
     ``official=True`` divides by that number even if it is 0, as the official code does; a sample
-    without an object then gives about 1e10.
+    without an object then yields about 1e10.
     """
 
     def __init__(self, alpha: float = 0.25, gamma: float = 2.0, eps: float = 1e-9,
@@ -156,7 +157,7 @@ class FocalLoss(Loss):
 
 
 class SigmoidBinaryCrossEntropy(Loss):
-    """Binary cross-entropy with soft labels; ignored entries are 0 but count in the mean."""
+    """Binary cross-entropy with soft labels; ignored entries are 0 but are included in the mean."""
 
     def __init__(self, from_sigmoid: bool = False, ignore_label: int = -1):
         super().__init__(weight=None, batch_axis=0)
@@ -175,9 +176,9 @@ class SigmoidBinaryCrossEntropy(Loss):
 class SoftmaxCrossEntropy(Loss):
     """Cross-entropy over classes: (B, K, H, W), (B, H, W) -> (B,), mean over labelled pixels.
 
-    ``official=True`` returns the value of the official code, the mean over all pixels, but with the
-    gradient of its output layer: divided by the labelled pixels of the whole batch (without
-    ``size_average``, by all pixels of one image), times ``grad_scale``.
+    ``official=True`` reproduces the official code: the value is the mean over all pixels, but the
+    gradient is that of its output layer, divided by the labelled pixels of the whole batch (without
+    ``size_average``, by all pixels of one image), and multiplied by ``grad_scale``.
     """
 
     def __init__(self, ignore_label: int = -1, official: bool = False, size_average: bool = True,
@@ -202,8 +203,8 @@ class SoftmaxCrossEntropy(Loss):
 class AdaptiveIoU:
     """Running IoU of masks at an adaptive threshold (official training metric).
 
-    ``update`` tries the threshold, and a step below and above it.  The threshold moves towards the
-    best of the three by 1 % of the difference.
+    ``update`` evaluates the threshold and one step below and above it.  The threshold then moves by
+    1 % of the difference towards the best of the three.
     """
 
     def __init__(self, init_thresh: float = 0.4, step: float = 0.025, momentum: float = 0.99,
@@ -247,7 +248,7 @@ class AdaptiveIoU:
 def mask_iou(masks: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return the IoU of boolean masks (P, ...) with labels > 0, without ignored pixels.
 
-    The result has shape (P,); it is -1 where both are empty.
+    The result has the shape (P,); it is -1 where both are empty.
     """
     masks = (masks & (labels != -1)).reshape(len(masks), -1)
     objects = (labels > 0).reshape(len(labels), -1)
@@ -258,18 +259,18 @@ def mask_iou(masks: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 PROPOSAL_LABELS = ('soft', 'hard')
 GOOD_SHARE = 0.2
-"""Share of the points of an image that the paper labels 1."""
+"""Fraction of the points of an image that the paper labels 1."""
 
 
 class ProposalsIoULoss:
     """Loss of the point proposal branch (AdaptIS, section 5).
 
-    The masks predicted from the points of an image are scored against their objects.  The scores
-    give labels, and the branch learns these labels by binary cross-entropy.
+    The masks predicted at the points of an image are scored against their objects.  The scores
+    define labels, on which the branch is trained with binary cross-entropy.
 
     Parameters
     ----------
-    bad_percentile : share of an image's points, in percent, that counts as bad; for soft labels
+    bad_percentile : percentage of an image's points that count as bad; for soft labels
     official : raise ValueError for an image whose scores are all 0 or less, as the official code
         does; otherwise such an image is ignored
     kind : 'soft', as in the official code: points with a bad score from IoU and confidence get the
@@ -280,7 +281,7 @@ class ProposalsIoULoss:
     def __init__(self, bad_percentile: float = 30, init_iou_thresh: float = 0.35,
                  official: bool = False, kind: str = 'soft'):
         if kind not in PROPOSAL_LABELS:
-            raise AdaptisError(f'There are no proposal labels "{kind}": choose from '
+            raise AdaptisError(f'The proposal labels "{kind}" are unknown: choose from '
                                f'{", ".join(PROPOSAL_LABELS)}.')
         self.iou = AdaptiveIoU(init_iou_thresh)
         self._percentile, self._official, self._kind = bad_percentile, official, kind
@@ -322,7 +323,7 @@ class ProposalsIoULoss:
 
 
 def _label_best(iou: np.ndarray) -> np.ndarray:
-    """Return 1 for the best fifth of an image's points and 0 for the others; -1 without IoU."""
+    """Return 1 for the best fifth of an image's points and 0 for the others; -1 without an IoU."""
     if (iou < 0).any():
         return np.full(len(iou), -1.0, np.float32)
     best = np.argsort(-iou, kind='stable')[:max(1, round(GOOD_SHARE * len(iou)))]
@@ -348,7 +349,7 @@ def make_loss(table: Mapping[str, Callable[..., Loss]], name: str, what: str,
               **strengths: Optional[float]) -> Loss:
     """Return a loss by name; ``strengths`` (alpha, gamma) that are None keep the loss's default.
 
-    Raises AdaptisError, which calls it a ``what`` loss, if there is no such loss or if it does not
+    Raises AdaptisError, with ``what`` as the type of the loss, if the loss is unknown or does not
     have such a strength.
     """
     if not isinstance(name, str) or name not in table:

@@ -35,15 +35,15 @@ CPU_FEATURES = ('sse4_1', 'avx', 'avx2', 'fma', 'avx512f', 'avx512_vnni')
 # wheels (scikit-learn, SciPy, OpenCV) bundle under another name.
 BUNDLED_LIBRARIES = {'libgomp.so.1': 'libgomp-*.so*', 'libquadmath.so.0': 'libquadmath-*.so*'}
 
-# The compute capabilities that mxnet-cu112 1.9.1 holds machine code for.  The code also runs on
-# higher minor versions of the same major version.  The library holds no PTX for other GPUs.
+# The compute capabilities for which mxnet-cu112 1.9.1 contains machine code.  The code also runs on
+# higher minor versions of the same major version.  The library has no PTX for other GPUs.
 CUDA_CODE: tuple[Capability, ...] = ((5, 0), (6, 0), (7, 0), (8, 0), (8, 6))
 NEWEST_GPU: Capability = (8, 9)   # Ada
-CUDA_DRIVER_NEEDED = 11000   # as cuDriverGetVersion returns it: 1000 * major + 10 * minor
+CUDA_DRIVER_NEEDED = 11000   # in the form of cuDriverGetVersion: 1000 * major + 10 * minor
 RELEASE_NEEDED = '450.80'    # the oldest driver of CUDA 11.0 that runs libraries of CUDA 11.8
 
 # MXNet's fusion of pointwise operators, which is on by default on GPUs.  NVRTC of CUDA 11.8
-# compiles the fused kernels to PTX, which only drivers of that version or later can read.
+# compiles the fused kernels to PTX, which needs a driver of that version or later.
 FUSION = 'MXNET_USE_FUSION'
 FUSION_DRIVER_NEEDED, FUSION_RELEASE_NEEDED = 11080, '520.61'
 AUTOTUNE = 'MXNET_CUDNN_AUTOTUNE_DEFAULT'   # see runtime.search_cudnn_algorithms
@@ -68,7 +68,7 @@ print(json.dumps(found))
 
 @dataclass(frozen=True)
 class Gpu:
-    """One CUDA device, numbered as CUDA numbers it (after ``CUDA_VISIBLE_DEVICES``)."""
+    """One CUDA device, with CUDA's number (after ``CUDA_VISIBLE_DEVICES``)."""
 
     index: int
     name: str
@@ -76,7 +76,7 @@ class Gpu:
 
     @property
     def supported(self) -> bool:
-        """Whether mxnet-cu112 1.9.1 holds machine code for this GPU."""
+        """Whether mxnet-cu112 1.9.1 contains machine code for this GPU."""
         major, minor = self.capability
         return any(major == code[0] and minor >= code[1] for code in CUDA_CODE)
 
@@ -150,12 +150,12 @@ def inspect() -> Machine:
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may use (``taskset``, Slurm and containers give fewer)."""
+    """Return how many cores this process may use (``taskset``, Slurm and containers limit it)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
 def installed(names: Sequence[str] = PACKAGES) -> dict[str, str]:
-    """Return the versions of those of the named distributions that are installed."""
+    """Return the versions of the installed ones among the named distributions."""
     from importlib import metadata  # slow to load
     found = {}
     for name in names:
@@ -187,7 +187,7 @@ def missing_libraries() -> tuple[str, ...]:
 
 
 def link_bundled_libraries() -> dict[str, Path]:
-    """Link the copies that other wheels bundle into MXNet's folder; return library -> copy.
+    """Link copies bundled with other wheels into MXNet's folder; return library -> copy.
 
     Minimal machines and containers lack ``libgomp.so.1`` and ``libquadmath.so.0``, and MXNet's
     wheel does not include them.  The loader looks for them beside ``libmxnet.so`` first.

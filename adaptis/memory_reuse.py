@@ -1,4 +1,4 @@
-"""Keep freed memory in the process instead of giving it back to the system after every image."""
+"""Keep freed memory in the process instead of returning it to the system after every image."""
 from __future__ import annotations
 
 import ctypes
@@ -16,19 +16,19 @@ _TRAINING = {'M_MMAP_MAX': (-4, 0), 'M_TRIM_THRESHOLD': (-1, 512 * _MIB),
 def keep_freed_memory() -> bool:
     """Let this process reuse the memory of arrays of up to 32 MiB, at most 256 MiB of it.
 
-    The arrays of an image are some megabytes each.  By default glibc returns them to the system
-    when they are freed, and every page of the next one causes a fault, which takes longer than what
-    is computed on it.  The setting cannot be undone.  Returns whether the C library supports it;
-    others are left as they are.
+    The arrays of an image have some megabytes each.  By default glibc returns them to the system
+    when they are freed, and every page of the next array causes a page fault, which takes longer
+    than the computation on it.  The setting cannot be undone.  Returns whether the C library
+    supports it; otherwise nothing changes.
     """
     return _set(_IMAGES)
 
 
 def keep_training_memory() -> bool:
-    """Do the same for arrays of any size, in one arena, as the steps of a training have them.
+    """Do the same for arrays of any size, in one arena, as needed for training steps.
 
-    By default glibc maps memory for every array above 32 MiB, and a step spends a third of its time
-    on a CPU on the pages of these maps.  The setting costs some memory.
+    By default glibc maps memory for every array above 32 MiB, and a training step on a CPU spends a
+    third of its time on the page faults of these maps.  The setting costs some memory.
     """
     return _set(_TRAINING)
 

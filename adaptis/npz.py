@@ -1,4 +1,4 @@
-"""Read ``.npz`` files of others: arrays only, and no more of them than memory holds."""
+"""Read untrusted ``.npz`` files: only arrays, and at most as much as fits into memory."""
 from __future__ import annotations
 
 import tokenize
@@ -10,13 +10,14 @@ import numpy as np
 from adaptis.files import PathLike
 
 MOST_BYTES = 4 * 2 ** 30
-"""Size of all arrays together; a small file can hold a thousand times its size."""
+"""Limit of the total size of all arrays; a small file can expand to a thousand times its size."""
 
 NPZ_ERRORS = (ValueError, KeyError, TypeError, AttributeError, IndexError, EOFError, OSError,
               NotImplementedError, MemoryError, zipfile.BadZipFile, zlib.error,
               # NumPy parses the header of an array as a Python literal.
               SyntaxError, RecursionError, tokenize.TokenError)
-"""What ``read_npz`` raises for files that are missing, damaged, or larger than ``MOST_BYTES``."""
+"""The errors that ``read_npz`` raises for files that are missing, damaged, or larger than
+``MOST_BYTES``."""
 
 
 def read_npz(path: PathLike) -> dict[str, np.ndarray]:
@@ -27,10 +28,10 @@ def read_npz(path: PathLike) -> dict[str, np.ndarray]:
     with open(path, 'rb') as stream:
         with zipfile.ZipFile(stream) as archive:
             if sum(entry.file_size for entry in archive.infolist()) > MOST_BYTES:
-                raise ValueError(f'{path} holds more than {MOST_BYTES >> 30} GiB of arrays')
+                raise ValueError(f'{path} contains more than {MOST_BYTES >> 30} GiB of arrays')
         stream.seek(0)
         with np.load(stream, allow_pickle=False) as data:
             arrays = {name: data[name] for name in data.files}
     if not all(isinstance(array, np.ndarray) for array in arrays.values()):
-        raise ValueError(f'{path} holds something else than arrays')   # NumPy gives its bytes
+        raise ValueError(f'{path} contains something other than arrays')   # NumPy returns its bytes
     return arrays

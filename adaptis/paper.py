@@ -1,15 +1,16 @@
-"""AdaptIS in one file: from a picture to its panoptic map, in the paper's order.
+"""AdaptIS in one file: from an image to its panoptic map, in the paper's order.
 
 Sofiiuk, Barinova, Konushin, *AdaptIS: Adaptive Instance Selection Network*, ICCV 2019.
 
-Read it from top to bottom.  `panoptic` is the whole algorithm, and what it calls follows in the
-paper's order.  The network is that of the toy problem (section 6), with the weights that ship.
-The paper gives no numbers of layers and few constants: those marked "official code" are the ones
-of the authors' programs.  Nothing here is done for speed, and points are computed one by one.
+Read it from top to bottom.  `panoptic` is the whole algorithm, and the functions that it calls
+follow in the paper's order.  The network is that of the toy problem (section 6), with the included
+weights.  The paper gives no numbers of layers and few constants; those marked "official code" come
+from the authors' programs.  The code is not optimised for speed, and points are computed one by
+one.
 
-`adaptis.inference.Predictor` gives the same map (`tests/adaptis/test_paper.py`) and also takes
-large pictures, batches of points and other networks; training is in `adaptis.engine`, the losses
-of sections 3 and 5 in `adaptis.losses`.
+`adaptis.inference.Predictor` computes the same map (`tests/adaptis/test_paper.py`) and also
+supports large images, batches of points and other networks.  Training is in `adaptis.engine`, and
+the losses of sections 3 and 5 are in `adaptis.losses`.
 
     python -m adaptis.paper picture.png out.png
 """
@@ -22,9 +23,9 @@ from pathlib import Path
 from typing import Optional
 
 import numpy as np
-from PIL import Image  # reads and writes the pictures, no more
+from PIL import Image  # only reads and writes the images
 
-# MXNet 1.9.1 asks for names that NumPy has removed; this module imports it after restoring them.
+# MXNet 1.9.1 needs names that NumPy has removed; this module restores them before importing MXNet.
 from adaptis.runtime import mx
 
 nd = mx.nd
@@ -35,22 +36,22 @@ Point = tuple[int, int]
 WEIGHTS = Path(__file__).parent / 'pretrained' / 'toy_v1.params'
 NUM_STUFF = 1       # of the two classes of the toy problem; stuff comes first
 RADIUS = 42         # R of section 3, in pixels: about the size of the largest object; official code
-EPSILON = 1e-5      # keeps AdaIN finite where a channel is constant; the official code has none
-MIN_SIDE, MAX_PIXELS = 16, 2 ** 20    # of a picture: the U-Net halves it four times
+EPSILON = 1e-5      # keeps AdaIN finite if a channel is constant; the official code has none
+MIN_SIDE, MAX_PIXELS = 16, 2 ** 20    # of an image: the U-Net halves it four times
 
 
-def panoptic(image: np.ndarray, weights: Weights, *, mask_threshold: float = 0.5,
-             overlap_threshold: float = 0.4, min_area: int = 10, things_threshold: float = 0.3,
+def panoptic(image: np.ndarray, weights: Weights, *, mask_threshold: float = 0.55,
+             overlap_threshold: float = 0.6, min_area: int = 10, things_threshold: float = 0.3,
              proposal_threshold: float = 0.01, proposal_climb: float = 0.003,
              proposal_step: float = 0.025, proposal_blur: int = 2,
              max_candidates: Optional[int] = None) -> tuple[np.ndarray, dict[int, int]]:
-    """Segment an RGB picture, uint8 (H, W, 3).
+    """Segment an RGB image, uint8 (H, W, 3).
 
     Returns a segment map, int32 (H, W) with 0 for no segment, and the class of each segment.
     `adaptis.inference.settings` explains the thresholds; these are its `toy_v1_long`.
     """
     pixels = nd.array(image.transpose(2, 0, 1)[None]) / 127.5 - 1     # official code
-    features = backbone(pixels, part(weights, 'encoder.backbone'))    # once per picture
+    features = backbone(pixels, part(weights, 'encoder.backbone'))    # once per image
     stuff, things = semantic_branch(features, part(weights, 'encoder.semantic'))
     scores = proposal_branch(features, part(weights, 'encoder.proposals'))
     scores = search_area(scores, things, things_threshold, proposal_blur)
@@ -95,7 +96,7 @@ def controller(query: Array, w: Weights) -> Array:
 
 
 def adain(x: Array, vector: Array, w: Weights) -> Array:
-    """Adaptive instance normalisation: every channel scaled and shifted as the vector says."""
+    """Adaptive instance normalisation: the vector sets the scale and shift of every channel."""
     mean = x.mean(axis=(2, 3), keepdims=True)
     variance = ((x - mean) ** 2).mean(axis=(2, 3), keepdims=True)
     scale, shift = dense(vector, part(w, 'scale')), dense(vector, part(w, 'bias'))
@@ -103,7 +104,7 @@ def adain(x: Array, vector: Array, w: Weights) -> Array:
 
 
 def relative_coord_conv(height: int, width: int, point: Point) -> Array:
-    """Relative CoordConv: maps (1, 3, H, W) that are 0 at the point and -1 or 1 at R from it on.
+    """Relative CoordConv: maps (1, 3, H, W), 0 at the point, and -1 or 1 from a distance of R on.
 
     The paper has one map for x and one for y; the official code adds the distance.
     """
@@ -114,7 +115,7 @@ def relative_coord_conv(height: int, width: int, point: Point) -> Array:
 
 
 def instance_mask(features: Array, point: Point, weights: Weights) -> np.ndarray:
-    """The instance selection network: how surely each pixel is of the object at the point.
+    """The instance selection network: the probability that a pixel belongs to the object.
 
     float32 (H, W).  Three units, AdaIN, one unit and a 1x1 convolution (official code).
     """
@@ -136,9 +137,9 @@ def instance_mask(features: Array, point: Point, weights: Weights) -> np.ndarray
 
 def select_masks(proposals: list[Point], features: Array, weights: Weights, mask_threshold: float,
                  overlap_threshold: float, min_area: int) -> list[np.ndarray]:
-    """The greedy choice: soft masks C_i of objects, float32 (H, W), in order of acceptance."""
+    """The greedy selection: soft masks C_i of objects, float32 (H, W), in order of acceptance."""
     accepted = []
-    segmented = np.zeros(features.shape[2:], bool)                    # S of the paper
+    segmented = np.zeros(features.shape[2:], bool)                    # S in the paper
     for point in proposals:
         if segmented[point]:
             continue
@@ -164,17 +165,18 @@ def semantic_branch(features: Array, w: Weights) -> tuple[np.ndarray, np.ndarray
 
 
 def proposal_branch(features: Array, w: Weights) -> np.ndarray:
-    """How good a point each pixel is, float32 (H, W); squared in the official code."""
+    """The quality of each pixel as a point, float32 (H, W); squared as in the official code."""
     logits = convolution(units(features, w, 2), part(w, '2'))
     return nd.sigmoid(logits)[0, 0].asnumpy() ** 2
 
 
 def search_area(scores: np.ndarray, things: np.ndarray, things_threshold: float,
                 blur: int) -> np.ndarray:
-    """The scores where an object may be, smoothed by a box.
+    """The scores where objects are possible, smoothed by a box.
 
-    The paper marks the pixels of stuff as segmented before it starts.  The official code, as here,
-    looks for no point there, but lets masks have them; the smoothing is its own.
+    The paper marks the pixels of stuff as segmented before it starts.  The official code, like this
+    one, does not search for points there, but masks may include these pixels; the smoothing comes
+    from the official code.
     """
     scores = scores * (things.max(axis=0) >= things_threshold)
     if blur < 2:
@@ -186,11 +188,11 @@ def search_area(scores: np.ndarray, things: np.ndarray, things_threshold: float,
 
 def find_proposals(scores: np.ndarray, threshold: float, climb: float,
                    step: float) -> list[Point]:
-    """Local maxima of the scores by breadth-first search, the best first.
+    """Local maxima of the scores by breadth-first search, best first.
 
-    In detail as the official code: a level falls from 0.99.  Each pixel on or above it is a
-    proposal if no neighbour exceeds it, none is below the threshold, and no flood from an earlier
-    proposal has reached it.
+    The details are those of the official code: a level falls from 0.99.  Each pixel on or above it
+    is a proposal if no neighbour exceeds it, none is below the threshold, and no flood from an
+    earlier proposal has reached it.
     """
     least, climb, step = np.array([threshold, climb, step], np.float32)
     proposals, reached = [], np.zeros(scores.shape, bool)
@@ -207,7 +209,7 @@ def find_proposals(scores: np.ndarray, threshold: float, climb: float,
 
 
 def flood(scores: np.ndarray, reached: np.ndarray, start: Point, climb: float) -> None:
-    """Mark as reached what one can walk to, downhill or uphill by less than `climb` a step."""
+    """Mark as reached all pixels on paths that go down, or up by less than `climb` per step."""
     reached[start] = True
     queue = deque([start])
     while queue:
@@ -221,11 +223,11 @@ def flood(scores: np.ndarray, reached: np.ndarray, start: Point, climb: float) -
 
 def merge(masks: list[np.ndarray], stuff: np.ndarray, things: np.ndarray,
           mask_threshold: float) -> tuple[np.ndarray, dict[int, int]]:
-    """Each pixel to its surest mask (the last step of section 4), and a class to each mask.
+    """Assign each pixel to its most probable mask (section 4), and a class to each mask.
 
-    Official code: "no object" takes part as a mask of 1 - the probability of things, and the class
-    is the likeliest of the things, on average over the mask.  The paper knows no such mask, and
-    takes the likeliest of all labels.
+    Official code: "no object" competes as a mask of 1 - the probability of things, and the class is
+    the most probable thing class on average over the mask.  The paper has no such mask, and chooses
+    the most probable of all labels.
     """
     owner = np.argmax([1 - things.sum(axis=0), *masks], axis=0)
     regions = [(owner == number, NUM_STUFF + things[:, mask > mask_threshold].mean(axis=1).argmax())
@@ -244,7 +246,7 @@ def merge(masks: list[np.ndarray], stuff: np.ndarray, things: np.ndarray,
 
 
 def units(x: Array, w: Weights, count: int) -> Array:
-    """So many units, one after another."""
+    """A sequence of `count` units."""
     for number in range(count):
         x = unit(x, part(w, f'{number}'))
     return x
@@ -270,7 +272,7 @@ def upsample(x: Array, w: Weights, channels: int) -> Array:
 
 
 def batch_norm(x: Array, w: Weights) -> Array:
-    """Batch normalisation by the statistics of the training."""
+    """Batch normalisation with the statistics from training."""
     return nd.BatchNorm(x, w['gamma'], w['beta'], w['running_mean'], w['running_var'], eps=1e-5,
                         fix_gamma=False)
 
@@ -289,19 +291,19 @@ def part(weights: Weights, name: str) -> Weights:
 
 
 def load_weights(path: Path = WEIGHTS) -> Weights:
-    """The shipped weights, which are stored in half precision, by their names in the network."""
+    """The included weights, which are stored in half precision, by their names in the network."""
     return {name: nd.array(value.asnumpy(), dtype='float32')
             for name, value in nd.load(str(path)).items()}
 
 
-# A picture in, a picture out
+# Input and output
 
 
 def main(arguments: Optional[list[str]] = None) -> None:
-    """Segment a picture and write the segments as a picture, each in a colour of its own."""
+    """Segment an image and write the segments as a picture, each in its own colour."""
     parser = argparse.ArgumentParser(prog='python -m adaptis.paper', description=main.__doc__)
     parser.add_argument('picture', type=Path)
-    parser.add_argument('out', type=Path, help='its suffix names the format')
+    parser.add_argument('out', type=Path, help='image to write; its suffix chooses the format')
     paths = parser.parse_args(arguments)
     try:
         segment_map, classes = panoptic(read(paths.picture), load_weights())
@@ -309,21 +311,21 @@ def main(arguments: Optional[list[str]] = None) -> None:
         colours[0] = 0                                                # black: no segment
         write(paths.out, colours[segment_map])
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        sys.exit(f'adaptis.paper: {error}')   # all that Pillow raises for a file it cannot take
+        sys.exit(f'adaptis.paper: {error}')   # everything that Pillow raises for unreadable files
 
 
 def read(path: Path) -> np.ndarray:
-    """A picture as RGB, uint8 (H, W, 3); ValueError if it is too small or too large."""
+    """An image as RGB, uint8 (H, W, 3); ValueError if it is too small or too large."""
     with Image.open(path) as picture:
         if min(picture.size) < MIN_SIDE or picture.width * picture.height > MAX_PIXELS:
-            raise ValueError(f'{path} is {picture.width}x{picture.height}, but this takes pictures '
-                             f'from {MIN_SIDE}x{MIN_SIDE} up to {MAX_PIXELS:,} pixels; '
-                             '"adaptis predict" takes others, too.')
+            raise ValueError(f'{path} is {picture.width}x{picture.height}, but it must have at '
+                             f'least {MIN_SIDE}x{MIN_SIDE} and at most {MAX_PIXELS:,} pixels: use '
+                             '"adaptis predict" for other sizes.')
         return np.asarray(picture.convert('RGB'))
 
 
 def write(path: Path, pixels: np.ndarray) -> None:
-    """Write a picture, whole or not at all."""
+    """Write an image completely or not at all."""
     temporary = path.with_name(f'.{path.name}')
     try:
         Image.fromarray(pixels).save(temporary)

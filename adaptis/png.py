@@ -1,7 +1,7 @@
-"""Decode ordinary PNGs with libspng, where it is installed (the extra "fast").
+"""Decode ordinary PNGs with libspng if it is installed (the extra "fast").
 
-It takes about half the time of OpenCV's decoder.  It ignores check sums, so these are compared
-here; whatever is not an ordinary and intact file is left to OpenCV.
+It takes about half the time of OpenCV's decoder.  It ignores checksums, so this module verifies
+them; files that are not ordinary and intact are left to OpenCV.
 """
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def decode_png(data: bytes, most_pixels: int, layout: Optional[str] = None
                ) -> Optional[np.ndarray]:
     """Return the pixels of a PNG of 8-bit RGB or RGBA, uint8 (H, W, 3 or 4), in this order.
 
-    ``layout`` is 'RGB' or 'RGBA', by default the one that is stored.  Returns None without pyspng,
-    and for any other file, also one of more than ``most_pixels``.
+    ``layout`` is 'RGB' or 'RGBA', by default the stored one.  Returns None without pyspng, and for
+    any other file, including one with more than ``most_pixels``.
     """
     if pyspng is None or not image_bytes.is_ordinary_rgb(data, most_pixels):
         return None

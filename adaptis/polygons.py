@@ -1,4 +1,4 @@
-"""Masks as polygons, and back.
+"""Convert masks to polygons, and back.
 
 Coordinates are continuous, as in COCO and labelme: pixel (row, col) covers the square from
 (col, row) to (col + 1, row + 1), so a polygon runs along the borders of pixels.
@@ -15,12 +15,12 @@ def mask_to_polygons(mask: np.ndarray, tolerance: float = 0.0) -> list[np.ndarra
     """Return the outline of a mask.
 
     Each connected region (pixels that share a side) becomes one polygon.  A hole is joined to the
-    outline around it by a slit without width, because most formats have no holes.
+    outline around it by a slit of zero width, because most formats have no holes.
 
     Parameters
     ----------
     mask : bool or integer (H, W)
-    tolerance : pixels by which the outline may be off, which saves points; 0 = exact
+    tolerance : maximum deviation of the outline in pixels, which saves points; 0 = exact
 
     Returns
     -------
@@ -46,9 +46,9 @@ def polygons_to_mask(polygons: Sequence[np.ndarray], size: tuple[int, int]) -> n
 
     A pixel belongs to a polygon if its centre does.
     """
-    from pycocotools import mask as rle  # exported networks do without it
+    from pycocotools import mask as rle  # not needed for exports
     flat = [np.asarray(polygon, np.float64).ravel().tolist() for polygon in polygons]
-    flat = [values for values in flat if len(values) >= 6]   # 4 would be taken for a box
+    flat = [values for values in flat if len(values) >= 6]   # 4 would be read as a box
     if not flat:
         return np.zeros(size, bool)
     return rle.decode(rle.merge(rle.frPyObjects(flat, *size))).astype(bool)

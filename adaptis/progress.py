@@ -1,4 +1,4 @@
-"""Progress bars, and lines printed above them.  Without tqdm there are only the lines."""
+"""Progress bars, and lines printed above them.  Without tqdm, only the lines are printed."""
 from __future__ import annotations
 
 import contextlib
@@ -10,19 +10,19 @@ from typing import Any, Callable, Optional
 
 try:
     from tqdm import tqdm
-except ImportError:  # exported networks run without it
+except ImportError:  # optional for exported networks
     tqdm = None
 
-_PATIENCE = 1.0  # seconds without a bar
+_PATIENCE = 1.0  # seconds before a bar is shown
 _WIDEST = 80     # columns
 _quiet = False
 
-CANDIDATES_EVERY = 0.1   # seconds between two states of the bar of a search
+CANDIDATES_EVERY = 0.1   # seconds between two updates of a search's bar
 LIVE = 'ADAPTIS_LIVE_BARS'
 
 
 def set_quiet(quiet: bool) -> None:
-    """Show no bars from now on, or show them again."""
+    """Hide all bars from now on, or show them again."""
     global _quiet
     _quiet = quiet
 
@@ -30,8 +30,8 @@ def set_quiet(quiet: bool) -> None:
 def open_bar(items: Any = None, *, disable: bool = False, **options: Any) -> Any:
     """Return a bar of tqdm, at most 80 columns wide; ``options`` are those of tqdm.
 
-    In a file, where bars are lines of their own, it is written every half minute only.  A program
-    that passes stderr on to a terminal says so with the environment variable ``LIVE``.
+    In a file, where each update is a new line, it is written only every half minute.  A program
+    that passes stderr on to a terminal can set the environment variable ``LIVE``.
     """
     width = min(_WIDEST, shutil.get_terminal_size((_WIDEST, 24)).columns)
     live = sys.stderr.isatty() or LIVE in os.environ
@@ -48,10 +48,10 @@ def progress_bar(items: Sequence[Any], unit: str) -> Iterable[Any]:
 
 @contextlib.contextmanager
 def candidate_bar(at_once: bool = False) -> Iterator[Optional[Callable[[int, int, Any], None]]]:
-    """Show a progress bar over the candidates of one image on stderr, after a second.
+    """Show a progress bar over the candidates of one image on stderr after one second.
 
     Yields ``watch(done, total, mask)`` for ``Predictor.panoptic``; it is None without tqdm.
-    ``at_once`` shows the bar from the start, also while the features are computed.
+    ``at_once`` shows the bar from the start, even while the features are computed.
     """
     if tqdm is None:
         yield None

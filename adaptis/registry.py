@@ -1,7 +1,7 @@
-"""The model families by the names of their networks.  This module imports none of them.
+"""Find model families by the names of their networks, without importing them.
 
-The other systems live in a package above this one.  They are named here as text and imported only
-when something of them is needed.
+The other systems are in a package that depends on this one.  They are listed here as text and
+imported only when needed.
 """
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FAMILIES: dict[str, str] = {
     'dense_detections': 'panoptic_baselines.families:DENSE_DETECTIONS',
     'unified': 'panoptic_baselines.families:UNIFIED',
 }
-"""The name of a network, or its beginning (``mask_rcnn``, ``mask_rcnn_r50``) -> its family."""
+"""The name of a network, or its prefix (``mask_rcnn``, ``mask_rcnn_r50``) -> its family."""
 
 _MXNET = 'adaptis.convert.official:convert'
 _PYTORCH = 'panoptic_baselines.convert.official:convert'
@@ -31,19 +31,19 @@ _CONVERTERS: dict[bytes, str] = {b'\x12\x01': _MXNET, b'\x80': _PYTORCH, b'PK': 
 
 
 class ModelFamily(Protocol):
-    """Networks that are trained and used in one way.  A method loads MXNet only if it says so.
+    """Networks that are trained and used in the same way.  A method loads MXNet only if stated.
 
     Attributes
     ----------
     paper : authors, title and year
-    models : every name of a network -> its class as 'module:class', which documents the options
-    weights : name of a network -> name of the weights that ship with the package
-    stages : keys of a config that can hold a stage of training; the first one is required
-    uses_points : whether it learns from points, so that each stage needs their number
+    models : network name -> its class as 'module:class', which documents the options
+    weights : network name -> name of the included weights
+    stages : keys of the training stages in a config; the first one is required
+    uses_points : whether it is trained with points, whose number each stage then needs
     presets : inference settings by name
-    name_options : options that a network's name can stand for
-    exported_predictor : 'module:function' that makes a predictor of exported stages:
-        ``(runner, attributes, settings, taxonomy)``; loads neither MXNet nor SciPy
+    name_options : options that a network's name can imply
+    exported_predictor : 'module:function' that creates a predictor for exported stages: ``(runner,
+        attributes, settings, taxonomy)``; loads neither MXNet nor SciPy
     """
 
     paper: str
@@ -59,16 +59,16 @@ class ModelFamily(Protocol):
         """Return settings as they are, or a preset by name; AdaptisError if there is none."""
 
     def default_preset(self, model: Mapping[str, Any]) -> str:
-        """Return the preset for a network, by its description, if nothing names its data set."""
+        """Return the preset for a network from its description if its data set is unknown."""
 
     def class_counts(self, taxonomy: Any) -> dict[str, int]:
-        """Return the options of a network that say how many classes it has."""
+        """Return the options of a network that set its number of classes."""
 
     def check_taxonomy(self, model: Mapping[str, Any], taxonomy: Any) -> None:
-        """Raise AdaptisError if a network needs stuff or things and the categories have none."""
+        """Raise AdaptisError if a network needs stuff or things but the categories have none."""
 
     def expand_options(self, model: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a network's description with the options that its name stands for."""
+        """Return a network's description with the options that its name implies."""
 
     def get_model(self, name: str, **options: Any) -> Any:
         """Return a network by name, not yet initialised (loads MXNet)."""
@@ -77,13 +77,13 @@ class ModelFamily(Protocol):
         """Return the network of a checkpoint (loads MXNet)."""
 
     def load_pretrained(self, net: Any, path: PathLike) -> None:
-        """Set a network to the weights of one whose classes may differ (loads MXNet)."""
+        """Load the weights of a network whose classes may differ (loads MXNet)."""
 
     def build(self, options: Mapping[str, Any], contexts: Sequence[Any]) -> Any:
         """Return an initialised network for training (loads MXNet)."""
 
     def system_options(self) -> list[str]:
-        """Return the keys that ``stage.system`` of a config can hold (loads MXNet)."""
+        """Return the allowed keys of ``stage.system`` in a config (loads MXNet)."""
 
     def make_system(self, net: Any, taxonomy: Any, stage: str, **options: Any) -> Any:
         """Return the losses of a stage: a ``System``, see ``panoptic_baselines.system``."""
@@ -92,28 +92,29 @@ class ModelFamily(Protocol):
                        ctx: Any = None) -> Any:
         """Return a predictor: ``set_image(image).panoptic()``.
 
-        ``trained`` are the stages that the network has behind it.
+        ``trained`` lists the stages that the network has completed.
         """
 
     def load_predictor(self, checkpoint: Optional[PathLike], settings: Any, ctx: Any,
                        taxonomy: Any) -> Any:
         """Return a predictor with the network of a checkpoint.
 
-        Without ``taxonomy``, the classes mean what the checkpoint's sidecar says.
+        Without ``taxonomy``, the meaning of the classes comes from the checkpoint's sidecar.
         """
 
     def export_stages(self, net: Any) -> list[Any]:
         """Return the graphs of a network (``adaptis.deploy.stages.Stage``; loads MXNet)."""
 
     def export_attributes(self, net: Any) -> dict[str, Any]:
-        """Return what inference needs to know of a network beside its graphs, as JSON data.
+        """Return what inference needs besides a network's graphs, as JSON data.
 
-        This may include ``divisor``, which divides both sides of what the network sees; ``mean``,
-        the RGB colour of the padding (without it the border is repeated); and ``min_side``.
+        This may include ``divisor``, of which both sides of the network's input are multiples;
+        ``mean``, the RGB colour of the padding (without it the border is repeated); and
+        ``min_side``.
         """
 
     def evaluation_result(self, predictor: Any) -> Any:
-        """Return the ``PanopticResult`` of the current image with all that can be measured."""
+        """Return the ``PanopticResult`` of the current image with everything measurable."""
 
     def metrics(self, net: Any) -> tuple[str, ...]:
         """Return which of 'pq', 'ap' and 'miou' apply to a network, the main one first."""
@@ -124,7 +125,7 @@ def find_family(name: Any) -> ModelFamily:
     for begin, path in _FAMILIES.items():
         if isinstance(name, str) and (name == begin or name.startswith(f'{begin}_')):
             return import_object(path)
-    raise AdaptisError(f'There is no network "{name}": names begin with '
+    raise AdaptisError(f'There is no network "{name}": names start with '
                        f'{", ".join(sorted(_FAMILIES))}.')
 
 
@@ -138,7 +139,7 @@ def find_mismatch(wanted: Mapping[str, Any], found: Mapping[str, Any],
     """Compare the descriptions of two networks.
 
     Returns the first of ``keys`` in which they differ, with both values; None if there is none.
-    A key that either of them does not mention does not count.
+    Keys that one of them does not mention are ignored.
     """
     wanted, found = (find_family(model.get('name')).expand_options(model)
                      for model in (wanted, found))
@@ -151,7 +152,8 @@ def find_mismatch(wanted: Mapping[str, Any], found: Mapping[str, Any],
 def find_converter(source: PathLike) -> Any:
     """Return ``convert(source, target, num_stuff)`` for an official checkpoint.
 
-    The first bytes of the file decide, else its suffix; safetensors begin with any bytes.
+    The first bytes of the file decide, else its suffix, because safetensors files can start with
+    any bytes.
     """
     if Path(source).suffix == '.safetensors':
         return import_object(_PYTORCH)
@@ -159,7 +161,7 @@ def find_converter(source: PathLike) -> Any:
         with open(source, 'rb') as stream:
             begin = stream.read(2)
     except OSError:
-        begin = b''  # the converter reports what is wrong with the file
+        begin = b''  # the converter reports the problem with the file
     for magic, path in _CONVERTERS.items():
         if begin.startswith(magic):
             return import_object(path)
@@ -167,6 +169,6 @@ def find_converter(source: PathLike) -> Any:
 
 
 def import_object(path: str) -> Any:
-    """Import and return what 'module:attribute' names."""
+    """Import and return the object named by 'module:attribute'."""
     module, _, attribute = path.partition(':')
     return getattr(importlib.import_module(module), attribute)

@@ -1,7 +1,7 @@
 """Import MXNet under current versions of Python and NumPy, and choose the devices.
 
-This project imports MXNet and GluonCV only by ``from adaptis.runtime import mx`` (or
-``gluoncv``).  Only that import loads NumPy; ``import adaptis.runtime`` alone does not.
+All code imports MXNet and GluonCV only with ``from adaptis.runtime import mx`` (or ``gluoncv``).
+That import also loads NumPy; ``import adaptis.runtime`` alone does not.
 """
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ from adaptis.errors import AdaptisError
 KERNELS = 'MXNET_MKLDNN_CACHE_NUM'
 
 _MODULES = {'mx': 'mxnet', 'gluoncv': 'gluoncv'}
-_set_here: dict[str, str] = {}   # environment variables of MXNet that the user has not set
+_set_here: dict[str, str] = {}   # MXNet environment variables set by this module, not by the user
 
-# MXNet imports these if they are there, for parts that nothing here uses: its old training API, the
-# tests of its samplers, and calibration by entropy.  With setuptools, a comparison of version
-# numbers would load all of it; Python's own distutils does the same, and is gone since 3.12.
+# MXNet imports these if they are installed, for parts that this library does not use: its old
+# training API, the tests of its samplers, and calibration by entropy.  With setuptools, a
+# comparison of version numbers would load all of it; Python's own distutils does the same but was
+# removed in 3.12.
 _NEEDLESS = ('sklearn', 'scipy.stats') + (
     ('setuptools._distutils',) if sys.version_info < (3, 12) else ())
 
 # The libraries that libmxnet.so of mxnet-cu112 is linked to, directly or not, dependencies first.
-# libcudnn.so.8 finds the large parts of cuDNN beside itself, when a GPU first needs them.
+# libcudnn.so.8 finds the large parts of cuDNN in its own folder when a GPU first needs them.
 _CUDA_LIBRARIES = (
     'libcudart.so.11.0', 'libnvrtc.so.11.2', 'libnvToolsExt.so.1', 'libcublasLt.so.11',
     'libcublas.so.11', 'libcufft.so.10', 'libcurand.so.10', 'libcusparse.so.11',
@@ -76,7 +77,7 @@ def get_contexts(name: str = 'auto') -> list[Any]:
 
 
 def get_context(name: str = 'auto') -> Any:
-    """Return the one device of a name, the first GPU of ``'gpu'`` and ``'auto'``.
+    """Return a single device by name; for ``'gpu'`` and ``'auto'`` the first GPU.
 
     Raises AdaptisError if the name lists several, or as ``get_contexts`` does.
     """
@@ -99,27 +100,27 @@ def disable_fusion() -> None:
     with several shapes before one backward pass, as heads on pyramids and losses of single images
     are, the backward pass fails or returns wrong gradients.
     """
-    if not os.environ.get(machine.FUSION):   # MXNet takes an empty value for none
+    if not os.environ.get(machine.FUSION):   # MXNet treats an empty value as unset
         os.environ[machine.FUSION] = '0'
 
 
 def bound_kernel_cache() -> None:
-    """Let oneDNN keep at most 1,024 prepared kernels of each kind, unless the user has set another.
+    """Let oneDNN keep at most 1,024 prepared kernels of each type, unless the user has set a limit.
 
-    MXNet keeps one for each layer and size of image for ever: the toy network took 5 MiB more for
-    each new size (``python -m tests.soak.memory predict 400 --sizes 400``).  No network here has
-    so many layers, so images of a few sizes find all of their kernels.
+    By default, MXNet keeps one for each layer and image size forever: the toy network took 5 MiB
+    more for each new size (``python -m tests.soak.memory predict 400 --sizes 400``).  No network of
+    this library has so many layers, so images of a few sizes find all of their kernels.
     """
     os.environ.setdefault(KERNELS, '1024')
 
 
 def search_cudnn_algorithms(search: bool) -> None:
-    """Let MXNet time cuDNN's algorithms at every new size of a convolution, or not.
+    """Set whether MXNet benchmarks cuDNN's algorithms at every new size of a convolution.
 
-    The search makes convolutions of a size that comes again and again faster.  A ResNet-50 has some
-    150 (forwards and backwards), and searches for each of them again wherever the size of the
+    The search makes convolutions with recurring sizes faster.  But a ResNet-50 has about 150 of
+    them (forwards and backwards), and the search is repeated for each whenever the size of the
     images or the number of points or objects is new.  MXNet reads the variable when a convolution
-    runs for the first time.  A value that the user has set stays.
+    first runs.  A value set by the user is not changed.
     """
     if os.environ.get(machine.AUTOTUNE, '') in ('', _set_here.get(machine.AUTOTUNE)):
         os.environ[machine.AUTOTUNE] = _set_here[machine.AUTOTUNE] = str(int(search))
@@ -133,7 +134,7 @@ def restore_numpy_names(numpy: Any) -> list[str]:
     """
     restored = []
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')   # asking for a deprecated name warns
+        warnings.simplefilter('ignore')   # accessing a deprecated name warns
         for name, value in _former_names(numpy).items():
             if not hasattr(numpy, name):
                 setattr(numpy, name, value)
@@ -162,9 +163,9 @@ def _import(module: str) -> Any:
             preload_cuda(machine.nvidia_libraries())
         disable_fusion()
         bound_kernel_cache()
-        if machine.AUTOTUNE not in _set_here:   # a command that knows its sizes has decided before
+        if machine.AUTOTUNE not in _set_here:   # unless a command has already decided
             search_cudnn_algorithms(False)
-        with warnings.catch_warnings():   # users cannot change the code that these are about
+        with warnings.catch_warnings():   # these warnings concern code that users cannot change
             for category in (DeprecationWarning, SyntaxWarning):
                 warnings.simplefilter('ignore', category)
             return _import_gluoncv() if module == 'gluoncv' else _import_mxnet()
@@ -173,19 +174,19 @@ def _import(module: str) -> Any:
 
 
 def _import_mxnet() -> Any:
-    """Import MXNet without what it does not need, which would take a third of the time."""
+    """Import MXNet without unneeded modules, which would take a third of the time."""
     before = {name for name in sys.modules if name.split('.')[0] == 'distutils'}
     with _hidden(_NEEDLESS):
         mxnet = importlib.import_module('mxnet')
     for name in [name for name in sys.modules if name.split('.')[0] == 'distutils']:
-        if name not in before:   # setuptools warns if it does not come first
+        if name not in before:   # setuptools warns if distutils was imported first
             del sys.modules[name]
     return mxnet
 
 
 @contextlib.contextmanager
 def _hidden(names: Sequence[str]) -> Iterator[None]:
-    """Let modules that are not loaded yet seem to be missing."""
+    """Make modules that are not loaded yet appear to be missing."""
     hidden = [name for name in names if name not in sys.modules]
     sys.modules.update(dict.fromkeys(hidden))   # type: ignore[arg-type]
     try:
@@ -196,7 +197,7 @@ def _hidden(names: Sequence[str]) -> Iterator[None]:
 
 
 def _import_gluoncv() -> Any:
-    """Import GluonCV without its change to Pillow, which would then read cut files silently."""
+    """Import GluonCV without its change to Pillow, which would silently read truncated files."""
     from PIL import ImageFile  # only GluonCV needs it here
     before = ImageFile.LOAD_TRUNCATED_IMAGES
     try:
@@ -248,7 +249,7 @@ def _parse_context(name: str) -> tuple[str, list[int]]:
 
 def _why_no_gpu(has_cuda: bool, cuda: machine.Cuda) -> str:
     if not has_cuda:
-        return 'the installed MXNet computes on the CPU only'
+        return 'the installed MXNet supports only the CPU'
     if not cuda.gpus:
         return 'no GPU was found'
     usable = [gpu.index for gpu in cuda.usable]
@@ -258,7 +259,7 @@ def _why_no_gpu(has_cuda: bool, cuda: machine.Cuda) -> str:
     capability = ' and '.join(sorted({f'{major}.{minor}' for major, minor in
                                       (gpu.capability for gpu in newer)}))
     return f'the GPUs here are {found}' + (
-        f', and compute capability {capability} is newer than the CUDA 11.2 code of MXNet'
+        f", and MXNet's CUDA 11.2 code does not support compute capability {capability}"
         if newer else '')
 
 

@@ -30,8 +30,8 @@ class AdaptISSystem:
     stage : 'instances' trains everything except the proposal branch; 'proposals' trains only that
         branch, with the rest frozen (AdaptIS, section 5)
     instance_loss : 'normalized_focal', 'focal' or 'bce'
-    instance_alpha, instance_gamma, semantic_gamma : strengths of these losses, from 0 on (alpha
-        to 1), where they have them; None = alpha 0.5 ('focal' 0.25), gamma 2, semantic gamma 1
+    instance_alpha, instance_gamma, semantic_gamma : parameters of these losses, if they have them,
+        at least 0 (alpha at most 1); None = alpha 0.5 ('focal' 0.25), gamma 2, semantic gamma 1
     semantic_loss : 'normalized_focal' or 'cross_entropy'
     semantic_weight : weight of the semantic loss relative to the instance loss
     bad_percentile : see ``ProposalsIoULoss``
@@ -51,7 +51,7 @@ class AdaptISSystem:
             raise AdaptisError(f'There is no stage "{stage}": choose one of {list(STAGES)}.')
         if stage == 'proposals' and not net.has_proposals:
             raise AdaptisError('The network has no proposal branch to train: set its option '
-                               '"proposals" to true, or leave the stage "proposals" out.')
+                               '"proposals" to true, or leave out the stage "proposals".')
         _demand_number('semantic_weight', semantic_weight, float('inf'))
         _demand_number('bad_percentile', bad_percentile, 100)
         self.net, self.stage = net, stage
@@ -74,9 +74,9 @@ class AdaptISSystem:
             block.hybridize(hybridize)
 
     def forward(self, batch: dict[str, Any]) -> tuple[Any, Any]:
-        """Run the network on a batch and wait for nothing, so that all devices can start.
+        """Run the network on a batch without waiting for results, so that all devices can start.
 
-        Returns what ``losses`` takes: logits of the masks at the size of the images, and of the
+        Returns the input of ``losses``: mask logits at the size of the images, and logits of the
         classes or, in the stage 'proposals', of the points.
         """
         if self.stage == 'instances':
@@ -91,8 +91,8 @@ class AdaptISSystem:
         """Return the losses of a batch as scalars by name; call it inside ``autograd.record``.
 
         ``image`` (B, 3, H, W) RGB 0..255; ``points`` (B, N, 2); ``instances`` (B*N, 1, H, W) in
-        {1, 0, -1}; ``semantic`` (B, H, W), -1 = ignore.  ``outputs`` saves running the network, see
-        ``forward``.  The losses are means over points and images.
+        {1, 0, -1}; ``semantic`` (B, H, W), -1 = ignore.  If ``outputs`` is given, the network is
+        not run again, see ``forward``.  The losses are means over points and images.
         """
         instances, logits = self.forward(batch) if outputs is None else outputs
         if self.stage == 'proposals':
@@ -113,7 +113,7 @@ class AdaptISSystem:
     def _watch(self, instances: Any, labels: Any) -> None:
         """Update the running IoU with these masks once the device has computed them.
 
-        To wait for them now would keep the other devices from starting, and a device whose
+        Waiting for them now would keep the other devices from starting, and a device whose
         SyncBatchNorm waits for the others would wait forever.  So the masks are read when their
         device is used again.
         """
@@ -155,7 +155,7 @@ class AdaptISSystem:
     def predict(self, image: np.ndarray, **settings: Any) -> PanopticResult:
         """Return the panoptic segmentation of an RGB ``uint8`` (H, W, 3) image.
 
-        ``settings`` are arguments of ``Predictor``; for many images, make a ``Predictor`` once.
+        ``settings`` are arguments of ``Predictor``; for many images, create a ``Predictor`` once.
         """
         predictor = Predictor(self.net, **settings)
         predictor.set_image(image)
@@ -169,4 +169,4 @@ def _float32(logits: Any) -> Any:
 
 def _demand_number(name: str, value: Any, most: float) -> None:
     if not isinstance(value, (int, float)) or not 0 <= value <= most:
-        raise AdaptisError(f'{name} is {value!r}: it must be a number from 0 to {most:g}.')
+        raise AdaptisError(f'{name} is {value!r}: it must be a number between 0 and {most:g}.')

@@ -1,7 +1,7 @@
-"""Temporary names beside the files that they will replace, and what killed processes leave of them.
+"""Temporary files beside those that they replace, and the leftovers of killed processes.
 
-The name of a temporary file says which process of which machine writes it.  The first time that a
-process writes into a folder, it removes there what processes have left that no longer run.
+The name of a temporary file identifies the process and the machine that write it.  When a process
+first writes to a folder, it removes the leftovers of processes that no longer run.
 """
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _swept: set[Path] = set()
 
 
 def make_temporary_file(folder: Path, suffix: str) -> Path:
-    """Create an empty file with a name of its own; OSError if that fails."""
+    """Create an empty file with a unique name; OSError if that fails."""
     sweep(folder)
     handle, name = tempfile.mkstemp(dir=folder, prefix=_prefix(), suffix=suffix)
     os.close(handle)
@@ -29,13 +29,13 @@ def make_temporary_file(folder: Path, suffix: str) -> Path:
 
 
 def make_temporary_folder(folder: Path) -> Path:
-    """Create an empty folder with a name of its own; OSError if that fails."""
+    """Create an empty folder with a unique name; OSError if that fails."""
     sweep(folder)
     return Path(tempfile.mkdtemp(dir=folder, prefix=_prefix()))
 
 
 def remove_temporary_folder(temporary: Path) -> None:
-    """Remove such a folder; what was moved into it to be replaced goes back if nothing came."""
+    """Remove such a folder, and restore the folder that it did not get to replace."""
     with contextlib.suppress(OSError):
         for replaced in (temporary / REPLACED).iterdir():
             target = temporary.parent / replaced.name
@@ -45,7 +45,7 @@ def remove_temporary_folder(temporary: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what processes of this machine that no longer run have left in a folder."""
+    """Remove the leftovers in a folder of this machine's processes that no longer run."""
     folder = folder.absolute()
     if folder in _swept:
         return
@@ -74,6 +74,6 @@ def _runs(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except (PermissionError, OverflowError):   # of another user, or no number of a process
+    except (PermissionError, OverflowError):   # another user's process, or not a process id
         return True
     return True

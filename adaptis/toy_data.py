@@ -1,7 +1,7 @@
-"""The package ``toy_data``, which draws the toy problems, by the name that it has in a wheel too.
+"""Import the package ``toy_data``, which draws the toy problems, from the source tree or a wheel.
 
-A wheel carries it inside this package and not at the top level, where others may have a package
-of that name.  In the source tree it stands beside this package.
+A wheel contains it inside this package instead of at the top level, where another package may have
+the same name.  In the source tree it is beside this package.
 """
 from __future__ import annotations
 

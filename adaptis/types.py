@@ -1,4 +1,4 @@
-"""Types that every part of the library shares."""
+"""Types that all parts of the library share."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ class Category:
 class Taxonomy:
     """Categories and their contiguous class indices: stuff comes first, then things.
 
-    The papers leave this order open.  It is that of the official AdaptIS code.
+    The papers do not define this order.  It is that of the official AdaptIS code.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class Taxonomy:
 
     @classmethod
     def from_list(cls, entries: Any, where: Any) -> Taxonomy:
-        """Return a taxonomy made from the entries of :func:`dataclasses.asdict` for its categories.
+        """Return a taxonomy from its categories in the form of :func:`dataclasses.asdict`.
 
         Raises AdaptisError, naming the file ``where``, for anything else.
         """
@@ -60,7 +60,8 @@ class Taxonomy:
     def index(self, category_id: int) -> int:
         """Return the class index of a category id; AdaptisError if there is none."""
         if category_id not in self._index:
-            raise AdaptisError(f'There is no category {category_id}; known: {sorted(self._index)}.')
+            raise AdaptisError(f'There is no category {category_id}; the known ones are '
+                               f'{sorted(self._index)}.')
         return self._index[category_id]
 
     def by_id(self, category_id: int) -> Category:
@@ -82,7 +83,7 @@ class AnnotatedObjects:
     ----------
     layers : int32 (L, H, W): object k has all its pixels in one layer, as k + 1; 0 = none
     classes : int64 (N,), class indices of the data set's taxonomy
-    crowd : bool (N,), objects that count neither as right nor as wrong
+    crowd : bool (N,), objects that are ignored
     boxes : float64 (N, 4), x0, y0, x1, y1 in pixels, as annotated; None = those around the pixels
     areas : float64 (N,), pixels as annotated; None = those of the layers
     """
@@ -97,7 +98,7 @@ class AnnotatedObjects:
         return len(self.classes)
 
     def moved(self, layers: np.ndarray) -> AnnotatedObjects:
-        """Return the same objects at other places; boxes and areas then follow from ``layers``."""
+        """Return the same objects with other layers, which then define boxes and areas."""
         return AnnotatedObjects(np.ascontiguousarray(layers), self.classes, self.crowd)
 
 
@@ -111,10 +112,10 @@ class Sample:
     instances : int32 (H, W), instance ids, 0 = none
     classes : instance id -> class index of the data set's taxonomy
     semantic : int32 (H, W), class indices, -1 = ignore
-    ignored : ids of instances that count neither as right nor as wrong (crowds)
+    ignored : ids of instances that are ignored (crowds)
     name : identifies the image in error messages and result files
     objects : the same objects or others, from a second annotation in which they may overlap;
-        detectors learn from them, and average precision is measured on them
+        they are used to train detectors and to measure average precision
     """
 
     image: np.ndarray
@@ -142,8 +143,8 @@ class Sample:
 class Segment:
     """One segment of a panoptic result.
 
-    ``area`` is in pixels, ``score`` in [0, 1], and ``name`` that of the category, '' = unknown; it
-    does not count when segments are compared.
+    ``area`` is in pixels, ``score`` in [0, 1], and ``name`` is the name of the category, '' =
+    unknown, which is ignored when segments are compared.
     """
 
     id: int
@@ -156,7 +157,7 @@ class Segment:
 
 @dataclass
 class Objects:
-    """Objects that a detector found; they may overlap.
+    """Objects detected in an image, which may overlap.
 
     Attributes
     ----------
@@ -180,11 +181,10 @@ class PanopticResult:
     ----------
     segment_map : int32 (H, W), segment ids, 0 = no segment
     segments : the segments of the map
-    masks : segment id -> float32 (H, W) in [0, 1], the soft masks that the things were cut from
-    semantic : int32 (H, W), class indices of the taxonomy, -1 = none; the output of a semantic
-        branch by itself
-    objects : what a detector found before each pixel was given to one segment; average precision
-        is measured on these
+    masks : segment id -> float32 (H, W) in [0, 1], the soft masks of the things
+    semantic : int32 (H, W), class indices of the taxonomy, -1 = none; the separate output of a
+        semantic branch
+    objects : the detections before overlaps were resolved, on which average precision is measured
     """
 
     segment_map: np.ndarray

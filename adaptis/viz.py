@@ -1,4 +1,4 @@
-"""Images of results: overlays, heat maps, contact sheets.  All are RGB ``uint8`` (H, W, 3)."""
+"""Pictures of results: overlays, heat maps, contact sheets.  All are RGB ``uint8`` (H, W, 3)."""
 from __future__ import annotations
 
 import itertools
@@ -51,16 +51,16 @@ def overlay_panoptic(image: np.ndarray, result: PanopticResult,
     ----------
     image : RGB uint8 (H, W, 3)
     result : of the same size
-    taxonomy : the colours of the classes; without it stuff is left as it is
+    taxonomy : the colours of the classes; without it stuff is not tinted
     alpha : how strongly things are tinted
     labels : also write class names and scores, see :func:`write_labels`
-    like : another result of the image, usually the truth, whose colours its objects get, see
-        :func:`instance_colors`
+    like : another result for the image, usually the ground truth, from which objects take their
+        colours, see :func:`instance_colors`
 
     Raises AdaptisError if the result and the image have different sizes.
     """
     if result.segment_map.shape != image.shape[:2]:
-        raise AdaptisError(f'The result is {result.segment_map.shape} but the image is '
+        raise AdaptisError(f'The result is {result.segment_map.shape}, but the image is '
                            f'{image.shape[:2]}.')
     tinted = image.copy()
     for segment in result.segments if taxonomy is not None else ():
@@ -78,14 +78,14 @@ def overlay_panoptic(image: np.ndarray, result: PanopticResult,
 
 def instance_colors(result: PanopticResult, taxonomy: Optional[Taxonomy] = None,
                     like: Optional[PanopticResult] = None) -> dict[int, np.ndarray]:
-    """Return segment id -> colour, uint8 (3,), of the things that have a pixel.
+    """Return segment id -> colour, uint8 (3,), for the things that have a pixel.
 
-    A colour follows from the place of the object: from the cell of an 8x8 grid that holds its
-    centre.  So an object keeps its colour when others come or go, and mostly when its outline
-    changes a little.  Objects in one cell get different colours.  If the taxonomy has several
-    classes of things, the colour is a shade of the class's.
+    The colour depends on the position of the object: on the cell of an 8x8 grid that contains its
+    centre.  So an object keeps its colour when other objects appear or disappear, and usually when
+    its outline changes slightly.  Objects in the same cell get different colours.  If the taxonomy
+    has several thing classes, the colour is a shade of the class's colour.
 
-    With ``like``, an object gets the colour of the one there that it covers with an IoU above 1/2.
+    With ``like``, an object gets the colour of the object there with which it has an IoU above 1/2.
     """
     slots = _color_numbers(result, {} if like is None else _matched_numbers(result, like))
     palette = distinct_colors(max(slots.values(), default=0) + 1)
@@ -98,10 +98,10 @@ def instance_colors(result: PanopticResult, taxonomy: Optional[Taxonomy] = None,
 
 def write_labels(picture: np.ndarray, result: PanopticResult,
                  taxonomy: Optional[Taxonomy] = None) -> np.ndarray:
-    """Return a picture with the class name of each segment and, for things, the score in percent.
+    """Return an image with the class name of each segment and, for things, the score in percent.
 
-    A label is written where its segment is widest.  It is left out if it is wider than twice the
-    segment, or would cover another one; larger segments come first.
+    A label is written where its segment is widest.  It is omitted if it is wider than twice the
+    segment, or would cover another label; larger segments come first.
     """
     picture = np.ascontiguousarray(picture.copy())
     scale = float(np.clip(min(picture.shape[:2]) / 900, 0.33, 1.0))
@@ -155,7 +155,7 @@ def contact_sheet(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str] = 
     """
     rows = [row for row in rows if len(row)]
     if not rows:
-        raise AdaptisError('A contact sheet needs at least one picture.')
+        raise AdaptisError('A contact sheet needs at least one image.')
     columns = list(zip_longest(*rows))
     heights = [max(p.shape[0] for p in row) * scale + gap for row in rows]
     widths = [max(p.shape[1] for p in column if p is not None) * scale + gap for column in columns]
@@ -175,9 +175,9 @@ def contact_sheet(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str] = 
 def result_row(image: np.ndarray, result: PanopticResult, proposals: Optional[np.ndarray] = None,
                truth: Optional[PanopticResult] = None,
                taxonomy: Optional[Taxonomy] = None) -> list[np.ndarray]:
-    """Return a row of a contact sheet: image, proposal map, found segments, true segments.
+    """Return a row of a contact sheet: image, proposal map, prediction, ground truth.
 
-    An object that was found has the colour of the true one.
+    A predicted object has the colour of its ground-truth object.
     """
     row = [image]
     if proposals is not None:
@@ -189,7 +189,7 @@ def result_row(image: np.ndarray, result: PanopticResult, proposals: Optional[np
 
 
 def _color_numbers(result: PanopticResult, known: Mapping[int, int]) -> dict[int, int]:
-    """Return segment id -> number of a colour, each once, of the things that have a pixel."""
+    """Return segment id -> number of a unique colour, for the things that have a pixel."""
     height, width = result.segment_map.shape
     places = []
     for segment in result.things:
@@ -241,7 +241,7 @@ def _write_label(picture: np.ndarray, text: str, mask: np.ndarray, used: np.ndar
 
 
 def _borders(ids: np.ndarray) -> np.ndarray:
-    """Return bool (H, W): pixels with another id to the right of or below them."""
+    """Return bool (H, W): pixels whose right or lower neighbour has another id."""
     border = np.zeros(ids.shape, bool)
     border[:, :-1] |= ids[:, :-1] != ids[:, 1:]
     border[:-1] |= ids[:-1] != ids[1:]

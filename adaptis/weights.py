@@ -1,8 +1,8 @@
-"""Trained networks by name: in the package, in a checkout, or fetched once from a release.
+"""Find trained networks by name: in the package, in a checkout, or downloaded once from a release.
 
-A wheel leaves out files of more than 4 MB.  They are attached to the release of the project, and
-fetched from the address in ``ADAPTIS_RELEASE`` (https, or a folder) into ``ADAPTIS_CACHE``, by
-default ``~/.cache/adaptis``.  A file counts only if its SHA-256 is the one below.
+A wheel omits files of more than 4 MB.  They are attached to the release, and downloaded from the
+address in ``ADAPTIS_RELEASE`` (https, or a folder) to ``ADAPTIS_CACHE``, by default
+``~/.cache/adaptis``.  A file is accepted only if its SHA-256 matches the one below.
 """
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ TIMEOUT = 30   # seconds without data
 
 @dataclass(frozen=True)
 class Weights:
-    """A trained network that is not in every installation.
+    """A trained network that is not part of every installation.
 
     Attributes
     ----------
-    folder : where a checkout has it, from its root
-    file : its name there, without ending
+    folder : its folder in a checkout, relative to the root
+    file : its file name, without extension
     megabytes : its size
-    digests : ending -> SHA-256 of the parameters and of the JSON beside them
+    digests : extension -> SHA-256 of the parameters and of the JSON beside them
     """
 
     folder: str
@@ -52,10 +52,10 @@ FETCHED = {'toy_street': Weights('experiments/side_by_side/pretrained', 'adaptis
 
 
 def find_weights(checkpoint: Optional[PathLike]) -> Any:
-    """Return the file of a network that is named; anything else is returned as it is.
+    """Return the file of a named network; anything else is returned unchanged.
 
     The default network keeps its name, because it has settings of its own.
-    Raises AdaptisError if the network is nowhere and cannot be fetched.
+    Raises AdaptisError if the network is not found and cannot be downloaded.
     """
     name = str(checkpoint)
     if Path(name).exists() or name == DEFAULT_CHECKPOINT:
@@ -74,7 +74,7 @@ def find_weights(checkpoint: Optional[PathLike]) -> Any:
 
 
 def place_in_checkout(name: str) -> Path:
-    """Return where a checkout has the parameters of a named network."""
+    """Return the path of a named network's parameters in a checkout."""
     weights = FETCHED[name]
     return PACKAGE.parent / weights.folder / f'{weights.file}.params'
 
@@ -94,11 +94,12 @@ def _fetch(name: str, weights: Weights, ending: str, digest: str) -> None:
         try:
             _copy(source, temporary)
         except (OSError, ValueError) as error:   # URLError is an OSError
-            raise AdaptisError(f'{source} cannot be fetched ({_reason(error)}): see whether you '
-                               f'are online, or put the file into {target.parent}.') from error
+            raise AdaptisError(f'{source} cannot be downloaded ({_reason(error)}): check your '
+                               f'connection, or put the file into {target.parent}.') from error
         if sha256(temporary) != digest:
-            raise AdaptisError(f'{source} is not the file that this version knows (its SHA-256 '
-                               'differs), so it was not kept: use the release of this version.')
+            raise AdaptisError(f'{source} is not the file that belongs to this version (its '
+                               'SHA-256 differs), so it was not kept: use the release of this '
+                               'version.')
 
 
 def _copy(source: str, target: Path) -> None:

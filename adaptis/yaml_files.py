@@ -1,4 +1,4 @@
-"""Read YAML that others wrote: plain data, every key once, and no more of it than memory holds."""
+"""Read untrusted YAML: only plain data, with unique keys and a limited size."""
 from __future__ import annotations
 
 import re
@@ -11,24 +11,24 @@ import yaml
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike
 
-_Safe = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)   # many times faster, if it is there
+_Safe = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)   # many times faster, if available
 _SURROGATE = re.compile(r'\\u[dD][89a-fA-F]')
 MOST_NODES = 1_000_000
-"""Keys and values of a document with every alias written out."""
+"""Limit of the number of keys and values of a document with all aliases expanded."""
 
 
 def read_yaml(path: PathLike) -> Any:
     """Return the content of a YAML file.
 
-    Raises AdaptisError, naming the file, if it cannot be read, is not YAML, has a key twice, or
-    grows beyond ``MOST_NODES`` by aliases.
+    Raises AdaptisError, naming the file, if it cannot be read, is not YAML, has a duplicate key, or
+    expands beyond ``MOST_NODES`` through aliases.
     """
     try:
         text = Path(path).read_text(encoding='utf-8-sig')
     except OSError as error:
         raise AdaptisError(f'{path} cannot be read: {error.strerror}.') from error
     except UnicodeDecodeError as error:
-        raise AdaptisError(f'{path} is not YAML: it is no text in UTF-8.') from error
+        raise AdaptisError(f'{path} is not YAML: it is not UTF-8 text.') from error
     try:
         return parse_yaml(text)
     except ValueError as error:
@@ -36,9 +36,9 @@ def read_yaml(path: PathLike) -> Any:
 
 
 def parse_yaml(text: str) -> Any:
-    """Return the data of a YAML document; ValueError, which says what the text is, if it is bad."""
-    # Bytes of a file's name that are no UTF-8 are written as half a surrogate pair, which libyaml
-    # refuses.
+    """Return the data of a YAML document; ValueError ('is not YAML ...') if it is invalid."""
+    # Bytes of a file name that are not UTF-8 appear as half a surrogate pair, which libyaml
+    # rejects.
     loader = (yaml.SafeLoader if _SURROGATE.search(text) else _Safe)(text)
     try:
         node = loader.get_single_node()
@@ -55,15 +55,15 @@ def parse_yaml(text: str) -> Any:
 def _construct(loader: Any, node: yaml.Node) -> Any:
     try:
         return loader.construct_document(node)
-    except (ValueError, ArithmeticError) as error:   # a date or number that there is not
+    except (ValueError, ArithmeticError) as error:   # an impossible date or number
         raise yaml.YAMLError(str(error)) from error
 
 
 def _check(node: yaml.Node, sizes: dict[int, int]) -> int:
-    """Return how many nodes there are with every alias written out; check keys on the way."""
+    """Return the number of nodes with all aliases expanded, and check the keys."""
     if id(node) in sizes:
         return sizes[id(node)]
-    sizes[id(node)] = MOST_NODES   # what a node that holds itself would grow to
+    sizes[id(node)] = MOST_NODES   # in case the node contains itself
     children = []
     if isinstance(node, yaml.MappingNode):
         _check_keys(node)
@@ -72,7 +72,7 @@ def _check(node: yaml.Node, sizes: dict[int, int]) -> int:
         children = node.value
     sizes[id(node)] = size = 1 + sum(_check(child, sizes) for child in children)
     if size > MOST_NODES:
-        raise ValueError(f'holds more than {MOST_NODES:,} values once its aliases are written out')
+        raise ValueError(f'has more than {MOST_NODES:,} values with its aliases expanded')
     return size
 
 
@@ -81,6 +81,6 @@ def _check_keys(node: yaml.MappingNode) -> None:
     for key, _value in node.value:
         name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else id(key)
         if name in seen:
-            raise ValueError(f'has the key "{key.value}" twice in one place, the second time in '
-                             f'line {key.start_mark.line + 1}')
+            raise ValueError(f'has the duplicate key "{key.value}" in line '
+                             f'{key.start_mark.line + 1}')
         seen.add(name)

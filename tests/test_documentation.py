@@ -1,9 +1,11 @@
 """The README and the generated pages are short, correct and up to date."""
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,12 +15,14 @@ import yaml
 
 from adaptis import __version__, cli
 from adaptis.config import DataConfig, OptimizerConfig, StageConfig, TrainConfig, ValidationConfig
+from adaptis.errors import AdaptisError
 from docs.generate import docstrings, model_zoo, reference
 from experiments import result_pages
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / 'README.md').read_text('utf-8')
 LINK = re.compile(r'\]\(([^)#\s]+)(?:#[^)]*)?\)')
+COMMAND = re.compile(r'^(?: {4,})?(?:\S*/)?adaptis ([a-z-]+)(.*)$', re.MULTILINE)
 
 
 def code(language: str, heading: str) -> str:
@@ -31,11 +35,27 @@ def test_readme_is_short():
     assert len(README.splitlines()) <= 200
 
 
-@pytest.mark.parametrize('page', ['README.md', 'CONTRIBUTING.md'])
-def test_links_of_the_front_pages(page):
-    text = (ROOT / page).read_text('utf-8')
-    targets = [target for target in LINK.findall(text) if '://' not in target]
-    assert [target for target in targets if not (ROOT / target).exists()] == []
+PAGES = [*ROOT.glob('*.md'), *(path for folder in ('docs', 'adaptis', 'panoptic_baselines', 'tests')
+                               for path in (ROOT / folder).rglob('*.md'))]
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files(page):
+    targets = [target for target in LINK.findall(page.read_text('utf-8')) if '://' not in target]
+    found = [(page.parent / target).resolve() for target in targets]
+    assert [str(path) for path in found if not path.exists()] == []
+    if page.is_relative_to(ROOT / 'docs'):   # the site has no other files
+        assert [path for path in found if not path.is_relative_to(ROOT / 'docs')] == []
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_have_these_options(page):
+    text = page.read_text('utf-8').replace('\\\n', ' ')
+    for name, words in COMMAND.findall(text):
+        assert name in cli.COMMANDS
+        # AdaptisError: the file that an example names is not here.
+        with contextlib.suppress(AdaptisError):
+            cli.command_parser(name).parse_args(shlex.split(words, comments=True))
 
 
 def test_quick_start_runs(tmp_path):

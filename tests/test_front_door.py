@@ -63,7 +63,7 @@ def test_a_model_by_name_with_and_without_weights() -> None:
     assert net.description == {'name': 'adaptis_toy', 'width': 4}
     trained = adaptis.get_model('adaptis_toy', pretrained=True)
     assert all(np.isfinite(p.data().asnumpy()).all() for p in trained.collect_params().values())
-    with pytest.raises(adaptis.AdaptisError, match='No weights of condinst_r50 ship'):
+    with pytest.raises(adaptis.AdaptisError, match='includes no weights for condinst_r50'):
         adaptis.get_model('condinst_r50', pretrained=True)
     with pytest.raises(adaptis.AdaptisError, match='leave out width'):
         adaptis.get_model('adaptis_toy', pretrained=True, width=4)
@@ -74,7 +74,7 @@ def test_a_model_by_name_with_and_without_weights() -> None:
 def test_the_command_lists_models(capsys) -> None:
     assert main(['models']) == 0
     every = capsys.readouterr().out
-    assert 'adaptis_toy   (weights that ship: toy_v1)' in every
+    assert 'adaptis_toy   (included weights: toy_v1)' in every
     assert all(f'  {name}' in every for name in adaptis.list_models())
     assert main(['models', 'adaptis_toy']) == 0
     assert 'width' in capsys.readouterr().out

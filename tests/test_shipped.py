@@ -16,7 +16,7 @@ def test_it_is_small_and_says_where_it_comes_from():
     assert path.stat().st_size < 5_000_000
     info = read_info(path)
     assert info['config']['initial_weights'] == 'toy_v1'   # it was trained on
-    assert info['trained']['log'] == 'experiments/logs/toy_v1_long.jsonl'
+    assert info['trained']['log'] == 'experiments/logs/toy_v1_long_3.jsonl'
     assert load_model('toy_v1').has_proposals
 
 

@@ -59,4 +59,4 @@ def test_commands_run_without_the_source_tree(built: Path, tmp_path: Path) -> No
                           capture_output=True, text=True, timeout=240)
     assert 'AdaptIS, Table 1' in done.stdout and 'published   99.6' in done.stdout, done.stderr
     assert done.returncode == 1   # of training, for want of its data
-    assert 'The toy data is not at nowhere' in done.stderr and 'Traceback' not in done.stderr
+    assert 'The toy data was not found: nowhere' in done.stderr and 'Traceback' not in done.stderr

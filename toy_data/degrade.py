@@ -42,16 +42,19 @@ def degrade(image: np.ndarray, rng: Union[Stream, np.random.Generator]) -> np.nd
 def degrade_by(image: np.ndarray, stream: Stream, deviation: int, noise: int) -> np.ndarray:
     """Add blur and noise of a given strength; both standard deviations are in sixteenths.
 
-    Only integers are used, so the result is the same on every machine.
+    Only whole numbers are used, so the result is the same on every machine.
     """
     height, width = image.shape[:2]
-    noisy = blur(image, deviation) + stream.normal(height, width, noise)[:, :, None]
-    return np.clip(noisy, 0, 255).astype(np.uint8)
+    noise = stream.normal(height, width, noise).astype(np.float32)
+    return cv2.add(blur(image, deviation), cv2.merge([noise] * 3), dtype=cv2.CV_8U)
 
 
 def blur(image: np.ndarray, deviation: int) -> np.ndarray:
-    """Blur (H, W, 3) with an integer Gaussian; ``deviation`` in sixteenths of a pixel; int32."""
-    return _blur_axis(_blur_axis(image.astype(np.int32), 0, deviation), 1, deviation)
+    """Blur (H, W, 3) with an integer Gaussian; ``deviation`` in sixteenths of a pixel.
+
+    Returns float32 (H, W, 3), whole numbers.
+    """
+    return _blur_axis(_blur_axis(image.astype(np.float32), 0, deviation), 1, deviation)
 
 
 @cache
@@ -67,8 +70,11 @@ def _kernel(deviation: int) -> tuple[int, ...]:
 
 
 def _blur_axis(image: np.ndarray, axis: int, deviation: int) -> np.ndarray:
-    """Blur along an axis; all sums are whole numbers below 2**24, which float32 holds exactly."""
-    half = np.array(_kernel(deviation), np.float32)
+    """Blur along an axis and round halves up.
+
+    All sums are multiples of 2**-12 below 2**12, which float32 holds exactly.
+    """
+    half = np.array(_kernel(deviation), np.float32) / 4096
     kernel = np.concatenate([half[:0:-1], half]).reshape((-1, 1) if axis == 0 else (1, -1))
-    total = cv2.filter2D(image.astype(np.float32), -1, kernel, borderType=cv2.BORDER_REPLICATE)
-    return (total.astype(np.int32) + 2048) >> 12
+    total = cv2.filter2D(image, -1, kernel, delta=0.5, borderType=cv2.BORDER_REPLICATE)
+    return np.floor(total, out=total)

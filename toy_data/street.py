@@ -8,12 +8,13 @@ The observer's car and some litter are void.
 """
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Optional
 
 import numpy as np
 
 from .layer import MIN_VISIBLE, IdLayer, Window
-from .scenery import HEDGE, VOID_COLOR, Ground, bush, draw_ground, jitter
+from .scenery import HEDGE, VOID_COLOR, Canvas, Color, Ground, bush, draw_ground, jitter
 from .stream import Stream
 from .vehicles import BODIES, Body, Pose, paint
 
@@ -64,8 +65,8 @@ def render_street(stream: Stream, height: int, width: int, count: int
         a number for an object, and only the label of a thing for a crowd
     """
     ground = Ground.draw(stream, height, width)
-    image, stuff = draw_ground(stream, ground, height, width)
-    scene = _Scene(image, stuff, ground, IdLayer(height, width, count + EXTRAS, MIN_SHARE), {})
+    scene = _Scene(draw_ground(stream, ground), ground,
+                   IdLayer(height, width, count + EXTRAS, MIN_SHARE), {})
     if stream.chance(CROWDS):
         _add_crowd(stream, scene)
     _add_objects(stream, scene, count)
@@ -75,14 +76,13 @@ def render_street(stream: Stream, height: int, width: int, count: int
         _add_litter(stream, scene, height, width)
     if stream.chance(EGOS):
         _add_ego(stream, scene, height, width)
-    return np.clip(image, 0, 255).astype(np.uint8), scene.finish(stream)
+    return scene.canvas.image(), scene.finish(stream)
 
 
 class _Scene(NamedTuple):
     """The scene that is painted; ``labels`` maps numbers in ``layer`` to label and is-a-group."""
 
-    image: np.ndarray
-    stuff: np.ndarray
+    canvas: Canvas
     ground: Ground
     layer: IdLayer
     labels: dict[int, tuple[int, bool]]
@@ -94,13 +94,20 @@ class _Scene(NamedTuple):
         self.labels[len(self.labels) + 1] = label, group
         return True
 
+    def color(self, window: Window, drawn: np.ndarray, colors: Sequence[Color]) -> None:
+        """Paint the pixels where ``drawn`` is k > 0 in the k-th of the colours."""
+        first = self.canvas.mix(colors)
+        np.copyto(self.canvas.paints[window], np.add(drawn, first - 1, dtype=np.int32),
+                  where=drawn > 0)
+
     def finish(self, stream: Stream) -> np.ndarray:
         """Return the final ids; objects are numbered in random order, not by their depth."""
         table = np.zeros(len(self.labels) + 1, np.uint16)
+        ids = self.layer.ids
         order = stream.shuffled(len(self.labels))
         for number, (label, group) in self.labels.items():
             table[number] = label if group else label * FIRST_OBJECT + order[number - 1]
-        return np.where(self.layer.ids > 0, table[self.layer.ids], self.stuff).astype(np.uint16)
+        return np.where(ids > 0, table.take(ids), self.canvas.labels())
 
 
 def _add_objects(stream: Stream, scene: _Scene, count: int) -> None:
@@ -110,10 +117,9 @@ def _add_objects(stream: Stream, scene: _Scene, count: int) -> None:
     for depth in depths:
         for _ in range(TRIES):
             pose = _draw_pose(stream, scene.ground, depth, before)
-            window, layers = paint(BODIES[pose.label], pose, scene.stuff.shape, stream)
-            mask = np.any([part for part, _ in layers], axis=0)
-            if mask.size and scene.add(window, mask, pose.label, False):
-                _blend(scene.image[window], layers)
+            window, drawn, colors = paint(BODIES[pose.label], pose, scene.layer.ids.shape, stream)
+            if drawn.size and scene.add(window, drawn > 0, pose.label, False):
+                scene.color(window, drawn, colors)
                 before = pose
                 break
 
@@ -137,26 +143,26 @@ def _add_crowd(stream: Stream, scene: _Scene) -> None:
     depth = stream.between(FAR - 8, FAR + 6)
     unit = scene.ground.unit(depth)
     x = stream.between(0, 16 * scene.ground.width)
-    height, width = scene.stuff.shape
+    height, width = scene.layer.ids.shape
     covered = np.zeros((height, width), bool)
     painted: list = []
     for _ in range(stream.between(4, 8)):
         tall = unit * stream.between(*BODIES[PERSON].height) // 100
         pose = Pose(PERSON, x, scene.ground.bottom(depth), tall * 40 // 100, tall)
-        window, layers = paint(BODIES[PERSON], pose, (height, width), stream)
-        covered[window] |= np.any([part for part, _ in layers], axis=0)
-        painted.append((window, layers))
+        window, drawn, colors = paint(BODIES[PERSON], pose, (height, width), stream)
+        covered[window] |= drawn > 0
+        painted.append((window, drawn, colors))
         x += tall * stream.between(20, 38) // 100
     if covered.sum() >= MIN_VISIBLE and scene.add((slice(0, height), slice(0, width)), covered,
                                                   PERSON, True):
-        for window, layers in painted:
-            _blend(scene.image[window], layers)
+        for person in painted:
+            scene.color(*person)
 
 
 def _add_bush(stream: Stream, scene: _Scene, height: int, width: int) -> None:
     window, mask, color = bush(stream, height, width)
     if scene.add(window, mask, BUSH, True):
-        _blend(scene.image[window], [(mask, color)])
+        scene.color(window, mask, [color])
 
 
 def _add_litter(stream: Stream, scene: _Scene, height: int, width: int) -> None:
@@ -164,9 +170,9 @@ def _add_litter(stream: Stream, scene: _Scene, height: int, width: int) -> None:
     top = stream.between(height * 6 // 10, height - side)
     left = stream.between(0, width - side)
     window = slice(top, top + side), slice(left, left + 2 * side)
-    mask = np.ones(scene.stuff[window].shape, bool)
+    mask = np.ones(scene.layer.ids[window].shape, bool)
     if scene.add(window, mask, LITTER, True):
-        _blend(scene.image[window], [(mask, jitter(stream, VOID_COLOR, 40))])
+        scene.color(window, mask, [jitter(stream, VOID_COLOR, 40)])
 
 
 def _add_ego(stream: Stream, scene: _Scene, height: int, width: int) -> None:
@@ -177,9 +183,4 @@ def _add_ego(stream: Stream, scene: _Scene, height: int, width: int) -> None:
     y = (np.arange(rows) + 0.5) / rows
     mask = y[:, None] >= x * x
     if scene.add(window, mask, EGO, True):
-        _blend(scene.image[window], [(mask, jitter(stream, VOID_COLOR, 20))])
-
-
-def _blend(patch: np.ndarray, layers: list[tuple[np.ndarray, np.ndarray]]) -> None:
-    for mask, color in layers:
-        patch[mask] = color
+        scene.color(window, mask, [jitter(stream, VOID_COLOR, 20)])

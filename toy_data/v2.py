@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
+import cv2
 import numpy as np
 
 from .degrade import blur
@@ -68,34 +70,33 @@ def render_v2(stream: Stream, height: int, width: int, count: int) -> tuple[np.n
         If no position is found for an object.
     """
     image = _background(stream, height, width)
-    mottle = _clouds(stream, height, width, (4, 2))
+    texture = _clouds(stream, height, width, (4, 2)) >> 5
     layer = IdLayer(height, width, count, MIN_SHARE)
     placed: list[tuple[int, int]] = []
 
     def attempt(number: int) -> bool:
         x, y = _place(stream, height, width, placed)
         sweep = _shape(stream, x, y, min(height, width))
-        if _is_cut(sweep, height, width) and not stream.chance(CUT):
+        reach = _reach(sweep)
+        if _is_cut(sweep, reach, height, width) and not stream.chance(CUT):
             return False
-        if not _paint(image, layer, mottle, sweep, _colours(stream), number):
+        if not _paint(image, layer, texture, sweep, reach, _colours(stream), number):
             return False
         placed.append((x, y))
         return True
 
     place_all(count, height, width, attempt)
-    image = np.clip(blur(image, BLUR), 0, 255).astype(np.uint8)
+    image = np.clip(blur(cv2.merge(list(image)), BLUR), 0, 255).astype(np.uint8)
     return image, layer.relabel(stream.shuffled(count))
 
 
 def _background(stream: Stream, height: int, width: int) -> np.ndarray:
-    """Return clouds between bluish and whitish, int32 (height, width, 3)."""
+    """Return clouds between bluish and whitish, int32 (3, height, width)."""
     light = _clouds(stream, height, width, (96, 48, 24, 12, 6, 4))
     tint = _clouds(stream, height, width, (96, 48, 24, 12))
     mean = [stream.between(*bounds) for bounds in PASTEL]
-    image = np.empty((height, width, 3), np.int32)
-    for channel, (by_light, by_tint) in enumerate(((17, -4), (6, 4), (1, 4))):
-        image[:, :, channel] = mean[channel] + ((light * by_light + tint * by_tint) >> 8)
-    return image
+    return np.stack([mean[channel] + ((light * by_light + tint * by_tint) >> 8)
+                     for channel, (by_light, by_tint) in enumerate(((17, -4), (6, 4), (1, 4)))])
 
 
 def _clouds(stream: Stream, height: int, width: int, periods: Sequence[int]) -> np.ndarray:
@@ -103,22 +104,35 @@ def _clouds(stream: Stream, height: int, width: int, periods: Sequence[int]) -> 
 
     There is one octave per period (in pixels); each has three quarters of the previous amplitude.
     """
-    total = np.zeros((height, width), np.int32)
+    total = np.zeros((width, height), np.int32)
     for octave, period in enumerate(periods):
         rows, cols = height // period + 3, width // period + 3
         grid = stream.normal(rows, cols, 16 * 180)
         shift = stream.below(period), stream.below(period)
-        smooth = _stretch(_stretch(grid, height, period, shift[0]).T, width, period, shift[1]).T
-        total += (smooth * (256 * 3 ** octave // 4 ** octave)) >> 8
-    return total
+        smooth = _stretch(_stretch(grid, height, period, shift[0]).T, width, period, shift[1])
+        smooth *= 256 * 3 ** octave // 4 ** octave
+        smooth >>= 8
+        total += smooth
+    return np.ascontiguousarray(total.T)
 
 
 def _stretch(grid: np.ndarray, size: int, period: int, shift: int) -> np.ndarray:
     """Interpolate the rows of ``grid`` to ``size`` rows, ``period`` apart, along a smooth step."""
-    at = np.arange(size) + shift
-    low, part = at // period, (at % period) * 256 // period
-    weight = (part * part * (768 - 2 * part) >> 16).astype(np.int32)[:, None]
-    return (grid[low] * (256 - weight) + grid[low + 1] * weight) >> 8
+    cells, weights = (table[shift:shift + size] for table in _smooth_step(size + period, period))
+    grid = np.ascontiguousarray(grid)
+    rows = (grid[1:] - grid[:-1])[cells]
+    rows *= weights
+    rows += (grid << 8)[cells]
+    rows >>= 8
+    return rows
+
+
+@cache
+def _smooth_step(size: int, period: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the cell (size,) of each pixel, and the weight (size, 1) of the next one in 256ths."""
+    cells, part = np.divmod(np.arange(size), period)
+    part = part * 256 // period
+    return cells, (part * part * (768 - 2 * part) >> 16).astype(np.int32)[:, None]
 
 
 def _place(stream: Stream, height: int, width: int,
@@ -161,8 +175,7 @@ def _blob(stream: Stream, x: int, y: int, size: int) -> Sweep:
 def _uneven(stream: Stream, radius: np.ndarray, amount: int) -> np.ndarray:
     """Return ``radius`` with a rough outline, which changes by up to ``amount`` sixteenths."""
     knots = stream.several(len(radius) // 3 + 2, -amount, amount)
-    at = np.arange(len(radius))
-    return radius + np.array(knots)[(at + 1) // 3] / 16
+    return radius + np.repeat(np.array(knots) / 16, 3)[1:len(radius) + 1]
 
 
 def _path(stream: Stream, length: int, rate: int, kinks: int) -> tuple[np.ndarray, np.ndarray]:
@@ -184,9 +197,15 @@ def _path(stream: Stream, length: int, rate: int, kinks: int) -> tuple[np.ndarra
 
 def _radii(steps: int, start: int, middle: int, end: int) -> np.ndarray:
     """Return radii in pixels along a path, linear between three values in sixteenths of a pixel."""
+    first, second = _halves(steps)
+    return (start + (middle - start) * first + (end - middle) * second) / 16
+
+
+@cache
+def _halves(steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return how far each step is along the first half of a path, and along the second: 0 to 1."""
     at = np.arange(steps) * 512 // max(1, steps - 1)
-    first = start + (middle - start) * np.minimum(at, 256) / 256
-    return (first + (end - middle) * np.maximum(at - 256, 0) / 256) / 16
+    return np.minimum(at, 256) / 256, np.maximum(at - 256, 0) / 256
 
 
 def _colours(stream: Stream) -> Paint:
@@ -198,25 +217,24 @@ def _colours(stream: Stream) -> Paint:
 
 
 def _reach(sweep: Sweep) -> tuple[int, int]:
+    """Return how far it extends from (x, y) along x and y, in sixteenths of a pixel."""
     return (int(16 * (np.abs(sweep.dx) + sweep.radius).max()) + 1,
             int(16 * (np.abs(sweep.dy) + sweep.radius).max()) + 1)
 
 
-def _is_cut(sweep: Sweep, height: int, width: int) -> bool:
-    reach_x, reach_y = _reach(sweep)
-    return (sweep.x < reach_x or sweep.x + reach_x > 16 * width
-            or sweep.y < reach_y or sweep.y + reach_y > 16 * height)
+def _is_cut(sweep: Sweep, reach: tuple[int, int], height: int, width: int) -> bool:
+    return (sweep.x < reach[0] or sweep.x + reach[0] > 16 * width
+            or sweep.y < reach[1] or sweep.y + reach[1] > 16 * height)
 
 
-def _paint(image: np.ndarray, layer: IdLayer, mottle: np.ndarray, sweep: Sweep, paint: Paint,
-           number: int) -> bool:
+def _paint(image: np.ndarray, layer: IdLayer, texture: np.ndarray, sweep: Sweep,
+           reach: tuple[int, int], paint: Paint, number: int) -> bool:
     """Paint it over all others; return False if it would cover too much of one."""
-    reach_x, reach_y = _reach(sweep)
-    window = window_around(sweep.x, sweep.y, reach_x + 32, reach_y + 32, *layer.ids.shape)
+    window = window_around(sweep.x, sweep.y, reach[0] + 16, reach[1] + 16, *layer.ids.shape)
     outside = _signed_distance(sweep, window)
     if not layer.add(window, outside <= 0, number):
         return False
-    _blend(image[window], outside, mottle[window], paint)
+    _blend(image[:, window[0], window[1]], outside, texture[window], paint)
     return True
 
 
@@ -230,17 +248,26 @@ def _signed_distance(sweep: Sweep, window: Window) -> np.ndarray:
     x = np.arange(cols.start, cols.stop, dtype=np.float64) + 0.5 - sweep.x / 16
     dx = (x[None, :] - sweep.dx[:, None]) ** 2
     dy = (y[None, :] - sweep.dy[:, None]) ** 2
-    distance = np.sqrt((dy[:, :, None] + dx[:, None, :]).astype(np.float32))
+    distance = (dy[:, :, None] + dx[:, None, :]).astype(np.float32)
+    np.sqrt(distance, out=distance)
     distance -= sweep.radius.astype(np.float32)[:, None, None]
     return distance.min(axis=0)
 
 
-def _blend(patch: np.ndarray, outside: np.ndarray, mottle: np.ndarray, paint: Paint) -> None:
+def _blend(patch: np.ndarray, outside: np.ndarray, texture: np.ndarray, paint: Paint) -> None:
     """Paint it; the border is 1.2 pixels wide and fades into the fill up to 2.8 pixels."""
     cover = np.clip((0.5 - outside) * 256, 0, 256).astype(np.int32)
-    cover = (cover * paint.opacity) >> 8
+    cover *= paint.opacity
+    cover >>= 8
     edge = np.clip((outside + 2.8) * 160, 0, 256).astype(np.int32)
-    texture = mottle >> 5
-    for channel, (fill, border) in enumerate(zip(paint.fill, paint.border)):
-        colour = fill + texture + (((border - fill) * edge) >> 8)
-        patch[:, :, channel] += ((colour - patch[:, :, channel]) * cover + 128) >> 8
+    fill, border = (np.array(colour, np.int32)[:, None, None]
+                    for colour in (paint.fill, paint.border))
+    change = (border - fill) * edge
+    change >>= 8
+    change += texture
+    change += fill
+    change -= patch
+    change *= cover
+    change += 128
+    change >>= 8
+    patch += change

@@ -28,7 +28,8 @@ from adaptis.progress import open_bar
 from adaptis.registry import find_family
 
 HELP = """Check a data set before training.  Every file must exist, be readable, and match its
-annotation.  Each mistake is one sentence, and the exit status is 1 if there is any."""
+annotation.  Each mistake is reported in one sentence.  The exit status is 1 if there is a
+mistake."""
 SHOWN = 20
 _SAMPLES_AT_A_TIME = 8
 
@@ -36,20 +37,22 @@ _SAMPLES_AT_A_TIME = 8
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.add_argument('config', nargs='?', type=config_path,
-                        help='a training config: its splits for training and validation')
-    parser.add_argument('--dataset', choices=DATASETS, help='instead of a config')
+                        help='a training config, whose training and validation splits are checked')
+    parser.add_argument('--dataset', choices=DATASETS, help='layout of --data, instead of a config')
     parser.add_argument('--data', '--root', dest='root', type=Path, metavar='DIR',
-                        help='the folder of --dataset; else instead of data.root')
+                        help='folder of the data set; with a config, it replaces data.root')
     parser.add_argument('--split', nargs='+', choices=SPLITS,
-                        help='default: those of the config, else train and val')
+                        help='splits to check (default: those of the config, else train and val)')
     parser.add_argument('--annotation', choices=ANNOTATIONS,
-                        help="of coco (default: the config's, else panoptic)")
+                        help="COCO only: which annotation to check (default: the config's, else "
+                             'panoptic)')
     parser.add_argument('--fast', action='store_true',
-                        help='check only names and headers (kind, size), decode nothing')
+                        help='check only file names and headers (type and size), without decoding '
+                             'the files')
     parser.add_argument('--processes', type=int, default=usable_cores(), metavar='N',
-                        help='default: one per core')
+                        help='number of processes (default: one per core)')
     parser.add_argument('--show', type=int, default=SHOWN, metavar='N',
-                        help='mistakes to print of each split (default: %(default)s)')
+                        help='number of mistakes to print for each split (default: %(default)s)')
 
 
 def run(args: argparse.Namespace) -> int:
@@ -103,12 +106,12 @@ class Chunk(NamedTuple):
 
 def _plan(args: argparse.Namespace) -> Plan:
     if (args.config is None) == (args.dataset is None):
-        raise AdaptisError('Give either a config, or --dataset with --data DIR.')
+        raise AdaptisError('Give either a config or --dataset with --data DIR.')
     if args.processes < 1 or args.show < 0:
         raise AdaptisError('--processes must be at least 1, and --show 0 or more.')
     if args.config is None:
         if args.root is None:
-            raise AdaptisError('--dataset needs --data, the folder it was unpacked to.')
+            raise AdaptisError('--dataset needs --data, the folder of the data set.')
         return Plan(args.dataset, args.root, args.split or _usual_splits(args),
                     args.annotation or 'panoptic')
     config = load_config(args.config)
@@ -119,16 +122,16 @@ def _plan(args: argparse.Namespace) -> Plan:
 
 
 def _usual_splits(args: argparse.Namespace) -> list[str]:
-    """Return train and val, or train alone for one's own data that have no split val at all."""
+    """Return train and val, or only train for the user's own data without a val split."""
     if args.dataset == 'coco' and try_layout(args.root, 'val') is None and (
             try_layout(args.root, 'train') is not None):
-        print('There is no split val: a config for these data says data.val_split: train.')
+        print('There is no val split. In a config for these data, set data.val_split: train.')
         return ['train']
     return ['train', 'val']
 
 
 def _unfit_to_train(plan: Plan, datasets: Sequence[Reader]) -> Iterator[str]:
-    """Yield what training with the config would refuse, although every file is correct."""
+    """Yield what training with the config would reject although every file is correct."""
     if plan.model is None:
         return
     for dataset in datasets:
@@ -166,7 +169,7 @@ def _counted(count: int, what: str) -> str:
 
 def _examine(dataset: Reader, args: argparse.Namespace) -> Iterator[list[Optional[str]]]:
     """Yield what is wrong with each sample, a few samples at a time, in order."""
-    # Through a file: otherwise every task would send the large reader of COCO's training images.
+    # Through a file, because otherwise every task would send the large reader of COCO's images.
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / 'dataset'
         path.write_bytes(pickle.dumps(dataset))

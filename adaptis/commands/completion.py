@@ -9,8 +9,8 @@ from pathlib import Path
 from adaptis import cli
 from adaptis.errors import AdaptisError
 
-HELP = """Print a script that completes commands and options in a shell.  For bash:
-adaptis completion bash > ~/.local/share/bash-completion/completions/adaptis"""
+HELP = """Print a script that lets a shell complete commands and options.  For bash: adaptis
+completion bash > ~/.local/share/bash-completion/completions/adaptis"""
 SHELLS = ('bash', 'zsh', 'tcsh')
 
 
@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def whole_parser(files: Mapping[str, str]) -> argparse.ArgumentParser:
-    """Return one parser with every command and its options; ``files`` is shtab's mark of paths."""
+    """Return one parser with every command and its options; ``files`` marks paths for shtab."""
     parser = argparse.ArgumentParser(prog='adaptis')
     commands = parser.add_subparsers()
     for name in cli.COMMANDS:

@@ -1,7 +1,7 @@
 """``adaptis doctor``: report what is installed, what will run, and what to fix.
 
-With ``--config`` it estimates the memory of a training instead (``memory``), and with ``--gpu`` it
-compares a GPU with the CPU (``gpu_check``).
+With ``--config`` it estimates the memory of a training run instead (``memory``), and with ``--gpu``
+it compares a GPU with the CPU (``gpu_check``).
 """
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ from adaptis.device_errors import explain_device_error
 from adaptis.doctor import Problem
 from adaptis.errors import AdaptisError
 
-HELP = 'Report what is installed, what will run, and how to fix what will not.'
+HELP = 'Report what is installed, what will run, and how to fix what does not.'
 
 # The modules that the trial imports; the optional ones may fail.
 _TRIED = ('numpy', 'cv2', 'scipy', 'yaml', 'tqdm', 'pycocotools.mask', 'tensorboardX',
           'albumentations', 'mxnet', 'gluoncv', 'onnxruntime')
 _OPTIONAL = ('gluoncv', 'onnxruntime')
 _OF_EXPORTS = {'numpy', 'cv2', 'onnxruntime'}
-ONLY_EXPORTS = ('Only exported networks run here, with ONNX Runtime, as MXNet is not installed:\n'
+ONLY_EXPORTS = ('Only exported networks run here, with ONNX Runtime, because MXNet is not '
+                'installed:\n'
                 '  adaptis predict PICTURE --out RESULTS --export FOLDER\n'
                 'To train networks and to load checkpoints, fix the following.')
 _TRIAL = 'from adaptis.commands.doctor import try_imports; try_imports()'
@@ -39,29 +40,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.add_argument('--json', action='store_true', help='print one JSON object')
     parser.add_argument('--fix', action='store_true',
-                        help='first link libgomp and libquadmath, if the system lacks them, from '
-                             'other packages into the folder of MXNet')
-    memory = parser.add_argument_group('memory that a training needs, instead of the report')
-    memory.add_argument('--config', type=Path, metavar='FILE', help='the config to estimate')
+                        help='before the report, link libgomp and libquadmath from other installed '
+                             'packages into the folder of MXNet if the system lacks them')
+    memory = parser.add_argument_group('estimate the memory that a training run needs, instead of '
+                                       'the report')
+    memory.add_argument('--config', type=Path, metavar='FILE', help='the training config')
     memory.add_argument('--memory', type=float, metavar='GIB',
-                        help='of each device, to propose a micro_batch for')
+                        help='memory of each device; proposes a micro_batch that fits')
     memory.add_argument('--devices', type=int, default=1,
-                        help='how many share a batch (default: 1)')
+                        help='number of devices that share a batch (default: 1)')
     memory.add_argument('--size', metavar='HEIGHTxWIDTH',
-                        help='of the images of a batch (default: the largest of the config)')
+                        help='size of the images in a batch (default: the largest that the config '
+                             'allows)')
     memory.add_argument('--set', action='append', default=[], metavar='KEY=VALUE',
                         help='override a key of the config')
-    check = parser.add_argument_group('check of the GPUs, instead of the report')
+    check = parser.add_argument_group('check the GPUs, instead of the report')
     check.add_argument('--gpu', action='store_true',
-                       help='train and predict with each system, and compare with the CPU')
+                       help='train and predict with each system, and compare the results with the '
+                            'CPU')
     check.add_argument('--device', help='check this device, e.g. gpu:1, gpu:0,1 or cpu:1, instead '
                                         'of the GPUs')
     check.add_argument('--system', action='append', metavar='NAME',
-                       help='check this system alone, e.g. condinst (repeat it for more)')
+                       help='check only this system, e.g. condinst; can be repeated')
     check.add_argument('--precision', action='append', choices=('float32', 'amp'),
-                       help='check this precision of training alone')
+                       help='check only training in this precision; can be repeated')
     check.add_argument('--time-limit', type=float, default=600, metavar='SECONDS',
-                       help='of each check (default: 600)')
+                       help='time limit of each check (default: 600)')
     check.add_argument('--report', type=Path, metavar='FILE',
                        help='also write the results as JSON, to attach to an issue')
 
@@ -100,7 +104,7 @@ def trial_run() -> list[dict[str, Any]]:
         done = subprocess.run([sys.executable, '-c', _TRIAL], capture_output=True, text=True,
                               timeout=300, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        return [{'name': 'python', 'problem': f'A trial import did not end ({error}).'}]
+        return [{'name': 'python', 'problem': f'A trial import did not finish ({error}).'}]
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"name"')]
     if done.returncode:
         lines.append(_crash(_TRIED[min(len(lines), len(_TRIED) - 1)], done))
@@ -108,7 +112,7 @@ def trial_run() -> list[dict[str, Any]]:
 
 
 def failures(trial: list[dict[str, Any]]) -> list[Problem]:
-    """Return the problems that the trial found; that ONNX Runtime is not installed is none."""
+    """Return the problems that the trial found; a missing ONNX Runtime is not one."""
     return [Problem(line['problem'], fatal=line['name'] not in _OPTIONAL)
             for line in trial if line.get('problem') and not line.get('absent')]
 
@@ -190,7 +194,7 @@ def _json(here: machine.Machine, trial: list[dict[str, Any]], found: list[Proble
 
 
 def _merge(known: list[Problem], met: list[Problem]) -> list[Problem]:
-    """Return the problems of both lists without duplicates, the fatal ones first."""
+    """Return the problems of both lists without duplicates, fatal ones first."""
     by_sentence = {problem.sentence: problem for problem in known}
     for problem in met:
         by_sentence.setdefault(problem.sentence, problem)
@@ -210,7 +214,7 @@ def _try(name: str) -> dict[str, Any]:
     except ModuleNotFoundError as error:
         return {'problem': doctor.explain_import_error(name, error),
                 'absent': name == error.name == 'onnxruntime'}
-    except Exception as error:   # the report is about whatever goes wrong
+    except Exception as error:   # the report covers every failure
         return {'problem': doctor.explain_import_error(name, error)}
     return {'problem': None}
 

@@ -38,10 +38,10 @@ from adaptis.evaluation.run import Evaluator, evaluate_folders
 from adaptis.evaluation.shards import WHOLE, Shard
 from adaptis.memory_reuse import keep_freed_memory
 
-HELP = """Measure PQ, AP and mIoU of a network or of files.  Choose one: CONFIG names the data set,
-the network and the row of a table; --dataset and --data name any data set; --image and --ids a
-single picture; --gt and --pred files in COCO panoptic format; --merge the results of shards;
---median the records of several trainings."""
+HELP = """Measure PQ, AP and mIoU of a network or of files.  Choose one input.  CONFIG names the
+data set, the network and the row of a table.  --dataset and --data choose any data set, --image and
+--ids a single image, and --gt and --pred files in COCO panoptic format.  --merge joins the results
+of shards, and --median combines the records of several training runs."""
 
 SERVERS = {'cityscapes': 'cityscapes-dataset.com', 'vistas': 'eval.ai, Mapillary Vistas',
            'coco': 'codalab.org or eval.ai, COCO panoptic test-dev'}
@@ -50,41 +50,45 @@ SERVERS = {'cityscapes': 'cityscapes-dataset.com', 'vistas': 'eval.ai, Mapillary
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.add_argument('config', type=config_path, nargs='?', metavar='CONFIG',
-                        help='data set, network, settings and row, e.g. '
+                        help='config with the data set, network, settings and table row, e.g. '
                              'experiments/cityscapes/r50.yaml')
     network = parser.add_argument_group('what to measure')
     add_network_options(network)
     network.add_argument('--dataset', choices=DATASETS,
-                         help='the layout of --data, if there is no config (default: toy)')
+                         help='layout of --data if there is no config (default: toy)')
     network.add_argument('--data', type=Path, metavar='DIR', help='folder of the data set')
     network.add_argument('--split', help="train, val or test (default: the config's val_split; "
-                                         'test of the toy data, else val)')
+                                         'without a config, test for the toy data and val for '
+                                         'others)')
     network.add_argument('--annotation', choices=ANNOTATIONS,
-                         help="of coco (default: the config's, else panoptic): instances may "
-                              'overlap and there is no stuff; both: panoptic segments, but AP on '
-                              'the instances')
-    network.add_argument('--image', type=Path, help='one picture instead of a data set')
-    network.add_argument('--ids', type=Path, metavar='PNG', help='object ids of --image')
-    network.add_argument('--limit', type=int, metavar='N', help='only the first N images')
+                         help='COCO only: which annotation to measure against; instances may '
+                              'overlap and include no stuff; both measures PQ on the panoptic '
+                              "segments and AP on the instances (default: the config's, else "
+                              'panoptic)')
+    network.add_argument('--image', type=Path, help='a single image instead of a data set')
+    network.add_argument('--ids', type=Path, metavar='PNG', help='PNG with the object ids of '
+                                                                 '--image')
+    network.add_argument('--limit', type=int, metavar='N', help='measure only the first N images')
     network.add_argument('--clicks', type=int, metavar='N',
-                         help='also click N times on every object (anywhere, in its middle, near '
-                              'its border) and measure the masks; only for AdaptIS')
+                         help='AdaptIS only: also click N times on every object anywhere, N times '
+                              'in its middle and N times near its border, and measure the masks')
     add_set_option(network)
     _add_work_options(parser.add_argument_group('sharing the work'))
     _add_file_options(parser.add_argument_group('measure files'))
     record = parser.add_argument_group('results')
     record.add_argument('--save', type=Path, metavar='DIR',
-                        help='also write the results in the format of a benchmark')
+                        help='also write the predictions, in the format that a benchmark expects')
     record.add_argument('--format', choices=FORMATS,
-                        help="of --save (default: the data set's own; coco for the toy data)")
+                        help="format of --save (default: the data set's own; coco for the toy "
+                             'data)')
     record.add_argument('--out', type=Path, metavar='FILE',
-                        help='default: evaluations/<label>.json')
-    record.add_argument('--label', help='what the run is called (default: from the file names)')
+                        help='file for the record of the run (default: evaluations/<label>.json)')
+    record.add_argument('--label', help='name of the run (default: derived from the file names)')
     record.add_argument('--row', nargs=2, metavar=('TABLE', 'ROW'),
-                        help='row of a published table that this measures, e.g. 1 adaptis')
+                        help='the row of a published table that this run reproduces, e.g. 1 '
+                             'adaptis')
     record.add_argument('--reduced', action='store_true',
-                        help='mark the run as smaller than the setting of the paper, as --limit '
-                             'does')
+                        help="mark the run as smaller than the paper's setting, as --limit does")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -110,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
     evaluator, seconds, processes, failure = _measure(task, WHOLE, args)
     settings = {**task.facts, 'processes': processes,
                 'seconds_per_image': round(seconds / evaluator.quality.images, 4)}
-    speed = None   # several processes would share the machine
+    speed = None   # several processes share the machine
     if processes == 1:
         speed = _speed(seconds, evaluator.quality.images, args.ctx)
     status = _finish(evaluator.result(), settings, task.label, task.row, start, args.out, speed)
@@ -121,35 +125,37 @@ def run(args: argparse.Namespace) -> int:
 def _add_work_options(group: Any) -> None:
     add_worker_options(group)
     group.add_argument('--shard', metavar='I/N',
-                       help='measure only every N-th image, so that N machines can share the '
-                            'work, and write it to --out (default: '
+                       help='measure only every N-th image, starting with the I-th, so that N '
+                            'machines can share the work; written to --out (default: '
                             'evaluations/<label>-I-of-N.npz)')
     group.add_argument('--merge', type=Path, nargs='+', metavar='FILE',
-                       help='the files of all shards, which give exactly the result of a single '
-                            'run; or, with --save DIR, the folders that the shards saved')
+                       help='join the files of all shards; the result equals that of a single run. '
+                            'With --save DIR: join the folders that the shards saved')
     group.add_argument('--median', type=Path, nargs='+', metavar='RECORD',
-                       help='the records of several trainings of one row (--set seed=N); each '
-                            'number of the result is their median')
+                       help='record the median of each number over several training runs of one '
+                            'row (trained with --set seed=N)')
 
 
 def _add_file_options(group: Any) -> None:
-    group.add_argument('--gt', type=Path, metavar='JSON', help='true COCO panoptic JSON')
-    group.add_argument('--pred', type=Path, metavar='JSON', help='predicted COCO panoptic JSON')
-    group.add_argument('--gt-folder', type=Path, help='PNGs of --gt (default: its name)')
-    group.add_argument('--pred-folder', type=Path, help='PNGs of --pred (default: its name)')
+    group.add_argument('--gt', type=Path, metavar='JSON', help='ground truth: COCO panoptic JSON')
+    group.add_argument('--pred', type=Path, metavar='JSON', help='predictions: COCO panoptic JSON')
+    group.add_argument('--gt-folder', type=Path, help='folder of the PNGs of --gt (default: named '
+                                                      'as the JSON)')
+    group.add_argument('--pred-folder', type=Path, help='folder of the PNGs of --pred (default: '
+                                                        'named as the JSON)')
     group.add_argument('--match', choices=WAYS,
-                       help='how the images of both are matched (default: by id, or by file name '
-                            'if the ids belong to other files)')
+                       help='how to match the images of the two files (default: by id, or by file '
+                            'name if the same ids stand for different files)')
     group.add_argument('--panopticapi', action='store_true',
-                       help='compute PQ with the official panopticapi, where it is installed')
+                       help='compute PQ with the official panopticapi, which must be installed')
 
 
 def _check_arguments(args: argparse.Namespace) -> None:
     modes = [bool(args.gt or args.pred), bool(args.config or args.data or args.dataset),
              bool(args.image or args.ids), bool(args.merge), bool(args.median)]
     if sum(modes) != 1:
-        raise AdaptisError('Say what to measure, by one of these: a config, --data DIR, --image '
-                           'with --ids, --gt with --pred, --merge FILES or --median FILES.')
+        raise AdaptisError('Nothing to measure: give a config, --data DIR, --image with --ids, '
+                           '--gt with --pred, --merge FILES or --median FILES.')
     if bool(args.gt) != bool(args.pred) or bool(args.image) != bool(args.ids):
         raise AdaptisError('--gt needs --pred, and --image needs --ids.')
     if args.dataset and (args.config or not args.data):
@@ -161,14 +167,16 @@ def _check_arguments(args: argparse.Namespace) -> None:
     if args.limit is not None and args.limit < 1:
         raise AdaptisError('--limit must be at least 1.')
     if args.clicks is not None and (args.clicks < 1 or args.gt or args.merge or args.median):
-        raise AdaptisError('--clicks must be at least 1, and it needs a network.')
+        raise AdaptisError('--clicks must be at least 1, and it needs a network to click with.')
     if args.shard is not None and (args.gt or args.merge or args.median or args.image):
-        raise AdaptisError('--shard works only on the images of a data set.')
+        raise AdaptisError('--shard divides the images of a data set: use it with a config or '
+                           '--data.')
     if (args.merge or args.median) and (args.row or args.reduced or args.limit):
-        raise AdaptisError('--merge and --median keep the row and the images of what they read: '
-                           'leave out --row, --reduced and --limit.')
+        raise AdaptisError('--merge and --median take the row and the images from the files that '
+                           'they read: leave out --row, --reduced and --limit.')
     if args.median and args.save:
-        raise AdaptisError('--median reads records, which hold no results to save.')
+        raise AdaptisError('--median reads records, which contain no predictions: leave out '
+                           '--save.')
 
 
 def _measure_files(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -176,8 +184,8 @@ def _measure_files(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, 
     gt = PanopticFolder(args.gt, args.gt_folder)
     pred = PanopticFolder(args.pred, args.pred_folder, truth=gt)
     if args.panopticapi and any(str(a) != str(b) for a, b in match_images(gt, pred, args.match)):
-        raise AdaptisError('panopticapi matches images by id, but here they have to be matched by '
-                           'file name: leave out --panopticapi.')
+        raise AdaptisError('panopticapi matches images by id, but these images can only be matched '
+                           'by file name: leave out --panopticapi.')
     metrics = evaluate_folders(gt, pred, args.match)
     if args.panopticapi:
         metrics['pq'] = evaluate_with_panopticapi(gt.json_path, gt.folder,
@@ -194,7 +202,7 @@ def _measure(task: EvaluationTask, shard: Shard,
         with open_workers(args) as workers:
             return evaluate_images(task.job, indices, workers)
     folder = shard_folder(args.save, shard)
-    if shard != WHOLE:  # the name of the folder is ours, so nothing else lies there
+    if shard != WHOLE:  # we chose the folder's name, so it contains nothing else
         clear_unfinished(folder)
     measured = None
     try:
@@ -202,7 +210,7 @@ def _measure(task: EvaluationTask, shard: Shard,
                 open_workers(args) as workers:
             writer.plan([(dataset.image_id(i), dataset.file_name(i)) for i in range(len(dataset))])
             measured = evaluate_images(task.job, indices, workers, writer)
-            _check_saved(measured.failure)  # then the JSON does not appear
+            _check_saved(measured.failure)  # so that no JSON marks the results as complete
     except AdaptisError as error:
         if measured is None:
             raise
@@ -213,7 +221,7 @@ def _measure(task: EvaluationTask, shard: Shard,
 def _check_saved(failure: Optional[AdaptisError]) -> None:
     """Raise AdaptisError if results could not be saved."""
     if failure is not None:
-        raise AdaptisError(f'The results could not all be saved: {failure}') from failure
+        raise AdaptisError(f'Not all results could be saved: {failure}') from failure
 
 
 def _speed(seconds: float, images: int, ctx: str) -> dict[str, Any]:
@@ -236,16 +244,16 @@ def _measure_shard(task: EvaluationTask, args: argparse.Namespace) -> int:
     evaluator.run = run
     evaluator.save(out, shard)
     _check_saved(failure)
-    print(f'Wrote {out}; when all {shard.count} are there: adaptis evaluate --merge FILES')
+    print(f'Wrote {out}. When all {shard.count} shards are done: adaptis evaluate --merge FILES')
     return 0
 
 
 def _holds(path: Path, shard: Shard, run: Mapping[str, Any]) -> bool:
-    """Return whether a file holds this shard of this run, so that a restarted job can skip it."""
+    """Return whether a file contains this shard of this run, which a restarted job can skip."""
     try:
         header = shards.read_shard(path).header
     except AdaptisError:
-        return False  # it does not exist, or its job was stopped
+        return False  # the file does not exist, or its job was stopped
     return header.get('shard') == list(shard) and header.get('run') == run
 
 
@@ -269,8 +277,8 @@ def _merge(args: argparse.Namespace, start: float) -> int:
 
 
 def _median(args: argparse.Namespace, start: float) -> int:
-    """Record the median of several trainings of one row."""
-    # With their folders: what training writes is always called evaluation.json.
+    """Record the median of several training runs of one row."""
+    # With their folders, because training always names its record evaluation.json.
     records = [{**read_record(path), 'file': str(path)} for path in args.median]
     runs = [{key: record.get(key) for key in ('file', 'label', 'commit', 'date')}
             for record in records]
@@ -281,18 +289,18 @@ def _median(args: argparse.Namespace, start: float) -> int:
 
 
 def _submit(task: EvaluationTask, args: argparse.Namespace) -> int:
-    """Write the results of a split whose ground truth only a server has."""
+    """Write the predictions for a split whose ground truth only a server has."""
     source = task.job.source
     where = SERVERS.get(source.dataset, 'the owner of the data set')
     if args.save is None:
-        raise AdaptisError(f'The {source.split} split at {source.root} has no ground truth here: '
-                           f'write results for its server ({where}) with --save DIR.')
+        raise AdaptisError(f'The {source.split} split in {source.root} has no ground truth: write '
+                           f'predictions for its server ({where}) with --save DIR.')
     shard = WHOLE if args.shard is None else Shard.parse(args.shard)
     _check_saved(_measure(task, shard, args).failure)
-    print(f'Wrote {shard_folder(args.save, shard)}; its ground truth is not public: submit it to '
-          f'{where}.')
+    print(f'Wrote {shard_folder(args.save, shard)}. The ground truth is not public: submit the '
+          f'results to {where}.')
     if shard != WHOLE:
-        print(f'When all {shard.count} shards are there: adaptis evaluate --merge '
+        print(f'When all {shard.count} shards are done: adaptis evaluate --merge '
               f'{args.save}/*-of-{shard.count} --save DIR')
     if task.row.get('table') is not None:
         print('', beside_published(task.row, 'the server measures it'), sep='\n')
@@ -305,7 +313,7 @@ def _finish(metrics: Mapping[str, Any], settings: Mapping[str, Any], label: str,
     """Print the metrics beside the published ones, and write the record."""
     record = make_record(metrics, settings, label=label, **row, speed=speed,
                          seconds=round(time.perf_counter() - start, 2))
-    print(format_metrics(metrics))  # before anything is written, as the disk may be full
+    print(format_metrics(metrics))  # before anything is written, because the disk may be full
     if record['table'] is not None:
         print('', beside_published(record), sep='\n')
     out = out or EVALUATIONS / f'{label}.json'

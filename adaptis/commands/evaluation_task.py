@@ -1,4 +1,4 @@
-"""What ``adaptis evaluate`` measures: images, network, settings, and row of a table."""
+"""What ``adaptis evaluate`` measures: images, network, settings, and table row."""
 from __future__ import annotations
 
 import argparse
@@ -44,7 +44,7 @@ class EvaluationTask(NamedTuple):
 
 
 def resolve_task(args: argparse.Namespace) -> EvaluationTask:
-    """Return the evaluation that the arguments ask for.
+    """Return the evaluation that the arguments describe.
 
     Raises AdaptisError if the data, the checkpoint or the settings do not exist.
     """
@@ -77,8 +77,8 @@ def resolve_task(args: argparse.Namespace) -> EvaluationTask:
 def checkpoint_facts(path: Optional[Path]) -> dict[str, Any]:
     """Return the name and the digest of a checkpoint.
 
-    For an export it is the digest of the manifest, which holds those of the files.
-    Raises AdaptisError if it cannot be read.
+    For an exported network it is the digest of the manifest, which lists those of the files. Raises
+    AdaptisError if it cannot be read.
     """
     if is_export(path):
         # An absolute path, because "." has no name.
@@ -143,21 +143,21 @@ def _check_network(config: TrainConfig, checkpoint: Optional[Path], path: Path) 
     if checkpoint and checkpoint.is_file() and found is None and (
             family_of(checkpoint) is not find_family(name)):
         raise AdaptisError(f'{checkpoint.with_suffix(".json")} must lie beside {checkpoint} and '
-                           f'say which network that is, because {path} is about {name}.')
+                           f'name its network, because {path} expects {name}.')
     defaults = find_family(name).expand_options({'name': name})
     keys = (*_OF_A_NETWORK, *defaults)
     mismatch = (isinstance(found, dict) and 'name' in found
                 and find_mismatch(config.model, found, keys))
     if mismatch:
         key, asked, there = mismatch
-        raise AdaptisError(f'{checkpoint} holds a network with {key} {there}, but {path} is about '
-                           f'one with {key} {asked}.')
+        raise AdaptisError(f'{checkpoint} contains a network with {key} {there}, but {path} '
+                           f'expects {key} {asked}.')
 
 
 def _check_clicks(checkpoint: Optional[Path]) -> None:
     if not family_of(checkpoint).uses_points:
-        raise AdaptisError(f'--clicks needs a network that returns the mask of a point, as AdaptIS '
-                           f'does; {checkpoint} does not hold one.')
+        raise AdaptisError('--clicks needs a network that predicts the mask at a point, as '
+                           f'AdaptIS does; {checkpoint} is not one.')
 
 
 def _check_classes(checkpoint: Optional[Path], taxonomy: Taxonomy, source: ImageSource) -> None:
@@ -169,9 +169,8 @@ def _check_classes(checkpoint: Optional[Path], taxonomy: Taxonomy, source: Image
     for number, (mine, there) in enumerate(zip(taxonomy.categories, theirs.categories)):
         if (mine.id, mine.name, mine.isthing) != (there.id, there.name, there.isthing):
             raise AdaptisError(f'{checkpoint} was trained for other classes than those of '
-                               f'{source.root}: class {number} of the checkpoint is '
-                               f'"{there.name}" ({there.id}), but of the data set '
-                               f'"{mine.name}" ({mine.id}).')
+                               f'{source.root}: class {number} is "{there.name}" ({there.id}) in '
+                               f'the checkpoint but "{mine.name}" ({mine.id}) in the data set.')
 
 
 def _label(args: argparse.Namespace, source: ImageSource) -> str:
@@ -184,7 +183,7 @@ def _label(args: argparse.Namespace, source: ImageSource) -> str:
 
 
 def _row(args: argparse.Namespace, config: Optional[TrainConfig]) -> dict[str, Any]:
-    # The row of a config is about the split that the config names.
+    # The row of a config applies to the split that the config names.
     own = config is not None and args.split in (None, config.data.val_split)
     row = row_of(config) if own else {}
     if args.row is not None:

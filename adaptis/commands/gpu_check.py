@@ -1,7 +1,7 @@
 """``adaptis doctor --gpu``: train and predict a little with every system, and compare with the CPU.
 
-Each check runs in a process of its own with a time limit, so that one that crashes or hangs spoils
-no other.
+Each check runs in its own process with a time limit, so that a crash or a hang does not affect the
+other checks.
 """
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ SYSTEMS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     'dense_detections': ({'name': 'dense_detections_r18', 'fpn_channels': 64}, {}),
     'unified': ({'name': 'unified_r18', 'fpn_channels': 64}, {'rois': 64}),
 }
-"""Every system -> the arguments of a small network, and of its losses."""
+"""System -> the arguments of a small network and of its losses."""
 
 LIMITS = {
     'float32': {'losses': 1e-3, 'gradients': 0.05, 'weights': 0.05, 'maps': 1e-3, 'pixels': 0.02},
     'amp': {'total': 0.25},
 }
-"""Precision -> the largest error of each kind that passes; docs/gpu.md gives the reasons."""
+"""Precision -> the largest error of each kind that is accepted; docs/gpu.md explains the limits."""
 
 _CHILD = 'from adaptis.commands.gpu_check import child; child()'
 # The first lets several contexts of the CPU synchronise, see adaptis.engine.steps.SYNC_ON_CPU; the
-# others make a GPU compute in the precision that the limits are for, and without searching.
+# others make a GPU compute in the precision that the limits assume, and skip cuDNN's search.
 _ENVIRONMENT = {'MXNET_CPU_TEMP_COPY': '4096', 'MXNET_CPU_WORKER_NTHREADS': '8',
                 'NVIDIA_TF32_OVERRIDE': '0', 'MXNET_CUDNN_AUTOTUNE_DEFAULT': '0'}
 
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 class Check(NamedTuple):
-    """A system, the precision of its training, and the devices by the name that ``--ctx`` takes."""
+    """A system, the precision of its training, and the devices as ``--ctx`` names them."""
 
     system: str
     precision: str
@@ -91,7 +91,7 @@ def run_checks(checks: Sequence[Check], seconds: float, report: Optional[Path] =
 
 def plan(devices: Sequence[str], systems: Sequence[str],
          precisions: Sequence[str] = tuple(LIMITS)) -> list[Check]:
-    """Return the checks: each system in each precision on one device, and on two if there are."""
+    """Return the checks: each system in each precision on one device, and on two if available."""
     checks = [Check(system, precision, devices[0]) for system in systems
               for precision in precisions]
     if len(devices) > 1 and 'float32' in precisions:
@@ -102,7 +102,7 @@ def plan(devices: Sequence[str], systems: Sequence[str],
 
 
 def run_check(check: Check, seconds: float) -> dict[str, Any]:
-    """Return the result of a check, as ``child`` prints it, or why there is none."""
+    """Return the result of a check as ``child`` prints it, or the reason why there is none."""
     began = time.monotonic()
     result: dict[str, Any] = {**check._asdict(), 'passed': False}
     try:
@@ -110,7 +110,7 @@ def run_check(check: Check, seconds: float) -> dict[str, Any]:
                               capture_output=True, text=True, timeout=seconds, check=False,
                               env={**os.environ, **_ENVIRONMENT})
     except subprocess.TimeoutExpired:
-        return {**result, 'problem': f'it did not end within {seconds:g} seconds'}
+        return {**result, 'problem': f'it did not finish within {seconds:g} seconds'}
     lines = [text for text in done.stdout.splitlines() if text.startswith('{')]
     if lines:
         result.update(json.loads(lines[-1]))
@@ -137,7 +137,7 @@ def child() -> None:
     check = Check(**json.load(sys.stdin))
     try:
         result = compare(check)
-    except Exception as error:   # the report is about whatever goes wrong
+    except Exception as error:   # the report covers every failure
         traceback.print_exc()
         result = {'passed': False, 'problem': explain_device_error(error) or _last_line(error)}
     print(json.dumps(result), flush=True)
@@ -152,7 +152,7 @@ def compare(check: Check) -> dict[str, Any]:
     model, options = SYSTEMS[check.system]
     family = find_family(model['name'])
     arguments = set_norm_devices({**family.class_counts(tools.TAXONOMY), **model}, len(contexts))
-    # MXNet numbers the contexts of the CPU, too; those of the reference must be others.
+    # MXNet numbers the contexts of the CPU, too; the reference must use others.
     reference = tools.Side(family, arguments, [mx.cpu(100 + i) for i in range(len(contexts))],
                            False, options)
     weights, expected = [reference.weights()], []
@@ -164,7 +164,7 @@ def compare(check: Check) -> dict[str, Any]:
     side = tools.Side(family, arguments, contexts, True, options, weights[0])
     found, updates = [], []
     for step in range(2):
-        # From the weights of the reference: a network in training enlarges small differences.
+        # Start from the weights of the reference, because training amplifies small differences.
         side.set_weights(weights[step])
         found.append(side.train(step))
         updates.append(tools.update_error(side.weights(), weights[step + 1], weights[step]))
@@ -186,7 +186,7 @@ def _training_errors(tools: Any, check: Check, found: Sequence[Any],
                      expected: Sequence[Any]) -> tuple[dict[str, float], dict[str, Any]]:
     gradients, names = zip(*map(tools.gradient_error, found, expected))
     if check.precision == 'amp':
-        # Rounding changes which proposals and positives are chosen, and so each loss and gradient.
+        # Rounding changes which proposals and positives are chosen, and so every loss and gradient.
         errors = {'total': max(map(tools.total_error, found, expected))}
     else:
         errors = {'losses': max(map(tools.loss_error, found, expected)),
@@ -204,7 +204,7 @@ def _inference_errors(tools: Any, side: Any, reference: Any) -> dict[str, float]
 
 
 def _memory(mx: Any, context: Any) -> Optional[int]:
-    """Return the MiB in use on a GPU; MXNet keeps what it once had, so this is the peak."""
+    """Return the MiB in use on a GPU; MXNet keeps what it once allocated, so this is the peak."""
     if context.device_type != 'gpu':
         return None
     free, total = mx.context.gpu_memory_info(context.device_id)
@@ -246,6 +246,6 @@ def _crash(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def _last_line(error: BaseException) -> str:
-    """Return the last line of an error, which says most: MXNet's begin with a stack of C++."""
+    """Return the last line of an error, because MXNet's errors begin with a C++ stack trace."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[-1][:300]

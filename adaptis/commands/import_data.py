@@ -1,4 +1,4 @@
-"""``adaptis import``: turn labelled images of other tools into data to train on."""
+"""``adaptis import``: convert images labelled with other tools into training data."""
 from __future__ import annotations
 
 import argparse
@@ -20,9 +20,9 @@ from adaptis.files import atomic_folder
 from adaptis.progress import progress_bar
 from adaptis.types import Category, PanopticResult, Segment, Taxonomy
 
-HELP = """Import images that were labelled elsewhere.  The labels are COCO instances JSON, JSON
-files of labelme, XML files of LabelMe, or masks in folders.  They become panoptic data in DIR/train
-and DIR/val, for --dataset coco."""
+HELP = """Import images that were labelled with another tool.  The labels can be COCO instances
+JSON, JSON files of labelme, XML files of LabelMe, or masks in folders.  The command writes panoptic
+data to DIR/train and DIR/val, which other commands read with --dataset coco."""
 BACKGROUND = 'background'
 SHOWN = 10
 
@@ -36,7 +36,7 @@ class Part(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """A panoptic result, the ids of its crowds, and how many objects others cover completely."""
+    """A panoptic result, the ids of its crowds, and the number of objects that others hide."""
 
     result: PanopticResult
     crowd: frozenset[int]
@@ -48,26 +48,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('source', type=Path, metavar='SOURCE',
                         help='a JSON file, or the folder that holds the annotations')
     parser.add_argument('--out', type=Path, required=True, metavar='DIR')
-    parser.add_argument('--format', choices=FORMATS, help='default: what the files are')
+    parser.add_argument('--format', choices=FORMATS, help='format of the labels (default: detected '
+                                                          'from the files)')
     parser.add_argument('--images', type=Path, metavar='DIR',
-                        help='the folder of the images, if they are not where the files say')
+                        help='folder of the images, if they are not where the annotations say')
     parser.add_argument('--split', choices=SPLITS,
                         help='put all images into this split, e.g. to import train and val one '
                         'after the other')
     parser.add_argument('--val', type=float, default=0.2, metavar='SHARE',
-                        help='share of the images that become the split val, unless the files say '
-                        'which do (default: %(default)s; 0 = no split val)')
-    parser.add_argument('--seed', type=int, default=0, help='which images these are '
-                                                            '(default: %(default)s)')
+                        help='fraction of the images that become the val split, unless the files '
+                        'define one (default: %(default)s; 0 = no val split)')
+    parser.add_argument('--seed', type=int, default=0, help='seed for the random choice of these '
+                                                            'images (default: %(default)s)')
     parser.add_argument('--stuff', nargs='+', default=[], metavar='LABEL',
-                        help='labels that are stuff (sky, road), not objects that are counted')
+                        help='labels that are stuff, such as sky or road; all others are things')
     surroundings = parser.add_mutually_exclusive_group()
     surroundings.add_argument('--background', metavar='NAME',
-                              help='make a stuff category of all pixels without a label (default: '
-                              f'"{BACKGROUND}" if there is no --stuff)')
+                              help='make a stuff category with this name of all unlabelled pixels '
+                              f'(default: "{BACKGROUND}" if there is no --stuff)')
     surroundings.add_argument('--no-background', action='store_true',
-                              help='these pixels are void: neither right nor wrong, for images in '
-                              'which not every object has a label')
+                              help='mark unlabelled pixels as void, which is ignored in training '
+                              'and evaluation; use it if some objects have no label')
     parser.add_argument('--link', action='store_true',
                         help='link to the images instead of copying them')
 
@@ -75,14 +76,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Import the images, and print what to do next; return 0."""
     if not 0 <= args.val < 1:
-        raise AdaptisError('--val must be a share from 0 to less than 1.')
+        raise AdaptisError('--val must be at least 0 and less than 1.')
     sources = open_sources(args.source, args.format, args.images)
     parts = _parts(sources, args)
     background = _background_name(args)
     taxonomy = _taxonomy(sources, args, background)
     for part in parts:
         if (args.out / part.split).exists():
-            raise AdaptisError(f'{args.out / part.split} exists already: choose another --out, or '
+            raise AdaptisError(f'{args.out / part.split} already exists: choose another --out or '
                                'another --split.')
     problems = [problem for source in sources for problem in source.problems]
     for problem in problems[:SHOWN]:
@@ -99,10 +100,10 @@ def run(args: argparse.Namespace) -> int:
 
 def draw_segments(image: LabelledImage, taxonomy: Taxonomy,
                   background: Optional[str] = None) -> Drawn:
-    """Return the objects of an image with one segment per pixel.
+    """Return the objects of an image as a panoptic result, with one segment per pixel.
 
-    Things lie on stuff, and of two things the one with fewer pixels lies on top.  All pixels of a
-    stuff class are one segment.  Pixels without an object belong to ``background`` if that is
+    Things cover stuff, and of two things the one with fewer pixels covers the other.  All pixels of
+    a stuff class are one segment.  Pixels without an object belong to ``background`` if it is
     given, else to no segment.
     """
     by_name = {c.name: c for c in taxonomy.categories}
@@ -139,7 +140,7 @@ class _Canvas:
         self.segment_map[mask] = number
 
     def result(self) -> Drawn:
-        """Return the segments that have a pixel."""
+        """Return the segments that have at least one pixel."""
         areas = np.bincount(self.segment_map.ravel(), minlength=len(self._categories) + 1)
         numbered = list(enumerate(self._categories, start=1))
         segments = [Segment(k, c.id, c.isthing, 1.0, int(areas[k]), c.name)
@@ -151,8 +152,8 @@ class _Canvas:
 def _parts(sources: Sequence[Source], args: argparse.Namespace) -> list[Part]:
     if args.split is not None:
         if len(sources) > 1:
-            raise AdaptisError(f'{args.source} holds several splits: leave out --split, or give '
-                               'the JSON of one.')
+            raise AdaptisError(f'{args.source} contains several splits: leave out --split, or give '
+                               'the JSON of one split.')
         return [Part(args.split, sources[0], range(len(sources[0])))]
     if sources[0].split is not None:
         return [Part(str(source.split), source, range(len(source))) for source in sources]
@@ -174,12 +175,12 @@ def _background_name(args: argparse.Namespace) -> Optional[str]:
 
 def _taxonomy(sources: Sequence[Source], args: argparse.Namespace,
               background: Optional[str]) -> Taxonomy:
-    """Return the categories of all labels, or those of splits that were imported before."""
+    """Return the categories of all labels, or those of previously imported splits."""
     labels = list(dict.fromkeys(label for source in sources for label in source.labels))
     unknown = [label for label in args.stuff if label not in labels]
     if unknown:
-        raise AdaptisError(f'--stuff {unknown[0]}: there is no such label; there are '
-                           f'{", ".join(labels)}.')
+        raise AdaptisError(f'--stuff {unknown[0]}: the data have no label of this name; the labels '
+                           f'are {", ".join(labels)}.')
     if background is not None and background not in labels:
         labels.append(background)
     stuff = {*args.stuff, *([background] if background else [])}
@@ -196,7 +197,7 @@ def _earlier_taxonomy(path: Path, labels: Sequence[str], stuff: set[str]) -> Tax
     known = {c.name: c for c in taxonomy.categories}
     for label in labels:
         if label not in known or known[label].isthing == (label in stuff):
-            have = 'no category' if label not in known else 'a category of the other kind'
+            have = 'no category' if label not in known else 'a different type (thing or stuff)'
             raise AdaptisError(f'The label {label} has {have} in {path}, which was imported '
                                'before: import all splits with the same labels, --stuff and '
                                '--background, or into another --out.')
@@ -205,7 +206,7 @@ def _earlier_taxonomy(path: Path, labels: Sequence[str], stuff: set[str]) -> Tax
 
 def _write(part: Part, out: Path, taxonomy: Taxonomy, background: Optional[str],
            link: bool) -> None:
-    """Write one split; its folder appears when it is complete."""
+    """Write one split; its folder appears only when it is complete."""
     objects = hidden = 0
     with atomic_folder(out / part.split, replaceable=lambda _: False) as folder, PanopticWriter(
             folder / 'panoptic.json', folder / 'panoptic', taxonomy) as writer:
@@ -218,7 +219,7 @@ def _write(part: Part, out: Path, taxonomy: Taxonomy, background: Optional[str],
                        png=str(Path(image.name).with_suffix('.png')) if nested else None)
             objects += len(drawn.result.things)
             hidden += drawn.hidden
-    note = f', {hidden} covered completely by others and left out' if hidden else ''
+    note = f', {hidden} more left out because others cover them completely' if hidden else ''
     print(f'{out / part.split}: {len(part.indices)} image{"s" * (len(part.indices) != 1)}, '
           f'{objects} objects{note}.')
 

@@ -1,4 +1,4 @@
-"""``adaptis init-config``: write a training config for the data that lie in a folder."""
+"""``adaptis init-config``: write a training config for the data in a folder."""
 from __future__ import annotations
 
 import argparse
@@ -19,23 +19,23 @@ from adaptis.errors import AdaptisError
 from adaptis.files import atomic_write, read_header
 from adaptis.registry import find_family
 
-HELP = """Write a working training config for the data in a folder.  It looks which layout, splits
-and categories are there and how large the images are.  Without --out it prints the config."""
-HEADERS = 200       # images whose sizes are looked at
+HELP = """Write a working training config for the data in a folder.  It detects the layout, the
+splits, the categories and the image sizes.  Without --out it prints the config."""
+HEADERS = 200       # number of images whose sizes are read
 TOY_SIDE, PHOTO_SIDE, DETECTOR_SIDE = 128, 384, 192
 TOY_CROP = 96       # the shipped toy network was trained on images of this side
 _EXAMPLE = 'adaptis_toy, adaptis_fpn, condinst_r18 or mask_rcnn_r18'
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes a value that occurs twice as often, instead of an alias."""
+    """Writes repeated values in full instead of using aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
 class Found(NamedTuple):
-    """What lies in a folder: its layout, and its training images."""
+    """What was found in a folder: its layout and its training images."""
 
     dataset: str
     annotation: str
@@ -55,13 +55,16 @@ class Found(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument('model', metavar='NAME', help=f'the network, e.g. {_EXAMPLE} (adaptis '
-                                                      'models lists all)')
+    parser.add_argument('model', metavar='NAME', help=f'name of the network, e.g. {_EXAMPLE} '
+                                                      '("adaptis models" lists all)')
     parser.add_argument('--data', '--root', dest='root', type=Path, required=True, metavar='DIR')
-    parser.add_argument('--dataset', choices=DATASETS, help='default: what the folders are')
+    parser.add_argument('--dataset', choices=DATASETS, help='layout of the data (default: detected '
+                                                            'from the folders)')
     parser.add_argument('--annotation', choices=('panoptic', 'instances'),
-                        help='of coco (default: panoptic if it exists)')
-    parser.add_argument('--out', type=Path, metavar='FILE', help='write to this file')
+                        help='COCO only: which annotation to train on (default: panoptic if it '
+                             'exists)')
+    parser.add_argument('--out', type=Path, metavar='FILE', help='config file to write (default: '
+                                                                 'print it)')
 
 
 def run(args: argparse.Namespace) -> int:
@@ -71,13 +74,13 @@ def run(args: argparse.Namespace) -> int:
         raise AdaptisError(f'There is no network "{args.model}": choose one of '
                            f'{", ".join(family.models)}.')
     if args.out is not None and args.out.exists():
-        raise AdaptisError(f'{args.out} exists already: choose another file.')
+        raise AdaptisError(f'{args.out} already exists: choose another file.')
     found = find_data(args.root, args.dataset, args.annotation)
     config = make_config(args.model, args.root, found)
     family.check_taxonomy(config['model'], found.train.taxonomy)
     text = _header(args, found) + yaml.dump(config, Dumper=_Dumper, sort_keys=False, width=100,
                                             default_flow_style=None, allow_unicode=True)
-    with tempfile.TemporaryDirectory() as folder:   # what is written must be right
+    with tempfile.TemporaryDirectory() as folder:   # check the config before it is written
         (Path(folder) / 'config.yaml').write_text(text, encoding='utf-8')
         load_config(Path(folder) / 'config.yaml')
     if args.out is None:
@@ -94,8 +97,8 @@ def find_data(root: Path, dataset: Optional[str] = None,
               annotation: Optional[str] = None) -> Found:
     """Return what lies in a folder.
 
-    Raises AdaptisError if there are no training images with annotations that can be read; the
-    sentence says so if ``adaptis import`` can.
+    Raises AdaptisError if there are no training images with readable annotations; the message says
+    so if ``adaptis import`` can read them.
     """
     if not root.is_dir():
         raise AdaptisError(f'The folder {root} does not exist.')
@@ -109,8 +112,8 @@ def find_data(root: Path, dataset: Optional[str] = None,
     options = {'annotation': annotation or 'panoptic', 'strict': False}
     train = open_dataset(dataset, root, 'train', **options)
     if not len(train) or train.annotations is None:
-        raise AdaptisError(f'{root} has no training image with an annotation '
-                           f'(adaptis check-data --dataset {dataset} --data {root} says more).')
+        raise AdaptisError(f'{root} has no training image with an annotation ("adaptis check-data '
+                           f'--dataset {dataset} --data {root}" lists the mistakes).')
     splits = [split for split in SPLITS if _has_truth(dataset, root, split, options)]
     spread = np.linspace(0, len(train) - 1, min(len(train), HEADERS)).astype(int).tolist()
     sizes = np.array([read_header(train.images.path(index)).size for index in spread])
@@ -118,7 +121,7 @@ def find_data(root: Path, dataset: Optional[str] = None,
 
 
 def make_config(model: str, root: Path, found: Found) -> dict[str, Any]:
-    """Return a config, as plain data, that trains a network on two CPU cores within an hour."""
+    """Return a config, as plain data, for training on two CPU cores within an hour."""
     data = {'dataset': found.dataset, 'root': str(root), 'val_split': found.val_split,
             'augmentation': _augmentation(model, found)}
     if found.annotation != 'panoptic':
@@ -149,8 +152,8 @@ def _unknown(root: Path) -> str:
         open_sources(root)
     except AdaptisError as error:
         return f'{str(error)[:-1]}, and no layout of {", ".join(DATASETS)}.'
-    return (f'{root} holds labelled images that have to be imported first: adaptis import {root} '
-            '--out DIR, and then init-config with --data DIR.')
+    return (f'{root} contains labelled images that must be imported first: run adaptis import '
+            f'{root} --out DIR, and then adaptis init-config with --data DIR.')
 
 
 def _has_truth(dataset: str, root: Path, split: str, options: dict[str, Any]) -> bool:
@@ -176,11 +179,11 @@ def _adam(rate: float, warmup: int) -> dict[str, Any]:
 
 
 def _toy(found: Found) -> dict[str, Any]:
-    """Return the small network, which starts from the shipped one."""
+    """Return the config of the small network, which starts from the shipped weights."""
     side, crop = found.short_side(TOY_SIDE), min(found.short_side(TOY_SIDE), TOY_CROP)
     view: dict[str, Any] = {'crop': crop}
     inference: dict[str, Any] = {'preset': 'toy_v1_cpu'}
-    if found.dataset != 'toy':   # the augmentation of the toys does not rescale
+    if found.dataset != 'toy':   # the augmentation of the toy data does not rescale
         view.update(short_side=side, scale=[0.75, 1.25], empty_crop_prob=0.1)
         if found.sizes.min() != side or len(np.unique(found.sizes)) > 2:
             inference['short_side'] = side
@@ -193,7 +196,7 @@ def _toy(found: Found) -> dict[str, Any]:
 
 
 def _photo(model: str, found: Found) -> dict[str, Any]:
-    """Return AdaptIS on a backbone, which starts from ImageNet."""
+    """Return the config of AdaptIS with a backbone that starts from ImageNet weights."""
     side = max(found.short_side(PHOTO_SIDE), 96)
     view = {'crop': side, 'short_side': side, 'scale': [0.75, 1.5], 'empty_crop_prob': 0.1}
     return {'model': {'name': model, 'backbone': 'resnet18', 'pretrained_base': True, 'width': 64,
@@ -207,7 +210,7 @@ def _photo(model: str, found: Found) -> dict[str, Any]:
 
 
 def _detector(model: str, found: Found) -> dict[str, Any]:
-    """Return one of the other systems, from scratch and narrow."""
+    """Return the config of another system, narrow and trained from scratch."""
     side = found.short_side(DETECTOR_SIDE)
     options: dict[str, Any] = {'name': model, 'norm_layer': 'BatchNorm', 'fpn_channels': 64}
     if model.startswith('condinst') and found.train.taxonomy.num_stuff:
@@ -234,10 +237,9 @@ def _header(args: argparse.Namespace, found: Found) -> str:
         f'{", ".join(found.splits)}.',
         f'Things: {_shortened(things)}.  Stuff: {_shortened(stuff)}.']
     if found.val_split == 'train':
-        lines.append('There is no other split, so what is measured at the end is on the training '
-                     'images.')
+        lines.append('There is no other split, so the final evaluation uses the training images.')
     lines += ['', 'More steps, larger crops (crop, short_side) and a wider network (width, '
-              'backbone) make it better and slower.']
+              'backbone) give better results but take longer.']
     wrapped = [part for line in lines for part in textwrap.wrap(line, 96) or ['']]
     return ''.join(f'# {line}'.rstrip() + '\n' for line in wrapped)
 

@@ -1,4 +1,4 @@
-"""The pictures that a command line names: files, patterns, and folders with their subfolders."""
+"""The images that a command line names: files, patterns, and folders with their subfolders."""
 from __future__ import annotations
 
 import glob
@@ -16,7 +16,7 @@ from adaptis.names import image_key
 
 
 class Picture(NamedTuple):
-    """A picture to segment, with the id and the file name that results give it."""
+    """An image to segment, with its id and its file name in the results."""
 
     path: Path
     image_id: ImageId
@@ -24,7 +24,7 @@ class Picture(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """The pictures, and a sentence about each file that was left out."""
+    """The images, and a sentence about each file that was skipped."""
 
     pictures: list[Picture]
     skipped: list[str]
@@ -32,24 +32,25 @@ class Inputs(NamedTuple):
 
 def find_inputs(arguments: Sequence[str], out: Optional[Path] = None,
                 images_from: Optional[Path] = None) -> Inputs:
-    """Return the pictures that the arguments name, numbered from 1.
+    """Return the images that the arguments name, numbered from 1.
 
     Parameters
     ----------
     arguments : files, folders, which are searched with their subfolders, or patterns with ``*``
-    out : a folder that is not searched, because it holds results
-    images_from : a COCO file whose "images" give ids and file names; pictures that it does not list
-        are left out
+    out : a folder that is not searched, because it contains results
+    images_from : a COCO file whose "images" give ids and file names; images that it does not list
+        are skipped
 
     Raises
     ------
     AdaptisError
-        If an argument does not exist, there is no picture, or ``images_from`` lists one that was
+        If an argument does not exist, there is no image, or ``images_from`` lists an image that was
         not given.
     """
     found, skipped = _found(arguments, out)
     if not found:
-        raise AdaptisError(f'{" ".join(arguments)} holds no image ({", ".join(IMAGE_SUFFIXES)}).')
+        raise AdaptisError(f'{" ".join(arguments)} contains no image '
+                           f'({", ".join(IMAGE_SUFFIXES)}).')
     names = _names(found)
     if images_from is None:
         numbered = enumerate(zip(found, names), start=1)
@@ -72,7 +73,7 @@ def read_image_list(path: PathLike) -> dict[ImageId, str]:
         images = {coco_json.image_id(entry, 'id'): coco_json.text(entry, 'file_name')
                   for entry in entries}
     except coco_json.ValueProblem as problem:
-        raise AdaptisError(f'{path} lists an image that is not as COCO has it: {problem}.'
+        raise AdaptisError(f'{path} lists an image with a wrong entry: {problem}.'
                            ) from problem
     if len(coco_json.same_ids(images)) < len(entries):
         raise AdaptisError(f'{path} lists an image id twice.')
@@ -80,7 +81,7 @@ def read_image_list(path: PathLike) -> dict[ImageId, str]:
 
 
 def _found(arguments: Sequence[str], out: Optional[Path]) -> tuple[dict[Path, str], list[str]]:
-    """Return path -> name relative to the folder that was given, and the files left out."""
+    """Return path -> name relative to the folder that was given, and the skipped files."""
     found: dict[Path, str] = {}
     skipped: list[str] = []
     seen: set[Path] = set()
@@ -91,13 +92,13 @@ def _found(arguments: Sequence[str], out: Optional[Path]) -> tuple[dict[Path, st
         if meant or path.suffix.lower() in IMAGE_SUFFIXES:
             found[path] = name
         else:
-            skipped.append(f'{path} (no picture)')
+            skipped.append(f'{path} (not an image)')
     return found, skipped
 
 
 def _candidates(arguments: Sequence[str],
                 out: Optional[Path]) -> Iterator[tuple[Path, str, bool]]:
-    """Yield path, name, and whether the argument is this very file."""
+    """Yield path, name, and whether the argument names this file itself."""
     for argument in arguments:
         exists = os.path.lexists(argument)
         matches = [argument] if exists else sorted(glob.glob(argument, recursive=True))
@@ -114,7 +115,7 @@ def _candidates(arguments: Sequence[str],
 
 
 def _walk(folder: Path, out: Optional[Path]) -> Iterator[Path]:
-    """Yield the files below a folder, sorted, without hidden ones and those of ``out``."""
+    """Yield the files below a folder, sorted, except hidden ones and those in ``out``."""
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if name[0] != '.' and not (
             out is not None and Path(parent, name).resolve() == out.resolve()))
@@ -122,7 +123,7 @@ def _walk(folder: Path, out: Optional[Path]) -> Iterator[Path]:
 
 
 def _names(found: dict[Path, str]) -> list[str]:
-    """Return the names that results use; with more folders if two would be the same."""
+    """Return the names for the results, with more folders where two would be the same."""
     if max(Counter(found.values()).values()) == 1:
         return list(found.values())
     absolute = [path.absolute() for path in found]
@@ -132,7 +133,7 @@ def _names(found: dict[Path, str]) -> list[str]:
 
 def _matched(paths: list[Path], names: list[str], listed: dict[ImageId, str],
              source: Path) -> tuple[list[Picture], list[Path]]:
-    """Return the pictures of a list, in its order, and the paths that it does not hold."""
+    """Return the images of a list, in its order, and the paths that it does not contain."""
     places = [_unique(names), _unique(map(str, map(image_key, names))),
               _unique(image_key(name).name for name in names)]
     pictures, missing = [], []
@@ -145,12 +146,11 @@ def _matched(paths: list[Path], names: list[str], listed: dict[ImageId, str],
         else:
             pictures.append(Picture(paths[index], image_id, file_name))
     used = Counter(picture.path for picture in pictures)
-    if missing or any(count > 1 for count in used.values()):
-        example = missing[0] if missing else next(
-            p.file_name for p in pictures if used[p.path] > 1)
-        raise AdaptisError(f'{source} lists {len(listed)} images, and {example} is not among the '
-                           f'pictures that were given, or not the only one of that name '
-                           f'({len(missing)} are missing).')
+    unmatched = missing or [p.file_name for p in pictures if used[p.path] > 1]
+    if unmatched:
+        raise AdaptisError(f'{source} lists {len(listed)} images, but {len(unmatched)} of them '
+                           f'cannot be matched to an image of their own, such as {unmatched[0]}: '
+                           'give all images, in folders if their names are not unique.')
     return pictures, [path for path in paths if path not in used]
 
 

@@ -1,4 +1,4 @@
-"""Segment and measure the images of a data set, wherever that is computed."""
+"""Segment and measure the images of a data set, in this process or in others."""
 from __future__ import annotations
 
 import contextlib
@@ -26,9 +26,10 @@ SINGLE_IMAGE = 'picture'
 
 
 class ImageSource(NamedTuple):
-    """The images to use: a split of the data set ``dataset`` at ``root``.
+    """The images to use: a split of the data set ``dataset`` in ``root``.
 
-    If ``dataset`` is SINGLE_IMAGE, ``root`` is one image and ``split`` the id mask of its objects.
+    If ``dataset`` is SINGLE_IMAGE, ``root`` is one image and ``split`` is the id mask of its
+    objects.
     """
 
     dataset: str
@@ -44,15 +45,15 @@ class ImageSource(NamedTuple):
 
 
 class InferenceJob(NamedTuple):
-    """All that a process needs to segment images; it is pickled, so it is small."""
+    """Everything that a process needs to segment images; it is small because it is pickled."""
 
     checkpoint: Optional[Path]
     ctx: str
     settings: Any
     source: ImageSource
-    format: Optional[str] = None  # in which the results are returned beside their measures
+    format: Optional[str] = None  # of the predictions to return; None = return only the measures
     backend: Optional[str] = None  # of an exported network
-    clicks: int = 0  # clicks per object and kind of place; 0 = do not measure clicks
+    clicks: int = 0  # clicks per object and type of place; 0 = do not measure clicks
 
 
 class ChunkResult(NamedTuple):
@@ -61,7 +62,7 @@ class ChunkResult(NamedTuple):
     Attributes
     ----------
     measured : the measures of the images, empty without ground truth
-    encoded : the segmentations, if the job has a format, or why one does not fit into it
+    encoded : the segmentations if the job has a format, or the error if one cannot be encoded
     seconds : how long the network took
     """
 
@@ -71,7 +72,7 @@ class ChunkResult(NamedTuple):
 
 
 class SingleImageDataset(Sequence):
-    """A data set of one image and the ids of its objects, all of the toy's one class."""
+    """A data set of one image with object ids; the class of all objects is that of the toy data."""
 
     taxonomy = TOY_TAXONOMY
 
@@ -105,7 +106,7 @@ class Measured(NamedTuple):
     evaluator : the measures
     seconds : how long the network took
     processes : how many processes computed
-    failure : why results could not be written, if so; nothing was written after that
+    failure : the error if results could not be written; nothing was written after it
     """
 
     evaluator: Evaluator
@@ -118,13 +119,13 @@ def evaluate_images(job: InferenceJob, indices: Sequence[int], workers: Workers,
                     writer: Optional[ResultsWriter] = None) -> Measured:
     """Segment and measure images.
 
-    What cannot be written does not end the measuring.
+    If results cannot be written, the measuring continues without them.
 
     Parameters
     ----------
-    indices : which images of ``job.source``
-    workers : who computes; the result does not depend on it
-    writer : receives every result; of the format of the job
+    indices : indices of images in ``job.source``
+    workers : who computes; the result does not depend on this
+    writer : receives every result in the format of the job
     """
     dataset = cached_dataset(job.source)
     evaluator = _evaluator(job)
@@ -143,7 +144,7 @@ def evaluate_images(job: InferenceJob, indices: Sequence[int], workers: Workers,
                     _write(outcome.encoded, writer)
                 except AdaptisError as error:
                     failure = error
-                    progress.write(f'No more results are saved: {error}', file=sys.stderr)
+                    progress.write(f'Results are no longer saved: {error}', file=sys.stderr)
             seconds += outcome.seconds
             progress.update(len(chunk))
     return Measured(evaluator, seconds, workers.count, failure)
@@ -163,12 +164,12 @@ def has_ground_truth(dataset: Any) -> bool:
 
 @functools.lru_cache(maxsize=1)
 def cached_dataset(source: ImageSource) -> Any:
-    """Open a data set once in a process."""
+    """Open a data set once per process."""
     return source.open()
 
 
 def _segment(task: tuple[InferenceJob, Sequence[int]]) -> ChunkResult:
-    """Segment and measure some images, in the process that this runs in."""
+    """Segment and measure some images in the current process."""
     job, indices = task
     measured = _evaluator(job)
     encoded: list[Union[EncodedResult, AdaptisError]] = []
@@ -204,7 +205,7 @@ def _encode(job: InferenceJob, index: int,
     try:
         return get_format(job.format, dataset.taxonomy).encode(
             dataset.image_id(index), dataset.file_name(index), result)
-    except AdaptisError as error:   # it does not end the measuring
+    except AdaptisError as error:   # the measuring continues
         return error
 
 

@@ -1,4 +1,4 @@
-"""``adaptis doctor --config``: the memory that training a config needs, and which micro_batch fits.
+"""``adaptis doctor --config``: the memory that training needs, and the micro_batch that fits.
 """
 from __future__ import annotations
 
@@ -33,10 +33,11 @@ from adaptis.types import Taxonomy
 
 GIB = 2 ** 30
 RESERVE = 2.0
-"""GiB of a GPU that are kept free: CUDA's own and cuDNN's, and the workspaces of convolutions
-(MXNet allows them 1 GiB)."""
+"""GiB of a GPU that are kept free for CUDA, cuDNN, and the workspaces of convolutions (MXNet allows
+these 1 GiB)."""
 MARGIN = 1.1
-"""How much more than estimated a step may take: operators' scratch space, gaps between arrays."""
+"""Factor by which a step may exceed the estimate, for operators' scratch space and gaps between
+arrays."""
 TIME_LIMIT = 900   # seconds
 
 _CHILD = 'from adaptis.commands.memory import child; child()'
@@ -55,20 +56,20 @@ def run(args: argparse.Namespace) -> int:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Memory of a stage of training on each of its devices, in bytes.
+    """Memory of a training stage on each device, in bytes.
 
     Attributes
     ----------
     stage : 'instances', 'proposals' or 'joint'
-    micro_batch : images of a process in a forward pass
-    images, size : images of one device in a forward pass, and their height and width
+    micro_batch : number of images of a process in a forward pass
+    images, size : number of images of one device in a forward pass, and their height and width
     parameters, gradients, optimizer, average : arrays of the trained and the fixed parameters, of
         the gradients (with several devices also those in transit), of the optimizer's state and of
         the moving average
     batch : images and targets
-    activations : what the backward pass needs of the forward pass
-    backward : what comes on top of ``activations`` at the peak
-    largest : elements of the largest array
+    activations : what the forward pass keeps for the backward pass
+    backward : what the peak adds to ``activations``
+    largest : number of elements of the largest array
     """
 
     stage: str
@@ -86,16 +87,16 @@ class Estimate:
 
     @property
     def peak(self) -> int:
-        """The largest memory at once."""
+        """The peak memory."""
         return sum(getattr(self, name) for name in PARTS)
 
     @property
     def possible(self) -> bool:
-        """Whether MXNet can count the elements of all arrays."""
+        """Whether all arrays are small enough for MXNet."""
         return self.largest <= MOST_ELEMENTS
 
     def fits(self, memory: float) -> bool:
-        """Return whether a device with ``memory`` GiB is large enough."""
+        """Return whether the stage fits on a device with ``memory`` GiB."""
         return self.possible and self.peak / GIB * MARGIN + RESERVE <= memory
 
 
@@ -105,14 +106,14 @@ PARTS = ('parameters', 'gradients', 'optimizer', 'average', 'batch', 'activation
 
 def estimate(config: TrainConfig, devices: int = 1, memory: Optional[float] = None,
              size: Optional[tuple[int, int]] = None) -> list[Estimate]:
-    """Return the memory of each stage: first for the ``micro_batch`` of the config.
+    """Return the memory of each stage, first for the ``micro_batch`` of the config.
 
-    Smaller ones follow, all of them or, for ``memory`` in GiB, until one fits.  Nothing is computed
-    and no data set is read; a process of its own plans the steps.
+    Smaller ones follow, either all of them or, with ``memory`` in GiB, until one fits.  Nothing is
+    computed and no data set is read.  A separate process plans the steps.
 
     Parameters
     ----------
-    devices : how many share the batch of a process
+    devices : number of devices that share the batch of a process
     size : (height, width) of the images of a batch, instead of the largest that the config allows
 
     Raises AdaptisError if the config does not limit the size, or a step cannot be planned.
@@ -126,12 +127,13 @@ def estimate(config: TrainConfig, devices: int = 1, memory: Optional[float] = No
                               capture_output=True, timeout=TIME_LIMIT, check=False,
                               env={**os.environ, **ENVIRONMENT})
     except subprocess.TimeoutExpired as error:
-        raise AdaptisError(f'Planning the steps took more than {TIME_LIMIT} seconds.') from error
+        raise AdaptisError(f'Planning the steps took more than {TIME_LIMIT} seconds and was '
+                           'stopped.') from error
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{')]
     wrong = next((line['error'] for line in lines if 'error' in line), None)
     if wrong or done.returncode:
         last = (done.stderr.strip().splitlines() or ['no message'])[-1]
-        raise AdaptisError(wrong or f'The steps cannot be planned ({last}).')
+        raise AdaptisError(wrong or f'Planning the steps failed ({last}).')
     return [Estimate(**{**line, 'size': tuple(line['size'])}) for line in lines]
 
 
@@ -142,7 +144,7 @@ def child() -> None:
             print(json.dumps(dataclasses.asdict(found)), flush=True)
     except AdaptisError as error:
         print(json.dumps({'error': str(error)}), flush=True)
-    except Exception:   # the engine stands still, so the interpreter could not end
+    except Exception:   # the engine is stopped, so the interpreter could not exit
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(1)
@@ -157,7 +159,7 @@ def report(found: Sequence[Estimate], memory: Optional[float] = None) -> str:
         lines += [f'{stage}: images of {rows[0].size[0]}x{rows[0].size[1]}, GiB on each device',
                   *_table(rows), *_advice(rows, memory), '']
     return '\n'.join(lines) + (
-        f'To these come some {RESERVE:g} GiB for CUDA and cuDNN with its workspaces, and up to '
+        f'Add about {RESERVE:g} GiB for CUDA and cuDNN with its workspaces, and up to '
         f'{MARGIN - 1:.0%} for scratch space and gaps.')
 
 
@@ -182,8 +184,8 @@ def _advice(rows: Sequence[Estimate], memory: Optional[float]) -> Iterator[str]:
     impossible = [row for row in rows if not row.possible]
     if impossible:
         row = min(impossible, key=lambda each: each.micro_batch)
-        yield (f'  With micro_batch {row.micro_batch} an array has {row.largest:,} elements; MXNet '
-               f'can have {MOST_ELEMENTS:,}.')
+        yield (f'  With micro_batch {row.micro_batch} an array has {row.largest:,} elements, but '
+               f'MXNet allows at most {MOST_ELEMENTS:,}.')
     if memory is None:
         return
     fitting = [row for row in rows if row.fits(memory)]
@@ -208,10 +210,11 @@ def _plan(task: dict[str, Any]) -> Iterator[Estimate]:
     family = find_family(config.model['name'])
     arguments = {**family.class_counts(taxonomy), **config.model}
     for key in ('pretrained_base', 'pretrained'):
-        arguments.pop(key, None)   # the values of weights do not matter
+        arguments.pop(key, None)   # the values of the weights do not matter
     net = family.build(set_norm_devices(arguments, 1), [recorder.context])
     for (name, stage), (_, size) in zip(config.stages(), task['stages']):
-        # Hybridized, the graph inside each block would not be logged; it needs as much memory.
+        # Not hybridized, because a hybridized block hides its inner graph; both need the same
+        # memory.
         options = {**stage.system, 'hybridize': False}
         system = family.make_system(net, taxonomy, name, **options)
         for micro_batch in _choices(stage, task['devices']):
@@ -223,18 +226,18 @@ def _plan(task: dict[str, Any]) -> Iterator[Estimate]:
 
 
 def _choices(stage: StageConfig, devices: int) -> list[int]:
-    """Return the sizes of micro batches that can replace that of a stage, largest first."""
+    """Return the micro-batch sizes that can replace that of a stage, largest first."""
     own = stage.micro_batch or stage.batch_size
     found = [n for n in range(own, 0, -1) if stage.batch_size % n == 0 and n % devices == 0]
     if not found:
-        raise AdaptisError(f'A batch of {own} images cannot be split among {devices} devices: '
+        raise AdaptisError(f'A batch of {own} images cannot be divided among {devices} devices: '
                            'change --devices, batch_size or micro_batch.')
     return found
 
 
 def _estimate_if_possible(recorder: Any, system: Any, name: str, stage: StageConfig,
                           size: tuple[int, int], micro_batch: int, *rest: Any) -> Estimate:
-    """Return an estimate; without memory if MXNet refuses an array because it is too large."""
+    """Return an estimate, without memory if an array is too large for MXNet."""
     from adaptis.runtime import mx  # loads MXNet
     try:
         return _estimate(recorder, system, name, stage, size, micro_batch, *rest)
@@ -261,7 +264,7 @@ def _estimate(recorder: Any, system: Any, name: str, stage: StageConfig, size: t
     arrays = sum(array_bytes(value) for key, value in batch.items() if key not in host)
     graph, paused = _run(recorder, system, batch)
     everything = system.net.collect_params().values()
-    # Parameters that another stage trains have gradients, too.
+    # Parameters that only another stage trains have gradients, too.
     gradients = array_bytes([p.data() for p in everything if p.grad_req != 'null'])
     trained = [p for p in system.parameters().values() if p.grad_req != 'null']
     weights, optimizer = [p.data() for p in trained], make_optimizer(stage.optimizer)
@@ -277,7 +280,7 @@ def _estimate(recorder: Any, system: Any, name: str, stage: StageConfig, size: t
 
 
 def _run(recorder: Any, system: Any, batch: dict[str, Any]) -> tuple[GraphMemory, int]:
-    """Return the memory of a step's graph, and the peak of what autograd does not record."""
+    """Return the memory of a step's graph, and the peak memory of what autograd does not record."""
     from adaptis.engine.dry_run import logged, mx  # these load MXNet
     from adaptis.engine.precision import half_precision
     if hasattr(system, 'begin_step'):

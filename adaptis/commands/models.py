@@ -15,11 +15,12 @@ HELP = 'List the networks of all five systems, or the options of one.'
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.add_argument('name', nargs='?', default='*', metavar='NAME',
-                        help='a network, to see its options; or a pattern such as "condinst*"')
+                        help='a network, whose options are printed, or a pattern such as '
+                             '"condinst*"')
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the networks; AdaptisError if none is called so."""
+    """Print the networks; AdaptisError if no name matches."""
     lines = _listing(args.name)
     if not lines:
         raise AdaptisError(f'There is no network "{args.name}": "adaptis models" lists them all.')
@@ -34,7 +35,7 @@ def _is_name(name: str) -> bool:
 
 
 def _listing(pattern: str) -> list[str]:
-    """One heading for each family, below it the names that fit."""
+    """One heading for each family, followed by the names that match."""
     lines = []
     for family in families():
         names = [name for name in family.models if fnmatchcase(name, pattern)]
@@ -45,7 +46,7 @@ def _listing(pattern: str) -> list[str]:
 
 
 def _weights(shipped: Optional[str]) -> str:
-    return f'   (weights that ship: {shipped})' if shipped else ''
+    return f'   (included weights: {shipped})' if shipped else ''
 
 
 def _options(name: str) -> list[str]:

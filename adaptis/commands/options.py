@@ -17,28 +17,31 @@ from adaptis.weights import find_weights
 def add_network_options(group: Any, exported: bool = True) -> None:
     """Add the options that choose a network; ``group`` is a parser or an argument group.
 
-    If ``exported`` is true, the network may be an exported one; ``checkpoint`` is then its folder.
+    If ``exported`` is true, the user may choose an exported network; ``checkpoint`` is then its
+    folder.
     """
     network = group.add_mutually_exclusive_group() if exported else group
     network.add_argument('--checkpoint', type=_checkpoint, metavar='FILE',
-                         help='a trained network, or the name of one that ships: toy_v1 (default), '
-                              'toy_v2 or toy_street')
+                         help='a trained network, or the name of an included one: toy_v1 '
+                              '(default), toy_v2 or toy_street')
     if exported:
         network.add_argument('--export', type=_export_folder, dest='checkpoint', metavar='DIR',
-                             help='a network that "adaptis export" wrote, instead')
+                             help='a folder that "adaptis export" wrote, instead of --checkpoint')
         group.add_argument('--backend', choices=BACKENDS,
-                           help='what runs --export (default: ONNX Runtime on a CPU, '
+                           help='what runs the exported network (default: ONNX Runtime on a CPU, '
                                 'MXNet on a GPU)')
         group.add_argument('--ctx', default='auto',
-                           help='auto, cpu, gpu, or one of several such as gpu:1 (default: auto)')
+                           help='device: auto, cpu, gpu, or one of several GPUs such as gpu:1 '
+                                '(default: auto)')
     group.add_argument('--preset', metavar='NAME',
-                       help='thresholds, e.g. toy_v1, cityscapes, vistas or coco (default: what '
-                       'the checkpoint was trained for)')
+                       help='set of thresholds, e.g. toy_v1, cityscapes, vistas or coco (default: '
+                       'that of the data that the checkpoint was trained on)')
     group.add_argument('--sampling', choices=SAMPLING,
-                       help='AdaptIS only: where candidate points come from (default: the '
-                       "preset's)")
+                       help='AdaptIS only: how candidate points are chosen (default: as in the '
+                       'preset)')
     group.add_argument('--flip', action='store_true', default=None,
-                       help='AdaptIS only: average with the mirrored image; takes twice the time')
+                       help='AdaptIS only: average the result with that of the mirrored image; '
+                            'takes twice as long')
 
 
 def _checkpoint(text: str) -> Path:
@@ -49,9 +52,9 @@ def resolve_settings(args: argparse.Namespace, default: Optional[tuple[str, Any]
                      checkpoint: Optional[Path] = None, **changes: Any) -> tuple[str, Any]:
     """Return the name of the preset and the inference settings.
 
-    The preset is that of the arguments, else ``default``, else that of the checkpoint.
-    ``checkpoint`` is the one to use if ``args`` names none.  ``changes``, ``--sampling`` and
-    ``--flip`` change single settings.
+    The preset comes from the arguments, else from ``default``, else from the checkpoint.
+    ``checkpoint`` is used if ``args`` names none.  ``changes``, ``--sampling`` and ``--flip``
+    change single settings.
     """
     checkpoint = args.checkpoint or checkpoint
     asked = {'sampling': args.sampling, 'flip': args.flip}
@@ -66,16 +69,16 @@ def resolve_settings(args: argparse.Namespace, default: Optional[tuple[str, Any]
 def add_set_option(parser: Any) -> None:
     """Add ``--set``, which changes single settings; see ``parse_changes``."""
     parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE',
-                        help='change an inference setting, e.g. max_candidates=400 (repeat it for '
-                             'more)')
+                        help='change an inference setting, e.g. max_candidates=400; can be '
+                             'repeated')
 
 
 def parse_changes(pairs: Sequence[str]) -> dict[str, Any]:
     """Return the settings that ``--set`` changes.
 
-    Raises AdaptisError if a text is not key=value, or the value is not YAML.
+    Raises AdaptisError if an argument is not key=value, or a value is not YAML.
     """
-    from adaptis.yaml_files import parse_yaml  # loads PyYAML, which exports do without
+    from adaptis.yaml_files import parse_yaml  # loads PyYAML, which exported networks do not need
     found: dict[str, Any] = {}
     for text in pairs:
         key, equals, value = text.partition('=')

@@ -1,4 +1,4 @@
-"""``adaptis predict``: segment pictures, or the objects at points of them."""
+"""``adaptis predict``: segment images, or the objects at given points."""
 from __future__ import annotations
 
 import argparse
@@ -43,23 +43,25 @@ from adaptis.names import result_names
 from adaptis.progress import progress_bar, write_line
 from adaptis.types import Taxonomy
 
-HELP = """Segment pictures, or the objects at points.  Pictures are files, patterns such as "*.jpg",
-and folders with their subfolders.  The output folder gets overlay/*.png (for viewing),
-panoptic.json with panoptic/*.png (COCO panoptic format) and instances.json (COCO detection
-results).  With --click it gets clicks.json and clicks/*.png: the masks of the objects at these
-points."""
+HELP = """Segment images, or the objects at given points.  You can give image files, patterns such
+as "*.jpg", and folders, which are searched with their subfolders.  The command writes overlay/*.png
+(for viewing), panoptic.json with panoptic/*.png (COCO panoptic format) and instances.json (COCO
+detection results) to the output folder.  With --click it writes clicks.json and clicks/*.png
+instead, which contain the masks of the objects at these points."""
 
 THRESHOLDS = {
     'mask_threshold': (float, 'a pixel belongs to a mask above this probability'),
-    'overlap_threshold': (float, 'an object is refused if this share of it is taken already'),
-    'proposal_threshold': (float, 'AdaptIS: proposals below this probability are not tried'),
-    'things_threshold': (float, 'AdaptIS: no object is searched where things are less probable'),
-    'max_candidates': (int, 'AdaptIS: most proposals that are tried'),
-    'instance_score': (float, 'detectors: lowest score of an object'),
-    'short_side': (int, 'resize pictures for the network to this shorter side'),
-    'max_side': (int, 'resize pictures for the network to at most this longer side'),
+    'overlap_threshold': (float, 'an object is rejected if more than this fraction of it is '
+                                 'already covered by other objects'),
+    'proposal_threshold': (float, 'AdaptIS: proposals with a lower probability are not tried'),
+    'things_threshold': (float, 'AdaptIS: points where the probability of things is lower are not '
+                                'tried'),
+    'max_candidates': (int, 'AdaptIS: maximum number of proposals to try'),
+    'instance_score': (float, 'detectors: minimum score of an object'),
+    'short_side': (int, 'resize images so that their shorter side has this length'),
+    'max_side': (int, 'resize images so that their longer side has at most this length'),
 }
-"""Settings that have an option of their own."""
+"""Settings that have their own option."""
 
 _NAMED = 10
 
@@ -71,12 +73,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--overwrite', action='store_true',
                         help='replace the results of an earlier run in --out')
     parser.add_argument('--images-from', type=Path, metavar='JSON',
-                        help='take the ids and the file names of the images from this COCO file, '
-                             'so that "adaptis evaluate --gt JSON" compares the same ones')
+                        help='take the ids and file names of the images from this COCO file, so '
+                             'that "adaptis evaluate --gt JSON" can match them')
     parser.add_argument('--format', choices=FILE_FORMATS,
-                        help='also write files for this tool, in which results can be corrected')
+                        help='also write files for this annotation tool, in which you can correct '
+                             'the results')
     parser.add_argument('--model', metavar='NAME',
-                        help='the network to use, e.g. panoptic_fpn_r50: --checkpoint must hold it')
+                        help='the network that --checkpoint must contain, e.g. panoptic_fpn_r50')
     add_network_options(parser)
     add_worker_options(parser)
     parser.add_argument('--tile', type=int, nargs=2, metavar=('H', 'W'),
@@ -86,9 +89,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         thresholds.add_argument(f'--{name.replace("_", "-")}', type=kind, help=text,
                                 metavar='P' if kind is float else 'N')
     add_set_option(thresholds)
-    clicks = parser.add_argument_group('points instead of everything (AdaptIS only)')
+    clicks = parser.add_argument_group('segment the objects at points instead of everything '
+                                       '(AdaptIS only)')
     clicks.add_argument('--click', type=float, nargs=2, action='append', metavar=('X', 'Y'),
-                        default=[], help='write the mask of the object at this pixel; may be '
+                        default=[], help='write the mask of the object at this pixel; can be '
                         'repeated')
     clicks.add_argument('--probabilities', action='store_true',
                         help='also write the probabilities of these masks, as 16-bit PNGs')
@@ -100,18 +104,18 @@ def run(args: argparse.Namespace) -> int:
     Raises AdaptisError at the end if some images failed.
     """
     if args.format and args.click:
-        raise AdaptisError('--format is about whole results: leave out --click.')
+        raise AdaptisError('--format writes whole panoptic results: leave out --click or --format.')
     if args.probabilities and not args.click:
         raise AdaptisError('--probabilities needs --click.')
     if args.click and (args.ray or args.processes):
-        raise AdaptisError('--click takes one process: leave out --processes and --ray.')
+        raise AdaptisError('--click runs in a single process: leave out --processes and --ray.')
     check_worker_options(args)
     inputs = find_inputs(args.input, args.out, args.images_from)
     if args.model is not None:
         check_network(args.model, args.checkpoint)
     check_backend(args)
     if args.click and not family_of(args.checkpoint).uses_points:
-        raise AdaptisError(f'{args.checkpoint} holds no AdaptIS network, but --click works only '
+        raise AdaptisError(f'{args.checkpoint} is not an AdaptIS network, and --click works only '
                            'with AdaptIS.')
     _, settings = resolve_settings(args, **_changes(args))
     _check_output(args)
@@ -132,26 +136,26 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _changes(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the settings that the options change; those of ``--set`` win."""
+    """Return the settings that the options change; ``--set`` takes precedence."""
     changes = {name: getattr(args, name) for name in THRESHOLDS if getattr(args, name) is not None}
     if args.tile:
         changes['tile'] = tuple(args.tile)
     if args.set:
         changes.update(parse_changes(args.set))
-    if args.click:  # then the whole image is encoded only when a point asks for it, maybe smaller
+    if args.click:  # then the image is encoded only when a point needs it, perhaps smaller
         changes.setdefault('tile', (512, 512))
     return changes
 
 
 def _check_output(args: argparse.Namespace) -> None:
-    """Raise AdaptisError if the results of an earlier run would be replaced without a word."""
+    """Raise AdaptisError if results would be replaced without ``--overwrite``."""
     files = ['clicks.json'] if args.click else ['panoptic.json', 'instances.json']
     there = [args.out / name for name in files if (args.out / name).is_file()]
-    # panoptic.json comes last, so a run that was killed before it is not finished.
+    # panoptic.json is written last, so a run without it was killed before it finished.
     unfinished = there == [args.out / 'instances.json'] and (args.out / 'overlay').is_dir()
     if there and not (args.overwrite or unfinished):
-        raise AdaptisError(f'{there[0]} holds the results of an earlier run: choose another --out, '
-                           'or replace them with --overwrite.')
+        raise AdaptisError(f'{there[0]} contains the results of an earlier run: choose another '
+                           '--out, or replace them with --overwrite.')
 
 
 def _tell_skipped(skipped: Sequence[str]) -> None:
@@ -162,7 +166,7 @@ def _tell_skipped(skipped: Sequence[str]) -> None:
 
 
 class _Likeness:
-    """Tells of the first picture that looks like none of the training images."""
+    """Warns of the first image that is unlike all training images."""
 
     def __init__(self) -> None:
         self._found = 0
@@ -170,14 +174,13 @@ class _Likeness:
     def tell(self, path: Path, difference: Optional[str]) -> None:
         self._found += difference is not None
         if difference is not None and self._found == 1:
-            write_line(f'{path} looks like none of the images that the network was trained on: '
-                       f'{difference}. Do not trust the result; choose a network that knows such '
-                       'pictures (--checkpoint, see "adaptis models").', sys.stderr)
+            write_line(f'{path} is unlike all images that the network was trained on: '
+                       f'{difference}. Do not trust the result; choose a network that was trained '
+                       'on such images (--checkpoint, see "adaptis models").', sys.stderr)
 
     def tell_rest(self) -> None:
         if self._found > 1:
-            write_line(f'{self._found - 1} more of the pictures look like none of them.',
-                       sys.stderr)
+            write_line(f'This also applies to {self._found - 1} of the other images.', sys.stderr)
 
 
 def _panoptic(job: PredictionJob, pictures: Sequence[Picture], args: argparse.Namespace,
@@ -211,7 +214,7 @@ def _panoptic(job: PredictionJob, pictures: Sequence[Picture], args: argparse.Na
 @contextlib.contextmanager
 def _predictions(job: PredictionJob, named: Sequence[NamedPicture],
                  args: argparse.Namespace) -> Iterator[Iterator[Prediction]]:
-    """Yield an iterator over what became of the pictures, in order."""
+    """Yield an iterator over the outcomes of the images, in order."""
     with open_workers(args) as workers:
         alone = len(named) == 1 and args.ray is None and workers.count == 1
         job = job._replace(ctx=args.ctx, watched=alone)
@@ -225,10 +228,10 @@ def _file_names(chunk: tuple[PredictionJob, Sequence[NamedPicture]]) -> str:
 
 
 def _files(args: argparse.Namespace, taxonomy: Taxonomy, stack: contextlib.ExitStack) -> Any:
-    """Return a writer of the files for the tool that was asked for; None if there is none."""
+    """Return a writer of files for the chosen tool; None if there is none."""
     if args.format is None:
         return None
-    from adaptis.interop import ResultFiles  # loads pycocotools, which exported networks do without
+    from adaptis.interop import ResultFiles  # loads pycocotools, which exports do not need
     return stack.enter_context(ResultFiles(args.out, taxonomy, args.format))
 
 
@@ -271,9 +274,9 @@ def _clicks(job: PredictionJob, pictures: Sequence[Picture], args: argparse.Name
 def _tell_smaller(path: Path, predictor: Any) -> None:
     whole, seen = predictor.network_size, predictor.points_size
     if seen != whole:
-        write_line(f'{path} is too large for one piece ({whole[1]}x{whole[0]}): its masks are '
-                   f'computed on a copy of {seen[1]}x{seen[0]} and enlarged. --max-side 1024 is '
-                   'faster.', sys.stderr)
+        write_line(f'{path} is too large to process at its full size ({whole[1]}x{whole[0]}): the '
+                   f'masks are computed on a copy of {seen[1]}x{seen[0]} pixels and enlarged. Use '
+                   '--max-side 1024 for faster results.', sys.stderr)
 
 
 def _write_click(target: Path, image: np.ndarray, mask: np.ndarray, inside: np.ndarray,
@@ -285,7 +288,7 @@ def _write_click(target: Path, image: np.ndarray, mask: np.ndarray, inside: np.n
 
 
 def _mask_json(inside: np.ndarray) -> dict[str, Any]:
-    """Return a mask as COCO has it: compressed RLE, area in pixels, and x, y, width, height."""
+    """Return a mask in COCO's form: compressed RLE, area in pixels, and x, y, width, height."""
     one = inside.astype(np.int32)
     code, = encode_segments(one, [1])
     box, = segment_boxes(one, 1)
@@ -294,7 +297,7 @@ def _mask_json(inside: np.ndarray) -> dict[str, Any]:
 
 
 def _check_any(failed: int, pictures: Sequence[Picture]) -> None:
-    """Raise AdaptisError if no image is left, so that no list of results is written."""
+    """Raise AdaptisError if every image failed, so that no empty list of results is written."""
     if failed == len(pictures):
         raise AdaptisError(f'{failed} of {failed} images could not be segmented (see above).')
 
@@ -315,6 +318,6 @@ def _reported(path: Path) -> Iterator[_Outcome]:
 
 
 def _named(pictures: Sequence[Picture]) -> list[NamedPicture]:
-    """Return the pictures with the names of their results."""
+    """Return the images with the names of their results."""
     names = result_names([picture.file_name for picture in pictures])
     return [NamedPicture(*entry) for entry in zip(pictures, names)]

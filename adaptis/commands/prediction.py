@@ -1,4 +1,4 @@
-"""Segment pictures and encode the results, in whichever process this runs."""
+"""Segment images and encode the results, in whichever process this runs."""
 from __future__ import annotations
 
 import functools
@@ -19,36 +19,36 @@ from adaptis.loading import load_predictor
 from adaptis.progress import candidate_bar
 
 PHOTOGRAPH = 200_000
-"""From this many pixels on, the features alone take seconds, so the bar is shown at once."""
+"""With this many pixels or more, the features alone take seconds, so the bar is shown at once."""
 
 
 class PredictionJob(NamedTuple):
-    """All that a process needs to segment pictures; it is pickled, so it is small."""
+    """Everything that a process needs to segment images; it is small because it is pickled."""
 
     checkpoint: Optional[Path]
     settings: Any
     ctx: str
     backend: Optional[str]
     out: Path
-    format: Optional[str]   # of the files for a tool
-    watched: bool = False   # whether a single picture shows a bar of its own
+    format: Optional[str]   # of the files for an annotation tool
+    watched: bool = False   # whether a single image has its own progress bar
 
 
 class NamedPicture(NamedTuple):
-    """A picture, and the name of its results."""
+    """An image and the name of its results."""
 
     picture: Picture
     name: str
 
 
 class EncodedPrediction(NamedTuple):
-    """The result of one picture as its files hold it.
+    """The result of one image, encoded as in its files.
 
     Attributes
     ----------
     panoptic, instances : entries of the COCO files
     overlay : content of the PNG for viewing
-    file : content of the file for a tool, if one is asked for
+    file : content of the file for an annotation tool, if one was chosen
     """
 
     panoptic: EncodedPanoptic
@@ -58,13 +58,13 @@ class EncodedPrediction(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """What became of one picture.
+    """The outcome of one image.
 
     Attributes
     ----------
     encoded : its result; None if it could not be segmented
-    failure : a sentence that says why, '' = it could
-    difference : how it differs from all training images, as half a sentence
+    failure : a sentence that says why it could not be segmented; '' = it could
+    difference : how it differs from all training images, as part of a sentence
     """
 
     encoded: Optional[EncodedPrediction]
@@ -73,14 +73,14 @@ class Prediction(NamedTuple):
 
 
 def cached_predictor(job: PredictionJob) -> Any:
-    """Load the network once in a process."""
+    """Load the network once per process."""
     return _load(job.checkpoint, job.settings, job.ctx, job.backend)
 
 
 def predict_pictures(task: tuple[PredictionJob, Sequence[NamedPicture]]) -> list[Prediction]:
-    """Segment some pictures.
+    """Segment some images.
 
-    Raises AdaptisError if the network cannot be loaded; a picture that cannot be segmented is no
+    Raises AdaptisError if the network cannot be loaded; an image that cannot be segmented is not an
     error.
     """
     job, pictures = task
@@ -89,12 +89,12 @@ def predict_pictures(task: tuple[PredictionJob, Sequence[NamedPicture]]) -> list
 
 
 def failure_sentence(path: Path, error: AdaptisError) -> str:
-    """Return a sentence about a picture that could not be segmented; it names the picture."""
+    """Return the reason why an image could not be segmented, with the name of the image."""
     return str(error) if str(path) in str(error) else f'{path}: {error}'
 
 
 def find_difference(job: PredictionJob, image: np.ndarray) -> Optional[str]:
-    """Return how a picture differs from all training images, as half a sentence, or None."""
+    """Return how an image differs from all training images, as part of a sentence, or None."""
     statistics = _statistics(job.checkpoint)
     at_own_size = job.settings.short_side is None and job.settings.max_side is None
     return None if statistics is None else statistics.find_difference(image, at_own_size)
@@ -121,7 +121,7 @@ def _predict(job: PredictionJob, predictor: Any, picture: Picture, name: str) ->
     taxonomy = predictor.taxonomy
     file = None
     if job.format is not None:
-        from adaptis.interop import ResultFiles  # loads pycocotools, which exports do without
+        from adaptis.interop import ResultFiles  # loads pycocotools, needless for exports
         file = ResultFiles(job.out, taxonomy, job.format).encode(picture.path, name, result)
     overlay = viz.overlay_panoptic(image, result, taxonomy, labels=True)
     return Prediction(EncodedPrediction(
@@ -131,8 +131,8 @@ def _predict(job: PredictionJob, predictor: Any, picture: Picture, name: str) ->
 
 
 def _segment(predictor: Any, image: np.ndarray, watched: bool) -> Any:
-    """Segment an image, with a progress bar over its candidates if it is to be watched."""
-    if not watched or not hasattr(predictor, 'mask_at'):  # detectors have no candidates one by one
+    """Segment an image, with a progress bar over its candidates if ``watched`` is true."""
+    if not watched or not hasattr(predictor, 'mask_at'):  # detectors have no candidates
         return predictor.set_image(image).panoptic()
     with candidate_bar(at_once=image.shape[0] * image.shape[1] >= PHOTOGRAPH) as watch:
         return predictor.set_image(image).panoptic(watch=watch)

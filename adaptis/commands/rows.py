@@ -1,4 +1,4 @@
-"""Configs as rows of published tables: what their runs are called, and how a row is measured."""
+"""Configs as rows of published tables: how their runs are named, and how a row is measured."""
 from __future__ import annotations
 
 import dataclasses
@@ -16,13 +16,13 @@ from adaptis.evaluation.table_formats import format_row
 from adaptis.evaluation.tables import Row, Table, find_table, load_tables
 
 PUBLISHED = 'published'
-"""The folder of published numbers in ``experiments``."""
+"""The folder with the published numbers in ``experiments``."""
 IN_A_WHEEL = Path(__file__).resolve().parents[1] / '_experiments'
 """Configs and published numbers, where ``setup.py`` puts them into a wheel."""
 EVALUATIONS = Path('evaluations')
-"""Where records of ``adaptis evaluate`` go unless ``--out`` says otherwise."""
+"""Where ``adaptis evaluate`` writes records by default."""
 RUNS = Path('runs')
-"""Where ``adaptis train`` works unless ``--output`` says otherwise."""
+"""Where ``adaptis train`` writes runs by default."""
 
 
 def experiments() -> Path:
@@ -34,10 +34,10 @@ def experiments() -> Path:
 
 
 def config_path(text: str) -> Path:
-    """The config that a command names; one in ``experiments/`` may be that of a wheel.
+    """The config that a command names; one in ``experiments/`` may come from the wheel.
 
     ``experiments/coco/r50.yaml``, ``coco/r50``, ``coco_r50`` and ``toy_v1_cpu`` work in any working
-    directory.  A file of that name comes first.
+    directory.  An existing file of that name takes precedence.
     """
     path, folder = Path(text), experiments()
     if path.is_file():
@@ -49,7 +49,8 @@ def config_path(text: str) -> Path:
     if str(path) not in names and not path.suffix:
         close = difflib.get_close_matches(text, names, n=1)
         raise AdaptisError(f'There is no config "{text}"' + (
-            f': did you mean "{close[0]}"?' if close else f', neither as a file nor in {folder}.'))
+            f': did you mean "{close[0]}"?' if close else ': it is neither a file nor a config in '
+                                                          f'{folder}.'))
     return names.get(str(path), Path(text))
 
 
@@ -62,16 +63,16 @@ def config_names(file: Path, folder: Path) -> set[str]:
 
 
 def run_name(config: Path) -> str:
-    """What runs of a config are called: ``experiments/coco/r50.yaml`` gives ``coco_r50``.
+    """The name of a config's runs: ``experiments/coco/r50.yaml`` gives ``coco_r50``.
 
-    Outside the folder ``experiments`` it is the name of the file.
+    Outside the folder ``experiments`` it is the file's name.
     """
     path, folder = Path(config).resolve().with_suffix(''), experiments().resolve()
     return '_'.join(path.relative_to(folder).parts) if folder in path.parents else path.name
 
 
 def published_row(paper: str, table: str, row: str) -> tuple[Table, Row]:
-    """A row of the published numbers and its table; AdaptisError if there is none."""
+    """A row of the published numbers and its table; AdaptisError if it does not exist."""
     folder = experiments() / PUBLISHED
     file = folder / f'{paper}.yaml'
     found = find_table(load_tables(file if file.is_file() else folder), paper, table)
@@ -84,22 +85,23 @@ def check_row(config: TrainConfig, path: Path) -> None:
         try:
             published_row(config.row.paper, config.row.table, config.row.row)
         except AdaptisError as error:
-            raise AdaptisError(f'{path}: its row is not published: {error}') from error
+            raise AdaptisError(f'{path} names an unpublished row: '
+                               f'{error}') from error
 
 
 def row_of(config: TrainConfig, limit: Optional[int] = None) -> dict[str, Any]:
     """The arguments of ``make_record`` that say which row a config measures.
 
-    ``limit`` is the number of images if not all were measured: then it is a reduced run.
+    ``limit`` is the number of images if not all were measured, which makes it a reduced run.
     """
     row = {} if config.row is None else dataclasses.asdict(config.row)
     return {**row, 'reduced': row.get('reduced', False) or limit is not None}
 
 
 def beside_published(record: Mapping[str, Any], missing: Optional[str] = None) -> str:
-    """The row that a record names, published beside what it measured.
+    """The row that a record names, with the published numbers beside the measured ones.
 
-    ``missing`` tells how to measure it if the record has no ``metrics``.
+    ``missing`` says how to measure it if the record has no ``metrics``.
     """
     table, row = published_row(record.get('paper') or 'adaptis', record['table'], record['row'])
     return format_row(table, row.id, [record] if 'metrics' in record else [], missing)
@@ -108,24 +110,24 @@ def beside_published(record: Mapping[str, Any], missing: Optional[str] = None) -
 def configs(rows: Iterable[Row], folder: Path) -> dict[str, Path]:
     """The config of each row that has one, by the row's id.
 
-    ``folder`` is the folder ``experiments`` to which configs are relative.
+    ``folder`` is the folder ``experiments``, to which configs are relative.
     """
     return {row.id: folder / row.config for row in rows if row.config}
 
 
 def command(path: Path) -> str:
-    """The command that measures the row of a config from nothing but the data.
+    """The command that measures the row of a config, given only the data.
 
-    Of a config that is about the network of another one, it says what must be there before.
+    If a config evaluates the network of another config, the text says what must exist before.
     """
     submission, trained = _submission(path), load_config(path).checkpoint
     if submission or not trained:
         return submission or f'adaptis train {shown(path)}'
-    return f'adaptis evaluate {shown(path)}, once there is {trained}'
+    return f'adaptis evaluate {shown(path)}, once {trained} exists'
 
 
 def remarks(paths: Collection[Path]) -> list[str]:
-    """Sentences about configs that have no run yet: whose data are missing, and what else helps."""
+    """Sentences about configs without a run: whose data are missing, and what else helps."""
     if not paths:
         return []
     sentences = []
@@ -139,7 +141,7 @@ def remarks(paths: Collection[Path]) -> list[str]:
 
 
 def _submission(path: Path) -> Optional[str]:
-    """The command for a config that is about a test split of which a server has the truth."""
+    """The command for a config with a test split whose ground truth only a server has."""
     data = load_config(path).data
     if data.dataset == 'toy' or data.val_split != 'test':
         return None
@@ -147,6 +149,6 @@ def _submission(path: Path) -> Optional[str]:
 
 
 def shown(path: Path) -> str:
-    """A path as one would type it here."""
+    """A path as you would type it in the working directory."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith(os.pardir) else relative

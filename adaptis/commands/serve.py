@@ -1,4 +1,4 @@
-"""``adaptis serve``: a page on which people click objects and see their masks."""
+"""``adaptis serve``: a web page on which people click objects and see their masks."""
 from __future__ import annotations
 
 import argparse
@@ -21,11 +21,11 @@ from adaptis.registry import find_family
 from adaptis.serve.networks import ServedNetwork, one_network, shipped_networks
 from adaptis.toy_data import DEFAULTS
 
-HELP = """Serve a page on which you click objects and see their masks.  It offers the
-networks in the package, or the one that you name.  Nothing that you upload is written to disk."""
+HELP = """Serve a web page on which you click objects and see their masks.  It offers the networks
+in the package, or the one that you choose.  Nothing that you upload is written to disk."""
 
 _EXTRA = {'starlette': 'starlette', 'uvicorn': 'uvicorn', 'PIL': 'Pillow'}
-"""Modules of the extra, and the packages that they are in."""
+"""Modules of the extra, and the packages that contain them."""
 _LEAST_TOKEN = 12   # characters
 _CONNECTIONS = 128
 _LAST_PORT = 65535
@@ -35,25 +35,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     add_network_options(parser)
     parser.add_argument('--host', default='127.0.0.1',
-                        help='where to listen; other values than the default let other machines '
-                        'use the page, and need --token (default: 127.0.0.1)')
-    parser.add_argument('--port', type=int, default=8000, help='0 = any free one (default: 8000)')
+                        help='address to listen on; any other than the default lets other machines '
+                        'use the page and needs --token (default: 127.0.0.1)')
+    parser.add_argument('--port', type=int, default=8000, help='port to listen on; 0 = any free '
+                                                               'port (default: 8000)')
     parser.add_argument('--open', action='store_true', help='also open the page in a browser')
     parser.add_argument('--samples', choices=tuple(DEFAULTS),
-                        help='pictures to try with --checkpoint or --export: drawings of "adaptis '
-                        'toy" (default: those that it was trained on, if it was)')
+                        help='sample images to offer with --checkpoint or --export, drawn as by '
+                        '"adaptis toy" (default: those that the network was trained on, if any)')
     parser.add_argument('--token', metavar='SECRET',
-                        help='what a browser must know to use the page; "auto" makes one up')
+                        help='secret that the browser must send to use the page; "auto" generates '
+                             'one')
     parser.add_argument('--max-side', type=int, default=512, metavar='PIXELS',
-                        help='a picture with a longer side is made smaller first, so that masks '
-                        'are quick; what you save has the size of the picture (default: 512)')
+                        help='shrink images whose longer side exceeds this, so that masks appear '
+                        'quickly; what you save has the original size (default: 512)')
     parser.add_argument('--max-upload', type=int, default=20, metavar='MIB',
-                        help='largest file that may be uploaded, in MiB (default: 20)')
+                        help='maximum size of an uploaded file, in MiB (default: 20)')
     parser.add_argument('--sessions', type=int, default=16, metavar='N',
-                        help='pictures that are open at the same time; the one used longest ago '
-                        'goes first (default: 16)')
+                        help='number of images that can be open at the same time; the least '
+                        'recently used one is closed first (default: 16)')
     parser.add_argument('--memory', type=int, default=2048, metavar='MIB',
-                        help='memory that the open pictures may take, in MiB (default: 2048)')
+                        help='memory that the open images may use, in MiB (default: 2048)')
 
 
 def run(args: argparse.Namespace) -> int:
@@ -77,7 +79,7 @@ def _serve(args: argparse.Namespace, networks: Sequence[ServedNetwork], listener
            token: Optional[str], local: bool) -> int:
     import uvicorn  # of the extra
 
-    # These load Starlette, which is of the extra, too.
+    # These load Starlette, which is part of the extra, too.
     from adaptis.serve.app import ServeOptions, make_app
     from adaptis.serve.guard import LOOPBACK
     from adaptis.serve.uploads import UploadLimits
@@ -90,23 +92,23 @@ def _serve(args: argparse.Namespace, networks: Sequence[ServedNetwork], listener
     url = _url(args.host, listener.getsockname()[1], token)
     if not local:
         print(f'Everyone who can reach {args.host} and knows the token can use this page and the '
-              'computer behind it; what they send is not encrypted.')
+              'computer behind it. The connection is not encrypted.')
     print(f'Open {url} (Ctrl+C stops it).', flush=True)
     if args.open:
         webbrowser.open(url)
     server = uvicorn.Server(uvicorn.Config(
         app, log_level='warning', access_log=False, ws='none', server_header=False,
         limit_concurrency=_CONNECTIONS, timeout_graceful_shutdown=2))
-    with contextlib.suppress(KeyboardInterrupt):   # uvicorn raises it when it has stopped
+    with contextlib.suppress(KeyboardInterrupt):   # uvicorn raises it after it has stopped
         server.run(sockets=[listener])
     return 0
 
 
 def _networks(args: argparse.Namespace) -> Sequence[ServedNetwork]:
-    """Return what to serve: the network that the user names, or those that ship."""
+    """Return what to serve: the network that the user chose, or the included ones."""
     def load(checkpoint: Path) -> Any:
         if family_of(checkpoint) is not find_family('adaptis'):
-            raise AdaptisError(f'{checkpoint} holds no AdaptIS network, and only AdaptIS finds '
+            raise AdaptisError(f'{checkpoint} is not an AdaptIS network, and only AdaptIS finds '
                                'the object at a point.')
         named = argparse.Namespace(**{**vars(args), 'checkpoint': checkpoint})
         _, settings = resolve_settings(named, flip=bool(args.flip), tile=None)
@@ -132,11 +134,11 @@ def _token(args: argparse.Namespace) -> Optional[str]:
         return secrets.token_urlsafe(24)
     if args.token is None and not _is_loopback(args.host):
         raise AdaptisError(f'--host {args.host} lets other machines use this page and the computer '
-                           'behind it: add --token auto, so that only those who know the address '
+                           'behind it: add --token auto, so that only people who know the address '
                            'with the token can, or leave out --host.')
     if args.token is not None and not _is_token(args.token):
         raise AdaptisError(f'--token must have at least {_LEAST_TOKEN} letters, digits, - or _; '
-                           '"auto" makes one up.')
+                           '"auto" generates one.')
     return args.token
 
 
@@ -179,7 +181,7 @@ def _reason(error: OSError) -> str:
 def _url(host: str, port: int, token: Optional[str]) -> str:
     """Return the address of the page.
 
-    The token follows a #, so that it is in no log and no request for a page.
+    The token follows a #, so that it appears in no log and in no request for a page.
     """
     if host in ('0.0.0.0', '::'):
         host = socket.gethostname()

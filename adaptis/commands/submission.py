@@ -1,4 +1,4 @@
-"""Join the results that the shards of one run saved, as a single run would have saved them."""
+"""Join the results that the shards of one run saved; the files equal those of a single run."""
 from __future__ import annotations
 
 import json
@@ -17,7 +17,7 @@ _NAME = re.compile(r'(\d+)-of-(\d+)')
 
 
 def shard_folder(folder: Path, shard: Shard) -> Path:
-    """Return the folder in which a shard saves; the folder itself if there is only one shard."""
+    """Return the folder in which a shard saves its results; with one shard, the folder itself."""
     return folder if shard.count == 1 else folder / f'{shard.index}-of-{shard.count}'
 
 
@@ -29,21 +29,22 @@ def clear_unfinished(folder: Path) -> None:
 
 
 def join_folders(folders: Sequence[Path], target: Path) -> int:
-    """Join the folders of all shards to ``target``; return the number of files.
+    """Join the folders of all shards in ``target``; return the number of files.
 
-    The folders, in any order, have the names of :func:`shard_folder`.  The lists of JSON files are
-    concatenated and other files are copied, except hidden ones, which a killed job may have left.
+    The folders can be in any order; their names are those of :func:`shard_folder`.  The lists of
+    JSON files are concatenated and other files are copied, except hidden ones, which a killed job
+    may have left.
 
-    Raises AdaptisError if a shard is missing or was stopped, or a file occurs twice.
+    Raises AdaptisError if a shard is missing or was stopped, or if a file occurs twice.
     """
     parts = [_NAME.fullmatch(folder.resolve().name) for folder in folders]
     for folder, part in zip(folders, parts):
         if part is None or not folder.is_dir():
-            raise AdaptisError(f'{folder} is not the folder of a shard, which "--shard 1/3 --save '
-                               'DIR" would call DIR/1-of-3.')
+            raise AdaptisError(f'{folder} is not the folder of a shard: "--shard 1/3 --save DIR" '
+                               'writes to DIR/1-of-3, for example.')
         if not (folder / COMPLETE).exists():
-            raise AdaptisError(f'{folder} holds no {COMPLETE}: its shard was stopped or is still '
-                               'running; wait, or run it again.')
+            raise AdaptisError(f'{folder} does not contain {COMPLETE}: its shard was stopped or is '
+                               'still running; wait, or run it again.')
     check_complete([str(f) for f in folders], [Shard(*map(int, p.groups())) for p in parts])
     documents: dict[Path, Any] = {}
     count = 0
@@ -69,11 +70,12 @@ def _joined(before: Any, content: Any, path: Path) -> Any:
     if isinstance(before, dict) and isinstance(content, dict) and before.keys() == content.keys():
         return {key: before[key] if before[key] == content[key]
                 else _joined(before[key], content[key], path) for key in before}
-    raise AdaptisError(f'{path} does not match that of the other shards: save them again.')
+    raise AdaptisError(f'{path} does not match the file of the other shards: save the shards '
+                       'again.')
 
 
 def _copy(path: Path, destination: Path) -> None:
     if destination.exists():
-        raise AdaptisError(f'{destination} exists already: choose another folder, or delete it.')
+        raise AdaptisError(f'{destination} already exists: choose another folder, or delete it.')
     with atomic_write(destination) as temporary:
         shutil.copyfile(path, temporary)

@@ -27,26 +27,27 @@ from adaptis.evaluation.table_formats import (
 )
 from adaptis.evaluation.tables import OWN, Table, find_table, load_tables, rows_without_run
 
-HELP = 'Print a published table beside what was measured here.'
+HELP = 'Print a published table beside the numbers measured here.'
 Records = Sequence[dict[str, Any]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument('table', nargs='+', metavar='[PAPER] TABLE',
-                        help='for instance: 1, 7, notebooks, or: unified 2; "list" lists them, '
+                        help='for instance 1, 7, notebooks or unified 2; "list" lists all tables, '
                              '"all" prints them (as Markdown or JSON)')
     parser.add_argument('--format', default='text', metavar='FORMAT',
-                        help=f'{", ".join(FORMATS)} (default: text)')
+                        help=f'output format: {", ".join(FORMATS)} (default: text)')
     parser.add_argument('--published', type=Path, metavar='DIR',
-                        help='a file PAPER.yaml for each paper, default: experiments/published')
+                        help='folder with a file PAPER.yaml for each paper (default: '
+                             'experiments/published)')
     parser.add_argument('--results', type=Path, metavar='DIR',
-                        help='records of runs (default: experiments/results, evaluations, and '
-                             'runs/*/evaluation.json)')
+                        help='folder with the records of runs (default: experiments/results, '
+                             'evaluations, and runs/*/evaluation.json)')
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the table; AdaptisError if there is no such table or a file is broken."""
+    """Print the table; AdaptisError if it does not exist or a file is broken."""
     if args.format not in FORMATS:
         raise AdaptisError(f'There is no format {args.format}; there are {", ".join(FORMATS)}.')
     if len(args.table) > 2:
@@ -95,13 +96,13 @@ def _all(tables: Mapping[str, Mapping[str, Table]], records: Records, form: str)
         return all_markdown(tables, records)
     if form == 'json':
         return format_json([t for entries in tables.values() for t in entries.values()], records)
-    raise AdaptisError('All tables together are printed with --format markdown or json; '
-                       'the other formats hold one table.')
+    raise AdaptisError('"all" needs --format markdown or json, because the other formats hold a '
+                       'single table.')
 
 
 def _list(tables: Mapping[str, Mapping[str, Table]], form: str) -> str:
     if form != 'text':
-        raise AdaptisError('The list of tables is printed as text alone.')
+        raise AdaptisError('The list of tables is available only as text: leave out --format.')
     return '\n'.join(f'{paper} {table.id}: {table.title} ({_counts(table)})'
                      for paper, entries in tables.items() for table in entries.values())
 
@@ -118,9 +119,9 @@ def _counts(table: Table) -> str:
 
 
 def _find_records(folder: Optional[Path]) -> tuple[Records, str]:
-    """Return the records of a folder, or of all usual places, and a sentence that says where.
+    """Return the records of a folder, or of all usual places, and a sentence about the place.
 
-    A record that lies in two places counts once.
+    A record that exists in two places counts once.
     """
     if folder is not None:
         if not folder.is_dir():

@@ -28,31 +28,34 @@ HELP = 'Draw ToyV1 (section 6 of the paper), ToyV2 (official code), or street sc
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument('--version', choices=tuple(DEFAULTS), default='v1', help='default: v1')
-    parser.add_argument('--out', type=Path, help='folder to write to; it may be resumed')
+    parser.add_argument('--version', choices=tuple(DEFAULTS), default='v1', help='which data set '
+                                                                                 'to draw '
+                                                                                 '(default: v1)')
+    parser.add_argument('--out', type=Path, help='folder to write to; an interrupted run can be '
+                                                 'resumed')
     parser.add_argument('--split', nargs='+', choices=SPLITS,
-                        help='default: all splits that have a default count')
+                        help='splits to draw (default: all splits that have a default count)')
     parser.add_argument('--count', nargs='+', type=int, metavar='N',
-                        help='images, one number for all splits or one for each '
-                             '(default for v1: as in the paper)')
+                        help='number of images: one for all splits, or one for each (default for '
+                             'v1: as in the paper)')
     parser.add_argument('--size', nargs='+', type=int, metavar='PIXELS',
-                        help='side, or height and width (default: 96 for v1, 128 for v2, 128 256 '
-                             'for street)')
+                        help='side of the images, or height and width (default: 96 for v1, 128 for '
+                             'v2, 128 256 for street)')
     parser.add_argument('--objects', nargs=2, type=int, metavar=('MIN', 'MAX'),
-                        help='objects in an image (default: 8 22 for v1, 12 52 for v2, 6 18 for '
-                             'street)')
-    parser.add_argument('--seed', type=int, default=0, help='default: 0')
+                        help='number of objects in an image (default: 8 22 for v1, 12 52 for v2, 6 '
+                             '18 for street)')
+    parser.add_argument('--seed', type=int, default=0, help='random seed (default: 0)')
     parser.add_argument('--workers', type=int, default=usable_cores(),
-                        help='processes; the images do not depend on their number (default: one '
+                        help='number of processes; the images do not depend on it (default: one '
                              'per core)')
     parser.add_argument('--coco', action='store_true',
                         help='v1 and v2 only: also write COCO panoptic and instances annotations')
     parser.add_argument('--layout', choices=('coco', 'cityscapes'),
-                        help='street only: COCO panoptic format or the folders of Cityscapes '
+                        help='street only: write COCO panoptic format or the folders of Cityscapes '
                              '(default: coco)')
     parser.add_argument('--contact-sheet', type=Path, metavar='PNG',
-                        help='write one picture of real and generated samples instead; for '
-                             'street, of scenes and their labels')
+                        help='instead of a data set, write one picture that compares real and '
+                             'generated samples (street: that shows scenes and their labels)')
     parser.add_argument('--beside', type=Path, metavar='DIR',
                         help='folder with the real samples for --contact-sheet')
 
@@ -63,10 +66,11 @@ def run(args: argparse.Namespace) -> int:
     Raises
     ------
     AdaptisError
-        For settings that make no sense, a folder with other content, or a full disk.
+        If the settings are invalid, the folder has other content, or the disk is full.
     """
     if (args.contact_sheet is None) == (args.out is None):
-        raise AdaptisError('Give a folder with --out, or a picture with --contact-sheet.')
+        raise AdaptisError('Nothing to write: give a folder with --out, or a PNG file with '
+                           '--contact-sheet.')
     _check_options(args)
     try:
         if args.contact_sheet is not None:
@@ -107,13 +111,14 @@ def write_coco(folder: Path, split: str) -> None:
 def _check_options(args: argparse.Namespace) -> None:
     street = args.version == 'street'
     if street and (args.beside is not None or args.coco):
-        raise AdaptisError('Street scenes have no real samples for --beside, and are written in '
-                           'COCO panoptic format without --coco.')
+        raise AdaptisError('Street scenes are always written in COCO panoptic format and have no '
+                           'real samples: leave out --coco and --beside.')
     if not street and args.layout is not None:
-        raise AdaptisError('--layout is for street scenes: v1 and v2 have the layout of their '
+        raise AdaptisError('--layout is only for street scenes: v1 and v2 have the layout of their '
                            'authors.')
     if not street and (args.contact_sheet is None) != (args.beside is None):
-        raise AdaptisError('--contact-sheet and --beside (the real samples) go together.')
+        raise AdaptisError('--contact-sheet needs --beside, the folder with the real samples, and '
+                           'vice versa.')
 
 
 def _write_sheet(args: argparse.Namespace) -> None:
@@ -125,7 +130,7 @@ def _write_sheet(args: argparse.Namespace) -> None:
 
 def _generate(args: argparse.Namespace, counts: dict[str, int]) -> None:
     if args.workers < 1:
-        raise AdaptisError(f'--workers {args.workers} makes no sense: give at least 1.')
+        raise AdaptisError(f'--workers must be at least 1, but is {args.workers}.')
     settings = _settings(args)
     bars: dict[str, Any] = {}
 
@@ -147,8 +152,8 @@ def _settings(args: argparse.Namespace) -> ToySettings:
     changes = {'seed': args.seed}
     if args.size is not None:
         if len(args.size) > 2:
-            raise AdaptisError(f'--size takes a side, or height and width, not {len(args.size)} '
-                               'numbers.')
+            raise AdaptisError('--size takes one side, or height and width, but not '
+                               f'{len(args.size)} numbers.')
         changes.update(height=args.size[0], width=args.size[-1])
     if args.objects is not None:
         changes.update(min_objects=args.objects[0], max_objects=args.objects[1])
@@ -164,6 +169,6 @@ def _counts(version: str, splits: Optional[list[str]],
     if len(counts) == 1:
         counts = counts * len(splits)
     if len(counts) != len(splits):
-        raise AdaptisError(f'--count has {len(counts)} numbers for {len(splits)} splits: '
-                           'give one for all or one for each.')
+        raise AdaptisError(f'--count has {len(counts)} numbers for {len(splits)} splits: give one '
+                           'number for all splits or one for each.')
     return dict(zip(splits, counts))

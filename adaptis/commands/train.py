@@ -36,26 +36,31 @@ HELP = 'Train a network from a config; Ctrl-C stops it, --resume continues it.'
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.add_argument('config', type=config_path, metavar='CONFIG',
-                        help='a file, or the name of one in experiments/, e.g. toy_v1_cpu')
+                        help='config file, or the name of a config in experiments/, e.g. '
+                             'toy_v1_cpu')
     parser.add_argument('--resume', action='store_true',
-                        help='continue from the newest checkpoint of the output folder')
-    parser.add_argument('--output', type=Path, help='default: runs/<name of the config>, e.g. '
-                                                   'runs/coco_r50 for experiments/coco/r50.yaml')
+                        help='continue from the newest checkpoint in the output folder')
+    parser.add_argument('--output', type=Path, help='folder for checkpoints, logs and results '
+                                                   '(default: runs/<name of the config>, e.g. '
+                                                   'runs/coco_r50 for experiments/coco/r50.yaml)')
     parser.add_argument('--init', metavar='FILE',
-                        help='trained parameters to start from, with a fresh optimizer, or toy_v1, '
-                             'the network in the package; replaces initial_weights')
+                        help='start from these trained parameters, or from toy_v1, the network in '
+                             'the package, with a new optimizer; replaces initial_weights')
     parser.add_argument('--ctx', default='auto',
-                        help='auto, cpu, gpu for all GPUs, or some such as gpu:0,1 (default: auto)')
+                        help='devices: auto, cpu, gpu for all GPUs, or a list such as gpu:0,1 '
+                             '(default: auto)')
     parser.add_argument('--kvstore', default='device',
-                        help='how gradients are added up: device, local, nccl, dist_sync or '
-                        'dist_device_sync (default: device)')
-    parser.add_argument('--data', help='folder of the data set, instead of data.root')
-    parser.add_argument('--workers', type=int, help='data processes, instead of workers')
+                        help='MXNet key-value store that sums the gradients: device, local, nccl, '
+                        'dist_sync or dist_device_sync (default: device)')
+    parser.add_argument('--data', help='folder of the data set; replaces data.root of the config')
+    parser.add_argument('--workers', type=int, help='number of processes that load data; replaces '
+                                                    'workers of the config')
     parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE',
-                        help='override a key of the config, e.g. instances.optimizer.lr=1e-4')
+                        help='override a key of the config, e.g. instances.optimizer.lr=1e-4; can '
+                             'be repeated')
     parser.add_argument('--scale-lr', action='store_true',
-                        help='change the learning rates in proportion to the images of a step, if '
-                        'those are not as many as in the config')
+                        help='if a step uses more or fewer images than in the config, scale the '
+                        'learning rates in proportion')
 
 
 def run(args: argparse.Namespace) -> int:
@@ -74,15 +79,15 @@ def run(args: argparse.Namespace) -> int:
         _resume(job, start)
     if job.rank == 0:
         if job.world_size > 1:
-            print(f'{job.world_size} processes train; the one on {socket.gethostname()} writes '
-                  f'{output}.')
+            print(f'{job.world_size} processes are training; the one on {socket.gethostname()} '
+                  f'writes {output}.')
         if warnings:
             print(*warnings, sep='\n')
     try:
         fit(job, start)
     except Stopped as stopped:
         if job.rank == 0:
-            print('Stopped; to continue, repeat the command with --resume.')
+            print('Stopped. To continue, repeat the command with --resume.')
         end_together(job.kvstore)
         return stopped.status
     if job.rank == 0:
@@ -104,7 +109,7 @@ def _overrides(args: argparse.Namespace) -> list[str]:
 
 def _with_fitting_rates(config: TrainConfig,
                         args: argparse.Namespace) -> tuple[TrainConfig, list[str]]:
-    """Return the config with scaled rates if asked for, else with a sentence per unfitting rate."""
+    """Return the config, with learning rates scaled if asked for, else sentences about misfits."""
     try:
         recipe = load_config(args.config)
     except AdaptisError:  # incomplete without the overrides, so there is nothing to compare
@@ -120,7 +125,7 @@ def _check_output(output: Path, resume: bool) -> None:
     if output.exists() and not output.is_dir():
         raise AdaptisError(f'{output} is not a folder: give another --output.')
     if not resume and output.is_dir() and any(output.iterdir()):
-        raise AdaptisError(f'{output} already holds a run: continue it with --resume, or give '
+        raise AdaptisError(f'{output} already contains a run: continue it with --resume, or give '
                            'another --output.')
 
 
@@ -132,7 +137,7 @@ def _find_start(output: Path, config: TrainConfig, args: argparse.Namespace) -> 
     from adaptis.engine.resuming import check_same_run, override_keys  # loads MXNet
     start = CheckpointFolder(output / 'checkpoints').latest()
     if start is None:
-        print(f'{output} holds no checkpoint yet: starting from the beginning.')
+        print(f'{output} contains no checkpoint yet: starting from the beginning.')
     else:
         check_same_run(start, config, override_keys(_overrides(args)))
     return start
@@ -158,7 +163,7 @@ def _prepare(config: TrainConfig, output: Path, args: argparse.Namespace, resume
     if config.initial_weights is not None and not resumed:
         _load_initial_weights(net, config.initial_weights, family)
     if not family.uses_points:
-        # Reports a mistake in the settings now and not after the training.
+        # Reports a mistake in the settings now instead of after training.
         family.make_predictor(net, settings, train.taxonomy, family.stages)
     validation = (PointValidation(held_out, config.validation, contexts[0], settings)
                   if family.uses_points else
@@ -180,7 +185,7 @@ def _open_data(config: TrainConfig) -> tuple[Any, Any]:
     for dataset, key in ((train, 'split'), (held_out, 'val_split')):
         if dataset.annotations is None:
             raise AdaptisError(f'The split "{getattr(data, key)}" of {data.root} has no ground '
-                               f'truth: choose another data.{key}.')
+                               f'truth, which training needs: choose another data.{key}.')
         check.quick_check(dataset)
     difference = check.compare_categories([train, held_out])
     if difference:
@@ -191,7 +196,7 @@ def _open_data(config: TrainConfig) -> tuple[Any, Any]:
 def _enable_half(contexts: list[Any]) -> None:
     from adaptis.engine.precision import enable_mixed_precision  # loads MXNet
     half = enable_mixed_precision(contexts)
-    print(f'Training steps compute in {half} where it is safe.')
+    print(f'Training steps use {half} where it is safe.')
 
 
 def _build_net(family: ModelFamily, config: TrainConfig, contexts: list[Any], taxonomy: Any,
@@ -202,10 +207,10 @@ def _build_net(family: ModelFamily, config: TrainConfig, contexts: list[Any], ta
     arguments = {**counts, **config.model}
     if any(arguments[name] != count for name, count in counts.items()):
         raise AdaptisError(f'The data set has {len(taxonomy)} classes, {taxonomy.num_stuff} of '
-                           f'them stuff: model.{" and ".join(counts)} must say so or be left out.')
+                           f'them stuff: correct model.{" and ".join(counts)} or leave it out.')
     if resumed:
         for key in ('pretrained_base', 'pretrained'):
-            arguments.pop(key, None)  # a checkpoint replaces those weights
+            arguments.pop(key, None)  # a checkpoint replaces these weights
     arguments = set_norm_devices(arguments, len(contexts))
     if 'SyncBatchNorm' in arguments.values():
         check_sync(contexts)
@@ -213,9 +218,9 @@ def _build_net(family: ModelFamily, config: TrainConfig, contexts: list[Any], ta
 
 
 def _load_initial_weights(net: Any, name: str, family: ModelFamily) -> None:
-    """Set a new network to trained parameters, whose classes may differ.
+    """Load trained parameters, whose classes may differ, into a new network.
 
-    Raises AdaptisError if they are of another network.
+    Raises AdaptisError if they belong to another network.
     """
     from adaptis.model.zoo import read_info  # loads MXNet
     path = PRETRAINED.get(name, Path(name))
@@ -225,18 +230,19 @@ def _load_initial_weights(net: Any, name: str, family: ModelFamily) -> None:
         mismatch = find_mismatch(wanted, found, keys)
         if mismatch:
             key, asked, there = mismatch
-            raise AdaptisError(f'{path} holds a network with {key} {there}, but the config asks '
+            raise AdaptisError(f'{path} contains a network with {key} {there}, but the config asks '
                                f'for {asked}: give other initial weights or change model.{key}.')
         if find_mismatch(wanted, found, _COUNTS):
-            print(f'{name} knows other classes: the layers that tell classes apart start anew.')
+            print(f'{name} was trained on other classes, so the classification layers start from '
+                  'random weights.')
     family.load_pretrained(net, path)
 
 
 def set_norm_devices(arguments: dict[str, Any], devices: int) -> dict[str, Any]:
     """Return a network's arguments with the number of devices that SyncBatchNorm synchronises.
 
-    On a single device SyncBatchNorm becomes BatchNorm.  Some networks have normalisation outside
-    the backbone, too, in options such as ``head_norm``.
+    On a single device SyncBatchNorm becomes BatchNorm.  Some networks also have normalisation
+    outside the backbone, in options such as ``head_norm``.
     """
     synchronised = [name for name, value in arguments.items()
                     if value == 'SyncBatchNorm' and name.endswith(('norm_layer', '_norm'))]
@@ -261,7 +267,7 @@ def _system_maker(family: ModelFamily, net: Any, config: TrainConfig,
         if unknown:
             raise AdaptisError(f'The config key {name}.system has no {unknown[0]}; '
                                f'known: {", ".join(known)}.')
-        make(name, stage)  # reports its mistakes now, not later
+        make(name, stage)  # reports mistakes now instead of later
     return make
 
 

@@ -1,1 +1,1 @@
-"""Convert official checkpoints to this project's parameters."""
+"""Convert official checkpoints to this library's parameters."""

@@ -1,4 +1,4 @@
-"""Parameter names of the official AdaptIS code, and this project's names for the same arrays."""
+"""Map parameter names of the official AdaptIS code to this library's names."""
 from __future__ import annotations
 
 import re
@@ -9,7 +9,7 @@ DEEPEST_UP_LEVEL = 3
 
 
 def _unit(index: str) -> str:
-    """Map a layer of an official flat [conv, norm, conv, norm, ...] stack to a unit's layer."""
+    """Map a layer of an official flat [conv, norm, conv, norm, ...] stack to a layer of a unit."""
     index = int(index)
     return f'{index // 2}.{0 if index % 2 == 0 else 2}'
 
@@ -28,7 +28,7 @@ def _head_unit(index: str) -> str:
 
 
 def _level(level: str, unit: Optional[str]) -> str:
-    """Map a block of the official pyramid's semantic head, numbered from 1, to level and unit."""
+    """Map a block of the official pyramid's semantic head, counted from 1, to level and unit."""
     return f'{int(level) - 1}.{int(unit or 1) - 1}'
 
 
@@ -110,13 +110,13 @@ NETWORKS: dict[str, tuple[str, _Rules]] = {
     'adaptis_deeplab': (r'feature_extractor\.aspp\.', _DEEPLAB),
     'adaptis_fpn': (r'feature_extractor\.head\.block4\.', _FPN),
 }
-"""Network name -> a pattern that only its official parameter names match, and its rules."""
+"""Network name -> a pattern that matches only its official parameter names, and its rules."""
 
 
 def detect_network(names: Iterable[str]) -> str:
     """Return the name of the network whose official parameters have these names.
 
-    If no pattern matches, it is the network with the most known names.
+    If no pattern matches, the network with the most known names is returned.
     """
     names = list(names)
     for network, (sign, _) in NETWORKS.items():
@@ -126,7 +126,7 @@ def detect_network(names: Iterable[str]) -> str:
 
 
 def map_name(official: str, network: str = 'adaptis_toy') -> Optional[str]:
-    """Return this project's name of an official parameter; None if there is no such parameter."""
+    """Return this library's name for an official parameter; None if there is none."""
     for pattern, build in NETWORKS[network][1]:
         match = re.fullmatch(pattern + _FIELDS, official)
         if match:

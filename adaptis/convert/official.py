@@ -1,4 +1,4 @@
-"""Convert official AdaptIS checkpoints to checkpoints of this project."""
+"""Convert official AdaptIS checkpoints to checkpoints of this library."""
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -17,12 +17,12 @@ DEPTHS = {(2, False): 'resnet18', (6, False): 'resnet34', (6, True): 'resnet50',
 
 def convert(source: PathLike, target: PathLike, num_stuff: Optional[int] = None
             ) -> dict[str, Any]:
-    """Convert a ``.params`` file of the official MXNet code to a checkpoint of this project.
+    """Convert a ``.params`` file of the official MXNet code to a checkpoint of this library.
 
-    The network, its backbone, width, classes, coordinates and proposal branch follow from the
-    arrays. ``num_stuff`` does not; its default is known for the toy problem (1 of 2 classes) and
-    for Cityscapes (11 of 19).  Returns ``{official name: our name}`` under 'mapped', the names
-    that are left out under 'unknown', and the network under 'network'.
+    The network, its backbone, width, classes, coordinates and proposal branch are inferred from the
+    arrays.  ``num_stuff`` cannot be inferred; it has defaults for the toy problem (1 of 2 classes)
+    and for Cityscapes (11 of 19).  Returns a dictionary: 'mapped' is ``{official name: our name}``,
+    'unknown' lists the names that were left out, and 'network' is the name of the network.
 
     Raises AdaptisError for a file that is not an official checkpoint, that lacks parameters, or
     that needs ``num_stuff``.
@@ -32,15 +32,16 @@ def convert(source: PathLike, target: PathLike, num_stuff: Optional[int] = None
     mapped, unknown = map_names(arrays, network)
     if not mapped:
         raise AdaptisError(f'{source} is not an official AdaptIS checkpoint: none of its '
-                           f'{len(arrays)} parameters has a name of one of those networks.')
+                           f'{len(arrays)} parameters has a known name. Give a checkpoint of a '
+                           'supported network.')
     ours = {name: arrays[official] for official, name in mapped.items()}
     kind = _KINDS[network]
     options = kind.options(_Arrays(ours, kind.name, source))
     if num_stuff is not None:
         options['num_stuff'] = num_stuff
     elif options['num_classes'] != kind.classes:
-        raise AdaptisError(f'{source} has {options["num_classes"]} classes but does not say how '
-                           'many of them are stuff: give --num-stuff.')
+        raise AdaptisError(f'{source} has {options["num_classes"]} classes, but it does not say '
+                           'how many of them are stuff: give --num-stuff.')
     net = get_model(network, **options)
     net.initialize()
     set_parameters(net, ours, source)
@@ -57,7 +58,7 @@ class _Arrays(dict[str, Any]):
 
     def __missing__(self, name: str) -> Any:
         raise AdaptisError(f'{self.source} is not a complete checkpoint of the official '
-                           f"{self.kind} network: it lacks the parameter that becomes '{name}'.")
+                           f"{self.kind} network: it lacks the parameter for '{name}'.")
 
 
 def _toy_options(arrays: _Arrays) -> dict[str, Any]:
@@ -89,7 +90,7 @@ def _backbone(arrays: _Arrays) -> str:
     depth = len(blocks), f'{stage}0.conv3.weight' in arrays
     if depth not in DEPTHS:
         raise AdaptisError(f'{arrays.source} has an unknown backbone: {len(blocks)} blocks in the '
-                           f'third stage; known are {", ".join(DEPTHS.values())}.')
+                           f'third stage; supported are {", ".join(DEPTHS.values())}.')
     return DEPTHS[depth]
 
 
@@ -108,7 +109,7 @@ class _Kind(NamedTuple):
     Attributes
     ----------
     name : its name in messages
-    options : reads its options from the arrays
+    options : function that reads its options from the arrays
     classes : number of classes for which the default ``num_stuff`` is right
     """
 

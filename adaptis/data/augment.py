@@ -1,4 +1,4 @@
-"""Augmentation, mostly by albumentations, with a seed for each sample."""
+"""Augmentation, mostly with albumentations, with a seed for each sample."""
 from __future__ import annotations
 
 import dataclasses
@@ -31,7 +31,7 @@ PHOTOS: dict[str, dict[str, Any]] = {
 NAMES = (*TOYS, *PHOTOS)
 
 UNKNOWN = -1                     # in both maps: pixels that padding added
-MEAN_COLOR = (124, 116, 104)     # of ImageNet, so that a network sees about 0
+MEAN_COLOR = (124, 116, 104)     # of ImageNet, so that the network's input is about 0
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,10 @@ class Crop:
     ----------
     size : height and width of the result
     scale : range of a random factor by which the image is rescaled before the crop
-    short_side, max_side : before that, the shorter side is resized to ``short_side``, or less so
-        that the longer side stays within ``max_side``; without ``short_side`` images only shrink
-    long_side : instead of these, range of a random longer side to which every image is resized
+    short_side, max_side : before that, the shorter side is resized to ``short_side``, or to less so
+        that the longer side stays within ``max_side``; without ``short_side``, images are only
+        shrunk
+    long_side : instead of these, the range of a random longer side to which every image is resized
     """
 
     size: tuple[int, int]
@@ -54,7 +55,7 @@ class Crop:
     long_side: Optional[tuple[float, float]] = None
 
     def draw_factor(self, height: int, width: int) -> float:
-        """Return the factor by which an image is rescaled; it draws from the module ``random``."""
+        """Return the factor by which an image is rescaled; uses the module ``random``."""
         if self.long_side:
             return random.uniform(*self.long_side) / max(height, width)
         return self.base_factor(height, width) * random.uniform(*self.scale)
@@ -67,21 +68,21 @@ class Crop:
 
 @dataclass(frozen=True)
 class Rescale:
-    """Resize whole images to a shorter side that is chosen at random from ``short_sides``.
+    """Resize whole images to a shorter side that is drawn from ``short_sides``.
 
-    The side is less where the longer one would exceed ``max_side``.  Without ``short_sides`` images
-    only shrink.
+    The side is shorter if the longer one would exceed ``max_side``.  Without ``short_sides``,
+    images are only shrunk.
     """
 
     short_sides: tuple[int, ...] = ()
     max_side: Optional[int] = None
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Return the sample at that size."""
+        """Return the sample at the drawn size."""
         return resize_sample(sample, self.draw_size(sample.image.shape[:2], rng))
 
     def draw_size(self, size: Size, rng: np.random.Generator) -> Size:
-        """Return the height and width that an image of ``size`` gets."""
+        """Return the new height and width of an image of ``size``."""
         side = int(rng.choice(self.short_sides)) if self.short_sides else min(size)
         factor = side / min(size)
         if self.max_side:
@@ -96,19 +97,17 @@ def build_augmentation(augmentation: Union[str, Mapping[str, Any]],
     ``augmentation`` is a mapping of transforms to their strengths, see ``adaptis.data.transforms``,
     or a name:
     'flip': only the horizontal flip.  'cityscapes', 'vistas', 'coco': see ``PHOTOS``.
-    'toy_v1': both flips, transposition (a toy scene has no up), blur and noise of random strength
-    like those of the stored test images, and sometimes JPEG compression (the authors' images are
-    JPEGs).  'toy_v2': the same without blur and noise.
-    'toy_v1_official': the steps of the official script for ToyV1, each with probability 0.5 and
-    independent of the others: a box blur of side 2 or 4, Gaussian noise with a standard deviation
-    of 10 to 40 grey levels that is equal in all channels, and a flip (vertical, horizontal or
-    both).  So a quarter of the images has neither blur nor noise.  'toy_v2_official': only that
-    flip.
-    'none': no change.
+    'toy_v1': both flips, transposition (toy scenes have no upright direction), blur and noise of
+    random strength as in the stored test images, and sometimes JPEG compression (the authors'
+    images are JPEGs).  'toy_v2': the same without blur and noise. 'toy_v1_official': the steps of
+    the official script for ToyV1, each with probability 0.5 and independent of the others: a box
+    blur of side 2 or 4, Gaussian noise that is equal in all channels, with a standard deviation of
+    10 to 40 grey levels, and a flip (vertical, horizontal or both).  So a quarter of the images
+    have neither blur nor noise.  'toy_v2_official': only that flip. 'none': no change.
 
-    Photos (all but the toy names and 'none') get a random ``crop`` of the rescaled image.  If
-    a photo is smaller than its crop, it is padded with ``MEAN_COLOR`` and, in both maps, with
-    ``UNKNOWN``.  The other images are not cropped here, see ``random_crop``.
+    Photographs (all but the toy names and 'none') get a random ``crop`` of the rescaled image.  If
+    a photograph is smaller than its crop, it is padded with ``MEAN_COLOR`` and, in both maps, with
+    ``UNKNOWN``.  Other images are not cropped here, see ``random_crop``.
 
     Raises AdaptisError for another name or transform, or if a toy augmentation should rescale.
     """
@@ -124,15 +123,15 @@ def build_augmentation(augmentation: Union[str, Mapping[str, Any]],
 
 def check_augmentation(augmentation: Union[str, Mapping[str, Any]],
                        crop: Optional[Crop] = None) -> None:
-    """Raise AdaptisError if there is no such augmentation, or if it does not rescale images."""
+    """Raise AdaptisError if the augmentation is unknown or cannot rescale images."""
     if not isinstance(augmentation, str):
         parse_transforms(augmentation)
     elif augmentation not in NAMES:
-        raise AdaptisError(f'There is no augmentation "{augmentation}"; known: '
+        raise AdaptisError(f'There is no augmentation "{augmentation}": choose from '
                            f'{", ".join(NAMES)}.')
     elif augmentation in TOYS and crop is not None and crop != Crop(crop.size):
         raise AdaptisError(f'The augmentation "{augmentation}" does not rescale images: leave out '
-                           'scale, short_side, max_side and long_side, or take one of '
+                           'scale, short_side, max_side and long_side, or use one of '
                            f'{", ".join(PHOTOS)}.')
 
 
@@ -159,7 +158,7 @@ class RandomScale:
         return resize_sample(sample, self.draw_size(sample.image.shape[:2], rng))
 
     def draw_size(self, size: Size, rng: np.random.Generator) -> Size:
-        """Return the height and width that an image of ``size`` gets."""
+        """Return the new height and width of an image of ``size``."""
         factor = rng.uniform(self.low, self.high)
         return tuple(max(1, round(s * factor)) for s in size)
 
@@ -192,7 +191,7 @@ class _Albumentations:
         objects = None
         if layers:
             moved = np.stack(result.pop('masks'))
-            objects = sample.objects.moved(np.maximum(moved, 0))   # no object is in the padding
+            objects = sample.objects.moved(np.maximum(moved, 0))   # no objects are in the padding
         arrays = {key: np.ascontiguousarray(value) for key, value in result.items()}
         return dataclasses.replace(sample, objects=objects, **arrays)
 
@@ -206,7 +205,7 @@ def _degradation() -> list:
     import albumentations as A  # slow to load
 
     class Degrade(A.ImageOnlyTransform):
-        """The blur and noise of the toy generator, of random strength."""
+        """The blur and noise of the toy generator, with random strength."""
 
         def apply(self, img: np.ndarray, state: int = 0, **params) -> np.ndarray:
             return degrade(img, np.random.default_rng(state))
@@ -220,7 +219,8 @@ def _degradation() -> list:
 def _official(blur_and_noise: bool) -> list:
     """Return the transforms of the official toy scripts.
 
-    Albumentations has no box of an even side any more, and no noise by its standard deviation.
+    Albumentations no longer has box blurs of even side, and has no noise given by its standard
+    deviation.
     """
     import albumentations as A  # slow to load
 
@@ -272,12 +272,12 @@ def _photo(transforms: Sequence[Transform], crop: Optional[Crop]) -> list:
 def _scaled_crop(crop: Crop) -> object:
     """Return a ``RandomScale`` and ``RandomCrop`` that do not compute the pixels outside the crop.
 
-    Albumentations' own ``RandomSizedCrop`` would do if all images had one size.
+    Albumentations' own ``RandomSizedCrop`` would suffice if all images had the same size.
     """
     import albumentations as A  # slow to load
 
     class ScaledCrop(A.DualTransform):
-        """A random window, rescaled to ``crop.size``, or less where the image ends before."""
+        """A random window, rescaled to ``crop.size``, or to less where the image ends."""
 
         @property
         def targets_as_params(self) -> list[str]:

@@ -24,40 +24,39 @@ from adaptis.errors import AdaptisError
 from adaptis.types import Sample
 
 Batch = dict[str, np.ndarray]
-TRIES = 10  # at most so many random crops until one shows an object
+TRIES = 10  # maximum number of random crops until one contains an object
 
 
 @dataclass(frozen=True)
 class BatchSource:
     """Computes any batch of a training run, in any process and at any time.
 
-    Nothing is remembered between batches: the order of an epoch follows from (seed, epoch), the
-    augmentation and the points of an image from (seed, epoch, index).  So the batches do not depend
-    on the number of workers, and a run can resume at any step.  The last partial batch of an epoch
-    is dropped; the next epoch is shuffled again.
+    No state is kept between batches: the order of an epoch follows from (seed, epoch), and the
+    augmentation and the points of an image from (seed, epoch, index).  So batches do not depend on
+    the number of workers, and a run can resume at any step.  The last partial batch of an epoch is
+    dropped, and each epoch is shuffled anew.
 
     Attributes
     ----------
-    dataset : has ``len`` and gives a ``Sample`` for an index; picklable
-    batch_size : images of one process in a batch
+    dataset : has ``len`` and returns a ``Sample`` for an index; picklable
+    batch_size : number of images per process in a batch
     points : points per image; None with ``targets``
     seed : a sequence of non-negative integers
     augmentation : see ``build_augmentation``
     strategy, min_object_area, ignore_object_prob, background_prob : see ``sample_points``
     crop, crop_until : steps before ``crop_until`` use random crops of the images
-    empty_crop_prob : probability of keeping a crop without an eligible object; otherwise another is
-        drawn, at most ``TRIES`` in all
+    empty_crop_prob : probability of keeping a crop without an eligible object; otherwise another
+        one is drawn, at most ``TRIES`` in total
     rank, world_size : number of this process, and how many processes share every batch
     shuffle : False keeps the images in their order
     rescale : changes the size, after augmentation and crop
-    epoch_images : number of images in an epoch, each drawn from all, so that one may come twice and
-        others not at all; None = every image once
+    epoch_images : number of images in an epoch, drawn with replacement; None = every image once
     targets : makes a batch from augmented samples and their random generators, instead of points;
-        picklable.  With ``rescale`` these are ``ResizedSample``
-    ahead : the data of step s are those that step s + ``ahead`` has in a run that had the same
-        batches from its beginning; see ``resumed``
+        picklable.  With ``rescale`` the samples are ``ResizedSample``
+    ahead : step s uses the data of step s + ``ahead`` in a run whose batches had this size from the
+        beginning; see ``resumed``
 
-    Raises AdaptisError for unknown names, or if a batch needs more images than there are.
+    Raises AdaptisError for unknown names, or if a batch needs more images than available.
     """
 
     dataset: Sequence[Sample]
@@ -87,7 +86,7 @@ class BatchSource:
         if len(self) == 0:
             raise AdaptisError(
                 f'A batch of {self.batch_size * self.world_size} images cannot be taken from '
-                f'{self._images}: lower batch_size or give more images.')
+                f'{self._images} images: lower batch_size or use more images.')
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -116,19 +115,18 @@ class BatchSource:
         return _collate([self._item(sample, rng) for sample, rng in drawn])
 
     def progress(self, done: int) -> dict[str, int]:
-        """Return how far the data are used after ``done`` steps, for ``resumed``.
+        """Return how much of the data was used after ``done`` steps, for ``resumed``.
 
-        That is the number of whole epochs, and of images of the next one.
+        This is the number of complete epochs, and of images in the next one.
         """
         epochs, batches = divmod(done + self.ahead, len(self))
         return {'epochs': epochs, 'images': batches * self.batch_size * self.world_size}
 
     def resumed(self, done: int, progress: Mapping[str, int]) -> BatchSource:
-        """Return the source that goes on after ``done`` steps where the data were left.
+        """Return the source that continues after ``done`` steps at the same place in the data.
 
-        If the batches have another size now, their bounds need not meet that place.  Then it
-        begins with the batch that the place is in: fewer images than it holds come again, and none
-        is left out.
+        If batches now have another size, that place may lie within a batch.  Then the source starts
+        with that batch: some of its images are repeated, and none is skipped.
         """
         batches = (progress['epochs'] * len(self)
                    + progress['images'] // (self.batch_size * self.world_size))
@@ -147,7 +145,7 @@ class BatchSource:
     def _draw(self, epoch: int, index: int, position: int, crop: Optional[Crop]
               ) -> tuple[Union[Sample, ResizedSample], np.random.Generator]:
         """Return an augmented sample, and its random generator for everything else."""
-        # An image that comes twice in an epoch must not be the same twice.
+        # An image that is drawn twice in an epoch must be augmented differently.
         key = index if self.epoch_images is None else position
         rng = np.random.default_rng((*self.seed, epoch, key))
         sample = self._augmented(self.dataset[index], crop, rng)
@@ -192,8 +190,8 @@ def _collate(items: list[dict]) -> Batch:
     sizes = {item['image'].shape: item['name'] for item in items}
     if len(sizes) > 1:
         (a, name_a), (b, name_b) = list(sizes.items())[:2]
-        raise AdaptisError(f'{name_a} has {a[1]}x{a[2]} pixels but {name_b} has {b[1]}x{b[2]}: '
-                           'images of one batch must have one size.')
+        raise AdaptisError(f'{name_a} has {a[1]}x{a[2]} pixels but {name_b} has {b[1]}x{b[2]}: all '
+                           'images of a batch must have the same size.')
     batch = {key: np.stack([item[key] for item in items])
              for key in ('image', 'points', 'semantic')}
     batch['instances'] = np.concatenate([item['instances'] for item in items])

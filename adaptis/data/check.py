@@ -1,4 +1,4 @@
-"""Find broken or unpaired files of a data set before training does."""
+"""Find broken or unpaired files of a data set before training fails on them."""
 from __future__ import annotations
 
 import warnings
@@ -16,17 +16,17 @@ QUICK_SAMPLES = 1000
 
 
 class Count(NamedTuple):
-    """How many files a check looked at."""
+    """How many files were checked."""
 
     images: int
     annotations: int
 
 
 def quick_check(dataset: Reader) -> None:
-    """Look for a mistake in a few seconds, whatever the size of the data set.
+    """Look for mistakes within a few seconds, whatever the size of the data set.
 
     Opening the data set has already checked that every file exists and has its counterpart.  This
-    compares the headers of ``QUICK_SAMPLES`` samples that are evenly spread.
+    compares the headers of ``QUICK_SAMPLES`` evenly spread samples.
 
     Raises AdaptisError naming the file.
     """
@@ -35,7 +35,7 @@ def quick_check(dataset: Reader) -> None:
     for index in spread.tolist():
         problem = problem or find_header_problem(dataset, index)
     if problem:
-        raise AdaptisError(f'{problem[:-1]} (adaptis check-data looks at all files).')
+        raise AdaptisError(f'{problem[:-1]} ("adaptis check-data" checks all files).')
 
 
 def count_files(dataset: Reader) -> Count:
@@ -44,7 +44,7 @@ def count_files(dataset: Reader) -> Count:
 
 
 def find_problem(dataset: Reader, index: int, headers_only: bool = False) -> Optional[str]:
-    """Return a sentence about what is wrong with a sample, naming the file; None if it is correct.
+    """Return a sentence about the problem of a sample, naming the file; None if it is correct.
 
     The files are decoded completely and all ids are compared; with ``headers_only`` only the
     headers are read.
@@ -89,8 +89,8 @@ def compare_categories(datasets: list[Reader]) -> Optional[str]:
     for first, other in zip(datasets, datasets[1:]):
         if _kinds(other) != _kinds(first):
             return (f'{first.images.folder} and {other.images.folder} do not have the same '
-                    'categories in the same order, so a network cannot learn from one and be '
-                    'measured on the other.')
+                    'categories in the same order, so a network cannot be trained on one and '
+                    'evaluated on the other.')
     return None
 
 

@@ -1,11 +1,11 @@
 """Cityscapes with fine annotations, in its original folders.
 
 This reads ``leftImg8bit/<split>/<city>/<id>_leftImg8bit.png`` and
-``gtFine/<split>/<city>/<id>_gtFine_instanceIds.png``; data of your own in these folders may have
-JPEG images, ``<id>_leftImg8bit.jpg``.  The annotation holds for each pixel the label of stuff,
-label * 1000 + number of an object, or the label of a thing alone if its objects cannot be told
-apart (a group, which is ignored).  So the labelIds files are not needed.  The label table and the
-meaning of the ids come from the data set's own scripts (``cityscapesscripts``).
+``gtFine/<split>/<city>/<id>_gtFine_instanceIds.png``; your own data in these folders may have JPEG
+images, ``<id>_leftImg8bit.jpg``.  For each pixel, the annotation is the label of stuff, or label *
+1000 + number for an object of a thing, or only the label of a thing if its objects cannot be
+separated (a group, which is ignored).  So the labelIds files are not needed.  The label table and
+the meaning of the ids are those of the data set's own scripts (``cityscapesscripts``).
 """
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ UNANNOTATED = 'test'  # its annotation files are placeholders
 IMAGE_SUFFIXES = ('_leftImg8bit.png', '_leftImg8bit.jpg', '_leftImg8bit.jpeg')
 INSTANCE_SUFFIX = '_gtFine_instanceIds.png'
 NUM_LABELS = 34
-FIRST_OBJECT = 1000  # an id below is a label
+FIRST_OBJECT = 1000  # lower ids are labels
 
 # In the order of the train ids, which are the class indices.
 CITYSCAPES_TAXONOMY = Taxonomy([
@@ -50,7 +50,7 @@ CITYSCAPES_TAXONOMY = Taxonomy([
     Category(32, 'motorcycle', True, (0, 0, 230)),
     Category(33, 'bicycle', True, (119, 11, 32)),
 ])
-UNUSED_THINGS = (29, 30)  # caravan and trailer have objects, but are no training classes: void
+UNUSED_THINGS = (29, 30)  # caravan and trailer have objects, but are not training classes: void
 CITYSCAPES_LABELS = LabelMap([c.id for c in CITYSCAPES_TAXONOMY.categories], NUM_LABELS, void=0)
 
 
@@ -64,7 +64,7 @@ class CityscapesDataset(Reader):
     ----------
     root : folder that contains ``leftImg8bit`` and ``gtFine``
     split : 'train', 'val' or 'test'
-    annotations : False lists only the images
+    annotations : if False, only the images are listed
     strict : raise AdaptisError if files have no counterpart
 
     Raises
@@ -85,7 +85,7 @@ class CityscapesDataset(Reader):
         super().__init__(*pairs, strict=strict)
 
     def image_id(self, index: int) -> str:
-        """Return city, sequence and frame, as the results formats name the image."""
+        """Return city, sequence and frame, by which the results formats name the image."""
         return Path(self.images.names[index]).stem[:-len('_leftImg8bit')]
 
     def _annotate(self, index: int, image: np.ndarray) -> Sample:
@@ -96,7 +96,7 @@ class CityscapesDataset(Reader):
         classes, known = _id_table()
         strange = present[~known[present]]
         if strange.size:
-            raise AdaptisError(f'{path} holds the id {strange[0]}, which is neither a label '
+            raise AdaptisError(f'{path} contains the id {strange[0]}, which is neither a label '
                                f'(0..{NUM_LABELS - 1}) nor an object of a thing class.')
         objects = present[classes[present] >= self.taxonomy.num_stuff]
         keep = np.zeros_like(classes)
@@ -111,7 +111,7 @@ class CityscapesDataset(Reader):
 
 @functools.lru_cache(maxsize=1)
 def _id_table() -> tuple[np.ndarray, np.ndarray]:
-    """Return for each 16-bit id its class index, int32, -1 = void; and whether the id can occur."""
+    """Return the class index of each 16-bit id, int32, -1 = void, and whether the id can occur."""
     ids = np.arange(0x10000)
     labels = np.where(ids < FIRST_OBJECT, ids, ids // FIRST_OBJECT)
     things = [c.id for c in CITYSCAPES_TAXONOMY.categories if c.isthing]

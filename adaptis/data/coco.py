@@ -2,15 +2,15 @@
 
 COCO: the images are in ``train2017``, ``val2017`` and ``test2017``.  The panoptic annotation is
 ``annotations/panoptic_<train|val>2017.json``, with the PNGs in a folder of the same name, there or
-in the root.  The annotation of instances, which may overlap, is
+in the root.  The instance annotation, whose objects may overlap, is
 ``annotations/instances_<train|val>2017.json``.  The test split is the list in
 ``annotations/image_info_test-dev2017.json``, or all of ``test2017`` without that file.
 
 Your own data: ``<split>/images``, ``<split>/panoptic.json``, the PNGs in ``<split>/panoptic``, and
 ``<split>/instances.json``, or one of the other layouts in ``adaptis.data.layouts``.  The categories
-are those of the JSON.
+come from the JSON.
 
-The JSON decides which images belong to a split; other files in the folders are allowed.
+The JSON defines the images of a split; other files in the folders are allowed.
 """
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def open_coco(root: PathLike, split: str, annotations: bool = True, strict: bool
     ----------
     root : folder that contains ``train2017`` and ``annotations``, or ``train/images`` (see above)
     split : 'train', 'val', or 'test', for which COCO publishes no ground truth
-    annotations : False lists only the images
+    annotations : if False, only the images are listed
     strict : raise AdaptisError if files are missing
     annotation : one of ``datasets.ANNOTATIONS``
 
@@ -71,8 +71,8 @@ def open_coco(root: PathLike, split: str, annotations: bool = True, strict: bool
 class CocoInstances(Reader):
     """The instance annotation: only things, which may overlap.
 
-    ``Sample.objects`` has all of them; ``instances`` and ``semantic`` have the smallest one at each
-    pixel, and void where there is none.  Images without an object are among the samples.
+    ``Sample.objects`` contains all of them; ``instances`` and ``semantic`` show the smallest one at
+    each pixel, and void where there is none.  Images without objects are included.
     """
 
     annotation_channels = 0
@@ -121,8 +121,8 @@ class CocoBoth(PanopticReader):
                  strict: bool):
         unlisted = [i for i in index.image_ids if objects.find_id(i) not in objects.images]
         super().__init__(index, *arguments, strict=strict, problems=[
-            *objects.problems, *(f'{objects.json_path} does not list image {i}, which '
-                                 f'{index.json_path} does.' for i in unlisted)])
+            *objects.problems, *(f'{objects.json_path} does not list image {i}, which is in '
+                                 f'{index.json_path}.' for i in unlisted)])
         things = {c.id for c in self.taxonomy.categories if c.isthing}
         unknown = [c for c in objects.categories if c.id not in things]
         if unknown:
@@ -145,7 +145,7 @@ class CocoImages(Reader):
         self._ids = _listed_ids(layout, split)
         names = sorted(self._ids) or [p.name for p in list_images(layout.images)]
         missing = missing_files(layout.images, names)
-        problems = [f'{layout.images / name}, which is among the images of the split, does not '
+        problems = [f'{layout.images / name}, which is listed as an image of the split, does not '
                     'exist.' for name in names if name in missing]
         super().__init__(FileList(layout.images, [n for n in names if n not in missing]), None,
                          problems, strict)
@@ -158,15 +158,16 @@ class CocoImages(Reader):
 
 
 def _refuse_other_annotation(layout: Layout, annotation: str, root: PathLike) -> None:
-    """Raise AdaptisError if only the annotation that was not asked for exists."""
+    """Raise AdaptisError if only the other annotation exists."""
     if annotation == 'instances' and layout.json.is_file() and not layout.instances.is_file():
         raise AdaptisError(f'{layout.instances} does not exist, but {layout.json} does: choose the '
-                           'annotation panoptic (data.annotation in a config, else --annotation).')
+                           'annotation panoptic (with data.annotation in a config, or '
+                           '--annotation).')
     if annotation != 'instances' and layout.instances.is_file() and not layout.json.is_file():
         raise AdaptisError(
             f'{layout.json} does not exist, but {layout.instances} does: choose the annotation '
-            'instances (data.annotation in a config, else --annotation), or make panoptic data '
-            f'of it with "adaptis import {root} --out DIR".')
+            'instances (with data.annotation in a config, or --annotation), or convert it to '
+            f'panoptic data with "adaptis import {root} --out DIR".')
 
 
 def _listed_ids(layout: Layout, split: str) -> dict[str, ImageId]:
@@ -181,7 +182,8 @@ def _listed_ids(layout: Layout, split: str) -> dict[str, ImageId]:
     try:
         return {str(image['file_name']): int(image['id']) for image in content['images']}
     except (KeyError, TypeError, ValueError) as error:
-        raise AdaptisError(f'{path} has no list "images", each with file_name and id.') from error
+        raise AdaptisError(f'{path} has no list "images" of entries with file_name and '
+                           'id.') from error
 
 
 def _taxonomy(root: Path) -> Taxonomy:

@@ -1,4 +1,4 @@
-"""The 133 categories of COCO panoptic 2017, for test images, which no panoptic JSON describes."""
+"""The 133 categories of COCO panoptic 2017, for test images, which have no panoptic JSON."""
 from __future__ import annotations
 
 from adaptis.types import Category, Taxonomy

@@ -10,14 +10,14 @@ from adaptis.data.reader import Reader
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike
 
-_READERS: dict[str, tuple[str, str]] = {  # imported when asked for: workers start faster
+_READERS: dict[str, tuple[str, str]] = {  # imported on demand, so that workers start faster
     'toy': ('toy', 'ToyDataset'),
     'cityscapes': ('cityscapes', 'CityscapesDataset'),
     'vistas': ('vistas', 'open_vistas'),
     'coco': ('coco', 'open_coco'),
 }
-_CONTENTS: dict[str, tuple[str, str]] = {  # the title of each data set, and its folders
-    'toy': ('The toy data', 'train and test, which "adaptis toy --out FOLDER" draws'),
+_CONTENTS: dict[str, tuple[str, str]] = {  # the title of each data set, and its content
+    'toy': ('The toy data', 'train and test, written by "adaptis toy --out FOLDER"'),
     'cityscapes': ('Cityscapes', 'leftImg8bit and gtFine, from cityscapes-dataset.com'),
     'vistas': ('Mapillary Vistas', 'config.json, training and validation of version 1.2, or its '
                'archive of version 2.0, from mapillary.com/dataset/vistas'),
@@ -27,7 +27,8 @@ _CONTENTS: dict[str, tuple[str, str]] = {  # the title of each data set, and its
 DATASETS = tuple(_READERS)
 SPLITS = ('train', 'val', 'test')
 ANNOTATIONS = ('panoptic', 'instances', 'both')
-"""Of coco; ``both``: the panoptic segments, and the instances as ``Sample.objects``."""
+"""Annotations of COCO; ``both`` means the panoptic segments, with the instances as
+``Sample.objects``."""
 
 
 def open_dataset(name: str, root: PathLike, split: str, annotations: bool = True,
@@ -40,24 +41,24 @@ def open_dataset(name: str, root: PathLike, split: str, annotations: bool = True
     ----------
     name : one of ``DATASETS``
     root : the folder into which the data set was unpacked
-    split : one of ``SPLITS``, whatever the data set calls its folders; or several joined by "+",
-        for example 'train+val'
-    annotations : False lists only the images, so that images can be read but no samples
+    split : one of ``SPLITS``, whatever the folders of the data set are called; or several joined by
+        "+", for example 'train+val'
+    annotations : if False, only the images are listed, and only images can be read
     options : further options of the reader, for example ``strict``; for coco also ``annotation``,
         one of ``ANNOTATIONS``
 
     Raises
     ------
     AdaptisError
-        For another name or split, a missing or empty folder, or files without a counterpart.
+        For an unknown name or split, a missing or empty folder, or files without a counterpart.
     """
     message = missing_root_message(name, root)
     if message:
         raise AdaptisError(message)
     names = split.split('+')
     if len(set(names)) < len(names) or not set(names) <= set(SPLITS):
-        raise AdaptisError(f'There is no split "{split}": choose from {", ".join(SPLITS)}, or '
-                           'join different ones, as train+val.')
+        raise AdaptisError(f'There is no split "{split}": choose from {", ".join(SPLITS)}, or join '
+                           'different ones as in train+val.')
     annotation = options.pop('annotation', 'panoptic')
     if annotation not in ANNOTATIONS:
         raise AdaptisError(f'There is no annotation "{annotation}": choose from '
@@ -73,19 +74,19 @@ def open_dataset(name: str, root: PathLike, split: str, annotations: bool = True
     try:
         parts = [read(root, part, annotations=annotations, **options) for part in names]
     except AdaptisError as error:
-        raise AdaptisError(f'The split "{split}" needs all of its parts: {error}') from error
+        raise AdaptisError(f'A part of the split "{split}" cannot be opened: {error}') from error
     return JoinedReader(root, parts)
 
 
 def missing_root_message(name: str, root: PathLike) -> Optional[str]:
     """Return a sentence about the expected content if the folder ``root`` is missing, else None.
 
-    Raises AdaptisError if no data set has this name.
+    Raises AdaptisError if the name is unknown.
     """
     if name not in _READERS:
         raise AdaptisError(f'There is no data set "{name}": choose from {", ".join(DATASETS)}.')
     if Path(root).is_dir():
         return None
     title, content = _CONTENTS[name]
-    return (f'{title} is not at {root}: that folder is expected to contain {content}; '
-            'or give another folder.')
+    return (f'{title} was not found: {root} should contain {content}. Download or move the data '
+            'there, or give another folder.')

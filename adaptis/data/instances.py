@@ -1,10 +1,10 @@
-"""Ground truth in the COCO instances format: one JSON, whose objects may overlap.
+"""Ground truth in the COCO instances format: one JSON with objects that may overlap.
 
 An object is a list of polygons, or a mask as RLE (all crowds are).  The file of COCO's training
-images holds 860,000 objects with about 45 million coordinates, which need 2 GB as Python numbers.
-So each entry is packed as soon as it is parsed, and only a few arrays remain: 28 MB for 100,000
-objects of 26 points, read in 5 seconds.  Coordinates, which have two decimals in COCO, are stored
-as whole hundredths if that is exact.
+images has 860,000 objects with about 45 million coordinates, which would need 2 GB as Python
+numbers.  So each entry is packed as soon as it is parsed, and only a few arrays remain: 28 MB for
+100,000 objects of 26 points, read in 5 seconds.  Coordinates, which have two decimals in COCO, are
+stored as integer hundredths if that is exact.
 """
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from adaptis.types import AnnotatedObjects, Category, Taxonomy
 
 Size = tuple[int, int]
 FEWEST = 6
-"""The least number of values in a polygon: three points."""
+"""Minimum number of values in a polygon: three points."""
 
 
 class InstanceImage(NamedTuple):
@@ -50,23 +50,23 @@ class _Object(NamedTuple):
     box: tuple[float, float, float, float]   # x, y, width, height
     area: float
     mask: bytes
-    size: Optional[Size]   # of RLE
-    shortest: int          # numbers of the shortest polygon, 0 without any
-    reach: float           # the largest coordinate of polygons, 0 without any
+    size: Optional[Size]   # of the RLE
+    shortest: int          # number of values in the shortest polygon, 0 without any
+    reach: float           # the largest coordinate of the polygons, 0 without any
 
 
 class _Misfit(NamedTuple):
-    """An entry that does not fit the format: which one, and why."""
+    """An entry that does not match the format, and the reason."""
 
     what: str
     reason: str
 
 
-_NUMBERS = {int, float, bool}   # what JSON's numbers are in Python, and what counts as one
+_NUMBERS = {int, float, bool}   # JSON's numbers in Python; bool counts as one
 
 
 class _NotOfTheFormat(Exception):
-    """Why an entry does not fit."""
+    """The reason why an entry does not match the format."""
 
 
 class InstanceIndex:
@@ -75,8 +75,8 @@ class InstanceIndex:
     Attributes
     ----------
     categories : the listed categories; all are things
-    images : by id, in the order of the file, including images without an object
-    problems : sentences about entries that were left out because they cannot be used
+    images : by id, in the order of the file, including images without objects
+    problems : sentences about entries that were skipped because they cannot be used
 
     Raises
     ------
@@ -91,9 +91,10 @@ class InstanceIndex:
             self._list(data, 'categories', dict), self.json_path, things_only=True,
             known={(c.id, c.name): c.color for c in colors})
         if not self.categories:
-            raise AdaptisError(f'{self.json_path} lists no category, so its objects have none.')
+            raise AdaptisError(f'{self.json_path} lists no categories: add a list "categories" '
+                               'with those of its objects.')
         listed = self._list(data, 'images', (InstanceImage, _Misfit))
-        self.problems = [] if listed else [f'{self.json_path} lists no image.']
+        self.problems = [] if listed else [f'{self.json_path} lists no images.']
         images = self._fitting(listed)
         self.images = {image.id: image for image in images}
         self._id_of = coco_json.same_ids(self.images)
@@ -103,7 +104,7 @@ class InstanceIndex:
         self._pack(self._usable(objects))
 
     def find_id(self, image_id: ImageId) -> ImageId:
-        """Return an id as the list of images has it, where 7 and "7" are the same; else itself."""
+        """Return an id as in the list of images, where 7 and "7" are the same; else itself."""
         return self._id_of.get(str(image_id), image_id)
 
     def objects(self, image_id: ImageId, taxonomy: Taxonomy) -> AnnotatedObjects:
@@ -119,11 +120,11 @@ class InstanceIndex:
             self._crowd[rows], self._boxes[rows], self._areas[rows])
 
     def _fitting(self, entries: Iterable[Any]) -> list:
-        """Return the entries that fit the format, and note the problems of the others."""
+        """Return the entries that match the format, and record the problems of the others."""
         fitting = []
         for entry in entries:
             if isinstance(entry, _Misfit):
-                self.problems.append(f'{self.json_path}: {entry.what} does not fit the COCO '
+                self.problems.append(f'{self.json_path}: {entry.what} does not match the COCO '
                                      f'instances format: {entry.reason}.')
             else:
                 fitting.append(entry)
@@ -132,12 +133,12 @@ class InstanceIndex:
     def _list(self, data: Any, key: str, kind: Any) -> list:
         entries = data.get(key) if isinstance(data, dict) else None
         if not isinstance(entries, list) or not all(isinstance(e, kind) for e in entries):
-            raise AdaptisError(f'{self.json_path} has no list "{key}" as a COCO instances file '
-                               'has one: is it another file?')
+            raise AdaptisError(f'{self.json_path} has no list "{key}", so it is not a COCO '
+                               'instances file: give another file.')
         return entries
 
     def _usable(self, objects: Sequence[_Object]) -> list[_Object]:
-        """Return the usable objects, image by image, and note the problems of the others."""
+        """Return the usable objects, image by image, and record the problems of the others."""
         known = {c.id for c in self.categories}
         place = {image_id: k for k, image_id in enumerate(self.images)}
         usable = []
@@ -164,13 +165,13 @@ class InstanceIndex:
         self._ends = np.cumsum([0, *(len(o.mask) for o in objects)])
 
     def _code(self, row: int, size: Size) -> dict:
-        """Return the mask of a row as RLE of pycocotools."""
+        """Return the mask of a row as an RLE for pycocotools."""
         return _encode(self._masks[self._ends[row]:self._ends[row + 1]].tobytes(), size)
 
 
 def pack_layers(masks: Iterable[np.ndarray], size: Size,
                 corners: Optional[Sequence[tuple[int, int]]] = None) -> np.ndarray:
-    """Return int32 (L, H, W): mask k is k + 1 in the first layer that has room for it; L >= 1.
+    """Return int32 (L, H, W): mask k becomes k + 1 in the first layer with room for it; L >= 1.
 
     Masks are bool (h, w), with their top left at ``corners`` (row, column), by default (0, 0).
     """
@@ -190,7 +191,7 @@ def pack_layers(masks: Iterable[np.ndarray], size: Size,
 
 
 def front(layers: np.ndarray, areas: np.ndarray) -> np.ndarray:
-    """Return (H, W): object k as k + 1, where they overlap the one of the smallest area."""
+    """Return (H, W): object k as k + 1; where objects overlap, the one with the smallest area."""
     order = np.argsort(-areas, kind='stable')
     rank = np.zeros(len(order) + 1, np.int32)
     rank[order + 1] = np.arange(1, len(order) + 1)
@@ -203,7 +204,7 @@ def front(layers: np.ndarray, areas: np.ndarray) -> np.ndarray:
 
 
 def _reduce(entry: dict) -> Any:
-    """Reduce an object of the file to what is needed, as soon as it is parsed."""
+    """Reduce an object of the file to the needed values as soon as it is parsed."""
     try:
         if 'counts' in entry and 'size' in entry:
             return _rle(entry)
@@ -225,7 +226,7 @@ def _describe(entry: dict) -> str:
 
 
 def _rle(entry: dict) -> _Rle:
-    """Return RLE whose runs cover the image: pycocotools leaves other pixels uninitialised."""
+    """Return a checked RLE: pycocotools leaves pixels uninitialised that its runs do not cover."""
     size, counts = entry['size'], entry['counts']
     if not isinstance(size, list) or len(size) != 2 or not all(map(_is_whole, size)):
         raise _NotOfTheFormat(f'its RLE has the size {size!r:.60}, not [height, width]')
@@ -235,7 +236,7 @@ def _rle(entry: dict) -> _Rle:
         covered = sum(lengths) if min(lengths, default=0) >= 0 else -1
     except (AttributeError, TypeError, ValueError) as error:
         raise _NotOfTheFormat(f'its RLE has the counts {counts!r:.40}, which are neither run '
-                              'lengths nor the text of COCO') from error
+                              "lengths nor COCO's text") from error
     if covered != height * width:
         raise _NotOfTheFormat(f'the runs of its RLE do not cover its {height}x{width} pixels')
     packed = rle.frPyObjects({'size': [height, width], 'counts': list(lengths)}, height, width)
@@ -245,8 +246,8 @@ def _rle(entry: dict) -> _Rle:
 def _run_lengths(text: bytes) -> list[int]:
     """Return the run lengths of COCO's RLE text.
 
-    A character holds five bits of a number, the lowest first, and a flag that more follow.  From
-    the fourth on, a number is the difference to the one two places before.
+    A character has five bits of a number, the lowest first, and a flag that more follow.  From the
+    fourth one on, each number is stored as the difference from the one two places before.
     """
     lengths: list[int] = []
     value = shift = 0
@@ -286,10 +287,11 @@ def _object(entry: dict) -> _Object:
 def _polygons(mask: Any) -> tuple[np.ndarray, list[int]]:
     """Return all coordinates, float64, and the number of values of each polygon."""
     if not isinstance(mask, list) or not all(isinstance(polygon, list) for polygon in mask):
-        raise _NotOfTheFormat(f'its segmentation is {mask!r:.60}, neither polygons nor RLE')
+        raise _NotOfTheFormat(f'its segmentation is {mask!r:.60}, which is neither polygons nor '
+                              'RLE')
     values = _numbers(list(itertools.chain.from_iterable(mask)))
     if values is None:
-        raise _NotOfTheFormat('a polygon of its segmentation holds something other than finite '
+        raise _NotOfTheFormat('a polygon of its segmentation contains something other than finite '
                               'numbers')
     return np.array(values, np.float64), [len(polygon) for polygon in mask]
 
@@ -306,7 +308,7 @@ def _numbers(values: Any) -> Optional[list[float]]:
 
 
 def _packed(values: np.ndarray, lengths: Sequence[int]) -> bytes:
-    """Return bytes: the kind of number, the count of polygons, their lengths, and the values."""
+    """Return bytes: the type of the numbers, the count and lengths of polygons, and the values."""
     hundredths = np.rint(values * 100)
     kind = b'f'
     if np.abs(hundredths).max(initial=0) < 2 ** 31 and (hundredths / 100 == values).all():
@@ -315,7 +317,7 @@ def _packed(values: np.ndarray, lengths: Sequence[int]) -> bytes:
 
 
 def _encode(packed: bytes, size: Size) -> dict:
-    """Return packed polygons or RLE as RLE of pycocotools."""
+    """Return packed polygons or RLE as an RLE for pycocotools."""
     if packed[:1] == b'r':
         return {'size': list(size), 'counts': packed[1:]}
     count = int(np.frombuffer(packed, '<i4', 1, 1)[0])
@@ -329,7 +331,7 @@ def _encode(packed: bytes, size: Size) -> dict:
 
 
 def _window(box: Sequence[float]) -> tuple[slice, slice]:
-    """Return the rows and columns of a box (x, y, width, height) of whole numbers."""
+    """Return the rows and columns of a box (x, y, width, height) of integers."""
     x, y, width, height = map(int, box)
     return slice(y, y + height), slice(x, x + width)
 
@@ -339,20 +341,21 @@ def _is_whole(value: Any) -> bool:
 
 
 def _find_problem(entry: _Object, image: Optional[InstanceImage], known: set[int]) -> Optional[str]:
-    """Return what is wrong with an object, or None."""
+    """Return the problem of an object, or None."""
     if image is None:
         return 'belongs to an image that is not listed'
     if entry.category_id not in known:
         return f'has the category {entry.category_id}, which is not listed'
     (height, width), (x, y, w, h) = image.size, entry.box
     if w < 0 or h < 0 or x >= width or y >= height or x + w < 0 or y + h < 0:
-        return f'has the box {[x, y, w, h]}, outside of the image, which is {height}x{width}'
+        return f'has the box {[x, y, w, h]}, which is outside of the image ({height}x{width})'
     if entry.size is not None:
         return None if entry.size == image.size else (
             f'has a mask of {entry.size[0]}x{entry.size[1]}, but the image is {height}x{width}')
     if entry.shortest < FEWEST:
-        return (f'has a polygon of {entry.shortest} numbers, but three points have {FEWEST}'
+        return (f'has a polygon of {entry.shortest} numbers, but at least {FEWEST} (three points) '
+                'are needed'
                 if entry.shortest else 'has no polygon')
     if entry.reach > 2 * max(image.size):
-        return f'has a polygon far outside of the image, which is {height}x{width}'
+        return f'has a polygon far outside of the image ({height}x{width})'
     return None

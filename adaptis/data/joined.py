@@ -19,7 +19,7 @@ class JoinedReader(Reader):
 
     Parameters
     ----------
-    root : the folder that holds the files of all of them
+    root : the folder that contains the files of all of them
     parts : at least one
 
     Raises AdaptisError if their categories differ, or only some have ground truth.
@@ -29,7 +29,7 @@ class JoinedReader(Reader):
         annotated = [part.annotations is not None for part in parts]
         if any(annotated) and not all(annotated):
             raise AdaptisError(f'{parts[annotated.index(False)].images.folder} has no ground '
-                               'truth: it cannot be joined with a split that has.')
+                               'truth, so it cannot be joined with a split that has ground truth.')
         difference = compare_categories(list(parts))
         if difference:
             raise AdaptisError(difference)
@@ -53,7 +53,7 @@ class JoinedReader(Reader):
         return part.file_name(index)
 
     def expected_size(self, index: int) -> Optional[tuple[int, int]]:
-        """Return the height and width that the annotation gives; None if it does not."""
+        """Return the height and width from the annotation; None if it has none."""
         part, index = self._find(index)
         return part.expected_size(index)
 
@@ -62,7 +62,7 @@ class JoinedReader(Reader):
         return part._annotate(index, image)
 
     def _find(self, index: int) -> tuple[Reader, int]:
-        """Return the reader that has a sample, and the index of the sample there."""
+        """Return the reader of a sample, and the index of the sample in it."""
         index = range(len(self))[index]
         number = int(np.searchsorted(self._first, index, side='right')) - 1
         return self._parts[number], index - int(self._first[number])

@@ -1,4 +1,4 @@
-"""Where data in COCO's formats lie: in the folders of COCO itself, and in those of other tools."""
+"""Find data in COCO's formats, in the folders of COCO itself or of other tools."""
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ class Layout(NamedTuple):
 
 
 class Pattern(NamedTuple):
-    """Paths of a layout, relative to the root; ``pngs`` is the first of several that exists."""
+    """Paths of a layout, relative to the root; ``pngs`` is the first candidate that exists."""
 
     title: str
     images: str
@@ -56,16 +56,16 @@ _COCO = PATTERNS[1]
 
 
 def find_layout(root: Path, split: str, kind: str = 'panoptic') -> Layout:
-    """Return where a split is; ``kind`` is the annotation that is asked for.
+    """Return the layout of a split; ``kind`` is the wanted annotation.
 
-    A layout with images and that annotation comes first, then one with the other annotation, then
+    A layout with images and that annotation is preferred, then one with the other annotation, then
     one of which anything exists.
 
     Raises
     ------
     AdaptisError
-        If nothing of the split exists.  The sentence says where it should be if another split
-        exists, else which layouts are understood.
+        If nothing of the split exists.  The message says where the split should be if another split
+        exists, and lists the supported layouts otherwise.
     """
     found = try_layout(root, split, kind)
     if found is None:
@@ -80,7 +80,7 @@ def try_layout(root: Path, split: str, kind: str = 'panoptic') -> Optional[Layou
         for layout in layouts:
             if layout.images.is_dir() and any(layout.annotation(k).is_file() for k in kinds):
                 return layout
-    for layout in layouts:   # a folder <split> alone may be anything: that of Roboflow has its JSON
+    for layout in layouts:   # a folder <split> alone is ambiguous, but Roboflow's contains its JSON
         images = layout.images.is_dir() and layout.images != root / split
         if images or any(layout.annotation(k).is_file() for k in KINDS):
             return layout
@@ -88,7 +88,7 @@ def try_layout(root: Path, split: str, kind: str = 'panoptic') -> Optional[Layou
 
 
 def describe_layouts() -> str:
-    """Return the layouts that are understood, as part of a sentence."""
+    """Return the supported layouts, as part of a sentence."""
     return '; '.join(
         f'{p.title}: {p.images.format(split="train")}, with '
         f'{(p.instances if p.title == "Roboflow" else p.panoptic).format(split="train")}'
@@ -113,8 +113,8 @@ def _missing(root: Path, split: str, kind: str) -> str:
             json = pattern.panoptic if found.json.is_file() else pattern.instances
             images, json = (root / path.format(split=split) for path in (pattern.images, json))
             return (f'{root} has the split {other} but no split {split}: {images} and {json} do '
-                    f'not exist; make them, or name a split that exists (in a config: data.split '
-                    f'and data.val_split, for instance val_split: {other}).')
-    return (f'{root} holds no images in a layout of COCO that is understood, which are '
-            f'{describe_layouts()}; "adaptis import" reads other data, and init-config says what '
-            'it finds.')
+                    'not exist. Create them, or choose a split that exists (in a config with '
+                    f'data.split and data.val_split, for instance val_split: {other}).')
+    return (f'{root} contains no images in a supported COCO layout. Supported are '
+            f'{describe_layouts()}. For other data, use "adaptis import"; "adaptis init-config" '
+            'reports what it finds.')

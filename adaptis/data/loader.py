@@ -1,12 +1,12 @@
 """Worker processes that compute batches in advance and cannot deadlock.
 
 ``gluon.data.DataLoader`` is not used because it forks (which hangs once MXNet runs threads), passes
-arrays through /dev/shm (small in containers), shares queues whose locks a killed worker keeps, and
-knows neither seeds nor positions.  Here every worker is spawned, imports no MXNet, and owns one
-pipe: it receives the number of a step and answers with the arrays.  Each worker has at most
-``PREFETCH`` open requests, so no side ever blocks on writing to one that does not read.  Arrays are
-written into the pipe and read from it without a copy.  There is no lock, no shared memory and no
-feeder thread.
+arrays through /dev/shm (which is small in containers), shares queues whose locks a killed worker
+keeps, and has no notion of seeds and positions.  Here every worker is spawned, does not import
+MXNet, and owns one pipe, on which it receives the number of a step and answers with the arrays.
+Each worker has at most ``PREFETCH`` open requests, so neither side ever blocks on writing while the
+other does not read.  Arrays are written to the pipe and read from it without a copy.  There are no
+locks, no shared memory and no feeder threads.
 """
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Loader:
 
     Parameters
     ----------
-    source : computes a batch; it is pickled to the workers
+    source : computes batches; it is pickled for the workers
     workers : number of processes; 0 computes the batches in this process
     timeout : seconds to wait for one batch before giving up
     """
@@ -114,10 +114,11 @@ class _Worker:
 
     def answer(self, timeout: float) -> Batch:
         if not wait([self._pipe, self._process.sentinel], timeout):
-            raise AdaptisError(f'A data worker gave no batch for {timeout:.0f} seconds: '
-                               'is the disk gone? Try --workers 0.')
+            raise AdaptisError(f'A data worker returned no batch for {timeout:.0f} seconds, '
+                               'perhaps because the disk does not respond: check it, or try '
+                               '--workers 0.')
         try:
-            # The pipe comes first: a worker may have answered before it ended.
+            # Check the pipe first, because a worker may have answered before it ended.
             if not self._pipe.poll():
                 raise EOFError
             batch, message, remarks = _receive(self._pipe)
@@ -140,17 +141,18 @@ class _Worker:
     def _died(self) -> AdaptisError:
         self._process.join(timeout=5)
         status = self._process.exitcode
-        why = ('was killed: is memory short?' if status == -signal.SIGKILL else
-               f'ended with exit status {status}; it may have printed why.')
-        return AdaptisError(f'A data worker {why} Resume with --resume, perhaps with --workers 0.')
+        why = ('was killed, perhaps because memory ran out.' if status == -signal.SIGKILL else
+               f'ended with exit status {status}; it may have printed the reason.')
+        return AdaptisError(f'A data worker {why} Continue with --resume, perhaps with --workers '
+                            '0.')
 
 
 @contextlib.contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Start processes inside that never receive Ctrl-C or SIGHUP.
+    """Start processes inside the block that never receive Ctrl-C or SIGHUP.
 
-    A terminal sends both to them, too.  The signals wait until the block ends: only the parent
-    handles them.
+    A terminal sends both to all processes, but only the parent handles them.  The signals are
+    delayed until the block ends.
     """
     resource_tracker.ensure_running()  # starting it inside the block would unblock the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGHUP))
@@ -180,7 +182,7 @@ def _serve(pipe: Connection, source: BatchSource) -> None:
 
 
 def _send(pipe: Connection, message: Any) -> None:
-    """Send a message whose arrays follow it byte by byte: ``Connection.send`` copies them twice."""
+    """Send a message and the bytes of its arrays, which ``Connection.send`` would copy twice."""
     buffers: list[pickle.PickleBuffer] = []
     head = pickle.dumps(message, protocol=5, buffer_callback=buffers.append)
     views = [buffer.raw() for buffer in buffers]
@@ -191,7 +193,7 @@ def _send(pipe: Connection, message: Any) -> None:
 
 
 def _receive(pipe: Connection) -> Any:
-    """Return what ``_send`` sent, with the arrays in memory of their own.
+    """Return what ``_send`` sent, with the arrays in their own memory.
 
     Raises EOFError or OSError if the other side ends.
     """
@@ -208,7 +210,7 @@ def _receive(pipe: Connection) -> Any:
 
 
 def _answer(source: BatchSource, step: int) -> tuple[Optional[Batch], Optional[str]]:
-    """Return the batch of a step, or what is wrong with it."""
+    """Return the batch of a step, or the problem with it."""
     try:
         return source.batch(step), None
     except AdaptisError as error:

@@ -1,9 +1,9 @@
 """Ground truth in the COCO panoptic format: one JSON and a folder of PNGs.
 
-The JSON of COCO's training images lists 1.3 million segments, which take about 0.7 GB as Python
-objects in every process.  So each object of the file is reduced to the needed values as soon as it
-is parsed.  What remains are a few arrays (23 MB for a file of that many entries, read in 6 seconds
-with a peak of 0.4 GB).
+The JSON of COCO's training images lists 1.3 million segments, which would take about 0.7 GB as
+Python objects in every process.  So each object of the file is reduced to the needed values as soon
+as it is parsed.  Only a few arrays remain (23 MB for a file with that many entries, read in 6
+seconds with a peak of 0.4 GB).
 """
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ class PanopticIndex:
 
     Attributes
     ----------
-    categories : those that the file lists
-    image_ids, file_names, png_names : of each image that has a usable annotation
+    categories : the listed categories
+    image_ids, file_names, png_names : one entry for each image that has a usable annotation
     sizes : int64 (N, 2), height and width, 0 = not given
-    problems : sentences about entries that cannot be used and were left out
+    problems : sentences about unusable entries, which are skipped
 
     Raises
     ------
@@ -82,8 +82,8 @@ class PanopticIndex:
     def _list(self, data: Any, key: str, kind: type = dict) -> list:
         entries = data.get(key) if isinstance(data, dict) else None
         if not isinstance(entries, list):
-            raise AdaptisError(f'{self.json_path} has no list "{key}", which a COCO panoptic file '
-                               'has: is it another file?')
+            raise AdaptisError(f'{self.json_path} has no list "{key}", so it is not a COCO '
+                               'panoptic file: give another file.')
         other = next((e for e in entries if not isinstance(e, kind)), None)
         if other is not None:
             raise AdaptisError(f'{self.json_path} has an entry in "{key}" that does not belong in '
@@ -92,7 +92,7 @@ class PanopticIndex:
 
     def _usable(self, images: Sequence[_Image],
                 annotations: Sequence[_Annotation]) -> dict[str, _Annotation]:
-        """Return text of the id -> annotation of each image; record those without counterpart."""
+        """Return id (as text) -> annotation of each image; record entries without a counterpart."""
         known = {c.id for c in self.categories}
         unclaimed = set(coco_json.same_ids(image.id for image in images))
         if len(unclaimed) < len(images):
@@ -125,10 +125,10 @@ class PanopticIndex:
 class PanopticReader(Reader):
     """Samples of a panoptic JSON, its PNGs and the images.
 
-    Objects are numbered by their position in the JSON's list, starting at 1.  (COCO's own ids reach
-    2^24, which would make every table over ids large.)  Crowds of things are ignored objects; a
-    crowd of stuff is void.  A segment that is listed but has no pixel, for example because others
-    were painted over it, is left out with a DataWarning.
+    Objects are numbered by their position in the JSON's list, starting at 1.  (COCO's own ids can
+    reach 2^24, which would make every table over ids large.)  Crowds of things are ignored objects;
+    a crowd of stuff is void.  A listed segment without a pixel, for example because others were
+    painted over it, is ignored with a DataWarning.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ class PanopticReader(Reader):
     images, pngs : the two folders
     taxonomy : the categories in the order of the networks' classes
     class_of : category id of the JSON -> class index; other categories are void
-    problems : those that are known already
+    problems : problems that are already known
     """
 
     annotation_channels = 3
@@ -166,7 +166,7 @@ class PanopticReader(Reader):
         return self._index.image_ids[self._rows[index]]
 
     def expected_size(self, index: int) -> Optional[tuple[int, int]]:
-        """Return height and width in the JSON, or None if it does not give them."""
+        """Return the height and width in the JSON, or None if it has none."""
         height, width = self._index.sizes[self._rows[index]].tolist()
         return (height, width) if height and width else None
 
@@ -207,7 +207,7 @@ class PanopticReader(Reader):
         if not seen.all():
             lost = ', '.join(map(str, ids[~seen].tolist()))
             warnings.warn(f'{self.annotations.path(index)} has no pixel of segment {lost}, which '
-                          f'{self._index.json_path} lists: it is left out.', DataWarning,
+                          f'{self._index.json_path} lists; the segment is ignored.', DataWarning,
                           stacklevel=2)
         return seen
 
@@ -235,7 +235,7 @@ def _reduce(entry: dict, path: Path) -> Any:
 def _rows(segments: list) -> np.ndarray:
     """Return the reduced segments as int32 (n, 3)."""
     for segment in segments:
-        if not isinstance(segment, tuple):  # it was not reduced, as it is no segment
+        if not isinstance(segment, tuple):  # it was not reduced because it is not a segment
             raise coco_json.ValueProblem(f'a segment has no "category_id": {str(segment)[:60]}')
         if max(map(abs, segment)) > _MOST:  # NumPy 1 would wrap it silently
             raise coco_json.ValueProblem('an id has more than 32 bits')
@@ -243,7 +243,7 @@ def _rows(segments: list) -> np.ndarray:
 
 
 def _find_problem(segments: np.ndarray, known: set[int]) -> Optional[str]:
-    """Return what is wrong with the list of an image's segments; None if it is correct."""
+    """Return the problem with the list of an image's segments; None if it is correct."""
     for segment_id, category_id, _ in segments.tolist():
         if category_id not in known:
             return (f'gives segment {segment_id} the category {category_id}, which it does not '

@@ -1,4 +1,4 @@
-"""Sample the points that AdaptIS is trained on, and the mask that belongs to each."""
+"""Sample the points on which AdaptIS is trained, and the mask of each point."""
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -10,40 +10,39 @@ from adaptis.errors import AdaptisError
 
 STRATEGIES = ('objects', 'independent', 'one_object', 'uniform', 'occluded')
 IN_PARTS = 0.5
-"""Share of the points that 'occluded' puts on objects of which several parts are visible."""
+"""Fraction of the points that 'occluded' puts on objects with several visible parts."""
 
 
 def sample_points(instances: np.ndarray, n: int, rng: np.random.Generator, *,
                   ignored: Iterable[int] = (), min_object_area: int = 1,
                   strategy: str = 'objects', ignore_object_prob: float = 0.0,
                   background_prob: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """Sample points on objects, and return for each the mask of the object that it lies on.
+    """Sample points on objects, and return the mask of the object at each point.
 
-    Only the official code has ``ignore_object_prob`` and ``background_prob``; the masks of these
-    points are this project's reading of it.  The proposal loss cannot judge a point without an
-    object of its own (it leaves out the image), so use them only to train the masks.
+    ``ignore_object_prob`` and ``background_prob`` exist only in the official code; the masks of
+    these points are this library's interpretation of it.  The proposal loss cannot use a point
+    without an object (it skips the image), so use them only to train the masks.
 
     Parameters
     ----------
     instances : int (H, W), object ids, 0 = none, negative = unknown (padding): -1 in every mask
     n : number of points
     rng : the only source of randomness
-    ignored : ids of objects that are neither right nor wrong (crowds): -1 in every mask
+    ignored : ids of ignored objects (crowds): -1 in every mask
     min_object_area : objects with fewer pixels are not chosen; in the masks of other objects they
-        are 0 like everything outside
+        are 0, like everything outside
     strategy : 'independent' chooses a random object for every point, each with the same
         probability, whatever its area, and then every pixel inside it with the same probability
-        (stratified sampling, section 3, Training).  'objects' does the same, but deals the objects
-        like cards from a shuffled deck, so that none comes twice before all came once (a choice of
-        this project).  'one_object' chooses one object for all points (section 5, for the proposal
-        branch).  'uniform' chooses every object pixel with the same probability (the ablation).
-        'occluded' deals like 'objects', but half of the points (``IN_PARTS``) only to objects that
-        others divide into several parts, if there are any: those are learned last (a training
-        trick that the paper does not have).
-    ignore_object_prob : probability of a point on an ignored object instead, if there is one; a
-        mask may then cover any part of it, but nothing outside; 'one_object' draws once for all
-        points
-    background_prob : probability of a point on no object instead, so that its mask is empty
+        (stratified sampling, section 3, Training).  'objects' does the same, but draws the objects
+        without replacement until all were drawn once (our choice).  'one_object' chooses one object
+        for all points (section 5, for the proposal branch).  'uniform' chooses every object pixel
+        with the same probability (the ablation). 'occluded' is like 'objects', but puts half of the
+        points (``IN_PARTS``) on objects that others divide into several parts, if there are any,
+        because these are learned last (a training trick that is not in the paper).
+    ignore_object_prob : probability that a point is on an ignored object instead, if there is one;
+        its mask may then cover any part of the object, but nothing outside; 'one_object' draws once
+        for all points
+    background_prob : probability that a point is on no object instead, so that its mask is empty
 
     Returns
     -------
@@ -74,7 +73,7 @@ def sample_points(instances: np.ndarray, n: int, rng: np.random.Generator, *,
 
 def eligible_objects(instances: np.ndarray, ignored: Iterable[int],
                      min_object_area: int) -> np.ndarray:
-    """Return which ids belong to objects that points may lie on, bool (largest id + 1,)."""
+    """Return which ids belong to objects on which points may lie, bool (largest id + 1,)."""
     areas = np.bincount(np.maximum(instances, 0).ravel())
     eligible = areas >= max(min_object_area, 1)
     eligible[[0, *(i for i in ignored if i < len(areas))]] = False
@@ -82,9 +81,10 @@ def eligible_objects(instances: np.ndarray, ignored: Iterable[int],
 
 
 def check_strategy(name: str) -> None:
-    """Raise AdaptisError if there is no point sampling of this name."""
+    """Raise AdaptisError if the name is not a point sampling strategy."""
     if name not in STRATEGIES:
-        raise AdaptisError(f'There is no point sampling "{name}"; known: {", ".join(STRATEGIES)}.')
+        raise AdaptisError(f'There is no point sampling "{name}": choose from '
+                           f'{", ".join(STRATEGIES)}.')
 
 
 def _choose_pixels(strategy: str, instances: np.ndarray, eligible: np.ndarray, n: int,
@@ -96,7 +96,7 @@ def _choose_pixels(strategy: str, instances: np.ndarray, eligible: np.ndarray, n
     ids, areas = np.flatnonzero(eligible), np.bincount(flat)
     divided = _divided(instances, ids) if strategy == 'occluded' else ids[:0]
     chosen = _choose_objects(strategy, ids, divided, n, rng)
-    by_id = np.argsort(flat, kind='stable')  # pixels of one object side by side
+    by_id = np.argsort(flat, kind='stable')  # groups the pixels of each object
     first = np.cumsum(areas) - areas
     return by_id[first[chosen] + rng.integers(areas[chosen])]
 
@@ -112,7 +112,7 @@ def _choose_objects(strategy: str, ids: np.ndarray, divided: np.ndarray, n: int,
 
 
 def _deal(ids: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Return ``n`` of the ids, none twice before all came once."""
+    """Return ``n`` of the ids; none is repeated before all were used once."""
     decks = [rng.permutation(ids) for _ in range(-(-n // max(len(ids), 1)))]
     return np.concatenate([ids[:0], *decks])[:n]
 
@@ -126,9 +126,9 @@ def _divided(instances: np.ndarray, ids: np.ndarray) -> np.ndarray:
 def _move_some(pixels: np.ndarray, masks: np.ndarray,
                places: Iterable[tuple[float, np.ndarray]], lots: np.ndarray,
                rng: np.random.Generator) -> None:
-    """Move points to pixels without object, with empty masks.
+    """Move points to pixels without an object, with empty masks.
 
-    ``lots`` are random numbers in [0, 1), one for each point, that decide which ones move.
+    ``lots`` are random numbers in [0, 1), one for each point, which decide which points move.
     """
     low = 0.0
     for chance, place in places:

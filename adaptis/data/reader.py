@@ -35,11 +35,11 @@ class Reader(abc.ABC):
     Attributes
     ----------
     taxonomy : its categories
-    images, annotations : files, one of each per sample; ``annotations`` is None without ground
-        truth
-    problems : sentences about files that are missing or do not belong together; these files are
-        not among the samples
-    annotation_channels : channels of an annotation PNG; 0 if the annotation is not a picture
+    images, annotations : file lists with one file per sample; ``annotations`` is None without
+        ground truth
+    problems : sentences about files that are missing or do not belong together, which are excluded
+        from the samples
+    annotation_channels : channels of an annotation PNG; 0 if the annotation is not an image
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class Reader(abc.ABC):
         self.images, self.annotations = images, annotations
         self.problems: tuple[str, ...] = tuple(problems)
         if strict and problems:
-            more = f' (1 of {len(problems)} problems: adaptis check-data lists them)'
+            more = f' (1 of {len(problems)} problems: "adaptis check-data" lists all)'
             raise AdaptisError(problems[0][:-1] + more * (len(problems) > 1) + '.')
 
     def __len__(self) -> int:
@@ -63,8 +63,8 @@ class Reader(abc.ABC):
     def __getitem__(self, index: int) -> Sample:
         """Return sample ``index``; AdaptisError if files are broken, missing, or do not match."""
         if self.annotations is None:
-            raise AdaptisError(f'{self.images.path(index)} has no annotation here: the data set '
-                               'was opened without, or the split has none.')
+            raise AdaptisError(f'{self.images.path(index)} has no annotation, because the data set '
+                               'was opened without annotations or the split has none.')
         return self._annotate(index, self.image(index))
 
     def image(self, index: int) -> np.ndarray:
@@ -77,12 +77,12 @@ class Reader(abc.ABC):
 
     @functools.cached_property
     def labels(self) -> LabelMap:
-        """Conversion between class indices and the labels in the data set's own files."""
+        """The conversion between class indices and the labels in the data set's files."""
         ids = [c.id for c in self.taxonomy.categories]
         return LabelMap(ids, max(ids) + 2, void=max(ids) + 1 if 0 in ids else 0)
 
     def expected_size(self, index: int) -> Optional[tuple[int, int]]:
-        """Return the height and width that the annotation gives; None if it does not."""
+        """Return the height and width from the annotation; None if it has none."""
         return None
 
     @abc.abstractmethod
@@ -95,7 +95,7 @@ class Reader(abc.ABC):
 
 
 class FilePairs(NamedTuple):
-    """Images and annotations that belong together, and the files without a counterpart."""
+    """Pairs of images and annotations, and the files without a counterpart."""
 
     images: FileList
     annotations: Optional[FileList]
@@ -111,7 +111,7 @@ def pair_files(images: Path, image_suffix: Union[str, tuple[str, ...]],
     file.  Images may have any of several suffixes.  Without an annotation folder all images are
     returned.
 
-    Raises AdaptisError if a folder is missing or holds no image.
+    Raises AdaptisError if a folder is missing or contains no image.
     """
     suffixes = (image_suffix,) if isinstance(image_suffix, str) else image_suffix
     keys: dict[str, str] = {}
@@ -119,10 +119,10 @@ def pair_files(images: Path, image_suffix: Union[str, tuple[str, ...]],
     for suffix in suffixes:
         for key in sorted(find_keys(images, suffix, nested)):
             if keys.setdefault(key, suffix) != suffix:
-                problems.append(f'{images / key}{suffix} is left out, because '
+                problems.append(f'{images / key}{suffix} is ignored, because '
                                 f'{images / key}{keys[key]} has the same name.')
     if not keys:
-        raise AdaptisError(f'{images} holds no image ...{" or ...".join(suffixes)}.')
+        raise AdaptisError(f'{images} contains no image named ...{" or ...".join(suffixes)}.')
     if annotations is None:
         return FilePairs(_files(images, keys, keys), None, problems)
     annotated = find_keys(annotations, annotation_suffix, nested)
@@ -146,8 +146,9 @@ def mask_values(ids: np.ndarray, path: Path) -> np.ndarray:
     """Return the sorted ids that occur in a mask; AdaptisError if they do not fit into 16 bits."""
     low, high = int(ids.min()), int(ids.max())
     if low < 0 or high > MAX_MASK_ID:
-        raise AdaptisError(f'{path} holds the id {low if low < 0 else high}, outside '
-                           f'0..{MAX_MASK_ID}: renumber its objects so that 16 bits hold them.')
+        raise AdaptisError(f'{path} contains the id {low if low < 0 else high}, outside '
+                           f'0..{MAX_MASK_ID}: renumber its objects so that the ids fit into 16 '
+                           'bits.')
     return np.flatnonzero(np.bincount(ids.ravel()))
 
 
@@ -156,15 +157,16 @@ def size_problem(image: PathLike, size: tuple[int, int], other: PathLike,
     """Return a sentence about an image of ``size`` (H, W) and something of another size."""
     sentence = f'{image} is {size[0]}x{size[1]} but {other} {has} {expected[0]}x{expected[1]}.'
     if size == expected[::-1] and read_header(image).orientation >= 5:
-        sentence += ' An Exif tag turns this picture: was it annotated without regard to that?'
+        sentence += (' An Exif tag rotates this image, so perhaps it was annotated without the '
+                     'rotation.')
     return sentence
 
 
 def check_folder(folder: Path) -> None:
     """Raise AdaptisError unless the folder exists."""
     if not folder.is_dir():
-        raise AdaptisError(f'The folder {folder} does not exist: is the root of the data set '
-                           'right, and is the data set unpacked?')
+        raise AdaptisError(f'The folder {folder} does not exist: check that the root of the data '
+                           'set is right and that the data set is unpacked.')
 
 
 def split_folder(split: str, folders: dict, what: str) -> str:

@@ -1,7 +1,7 @@
-"""Resize samples.  Maps are resized as late as possible, or only where they are needed.
+"""Resize samples.  Maps are resized as late as possible, or only where needed.
 
 A map is resized by index: row i of the result is row ``rows[i]`` of the map.  An enlarged map only
-repeats pixels, so what can be counted is counted before that.
+repeats pixels, so pixels are counted before enlarging where possible.
 """
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from adaptis.types import AnnotatedObjects, Sample
 
-Span = tuple[int, int, int]      # along an axis: from, to (exclusive), and how many they become
+Span = tuple[int, int, int]      # along an axis: first, last (exclusive), new length
 Size = tuple[int, int]
 
 
@@ -27,7 +27,8 @@ class SampledMap:
     Attributes
     ----------
     pixels : (..., h, w), each of which occurs
-    rows, columns : (H,) and (W,) in rising order: entry (i, j) is ``pixels[rows[i], columns[j]]``
+    rows, columns : (H,) and (W,) in ascending order: entry (i, j) is ``pixels[rows[i],
+        columns[j]]``
     """
 
     pixels: np.ndarray
@@ -35,12 +36,12 @@ class SampledMap:
     columns: np.ndarray
 
     def looked_up(self, table: np.ndarray) -> SampledMap:
-        """Return the map with ``table[i]`` in the place of i; other ids become ``table[0]`` or the
-        last entry."""
+        """Return the map with i replaced by ``table[i]``; other ids become ``table[0]`` or the last
+        entry."""
         return dataclasses.replace(self, pixels=np.take(table, self.pixels, mode='clip'))
 
     def whole(self) -> np.ndarray:
-        """Return the map itself."""
+        """Return the map as an array."""
         return self.pixels.take(self.columns, axis=-1).take(self.rows, axis=-2)
 
     def every(self, stride: int, size: Size, fill: int = 0) -> np.ndarray:
@@ -67,14 +68,13 @@ class SampledMap:
 
 @dataclass(frozen=True)
 class ResizedSample:
-    """A sample at another size, with the attributes of ``Sample``; its maps are resized when they
-    are read.
+    """A sample at another size, with the attributes of ``Sample``; maps are resized when read.
 
     Attributes
     ----------
     image : uint8 (H, W, 3), at the new size
-    source : the sample before
-    rows, columns : the row and column of the source's maps for each new one, in rising order
+    source : the original sample
+    rows, columns : the row and column in the source's maps for each new one, in ascending order
     """
 
     image: np.ndarray
@@ -141,9 +141,9 @@ def resize_sample(sample: Sample, size: Size) -> Sample:
 
 def resize_lazily(sample: Union[Sample, ResizedSample], size: Optional[Size] = None
                   ) -> ResizedSample:
-    """Return a sample at another height and width, by default its own, without resizing its maps.
+    """Return a sample at another height and width, by default its own, with unresized maps.
 
-    One that is resized already must keep its size.
+    A sample that is already resized must keep its size.
     """
     if isinstance(sample, ResizedSample):
         return sample
@@ -164,16 +164,16 @@ def resize_window(image: np.ndarray, rows: Span, cols: Span) -> np.ndarray:
 
 
 def resize_ids(ids: np.ndarray, rows: Span, cols: Span) -> np.ndarray:
-    """Return a window of a map (h, w) at another size: the ids where the new pixels' centres lie.
+    """Return a window of a map (h, w) at another size: the ids at the centres of the new pixels.
 
     OpenCV's INTER_NEAREST is up to half a pixel off its other methods.
     """
-    # The columns first, as there are fewer rows to take them from where the map grows.
+    # Columns first, because there are fewer rows to take them from if the map grows.
     return ids[rows[0]:rows[1]].take(_nearest(*cols), axis=1).take(
         _nearest(0, rows[1] - rows[0], rows[2]), axis=0)
 
 
 def _nearest(first: int, last: int, count: int) -> np.ndarray:
-    """Return the pixels in which the centres of ``count`` new ones lie."""
+    """Return the pixels that contain the centres of ``count`` new ones."""
     centers = (np.arange(count) + 0.5) * ((last - first) / count)
     return first + np.minimum(centers.astype(np.intp), last - first - 1)

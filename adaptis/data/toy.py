@@ -1,4 +1,4 @@
-"""The toy problems on disk, in the layout of the authors' archives."""
+"""The toy data sets on disk, in the layout of the authors' archives."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -24,13 +24,13 @@ class ToyDataset(Reader):
     ----------
     root : folder that contains the splits
     split : 'train', 'test' or 'val'
-    annotations : False lists only the images
+    annotations : if False, only the images are listed
     strict : raise AdaptisError if an image or a mask has no counterpart
 
     Raises
     ------
     AdaptisError
-        If the folder is missing or holds no sample, or an image has no mask.
+        If the folder is missing or contains no sample, or an image has no mask.
     """
 
     taxonomy = TOY_TAXONOMY
@@ -41,8 +41,8 @@ class ToyDataset(Reader):
             raise AdaptisError(
                 f'{folder} does not exist: generate it with "adaptis toy" or give another folder.')
         if (folder / 'panoptic.json').is_file():
-            raise AdaptisError(f'{root} is in COCO panoptic format, as street scenes are: choose '
-                               'the data set coco, not toy.')
+            raise AdaptisError(f'{root} is in COCO panoptic format, like street scenes: use '
+                               '--dataset coco (data.name: coco in a config) instead of toy.')
         pairs = pair_files(folder, IMAGE_SUFFIX, folder if annotations else None, MASK_SUFFIX)
         super().__init__(*pairs, strict=strict)
 

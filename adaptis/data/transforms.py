@@ -1,13 +1,13 @@
 """The transforms of ``data.augmentation`` and their strengths.
 
-A config gives them as a mapping, for instance
+A config lists them as a mapping, for instance
 
     augmentation:
       horizontal_flip: {prob: 0.5}
       brightness: {range: [-0.25, 0.25], of: mean, prob: 0.75}
 
-Each is drawn independently for every image.  They apply in the order of :data:`TRANSFORMS`, not in
-that of the file.  ``null`` removes a transform of the base config.
+Each transform is drawn independently for every image.  They are applied in the order of
+:data:`TRANSFORMS`, not in that of the file.  ``null`` removes a transform of the base config.
 """
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OF_MEAN, OF_WHITE = 'mean', 'white'
 class ShiftRotate:
     """Shift by up to ``shift`` of each side and rotate by up to ``degrees``, before any crop.
 
-    Pixels from outside the image are black, and unknown in the maps.
+    Pixels from outside the image become black, and unknown in the maps.
     """
 
     shift: float = 0.0
@@ -68,7 +68,7 @@ class Brightness:
 
 @dataclass(frozen=True)
 class Contrast:
-    """Multiply by 1 + a random number of ``range``."""
+    """Multiply by 1 + a random number from ``range``."""
 
     range: Range = (-0.2, 0.2)
     prob: float = 0.5
@@ -80,7 +80,7 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Saturation:
-    """Multiply the distance of colours from grey by 1 + a random number of ``range``."""
+    """Multiply the distance of colours from grey by 1 + a random number from ``range``."""
 
     range: Range = (-0.2, 0.2)
     prob: float = 0.5
@@ -105,7 +105,7 @@ class Hue:
 
 @dataclass(frozen=True)
 class ChannelShift:
-    """Add a random number of ``range``, in grey levels, to each of red, green and blue."""
+    """Add a random number from ``range``, in grey levels, to each of red, green and blue."""
 
     range: Range = (-20.0, 20.0)
     prob: float = 0.5
@@ -120,16 +120,16 @@ _NO_JITTER = {'brightness': 0, 'contrast': 0, 'saturation': 0, 'hue': 0}
 TRANSFORMS: dict[str, type] = {
     'shift_rotate': ShiftRotate, 'horizontal_flip': HorizontalFlip, 'brightness': Brightness,
     'contrast': Contrast, 'saturation': Saturation, 'hue': Hue, 'channel_shift': ChannelShift}
-"""The transforms by their names in a config, in the order in which they apply."""
+"""The transforms by their names in a config, in the order of application."""
 
-# Lowest and highest allowed strengths; a range holds any two numbers in rising order.
+# Minimum and maximum allowed strengths; a range is any two numbers in ascending order.
 _LIMITS = {'prob': (0.0, 1.0), 'shift': (0.0, 1.0), 'degrees': (0.0, 180.0)}
 _LEAST_OF_RANGE = {'brightness': -1.0, 'contrast': -1.0, 'saturation': -1.0,
                    'channel_shift': -255.0}
 
 
 def parse_transforms(content: Mapping[str, Any]) -> list[Transform]:
-    """Return the transforms of a mapping in the order in which they apply.
+    """Return the transforms of a mapping in the order of application.
 
     Raises AdaptisError for an unknown transform or strength, and for an impossible value.
     """
@@ -143,8 +143,8 @@ def parse_transforms(content: Mapping[str, Any]) -> list[Transform]:
 def _parse(name: str, options: Any) -> Transform:
     kind = TRANSFORMS[name]
     if not isinstance(options, Mapping):
-        raise AdaptisError(f'The augmentation transform {name} is {options!r}: it must hold '
-                           'strengths by name, e.g. {prob: 0.5}, or be null.')
+        raise AdaptisError(f'The augmentation transform {name} is {options!r}: it must be a '
+                           f'mapping of strengths, e.g. {{prob: 0.5}}, or null.')
     known = {field.name for field in dataclasses.fields(kind)}
     for key in options:
         if key not in known:
@@ -162,11 +162,11 @@ def _value(name: str, key: str, value: Any) -> Any:
         least = _LEAST_OF_RANGE[name]
         _check(isinstance(value, (list, tuple)) and len(value) == 2
                and all(map(_is_number, value)) and least <= value[0] <= value[1],
-               name, key, value, f'[least, most], both from {least:g} on')
+               name, key, value, f'[minimum, maximum], both at least {least:g}')
         return tuple(value)
     low, high = _LIMITS[key]
     _check(_is_number(value) and low <= value <= high, name, key, value,
-           f'a number from {low:g} to {high:g}')
+           f'a number between {low:g} and {high:g}')
     return value
 
 

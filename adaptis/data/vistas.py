@@ -7,12 +7,12 @@ These files below ``training``, ``validation`` and ``testing`` (which has only i
 ``panoptic/panoptic_2018.json`` and ``panoptic/<id>.png``
     the ground truth in COCO's format, if it exists; only this one marks crowds;
 ``instances/<id>.png``
-    otherwise: 256 * label + number of the object, 16 bits; here a crowd is an ordinary object.
+    otherwise: 256 * label + number of the object, 16 bits, where a crowd is an ordinary object.
 
 ``config.json`` lists the labels: the position is the label, ``evaluate`` says whether it is a class
-or void, ``instances`` whether it is a thing.  Category ids are label + 1, as in the panoptic files.
-The archive of version 2.0, which contains version 1.2, works, too: it has ``config_v1.2.json``, and
-``v1.2/`` between the folders of a split and its annotations.
+or void, and ``instances`` says whether it is a thing.  Category ids are label + 1, as in the
+panoptic files. The archive of version 2.0 also works, because it contains version 1.2: it has
+``config_v1.2.json``, and ``v1.2/`` between the folder of a split and its annotations.
 """
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def open_vistas(root: PathLike, split: str, annotations: bool = True,
     ----------
     root : folder that contains ``config.json`` and ``training``
     split : 'train', 'val', or 'test', which has no ground truth
-    annotations : False lists only the images
+    annotations : if False, only the images are listed
     strict : raise AdaptisError if files have no counterpart
 
     Raises
@@ -83,8 +83,9 @@ def read_config(root: Path) -> VistasConfig:
     content = read_json(path)
     entries = content.get('labels') if isinstance(content, dict) else None
     if not entries or not isinstance(entries, list) or not all(map(_is_label, entries)):
-        raise AdaptisError(f'{path} does not list labels, each with name, readable, instances, '
-                           'evaluate and color: is it the config of Mapillary Vistas v1.2?')
+        raise AdaptisError(f'{path} does not list labels with name, readable, instances, evaluate '
+                           'and color, so it is not the config of Mapillary Vistas v1.2: check '
+                           'the folder of the data set.')
     taxonomy = Taxonomy([
         Category(number + 1, label['readable'], label['instances'], tuple(label['color']))
         for number, label in enumerate(entries) if label['evaluate']])
@@ -132,8 +133,8 @@ class VistasInstances(Reader):
         path = self.annotations.path(index)
         values = read_pixels(path)
         if values.dtype != np.uint16 or values.ndim != 2:
-            raise AdaptisError(f'{path} does not have one channel of 16 bits: instances of Vistas '
-                               'are 256 times their label plus their number.')
+            raise AdaptisError(f'{path} does not have one channel of 16 bits, but instances of '
+                               'Vistas are stored as 256 times their label plus their number.')
         (runs,), lengths = id_runs(values)
         present = mask_values(runs, path)
         classes = np.full(int(present[-1]) + 1, -1, np.int32)
@@ -156,14 +157,15 @@ def _is_label(entry: Any) -> bool:
 
 
 def _class_of(index: PanopticIndex, config: VistasConfig) -> dict[int, int]:
-    """Return category id of the panoptic JSON -> class index; the config decides which are void."""
+    """Return category id of the panoptic JSON -> class index; the config defines which are void."""
     by_name = {name: number for number, label in enumerate(config.entries)
                for name in (label['readable'], label['name'])}
     classes = {}
     for category in index.categories:
         if by_name.get(category.name) != category.id - 1:
             raise AdaptisError(f'{index.json_path} has the category {category.id} '
-                               f'"{category.name}", but {config.path} has another label there.')
+                               f'"{category.name}", but {config.path} has another label at that '
+                               'position.')
         if config.entries[category.id - 1]['evaluate']:
             classes[category.id] = config.taxonomy.index(category.id)
     return classes

@@ -1,1 +1,1 @@
-"""Trained networks as files that run without this project's network code."""
+"""Exported networks: files that run without this library's network code."""

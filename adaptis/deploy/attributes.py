@@ -1,4 +1,4 @@
-"""Check what an export says of its network, so that a broken one is refused before its use."""
+"""Check the attributes of an exported network, so that a broken export is rejected before use."""
 from __future__ import annotations
 
 import math
@@ -8,21 +8,21 @@ from typing import Any
 from adaptis.errors import AdaptisError
 
 MOST = 1_000_000
-"""Of classes or pixels."""
+"""A number of classes or pixels."""
 
 
 def check_attributes(kinds: Mapping[str, type], attributes: Any) -> None:
-    """Raise AdaptisError unless ``attributes`` has what ``kinds`` names.
+    """Raise AdaptisError unless ``attributes`` has the names and types in ``kinds``.
 
     ``int`` is a number of classes or pixels, ``bool`` a flag, ``list`` one or several numbers or
     lists of them.
     """
     for name, kind in kinds.items():
         if not isinstance(attributes, Mapping) or name not in attributes:
-            raise AdaptisError(f'The exported network does not say its {name}: export it again.')
+            raise AdaptisError(f'The exported network lacks the attribute {name}: export it again.')
         if not _CHECKS[kind](attributes[name]):
-            raise AdaptisError(f'The exported network has {str(attributes[name])[:80]} as its '
-                               f'{name}: export it again.')
+            raise AdaptisError(f'The exported network has the invalid attribute {name}: '
+                               f'{str(attributes[name])[:80]}; export it again.')
 
 
 def _is_count(value: Any) -> bool:

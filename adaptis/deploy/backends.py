@@ -1,6 +1,6 @@
-"""Runners of the stages of a network: blocks, exported MXNet files, or ONNX Runtime.
+"""Runners for the stages of a network: Gluon blocks, exported MXNet files, or ONNX Runtime.
 
-Each runner loads its library when it is created, so it works where the other is not installed.
+Each runner loads its library when it is created, so the other library need not be installed.
 """
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Runner(Protocol):
     ----------
     stages : inputs and outputs of each stage
     device : an MXNet context, or 'cpu' or 'gpu:0'
-    best_batch : how many points are computed fastest together; None = many
+    best_batch : the batch size of points with the highest throughput; None = large batches
     """
 
     stages: Mapping[str, Interface]
@@ -47,8 +47,8 @@ class Runner(Protocol):
 def network_lock(net: Any) -> Any:
     """Return the lock of a network, which a thread holds while it computes with the network.
 
-    A block of MXNet keeps the name scope of a call in itself, so that two calls at the same time
-    break each other.  The lock may be taken again by the thread that holds it.
+    An MXNet block stores the name scope of a call, so simultaneous calls interfere.  The thread
+    that holds the lock may acquire it again.
     """
     with _LOCKS_LOCK:
         return _LOCKS.setdefault(net, threading.RLock())
@@ -57,7 +57,7 @@ def network_lock(net: Any) -> Any:
 def run_stage(runner: Runner, stage: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the outputs of a stage by name; its inputs are taken from ``values`` by name.
 
-    Raises AdaptisError if there is no such stage or input.
+    Raises AdaptisError if the stage or an input does not exist.
     """
     if stage not in runner.stages:
         raise AdaptisError(f'The exported network has no stage "{stage}": export it again.')
@@ -68,17 +68,17 @@ def run_stage(runner: Runner, stage: str, values: Mapping[str, Any]) -> dict[str
 
 
 class _Outputs(dict[str, Any]):
-    """The outputs of a stage by name; AdaptisError for one that an export does not have."""
+    """The outputs of a stage by name; AdaptisError for an output that the export does not have."""
 
     def __missing__(self, name: str) -> Any:
         raise AdaptisError(f'The exported network does not compute "{name}": export it again.')
 
 
 def named_input(stage: str, values: Mapping[str, Any], name: str) -> Any:
-    """Return an input of a stage; AdaptisError if an export asks for what there is not."""
+    """Return an input of a stage; AdaptisError if no stage computes it."""
     if name not in values:
-        raise AdaptisError(f'The stage "{stage}" of the exported network asks for "{name}", which '
-                           'nothing computes: export it again.')
+        raise AdaptisError(f'The stage "{stage}" of the exported network needs "{name}", which no '
+                           'stage computes: export it again.')
     return values[name]
 
 
@@ -101,7 +101,7 @@ class BlockRunner:
 
 
 class MXNetRunner:
-    """Runs stages that were exported for MXNet; each is loaded when it is first used.
+    """Runs stages that were exported for MXNet; each is loaded on first use.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ class MXNetRunner:
         symbol, parameters = self._files[stage]
         names = [signature.name for signature in self.stages[stage].inputs]
         try:
-            with warnings.catch_warnings():   # about inputs whose type is not known yet
+            with warnings.catch_warnings():   # warnings about inputs whose type is not known yet
                 warnings.simplefilter('ignore', UserWarning)
                 block = mx.gluon.SymbolBlock.imports(
                     str(symbol), names, parameters and str(parameters), ctx=self.device)
@@ -142,7 +142,7 @@ class MXNetRunner:
 
 
 class DeviceArray:
-    """An output of a stage that stays where ONNX Runtime computed it, until it is read.
+    """An output of a stage that stays on the device of ONNX Runtime until it is read.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ class DeviceArray:
         return np.asarray(self.value.numpy())
 
     def __getitem__(self, key: Any) -> Any:
-        """Return a part as a NumPy array, or the array itself if it is all of it."""
+        """Return a part as a NumPy array, or this array itself if the key selects all of it."""
         keys = key if isinstance(key, tuple) else (key,)
         if all(isinstance(k, slice) and k.indices(size) == (0, size, 1)
                for k, size in zip(keys, self.shape)):
@@ -169,11 +169,11 @@ class DeviceArray:
 
 
 class OnnxRunner:
-    """Runs stages with ONNX Runtime; each is loaded when it is first used.
+    """Runs stages with ONNX Runtime; each is loaded on first use.
 
-    On a CPU it uses OMP_NUM_THREADS threads, by default one per core.  On a GPU, outputs stay
-    there and go into the next stage without a copy: the features of an image are computed and kept
-    there, and only points go to the GPU and only masks come back.
+    On a CPU it uses OMP_NUM_THREADS threads, by default one per core.  On a GPU, outputs stay on
+    the device and are passed to the next stage without a copy: the features of an image stay there,
+    only points are copied to the GPU, and only masks are copied back.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ class OnnxRunner:
 
     Attributes
     ----------
-    keeps_arrays : whether outputs stay on the device, as ``DeviceArray``; at first on a GPU only
+    keeps_arrays : whether outputs stay on the device, as ``DeviceArray``; by default only on a GPU
 
     Raises AdaptisError if ONNX Runtime is not installed, or does not support the GPU.
     """
@@ -193,7 +193,7 @@ class OnnxRunner:
         self._runtime = _onnxruntime()
         self.stages, self.device = stages, self._checked_device(device)
         self.keeps_arrays = self.device != 'cpu'
-        # A call costs little, and the maps of one point fit into the cache of a core.
+        # A call has little overhead, and the maps of one point fit into the cache of a core.
         self.best_batch = 1 if self.device == 'cpu' else None
         self._files = files
         self._sessions: dict[str, Any] = {}
@@ -211,8 +211,8 @@ class OnnxRunner:
             return compute(self._sessions[stage], self.stages[stage], arrays)
         except Exception as error:   # ONNX Runtime's exceptions have no common class
             if 'allocate memory' in str(error):
-                raise AdaptisError('ONNX Runtime has not enough memory for this image: segment it '
-                                   'in tiles, or use a smaller one.') from error
+                raise AdaptisError('ONNX Runtime does not have enough memory for this image: '
+                                   'segment it in tiles, or use a smaller one.') from error
             raise AdaptisError(f'ONNX Runtime {self._runtime.__version__} cannot compute '
                                f'{self._files[stage]} ({_first_line(error)}).') from error
 
@@ -250,7 +250,7 @@ class OnnxRunner:
         has_cuda = 'CUDAExecutionProvider' in self._runtime.get_available_providers()
         if device_type == 'gpu' and not has_cuda:
             raise AdaptisError(f'The device "{device}" cannot be used, because the installed ONNX '
-                               'Runtime computes on the CPU only: python -m pip uninstall '
+                               'Runtime supports only the CPU: run python -m pip uninstall '
                                'onnxruntime, then python -m pip install onnxruntime-gpu.')
         return f'gpu:{int(number or 0)}' if device_type != 'cpu' and has_cuda else 'cpu'
 
@@ -269,33 +269,33 @@ class OnnxRunner:
             raise AdaptisError(f'{path} cannot be read by ONNX Runtime '
                                f'{self._runtime.__version__} ({_first_line(error)}).') from error
         if self.device != 'cpu' and 'CUDAExecutionProvider' not in session.get_providers():
-            raise AdaptisError(f'ONNX Runtime cannot compute on {self.device}: its CUDA '
-                               'libraries do not load (see its own message above), or there is no '
-                               'such GPU; use cpu.')
+            raise AdaptisError(f'ONNX Runtime cannot compute on {self.device}, because its CUDA '
+                               'libraries do not load (see its own message above) or this GPU '
+                               'does not exist: use cpu.')
         return session
 
     def _providers(self) -> list[Any]:
         if self.device == 'cpu':
             return ['CPUExecutionProvider']
-        # By default ONNX Runtime times every cuDNN algorithm of every convolution at every new
-        # size, and pictures and numbers of points have many sizes.
+        # By default ONNX Runtime times every cuDNN algorithm for every convolution at every new
+        # size, and the sizes of images and numbers of points vary.
         options = {'device_id': self._memory()[1], 'cudnn_conv_algo_search': 'HEURISTIC'}
         return [('CUDAExecutionProvider', options), 'CPUExecutionProvider']
 
 
 def _refuse_external_data(path: Path) -> None:
-    """Raise AdaptisError if a model takes its weights from other files, which may lie anywhere.
+    """Raise AdaptisError if a model refers to weights in other files, which may be anywhere.
 
-    ONNX names such a file under the key "location" of a tensor: a field of type 2 and length 8.
-    No export has any.
+    ONNX stores the name of such a file under the key "location" of a tensor: a field of type 2 and
+    length 8.  Exports have none.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
         raise AdaptisError(f'{path} cannot be read: {error.strerror}.') from error
     if b'\x0a\x08location' in content:
-        raise AdaptisError(f'{path} is refused: it asks for weights in another file, which no '
-                           'export does.')
+        raise AdaptisError(f'{path} refers to weights in another file, which exports never do, so '
+                           'it was not loaded: export the network again.')
 
 
 def call_block(block: Any, arrays: Sequence[Any], ctx: Any) -> list[Any]:
@@ -311,8 +311,8 @@ def _onnxruntime() -> Any:
     try:
         import onnxruntime  # optional
     except ImportError as error:
-        raise AdaptisError('ONNX Runtime is not installed: python -m pip install onnxruntime '
-                           '(for an NVIDIA GPU onnxruntime-gpu).') from error
+        raise AdaptisError('ONNX Runtime is not installed: run python -m pip install onnxruntime '
+                           '(for an NVIDIA GPU, onnxruntime-gpu).') from error
     return onnxruntime
 
 

@@ -1,4 +1,4 @@
-"""Write a trained network as a folder of graphs that run without this project's network code."""
+"""Write a trained network as a folder of graphs that run without this library's network code."""
 from __future__ import annotations
 
 import dataclasses
@@ -31,17 +31,17 @@ def export(predictor: Any, folder: PathLike, formats: str = 'both',
     predictor : a predictor of any system; its ``settings`` and ``taxonomy`` are stored
     folder : the folder to write; an older export is replaced, unless the folder has other files
     formats : 'mxnet', 'onnx' or 'both'
-    source : where the network comes from, as plain data
-    precision : of the ONNX models, 'float32' or, for GPUs, 'float16'; inputs and outputs are
-        float32 with both
+    source : the origin of the network, as plain data
+    precision : precision of the ONNX models: 'float32' or, for GPUs, 'float16'; inputs and outputs
+        are always float32
 
-    Raises AdaptisError for float16 without ONNX models, or if ``folder`` holds something else, the
+    Raises AdaptisError for float16 without ONNX models, or if ``folder`` has other content, the
     disk is full, the onnx package is missing, or the network cannot be exported.
     """
     wanted = format_list(formats)
     if precision not in PRECISIONS or (precision == 'float16' and 'onnx' not in wanted):
-        raise AdaptisError(f'There are no {formats} files in {precision}: choose float32, or '
-                           'float16 for ONNX models.')
+        raise AdaptisError(f'The format {formats} does not support {precision}: choose float32, or '
+                           'write ONNX models.')
     net = predictor.net
     if not hasattr(net, 'description'):
         raise AdaptisError('Only a network from get_model or load_model can be exported.')
@@ -107,14 +107,14 @@ def _example_outputs(stage: Stage, symbol: Any) -> list[tuple[int, ...]]:
 
 
 def _preprocessing(attributes: Mapping[str, Any], settings: Any) -> dict[str, Any]:
-    """Return what is done to an image before the first stage."""
+    """Return the preprocessing of an image before the first stage."""
     color = attributes.get('mean')
     return {'layout': 'NCHW', 'batch': 1, 'colors': 'RGB', 'range': [0, 255],
-            'normalization': 'inside the graph: mean and deviation are not to be applied',
+            'normalization': 'inside the graph: do not apply mean and standard deviation',
             'short_side': settings.short_side, 'max_side': settings.max_side,
             'divisor': attributes.get('divisor', 1), 'min_side': attributes.get('min_side', 1),
-            'padding': 'right and below with the border, repeated' if color is None
-            else f'right and below with RGB {[round(float(c), 3) for c in color]}'}
+            'padding': 'right and bottom, by repeating the border' if color is None
+            else f'right and bottom, with RGB {[round(float(c), 3) for c in color]}'}
 
 
 def _origin(source: Optional[Mapping[str, Any]]) -> dict[str, Any]:

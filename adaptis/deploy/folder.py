@@ -1,6 +1,6 @@
-"""The folder of an exported network, and the predictor that is made from it.
+"""The folder of an exported network, and a predictor for it.
 
-This module does not load MXNet, nor anything else that ONNX Runtime does without.
+This module does not load MXNet or anything else that ONNX Runtime does not need.
 """
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class Export(NamedTuple):
     Attributes
     ----------
     model : description of the network
-    attributes : what inference needs to know of the network beside its stages
+    attributes : what inference needs besides the stages
     taxonomy : the meaning of its classes
     inference : inference settings
     stages : inputs and outputs of each stage
     paths : files of each stage by their type
     digests : digests of the files by name
-    precision : 'float32' or 'float16', in which the ONNX models compute
+    precision : precision of the ONNX models, 'float32' or 'float16'
     """
 
     folder: Path
@@ -67,7 +67,7 @@ def is_export(path: Any) -> bool:
 
 
 def is_replaceable(folder: Path) -> bool:
-    """Return whether a folder holds an export and no other file that would be lost."""
+    """Return whether a folder contains an export and no other files that would be lost."""
     try:
         manifest = read_json(folder / MANIFEST)
     except AdaptisError:
@@ -80,7 +80,7 @@ def is_replaceable(folder: Path) -> bool:
 
 
 def seal(manifest: Mapping[str, Any]) -> str:
-    """Return a digest of everything that must match the graphs, not categories and settings."""
+    """Return a digest of everything that must match the graphs, except categories and settings."""
     text = json.dumps([manifest[key] for key in _SEALED], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -98,13 +98,13 @@ def read_export(folder: PathLike) -> Export:
     manifest = read_json(where)
     if not isinstance(manifest, dict) or manifest.get('format') != FORMAT:
         found = manifest.get('format') if isinstance(manifest, dict) else None
-        raise AdaptisError(f'{where} has format {found}, but this version reads {FORMAT}: export '
-                           'the network with this version.')
+        raise AdaptisError(f'{where} has format {found}, but this version of AdaptIS reads format '
+                           f'{FORMAT}: export the network again with this version.')
     missing = [key for key in _KEYS if key not in manifest]
     if missing:
         raise AdaptisError(f'{where} has no "{missing[0]}": copy the folder again.')
     if manifest['seal'] != seal(manifest):
-        raise AdaptisError(f'{where} was edited where it describes graphs and files: copy the '
+        raise AdaptisError(f'The description of graphs and files in {where} was changed: copy the '
                            'folder again.')
     _check_structure(where, manifest)
     _check_files(folder, manifest)
@@ -120,7 +120,7 @@ def read_export(folder: PathLike) -> Export:
 
 
 def _check_structure(where: Path, manifest: Mapping[str, Any]) -> None:
-    """Raise AdaptisError unless the parts of a manifest have the form that exports have."""
+    """Raise AdaptisError unless the parts of a manifest have the expected types."""
     def is_table(value: Any, *keys: str) -> bool:
         return isinstance(value, dict) and all(key in value for key in keys)
 
@@ -143,8 +143,8 @@ def _check_structure(where: Path, manifest: Mapping[str, Any]) -> None:
             for stage in stages.values())}
     for key, is_right in right.items():
         if not is_right:
-            raise AdaptisError(f'{where}: its "{key}" has another form than an export has: copy '
-                               'the folder again.')
+            raise AdaptisError(f'{where}: its "{key}" does not have the expected form: copy the '
+                               'folder again.')
 
 
 def exported_settings(folder: PathLike) -> Any:
@@ -170,8 +170,9 @@ def load_exported(folder: PathLike, backend: Optional[str] = None, ctx: Any = No
     chosen = _settings(export) if settings is None else family.get_settings(settings)
     official = export.inference.get('official')
     if getattr(chosen, 'official', None) != official:
-        raise AdaptisError(f'{export.folder} was exported with official={official}, which is part '
-                           'of its graphs: export the network again with these settings.')
+        raise AdaptisError(f'{export.folder} was exported with official={official}, which cannot '
+                           'be changed after export: export the network again with the wanted '
+                           'settings.')
     backend = backend or default_backend(export, ctx)
     runner = make_runner(export, backend, ctx)
     _check_digests(export, backend)
@@ -184,8 +185,9 @@ def make_runner(export: Export, backend: str, ctx: Any = None) -> Runner:
     if backend not in BACKENDS:
         raise AdaptisError(f'There is no backend "{backend}": choose one of {", ".join(BACKENDS)}.')
     if not export.supports(backend):
-        raise AdaptisError(f'{export.folder} holds no files for {backend}: export the network with '
-                           f'--format {_OF_BACKEND[backend]} or both, or use the other backend.')
+        raise AdaptisError(f'{export.folder} contains no files for {backend}: export the network '
+                           f'with --format {_OF_BACKEND[backend]} or both, or use the other '
+                           'backend.')
     if backend == 'onnxruntime':
         files = {name: paths['onnx'] for name, paths in export.paths.items()}
         return OnnxRunner(export.stages, files, _device_name(ctx))
@@ -198,10 +200,10 @@ def make_runner(export: Export, backend: str, ctx: Any = None) -> Runner:
 
 
 def default_backend(export: Export, ctx: Any = None) -> str:
-    """Return ONNX Runtime for a CPU, where it is the faster one, and MXNet for a GPU.
+    """Return ONNX Runtime for a CPU, where it is faster, and MXNet for a GPU.
 
-    Where only one of them is installed, or the folder has the files of only one, it is that one.
-    Models of float16 are for GPUs, so that they are left to whoever asks for them.
+    If only one of them is installed, or the folder has files for only one, return that one.
+    Float16 models are meant for GPUs, so they are used only on request.
     """
     usable = [backend for backend in BACKENDS
               if export.supports(backend) and importlib.util.find_spec(backend) is not None]
@@ -243,20 +245,22 @@ def _check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
     files = manifest['files']
     used = {name for stage in manifest['stages'].values() for name in stage['files'].values()}
     for name in used - files.keys():
-        raise AdaptisError(f'{folder / MANIFEST} does not list the file {name} of a stage.')
+        raise AdaptisError(f'{folder / MANIFEST} does not list the file {name} of a stage: copy '
+                           'the folder again.')
     for name, facts in files.items():
         path = folder / name
         if path.parent != folder:
-            raise AdaptisError(f'{folder / MANIFEST} lists {name}, which is not in its folder.')
+            raise AdaptisError(f'{folder / MANIFEST} lists {name}, which is outside its folder: '
+                               'copy the folder again.')
         if not path.is_file():
             raise AdaptisError(f'{path} is missing: copy the folder again.')
         if path.stat().st_size != facts['bytes']:
-            raise AdaptisError(f'{path} has {path.stat().st_size} bytes, not {facts["bytes"]}: '
-                               'copy the folder again.')
+            raise AdaptisError(f'{path} has {path.stat().st_size} bytes, but it should have '
+                               f'{facts["bytes"]}: copy the folder again.')
 
 
 def _check_digests(export: Export, backend: str) -> None:
-    """Raise AdaptisError if a file of a backend has other content of the same length."""
+    """Raise AdaptisError if the content of a backend's file has changed."""
     for paths in export.paths.values():
         for what, path in paths.items():
             mine = (what == 'onnx') == (backend == 'onnxruntime')

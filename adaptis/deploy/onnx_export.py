@@ -1,9 +1,10 @@
-"""Stages as ONNX models, one for all sizes.
+"""Write stages as ONNX models, each for all sizes.
 
-MXNet's own exporter (``mxnet.onnx``) converts the operators one by one, by its converters and by
-those of ``onnx_shapes`` and ``onnx_layers``.  This module does the rest.  MXNet's exporter would
-write for the newest opset of the onnx package, which its converters do not match; give one name to
-all uses of a shared layer; lose the order of the outputs; and make Python lists of all weights.
+MXNet's own exporter (``mxnet.onnx``) converts the operators one by one, with its own converters and
+those of ``onnx_shapes`` and ``onnx_layers``.  This module does the rest, because MXNet's exporter
+would use the newest opset of the onnx package, which its converters do not match; give the same
+name to all uses of a shared layer; lose the order of the outputs; and convert all weights to Python
+lists.
 """
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ from adaptis.model.graph import node_shapes
 from adaptis.runtime import mx
 
 IR_VERSION = 8
-"""Version of the file format that belongs to the opset, so that older runtimes can read it."""
+"""Version of the file format that matches the opset, so that older runtimes can read it."""
 
 Shapes = list[list[tuple[int, ...]]]
 
@@ -43,7 +44,7 @@ def to_onnx(stage: Stage, path: Union[str, os.PathLike], precision: str = 'float
     """Write a stage as a checked ONNX model.
 
     Inputs, outputs and dynamic dimensions have the names of the stage.  With the ``precision``
-    'float16', the model computes in it where that is safe (see ``onnx_half``).
+    'float16', the model computes in float16 where it is safe (see ``onnx_half``).
 
     Raises
     ------
@@ -64,7 +65,7 @@ def onnx_model(stage: Stage) -> Any:
     if len(symbol.list_outputs()) != len(stage.outputs):
         raise ValueError(f'The stage {stage.name} returns {len(symbol.list_outputs())} arrays but '
                          f'names {len(stage.outputs)}.')
-    with warnings.catch_warnings():   # about names of the onnx package that MXNet uses
+    with warnings.catch_warnings():   # warnings about names of the onnx package that MXNet uses
         warnings.simplefilter('ignore', DeprecationWarning)
         nodes, tensors, initializers = _convert(stage, symbol)
     heads = json.loads(symbol.tojson())['heads']
@@ -90,7 +91,7 @@ def import_onnx() -> Any:
     try:
         onnx = importlib.import_module('onnx')
     except ImportError as error:
-        raise AdaptisError(f'ONNX models are written by the onnx package, which cannot be imported '
+        raise AdaptisError('The onnx package, which writes ONNX models, cannot be imported '
                            f'({error}): install it (pip install onnx), or use --format mxnet.'
                            ) from error
     importlib.import_module('adaptis.deploy.onnx_layers')   # registers the converters
@@ -132,9 +133,10 @@ def _convert_node(stage: Stage, node: Mapping[str, Any], **context: Any) -> list
     exporter = mx.onnx.mx2onnx._export_onnx.MXNetGraph
     try:
         written, _ = exporter.convert_layer(node, is_input=False, opset_version=OPSET, **context)
-    except (AttributeError, NotImplementedError) as error:   # MXNet's converters raise both, too
-        raise AdaptisError(f'The stage {stage.name} cannot become an ONNX model: there is no '
-                           f'converter for its operator {node["op"]} ({error}).') from error
+    except (AttributeError, NotImplementedError) as error:   # MXNet's converters also raise both
+        raise AdaptisError(f'The stage {stage.name} cannot be converted to ONNX, because there is '
+                           f'no converter for its operator {node["op"]} ({error}): use --format '
+                           'mxnet.') from error
     return [part for part in written if isinstance(part, NodeProto)]
 
 

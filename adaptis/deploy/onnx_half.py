@@ -1,10 +1,10 @@
 """ONNX models in float16, which GPUs compute faster.
 
-Inputs and outputs stay float32, so that a model of either precision fits the same code.  As in
-training with mixed precision, what is not named here computes in float32: sums, among them those of
-AdaIN and of the normalisations, exponentials, coordinates, and what samples with them.
-``onnxruntime.transformers.float16`` would keep lists of operators in float32, too, but it rounds
-every array between two of them to float16 and back, and a sum of pixels overflows there.
+Inputs and outputs stay float32, so that models of both precisions work with the same code.  As in
+training with mixed precision, operators that are not listed here compute in float32: sums,
+including those of AdaIN and of the normalisations, exponentials, coordinates, and sampling with
+coordinates. ``onnxruntime.transformers.float16`` can also keep listed operators in float32, but it
+rounds every array between two of them to float16, where a sum of pixels overflows.
 """
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 HALF = frozenset({'Conv', 'ConvTranspose', 'Gemm'})
-"""Sums of products of few terms, which tensor cores add up in float32."""
+"""Sums of few products, which tensor cores accumulate in float32."""
 
 KEEPS = frozenset({'BatchNormalization', 'Relu', 'MaxPool', 'Identity', 'Transpose', 'Slice',
                    'Reshape', 'Squeeze', 'Unsqueeze', 'Flatten'})
-"""Give the type of their first input.  The others are whole numbers, except the four arrays of a
-batch normalisation, which ONNX Runtime's kernel for CUDA wants in the same type."""
+"""Keep the type of their first input.  The other inputs are integers, except the four arrays of a
+batch normalisation, which ONNX Runtime's CUDA kernel needs in the same type."""
 
 JOINS = frozenset({'Add', 'Concat'})
 """Float16 if all inputs are, else float32."""
@@ -28,7 +28,7 @@ JOINS = frozenset({'Add', 'Concat'})
 def to_float16(model: Any) -> Any:
     """Return a copy of an ``onnx.ModelProto`` of float32 with float16 where that is safe.
 
-    A layer with a weight beyond float16's largest number stays in float32.
+    A layer with a weight beyond the range of float16 stays in float32.
     """
     from onnx import checker  # optional
     result = type(model)()
@@ -67,7 +67,7 @@ class _Writer:
             self._halves.update(node.output)
 
     def finish(self, outputs: list[str]) -> None:
-        """Put the new nodes and weights into the graph; its outputs are float32 again."""
+        """Put the new nodes and weights into the graph, and cast its outputs to float32."""
         from onnx import numpy_helper  # optional
         for name in outputs:
             if name in self._halves:
@@ -94,7 +94,7 @@ class _Writer:
         return [False] * count, False
 
     def _fit(self, names: Sequence[str]) -> bool:
-        """Return whether those among the names that are weights can be stored in float16."""
+        """Return whether all weights among the names can be stored in float16."""
         limit = np.finfo(np.float16).max
         return all(np.abs(self._constants[name]).max(initial=0) < limit for name in names
                    if name in self._float_constants)

@@ -1,9 +1,9 @@
-"""ONNX converters of the operators that compute: arithmetic, sums, products, layers.
+"""ONNX converters for operators that compute: arithmetic, sums, products, layers.
 
-Importing this module registers them with MXNet's exporter for opset 16.  MXNet's own converters of
-these operators do not work: they take the side of a scalar from the name of the node; support only
-products of matrices; lack resizing with ``like``, means over axes, aligned RoIAlign, fixed gamma or
-synchronised normalisation; or need parts of the onnx package that newer versions lack.
+Importing this module registers them with MXNet's exporter for opset 16.  MXNet's own converters for
+these operators do not work.  They guess the side of a scalar from the name of the node; support
+only products of matrices; lack resizing with ``like``, means over axes, aligned RoIAlign, fixed
+gamma or synchronised normalisation; or need parts of the onnx package that newer versions lack.
 """
 from __future__ import annotations
 
@@ -71,9 +71,9 @@ def _clip(op: Operator) -> str:
 
 @register_converter('softmax')
 def _softmax(op: Operator) -> str:
-    """Convert a softmax; what was transposed for MXNet's fast one is transposed after it.
+    """Convert a softmax; a transposition for MXNet's fast softmax is moved after it.
 
-    Over other axes than the last, ONNX Runtime's softmax takes four times as long as its parts.
+    Over axes other than the last one, ONNX Runtime's softmax takes four times as long as its parts.
     """
     op.require(use_length=(False,), temperature=(1,), dtype=('float32',))
     axis, x, order = op.axis(op.attribute('axis', -1)), op.inputs[0], None
@@ -123,7 +123,7 @@ def _argmax(op: Operator) -> str:
 
 @register_converter('dot')
 def _dot(op: Operator) -> str:
-    """Convert a product: the axes of the left array but its last, then those of the right one.
+    """Convert a product: the axes of the left array except its last, then those of the right.
 
     The right one must be a vector or a matrix.
     """
@@ -150,7 +150,7 @@ def _batch_dot(op: Operator) -> str:
 
 @register_converter('_linalg_gemm')
 def _gemm(op: Operator) -> str:
-    """Convert alpha * A B + beta * C; where B is a row of ones, A is added to every column of C."""
+    """Convert alpha * A B + beta * C; if B is a row of ones, A is added to every column of C."""
     op.require(transpose_a=(False,), transpose_b=(False,), axis=(-2,))
     column, row, total = op.inputs
     alpha, beta = op.attribute('alpha', 1), op.attribute('beta', 1)
@@ -164,7 +164,7 @@ def _gemm(op: Operator) -> str:
 
 
 def _is_row_of_ones(producer: Operator) -> bool:
-    """Return whether an operator makes an array (1, n) of ones."""
+    """Return whether an operator creates an array (1, n) of ones."""
     return (producer.kind == 'expand_dims' and producer.attribute('axis') == 0
             and producer.ranks == [1] and producer.producer().kind == 'ones_like')
 
@@ -172,8 +172,8 @@ def _is_row_of_ones(producer: Operator) -> bool:
 def _row_sums(op: Operator, rows: str, producer: Operator) -> str:
     """Sum over the last axis, in two steps if the rows were images.
 
-    ONNX Runtime adds one number after the other, which loses precision in long rows: with one step,
-    masks of AdaptIS differ by up to 4e-4.
+    ONNX Runtime adds numbers one after the other, which loses precision in long rows: with a single
+    step, masks of AdaptIS differ by up to 4e-4.
     """
     while producer.kind in ('broadcast_sub', 'square', 'expand_dims', '_linalg_gemm'):
         producer = producer.producer(2 if producer.kind == '_linalg_gemm' else 0)
@@ -220,7 +220,7 @@ def _bilinear_resize(op: Operator) -> str:
 def _resize(op: Operator, mode: str, how: str, scale: float = 1,
             scale_width: Optional[float] = None, size: Optional[str] = None,
             **options: Any) -> str:
-    """Resize by scales of height and width, or to a size."""
+    """Resize by scale factors of height and width, or to a size."""
     x = op.inputs[0]
     if size is None:
         factors = [1, 1, scale, scale if scale_width is None else scale_width]

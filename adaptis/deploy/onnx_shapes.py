@@ -1,10 +1,10 @@
-"""ONNX converters of the operators that change an array's shape, take parts of it, or make one.
+"""ONNX converters for operators that reshape, slice or create arrays.
 
-Importing this module registers them with MXNet's exporter for opset 16; ``onnx_layers`` has those
-that compute.  MXNet's own converters are used for convolutions, pooling, dense layers, activations
-and the arithmetic of two arrays.  For the operators here, it has none, or one that does not support
-all of MXNet's shape codes or axes, or that needs parts of the onnx package that newer versions
-lack.  No converter depends on a size.
+Importing this module registers them with MXNet's exporter for opset 16; ``onnx_layers`` contains
+the converters of operators that compute.  MXNet's own converters are used for convolutions,
+pooling, dense layers, activations and the arithmetic of two arrays.  For the operators in this
+module, MXNet has no converter, or one that does not support all of MXNet's shape codes or axes, or
+that needs parts of the onnx package that newer versions lack.  No converter depends on a size.
 """
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from adaptis.deploy.onnx_writer import Operator, register_converter
 
 _LAST = np.iinfo(np.int64).max
 Dimension = Union[int, tuple[int, ...]]
-"""A size of a new shape: a number, -1 for the rest, or the input axes whose product it is."""
+"""A size in a new shape: a number, -1 for the rest, or the input axes whose product it is."""
 
 
 # -- shapes -------------------------------------------------------------------------------------
@@ -118,7 +118,7 @@ def _broadcast_like(op: Operator) -> str:
     if not ours:
         return op.add('Expand', x, op.shape(like))
     other = {op.axis(a): op.axis(b, op.ranks[1]) for a, b in zip(ours, theirs)}
-    one = op.constant([1])   # expanding to 1 leaves a size as it is
+    one = op.constant([1])   # expanding to 1 keeps a size
     sizes = [op.shape(like, other[i], other[i] + 1) if i in other else one
              for i in range(op.ranks[0])]
     return op.add('Expand', x, op.concat(sizes))
@@ -171,7 +171,7 @@ def _reverse(op: Operator) -> str:
 
 def _slice(op: Operator, axes: Sequence[int], begins: Sequence[Any], ends: Sequence[Any],
            steps: Sequence[Any]) -> str:
-    """Slice some axes; None is the whole range, and axes that are kept whole are left out."""
+    """Slice some axes; None means the whole range, and axes that are not sliced are omitted."""
     limits = []
     for axis, begin, end, step in zip(axes, begins, ends, steps):
         step = 1 if step is None else step

@@ -1,4 +1,4 @@
-"""Simplify an ONNX graph: converters see one operator each, so their nodes repeat each other."""
+"""Simplify an ONNX graph: remove the duplicates that converters of single operators create."""
 from __future__ import annotations
 
 import hashlib
@@ -34,7 +34,7 @@ def simplify(nodes: Sequence[Any], constants: Sequence[Any],
 
 
 def _once(constants: Sequence[Any], same: dict[str, str]) -> list[Any]:
-    """Return the constants without duplicates; ``same`` gets the names of those left out."""
+    """Return the constants without duplicates; ``same`` gets the names of the removed ones."""
     kept: dict[bytes, Any] = {}
     for constant in constants:
         same[constant.name] = kept.setdefault(_content(constant, 'name'), constant).name

@@ -1,4 +1,4 @@
-"""The interface for converters of MXNet operators to ONNX: read the operator, and write nodes."""
+"""The interface for converters from MXNet operators to ONNX: read the operator, and write nodes."""
 from __future__ import annotations
 
 import ast
@@ -10,15 +10,15 @@ import numpy as np
 from adaptis.runtime import mx
 
 OPSET = 16
-"""Opset of the models, the first with GridSample and the aligned RoiAlign."""
+"""Opset of the models, the first one with GridSample and the aligned RoiAlign."""
 
 Results = Union[str, Sequence[str]]
 
 
 class Operator:
-    """One MXNet operator that is converted to ONNX.
+    """An MXNet operator that is being converted to ONNX.
 
-    Sizes are not known here, because one graph is for all sizes; the number of dimensions is known.
+    Sizes are unknown, because one graph serves all sizes, but the number of dimensions is known.
 
     Attributes
     ----------

@@ -10,11 +10,11 @@ _TEXT = """# {name}, exported
 A trained network for panoptic segmentation, stored as graphs.  It has {classes} classes, {things}
 of them things.  It was written by `adaptis export` {version}{source}.
 
-## With this project's package
+## With the AdaptIS package
 
-Without MXNet, the package itself and three others are enough:
+MXNet is not needed. Install the package itself and three others:
 
-    python -m pip install --no-deps adaptis-*.whl    # or the folder of the project
+    python -m pip install --no-deps adaptis-*.whl    # or the path of the source tree
     python -m pip install numpy opencv-python-headless onnxruntime    # onnxruntime-gpu: NVIDIA GPUs
     adaptis predict picture.png --out results --export THIS_FOLDER --backend onnxruntime
 
@@ -27,17 +27,17 @@ result = predictor.set_image(read_image('picture.png')).panoptic()
 result.segment_map, result.segments
 ```
 {mxnet}
-`export.json` has everything else: categories, thresholds (`inference`), the signature of each
+`export.json` contains everything else: categories, thresholds (`inference`), the signature of each
 stage, sizes and digests of the files, and the origin of the network.
 
-## Without it
+## Without the package
 
 {preprocessing}
 
 Each stage takes its inputs by name from the outputs of earlier stages. Names in shapes stand for
-dynamic sizes; the shapes of outputs are an example. The work between the stages (which points to
-query, which boxes suppress each other, which object gets a pixel) is not in a graph, but in the
-NumPy code of the package.
+dynamic sizes; the shapes of outputs are an example. The work between the stages (choosing points,
+suppressing boxes, assigning pixels to objects) is not in the graphs but in the NumPy code of the
+package.
 {precision}
 | stage | inputs | outputs, for instance | files |
 | --- | --- | --- | --- |
@@ -46,18 +46,18 @@ NumPy code of the package.
 
 _ROIS = """
 `pool_box` and `pool_mask` pool boxes from one level of the pyramid at a time. A row of `rois` is
-the image's index, which is 0, and x0, y0, x1, y1 in pixels of that level: those of the image
-divided by the level's stride (p2: 4, p3: 8, p4: 16, p5: 32). x1 > x0 and y1 > y0 must hold:
-MXNet's operator ends the whole program otherwise.
+the index of the image, which is 0, and x0, y0, x1, y1 in pixels of that level, which are image
+pixels divided by the level's stride (p2: 4, p3: 8, p4: 16, p5: 32). Make sure that x1 > x0 and
+y1 > y0, because MXNet's operator aborts the process otherwise.
 """
 
 _FLOAT16 = """
-The ONNX models compute in float16 where that is safe, which is for GPUs.  Their inputs and outputs
-are float32.
+The ONNX models compute in float16 where it is safe, and are meant for GPUs.  Their inputs and
+outputs are float32.
 """
 
 _MXNET = """
-With MXNet 1.9.1, `backend='mxnet'` gives the results of the network itself, bit for bit.
+With MXNet 1.9.1, `backend='mxnet'` gives exactly the results of the original network.
 """
 
 
@@ -76,14 +76,14 @@ def describe_export(manifest: Mapping[str, Any]) -> str:
 
 
 def _preprocessing(facts: Mapping[str, Any]) -> str:
-    sentences = ['The input image is float32 (1, 3, H, W), RGB, 0 to 255; **mean and deviation '
-                 'are inside the graph**.']
+    sentences = ['The input image is float32 (1, 3, H, W), RGB, 0 to 255; **mean and standard '
+                 'deviation are applied inside the graph**.']
     if facts['short_side']:
-        limit = f', or less so that the longer one does not exceed {facts["max_side"]}'
-        sentences.append(f'It is resized so that its shorter side has {facts["short_side"]} '
+        limit = f', or fewer so that the longer one does not exceed {facts["max_side"]}'
+        sentences.append(f'Resize it so that its shorter side has {facts["short_side"]} '
                          f'pixels{limit * bool(facts["max_side"])}.')
     elif facts['max_side']:
-        sentences.append(f'It is made smaller so that no side exceeds {facts["max_side"]} pixels.')
+        sentences.append(f'Shrink it if needed so that no side exceeds {facts["max_side"]} pixels.')
     needs = [f'multiples of {facts["divisor"]}'] * (facts['divisor'] > 1)
     needs += [f'at least {facts["min_side"]} pixels'] * (facts['min_side'] > 1)
     if needs:

@@ -1,4 +1,4 @@
-"""The stages of a network for export: graphs with a signature; NumPy code runs between them."""
+"""The stages of a network for export: graphs with signatures, with NumPy code between them."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -8,8 +8,8 @@ from typing import Any, NamedTuple, Union
 class Signature(NamedTuple):
     """An array that is an input or an output of a stage.
 
-    ``shape`` holds a number for each fixed dimension and a name ('H', 'W', 'N', ...) for each
-    dynamic one.  Dimensions with the same name within one stage are equal.
+    ``shape`` has a number for each fixed dimension and a name ('H', 'W', 'N', ...) for each dynamic
+    one.  Dimensions with the same name within one stage are equal.
     """
 
     name: str

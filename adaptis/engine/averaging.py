@@ -1,8 +1,8 @@
 """Exponential moving average (EMA) of the weights.
 
-It varies less than the weights while the learning rate is high.  None of the papers uses it.
-Polyak and Juditsky (1992) take the plain mean; this is the exponential one, with smaller decays
-in the first steps, as in TensorFlow, so that the initial weights soon lose their influence.
+The average varies less than the weights while the learning rate is high.  None of the papers uses
+it.  Polyak and Juditsky (1992) use the plain mean.  This is an exponential average with smaller
+decays in the first steps, as in TensorFlow, so that the initial weights soon lose their influence.
 """
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class WeightAverage:
 
     Parameters
     ----------
-    parameters : those of the network, by their names in a checkpoint
+    parameters : parameters of the network, by their names in a checkpoint
     decay : weight of the old average in the new one, in [0, 1)
     """
 
@@ -29,11 +29,11 @@ class WeightAverage:
 
     @property
     def values(self) -> Mapping[str, Any]:
-        """The averages by name, to change in place."""
+        """The averages by name, which the caller may change in place."""
         return self._values
 
     def update(self, step: int) -> None:
-        """Add the weights after step ``step`` of the stage; steps count from 0."""
+        """Add the weights after step ``step`` of the stage, counted from 0."""
         decay = min(self._decay, (1 + step) / (10 + step))
         for name, parameter in self._parameters.items():
             value = self._values[name]
@@ -43,7 +43,7 @@ class WeightAverage:
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
-        """Return a context in which the network has the averages as its weights."""
+        """Return a context in which the network uses the averages as its weights."""
         own = {name: _weight(p).copy() for name, p in self._parameters.items()}
         self.adopt()
         try:
@@ -56,11 +56,12 @@ class WeightAverage:
         self._set(self._values)
 
     def load(self, arrays: Mapping[str, Any]) -> None:
-        """Take the averages of a checkpoint; AdaptisError if they are of another network."""
+        """Load the averages of a checkpoint; AdaptisError if they belong to another network."""
         for name, value in self._values.items():
             if name not in arrays or arrays[name].shape != value.shape:
-                raise AdaptisError(f'The average of a checkpoint has no {name} of shape '
-                                   f'{value.shape}: it belongs to another network.')
+                raise AdaptisError(f'The averaged weights in the checkpoint have no {name} of '
+                                   f'shape {value.shape}, so they belong to another network: give '
+                                   'another --output.')
             value[:] = arrays[name].as_in_context(value.context)
 
     def _set(self, values: Mapping[str, Any]) -> None:

@@ -3,14 +3,14 @@
 A checkpoint is a folder that is written under a temporary name and then renamed, so it is either
 complete or absent:
 
-    net.params      parameters and running statistics; with net.json a checkpoint of its own
-    average.params  the same for the averaged weights, if the stage averages them
-    optimizer.npz   optimizer states as plain arrays (MXNet would pickle them)
-    state.json      stage, step, place in the data, system state, metrics, config, state of the
+    net.params      parameters and running statistics; together with net.json, usable on its own
+    average.params  the same for the averaged weights, if the stage averages them optimizer.npz
+    optimizer states as plain arrays (MXNet would pickle them) state.json      stage, step, place in
+    the data, system state, metrics, config, state of the
                     mixed precision, and the digests of the other files
 
-The random state is (seed, stage, step): every random number of a run comes from generators that
-are seeded by these, see ``BatchSource`` and ``seed_everything``.  Nothing is ever unpickled.
+The random state is (seed, stage, step): every random number of a run comes from generators that are
+seeded with these, see ``BatchSource`` and ``seed_everything``.  Nothing is ever unpickled.
 """
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ NAME = re.compile(r'(\d+)-([a-z]+)-(\d{8})$')
 
 @dataclass
 class Position:
-    """The progress of a run: ``step`` steps are done of stage number ``index``, named ``stage``."""
+    """The progress of a run: ``step`` finished steps in stage number ``index``, named ``stage``."""
 
     index: int
     stage: str
@@ -58,7 +58,7 @@ class Checkpoint:
     best: Optional[float] = None
     metrics: dict[str, float] = field(default_factory=dict)
     scaler: dict[str, float] = field(default_factory=dict)
-    data: Optional[dict[str, int]] = None   # of ``BatchSource.progress``; older ones have none
+    data: Optional[dict[str, int]] = None   # ``BatchSource.progress``; None in older checkpoints
 
     @property
     def parameters(self) -> Path:
@@ -72,7 +72,7 @@ class Checkpoint:
 
 
 class CheckpointFolder:
-    """The checkpoints of a run; the newest ``keep`` remain."""
+    """The checkpoints of a run, of which the newest ``keep`` are kept."""
 
     def __init__(self, folder: Path, keep: int = 2):
         self.folder = folder
@@ -114,7 +114,7 @@ class CheckpointFolder:
     def latest(self) -> Optional[Checkpoint]:
         """Return the newest checkpoint, or None; AdaptisError if it is damaged.
 
-        What a killed run was writing or removing goes away.
+        Remove what a killed run was writing or removing.
         """
         self._tidy()
         names = self._names()
@@ -126,7 +126,7 @@ class CheckpointFolder:
         return sorted(p.name for p in self.folder.iterdir() if NAME.match(p.name))
 
     def _tidy(self) -> None:
-        """Remove old checkpoints and leftovers.  Half of a checkpoint never has its name."""
+        """Remove old checkpoints, and leftovers, which never have the name of a checkpoint."""
         for old in self._names()[:-self.keep]:
             with contextlib.suppress(OSError):
                 os.replace(self.folder / old, self.folder / f'.writing-{old}')
@@ -139,27 +139,28 @@ class CheckpointFolder:
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
-    """Read ``state.json`` and verify the other files; AdaptisError if one is missing or cut."""
+    """Read ``state.json`` and verify the other files; AdaptisError if one is missing or damaged."""
     try:
         state = json.loads((folder / 'state.json').read_text())
         if state['format'] != FORMAT:
-            raise AdaptisError(f'The checkpoint {folder} has format {state["format"]}, written by '
-                               f'another version of this program (this one reads {FORMAT}).')
+            raise AdaptisError(f'The checkpoint {folder} has format {state["format"]}, but this '
+                               f'version of AdaptIS reads format {FORMAT}: resume with the version '
+                               'that wrote it, or remove the folder.')
         for name, digest in state['sha256'].items():
             if _digest(folder / name) != digest:
-                raise AdaptisError(f'{folder / name} is cut short or damaged: remove the '
-                                   'folder to resume from the checkpoint before it.')
+                raise AdaptisError(f'{folder / name} is cut short or damaged: remove the folder to '
+                                   'resume from the previous checkpoint.')
         return Checkpoint(folder=folder, position=Position(**state['position']),
                           system=state['system'], config=state['config'], best=state['best'],
                           metrics=state['metrics'], scaler=state.get('scaler', {}),
                           data=state.get('data'))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise AdaptisError(f'{folder} is not a complete checkpoint ({type(error).__name__}: '
-                           f'{error}): remove it to resume from the one before it.') from error
+                           f'{error}): remove it to resume from the previous one.') from error
 
 
 def load_parameters(net: Any, checkpoint: Checkpoint) -> None:
-    """Set all parameters of an initialised network, or none if there is an error.
+    """Set all parameters of an initialised network, or none of them if there is an error.
 
     Raises AdaptisError if the checkpoint belongs to another architecture.
     """
@@ -180,7 +181,8 @@ def load_optimizer(trainer: Any, path: Path) -> None:
     try:
         arrays = read_npz(path)
     except NPZ_ERRORS as error:
-        raise AdaptisError(f'{path} holds no optimizer states: is it cut short?') from error
+        raise AdaptisError(f'{path} contains no optimizer states, perhaps because it is cut short: '
+                           'remove its checkpoint to resume from the previous one.') from error
     for updater, context in zip(trainer._updaters, trainer._contexts):
         matched = 0
         for index, parameter in enumerate(trainer._params):
@@ -191,13 +193,15 @@ def load_optimizer(trainer: Any, path: Path) -> None:
             for slot, array in enumerate(_slots(state)):
                 value = arrays.get(f'{index}.{slot}')
                 if value is None or value.shape != array.shape:
-                    raise AdaptisError(f'{path} belongs to another network or optimizer.')
+                    raise AdaptisError(f'{path} belongs to another network or optimizer: give '
+                                       'another --output.')
                 array[:] = mx.nd.array(value, dtype=value.dtype)
                 matched += 1
             updater.states[index] = state
             updater.states_synced[index] = True
     if matched != len(arrays):
-        raise AdaptisError(f'{path} belongs to another network or optimizer.')
+        raise AdaptisError(f'{path} belongs to another network or optimizer: give another '
+                           '--output.')
 
 
 def _fill(folder: Path, net: Any, trainer: Any, state: dict[str, Any],

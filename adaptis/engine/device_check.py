@@ -1,4 +1,4 @@
-"""Compare a device with the CPU: losses, gradients and maps of a small network of one system.
+"""Compare a device with the CPU: losses, gradients and maps of one system's small network.
 
 The reference runs on the CPU without ``hybridize``; the device runs the same weights, batches and
 random numbers through cached graphs.
@@ -21,7 +21,7 @@ from adaptis.types import Category, Sample, Taxonomy
 
 TAXONOMY = Taxonomy([Category(1, 'sky', False), Category(2, 'ground', False),
                      Category(3, 'box', True), Category(4, 'disc', True)])
-OBJECTS = (3, 7)   # in each image of the first and of the second step
+OBJECTS = (3, 7)   # objects per image in the first and in the second step
 TRAINED_SIZE = (96, 128)
 PREDICTED_SIZES = ((64, 96), (96, 64))
 _COLORS = np.array([(200, 220, 255), (90, 160, 80), (250, 40, 40), (30, 30, 160)])
@@ -29,7 +29,7 @@ _STEP = StageConfig(2, OptimizerConfig(lr=1e-3, name='sgd', options={'momentum':
 
 
 class Trained(NamedTuple):
-    """What a step of training gave: ``losses`` and ``gradients`` by name, and its seconds."""
+    """The result of a training step: ``losses`` and ``gradients`` by name, and its seconds."""
 
     losses: dict[str, float]
     gradients: dict[str, np.ndarray]
@@ -72,7 +72,7 @@ class Side:
 
     Parameters
     ----------
-    family : of the system
+    family : the family of the system
     model, options : the network's name and arguments, and those of the system
     contexts : the devices; they share a batch
     hybridize : train through cached graphs
@@ -102,7 +102,7 @@ class Side:
             self._parameters[name].set_data(mx.nd.array(values))
 
     def train(self, step: int) -> Trained:
-        """Do a step with a batch of two images, whose number of objects depends on the step."""
+        """Do a step with a batch of two images; their number of objects depends on the step."""
         batch = self._batch(step)
         seed_everything(0, 0, step)
         if hasattr(self.system, 'begin_step'):
@@ -120,7 +120,7 @@ class Side:
         return [array.asnumpy() for array in _flat(outputs)]
 
     def predict(self, size: tuple[int, int]) -> np.ndarray:
-        """Return the class index of every pixel, and its segment, of an image: int (2, H, W)."""
+        """Return the class index and the segment of every pixel of an image: int (2, H, W)."""
         seed_everything(0, 1, 0)
         settings = self.family.presets['toy' if 'toy' in self.family.presets else 'toy_v1']
         predictor = self.family.make_predictor(self.net, settings, TAXONOMY, (), self.contexts[0])
@@ -139,7 +139,7 @@ class Side:
 
 
 def loss_error(found: Trained, expected: Trained) -> float:
-    """Return the largest difference of a loss, relative to the loss or to a tenth of their sum."""
+    """Return the largest difference of a loss, relative to the loss or a tenth of the sum."""
     floor = 0.1 * sum(map(abs, expected.losses.values()))
     return max(abs(found.losses[name] - value) / max(abs(value), floor, 1e-12)
                for name, value in expected.losses.items())
@@ -154,8 +154,8 @@ def total_error(found: Trained, expected: Trained) -> float:
 def gradient_error(found: Trained, expected: Trained) -> tuple[float, str]:
     """Return the largest error of a parameter's gradient, and the parameter's name.
 
-    It is the length of the difference, relative to the length of the gradient, or to a hundredth
-    of the longest gradient where the parameter's own is shorter (a bias before a norm has none).
+    It is the norm of the difference relative to the norm of the gradient, or to a hundredth of the
+    largest gradient norm if the parameter's own is smaller (a bias before a norm has no gradient).
     """
     return _largest_error(found.gradients, expected.gradients, 1e-2)
 
@@ -178,7 +178,7 @@ def _largest_error(found: Mapping[str, np.ndarray], expected: Mapping[str, np.nd
 
 
 def map_error(found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> float:
-    """Return the largest error of a map: the length of the difference, relative to the map's."""
+    """Return the largest error of a map: the norm of the difference, relative to the map's norm."""
     return max(float(np.linalg.norm(a - b)) / max(float(np.linalg.norm(b)), 1e-30)
                for a, b in zip(found, expected))
 

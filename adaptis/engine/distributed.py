@@ -1,4 +1,4 @@
-"""Training of one network in several processes (``--kvstore dist_sync``)."""
+"""Train one network in several processes (``--kvstore dist_sync``)."""
 from __future__ import annotations
 
 import ctypes
@@ -17,18 +17,19 @@ def create_kvstore(name: str, compression: Optional[float] = None) -> Any:
     """Return a KVStore for a distributed ``name``, else the name itself, for ``gluon.Trainer``.
 
     ``adaptis launch`` sets the variables ``DMLC_*``, which tell each process its role.  If
-    ``compression`` is not None, gradients are sent with 2 bits a number: as -1, 0 or 1 times this
-    threshold, and what that leaves out is added to the next gradient.
+    ``compression`` is not None, gradients are sent with 2 bits per number, as -1, 0 or 1 times this
+    threshold, and the remainder is added to the next gradient.
 
-    A process waits for the others at its end only after ``end_together``.
+    A process waits for the others before it ends only after ``end_together``.
 
     Raises AdaptisError for an unknown name, or an asynchronous one (such a run cannot be resumed),
-    or if gradients shall be compressed that are not sent.
+    or if compression is requested but no gradients are sent.
     """
     if name in ('local', 'device', 'nccl'):
         if compression is not None:
-            raise AdaptisError(f'--kvstore {name} sends no gradients to other processes: '
-                               'gradient_compression needs dist_sync or dist_device_sync.')
+            raise AdaptisError(f'--kvstore {name} sends no gradients to other processes, so '
+                               'gradient_compression has no effect: use dist_sync or '
+                               'dist_device_sync, or remove it.')
         return name
     if name not in ('dist_sync', 'dist_device_sync'):
         raise AdaptisError(f'--kvstore {name}: choose device, local, nccl, dist_sync or '
@@ -46,7 +47,7 @@ def create_kvstore(name: str, compression: Optional[float] = None) -> Any:
 def end_together(store: Union[str, Any]) -> None:
     """Let the process wait for the others before it ends, and the servers end after the last.
 
-    MXNet's default is to wait in any case.  After an error in one process that would be for ever:
+    By default, MXNet always waits.  After an error in one process it would wait forever, because
     the others wait for its gradients.
     """
     if not isinstance(store, str):
@@ -62,7 +63,7 @@ class StageKVStore(mx.kvstore.KVStoreBase):
     """A distributed KVStore for one stage.
 
     The store broadcasts a key only once, but every stage has a trainer that numbers its parameters
-    from 0.  So the name of the stage is prepended to its keys.  ``compression`` is the threshold
+    from 0.  So the keys get the name of the stage as a prefix.  ``compression`` is the threshold
     that the store was created with.
     """
 
@@ -70,15 +71,15 @@ class StageKVStore(mx.kvstore.KVStoreBase):
         self._store = store
         self._stage = stage
         self._compressed = compression is not None
-        self._unit = 1.0 if compression is None else compression   # survives the compression
-        self._lengths: set[int] = set()   # of the arrays of numbers that have a key
+        self._unit = 1.0 if compression is None else compression   # not changed by the compression
+        self._lengths: set[int] = set()   # lengths of the arrays of numbers that already have a key
 
     def broadcast(self, key: Union[int, str], value: Any, out: Any, priority: int = 0) -> None:
         """Copy the values of rank 0 to all processes.
 
         This sends a plain array, because MXNet cannot send weights in oneDNN's own layout, which
-        they have after a hybridized pass.  It waits for the result, because MXNet does not order a
-        later ``pushpull`` of the key after it, so that gradients could arrive in place of weights.
+        they have after a hybridized pass.  It waits for the result, because MXNet may run a later
+        ``pushpull`` of the same key first, and gradients would then arrive in place of weights.
         """
         first = value[0] if isinstance(value, (list, tuple)) else value
         plain = mx.nd.array(first.asnumpy(), dtype=first.dtype)
@@ -91,14 +92,14 @@ class StageKVStore(mx.kvstore.KVStoreBase):
                  priority: int = 0) -> None:
         """Replace the values by their sum over all processes."""
         key = f'{self._stage}.{key}'
-        if self._compressed:   # which MXNet's pushpull refuses
+        if self._compressed:   # MXNet's pushpull does not support it
             self._store.push(key, value, priority)
             self._store.pull(key, value if out is None else out, priority)
         else:
             self._store.pushpull(key, value, out, priority)
 
     def broadcast_parameters(self, net: Any) -> None:
-        """Give all processes the parameters and running statistics of rank 0.
+        """Copy the parameters and running statistics of rank 0 to all processes.
 
         The trainer would do this only after the first backward pass, and only for trained
         parameters.
@@ -117,22 +118,22 @@ class StageKVStore(mx.kvstore.KVStoreBase):
         if not self._compressed:
             return [self._sum(numbers * (rank == self.rank)).astype(np.uint8).tobytes()
                     for rank in range(self.num_workers)]
-        bits = np.unpackbits(numbers)   # compression leaves zeros and ones as they are
+        bits = np.unpackbits(numbers)   # compression does not change zeros and ones
         return [np.packbits(self._sum(bits * (rank == self.rank)) > 0).tobytes()
                 for rank in range(self.num_workers)]
 
     def check_same(self, digest: bytes) -> None:
-        """Raise AdaptisError, in all processes, if they do not all give the same bytes."""
+        """Raise AdaptisError in all processes unless all of them pass the same bytes."""
         found = self.gather(digest)
         others = [str(rank) for rank, theirs in enumerate(found) if theirs != found[0]]
         if others:
             raise AdaptisError(
-                f'Rank {", ".join(others)} of this training has another config, another number '
-                'of images or another checkpoint than rank 0: give all processes the same config '
-                'and data, and an --output that all machines share.')
+                f'Rank {", ".join(others)} has a different config, number of images or checkpoint '
+                'than rank 0: give all processes the same config and data, and an --output that '
+                'all machines share.')
 
     def average(self, arrays: Sequence[Any]) -> None:
-        """Replace float32 arrays by their mean over all processes; equal ones keep every bit."""
+        """Replace float32 arrays by their mean over all processes; equal arrays keep every bit."""
         if not arrays:
             return
         mine = [array.asnumpy() for array in arrays]
@@ -145,7 +146,7 @@ class StageKVStore(mx.kvstore.KVStoreBase):
             array[:] = mx.nd.array(mean.reshape(array.shape), ctx=array.context)
 
     def _sum(self, numbers: np.ndarray) -> np.ndarray:
-        """Return the sums over all processes of small whole numbers, of 0 and 1 if compressed."""
+        """Return sums of small integers over all processes (with compression, of 0 and 1)."""
         key = f'numbers{len(numbers)}'
         if len(numbers) not in self._lengths:
             self._lengths.add(len(numbers))
@@ -157,7 +158,7 @@ class StageKVStore(mx.kvstore.KVStoreBase):
 
     @staticmethod
     def is_capable(capability: str) -> bool:
-        """Return False: the optimizer must not run on the servers, as its state is saved here."""
+        """Return False, because the optimizer must run here, where its state is saved."""
         return False
 
     @property
@@ -180,7 +181,7 @@ def stage_kvstore(store: Union[str, Any], stage: str, net: Any, digest: bytes,
                   compression: Optional[float] = None) -> Union[str, StageKVStore]:
     """Return the store for the trainer of a stage; a distributed one first broadcasts ``net``.
 
-    ``digest`` tells whether all processes do the same, see ``StageKVStore.check_same``.
+    ``digest`` must be the same in all processes, see ``StageKVStore.check_same``.
     """
     if isinstance(store, str):
         return store
@@ -194,8 +195,8 @@ def average_statistics(store: Union[str, StageKVStore], net: Any,
                        average: Optional[WeightAverage]) -> None:
     """Replace running statistics by their means over all processes, which must all call this.
 
-    Each process normalises with the statistics of its own images.  Running statistics, and their
-    moving averages, are linear in these, so the result does not depend on how often this is called.
+    Each process normalises with the statistics of its own images.  Running statistics and their
+    moving averages are linear in these, so it does not matter how often this is called.
     """
     if isinstance(store, str):
         return
@@ -210,6 +211,6 @@ def average_statistics(store: Union[str, StageKVStore], net: Any,
 
 
 def running_statistics(named: Mapping[str, Any]) -> list[Any]:
-    """Return the values whose names are those of a batch norm's running statistics, by name."""
+    """Return the values whose names are those of batch norm running statistics, ordered by name."""
     return [value for name, value in sorted(named.items())
             if name.endswith(('running_mean', 'running_var'))]

@@ -1,12 +1,12 @@
-"""Run a training step without computing: MXNet plans it at full size, and no array is filled.
+"""Plan a training step without computing it: MXNet plans it at full size, and no array is filled.
 
-MXNet's engine computes in worker threads.  Here the workers are kept busy for ever, so that every
-operator waits in their queue.  Shapes, the graph of the backward pass and MXNet's plan of it are
-made by the calling thread, as usual.  This takes seconds and almost no memory, whatever the size of
-the images.
+MXNet's engine computes in worker threads.  This module keeps the workers busy forever, so that
+every operator waits in their queue.  The calling thread still computes shapes, the graph of the
+backward pass and MXNet's memory plan.  This takes seconds and almost no memory, whatever the size
+of the images.
 
-The process can compute nothing afterwards, so it has to be one of its own that ends by
-``os._exit``.  It needs the variables ``memory_plan.ENVIRONMENT`` from its start.
+The process cannot compute anything afterwards, so use a separate process that ends with
+``os._exit``.  It must be started with the variables in ``memory_plan.ENVIRONMENT``.
 """
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ import numpy as np
 from adaptis.engine.memory_plan import MOST_ELEMENTS, TapeNode
 from adaptis.runtime import mx
 
-_RANDOM = 999983   # random numbers; a prime, so that rows and channels differ
-_WORKERS = (0, 3)   # kinds of operators that MXNet's engine has workers for: normal, prioritized
+_RANDOM = 999983   # number of random values; a prime, so that rows and channels differ
+_WORKERS = (0, 3)   # operator types with their own workers in MXNet: normal, prioritized
 _CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
 
 
 class StandInGpu(mx.Context):
-    """The CPU under the name of a GPU, for code that asks what kind of device an array is on."""
+    """The CPU under the name of a GPU, for code that checks the device of an array."""
 
     device_type = 'gpu'
 
     def __init__(self) -> None:
         super().__init__('cpu', 0)
 
-    def __str__(self) -> str:   # operators that make arrays read this
+    def __str__(self) -> str:   # operators that create arrays read this
         return 'cpu(0)'
 
 
 class Recorder:
-    """Stops the engine of this process, and watches the operators from then on.
+    """Stops the engine of this process and records all operators from then on.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class Recorder:
         self.context = StandInGpu()
         self.tape: list[TapeNode] = []
         self._values: dict[int, np.ndarray] = {}
-        self._kept: list[Any] = []   # all arrays, so that each handle stands for one of them
+        self._kept: list[Any] = []   # all arrays, so that each handle belongs to one array only
         self._random = 8 * np.random.default_rng(0).random(_RANDOM, np.float32) ** 8
         self._callback = _stop_engine(self._kept)
         self._watch()
@@ -63,13 +63,13 @@ class Recorder:
         self.tape = []
 
     def put(self, values: np.ndarray) -> Any:
-        """Return an array of the device with these values, without using memory for it."""
+        """Return an array with these values on the device, without allocating its memory."""
         array = mx.nd.empty(values.shape, self.context, 'float32')
         self._remember(array, values)
         return array
 
     def _watch(self) -> None:
-        """Replace the methods that would wait for the engine, and see every operator."""
+        """Replace the methods that would wait for the engine, and record every operator."""
         array, register = mx.nd.NDArray, mx.nd.register
         invoke = register._imperative_invoke
 
@@ -96,19 +96,20 @@ class Recorder:
         self._kept.append(array)
 
     def _read(self, array: Any) -> np.ndarray:
-        """Return the values of a batch, else random ones: most are near 0, and few are large.
+        """Return the values of a batch array, else random ones.
 
-        As scores of classes, such numbers give detections, as those of a trained network do.
+        Most of these are near 0 and few are large, so that as class scores they yield detections
+        like those of a trained network.
         """
         known = self._values.get(_handle(array))
         if known is None:
-            known = np.resize(self._random, array.shape)   # repeats them
+            known = np.resize(self._random, array.shape)   # repeats the values
         return known.astype(array.dtype)
 
 
 @contextlib.contextmanager
 def logged(lines: list[str]) -> Iterator[None]:
-    """Append to ``lines`` what the process writes to stderr inside the block, as MXNet does."""
+    """Append to ``lines`` what the process writes to stderr inside the block, MXNet included."""
     with tempfile.TemporaryFile() as file:
         before = os.dup(2)
         os.dup2(file.fileno(), 2)
@@ -122,7 +123,7 @@ def logged(lines: list[str]) -> Iterator[None]:
 
 
 def array_bytes(arrays: Any) -> int:
-    """Return the bytes of an array, of nested sequences of them (states of optimizers), or None.
+    """Return the bytes of an array, of nested sequences of arrays (optimizer states), or of None.
 
     An array with more than ``MOST_ELEMENTS`` counts as one with that many.
     """
@@ -132,13 +133,13 @@ def array_bytes(arrays: Any) -> int:
         return sum(map(array_bytes, arrays))
     try:
         count = int(np.prod(arrays.shape, dtype=np.int64))
-    except mx.MXNetError:   # MXNet refuses to tell the shape
+    except mx.MXNetError:   # MXNet cannot report the shape
         count = MOST_ELEMENTS
     return count * np.dtype(arrays.dtype).itemsize
 
 
 def _stop_engine(kept: list[Any]) -> Any:
-    """Give the only worker of each kind a task that never ends; return what must stay alive."""
+    """Give the only worker of each type a task that never ends; return what must stay alive."""
     class Device(ctypes.Structure):
         _fields_ = [('kind', ctypes.c_int), ('number', ctypes.c_int32)]
 

@@ -1,23 +1,25 @@
-"""Which operators compute in half precision, and the casts that this takes.
+"""Which operators compute in half precision, and the casts that this needs.
 
-MXNet's own lists (``mxnet.contrib.amp``) leave some operators of these networks to fail or to lose
-digits: a normalisation whose scale is a half, a coordinate of more than 11 bits, a sum over all
-pixels.  Its wrappers cannot be taken back, cast every input of the operators in a graph whether it
-has the type or not, and a cached graph keeps the precision that it was made in.  So the lists here
-are shorter and work the other way round: **what is not named computes in float32**.  One rule
-serves both an operator that is called (``wrap_operator``) and a graph (``mixed_graph``), so a
-hybridized network computes what the same network computes when it is not hybridized.
+With MXNet's own lists (``mxnet.contrib.amp``), some operators of these networks fail or lose
+digits: a normalisation with a half-precision scale, a coordinate of more than 11 bits, a sum over
+all pixels.  MXNet's wrappers cannot be removed, they cast every input of the operators in a graph
+even if it already has the type, and a cached graph keeps its original precision.  So the lists here
+are shorter and work the other way round: **every operator that is not listed computes in float32**.
+The same rule applies to called operators (``wrap_operator``) and to graphs (``mixed_graph``), so a
+network computes the same with and without ``hybridize``.
 
-What stays in float32 on purpose:
+These operators deliberately stay in float32:
 
 - sums over pixels or rows: ``sum``, ``mean``, ``dot``, ``batch_dot``, ``cumsum``, and with them the
-  sums of AdaIN, of GroupNorm, of the affinity and of the losses.  A float16 ends at 65,504, which
-  is 256 x 256 pixels of value 1; a bfloat16 has 8 bits, and adding 1 to 256 changes nothing.
-- ``BatchNorm`` sums and scales in float32 by itself; only its maps may be halves.
+  sums of AdaIN, of GroupNorm, of the affinity and of the losses.  The largest float16 is 65,504,
+  less than the sum of 256 x 256 pixels of value 1; a bfloat16 has 8 bits, so adding 1 to 256
+  changes nothing.
+- ``BatchNorm`` sums and scales in float32 internally; only its maps may be in half precision.
   ``SyncBatchNorm``, ``LayerNorm``, ``InstanceNorm`` and ``L2Normalization`` get float32.
 - exponentials, logarithms, powers, divisions and roots: ``softmax``, ``sigmoid``, ``exp``, ``log``,
   ``softrelu``.  They overflow early (exp(12) in float16), or the loss needs their small values.
-- coordinates, boxes, indices and everything that samples with them: ``arange_like``, ``ROIAlign``,
+- coordinates, boxes, indices and everything that uses them for sampling: ``arange_like``,
+``ROIAlign``,
   ``BilinearResize2D``, ``DeformableConvolution``, ``take``, ``pick``, ``topk``.  A column above
   2048 does not fit a float16.
 - average pooling, which is a sum.
@@ -36,14 +38,14 @@ import numpy as np
 from adaptis.runtime import mx
 
 BFLOAT16 = np.dtype([('bfloat16', np.uint16)])
-"""How MXNet spells the type, which NumPy does not know."""
+"""MXNet's representation of the type, which NumPy does not have."""
 
 HALF: dict[str, frozenset[str]] = {
     'float16': frozenset({'Convolution', 'Deconvolution', 'FullyConnected'}),
     'bfloat16': frozenset({'Convolution', 'FullyConnected'})}
-"""Sums of products of few terms, which tensor cores add up in float32: all the speed is here.
-On the CPU, MXNet has no transposed convolution of bfloat16, and those with a stride stay in float32
-(see ``_has_stride``)."""
+"""Sums of few products, which tensor cores accumulate in float32.  They account for all of the
+speed-up.  On the CPU, MXNet has no transposed convolution in bfloat16, and convolutions with a
+stride stay in float32 (see ``_has_stride``)."""
 
 KEEPS: dict[str, frozenset[str]] = {
     'float16': frozenset({
@@ -52,15 +54,15 @@ KEEPS: dict[str, frozenset[str]] = {
         'expand_dims', 'squeeze', 'slice_axis', 'SliceChannel', 'split', 'BlockGrad',
         'stop_gradient', '_copy', 'identity', '_copyto'}),
     'bfloat16': frozenset()}
-"""Return the type of their first input, and take the others in float32: they lie between the
-convolutions of a backbone, and casts around each would cost the time and memory that halves save.
-On the CPU some of them refuse bfloat16, so there they get float32."""
+"""These keep the type of their first input and get the others in float32.  They lie between the
+convolutions of a backbone, where casts around each of them would cost the time and memory that half
+precision saves.  On the CPU some of them do not support bfloat16, so they get float32 there."""
 
 JOINS: dict[str, frozenset[str]] = {
     'float16': frozenset({'elemwise_add', 'broadcast_add', 'broadcast_plus', '_plus', '_Plus',
                           '_add', 'add_n', 'ElementWiseSum', 'Concat', 'concat'}),
     'bfloat16': frozenset()}
-"""Halves if all inputs are halves, else float32: residuals and concatenations."""
+"""Half precision if all inputs are, else float32: residuals and concatenations."""
 
 UNTOUCHED = frozenset({'Cast', 'cast', 'amp_cast', 'amp_multicast'})
 
@@ -68,7 +70,7 @@ _IN_FLOAT32 = {'Activation': {'softrelu'}, 'Pooling': {'avg', 'sum', 'lp'}}
 
 
 class Types(NamedTuple):
-    """Whether each input must be a half, and whether the outputs are halves."""
+    """Whether each input must be in half precision, and whether the outputs are."""
 
     inputs: Sequence[bool]
     output: bool
@@ -80,8 +82,8 @@ def operator_types(name: str, parameters: Mapping[Any, Any], halves: Sequence[bo
 
     Parameters
     ----------
-    parameters : of the operator, by name or position
-    halves : whether each of its inputs is a half now
+    parameters : parameters of the operator, by name or position
+    halves : whether each of its inputs is in half precision now
     half : 'float16' or 'bfloat16'
     """
     count = len(halves)
@@ -99,8 +101,8 @@ def operator_types(name: str, parameters: Mapping[Any, Any], halves: Sequence[bo
 def _has_stride(parameters: Mapping[Any, Any]) -> bool:
     """Return whether a convolution has a stride.
 
-    oneDNN's gradient of its weight in bfloat16 is memory that nothing was written to, if a map is
-    one pixel wide, as the last level of a pyramid can be.
+    In bfloat16, oneDNN returns uninitialised memory as the gradient of its weight if a map is one
+    pixel wide, as the last level of a pyramid can be.
     """
     stride = parameters.get('stride') or ()
     return max(ast.literal_eval(stride) if isinstance(stride, str) else stride, default=1) > 1
@@ -132,7 +134,7 @@ def wrap_operator(function: Callable[..., Any], name: str, half: str) -> Callabl
 
 
 def _parameters(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[Any, Any]:
-    """Return those arguments of a call that are no arrays, by position or name."""
+    """Return those arguments of a call that are not arrays, by position or name."""
     return {key: value for key, value in (*enumerate(args), *kwargs.items())
             if not isinstance(value, mx.nd.NDArray)}
 
@@ -151,7 +153,7 @@ def mixed_graph(symbol: Any, half: str) -> Any:
 
 
 class _GraphWriter:
-    """Copies the nodes of a graph in topological order, and writes the casts between them."""
+    """Copies the nodes of a graph in topological order and inserts casts between them."""
 
     def __init__(self, half: str):
         self.nodes: list[dict[str, Any]] = []
@@ -161,11 +163,11 @@ class _GraphWriter:
         self._casts: dict[tuple[int, int, bool], list[int]] = {}
 
     def find(self, entry: Sequence[int]) -> list[int]:
-        """Return where an output of a node of the old graph is in the new one."""
+        """Return the place in the new graph of an output of a node in the old graph."""
         return [self._new[entry[0]], *entry[1:]]
 
     def add(self, node: dict[str, Any]) -> None:
-        """Copy a node; its inputs are cast to what it computes in."""
+        """Copy a node; its inputs are cast to the type in which it computes."""
         sources = [self.find(entry) for entry in node['inputs']]
         types = operator_types(node['op'], node.get('attrs', {}),
                                [source[0] in self._halves for source in sources], self._half)
@@ -176,7 +178,7 @@ class _GraphWriter:
             self._halves.add(len(self.nodes) - 1)
 
     def cast(self, source: list[int], wants_half: bool) -> list[int]:
-        """Return a source in the wanted type; each is cast once for all that read it."""
+        """Return a source in the wanted type; it is cast only once for all its readers."""
         if (source[0] in self._halves) == wants_half:
             return source
         key = source[0], source[1], wants_half
@@ -189,12 +191,12 @@ class _GraphWriter:
 
 
 def is_half(array: Any) -> bool:
-    """Return whether an NDArray holds float16 or bfloat16."""
+    """Return whether an NDArray has the type float16 or bfloat16."""
     return array.dtype == np.float16 or array.dtype == BFLOAT16
 
 
 def cast_array(array: Any, dtype: str) -> Any:
-    """Return a float array in 'float32' or a half type; others, and those that fit, unchanged."""
+    """Return a float array cast to 'float32' or a half type; other arrays are unchanged."""
     wanted = BFLOAT16 if dtype == 'bfloat16' else np.dtype(dtype)
     if array.dtype == wanted or not (array.dtype == np.float32 or is_half(array)):
         return array

@@ -1,4 +1,4 @@
-"""Output of a run: a progress bar, a JSON-lines log and TensorBoard events."""
+"""Output of a run: a progress bar, a JSON Lines log and TensorBoard events."""
 from __future__ import annotations
 
 import json
@@ -20,7 +20,7 @@ LOG_NAME = 'log.jsonl'
 class RunLog:
     """Log of a run in ``folder``.
 
-    If ``quiet`` (other ranks of a distributed run), nothing is written.
+    If ``quiet`` is true (for ranks above 0 of a distributed run), nothing is written.
     """
 
     def __init__(self, folder: Path, quiet: bool = False):
@@ -46,7 +46,7 @@ class RunLog:
             self._events.close()
 
     def write(self, kind: str, index: int, stage: str, step: int, **values: Any) -> None:
-        """Write one record to the log, and events for those values that are numbers."""
+        """Write one record to the log, and TensorBoard events for values that are numbers."""
         if not self._stream:
             return
         record = {'kind': kind, 'index': index, 'stage': stage, 'step': step,
@@ -58,14 +58,14 @@ class RunLog:
                 self._events.add_scalar(f'{stage}/{kind}/{name}', value, step)
 
     def picture(self, stage: str, step: int, image: np.ndarray) -> None:
-        """Write an image, uint8 (H, W, 3), to the events."""
+        """Write an image, uint8 (H, W, 3), to the TensorBoard events."""
         if self._events:
             self._events.add_image(f'{stage}/prediction', image, step, dataformats='HWC')
             self._events.flush()
 
 
 class StageProgress:
-    """Progress line of a stage: how far it is, how long it will take, and the last losses."""
+    """Progress line of a stage: the steps done, the remaining time, and the latest losses."""
 
     ROOM = 36   # columns for the losses, so that the line has at most 80
     FORM = '{desc} {percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]'
@@ -79,7 +79,7 @@ class StageProgress:
         self._bar.update()
 
     def show(self, losses: Mapping[str, float]) -> None:
-        """Show the losses, as far as they fit into the line."""
+        """Show as many of the losses as fit into the line."""
         text = ', '.join(f'{name} {value:.3g}' for name, value in losses.items())
         self._bar.set_postfix_str(textwrap.shorten(text, self.ROOM, placeholder=' ...'))
 
@@ -114,10 +114,9 @@ class AverageMeter:
             self._sums[name] = self._sums.get(name, 0.0) + value
 
     def flush(self, images_per_step: int, waited: float) -> dict[str, float]:
-        """Return means since the last flush, images per second, and the share of waiting time.
+        """Return means since the last flush, images per second, and the fraction of waiting time.
 
-        ``waited`` is the total time since the beginning that was spent waiting for data, in
-        seconds.
+        ``waited`` is the total time spent waiting for data since the beginning, in seconds.
         """
         seconds = max(self._seconds, 1e-9)
         result = {name: total / self._steps for name, total in self._sums.items()}
@@ -129,20 +128,20 @@ class AverageMeter:
 
 
 STALL_REPORTS = 50
-"""Number of reports whose mean loss is compared with that of as many reports before."""
+"""Number of reports whose mean loss is compared with that of the same number before."""
 
 
 class StallWatch:
-    """Notices that a loss no longer falls.  A resumed run starts with a new, empty watch."""
+    """Detects that a loss no longer falls.  A resumed run starts with a new, empty watch."""
 
     def __init__(self) -> None:
         self._losses: list[float] = []
 
     def add(self, loss: float) -> Optional[tuple[float, float]]:
-        """Add the loss of one report; return the means before and after if it does not fall.
+        """Add the loss of one report; return the earlier and the later mean if it no longer falls.
 
-        It compares after every ``STALL_REPORTS`` reports, for the first time after twice as many.
-        Otherwise it returns None.
+        It compares after every ``STALL_REPORTS`` reports, first after twice as many, and otherwise
+        returns None.
         """
         self._losses.append(loss)
         if len(self._losses) < 2 * STALL_REPORTS:
@@ -174,5 +173,5 @@ def _event_writer(folder: Path) -> Optional[Any]:
     try:
         from tensorboardX import SummaryWriter  # optional
     except ImportError:
-        return None  # the JSON log holds the same numbers
+        return None  # the JSON log contains the same numbers
     return SummaryWriter(str(folder))

@@ -1,9 +1,9 @@
-"""How much memory a training step needs at once, from the graph that MXNet logs.
+"""The peak memory of a training step, from the graph that MXNet logs.
 
 The log holds every operator of the forward and the backward pass in the order in which they run,
-with the shapes of their inputs and outputs.  MXNet keeps an array as long as an operator still to
-come reads it, forwards or backwards, with and without ``hybridize``; the same is counted here.
-Loads no MXNet.
+with the shapes of their inputs and outputs.  MXNet keeps an array as long as a later operator of
+either pass reads it, with and without ``hybridize``, and so does this estimate.  This module does
+not load MXNet.
 """
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ Shape = tuple[int, ...]
 
 ENVIRONMENT = {'MXNET_CPU_WORKER_NTHREADS': '1', 'MXNET_CPU_PRIORITY_NTHREADS': '1',
                'MXNET_ENGINE_TYPE': 'ThreadedEnginePerDevice', 'OMP_NUM_THREADS': '1',
-               'MXNET_MKLDNN_ENABLED': '0',   # its operators wait for their inputs
+               'MXNET_MKLDNN_ENABLED': '0',   # because its operators wait for their inputs
                'MXNET_MEM_PLAN_VERBOSE_LOGGING': '1'}
-"""What a process that uses ``adaptis.engine.dry_run`` needs from its start."""
+"""The environment that a process needs from its start to use ``adaptis.engine.dry_run``."""
 
 MOST_ELEMENTS = 2 ** 31 - 1
-"""Larger arrays are not possible: the MXNet of the wheels counts elements in 32 bits."""
+"""Larger arrays are not possible, because MXNet's wheels count elements in 32 bits."""
 
 _LINE = re.compile(r'exec_utils\.h:\d+:\s+(node|input|output) (\d+):? ?(.*)')
 _ARRAY = re.compile(r'\[([\d,]*)\] \((\d+) KB\)')
 _ITEM_SIZES = (4, 2, 8, 1)
 _IN_PLACE = ('_backward_Activation', 'add_n', '_backward_copy', '_backward_Dropout')
-"""Operators of the backward pass that write over an input which nothing else reads."""
+"""Operators of the backward pass that overwrite an input that nothing else reads."""
 
 
 class Array(NamedTuple):
-    """An array of a graph: its number there, its shape and its bytes."""
+    """An array of a graph: its number, its shape and its bytes."""
 
     number: int
     shape: Shape
@@ -40,7 +40,7 @@ class Array(NamedTuple):
 
 
 class Node(NamedTuple):
-    """An operator of a graph, or one of its inputs (which has no arrays here)."""
+    """An operator of a graph, or one of the graph's inputs (then without arrays)."""
 
     operator: str
     inputs: list[Array]
@@ -48,7 +48,7 @@ class Node(NamedTuple):
 
 
 class TapeNode(NamedTuple):
-    """An operator as it ran: its inputs, its outputs and their bytes, and whether autograd records.
+    """An executed operator: inputs, outputs, their bytes, and whether autograd recorded it.
     """
 
     inputs: tuple[int, ...]
@@ -63,10 +63,10 @@ class GraphMemory:
     Attributes
     ----------
     kept : held when the backward pass begins, without ``inputs``
-    peak : the largest amount at once, without ``inputs``
-    inputs : arrays that no operator of the graph makes, without the parameters
+    peak : the peak amount, without ``inputs``
+    inputs : arrays that no operator of the graph creates, without the parameters
     largest : number of elements of the largest array
-    operator : which operator runs when the peak is reached
+    operator : the operator that runs at the peak
     """
 
     kept: int
@@ -101,7 +101,8 @@ def graph_memory(nodes: Sequence[Node], parameters: Iterable[Shape]) -> GraphMem
     for i, node in enumerate(nodes):
         if node.operator.startswith('_backward') and not backward:
             kept, backward = now, True
-        # What nothing reads is a gradient: of a parameter, whose array is there, or of no use.
+        # Arrays that nothing reads are gradients: of parameters, which have their own arrays, or
+        # unused ones.
         made = {array.number: array.bytes for array in node.outputs if array.number in last}
         ended = {array.number for array in node.inputs if last[array.number] == i}
         freed = sum(alive.pop(number, 0) for number in ended)
@@ -118,8 +119,8 @@ def graph_memory(nodes: Sequence[Node], parameters: Iterable[Shape]) -> GraphMem
 def unrecorded_peak(tape: Sequence[TapeNode], kept: int) -> int:
     """Return the largest memory during operators that autograd does not record.
 
-    ``kept`` bytes are held when all operators have run; as many of them are counted as there are
-    recorded outputs so far.
+    ``kept`` bytes remain after all operators have run; they are counted up to the size of the
+    outputs recorded so far.
     """
     last = {number: i for i, node in enumerate(tape) for number in node.inputs}
     total = sum(sum(node.outputs.values()) for node in tape if node.recorded)
@@ -139,7 +140,7 @@ def unrecorded_peak(tape: Sequence[TapeNode], kept: int) -> int:
 
 
 def _array(number: int, text: str) -> Array:
-    """Parse ``[2,3] (0 KB)``; the size of an element follows from both, and is 4 in doubt."""
+    """Parse ``[2,3] (0 KB)``; the size of an element follows from both, and is 4 if unclear."""
     match = _ARRAY.search(text)
     if not match:
         return Array(number, (), 0)
@@ -150,7 +151,7 @@ def _array(number: int, text: str) -> Array:
 
 
 def _inputs(nodes: Sequence[Node], parameters: Iterable[Shape]) -> int:
-    """Return the bytes of the inputs that are no parameters; these are told by their shapes."""
+    """Return the bytes of the inputs except parameters, which are recognised by their shapes."""
     made = {array.number for node in nodes for array in node.outputs}
     found = {array.number: array for node in nodes for array in node.inputs
              if array.number not in made}

@@ -1,4 +1,4 @@
-"""The largest batch that a config can ask for, made up without its data set."""
+"""The largest batch that a config allows, made up without its data set."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ from adaptis.data.datasets import open_dataset
 from adaptis.errors import AdaptisError
 from adaptis.types import TOY_TAXONOMY, Category, Sample, Taxonomy
 
-GRID = 8   # rows and columns of objects in an image
-_VISTAS = Taxonomy([Category(i, str(i), i > 28) for i in range(1, 66)])   # of version 1.2
+GRID = 8   # number of rows and of columns of objects in an image
+_VISTAS = Taxonomy([Category(i, str(i), i > 28) for i in range(1, 66)])   # version 1.2
 _TAXONOMIES = {'toy': TOY_TAXONOMY, 'cityscapes': CITYSCAPES_TAXONOMY, 'coco': COCO_TAXONOMY,
                'vistas': _VISTAS}
 _IMAGES = {'cityscapes': (1024, 2048), 'toy': (96, 96)}
-"""Height and width of the images, where all have one size."""
+"""Height and width of the images, for data sets where all have one size."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +50,15 @@ class MadeUpImages(Sequence):
 def data_facts(config: TrainConfig) -> tuple[Taxonomy, Optional[tuple[int, int]]]:
     """Return the taxonomy of a config's data and the (height, width) of its images.
 
-    Both come from the data set if it is there, else from what is known of the data sets; the size
-    is None if the images differ or nothing is known.
+    Both come from the data set if it exists, else from known facts about the data sets; the size is
+    None if the images differ or nothing is known.
     """
     name = config.data.dataset
     size = _IMAGES.get(name)
     try:
         dataset = open_dataset(name, config.data.root, config.data.split,
                                annotation=config.data.annotation)
-        if name == 'toy':   # all of a data set, but not of all toy data sets
+        if name == 'toy':   # the size is the same within a toy data set, but not across them
             size = dataset[0].image.shape[:2]
         return dataset.taxonomy, size
     except AdaptisError:
@@ -84,7 +84,7 @@ def largest_size(stage: StageConfig, image: Optional[tuple[int, int]],
         found = image
     if not found[0]:
         raise AdaptisError(f'{where} has neither crop nor max_side, so the size of its batches '
-                           'depends on the images: say --size HEIGHTxWIDTH.')
+                           'depends on the images: give --size HEIGHTxWIDTH.')
     return found
 
 
@@ -107,7 +107,7 @@ def _rescaled(stage: StageConfig, image: Optional[tuple[int, int]]) -> tuple[int
 
 
 def make_batch(source: Any, images: int) -> dict[str, np.ndarray]:
-    """Return a batch in which the image of a batch of one is repeated, without copies."""
+    """Return a batch that repeats the image of a batch of one, without copies."""
     one = source.batch(0)
     return {key: np.broadcast_to(value, (images * len(value), *value.shape[1:]))
             if len(value) == 1 else np.concatenate([value] * images)

@@ -2,7 +2,7 @@
 
 Parameters, optimizer and losses stay float32.  ``half_operators`` says which operators compute in
 half precision.  They do so only inside ``half_precision``, so validation and evaluation compute in
-float32, also with a network that is hybridized: its cached graph has one form for each precision.
+float32.  This also holds for a hybridized network, which has a cached graph for each precision.
 """
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from adaptis.runtime import mx
 _MODULES = (mx.nd, mx.nd.op, mx.nd._internal, mx.nd.contrib, mx.nd.linalg)
 _PREFIXES = {mx.nd.contrib: '_contrib_', mx.nd.linalg: '_linalg_'}
 
-# The module of an operator, its name, and its two versions: plain and mixed.
+# The module of an operator, its name, and its plain and mixed versions.
 _Operator = tuple[types.ModuleType, str, Any, Any]
 _operators: list[_Operator] = []
 
 
 class _Now:
-    """The half type that operators compute in now; None outside ``half_precision``."""
+    """The half type in which operators currently compute; None outside ``half_precision``."""
 
     enabled: Optional[str] = None
     active: Optional[str] = None
@@ -43,7 +43,7 @@ def enable_mixed_precision(contexts: list[Any]) -> str:
         (module, name, plain, wrap_operator(plain, _PREFIXES.get(module, '') + name, dtype))
         for module in _MODULES for name, plain in _generated_operators(module)]
     _Now.enabled = dtype
-    mx.nd.CachedOp = _CachedGraph   # from now on; Gluon finds it there when it caches a graph
+    mx.nd.CachedOp = _CachedGraph   # Gluon uses this class whenever it caches a graph
     try:
         with half_precision():
             _try_out(contexts[0])
@@ -68,7 +68,7 @@ def half_precision() -> Iterator[None]:
 
 
 class _CachedGraph:
-    """What a hybridized block runs: a graph of MXNet's, made for each precision when it is used."""
+    """What a hybridized block runs: an MXNet graph for each precision, created on first use."""
 
     def __init__(self, symbol: Any, flags: Any = ()):
         self._symbol, self._flags = symbol, flags
@@ -79,7 +79,7 @@ class _CachedGraph:
         if half not in self._made:
             symbol = self._symbol if half is None else mixed_graph(self._symbol, half)
             self._made[half] = _CACHED_OP(symbol, self._flags)
-        # Halves come only from operators that were called outside of a graph.
+        # Half arrays come only from operators that were called outside of a graph.
         return self._made[half](*(cast_array(a, 'float32') for a in arrays), **options)
 
 
@@ -87,7 +87,7 @@ _CACHED_OP = mx.nd.CachedOp
 
 
 def attach_loss_scaler(trainer: Any, state: Mapping[str, float]) -> None:
-    """Make a trainer scale its loss, starting from ``state``, so that small gradients survive."""
+    """Make a trainer scale its loss, starting from ``state``, to keep small gradients."""
     scaler = _amp().loss_scaler.LossScaler()
     trainer._amp_loss_scaler, trainer._amp_original_scale = scaler, trainer._scale
     scaler._loss_scale = state.get('scale', scaler._loss_scale)
@@ -108,7 +108,7 @@ def scaler_state(trainer: Any) -> dict[str, float]:
 
 
 def scale_loss(loss: Any, trainer: Any) -> Any:
-    """Return the loss whose gradient is computed; call it while recording."""
+    """Return the scaled loss, whose gradient is computed; call it while recording."""
     if getattr(trainer, '_amp_loss_scaler', None) is None:
         return loss
     with _amp().scale_loss(loss, trainer) as result:
@@ -118,7 +118,7 @@ def scale_loss(loss: Any, trainer: Any) -> Any:
 def reset_weight_layouts(net: Any) -> None:
     """Convert a network's parameters back to plain arrays after it predicted on the CPU.
 
-    Predictions leave weights in oneDNN's layouts, and MXNet cannot cast some of them to bfloat16.
+    Predictions leave weights in oneDNN's layouts, and MXNet cannot cast some of these to bfloat16.
     """
     for parameter in net.collect_params().values():
         contexts = parameter.list_ctx()

@@ -1,6 +1,6 @@
-"""Check whether the learning rates of a config fit the batch size of its training.
+"""Check whether the learning rates of a config suit the batch size of the training run.
 
-A learning rate is meant for a number of images per step, of all devices and processes together.
+A learning rate is chosen for a number of images per step, over all devices and processes.
 """
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from adaptis.config import StageConfig, TrainConfig
 
 
 class Misfit(NamedTuple):
-    """A stage whose rate is meant for ``meant`` images, while a step has ``images``."""
+    """A stage whose learning rate was chosen for ``meant`` images, while a step has ``images``."""
 
     name: str
     stage: StageConfig
@@ -22,7 +22,7 @@ class Misfit(NamedTuple):
 
     @property
     def rate(self) -> float:
-        """Return the learning rate in proportion to the images."""
+        """Return the learning rate, scaled in proportion to the images."""
         return self.stage.optimizer.lr * self.images / self.meant
 
 
@@ -34,25 +34,25 @@ def count_processes(kvstore: str) -> int:
 
 def complaints(config: TrainConfig, recipe: TrainConfig, processes: int,
                given: Collection[str] = ()) -> list[str]:
-    """Return a sentence for each stage whose rate is meant for another number of images.
+    """Return a sentence for each stage whose learning rate was chosen for another number of images.
 
     Parameters
     ----------
-    config : the config of the training
-    recipe : the same without the user's overrides: its rates are meant for its batch sizes
+    config : the config of the training run
+    recipe : the same without the user's overrides, so that its learning rates suit its batch sizes
     processes : number of processes that share a step
-    given : keys that the user has set; a rate among them is not reported
+    given : keys that the user has set; learning rates among them are not reported
     """
     shared = f' in {processes} processes' if processes > 1 else ''
-    return [f'The learning rate {m.stage.optimizer.lr:g} of the stage {m.name} is meant for steps '
-            f'of {m.meant} images, but they have {m.images}{shared}: --scale-lr would make it '
-            f'{m.rate:g}.'
+    return [f'The learning rate {m.stage.optimizer.lr:g} of the stage {m.name} was chosen for '
+            f'{m.meant} images per step, but there are {m.images}{shared}: --scale-lr would set it '
+            f'to {m.rate:g}.'
             for m in _misfits(config, recipe, processes)
             if f'{m.name}.optimizer.lr' not in given]
 
 
 def scale_rates(config: TrainConfig, recipe: TrainConfig, processes: int) -> TrainConfig:
-    """Return the config with all rates in proportion to the images of a step; sets ``lr_batch``."""
+    """Return the config with learning rates scaled to the images per step, and ``lr_batch`` set."""
     changes = {}
     for m in _misfits(config, recipe, processes):
         optimizer = dataclasses.replace(

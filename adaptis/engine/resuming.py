@@ -17,7 +17,7 @@ _FREE = ('data.root', 'data.val_split', 'workers', 'log_every', 'pictures_every'
 
 
 def check_same_run(start: Checkpoint, config: TrainConfig, confirmed: Sequence[str] = ()) -> None:
-    """Refuse to resume with another config than the one that a checkpoint was trained with.
+    """Refuse to resume with a config other than the one that a checkpoint was trained with.
 
     ``confirmed`` are keys that the user has set for this session.  They may differ, except those of
     the network and of a stage that has ended.  Keys that do not affect training may always differ.
@@ -33,15 +33,15 @@ def check_same_run(start: Checkpoint, config: TrainConfig, confirmed: Sequence[s
     ended = [name for name, _ in config.stages()][:start.position.index]
     for key, old, new in changes:
         if _below(key, ended):
-            raise AdaptisError(f'{start.folder} has ended the stage {key.partition(".")[0]} with '
-                               f'{key} {_yaml(old)}, which can no longer become {_yaml(new)}: '
-                               'restore it, or give another --output.')
+            raise AdaptisError(f'{start.folder} has finished the stage {key.partition(".")[0]} '
+                               f'with {key} {_yaml(old)}, so it can no longer be changed to '
+                               f'{_yaml(new)}: restore the old value, or give another --output.')
     changes = [change for change in changes if not _below(change[0], confirmed)]
     if changes:
         told = ', '.join(f'{key} {_yaml(old)} (now {_yaml(new)})' for key, old, new in changes)
         key, _, new = changes[0]
         raise AdaptisError(f'{start.folder} was trained with {told}: restore the config, or '
-                           f'confirm each change, for example by --set {key}={_yaml(new)}.')
+                           f'confirm each change, for example with --set {key}={_yaml(new)}.')
 
 
 def override_keys(overrides: Sequence[str]) -> list[str]:

@@ -1,7 +1,7 @@
 """Learning rates as pure functions of the step.
 
 The schedulers of MXNet and GluonCV have a state, so a resumed run depends on how they catch up.
-These functions have none.
+These functions have no state.
 """
 from __future__ import annotations
 
@@ -18,27 +18,28 @@ def build_schedule(config: OptimizerConfig, steps: int,
                    epoch: int = 1) -> Callable[[int], float]:
     """Return the learning rate of every step 0 <= step < ``steps``; an epoch has ``epoch`` steps.
 
-    First the rate rises linearly from 0, or from ``warmup_factor`` times the rate, over
-    ``warmup_steps``; if ``warmup_method`` is 'constant' it stays at that factor.  Then ``schedule``
-    applies to the rest: 'cosine' and 'poly' fall from ``lr`` to ``final_lr``, which step ``steps``
-    would reach; 'step' multiplies by ``factor`` at each of ``milestones`` (shares of ``steps``),
-    ``milestone_epochs`` or ``milestone_steps``; 'cooldown' stays at ``lr`` and falls linearly to
-    ``final_lr`` in the last ``cooldown_steps``, so that a run can be made longer or shorter at any
-    time before they begin.
+    First the learning rate rises linearly over ``warmup_steps`` from 0, or from ``warmup_factor``
+    times ``lr``; if ``warmup_method`` is 'constant', it stays at that factor.  Then ``schedule``
+    applies to the rest: 'cosine' and 'poly' fall from ``lr`` to ``final_lr``, which they would
+    reach at step ``steps``; 'step' multiplies by ``factor`` at each of ``milestones`` (fractions of
+    ``steps``), ``milestone_epochs`` or ``milestone_steps``; 'cooldown' stays at ``lr`` and falls
+    linearly to ``final_lr`` in the last ``cooldown_steps``, so that you can extend or shorten a run
+    at any time before they begin.
 
     Raises AdaptisError for an unknown schedule, a warm-up or cool-down longer than the run, or a
     milestone beyond its end.
     """
     if config.schedule not in SCHEDULES:
-        raise AdaptisError(f'There is no learning rate schedule "{config.schedule}"; '
-                           f'known: {", ".join(SCHEDULES)}.')
+        raise AdaptisError(f'There is no learning rate schedule "{config.schedule}": choose from '
+                           f'{", ".join(SCHEDULES)}.')
     if config.warmup_method not in ('linear', 'constant') or (
             config.warmup_method == 'constant' and config.warmup_factor is None):
         raise AdaptisError(f'warmup_method is {config.warmup_method!r}: it must be linear, or '
                            'constant with a warmup_factor.')
     if config.warmup_steps + config.cooldown_steps >= steps:
         raise AdaptisError(f'{config.warmup_steps} warmup_steps and {config.cooldown_steps} '
-                           f'cooldown_steps do not fit into {steps} steps.')
+                           f'cooldown_steps do not fit into {steps} steps: lower them, or train '
+                           'longer.')
     drops = [share * steps for share in config.milestones]
     drops += [number * epoch for number in config.milestone_epochs] + config.milestone_steps
     if config.milestone_epochs and max(drops) > steps:

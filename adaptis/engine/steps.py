@@ -1,4 +1,4 @@
-"""One step of training, with its devices, gradient accumulation and random numbers."""
+"""One training step, with devices, gradient accumulation and random numbers."""
 from __future__ import annotations
 
 import math
@@ -18,22 +18,21 @@ from adaptis.runtime import mx
 
 SYNC_ON_CPU = {'MXNET_CPU_TEMP_COPY': 4096, 'MXNET_CPU_PARALLEL_RAND_COPY': 8,
                'MXNET_CPU_WORKER_NTHREADS': 8}
-"""The least values with which several contexts of the CPU can wait for each other.
-
-They share workspaces, 4 by default, and one generator of random numbers (for dropout): operators
-that wait in SyncBatchNorm would keep these from the context that they wait for.  Each context has
-one worker by default, which would wait, too.
+"""The minimum values with which several contexts of the CPU can wait for each other.  The contexts
+share workspaces, 4 by default, and one random number generator (for dropout).  Operators that wait
+in SyncBatchNorm would block these for the context that they wait for.  Each context has one worker
+by default, which would be blocked, too.
 """
 
 
 def make_trainer(system: Any, stage: StageConfig, kvstore: Any, done: int = 0) -> Any:
     """Return a ``gluon.Trainer`` after ``done`` updates, which Adam's bias correction counts."""
-    # Updates run here and not on the kvstore, whose states could only be pickled.
+    # Updates run in this process, not on the kvstore, whose states could only be pickled.
     trainer = mx.gluon.Trainer(system.parameters(), make_optimizer(stage.optimizer, done),
                                kvstore=kvstore, update_on_kvstore=False)
     if isinstance(kvstore, StageKVStore):
-        # Otherwise the first step would do it after its backward pass, and give all processes the
-        # running statistics that rank 0 has then.
+        # Otherwise the first step would do this after its backward pass, and copy the running
+        # statistics of rank 0 at that time to all processes.
         trainer._init_kvstore()
         trainer._init_params()
     return trainer
@@ -56,20 +55,20 @@ def make_optimizer(config: OptimizerConfig, done: int = 0) -> Any:
 
 
 def set_backbone_lr_mult(net: Any, factor: float) -> None:
-    """Multiply the learning rate of the parameters that start from ImageNet by ``factor``.
+    """Multiply the learning rate of the parameters that start from ImageNet weights by ``factor``.
 
     Raises AdaptisError if the network has none, unless ``factor`` is 1.
     """
     parameters = net.backbone_params()
     if factor != 1 and not list(parameters.keys()):  # an empty ParameterDict is true
-        raise AdaptisError('The network has no backbone that backbone_lr_mult could apply to: '
+        raise AdaptisError('backbone_lr_mult does not apply, because the network has no backbone: '
                            'remove it.')
     for parameter in parameters.values():
         parameter.lr_mult = factor
 
 
 def prepare_gradients(trainer: Any, accumulate: bool) -> None:
-    """Make backward passes add up if a batch is split into pieces, else overwrite."""
+    """Let backward passes accumulate gradients for a batch in pieces, else overwrite them."""
     for parameter in trainer._params:
         if parameter.grad_req != 'null':
             parameter.grad_req = 'add' if accumulate else 'write'
@@ -79,7 +78,7 @@ def train_step(system: Any, trainer: Any, batch: Batch, contexts: Sequence[Any],
                world_size: int = 1) -> dict[str, float]:
     """Do one update with the mean gradient of the whole batch; return the mean of every loss.
 
-    The batch is split among the contexts, and on each into ``pieces`` passes one after another.
+    The batch is divided among the contexts, and on each of them into ``pieces`` successive passes.
 
     Raises LossError, and changes no parameter, if a loss is not finite.
     """
@@ -89,7 +88,7 @@ def train_step(system: Any, trainer: Any, batch: Batch, contexts: Sequence[Any],
         for parameter in trainer._params:
             if parameter.grad_req != 'null':
                 parameter.zero_grad()
-    for parts in zip(*shards):  # all devices at once, as SyncBatchNorm waits for all of them
+    for parts in zip(*shards):  # all devices together, because SyncBatchNorm waits for all of them
         with half_precision(), mx.autograd.record():
             losses = _losses(system, [_on_device(part, context, system)
                                       for part, context in zip(parts, contexts)])
@@ -115,8 +114,8 @@ class LossError(AdaptisError):
 def _losses(system: Any, parts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the losses of the parts of a batch, one part for each device.
 
-    All devices start their networks before the result of any is read.  Otherwise a system that
-    reads results in a step would wait for one device whose SyncBatchNorm waits for the others.
+    All devices start their networks before any result is read.  Otherwise a system that reads
+    results during a step would wait for a device whose SyncBatchNorm waits for the others.
     """
     if not hasattr(system, 'forward'):
         return [system.losses(part) for part in parts]
@@ -145,7 +144,7 @@ def check_split(images: int, parts: int) -> None:
 
 
 def check_sync(contexts: Sequence[Any]) -> None:
-    """Raise AdaptisError if SyncBatchNorm over these contexts would wait for ever."""
+    """Raise AdaptisError if SyncBatchNorm over these contexts would wait forever."""
     if len(contexts) < 2 or contexts[0].device_type != 'cpu':
         return
     given = {name: os.environ.get(name, '') for name in SYNC_ON_CPU}
@@ -153,12 +152,12 @@ def check_sync(contexts: Sequence[Any]) -> None:
                for name, least in SYNC_ON_CPU.items()):
         settings = ' '.join(f'{name}={value}' for name, value in SYNC_ON_CPU.items())
         raise AdaptisError('With SyncBatchNorm, several contexts of the CPU would wait for each '
-                           f'other for ever: start the command with {settings} in the '
-                           'environment, or use --ctx cpu.')
+                           f'other forever: start the command with {settings} in the environment, '
+                           'or use --ctx cpu.')
 
 
 def seed_everything(seed: int, index: int, step: int) -> None:
-    """Make all random numbers of the network in this step a function of (seed, stage, step)."""
+    """Make all random numbers of the network in this step depend only on (seed, stage, step)."""
     state = int(np.random.SeedSequence((seed, index, step)).generate_state(1)[0]) >> 1
     mx.random.seed(state)
     np.random.seed(state)

@@ -19,9 +19,9 @@ class Stopped(Exception):
 
 
 class StopRequest:
-    """Handles Ctrl-C, SIGTERM and SIGHUP: once, stop after the current step; twice, stop at once.
+    """Handles Ctrl-C, SIGTERM and SIGHUP: the first stops after this step, the second at once.
 
-    SIGHUP comes when the terminal is closed.  Where it is ignored, as under ``nohup``, it stays
+    SIGHUP is sent when the terminal is closed.  If it is ignored, as under ``nohup``, it stays
     ignored.
     """
 
@@ -31,7 +31,7 @@ class StopRequest:
         self._terminals: list[int] = []
 
     def __enter__(self) -> StopRequest:
-        self._terminals = _terminals()   # a terminal that is gone no longer tells that it is one
+        self._terminals = _terminals()   # ask now, because a closed terminal cannot be recognised
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
                 continue
@@ -56,7 +56,7 @@ def _terminals() -> list[int]:
     """Return the descriptors of stdout and stderr that are terminals."""
     found = []
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):   # closed, or no real file
+        with contextlib.suppress(OSError, ValueError, AttributeError):   # closed, or not a file
             if stream.isatty():
                 found.append(stream.fileno())
     return found
@@ -69,7 +69,7 @@ def _write_nowhere(descriptor: int) -> None:
 
 
 def agree(store: Any, status: int, save: bool) -> tuple[int, bool]:
-    """Return the exit status, nonzero if any process should stop, and whether any has to save.
+    """Return the exit status, nonzero if any process should stop, and whether any must save.
 
     All processes stop at the same step, and all take part in a checkpoint.
     """

@@ -45,14 +45,14 @@ from adaptis.model.zoo import read_arrays
 
 @dataclass
 class Run:
-    """The common state of the stages of a run.
+    """The state that the stages of a run share.
 
     Attributes
     ----------
     make_system : (stage name, stage) -> system with ``losses(batch)``, ``metrics()``,
-        ``parameters()``, ``state()`` and ``load_state(dict)``; if it does not learn from points,
+        ``parameters()``, ``state()`` and ``load_state(dict)``; if it is not trained with points,
         also ``targets()``, and optionally ``begin_step(step)`` and ``forward(batch)``, whose result
-        ``losses`` then takes as its second argument
+        is then the second argument of ``losses``
     validate : () -> metrics; the first of them decides which parameters are the best
     picture : stage name -> uint8 (H, W, 3)
     kvstore : a name, or a KVStore for distributed training
@@ -87,7 +87,7 @@ class Run:
 
 
 def fit(run: Run, start: Optional[Checkpoint] = None) -> None:
-    """Train all stages from the beginning, or from a checkpoint whose parameters ``net`` has.
+    """Train all stages from the beginning, or from a checkpoint whose parameters are in ``net``.
 
     Raises Stopped after Ctrl-C or SIGTERM, AdaptisError for broken data or a diverging loss.
     """
@@ -117,11 +117,11 @@ class _StageRun:
         self.source = replace(source, crop_until=self.total - stage.full_size_steps)
         self.schedule = build_schedule(stage.optimizer, self.total, len(source))
         self.pieces = stage.batch_size // (stage.micro_batch or stage.batch_size)
-        # Report mistakes, even of the last stage, before the first step.
+        # Report mistakes, even in the last stage, before the first step.
         make_optimizer(stage.optimizer)
         set_backbone_lr_mult(run.net, stage.optimizer.backbone_lr_mult)
         check_split(stage.batch_size, len(run.contexts) * self.pieces)
-        self.ahead = 0   # steps of the schedule, see _find_place
+        self.ahead = 0   # steps by which the schedule is ahead, see _find_place
         self.best: Optional[float] = None
         self.metrics: dict[str, float] = {}
         self.watch = StallWatch()
@@ -165,10 +165,11 @@ class _StageRun:
                 clock = time.perf_counter()
 
     def _find_place(self, first: int, data: dict[str, int]) -> None:
-        """Go on in the data where a checkpoint left them, perhaps with fewer or more processes.
+        """Continue in the data where a checkpoint stopped, perhaps with fewer or more processes.
 
-        Steps are counted on.  A stage of ``epochs`` then ends, and its learning rate changes, with
-        the same epochs as without the change; one of ``steps`` with the same steps.
+        The count of steps continues.  A stage defined by ``epochs`` ends, and changes its learning
+        rate, at the same epochs as without a change of processes; one defined by ``steps``, at the
+        same steps.
         """
         self.source = self.source.resumed(first, data)
         if self.stage.epochs is not None:
@@ -177,9 +178,9 @@ class _StageRun:
             self.source = replace(self.source, crop_until=self.total - self.stage.full_size_steps)
 
     def _digest(self, first: int) -> bytes:
-        """Return a digest of what has to be the same in all processes."""
+        """Return a digest of what must be the same in all processes."""
         config = {**self.run.config.to_dict(), 'workers': None}
-        config['data'] = {**config['data'], 'root': None}   # it may lie elsewhere
+        config['data'] = {**config['data'], 'root': None}   # it may differ between machines
         same = [config, self.name, first, self.source.ahead, len(self.run.dataset)]
         return hashlib.sha256(repr(same).encode()).digest()
 
@@ -202,7 +203,7 @@ class _StageRun:
         return WeightAverage(chosen, self.stage.ema)
 
     def _average(self, step: int) -> None:
-        """Update the average of the weights; after the last step, the network takes it over."""
+        """Update the average of the weights; after the last step, copy it to the network."""
         if self.average is None:
             return
         self.average.update(step)
@@ -210,7 +211,7 @@ class _StageRun:
             self.average.adopt()
 
     def _averaged(self) -> contextlib.AbstractContextManager[None]:
-        """Return a context in which the network has its averaged weights, if there are any."""
+        """Return a context in which the network uses its averaged weights, if there are any."""
         return contextlib.nullcontext() if self.average is None else self.average.in_use()
 
     def _step(self, trainer: Any, step: int, batch: Batch) -> dict[str, float]:
@@ -232,9 +233,10 @@ class _StageRun:
 
     @contextlib.contextmanager
     def _rescued(self, trainer: Any, bar: StageProgress, first: int) -> Iterator[None]:
-        """Write a checkpoint of what is done if broken data or a full disk, say, end the block.
+        """Write a checkpoint of the finished steps if the block fails, for instance on broken data.
 
-        There is none if the error came within an update, or if the parameters are not finite.
+        No checkpoint is written if the error came within an update, or if parameters are not
+        finite.
         """
         self.done, self.whole = first, True
         try:
@@ -243,12 +245,12 @@ class _StageRun:
             raise
         except Exception:
             if self.whole and self.done > first and self.run.rank == 0:
-                with contextlib.suppress(AdaptisError):   # the first error says what is wrong
+                with contextlib.suppress(AdaptisError):   # the first error explains the problem
                     check_finite_weights(self.run.net)
                     self._save(trainer, self.done)
-                    bar.write_line(f'There is a checkpoint of step {self.done} of stage '
-                                   f'{self.name}: once the mistake is mended, repeat the command '
-                                   'with --resume.')
+                    bar.write_line(f'A checkpoint of step {self.done} of stage {self.name} was '
+                                   'saved: once the problem is fixed, repeat the command with '
+                                   '--resume.')
             raise
 
     def _tell(self, store: Any, bar: StageProgress, done: int, averages: AverageMeter,
@@ -295,9 +297,9 @@ class _StageRun:
         steps = STALL_REPORTS * self.run.config.log_every
         self.log.write('stalled', self.index, self.name, done, before=before, last=last)
         bar.write_line(
-            f'{self.name} {done}: the loss no longer falls: its mean is {last:.4g} over the last '
-            f'{steps} steps and {before:.4g} over the {steps} before; if that continues, change '
-            'the learning rate or stop.')
+            f'{self.name} {done}: the loss no longer falls: its mean was {before:.4g} over {steps} '
+            f'steps and is {last:.4g} over the last {steps}. If this continues, change the '
+            'learning rate or stop.')
 
     def _validate(self, bar: StageProgress, done: int) -> None:
         if self.run.validate is None or self.run.rank > 0:

@@ -48,10 +48,10 @@ class FirstSamples:
 
 
 class PointValidation:
-    """Measures ``{'iou', 'semantic_accuracy'}`` of a network when it is called.
+    """Measures 'iou' and 'semantic_accuracy' of a network when called.
 
-    The points are drawn once, object by object, and stay the same for the whole run.  The images
-    are whole, and rescaled if ``settings`` say so.
+    The points are drawn once per object and stay the same for the whole run.  The images are not
+    cropped, and are rescaled if ``settings`` say so.
     """
 
     def __init__(self, dataset: Sequence[Sample], config: ValidationConfig, context: Any,
@@ -75,7 +75,8 @@ class PointValidation:
             right += int(((semantic.argmax(axis=1).asnumpy() == labels) & valid).sum())
             counted += int(valid.sum())
         if not ious:
-            raise AdaptisError('The validation images hold no object: raise validation.images.')
+            raise AdaptisError('The validation images contain no object: increase '
+                               'validation.images.')
         return {'iou': float(np.mean(ious)), 'semantic_accuracy': right / max(counted, 1)}
 
 
@@ -91,7 +92,7 @@ def _ious(predicted: np.ndarray, target: np.ndarray) -> list[float]:
 
 
 class ResultValidation:
-    """Measures 'pq', 'ap' and 'miou', in [0, 1], of a network without points when it is called.
+    """Measures 'pq', 'ap' and 'miou', in [0, 1], of a network without points when called.
 
     Only the metrics that apply to the network are returned.
     """
@@ -116,9 +117,10 @@ class ResultValidation:
 
 
 class Preview:
-    """Makes an image of results of a network after a stage when it is called.
+    """Draws a picture of a network's results after a stage when called.
 
-    A row has the image, the proposals (once they are trained), found objects and true objects.
+    Each row has the image, the proposals (once they are trained), the predicted objects and the
+    ground truth.
     """
 
     def __init__(self, dataset: Any, settings: Any, images: int = 3,
@@ -151,7 +153,7 @@ def _fit(picture: np.ndarray) -> np.ndarray:
 
 def evaluate_network(net: Any, dataset: Any, config: TrainConfig,
                      images: Optional[int] = None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return all measures on the first ``images`` (None = all) of a data set, and the settings.
+    """Return all metrics on the first ``images`` (None = all) of a data set, and the settings.
 
     The settings are those for ``make_record``.  The points of AdaptIS come from the proposal branch
     if the config trains it, and are random otherwise.

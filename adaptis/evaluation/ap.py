@@ -2,7 +2,7 @@
 
 Table 1 of the AdaptIS paper reports class-agnostic AP at the IoU thresholds .5, .7, .8 and .9;
 COCO's AP is the mean over .50, .55, ... .95.  The score of an object is its mean confidence inside
-its mask; this is a choice, because the paper does not state the score.
+its mask; this is our choice, because the paper does not define the score.
 """
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ class AveragePrecision:
     Parameters
     ----------
     class_agnostic : whether all objects count as one class; otherwise AP is the mean over the
-        categories that occur in the ground truth
-    max_detections : per image and category, best scores first; None = no limit (COCO's default of
-        100 would cut images of 250 or 700 objects)
+        categories in the ground truth
+    max_detections : maximum per image and category, best scores first; None = no limit (COCO's
+        default of 100 would truncate images of 250 or 700 objects)
     """
 
     def __init__(self, class_agnostic: bool = True, max_detections: Optional[int] = None):
-        make_cocoeval()  # reports a missing pycocotools now and not after hours
+        make_cocoeval()  # reports a missing pycocotools now instead of after hours
         self.class_agnostic = class_agnostic
         self.max_detections = max_detections
         self.detections = Detections()
@@ -59,7 +59,7 @@ class AveragePrecision:
         Parameters
         ----------
         image_id : orders the images, so that merged parts equal the whole exactly
-        crowd : ids of true segments that are neither right nor wrong
+        crowd : ids of ground-truth segments that are ignored
 
         Raises
         ------
@@ -106,7 +106,7 @@ class AveragePrecision:
 
 
 def true_things(overlap: Overlap) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return rows, categories and crowd flags of the true things that have pixels.
+    """Return rows, categories and crowd flags of the ground-truth things that have pixels.
 
     Crowds come last, as COCOeval needs them.
     """
@@ -117,7 +117,7 @@ def true_things(overlap: Overlap) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def found_things(overlap: Overlap) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return columns, categories and scores of the found things that have pixels, in order."""
+    """Return columns, categories and scores of the predicted things that have pixels, in order."""
     area = overlap.found_area
     columns = np.array([k for k, s in enumerate(overlap.found) if s.isthing and area[k]],
                        dtype=np.intp)
@@ -130,7 +130,7 @@ def _categories(segments: Sequence[Segment], which: np.ndarray) -> np.ndarray:
 
 
 def _best(category: np.ndarray, scores: np.ndarray, most: Optional[int]) -> np.ndarray:
-    """Return positions by falling score, ties in their order; at most ``most`` of each category."""
+    """Return positions by descending score, ties in order; at most ``most`` of each category."""
     order = np.argsort(-scores, kind='stable')
     if most is None:
         return order
@@ -153,7 +153,7 @@ def mask_iou(overlap: Overlap, found: np.ndarray, true: np.ndarray,
 def _matches(iou: np.ndarray, excused: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Match as COCOeval does: detections in turn take the free object of highest IoU.
 
-    A crowd is taken if no object is free, and by any number of detections.  Of equal IoUs the last
+    A crowd is taken if no object is free, by any number of detections.  Among equal IoUs the last
     one wins.
 
     Parameters
@@ -168,7 +168,7 @@ def _matches(iou: np.ndarray, excused: np.ndarray) -> tuple[np.ndarray, np.ndarr
     right = np.zeros((len(THRESHOLDS), len(iou)), dtype=bool)
     on_crowd = np.zeros_like(right)
     options: dict[int, list[tuple[bool, float, int]]] = {}
-    for p, g in np.argwhere(iou >= THRESHOLDS[0]).tolist():  # few, as true ones do not overlap
+    for p, g in np.argwhere(iou >= THRESHOLDS[0]).tolist():  # few: true objects do not overlap
         options.setdefault(p, []).append((not excused[g], iou[p, g], g))
     for step, threshold in enumerate(THRESHOLDS):
         taken: set[int] = set()
@@ -224,7 +224,7 @@ def make_cocoeval() -> Any:
 def count_objects(overlap: Overlap, iou: float = 0.5) -> Counts:
     """Return the numbers of objects found, missed and falsely found at an IoU of at least ``iou``.
 
-    The matching is one-to-one, class-agnostic and takes the best IoU first.  A crowd does not count
+    The matching is one-to-one, class-agnostic and starts with the best IoU.  A crowd does not count
     as missed, and a detection that lies mostly on a crowd does not count as false.
     """
     shared, is_crowd = overlap.shared[1:, 1:], overlap.is_crowd
@@ -242,7 +242,7 @@ def count_objects(overlap: Overlap, iou: float = 0.5) -> Counts:
 
 
 def _pairs(ratio: np.ndarray, threshold: float) -> list[tuple[int, int]]:
-    """Return pairs of at least ``threshold``, largest first, every row and column at most once."""
+    """Return pairs of at least ``threshold``, largest first; rows and columns occur once."""
     rows, columns = np.nonzero((ratio >= threshold) & (ratio > 0))
     order = np.argsort(-ratio[rows, columns], kind='stable')
     used_rows, used_columns, pairs = set(), set(), []

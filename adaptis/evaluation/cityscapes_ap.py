@@ -3,11 +3,11 @@
 It differs from COCO's:
 
 * A match needs an IoU above the threshold, not equal to it; thresholds are .50, .55, ... .95.
-* Objects below 100 pixels and groups need not be found.  A detection that matches one of them, or
-  that has a larger share than the threshold on them and on void, does not count.  (COCO uses the
-  share on one crowd, and has neither small objects nor void.)
+* Objects below 100 pixels and groups need not be found.  A detection is ignored if it matches one
+  of them, or if a larger fraction of it than the threshold lies on them and on void.  (COCO uses
+  the fraction on one crowd, and has neither small objects nor void.)
 * The area under the precision-recall curve is computed between its points, by central differences,
-  and not from 101 recalls of a curve that is made monotonic.
+  instead of from 101 recalls of a monotonic curve.
 
 Caravans and trailers are void here, as in the panoptic benchmark.  In the instance benchmark only
 their groups are void, so a detection on a single caravan counts as false.
@@ -22,9 +22,9 @@ from adaptis.evaluation.ap import found_things, true_things
 from adaptis.evaluation.detections import DETECTION_DTYPE, Detections, pack, unpack
 from adaptis.evaluation.overlap import Overlap
 
-THRESHOLDS = np.arange(0.5, 1.0, 0.05)  # not rounded, as there: a comparison can depend on it
+THRESHOLDS = np.arange(0.5, 1.0, 0.05)  # not rounded, as in cityscapesscripts
 SMALLEST = 100
-"""Smallest number of pixels of an object that must be found."""
+"""Minimum number of pixels of an object that must be found."""
 
 
 class CityscapesAP:
@@ -42,7 +42,7 @@ class CityscapesAP:
         shared = np.where(category[:, None] == true_category, shared, 0)
         match = shared / (area[:, None] + overlap.truth_area[true] - shared)
         match = match > THRESHOLDS[:, None, None]  # (thresholds, P, G)
-        # A group that is small counts twice there, too.
+        # As in cityscapesscripts, a small group counts twice.
         excused_area = overlap.shared[0, 1:][found] + shared @ (group.astype(int) + small)
         countable = ~group & ~small
         right = _first(match, np.argsort(-scores, kind='stable'))[:, :, countable].any(axis=2)

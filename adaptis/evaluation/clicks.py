@@ -1,6 +1,7 @@
 """Measure how much a mask depends on the click, with many points on every object.
 
-Figure 2 of the AdaptIS paper shows that any point of an object gives its mask, without a number.
+Figure 2 of the AdaptIS paper shows that any point of an object yields its mask, but gives no
+number.
 """
 from __future__ import annotations
 
@@ -19,8 +20,8 @@ WHERE = ('uniform', 'middle', 'border')
 from its border, or nearest to it."""
 
 MEASURES = ('iou', 'worst', 'found', 'agreement')
-"""For the clicks on one object: mean and lowest IoU with it, share with an IoU above 0.5, and mean
-IoU between two of the masks."""
+"""For the clicks on one object: mean and minimum IoU with it, fraction with an IoU above 0.5, and
+mean IoU between two of the masks."""
 
 FOUND = 0.5
 
@@ -59,7 +60,7 @@ class ClickQuality:
                 'counts': np.array([len(self._rows[i]) for i in ids], np.int64)}
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
-        """Load what ``state`` returned; ValueError if it has another form."""
+        """Load what ``state`` returned; ValueError if it has another shape."""
         rows, counts = state['rows'], state['counts']
         if rows.shape[1:] != (len(WHERE), len(MEASURES)) or counts.sum() != len(rows):
             raise ValueError(f'clicks of shape {rows.shape}')
@@ -67,7 +68,7 @@ class ClickQuality:
         self._rows = dict(zip(state['images'].tolist(), parts))
 
     def _all(self) -> np.ndarray:
-        """Return all rows in the order of the images: sums must not depend on the processes."""
+        """Return all rows in the order of the images, so that sums are reproducible."""
         empty = np.zeros((0, len(WHERE), len(MEASURES)))
         return np.concatenate([empty, *(self._rows[i] for i in sorted(self._rows))])
 
@@ -76,8 +77,8 @@ def click_image(masks_at: Masks, sample: Sample, count: int,
                 rng: np.random.Generator) -> np.ndarray:
     """Click on every object of an image ``count`` times for each of ``WHERE``.
 
-    Ignored objects (crowds) are left out, and their pixels count in no IoU.
-    Returns float64 (objects, len(WHERE), len(MEASURES)).
+    Ignored objects (crowds) are skipped, and their pixels are excluded from every IoU. Returns
+    float64 (objects, len(WHERE), len(MEASURES)).
     """
     valid = (sample.instances >= 0) & ~np.isin(sample.instances, list(sample.ignored))
     ids = [i for i in np.unique(sample.instances[valid]) if i > 0]
@@ -92,7 +93,7 @@ def click_image(masks_at: Masks, sample: Sample, count: int,
 def click_points(truth: np.ndarray, count: int, rng: np.random.Generator) -> list[np.ndarray]:
     """Return ``count`` points (row, column) of an object for each of ``WHERE``: float32 (count, 2).
 
-    No point comes twice before all came once.
+    No point is repeated before all points were used once.
     """
     pixels = np.argwhere(truth)
     order = np.argsort(_depth(truth)[truth], kind='stable')
@@ -108,7 +109,7 @@ def innermost_pixel(mask: np.ndarray) -> tuple[int, int]:
 
 
 def _depth(mask: np.ndarray) -> np.ndarray:
-    """Return the distance of each pixel to the border of a mask; that of the image counts, too."""
+    """Return the distance of each pixel to the border of a mask or of the image."""
     padded = np.pad(mask.astype(np.uint8), 1)
     return cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1]
 

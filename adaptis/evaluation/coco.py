@@ -1,8 +1,8 @@
 """Read and write COCO formats: panoptic PNG + JSON, instance annotations, detection results.
 
 All files are written as a stream, so memory does not grow with the data set, and a file gets its
-name only when it is complete.  To encode a result takes longer than to write it, so other processes
-can do it: ``writer.write(encode_panoptic(...))`` is ``writer.add(...)``.
+name only when it is complete.  Encoding a result takes longer than writing it, so other processes
+can do it: ``writer.write(encode_panoptic(...))`` equals ``writer.add(...)``.
 """
 from __future__ import annotations
 
@@ -20,9 +20,14 @@ from adaptis import coco_json
 from adaptis.categories import parse_categories
 from adaptis.coco_json import ImageId
 from adaptis.errors import AdaptisError, DataWarning
-from adaptis.evaluation.segments import segment_areas, segment_boxes
+from adaptis.evaluation.segments import (
+    areas_of_runs,
+    segment_areas,
+    segment_boxes,
+    segment_runs,
+)
 from adaptis.files import PathLike, atomic_write, encode_image, read_json, write_bytes
-from adaptis.ids import ids_to_rgb, read_panoptic_png, relabel_ids
+from adaptis.ids import Runs, ids_to_rgb, read_panoptic_png, relabel_ids
 from adaptis.names import Claims
 from adaptis.types import Category, Objects, PanopticResult, Segment, Taxonomy
 
@@ -31,22 +36,29 @@ Stream = TypeVar('Stream', bound='_JsonStream')
 
 @dataclass(frozen=True)
 class PanopticRecord:
-    """One annotated or predicted image of a COCO panoptic data set."""
+    """One annotated or predicted image of a COCO panoptic data set.
+
+    Attributes
+    ----------
+    crowd : ids of the segments that are crowds
+    runs : those of the segment map as it was read; a segment has its place in the list, from 1
+    """
 
     image_id: ImageId
     file_name: str
     result: PanopticResult
     crowd: Collection[int]
+    runs: Runs
 
 
 class EncodedPanoptic(NamedTuple):
-    """A panoptic result as its files hold it.
+    """A panoptic result, encoded as in its files.
 
     Attributes
     ----------
     shape : height and width
     png : the content of the PNG
-    segments_info : the segments as the JSON lists them
+    segments_info : the segments as listed in the JSON
     """
 
     image_id: ImageId
@@ -71,8 +83,8 @@ def encode_panoptic(image_id: ImageId, file_name: str, result: PanopticResult,
 def encode_instances(image_id: ImageId, result: PanopticResult) -> list[dict[str, Any]]:
     """Return the things of a result as COCO detection results.
 
-    If it has ``objects``, which may overlap, these are returned.  Things without pixels are left
-    out.
+    If it has ``objects``, which may overlap, these are returned.  Things without pixels are
+    omitted.
     """
     if result.objects is not None:
         return _encode_objects(image_id, result.objects)
@@ -109,10 +121,10 @@ def write_panoptic(json_path: PathLike, folder: PathLike,
 
 
 class _JsonStream:
-    """A JSON object whose lists are written entry by entry; it appears when it is complete.
+    """A JSON object whose lists are written entry by entry; the file appears when it is complete.
 
-    The longest list goes straight to the file; the others are kept as short text.  If a ``with``
-    block raises, an older file does not change.
+    The longest list is written directly to the file; the others are kept in memory as text.  If a
+    ``with`` block raises, an existing file is not changed.
     """
 
     def __init__(self, json_path: PathLike):
@@ -137,7 +149,7 @@ class _JsonStream:
         self._entries += 1
 
     def _finish(self) -> None:
-        """Write what follows the streamed list."""
+        """Write everything after the streamed list."""
 
     def close(self) -> None:
         """Complete the file and give it its name; the second call does nothing."""
@@ -159,7 +171,7 @@ class _Annotations(_JsonStream):
 
     def _add_image(self, image_id: ImageId, file_name: str, shape: tuple[int, ...]) -> None:
         if image_id in self._images:
-            raise AdaptisError(f'Image {image_id} ({file_name}) is written twice.')
+            raise AdaptisError(f'Image {image_id} ({file_name}) was added twice.')
         self._images[image_id] = json.dumps({
             'id': image_id, 'file_name': file_name,
             'height': int(shape[0]), 'width': int(shape[1])})
@@ -173,8 +185,8 @@ class PanopticWriter(_Annotations):
 
     Parameters
     ----------
-    json_path : the JSON to write; it appears when the writer is closed
-    folder : the folder of the PNGs, created if needed
+    json_path : the JSON file to write; it appears when the writer is closed
+    folder : the folder for the PNGs, created if needed
     taxonomy : the categories of all results
     """
 
@@ -189,19 +201,19 @@ class PanopticWriter(_Annotations):
             crowd: Collection[int] = (), png: Optional[str] = None) -> None:
         """Write one image.
 
-        Segments without pixels are left out, because the format cannot hold them.
+        Segments without pixels are omitted, because the format cannot represent them.
 
         Parameters
         ----------
         file_name : of the image that was segmented
-        height, width : size of that image; if given, the result must have it
+        height, width : size of that image; if given, the result must have the same size
         crowd : ids of ground-truth segments that are crowds
-        png : name of the PNG; by default that of the image, with its folders and another ending
+        png : name of the PNG; by default that of the image, with its folders and a new extension
 
         Raises
         ------
         AdaptisError
-            If sizes differ, an id or category is unknown, a PNG or an image comes twice, or the
+            If sizes differ, an id or category is unknown, a PNG or an image is added twice, or the
             disk is full.
         """
         shape = result.segment_map.shape
@@ -215,7 +227,7 @@ class PanopticWriter(_Annotations):
         self._add_image(encoded.image_id, encoded.file_name, encoded.shape)
         png = self._claims.claim(encoded.file_name) + '.png' if png is None else png
         if png in self._names:
-            raise AdaptisError(f'Two images are called {encoded.file_name}: their PNGs would '
+            raise AdaptisError(f'Two images are named {encoded.file_name}: their PNGs would '
                                'collide.')
         self._names.add(png)
         write_bytes(self.folder / png, encoded.png)
@@ -268,15 +280,15 @@ class InstancesWriter(_JsonStream):
 class PanopticFolder:
     """Reads a COCO panoptic JSON and its folder of PNGs, image by image.
 
-    The list of images is checked on opening, each PNG on reading.  Every error names the file and
-    what is wrong with it.
+    The list of images is checked on opening, and each PNG on reading.  Every error names the file
+    and the problem.
 
     Parameters
     ----------
     json_path : the panoptic JSON
-    folder : the folder of the PNGs; by default the folder with the name of the JSON, as COCO has it
-    truth : the annotation that this one predicts.  Results in the official format list annotations
-        alone: images and categories that they do not list are those of the truth
+    folder : the folder of the PNGs; by default the folder with the name of the JSON, as in COCO
+    truth : the ground truth of these predictions.  Results in the official format list only
+        annotations; missing images and categories are taken from the ground truth
     """
 
     def __init__(self, json_path: PathLike, folder: Optional[PathLike] = None,
@@ -327,29 +339,36 @@ class PanopticFolder:
         size = tuple(listed or actual for listed, actual in zip(
             (image['height'], image['width']), segment_map.shape))
         if segment_map.shape != size:
-            raise AdaptisError(f'{path} is {segment_map.shape[0]}x{segment_map.shape[1]} but '
+            raise AdaptisError(f'{path} is {segment_map.shape[0]}x{segment_map.shape[1]}, but '
                                f'{self.json_path} says {size[0]}x{size[1]}.')
         infos = self._parsed(_segment, annotation['segments_info'])
-        segments = self._segments(segment_map, infos, path)
+        segments, runs = self._segments(segment_map, infos, path)
         crowd = frozenset(info['id'] for info in infos if info['iscrowd'])
         return PanopticRecord(image_id, image['file_name'],
-                              PanopticResult(segment_map, segments), crowd)
+                              PanopticResult(segment_map, segments), crowd, runs)
 
     def _parsed(self, parse: Callable[[dict], dict], entries: Iterable[Any]) -> list[dict]:
-        """Return the entries with the values that this class uses, as the format means them."""
+        """Return the entries with the needed values, converted to the format's types."""
         parsed = []
         for entry in entries:
             try:
                 if not isinstance(entry, dict):
-                    raise coco_json.ValueProblem('it must hold keys')
+                    raise coco_json.ValueProblem('it must be an object with keys')
                 parsed.append(parse(entry))
             except coco_json.ValueProblem as problem:
                 raise coco_json.misfit(self.json_path, entry, problem) from problem
         return parsed
 
-    def _segments(self, segment_map: np.ndarray, infos: list[dict], path: Path) -> list[Segment]:
-        """Return the listed segments; those without a pixel are left out with a DataWarning."""
-        areas = segment_areas(segment_map, [info['id'] for info in infos], str(path))
+    def _segments(self, segment_map: np.ndarray, infos: list[dict],
+                  path: Path) -> tuple[list[Segment], Runs]:
+        """Return the listed segments, and the runs of the map.
+
+        Omits segments without a pixel with a DataWarning.
+        """
+        ids = [info['id'] for info in infos]
+        runs = segment_runs(segment_map, ids, str(path))
+        areas = areas_of_runs(runs, ids)
+        places = np.cumsum([0] + [areas[i] > 0 for i in ids])   # in the list without empty ones
         segments = []
         for info in infos:
             category = _known(self.taxonomy, info, str(path))
@@ -358,9 +377,9 @@ class PanopticFolder:
                                         areas[info['id']], category.name))
             else:
                 warnings.warn(f'{path} has no pixel of segment {info["id"]}, which '
-                              f'{self.json_path} lists: it is left out.', DataWarning,
+                              f'{self.json_path} lists; the segment is ignored.', DataWarning,
                               stacklevel=2)
-        return segments
+        return segments, Runs(places[runs.values], runs.lengths)
 
     def _list_annotation(self, annotation: dict) -> None:
         image_id = self._id_of.get(str(annotation['image_id']))
@@ -378,7 +397,7 @@ def encode_segments(segment_map: np.ndarray, ids: Collection[int]) -> list[dict[
     The runs of all segments are found in one pass, without a mask for each of them.
     """
     height, width = segment_map.shape
-    pixels = segment_map.ravel(order='F')  # RLE goes down the columns
+    pixels = segment_map.ravel(order='F')  # RLE runs down the columns
     starts = np.flatnonzero(np.concatenate([[True], pixels[1:] != pixels[:-1]])[:pixels.size])
     ends = np.append(starts[1:], pixels.size)
     order = np.argsort(pixels[starts], kind='stable')
@@ -396,8 +415,9 @@ def encode_segments(segment_map: np.ndarray, ids: Collection[int]) -> list[dict[
 def _compressed(counts: np.ndarray) -> bytes:
     """Return the lengths of runs in COCO's text format.
 
-    From the fourth on, each length is the difference from the last but one.  A character has five
-    bits, the lowest first; all characters of a number but the last are marked.
+    From the fourth one on, each length is stored as the difference from the one two places before.
+    A character has five bits, the lowest first; all characters of a number except the last are
+    marked.
     """
     rest = counts.astype(np.int64)
     rest[3:] -= counts[1:-2]
@@ -405,7 +425,7 @@ def _compressed(counts: np.ndarray) -> bytes:
     while used[-1].any():
         bits = rest & 31
         rest >>= 5
-        more = rest != np.where(bits & 16, -1, 0)  # otherwise the sign bit gives the rest
+        more = rest != np.where(bits & 16, -1, 0)  # otherwise the rest follows from the sign bit
         characters.append(bits + 32 * more + 48)
         used.append(used[-1] & more)
     text: np.ndarray = np.stack(characters, axis=1).astype(np.uint8)

@@ -1,9 +1,9 @@
-"""COCO's measures of detection, on masks or on boxes, by pycocotools.
+"""COCO's detection metrics for masks or boxes, computed by pycocotools.
 
-Unlike ``AveragePrecision`` this keeps COCO's rules in full: at most 100 detections of a category in
-an image, objects and detections by area (small below 32^2 pixels, large above 96^2), and recall
-with the best 1, 10 and 100 detections.  COCOeval itself matches and computes the curves; each image
-is matched at once and not kept, so a detection needs about 80 bytes.
+Unlike ``AveragePrecision`` this applies all of COCO's rules: at most 100 detections of a category
+in an image, objects and detections grouped by area (small below 32^2 pixels, large above 96^2), and
+recall with the best 1, 10 and 100 detections.  COCOeval itself matches and computes the curves.
+Each image is matched immediately and not kept, so a detection needs about 80 bytes.
 """
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FEWER = (1, 10)
 
 
 class GroundTruth(NamedTuple):
-    """Objects of an image, (G,) each: ``areas`` are those of masks, for boxes too."""
+    """Objects of an image, (G,) each; ``areas`` are those of the masks, even for boxes."""
 
     categories: np.ndarray
     crowd: np.ndarray
@@ -38,7 +38,7 @@ class GroundTruth(NamedTuple):
 
 
 class Predictions(NamedTuple):
-    """Detections of an image, (P,) each: ``areas`` of their masks, or of their boxes."""
+    """Detections of an image, (P,) each; ``areas`` are those of their masks or boxes."""
 
     categories: np.ndarray
     scores: np.ndarray
@@ -46,7 +46,7 @@ class Predictions(NamedTuple):
 
 
 class CocoAP:
-    """Streaming accumulator; parts merge to exactly the whole, and that is COCOeval's result."""
+    """Streaming accumulator; merged parts equal the whole exactly, and the result is COCOeval's."""
 
     def __init__(self) -> None:
         self._cocoeval = make_cocoeval()
@@ -85,7 +85,7 @@ class CocoAP:
                 for key, array in detections.state().items()}
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
-        """Restore what :meth:`state` returned; ValueError if it contradicts itself."""
+        """Restore what :meth:`state` returned; ValueError if it is inconsistent."""
         for name, detections in self._parts.items():
             detections.load_state({key.partition('_')[2]: array for key, array in state.items()
                                    if key.partition('_')[0] == name})
@@ -126,7 +126,7 @@ class CocoAP:
         found = np.flatnonzero(predictions.categories == category)
         found = found[np.argsort(-predictions.scores[found], kind='mergesort')[:MOST]]
         evaluator, key = self._cocoeval, (0, category)
-        # Ids count from 1: COCOeval takes a match with id 0 for no match.
+        # Ids start at 1, because COCOeval treats a match with id 0 as no match.
         evaluator._gts = {key: [{'id': k, 'ignore': bool(c), 'iscrowd': int(c), 'area': a}
                             for k, (c, a) in enumerate(zip(truth.crowd[true],
                                                            truth.areas[true]), 1)]}
@@ -138,7 +138,7 @@ class CocoAP:
 
 
 def mask_detections(overlap: Overlap) -> tuple[GroundTruth, Predictions, np.ndarray]:
-    """Return the arguments of :meth:`CocoAP.add` for masks, without found objects of no pixel."""
+    """Return the arguments of :meth:`CocoAP.add` for masks, without empty predictions."""
     rows, truth = _truth(overlap)
     columns = np.array([k for k, (s, area) in enumerate(zip(overlap.found, overlap.found_area))
                         if s.isthing and area], np.intp)
@@ -159,8 +159,8 @@ def box_detections(overlap: Overlap, true_boxes: np.ndarray, boxes: np.ndarray
 
 
 def _truth(overlap: Overlap) -> tuple[np.ndarray, GroundTruth]:
-    """Return the rows of true objects.  Those without a pixel count only if they have an
-    annotation of their own, because COCOeval counts them."""
+    """Return the rows of ground-truth objects.  Those without a pixel count only if they have their
+    own annotation, because COCOeval counts them."""
     own = overlap.annotated_areas is not None
     rows = np.array([k for k, (s, area) in enumerate(zip(overlap.truth, overlap.truth_area))
                      if s.isthing and (area or own)], np.intp)

@@ -1,8 +1,8 @@
-"""Matched detections: what an image contributes to average precision.
+"""Matched detections: the contribution of an image to average precision.
 
-A detection was right at some thresholds, excused at others (it lies on something that is neither
-right nor wrong) and wrong at the rest.  A precision-recall curve depends on nothing else, except
-the number of true objects.
+A detection is right at some thresholds, excused at others (because it lies on pixels that are
+ignored) and wrong at the rest.  A precision-recall curve depends on nothing else, except the number
+of ground-truth objects.
 """
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from adaptis.errors import AdaptisError
 
 DETECTION_DTYPE = np.dtype(
     [('score', '<f8'), ('category', '<i8'), ('right', '<u2'), ('excused', '<u2')])
-"""20 bytes; bit k of ``right`` and ``excused`` is threshold k."""
+"""One detection in 20 bytes; bit k of ``right`` and ``excused`` belongs to threshold k."""
 
 
 class Detections:
     """Matched detections of many images: 20 bytes each, and about 60 more per image.
 
-    ``objects`` is the number of true objects of each category that can be found; it is 0 for a
-    category with only crowds.
+    ``objects`` is the number of ground-truth objects of each category that can be found; it is 0
+    for a category with only crowds.
     """
 
     def __init__(self) -> None:
         self.objects: Counter[int] = Counter()
         self._records = bytearray()
-        self._images: dict[int, int] = {}  # how many records of which image, in their order
+        self._images: dict[int, int] = {}  # image -> number of its records, in order
 
     def __iter__(self) -> Iterator[int]:
         """Iterate over the ids of the images."""
@@ -36,13 +36,13 @@ class Detections:
 
     def add(self, image_id: int, records: np.ndarray, categories: Iterable[int],
             countable: Iterable[bool]) -> None:
-        """Add the detections of an image, best scores first, and count its true objects.
+        """Add the detections of an image, best scores first, and count its ground-truth objects.
 
         Parameters
         ----------
         records : DETECTION_DTYPE (P,)
-        categories : categories of the true objects
-        countable : which of them can be found; crowds cannot
+        categories : categories of the ground-truth objects
+        countable : which of them can be found, unlike crowds
         """
         self.check_new({image_id})
         self._images[image_id] = len(records)
@@ -61,7 +61,7 @@ class Detections:
         """Raise AdaptisError if one of the images was added before."""
         twice = self._images.keys() & set(images)
         if twice:
-            raise AdaptisError(f'Image {min(twice)} is counted twice.')
+            raise AdaptisError(f'Image {min(twice)} was added twice.')
 
     def sorted(self) -> np.ndarray:
         """Return all detections, DETECTION_DTYPE (N,), sorted by image.

@@ -4,20 +4,20 @@
     ``panoptic.json`` with ``panoptic/<image>.png`` (COCO panoptic format; the PNG has the folders
     of the image) and ``instances.json`` (COCO detection results).
 ``cityscapes``
-    for the three tasks of the benchmark (``cityscapesscripts``); a name starts with
-    ``<city>_<sequence>_<frame>``, by which the scripts find it, and labels are label ids:
+    for the three tasks of the benchmark (``cityscapesscripts``); names start with
+    ``<city>_<sequence>_<frame>``, by which the scripts find the files, and labels are label ids:
 
     * ``panoptic.json`` with ``panoptic/<id>_panoptic.png``; the image id is ``<id>``;
     * ``semantic/<id>_labelIds.png``, label 0 where nothing was found;
     * ``instances/<id>.txt``, a line ``masks/<id>_<k>.png label confidence`` for each object.
 
-    Each task needs a folder of its own: ``panoptic``, ``semantic`` or ``instances``.
+    Each task needs its own folder: ``panoptic``, ``semantic`` or ``instances``.
 ``vistas``
     ``panoptic.json`` with ``panoptic/<stem>.png``: the COCO panoptic format with the category ids
     of Mapillary's own panoptic files; the image id is the stem of the image.
 
 JSON files appear when everything is written, and every other file when it is complete.  A format
-encodes a result, in any process; the one :class:`ResultsWriter` writes it.
+encodes results in any process; a single :class:`ResultsWriter` writes them.
 """
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ Self = TypeVar('Self', bound='ResultsWriter')
 
 
 class EncodedResult(NamedTuple):
-    """The result of one image as its files hold it.
+    """The result of one image, encoded as in its files.
 
     Attributes
     ----------
-    panoptic, png : its entry in ``panoptic.json``, and the name of its PNG; None = from the names
-        of all images
+    panoptic, png : its entry in ``panoptic.json``, and the name of its PNG; None = derived from the
+        names of all images
     instances : its entries in ``instances.json``
     files : content of each other file, by its path in the folder
     """
@@ -102,13 +102,13 @@ class ResultsFormat:
         return str(image_id)
 
     def check_folder(self, folder: Path) -> None:
-        """Raise AdaptisError if a folder has results: a submission must not mix two runs.
+        """Raise AdaptisError if a folder contains results, which must not be mixed.
 
-        It is also raised if the format cannot hold the categories.
+        It is also raised if the format cannot represent the categories.
         """
         for name in (COMPLETE, *FOLDERS):
             if (folder / name).exists():
-                raise AdaptisError(f'{folder} already holds results ({name}): choose another '
+                raise AdaptisError(f'{folder} already contains results ({name}): choose another '
                                    'folder, or delete them.')
 
 
@@ -127,7 +127,7 @@ class CocoFormat(ResultsFormat):
         """See :meth:`ResultsFormat.check_folder`."""
         ours = [(folder / name).exists() for name in (COMPLETE, 'instances.json')]
         if ours == [True, False] or (folder / 'semantic').exists():
-            raise AdaptisError(f'{folder} holds results in another format: choose another '
+            raise AdaptisError(f'{folder} contains results in another format: choose another '
                                'folder, or delete them.')
 
 
@@ -151,8 +151,9 @@ class CityscapesFormat(ResultsFormat):
         """See :meth:`ResultsFormat.image_id`."""
         found = CITYSCAPES_NAME.match(Path(file_name).name)
         if found is None:
-            raise AdaptisError(f'{file_name} is not named like an image of Cityscapes: '
-                               '<city>_<sequence>_<frame>..., with six digits each.')
+            raise AdaptisError(f'{file_name} is not named like an image of Cityscapes, which is '
+                               '<city>_<sequence>_<frame>... with six digits each: rename it, or '
+                               'write the results as coco.')
         return found.group()
 
     def check_folder(self, folder: Path) -> None:
@@ -175,7 +176,7 @@ class CityscapesFormat(ResultsFormat):
         return labels[classes + 1]
 
     def _instances(self, name: str, result: PanopticResult) -> dict[str, bytes]:
-        """Return the masks of the things, and last the file that lists them."""
+        """Return the masks of the things, followed by the file that lists them."""
         areas = segment_areas(result.segment_map, [s.id for s in result.segments], name)
         files, lines = {}, []
         for number, thing in enumerate(s for s in result.things if areas[s.id]):
@@ -213,7 +214,7 @@ class ResultsWriter:
     Raises
     ------
     AdaptisError
-        If the folder holds other results, or the format cannot hold these categories.
+        If the folder contains other results, or the format cannot represent these categories.
     """
 
     def __init__(self, folder: PathLike, format: str, taxonomy: Taxonomy):
@@ -233,7 +234,7 @@ class ResultsWriter:
     def add(self, image_id: ImageId, file_name: str, result: PanopticResult) -> None:
         """Write one result; the arguments are those of :meth:`ResultsFormat.encode`.
 
-        Raises AdaptisError as that does, if an image comes twice, or if the disk is full.
+        Raises AdaptisError as that method does, if an image is added twice, or if the disk is full.
         """
         self.write(self.format.encode(image_id, file_name, result))
 
@@ -247,10 +248,10 @@ class ResultsWriter:
             self._instances.write(encoded.instances)
 
     def plan(self, images: Sequence[tuple[ImageId, str]]) -> None:
-        """Take the id and the file name of all images before the first one is computed.
+        """Register the ids and file names of all images before the first one is computed.
 
-        The names of PNGs then do not depend on the order of the images.
-        Raises AdaptisError if the format could not tell two of them apart.
+        The names of the PNGs then do not depend on the order of the images.
+        Raises AdaptisError if the format cannot distinguish two of them.
         """
         seen: dict[str, str] = {}
         for image_id, file_name in images:

@@ -2,8 +2,8 @@
 
 IoU favours large objects, because they have most of the pixels.  So the pixels of each object,
 found or missed, are weighted by the average size of objects of its class divided by its own size.
-False pixels are not weighted (``cityscapesscripts``, pixel level).  Groups only count where they
-are false pixels of other classes.
+False-positive pixels are not weighted (``cityscapesscripts``, pixel level).  Groups count only as
+false positives of other classes.
 """
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ CITYSCAPES_SIZES = {24: 3462.4756337644, 25: 3930.4788056518, 26: 12794.02027381
                     27: 27855.1264367816, 28: 35732.1511111111, 31: 67583.7075812274,
                     32: 6298.7200839748, 33: 4672.3249222261}
 """Average pixels of an object, by label id: ``avgClassSize`` of ``cityscapesscripts`` 2.3.0."""
-# Shares of an object lie in [0, 1].  As whole multiples of 2^-53, their sums are exact and do not
-# depend on the order in which parts are merged.
+# Fractions of an object lie in [0, 1].  They are stored as integer multiples of 2^-53, so their
+# sums are exact and do not depend on the order of merging.
 _UNIT = 2 ** 53
 
 
 class InstanceIoU:
-    """Streaming accumulator; false pixels are those of the confusion matrix of ``MeanIoU``."""
+    """Streaming accumulator; it takes false positives from the confusion matrix of ``MeanIoU``."""
 
     def __init__(self, taxonomy: Taxonomy, sizes: Mapping[int, float]):
         self.taxonomy, self._sizes = taxonomy, sizes
@@ -41,8 +41,9 @@ class InstanceIoU:
 
         Parameters
         ----------
-        overlap : of ``truth`` and the found segments
-        predicted : class indices (H, W) of a semantic branch; None = those of the found segments
+        overlap : overlaps of ``truth`` with the predicted segments
+        predicted : class indices (H, W) of a semantic branch; None = those of the predicted
+            segments
         """
         classes = segment_classes(overlap.truth, self.taxonomy)
         if predicted is None:
@@ -74,9 +75,10 @@ class InstanceIoU:
     def result(self, false_pixels: np.ndarray) -> dict[str, Any]:
         """Return ``iiou``, the mean over the classes, and ``per_class``: category id -> iIoU.
 
-        ``false_pixels`` : for each class, the pixels of other classes that were taken for it
+        ``false_pixels`` : for each class, the number of pixels of other classes that were predicted
+            as this class
 
-        A class that does not occur is NaN and not part of the mean.
+        A class that does not occur is NaN and excluded from the mean.
         """
         values = {}
         for index, category in enumerate(self.taxonomy.categories):

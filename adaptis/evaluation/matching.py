@@ -1,7 +1,7 @@
-"""Which predicted image belongs to which true one, where two files list them.
+"""Match the images of a prediction file with those of a ground-truth file.
 
-The format says that the ids do, as in panopticapi.  But some tools number images by themselves, so
-that ids of two files agree by accident and the wrong pictures are compared.
+In COCO's format, ids identify images, and panopticapi relies on them.  But some tools number images
+themselves, so the ids of two files can agree by accident and the wrong images would be compared.
 """
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ WAYS = (BY_ID, BY_NAME)
 
 
 def match_images(gt: PanopticFolder, pred: PanopticFolder, by: Optional[str] = None) -> Pairs:
-    """Return (id of the truth, id of the prediction) of every true image.
+    """Return (ground-truth id, prediction id) for every ground-truth image.
 
     Parameters
     ----------
-    by : 'id' or 'name' (the file name without its ending; its folder counts if several images have
-        one name).  By default the ids if the names do not contradict them, else the names, which is
-        told with a MatchWarning.
+    by : 'id' or 'name' (the file name without its extension; with its folder if several images have
+        one name).  By default ids are used if the names do not contradict them, else names, with a
+        MatchWarning.
 
-    Raises AdaptisError if an image has no prediction, or neither ids nor names decide.
+    Raises AdaptisError if an image has no prediction, or neither ids nor names are conclusive.
     """
     if by not in (None, *WAYS):
         raise AdaptisError(f'Images are matched by {" or ".join(WAYS)}, not by {by!r}.')
@@ -47,16 +47,16 @@ def match_images(gt: PanopticFolder, pred: PanopticFolder, by: Optional[str] = N
             raise _missing(gt, pred, [i for i, _ in named])
         if by is None:
             told = contradiction or 'the ids differ'
-            warnings.warn(f'{pred.json_path} and {gt.json_path} number their images in different '
-                          f'ways ({told}): they are matched by file name.', MatchWarning,
+            warnings.warn(f'{pred.json_path} and {gt.json_path} use different image ids ({told}), '
+                          'so images are matched by file name.', MatchWarning,
                           stacklevel=2)
         return named
     if contradiction is None:
         raise _missing(gt, pred, [i for i, _ in pairs])
-    raise AdaptisError(f'{pred.json_path} and {gt.json_path} have the same ids for other images '
-                       f'({contradiction}), and not every true image has its name among the '
-                       'predicted ones: predict with --images-from, or say --match id if the ids '
-                       'are right.')
+    raise AdaptisError(f'{pred.json_path} and {gt.json_path} use the same ids for different images '
+                       f'({contradiction}), and not every ground-truth image has a prediction with '
+                       'its file name: run "adaptis predict" with --images-from, or use --match '
+                       'id if the ids are right.')
 
 
 def _by_id(gt: PanopticFolder, pred: PanopticFolder) -> Pairs:
@@ -76,9 +76,9 @@ def _by_name(gt: PanopticFolder, pred: PanopticFolder) -> Pairs:
 def _contradiction(gt: PanopticFolder, pred: PanopticFolder, pairs: Pairs) -> Optional[str]:
     """Return an example of an id that stands for two images; None if there is none.
 
-    Ids that are words are names themselves, so only numbers are doubted.
+    Only numeric ids are checked, because textual ids are names themselves.
     """
-    if pred.images is gt.images:  # the prediction has no list of its own
+    if pred.images is gt.images:  # the prediction has no image list of its own
         return None
     truth, predicted = _keys(gt, pred)
     for there, here in pairs:
@@ -89,7 +89,7 @@ def _contradiction(gt: PanopticFolder, pred: PanopticFolder, pairs: Pairs) -> Op
 
 
 def _keys(*folders: PanopticFolder) -> list[dict[ImageId, PurePosixPath]]:
-    """Return id -> name in each folder; without the folders of images if they are not needed."""
+    """Return id -> name in each folder, without the images' folders if they are not needed."""
     whole = [{i: image_key(str(f.images[i]['file_name'])) for i in f.annotations} for f in folders]
     last = [Counter(key.name for key in keys.values()) for keys in whole]
     if any(count > 1 for counts in last for count in counts.values()):
@@ -100,4 +100,5 @@ def _keys(*folders: PanopticFolder) -> list[dict[ImageId, PurePosixPath]]:
 def _missing(gt: PanopticFolder, pred: PanopticFolder, found: Iterable[ImageId]) -> AdaptisError:
     absent = [i for i in gt.annotations if i not in set(found)]
     return AdaptisError(f'{pred.json_path} has no prediction for {len(absent)} of {len(gt)} '
-                        f'images, the first is {absent[0]} ({gt.images[absent[0]]["file_name"]}).')
+                        f'images; the first one is {absent[0]} '
+                        f'({gt.images[absent[0]]["file_name"]}).')

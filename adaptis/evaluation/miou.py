@@ -16,7 +16,7 @@ from adaptis.types import PanopticResult, Segment, Taxonomy
 class MeanIoU:
     """Confusion matrix of a semantic segmentation, image by image.
 
-    Pixels whose truth is -1 do not count; a prediction of -1 is a miss of the true class.
+    Pixels whose ground truth is -1 are ignored; a prediction of -1 is a miss of the true class.
     """
 
     def __init__(self, num_classes: int):
@@ -34,19 +34,19 @@ class MeanIoU:
                                f'{prediction.shape}.')
         for values in (truth, prediction):
             if values.size and (values.min() < -1 or values.max() >= self.num_classes):
-                raise AdaptisError(f'{name}: a semantic map holds classes outside of -1 to '
-                                   f'{self.num_classes - 1}.')
-        # An extra row and column for -1, because counting all pixels is faster than a selection.
+                raise AdaptisError(f'{name}: a semantic map contains classes outside the range -1 '
+                                   f'to {self.num_classes - 1}.')
+        # An extra row and column for -1, because counting all pixels is faster than selecting some.
         side = self.num_classes + 1
         cells = (truth.astype(np.int32) + 1) * side + prediction.astype(np.int32) + 1
         counts = np.bincount(cells.ravel(), minlength=side * side).reshape(side, side)
         self._confusion += np.roll(counts, -1, axis=1)[1:]
 
     def add_overlap(self, overlap: Overlap, taxonomy: Taxonomy) -> None:
-        """Add an image by the overlaps of its segments, each with the class of its category."""
+        """Add an image from the overlaps of its segments, each with the class of its category."""
         rows, columns = (segment_classes(s, taxonomy) for s in (overlap.truth, overlap.found))
         counts = np.zeros((self.num_classes + 1, self.num_classes + 1), dtype=np.int64)
-        np.add.at(counts, np.ix_(rows, columns), overlap.shared)  # -1 is the last of each
+        np.add.at(counts, np.ix_(rows, columns), overlap.shared)  # -1 is the last row and column
         self._confusion += counts[:-1]
 
     def merge(self, other: MeanIoU) -> None:
@@ -68,7 +68,7 @@ class MeanIoU:
 
     @property
     def false_pixels(self) -> np.ndarray:
-        """For each class, the pixels of other classes that were taken for it: int64 (C,)."""
+        """For each class, the pixels of other classes predicted as this class: int64 (C,)."""
         return self._confusion[:, :-1].sum(axis=0) - np.diagonal(self._confusion)
 
     def result(self) -> dict[str, Any]:
@@ -88,11 +88,11 @@ class MeanIoU:
                 'per_class': iou.tolist()}
 
     def result_by_kind(self, taxonomy: Taxonomy) -> dict[str, Any]:
-        """Return the same, and the values of stuff and of things.
+        """Return the same values, and those of stuff and of things.
 
         ``stuff`` and ``things``: the mean IoU over the classes that occur; ``fiou_stuff``: ``fiou``
-        of the stuff classes; ``confusion``: true kind -> found kind -> share of the pixels, without
-        those that got no class.
+        of the stuff classes; ``confusion``: true type -> predicted type -> fraction of the pixels,
+        without those that got no class.
         """
         result = self.result()
         iou = np.array(result['per_class'])

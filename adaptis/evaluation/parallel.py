@@ -53,15 +53,15 @@ def parallel_map(function: Callable[[Item], Result], items: Iterable[Item],
             while pending:
                 yield pending.popleft().result()
         except BrokenProcessPool as error:
-            raise AdaptisError('A worker process was killed: is there too little memory for '
-                               f'{processes} of them? Use fewer --processes.') from error
+            raise AdaptisError('A worker process was killed, perhaps because there is too little '
+                               f'memory for {processes} of them: use fewer --processes.') from error
         finally:
             for future in pending:
                 future.cancel()
 
 
 def _begin() -> None:
-    """Leave Ctrl-C to the parent: each process would print a traceback."""
+    """Leave Ctrl-C to the parent, because otherwise each process would print a traceback."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     keep_freed_memory()
 

@@ -1,8 +1,8 @@
 """Panoptic quality (Kirillov et al., Panoptic Segmentation, 2019): PQ = SQ x RQ.
 
-A predicted and a true segment of one category match if their IoU exceeds 1/2, which makes matches
-unique.  Over the matches of a category, PQ = (sum of IoU) / (TP + FP/2 + FN/2).
-The rules for void and crowd, and the numbers, are those of panopticapi.
+A predicted and a ground-truth segment of one category match if their IoU exceeds 1/2, so matches
+are unique.  Over the matches of a category, PQ = (sum of IoU) / (TP + FP/2 + FN/2). The rules for
+void and crowd, and the results, equal those of panopticapi.
 """
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ from adaptis.types import PanopticResult, Segment, Taxonomy
 # are exact, so merging parts in any order gives the same last bit.
 _UNIT = 2 ** 53
 VOID_SHARE = 0.5
-"""An unmatched prediction with more than this share of its area on void or crowd is no error."""
+"""An unmatched prediction with more than this fraction of its area on void or crowd is ignored."""
 OFFICIAL_BASE = 255 ** 3
-"""The official AdaptIS code packs two ids as gt * 255^3 + pred, too small for large ids."""
+"""The official AdaptIS code packs two ids as gt * 255^3 + pred, a factor too small for large
+ids."""
 
 
 class PanopticQuality:
@@ -36,7 +37,7 @@ class PanopticQuality:
 
     Parameters
     ----------
-    taxonomy : the categories; predictions of others raise an error
+    taxonomy : the categories; predictions of other categories raise an error
     official : reproduce the metric in the official AdaptIS code, which confuses predictions whose
         id is 255^3 or more with others
     """
@@ -58,14 +59,14 @@ class PanopticQuality:
         gt_map, pred_map : integer (H, W), segment ids, 0 = void
         gt_segments, pred_segments : the segments of each map; areas are computed from the maps, and
             predictions without pixels are ignored
-        crowd : ids of true segments that are crowds; of several in one category only the last
-            excuses predictions, as in panopticapi
+        crowd : ids of ground-truth segments that are crowds; if a category has several, only the
+            last one excuses predictions, as in panopticapi
         name : name of the image in error messages
 
         Raises
         ------
         AdaptisError
-            If the sizes differ, or a map holds an id that its segments do not list.
+            If the sizes differ, or a map contains an id that its segments do not list.
         """
         self.add_overlap(compute_overlap(PanopticResult(gt_map, gt_segments),
                                          PanopticResult(pred_map, pred_segments), crowd, name))
@@ -154,7 +155,7 @@ class PanopticQuality:
 def iterate_pairs(gt: PanopticFolder,
                   pred: PanopticFolder, match: Optional[str] = None
                   ) -> Iterator[tuple[PanopticRecord, PanopticRecord]]:
-    """Yield (true, predicted) records image by image; ``match`` is that of ``match_images``.
+    """Yield (ground truth, prediction) records image by image; ``match`` is as in ``match_images``.
 
     Raises AdaptisError if an image has no prediction or the categories differ.
     """
@@ -166,9 +167,18 @@ def iterate_pairs(gt: PanopticFolder,
         yield gt.read(true_id), pred.read(predicted_id)
 
 
+def compute_record_overlap(truth: PanopticRecord, found: PanopticRecord) -> Overlap:
+    """Count the pixels that the segments of two records share, from the runs that reading counted.
+
+    Raises AdaptisError if the sizes differ.
+    """
+    return compute_overlap(truth.result, found.result, truth.crowd, f'Image {truth.file_name}',
+                           (truth.runs, found.runs))
+
+
 def evaluate_with_panopticapi(gt_json: PathLike, gt_folder: PathLike, pred_json: PathLike,
                               pred_folder: PathLike) -> dict[str, Any]:
-    """Compute the same numbers by the official panopticapi, in the form of :meth:`result`.
+    """Compute the same numbers with the official panopticapi, in the form of :meth:`result`.
 
     Raises AdaptisError if it is not installed.
     """
@@ -206,16 +216,16 @@ def _from_panopticapi(stat: Any, categories: dict[int, dict]) -> dict[str, Any]:
 
 
 def _iou(inter: np.ndarray, gt_area: np.ndarray, pred_area: np.ndarray) -> np.ndarray:
-    """Return the IoU of true and predicted segments: float64 (G, P).
+    """Return the IoU of ground-truth and predicted segments: float64 (G, P).
 
-    Void pixels of the truth do not count, not even in the union.
+    Void pixels of the ground truth are excluded, even from the union.
     """
     union = gt_area[:, None] + (pred_area - inter[0, 1:]) - inter[1:, 1:]
     return inter[1:, 1:] / np.maximum(union, 1)
 
 
 def _confused(inter: np.ndarray, gt_ids: Sequence[int], pred_ids: Sequence[int]) -> np.ndarray:
-    """Return the overlaps after the official packing of ids, which moves those of large ids."""
+    """Return the overlaps after the official packing of ids, which confuses large ids."""
     rows = {segment: row for row, segment in enumerate([0, *gt_ids])}
     columns = {segment: column for column, segment in enumerate(pred_ids, start=1)}
     confused = inter.copy()

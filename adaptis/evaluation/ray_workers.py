@@ -1,8 +1,8 @@
 """Run one function on chunks of images in the actors of a Ray cluster, in order.
 
-Ray schedules nothing here but the actors, one for each core or GPU.  This process hands out the
-chunks, a few ahead of the first one that is not done yet, so that its memory does not grow with the
-number of images.  What a dead actor was computing is computed again by another one.
+Ray only starts the actors, one for each core or GPU.  This process distributes the chunks, only a
+few ahead of the first unfinished one, so that its memory does not grow with the number of images.
+If an actor dies, another one repeats its work.
 """
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ Item = TypeVar('Item')
 Result = TypeVar('Result')
 
 LOCAL = 'local'
-"""The address that stands for a cluster which lives as long as the command."""
+"""The address that stands for a temporary cluster, which ends with the command."""
 ATTEMPTS = 3
-"""So many actors may die of a chunk."""
+"""How many actors may die while they compute one chunk."""
 
 _LARGEST_CHUNK = 8      # images
-_CHUNKS_PER_ACTOR = 8   # at least, so that all of them end at about the same time
-_QUEUED = 2             # chunks at an actor: it computes one while it waits for nobody
-_AHEAD = 4              # chunks per actor that are not yet given back
-_PATIENCE = 300.0       # seconds without an actor, as clouds need minutes for a node
+_CHUNKS_PER_ACTOR = 8   # at least, so that all actors finish at about the same time
+_QUEUED = 2             # chunks per actor: the next one is ready when one is done
+_AHEAD = 4              # chunks per actor whose results are not yet yielded
+_PATIENCE = 300.0       # seconds to wait for an actor, because clouds need minutes to start a node
 _POLL = 1.0
 _CONNECTING = 5.0
 _SOCKETS = 70           # characters that Ray adds to its folder; the name of a socket has 107
@@ -68,11 +68,11 @@ class NodeInfo(NamedTuple):
 
 
 class ImageActor:
-    """What runs in the cluster: a single-threaded process that keeps what it has loaded.
+    """A single-threaded process in the cluster, which keeps what it has loaded.
 
     Parameters
     ----------
-    folder : the folder of the command; relative paths start there
+    folder : working directory of the command; relative paths start there
     """
 
     def __init__(self, folder: str):
@@ -97,9 +97,9 @@ class RayWorkers:
 
     Parameters
     ----------
-    address : of the cluster, such as ``10.0.0.1:6379``, or ``auto`` for the one that this machine
-        belongs to; by default a cluster on this machine alone, which ends with the block
-    ctx : as for ``load_predictor``; if it allows GPUs and the cluster has some, each actor gets one
+    address : address of the cluster, such as ``10.0.0.1:6379``, or ``auto`` for the one that this
+        machine belongs to; by default a temporary cluster on this machine only
+    ctx : as for ``load_predictor``; if it allows GPUs and the cluster has GPUs, each actor gets one
     processes : number of actors; by default one for each GPU or core
     ray : the module ``ray``
 
@@ -112,7 +112,7 @@ class RayWorkers:
     def __init__(self, address: str = LOCAL, ctx: str = 'auto', processes: Optional[int] = None,
                  ray: Optional[Any] = None):
         if ':' in ctx and not ctx.startswith('cpu'):
-            raise AdaptisError('Ray gives each process a GPU of its own: use --ctx gpu instead of '
+            raise AdaptisError('Ray assigns one GPU to each process: use --ctx gpu instead of '
                                f'{ctx}.')
         check_address(address)
         self._address, self._ctx, self._processes = address, ctx, processes
@@ -146,7 +146,7 @@ class RayWorkers:
         ----------
         function : importable by name; loads what it needs on its first call
         items : chunks of images; they are pickled
-        name : names the images of a chunk in an error
+        name : function that names the images of a chunk in an error message
 
         Raises
         ------
@@ -173,27 +173,27 @@ class RayWorkers:
 
 
 def check_address(address: str) -> None:
-    """Raise AdaptisError if a text is no address of a cluster."""
+    """Raise AdaptisError if a text is not the address of a cluster."""
     host, _, port = address.rpartition(':')
     if address in (LOCAL, 'auto') or (host and port.isdecimal() and '/' not in host):
         return
     advice = ('run the command on a node of the cluster, with --ray auto'
               if address.startswith('ray:') else
-              'write HOST:PORT or auto, or put --ray behind the other arguments')
+              'write HOST:PORT or auto, or put --ray after the other arguments')
     raise AdaptisError(f'"{address}" is not the address of a Ray cluster: {advice}.')
 
 
 def import_ray(address: str = LOCAL) -> Any:
     """Import Ray with settings for this address; AdaptisError if it is not installed.
 
-    Unless the user's environment says otherwise, Ray reports nothing to its makers, and a local
-    cluster accepts this command alone, by a token that no file keeps.
+    Unless the user's environment says otherwise, Ray sends no usage statistics, and a local cluster
+    accepts only this command, with a token that is not stored in a file.
     """
     settings = {'RAY_USAGE_STATS_ENABLED': '0',
-                'RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO': '0'}   # else it warns of a future version
+                'RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO': '0'}   # or Ray warns of a future change
     if address == LOCAL:
         settings.update(RAY_AUTH_MODE='token', RAY_AUTH_TOKEN=secrets.token_hex(32))
-    else:   # else Ray tries for minutes
+    else:   # otherwise Ray tries for minutes
         settings.update(RAY_NUM_REDIS_GET_RETRIES='1', RAY_py_gcs_connect_timeout_s='15')
     for name, value in settings.items():
         os.environ.setdefault(name, value)
@@ -212,10 +212,10 @@ def _local_cluster(ray: Any, processes: Optional[int]) -> Iterator[None]:
     own = {'_temp_dir': str(folder)} if len(str(folder)) + _SOCKETS < 107 else {}
     try:
         try:
-            with _quiet_stderr():   # "local": else Ray joins a cluster that runs here already
+            with _quiet_stderr():   # "local" keeps Ray from joining an existing cluster
                 ray.init(address='local', num_cpus=processes, include_dashboard=False, **own,
                          **_QUIET)
-        except Exception as error:   # Ray raises all kinds
+        except Exception as error:   # Ray raises many types
             raise AdaptisError(f'Ray could not be started on this machine: {_first_words(error)}.'
                                ) from error
         yield
@@ -237,7 +237,7 @@ def _connection(ray: Any, address: str) -> Iterator[None]:
     try:
         with _quiet_stderr():
             ray.init(address=address, **_QUIET)
-    except Exception as error:   # Ray raises all kinds
+    except Exception as error:   # Ray raises many types
         raise AdaptisError(_connection_sentence(address, error)) from error
     try:
         yield
@@ -250,7 +250,7 @@ _QUIET = {'log_to_driver': False, 'logging_level': logging.CRITICAL}
 
 @contextlib.contextmanager
 def _quiet_stderr() -> Iterator[None]:
-    """Drop what Ray's own threads print while it starts; its exceptions say all of it again."""
+    """Drop what Ray's own threads print at the start; its exceptions repeat all of it."""
     sys.stderr.flush()
     before = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -266,10 +266,10 @@ def _quiet_stderr() -> Iterator[None]:
 def _connection_sentence(address: str, error: Exception) -> str:
     if 'ersion mismatch' in str(error):
         return (f'The Ray cluster at {address} has another version of Ray or Python than this '
-                f'command ({_first_words(error)}): install the same on all nodes.')
+                f'command ({_first_words(error)}): install the same version on all nodes.')
     if address == 'auto':
         return ('No Ray cluster runs on this machine: start one with "ray start --head", or give '
-                'the address of another.')
+                'the address of another one.')
     return (f'The Ray cluster at {address} does not accept this machine: run the command on one of '
             'its nodes, and set RAY_AUTH_MODE=token if the cluster asks for a token '
             f'({_first_words(error)}).')
@@ -281,11 +281,11 @@ def _first_words(error: Exception) -> str:
 
 
 class _Worker:
-    """An actor, and its tasks in order: a reference and the number of a chunk, None = its start."""
+    """An actor and its tasks in order: a reference and the chunk number (None = start)."""
 
     def __init__(self, handle: Any):
         self.handle = handle
-        self.node: Optional[str] = None   # known when it has started
+        self.node: Optional[str] = None   # known once it has started
         self.tasks: deque[tuple[Any, Optional[int]]] = deque([(handle.describe.remote(), None)])
 
     @property
@@ -329,11 +329,11 @@ class _Run:
         self._workers.append(_Worker(self._start_actor()))
 
     def _kill(self, worker: _Worker) -> None:
-        with contextlib.suppress(Exception):   # it is dead already
+        with contextlib.suppress(Exception):   # it may already be dead
             self._ray.kill(worker.handle)
 
     def _hand_out(self) -> None:
-        """Give a chunk to each actor that has none, then a second one."""
+        """Give a chunk to each actor without one, and then a second one."""
         ready = [worker for worker in self._workers if worker.node is not None]
         for depth in range(_QUEUED):
             for worker in ready:
@@ -345,7 +345,7 @@ class _Run:
                     worker.tasks.append((task, chunk))
 
     def _next_chunk(self) -> Optional[int]:
-        """Return the first chunk that nobody computes; None if there is none, or it is too early.
+        """Return the first chunk that no actor computes; None if there is none, or it is too early.
         """
         if self._lost:
             return heapq.heappop(self._lost)
@@ -356,7 +356,7 @@ class _Run:
         return chunk
 
     def _collect(self) -> None:
-        """Wait for the first result, for a second at most."""
+        """Wait for the first result, at most one second."""
         heads = {worker.tasks[0][0]: worker for worker in self._workers if worker.tasks}
         for task in self._ray.wait(list(heads), num_returns=1, timeout=_POLL)[0]:
             self._take(heads[task])
@@ -386,12 +386,12 @@ class _Run:
             self._done[chunk] = value
 
     def _bury(self, worker: _Worker, error: Exception) -> None:
-        """Replace a dead actor, and let its chunks be computed again."""
+        """Replace a dead actor, and compute its chunks again."""
         self._workers.remove(worker)
         self._kill(worker)
         if worker.node is None:
             self._failed_starts += 1
-            # All that were to start on one node may fail, because it dies.
+            # If a node dies, all actors that were to start on it may fail.
             if self._failed_starts == ATTEMPTS * self._count or 'No module named' in str(error):
                 raise AdaptisError(_start_sentence(str(error))) from error
         elif worker.chunks:
@@ -401,17 +401,17 @@ class _Run:
         self._start()
 
     def _count_death(self, worker: _Worker) -> None:
-        """Tell of the first death on a node; raise AdaptisError if a chunk is too dangerous."""
+        """Report the first death on a node; AdaptisError if too many actors died on one chunk."""
         chunk = worker.chunks[0]   # the others were waiting
         self._deaths[chunk] += 1
         if self._deaths[chunk] == ATTEMPTS:
             raise AdaptisError(f'{ATTEMPTS} processes ended while they computed '
-                               f'{self._name(self._items[chunk])}: is there too little memory on '
-                               'the nodes? Use fewer --processes.')
+                               f'{self._name(self._items[chunk])}, perhaps because the nodes have '
+                               'too little memory: use fewer --processes.')
         if worker.node not in self._told:
             self._told.add(worker.node)
-            write_line(f'A process on node {worker.node} was lost: what it was computing is '
-                       'computed again.', sys.stderr)
+            write_line(f'A process on node {worker.node} was lost: another one repeats its '
+                       'work.', sys.stderr)
 
 
 def _check_versions(node: NodeInfo) -> None:
@@ -419,8 +419,9 @@ def _check_versions(node: NodeInfo) -> None:
     here = NodeInfo.here().versions
     for package in sorted(here.keys() & node.versions.keys()):
         if here[package] != node.versions[package]:
-            raise AdaptisError(f'Node {node.name} has {package} {node.versions[package]}, and this '
-                               f'machine {here[package]}: install the same on all nodes.')
+            raise AdaptisError(f'Node {node.name} has {package} {node.versions[package]}, but this '
+                               f'machine has {here[package]}: install the same version on all '
+                               'nodes.')
 
 
 def _start_sentence(error: str) -> str:

@@ -1,4 +1,4 @@
-"""Records of measured runs: what was measured, and with which settings, code and hardware.
+"""Records of measured runs: the results, and the settings, code and hardware behind them.
 
 One JSON file per run in ``experiments/results``::
 
@@ -6,8 +6,8 @@ One JSON file per run in ``experiments/results``::
     paper, table, row
                 which row of which published table it measures (``experiments/published``)
     label       the name of the run, for example that of its config
-    metrics     nested numbers in [0, 1] from ``Evaluator.result``; null = not defined.  An older
-                record lacks what was not measured at its time.  Keys, each where it applies:
+    metrics     nested numbers in [0, 1] from ``Evaluator.result``; null = not defined.  Older
+                records lack metrics that were added later.  Keys, each where it applies:
                   images, objects         number of images; objects found, missed, false
                   pq, per_class           panoptic quality; values for each class
                   ap, ap_by_class         AP of masks, all detections, without and with classes
@@ -17,13 +17,13 @@ One JSON file per run in ``experiments/results``::
                   miou                    IoU of the semantic branch, if there is one, else of the
                                           segments: mean, stuff, things, fiou, fiou_stuff, and
                                           confusion of stuff and things
-                  miou_panoptic           the same of the segments, beside that of a branch
+                  miou_panoptic           the same for the segments, if there is a semantic branch
     speed       seconds_per_image, images_per_second and device, for network and postprocessing,
                 if one process measured; otherwise null, and missing in older records
     settings    everything the result depends on: data, split, limit, checkpoint, thresholds
-    reduced     whether the setting is smaller than the paper's (fewer images, steps, channels)
-    note        only if defaults have changed since: what they were
-    commit, versions, hardware, date, seconds
+    reduced     whether the setting is smaller than the paper's (fewer images, steps, channels) note
+    only if defaults have changed since: the former defaults commit, versions, hardware, date,
+    seconds
 """
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def make_record(metrics: Mapping[str, Any], settings: Mapping[str, Any], *, labe
                 table: Optional[str] = None, row: Optional[str] = None, paper: str = 'adaptis',
                 reduced: bool = False, seconds: Optional[float] = None,
                 speed: Optional[Mapping[str, Any]] = None) -> dict[str, Any]:
-    """Return a record of a run that ends now, with the facts of this machine."""
+    """Return a record of a run that ends now, with facts about this machine."""
     now = datetime.datetime.now(datetime.timezone.utc)
     return {'format': FORMAT, 'paper': paper, 'table': table, 'row': row, 'label': label,
             'reduced': reduced, 'metrics': dict(metrics), 'speed': speed,
@@ -67,7 +67,7 @@ def provenance() -> dict[str, Any]:
 
 
 def device_name(ctx: str) -> str:
-    """Return the GPU that ``auto``, ``gpu`` or ``gpu:0`` means, or the CPU (also for ``cpu:1``)."""
+    """Return the name of the GPU for ``auto``, ``gpu`` or ``gpu:0``, or of the CPU."""
     gpus = query_cuda().usable if not ctx.startswith('cpu') and cuda_build() else ()
     number = ctx.partition(':')[2]
     names = [gpu.name for gpu in gpus if not number or str(gpu.index) == number]
@@ -91,7 +91,7 @@ def read_records(folder: PathLike) -> list[dict[str, Any]]:
 
 
 def read_record(path: PathLike) -> dict[str, Any]:
-    """Return a record, with the name of its file; AdaptisError if the file is none."""
+    """Return a record, with the name of its file; AdaptisError if the file is not a record."""
     path = Path(path)
     record = read_json(path)
     if not isinstance(record, dict) or record.get('format') != FORMAT \
@@ -102,7 +102,7 @@ def read_record(path: PathLike) -> dict[str, Any]:
 
 
 def file_facts(path: PathLike) -> dict[str, str]:
-    """Return the name and the digest of a file, by which a record names the weights it measures.
+    """Return the name and the digest of a file, which identify the measured weights in a record.
 
     Raises AdaptisError if it cannot be read.
     """

@@ -28,7 +28,8 @@ def format_metrics(metrics: Mapping[str, Any], per_class: bool = False) -> str:
         ('ap_coco', 'masks'), ('ap_box', 'boxes')) if key in metrics]
     lines += [_semantic(metrics[key], what) for key, what in (
         ('miou', ''),
-        ('miou_panoptic', '  (of the final segments; the line above is of the semantic branch)'))
+        ('miou_panoptic', '  (from the final segments; the line above is from the semantic '
+                          'branch)'))
         if key in metrics]
     if 'iiou' in metrics:
         lines.append(f'iIoU {percent(metrics["iiou"]["iiou"])}')
@@ -44,12 +45,12 @@ def format_metrics(metrics: Mapping[str, Any], per_class: bool = False) -> str:
 
 
 def _click_table(clicks: Mapping[str, Any]) -> list[str]:
-    """Return the means over objects, one line for each place of the clicks."""
+    """Return the means over objects, with one line for each place of the clicks."""
     lines = [f'{"clicks":8}{"IoU":>8}{"worst":>8}{"IoU>.5":>8}{"agree":>8}']
     lines += [f'{where:8}' + ''.join(f'{percent(clicks[where][name]):>8}' for name in MEASURES)
               for where in WHERE]
-    return [*lines, f'means over {clicks["objects"]:,} objects; agree: mean IoU between two '
-                    'masks of one object']
+    return [*lines, f'means over {clicks["objects"]:,} objects; agree = mean IoU between two masks '
+                    'of one object']
 
 
 def _quality(groups: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -1,4 +1,4 @@
-"""All measures of a system in one pass over its results, or in several passes that are merged."""
+"""All metrics of a system, from one pass over its results or from several merged passes."""
 from __future__ import annotations
 
 import math
@@ -22,7 +22,7 @@ from adaptis.evaluation.overlap import (
     compute_object_overlap,
     compute_overlap,
 )
-from adaptis.evaluation.pq import PanopticQuality, iterate_pairs
+from adaptis.evaluation.pq import PanopticQuality, compute_record_overlap, iterate_pairs
 from adaptis.evaluation.segments import sample_truth, segment_boxes
 from adaptis.evaluation.shards import (
     WHOLE,
@@ -46,20 +46,20 @@ Precision = Union[AveragePrecision, CityscapesAP]
 
 
 class Evaluator:
-    """Streaming accumulator of every measure.
+    """Streaming accumulator of all metrics.
 
-    For each measure of AP (one to three), memory grows by 20 bytes per detection and about 60 bytes
-    per image; nothing else of an image is kept.
+    For each AP metric (one to three), memory grows by 20 bytes per detection and about 60 bytes per
+    image.  Nothing else of an image is kept.
 
     Parameters
     ----------
-    taxonomy : categories of truth and results
-    run : JSON values that describe what is measured (data, split, checkpoint, settings); files
-        keep it, and evaluators of different runs cannot be merged
+    taxonomy : categories of the ground truth and the results
+    run : JSON values that describe what is measured (data, split, checkpoint, settings); it is
+        saved to files, and evaluators of different runs cannot be merged
     cityscapes : also measure AP and iIoU as the Cityscapes benchmark does
     coco : also measure the objects of detectors, and of samples that may overlap, as COCO does
-    clicks : also measure how much masks depend on the click; after each image, add the result of
-        ``click_image`` to the attribute ``clicks``
+    clicks : also measure how much masks depend on the click; add the result of ``click_image`` for
+        each image to the attribute ``clicks``
     """
 
     def __init__(self, taxonomy: Taxonomy, run: Optional[Mapping[str, Any]] = None,
@@ -68,12 +68,12 @@ class Evaluator:
         self.run = as_json(run or {})
         self.quality = PanopticQuality(taxonomy)
         self.semantic = MeanIoU(len(taxonomy))
-        self.merged = MeanIoU(len(taxonomy))   # of segments, where a semantic branch says otherwise
+        self.merged = MeanIoU(len(taxonomy))   # of the segments, if there is a semantic branch
         self.detection = {key: CocoAP() for key, asked in (
             ('ap_coco', coco), ('ap_box', coco or cityscapes)) if asked}
         self.iiou = InstanceIoU(taxonomy, CITYSCAPES_SIZES) if cityscapes else None
         self.precisions: dict[str, Precision] = {'ap': AveragePrecision()}
-        if taxonomy.num_things > 1:  # with one class of things both are the same
+        if taxonomy.num_things > 1:  # with one thing class both are the same
             self.precisions['ap_by_class'] = AveragePrecision(class_agnostic=False)
         if cityscapes:
             self.precisions['ap_cityscapes'] = CityscapesAP()
@@ -88,17 +88,19 @@ class Evaluator:
 
     def add(self, image_id: int, truth: PanopticResult, result: PanopticResult,
             crowd: Collection[int] = (), semantic: Optional[np.ndarray] = None,
-            name: str = 'The image', objects: Optional[AnnotatedObjects] = None) -> None:
+            name: str = 'The image', objects: Optional[AnnotatedObjects] = None,
+            overlap: Optional[Overlap] = None) -> None:
         """Add one image.
 
         Parameters
         ----------
         image_id : orders the images, so that merged parts equal the whole exactly
-        result : its ``semantic`` map is used for mIoU and its ``objects`` for AP, if it has them;
-            otherwise its segments are
-        crowd : ids of true segments that are crowds
-        semantic : true class indices (H, W), -1 = ignore; by default those of the segments
+        result : its ``semantic`` map is used for mIoU and its ``objects`` for AP, if present;
+            otherwise its segments are used
+        crowd : ids of ground-truth segments that are crowds
+        semantic : ground-truth class indices (H, W), -1 = ignore; by default those of the segments
         objects : objects of a second annotation; AP is measured on them instead of ``truth``
+        overlap : that of ``truth`` and ``result``, if it is known
 
         Raises
         ------
@@ -106,7 +108,8 @@ class Evaluator:
             If sizes differ, a segment or category is unknown, or the image was added before.
         """
         self.precisions['ap'].detections.check_new({image_id})
-        overlap = compute_overlap(truth, result, crowd, name)
+        if overlap is None:
+            overlap = compute_overlap(truth, result, crowd, name)
         self.quality.add_overlap(overlap)
         if semantic is None and result.semantic is None:
             self.semantic.add_overlap(overlap, self.taxonomy)
@@ -144,13 +147,14 @@ class Evaluator:
         self.detection['ap_box'].add(image_id, *box_detections(overlap, true_boxes, boxes_found))
 
     def merge(self, other: Evaluator) -> None:
-        """Add the images of ``other``; the result is exactly that of one pass over all.
+        """Add the images of ``other``; the result equals that of a single pass exactly.
 
-        Raises AdaptisError if it belongs to another run, or has an image in common with this one.
+        Raises AdaptisError if it belongs to another run, or shares an image with this one.
         """
         difference = self._difference(other)
         if difference:
-            raise AdaptisError(f'Two different evaluations cannot be merged: {difference}.')
+            raise AdaptisError('These parts belong to different evaluations and cannot be merged: '
+                               f'{difference}.')
         self.precisions['ap'].detections.check_new(other.precisions['ap'].detections)
         self.quality.merge(other.quality)
         self.semantic.merge(other.semantic)
@@ -175,7 +179,7 @@ class Evaluator:
     def load(cls, path: PathLike) -> Evaluator:
         """Read what :meth:`save` wrote, for any shard.
 
-        Raises AdaptisError if the file is missing, truncated or of another kind.
+        Raises AdaptisError if the file is missing, truncated or of another type.
         """
         return cls._load(path)[0]
 
@@ -192,7 +196,7 @@ class Evaluator:
         for path, (part, _) in zip(paths[1:], loaded[1:]):
             difference = whole._difference(part)
             if difference:
-                raise AdaptisError(f'{paths[0]} and {path} are not of one evaluation: '
+                raise AdaptisError(f'{paths[0]} and {path} belong to different evaluations: '
                                    f'{difference}.')
         check_complete([str(p) for p in paths], [shard for _, shard in loaded])
         for part, _ in loaded[1:]:
@@ -200,20 +204,19 @@ class Evaluator:
         return whole
 
     def result(self) -> dict[str, Any]:
-        """Return all measures, in [0, 1]; NaN where there was nothing to measure.
+        """Return all metrics, in [0, 1]; NaN where there was nothing to measure.
 
         Returns
         -------
         dict
             ``images``; ``pq`` (see ``PanopticQuality.result``); ``ap`` class-agnostic and, with
-            several classes of things, ``ap_by_class`` (``AveragePrecision.result``);
-            ``ap_cityscapes`` if it was chosen (``CityscapesAP.result``); ``miou``
-            (``MeanIoU.result_by_kind``), and ``miou_panoptic``, the same of the segments, if a
-            network has a semantic branch, whose values ``miou`` then holds; ``iiou``
-            (``InstanceIoU.result``) if it was chosen; ``ap_coco`` and ``ap_box``
-            (``CocoAP.result``) if they were chosen and a detector found objects; ``objects``:
-            ``found missed false`` at IoU 0.5; ``clicks`` if chosen (``ClickQuality.result``);
-            ``per_class``: name -> ``isthing pq sq rq iou ap``.
+            several thing classes, ``ap_by_class`` (``AveragePrecision.result``); ``ap_cityscapes``
+            if it was chosen (``CityscapesAP.result``); ``miou`` (``MeanIoU.result_by_kind``), and,
+            if the network has a semantic branch, whose values are then in ``miou``, also
+            ``miou_panoptic``, the same for the segments; ``iiou`` (``InstanceIoU.result``) if it
+            was chosen; ``ap_coco`` and ``ap_box`` (``CocoAP.result``) if they were chosen and a
+            detector found objects; ``objects``: ``found missed false`` at IoU 0.5; ``clicks`` if
+            chosen (``ClickQuality.result``); ``per_class``: name -> ``isthing pq sq rq iou ap``.
 
             Without a stuff class there is no panoptic segmentation: no ``pq`` and no ``miou``.
         """
@@ -253,7 +256,7 @@ class Evaluator:
         return classes
 
     def _parts(self) -> dict[str, Any]:
-        """Return every accumulator that has a state of its own."""
+        """Return every accumulator that has its own state."""
         parts = {'pq': self.quality, 'miou': self.semantic, 'miou_panoptic': self.merged,
                  **{key: precision.detections for key, precision in self.precisions.items()},
                  **self.detection}
@@ -302,7 +305,7 @@ def _boxes_of(result: PanopticResult) -> np.ndarray:
 
 def evaluate(results: Iterable[tuple[Sample, PanopticResult]],
              taxonomy: Taxonomy) -> dict[str, Any]:
-    """Return all measures over (sample, result) pairs, which are consumed one at a time."""
+    """Return all metrics over (sample, result) pairs, which are consumed one at a time."""
     evaluator = Evaluator(taxonomy)
     for index, (sample, result) in enumerate(results):
         evaluator.add_sample(index, sample, result)
@@ -311,12 +314,13 @@ def evaluate(results: Iterable[tuple[Sample, PanopticResult]],
 
 def evaluate_folders(gt: PanopticFolder, pred: PanopticFolder,
                      match: Optional[str] = None) -> dict[str, Any]:
-    """Return all measures of one COCO panoptic data set against another.
+    """Return all metrics of one COCO panoptic data set against another.
 
     ``match`` says how images are matched, see ``adaptis.evaluation.matching.match_images``.
     """
     evaluator = Evaluator(gt.taxonomy)
     for index, (truth, found) in enumerate(iterate_pairs(gt, pred, match)):
         evaluator.add(index, truth.result, found.result, truth.crowd,
-                      name=f'Image {truth.file_name}')
+                      name=f'Image {truth.file_name}',
+                      overlap=compute_record_overlap(truth, found))
     return evaluator.result()

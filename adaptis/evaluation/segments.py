@@ -1,4 +1,4 @@
-"""Fast vectorised properties of segment maps, for all measures."""
+"""Fast, vectorised properties of segment maps, for all metrics."""
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
@@ -6,14 +6,27 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from adaptis.errors import AdaptisError
-from adaptis.ids import find_ids, id_runs, present_ids
+from adaptis.ids import Runs, find_ids, id_runs, present_ids
 from adaptis.types import PanopticResult, Sample, Segment, Taxonomy
 
 
 def segment_areas(segment_map: np.ndarray, ids: Sequence[int], what: str) -> dict[int, int]:
-    """Return segment id -> area; AdaptisError if the map holds an id that is not in ``ids``."""
+    """Return segment id -> area; AdaptisError if the map contains an id that is not in ``ids``."""
+    return areas_of_runs(segment_runs(segment_map, ids, what), ids)
+
+
+def segment_runs(segment_map: np.ndarray, ids: Sequence[int], what: str) -> Runs:
+    """Return the runs of a map, with k + 1 for the segment ``ids[k]`` and 0 for none.
+
+    Raises AdaptisError if the map contains an id that is not in ``ids``.
+    """
     (found,), lengths = id_runs(segment_map)
-    counts = np.bincount(find_ids(found, ids, what), lengths, len(ids) + 1)
+    return Runs(find_ids(found, ids, what), lengths)
+
+
+def areas_of_runs(runs: Runs, ids: Sequence[int]) -> dict[int, int]:
+    """Return segment id -> area from the result of :func:`segment_runs`."""
+    counts = np.bincount(runs.values, runs.lengths, len(ids) + 1)
     return dict(zip(ids, counts[1:].astype(np.int64).tolist()))
 
 
@@ -42,8 +55,8 @@ def _extent(positions: np.ndarray, coordinate: np.ndarray, size: int,
 def sample_truth(sample: Sample, taxonomy: Taxonomy) -> tuple[PanopticResult, Collection[int]]:
     """Return the ground truth of a sample as a panoptic result, and the ids of its crowd segments.
 
-    Objects keep their ids; each stuff class becomes one segment with a larger id.  A pixel without
-    object whose semantic class is a thing, or -1, belongs to no segment (void).
+    Objects keep their ids; each stuff class becomes one segment with a larger id.  Pixels without
+    an object whose semantic class is a thing or -1 belong to no segment (void).
     Raises AdaptisError if an object has no class, or an id is too large for COCO.
     """
     objects = present_ids(sample.instances, sample.name or 'A sample')

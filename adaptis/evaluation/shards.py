@@ -1,7 +1,7 @@
 """Shards of an evaluation: the images of a shard, and the file that stores its result.
 
 A data set is divided among n jobs as the shards 1/n ... n/n.  Each saves its accumulators, and
-``Evaluator.merge_files`` merges them to exactly the result of a single job.  The file is an .npz
+``Evaluator.merge_files`` merges them into exactly the result of a single job.  The file is an .npz
 without pickled objects: the entry ``header`` is JSON in UTF-8, and the others are arrays.
 """
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Shard(NamedTuple):
         """Parse ``i/n``; AdaptisError unless 1 <= i <= n."""
         index, _, count = text.partition('/')
         if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
-            raise AdaptisError(f'There is no shard {text}: write i/n, from 1/n to n/n.')
+            raise AdaptisError(f'"{text}" is not a shard: write i/n, from 1/n to n/n.')
         return cls(int(index), int(count))
 
     def __str__(self) -> str:
@@ -63,7 +63,7 @@ def write_shard(path: PathLike, header: Mapping[str, Any],
 
 
 def read_shard(path: PathLike) -> ShardContent:
-    """Read such a file; AdaptisError if it is missing, not such a file, or of another format."""
+    """Read such a file; AdaptisError if it is missing, of another type, or in another format."""
     try:
         data = read_npz(path)
         header = json.loads(data.pop('header').tobytes().decode('utf-8'))
@@ -76,15 +76,15 @@ def read_shard(path: PathLike) -> ShardContent:
     except NPZ_ERRORS as error:
         raise malformed_shard_error(path, error) from error
     if not isinstance(header, dict) or header.get('format') != FORMAT:
-        raise AdaptisError(f'{path} is not a part of an evaluation in format {FORMAT}: '
-                           'evaluate that part again.')
+        raise AdaptisError(f'{path} is not a shard of an evaluation in format {FORMAT}: evaluate '
+                           'that shard again.')
     return ShardContent(header, parts)
 
 
 def malformed_shard_error(path: PathLike, error: Exception) -> AdaptisError:
     """Return the error for a file that is truncated or was not written by :func:`write_shard`."""
-    return AdaptisError(f'{path} is not a part of an evaluation, or it is cut short '
-                        f'({type(error).__name__}): evaluate that part again.')
+    return AdaptisError(f'{path} is not a shard of an evaluation, or it is cut short '
+                        f'({type(error).__name__}): evaluate that shard again.')
 
 
 def check_complete(names: Sequence[str], shards: Sequence[Shard]) -> None:
@@ -102,7 +102,7 @@ def check_complete(names: Sequence[str], shards: Sequence[Shard]) -> None:
     missing = [str(Shard(k, count)) for k in range(1, count + 1) if k not in seen]
     if missing:
         more = f' and {len(missing) - 3} more' if len(missing) > 3 else ''
-        raise AdaptisError(f'The evaluation is not complete without shard '
+        raise AdaptisError('The evaluation is incomplete: it lacks shard '
                            f'{", ".join(missing[:3])}{more}.')
 
 
@@ -125,7 +125,7 @@ def find_difference(mine: Any, theirs: Any, path: str = '') -> Optional[str]:
 
 
 def as_json(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values as a file would give them back: paths as text, tuples as lists."""
+    """Return the values as read back from a file: paths as text, tuples as lists."""
     return json.loads(json.dumps(dict(values), default=str))
 
 

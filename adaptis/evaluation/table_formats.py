@@ -23,11 +23,11 @@ Records = Sequence[Mapping[str, Any]]
 WIDTH = 100
 FORMATS = ('text', 'markdown', 'csv', 'json')
 DOUBT = '(?)'
-"""Stands beside a published number that is not to be relied on."""
+"""Marks a published number that is not reliable."""
 
 
 class Line(NamedTuple):
-    """A line of a table: what is published of a row, or what a run measured of it."""
+    """A line of a table: the published numbers of a row, or those that a run measured."""
 
     row: Row
     kind: str
@@ -37,9 +37,9 @@ class Line(NamedTuple):
 
 def format_table(table: Table, records: Records,
                  commands: Optional[Mapping[str, str]] = None) -> str:
-    """The table as text: every published row, below it each run that measured it.
+    """The table as text: every published row, followed by the runs that measured it.
 
-    ``commands`` tells for the id of a row without a run how to measure it.
+    ``commands`` gives the command that measures a row without a run, by the row's id.
     """
     notes = [textwrap.fill(note, WIDTH, initial_indent='- ', subsequent_indent='  ')
              for note in _notes(table)]
@@ -49,9 +49,9 @@ def format_table(table: Table, records: Records,
 
 def format_row(table: Table, row_id: str, records: Records,
                command: Optional[str] = None) -> str:
-    """One row of the table as text, beside what ``records`` measured of it.
+    """One row of the table as text, with what ``records`` measured of it.
 
-    ``command`` tells how to measure it if none did.
+    ``command`` measures the row; it is printed if no record did.
     """
     commands = {row_id: command} if command else None
     return f'{table.heading}\n\n{_text(table, [table.row(row_id)], records, commands)}'
@@ -60,7 +60,7 @@ def format_row(table: Table, row_id: str, records: Records,
 def format_markdown(table: Table, records: Records) -> str:
     """The table in Markdown, without a heading.
 
-    Networks of the paper itself are in bold if the table compares them with others.
+    The paper's own networks are bold if the table compares them with others.
     """
     lines = [line for row in table.rows for line in _lines(table, row, records)]
     body = [_markdown_cells(line, table) for line in lines]
@@ -74,7 +74,7 @@ def format_markdown(table: Table, records: Records) -> str:
 
 
 def format_csv(table: Table, records: Records) -> str:
-    """The table as CSV: a line per row and run, with the names of uncertain columns."""
+    """The table as CSV: one line per row and per run, with the names of uncertain columns."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator='\n')
     writer.writerow(['row', 'method', *table.facts, 'kind', *(c.name for c in table.columns),
@@ -106,7 +106,7 @@ def _text(table: Table, rows: Iterable[Row], records: Records,
 
 
 def _lines(table: Table, row: Row, records: Records) -> list[Line]:
-    """What is published of a row, and what was measured."""
+    """The published numbers of a row, and the measured ones."""
     lines = []
     if row.source != OWN:
         values = [_published(value, column, table, row)
@@ -117,7 +117,7 @@ def _lines(table: Table, row: Row, records: Records) -> list[Line]:
 
 def _missing(table: Table, row: Row, records: Records,
              commands: Optional[Mapping[str, str]]) -> list[Line]:
-    """The line of a row of this project that has not been measured yet."""
+    """The line of this library's own row that has not been measured yet."""
     if find_runs(table, row, records) or not (row.config or row.source == OWN):
         return []
     command = (commands or {}).get(row.id)
@@ -141,7 +141,7 @@ def _measured(run: Mapping[str, Any], table: Table, row: Row) -> Line:
 
 
 def _inference(run: Mapping[str, Any]) -> list[str]:
-    """What a run's result depends on and tables tell apart: how points are chosen, and the flip."""
+    """The settings that tables distinguish: how points are chosen, and the flip."""
     settings = run.get('settings')
     used = settings.get('inference') if isinstance(settings, Mapping) else None
     if not isinstance(used, Mapping):
@@ -164,7 +164,7 @@ def _images(run: Mapping[str, Any]) -> str:
 
 def _remark(row: Row) -> str:
     network = ''
-    if row.same and row.category is None:   # the rows of all classes would say the same
+    if row.same and row.category is None:   # the rows of all classes would repeat it
         network = f'the network of {row.same[1]} in table {row.same[0]}'
     return '; '.join(part for part in (row.note, network) if part)
 
@@ -190,7 +190,7 @@ def _facts(row: Row, table: Table) -> list[str]:
 
 
 def _notes(table: Table) -> list[str]:
-    """The notes of a table, then why cells are uncertain, each reason once."""
+    """The notes of a table, then the reasons why cells are uncertain, each reason once."""
     cells: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
     for row in table.rows:
         for column, why in row.uncertain.items():
@@ -202,7 +202,7 @@ def _notes(table: Table) -> list[str]:
 
 
 def _aligned(lines: Sequence[Sequence[str]], texts: int) -> str:
-    """The first ``texts`` columns and the last one to the left, numbers to the right."""
+    """Align the first ``texts`` columns and the last one to the left, and numbers to the right."""
     widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
     last = len(widths) - 1
     return '\n'.join('  '.join(
@@ -214,7 +214,7 @@ def _markdown_cells(line: Line, table: Table) -> list[str]:
     row, name, remark = line.row, _escaped(line.row.name), _escaped(line.remark)
     facts = [_escaped(fact) for fact in _facts(row, table)]
     if line.kind == 'measured':
-        if row.source != OWN:   # the row above says what it is
+        if row.source != OWN:   # the row above names it
             name, facts = '', [''] * len(facts)
         name = f'{name}, measured here'.lstrip(', ')
     else:

@@ -1,4 +1,4 @@
-"""Results tables of the papers, and a few others, as ``experiments/published`` holds them."""
+"""Results tables of the papers, and a few others, from ``experiments/published``."""
 from __future__ import annotations
 
 import re
@@ -13,26 +13,26 @@ from adaptis.yaml_files import read_yaml
 
 OWN = 'own'
 SOURCES = {'paper': 'a table or figure of the paper',
-           'official notebook': 'what the notebooks of the official code print',
-           'official model zoo': 'what the official code publishes beside its checkpoints',
-           OWN: 'an experiment of this project, of which nothing is published'}
+           'official notebook': 'printed by the notebooks of the official code',
+           'official model zoo': 'published by the official code beside its checkpoints',
+           OWN: 'an experiment of this library without published numbers'}
 UNITS = ('percent', 'count', 'number', 'ms', 'fps', 'mark', 'text')
 DASH = '-'
-"""What a paper prints where it has no number; None stands for a number that cannot be read."""
+"""What a paper prints where it has no number; None stands for an illegible number."""
 
 Cell = Union[float, bool, str, None]
 _BOUND = re.compile(r'[<>] \d+(\.\d+)?')
 _DIGITS = {'count': 0, 'ms': 0, 'fps': 0}
-_SCALES = {'percent': 100, 'ms': 1000}   # results hold fractions and seconds
+_SCALES = {'percent': 100, 'ms': 1000}   # results are fractions and seconds
 
 
 @dataclass(frozen=True)
 class Column:
     """A column of results.
 
-    ``metric`` is the dotted path of the same number in a result file, None if nothing measures
-    it; ``{category}`` in it stands for the ``category`` of a row.  ``digits`` are those behind
-    the point, those of the table if None.
+    ``metric`` is the dotted path of the same number in a result file, or None if it is not
+    measured; ``{category}`` in it stands for the ``category`` of a row.  ``digits`` is the number
+    of decimals; None = that of the table.
     """
 
     name: str
@@ -41,25 +41,25 @@ class Column:
     digits: Optional[int] = None
 
     def scaled(self, value: float) -> float:
-        """A number of a result file in the unit of the column."""
+        """Convert a number of a result file to the unit of the column."""
         return value * _SCALES.get(self.unit, 1)
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row, and what is published of it.
+    """A row and its published numbers.
 
     Attributes
     ----------
     published : one cell per column: a number; a text such as a GPU or ``> 260``; ``DASH`` where a
-        dash is printed; None where the number cannot be read, or the project's own row has none
-    facts : what else the table says of the row, by the names in ``Table.facts``
-    ours : whether it is a network of the paper itself, and not one that it is compared with
+        dash is printed; None if the number is illegible, or for this library's own rows
+    facts : other facts in the table about the row, by the names in ``Table.facts``
+    ours : whether it is one of the paper's own networks rather than one for comparison
     config : the file that reproduces it, relative to the folder ``experiments``
-    metrics : columns that measure something else of this row and what, None for nothing
-    uncertain : columns whose cell is not to be relied on, and why
-    same : table and row of the same network, whose results are this row's too
-    change : whether it prints differences between other rows
+    metrics : columns with a different metric for this row -> that metric, or None for no metric
+    uncertain : columns with an unreliable cell -> the reason
+    same : table and row of the same network, whose results also apply to this row
+    change : whether the row prints differences between other rows
     """
 
     id: str
@@ -77,7 +77,7 @@ class Row:
     change: bool = False
 
     def metric(self, column: Column) -> Optional[str]:
-        """The path of the number of a result file that a column holds, None if there is none."""
+        """The path in a result file of the number in a column; None if there is none."""
         path = self.metrics.get(column.name, column.metric)
         return path and path.format(category=self.category)
 
@@ -104,7 +104,7 @@ class Table:
         return f'{self.system or self.paper}, {number}: {self.title}'
 
     def row(self, row_id: str) -> Row:
-        """A row by its id; AdaptisError, which names those with a config, if there is none."""
+        """A row by its id; AdaptisError that lists the rows with a config if there is none."""
         for row in self.rows:
             if row.id == row_id:
                 return row
@@ -113,24 +113,24 @@ class Table:
                            f'{", ".join(known)}.')
 
     def digits_of(self, column: Column) -> int:
-        """How many digits a number of a column has behind the point."""
+        """The number of decimals in a column."""
         return _DIGITS.get(column.unit, self.digits) if column.digits is None else column.digits
 
 
 def load_tables(path: PathLike) -> dict[str, dict[str, Table]]:
-    """Paper -> table id -> table, of a folder with a file for each paper, or of one such file.
+    """Paper -> table id -> table, from a folder with a file for each paper, or from one such file.
 
-    Raises AdaptisError if there is no such file, or one is malformed.
+    Raises AdaptisError if there is no file, or one is malformed.
     """
     path = Path(path)
     files = [path] if path.is_file() else sorted(path.glob('*.yaml'))
     if not files:
-        raise AdaptisError(f'{path} holds no published numbers: it has no file PAPER.yaml.')
+        raise AdaptisError(f'{path} contains no published numbers: it has no file PAPER.yaml.')
     return {file.stem: _load(file) for file in files}
 
 
 def find_table(tables: Mapping[str, Mapping[str, Table]], paper: str, table: str) -> Table:
-    """One table; AdaptisError naming what there is."""
+    """One table; AdaptisError that lists the tables if it does not exist."""
     if paper not in tables:
         raise AdaptisError(f'There is no paper {paper}; there are {", ".join(tables)}.')
     if table not in tables[paper]:
@@ -193,7 +193,7 @@ def _table(paper: str, key: str, entry: Mapping[str, Any], content: Mapping[str,
 
 def _row(entry: Mapping[str, Any], source: Optional[str], facts: Sequence[str],
          columns: Sequence[Column]) -> Row:
-    """A row whose keys are those of ``Row``, but that its facts stand among them."""
+    """A row from an entry whose keys are those of ``Row`` plus its facts."""
     values = dict(entry)
     values['facts'] = {name: str(values.pop(name)) for name in facts if name in values}
     values.setdefault('source', source)
@@ -207,24 +207,24 @@ def _row(entry: Mapping[str, Any], source: Optional[str], facts: Sequence[str],
 
 
 def _fault(row: Row, columns: Sequence[Column]) -> Optional[str]:
-    """What is wrong with a row, None if nothing is."""
+    """The mistake in a row, or None."""
     if row.source not in SOURCES:
         return f'unknown source {row.source}'
     if len(row.published) != len(columns):
         return f'{len(row.published)} values for {len(columns)} columns'
     if not isinstance(row.config, (str, type(None))):
-        return 'config is no file name'
+        return 'config is not a file name'
     for name in ('metrics', 'uncertain'):
         if not isinstance(getattr(row, name), Mapping):
-            return f'{name} is no mapping'
+            return f'{name} is not a mapping'
     other = {*row.metrics, *row.uncertain} - {c.name for c in columns}
     if other:
-        return f'metrics or doubts of no column: {sorted(other)}'
+        return f'metrics or uncertain names unknown columns: {sorted(other)}'
     for value, column in zip(row.published, columns):
         if not _fits(value, column):
-            return f'{value!r} is no value of column {column.name}'
+            return f'{value!r} is not a value of column {column.name}'
         if value is None and row.source != OWN and column.name not in row.uncertain:
-            return f'why {column.name} cannot be read is not said'
+            return f'the reason why {column.name} is illegible is missing'
     return None
 
 

@@ -1,11 +1,11 @@
 """Encode an image with a network: features once per image, masks per point.
 
-The prediction wrapper of the official code has its own order of operations, which matters if the
-maps are smaller than the image: masks are sigmoid, then resize; classes are softmax, then resize;
-proposals are resize, then sigmoid, then square.  Resizing is bilinear with aligned corners.
+The prediction wrapper of the official code uses a specific order of operations, which matters if
+the maps are smaller than the image: masks are sigmoid, then resize; classes are softmax, then
+resize; proposals are resize, then sigmoid, then square.  Resizing is bilinear with aligned corners.
 
-A network here is a runner of its stages (``adaptis.model.stages``) and a few numbers, so MXNet is
-loaded only for a network that is made of blocks.
+In this module a network is a runner of its stages (``adaptis.model.stages``) and a few numbers, so
+MXNet is loaded only for networks that consist of Gluon blocks.
 """
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MIN_SIDE = 16
 """Smaller images are padded to this size, because the network halves its input four times."""
 
 
-_USUAL_FEATURES = 64   # numbers per pixel, where the graph does not tell
+_USUAL_FEATURES = 64   # numbers per pixel if the graph is not available
 
 
 class InferenceNetwork(NamedTuple):
@@ -49,8 +49,8 @@ class InferenceNetwork(NamedTuple):
     ----------
     runner : runs the stages
     num_classes, num_stuff : classes of the semantic branch, stuff first
-    min_side : smallest number of pixels of both sides of an image
-    footprint : memory that the network needs; None if it is not known
+    min_side : minimum side of an image, in pixels
+    footprint : memory that the network needs; None if unknown
     """
 
     runner: Runner
@@ -63,14 +63,14 @@ class InferenceNetwork(NamedTuple):
     def from_network(cls, net: Any, ctx: Any = None) -> InferenceNetwork:
         """Wrap an ``AdaptIS`` network; AdaptisError if a weight is not finite."""
         check_finite_weights(net)
-        with network_lock(net):   # its graphs are traced
+        with network_lock(net):   # because its graphs are traced
             return cls.from_attributes(NetworkRunner(net, ctx), export_attributes(net))
 
     @classmethod
     def from_attributes(cls, runner: Runner, attributes: Mapping[str, Any]) -> InferenceNetwork:
         """Wrap a runner of stages and what ``export_attributes`` returned for the network.
 
-        Raises AdaptisError if an attribute is missing or of another kind.
+        Raises AdaptisError if an attribute is missing or has the wrong type.
         """
         check_attributes({'num_classes': int, 'num_stuff': int, 'min_side': int}, attributes)
         footprint = attributes.get('footprint')
@@ -82,7 +82,7 @@ class InferenceNetwork(NamedTuple):
 
 
 def export_attributes(net: Any) -> dict[str, Any]:
-    """Return what inference needs to know of a network beside its stages, as plain data."""
+    """Return what inference needs besides a network's stages, as plain data."""
     footprint = estimate_footprint(net)
     return {'num_classes': net.num_classes, 'num_stuff': net.num_stuff,
             'min_side': max(MIN_SIDE, net.min_side),
@@ -117,7 +117,7 @@ class ImageEncoder:
                             self._settings.official)
 
     def kept_bytes(self, size: tuple[int, int]) -> float:
-        """Return the memory that the features and maps of an image of (H, W) take, by estimate."""
+        """Return the estimated memory of the features and maps of an image of (H, W)."""
         net, passes = self._net, 2 if self._settings.flip else 1
         features = 4 * _USUAL_FEATURES if net.footprint is None else net.footprint.kept
         image, proposals = 3, 4
@@ -144,7 +144,7 @@ class ImageEncoder:
         settings, net = self._settings, self._net
         if size[0] * size[1] > settings.max_pixels:
             raise AdaptisError(f'The image is {size[0]}x{size[1]}, too large to process as a '
-                               'whole: segment it in tiles, for example --tile 512 512.')
+                               'whole: segment it in tiles, for example with --tile 512 512.')
         best = net.runner.best_batch
         batch_size = settings.batch_size if best is None else min(settings.batch_size, best)
         if net.footprint is None:
@@ -204,7 +204,7 @@ class _NetworkImage(EncodedImage):
 class NetworkRunner:
     """Runs the stages of an ``AdaptIS`` network, imperative or hybridized as it is at the time.
 
-    One thread runs at a time, also if several runners share the network; the others wait.
+    Only one thread runs at a time, even if several runners share the network; the others wait.
     """
 
     def __init__(self, net: Any, ctx: Any = None):
@@ -245,14 +245,14 @@ def check_finite_weights(net: Any) -> None:
         return
     finite = np.isfinite(mx.nd.concat(*sums.values(), dim=0).asnumpy())
     if not finite.all():
-        raise AdaptisError('The network holds values that are not finite, in '
+        raise AdaptisError('The weights of the network contain values that are not finite, in '
                            f'{list(sums)[finite.argmin()]}: use another checkpoint.')
 
 
 def _finite(values: np.ndarray, what: str) -> np.ndarray:
     if not np.isfinite(values.sum()):
-        raise AdaptisError(f'The network gives {what} that are not numbers: its weights hold NaN '
-                           'or infinity; use another checkpoint.')
+        raise AdaptisError(f'The network outputs {what} that are not numbers, because its weights '
+                           'contain NaN or infinity: use another checkpoint.')
     return values
 
 

@@ -14,7 +14,7 @@ class EncodedImage:
     stuff_prob : float32 (S, H, W), probabilities of the stuff classes
     things_prob : float32 (T, H, W), probabilities of the thing classes
     proposals_prob : float32 (H, W) in [0, 1], or None if the network has no proposal branch
-    batch_size : how many points are computed together at most; None = all that are asked for
+    batch_size : maximum number of points that are computed together; None = no limit
     """
 
     stuff_prob: np.ndarray

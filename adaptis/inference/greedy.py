@@ -1,11 +1,12 @@
 """The greedy algorithm: candidate points become masks, and masks compete for pixels.
 
 The paper describes random points in section 4 and points from the proposal map in section 5.  This
-module follows the official code; ``greedy_paper`` follows the paper to the letter.
+module follows the official code; ``greedy_paper`` follows the paper exactly.
 
-Candidates are accepted one after another, but the network evaluates them in batches: a batch has
-the next candidate and some later ones that are not occupied *yet*.  Those that are occupied when
-their turn comes are dropped.  So a batch may waste an evaluation but never changes a result.
+Candidates are accepted one after another, but the network evaluates them in batches: a batch
+contains the next candidate and some later ones that are not occupied *yet*.  Candidates that are
+occupied when their turn comes are dropped.  So batches may waste evaluations but never change a
+result.
 """
 from __future__ import annotations
 
@@ -39,7 +40,7 @@ class Selection:
     ----------
     masks : float32 (H, W) each
     queried : number of masks that were computed
-    wasted : number of those that an evaluation one by one would not have computed
+    wasted : number of those that evaluation one by one would not have computed
     accept : if given, called with each mask, which is then not stored in ``masks``
     watch : if given, called for each candidate
     """
@@ -60,14 +61,14 @@ class Selection:
         self._latest = mask
 
     def tell(self, done: int, total: int) -> None:
-        """Tell ``watch`` that ``done`` of ``total`` candidates are decided."""
+        """Report to ``watch`` that ``done`` of ``total`` candidates are decided."""
         if self.watch is not None:
             self.watch(done, total, self._latest)
         self._latest = None
 
 
 def seeded_draw(seed: int) -> Draw:
-    """Return ``draw(left, n)``: n different indices below ``left``, from its own generator."""
+    """Return ``draw(left, n)``: n different indices below ``left`` from its own generator."""
     generator = random.Random(seed)
     return lambda left, n: generator.sample(range(left), n)
 
@@ -80,7 +81,7 @@ def select_masks(encoded: EncodedImage, settings: AdaptISSettings,
 
     Parameters
     ----------
-    ignore : (H, W), > 0 where no object is searched and none may occupy pixels
+    ignore : (H, W), > 0 where objects are not searched and must not occupy pixels
     sampling_mask : (H, W) in [0, 1], weight of a pixel as a candidate; 0 acts like ``ignore``
     draw : source of the random points; by default one seeded with ``settings.seed``
     accept : called with each mask as soon as it is accepted, and must copy what it keeps; by
@@ -104,7 +105,7 @@ def select_masks(encoded: EncodedImage, settings: AdaptISSettings,
 def proposal_map(encoded: EncodedImage, settings: AdaptISSettings,
                  ignore: Optional[np.ndarray] = None,
                  sampling_mask: Optional[np.ndarray] = None) -> np.ndarray:
-    """Return the proposal probabilities, float32 (H, W), in which the maxima are searched."""
+    """Return the proposal probabilities, float32 (H, W), whose maxima are the candidates."""
     if encoded.proposals_prob is None:
         raise AdaptisError("This network has no proposal branch: use sampling='random'.")
     prob = encoded.proposals_prob * _is_thing(encoded, settings, ignore)
@@ -112,7 +113,7 @@ def proposal_map(encoded: EncodedImage, settings: AdaptISSettings,
         prob = prob * sampling_mask.astype(np.float32)
     if settings.proposal_blur > 1:
         prob = cv2.blur(prob, (settings.proposal_blur, settings.proposal_blur))
-    return np.clip(prob, 0, 1)  # the sums of the blur may be rounded beyond these limits
+    return np.clip(prob, 0, 1)  # rounding in the blur may exceed these limits
 
 
 def search_proposals(prob: np.ndarray, settings: AdaptISSettings,
@@ -139,7 +140,7 @@ def _select_proposals(encoded: EncodedImage, settings: AdaptISSettings,
 
 
 class LookAhead:
-    """Evaluates candidates in batches before it is decided which of them are used."""
+    """Evaluates candidates in batches, before it is known which of them are used."""
 
     def __init__(self, encoded: EncodedImage, points: np.ndarray, settings: AdaptISSettings):
         self._encoded, self._points = encoded, points
@@ -214,14 +215,14 @@ def _select_random(encoded: EncodedImage, settings: AdaptISSettings, ignore: Opt
 def _has_enough_free(inside: np.ndarray, free: np.ndarray, settings: AdaptISSettings) -> bool:
     area = np.count_nonzero(inside)
     if area == 0:
-        return settings.official  # there 0 / 0 < threshold is false, so the mask is accepted
+        return settings.official  # where 0 / 0 < threshold is false, so the mask is accepted
     return np.count_nonzero(inside & free) / area >= settings.overlap_threshold
 
 
 def best_random_mask(encoded: EncodedImage, pixels: np.ndarray, draw: Draw,
                      settings: AdaptISSettings, threshold: float
                      ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
-    """Draw ``num_candidates`` of some pixels and return the most confident mask, after its cut.
+    """Draw ``num_candidates`` of the pixels and return the most confident mask, after its cut.
 
     ``pixels`` are flat indices; ``threshold`` is that of :func:`mean_confidence`.  Also returns the
     rows and columns of the pixels that were drawn.
@@ -260,7 +261,7 @@ def never_free(encoded: EncodedImage, ignore: Optional[np.ndarray],
 
 
 def cut_mask(mask: np.ndarray, row: int, col: int, settings: AdaptISSettings) -> np.ndarray:
-    """Return the mask inside the square around its point, 0 elsewhere, if there is a radius."""
+    """Return the mask, cut to the square around its point if ``cut_radius`` is positive."""
     radius = settings.cut_radius
     if radius <= 0:
         return mask

@@ -1,20 +1,21 @@
-"""The greedy algorithm to the letter of the paper (sections 4 and 5), ``algorithm: paper``.
+"""The greedy algorithm exactly as in the paper (sections 4 and 5), for ``algorithm: paper``.
 
-All pixels of stuff classes are segmented from the start.  Points are taken from the other pixels:
-the maxima of the proposal map, the highest first, or random points, of which the one whose mask has
-the highest mean confidence is kept.  The mask of a point consists of the pixels whose probability
-is above ``mask_threshold``.  It is accepted if less than ``overlap_threshold`` of it is segmented
-already; its pixels then count as segmented.  The search ends when all pixels are segmented or no
-point is left.  Finally each pixel belongs to the accepted object with the highest probability.
+All pixels of stuff classes are segmented from the start.  Points come from the other pixels.  They
+are the maxima of the proposal map, the highest first, or random points, of which the one whose mask
+has the highest mean confidence is kept.  The mask of a point consists of the pixels whose
+probability is above ``mask_threshold``.  It is accepted if less than ``overlap_threshold`` of it is
+already segmented; its pixels then count as segmented.  The search ends when all pixels are
+segmented or no point is left.  Finally each pixel belongs to the accepted object with the highest
+probability.
 
-The paper leaves these points open; they are choices of this project:
+The paper leaves these points open, so they are choices of this library:
 
 * the first mask must pass the overlap test, too, because stuff is segmented before it;
 * a mask without a pixel is not accepted;
 * random points whose best mask is not accepted are not drawn again, or the search might not end;
 * a pixel at which no accepted object is above ``mask_threshold`` belongs to none (``Merger``);
 * an object gets the most probable thing class, even if stuff is more probable;
-* the lowest height and the smoothing of the proposals come from the settings; so does their number
+* the minimum height and the smoothing of the proposals come from the settings; so does their number
   if ``max_candidates`` is set, which counts only proposals that are not on stuff.
 """
 from __future__ import annotations
@@ -87,7 +88,7 @@ def _select_random(encoded: EncodedImage, settings: AdaptISSettings, segmented: 
         selection.queried += min(settings.num_candidates, len(places))
         if not _accept(mask, segmented, settings, selection):
             given_up[drawn] = True
-        if limit is None:  # then the search ends with the free pixels
+        if limit is None:  # then the search ends when no pixel is free
             selection.tell(np.count_nonzero(segmented | given_up), segmented.size)
         else:
             selection.tell(iteration + 1, limit)
@@ -95,7 +96,7 @@ def _select_random(encoded: EncodedImage, settings: AdaptISSettings, segmented: 
 
 def _accept(mask: np.ndarray, segmented: np.ndarray, settings: AdaptISSettings,
             selection: Selection) -> bool:
-    """Accept the mask and mark its pixels as segmented, if it may be an object; return whether."""
+    """Accept the mask if it passes the test and mark its pixels; return whether it did."""
     inside = mask > settings.mask_threshold
     area = np.count_nonzero(inside)
     if area == 0 or (np.count_nonzero(inside & segmented) / area

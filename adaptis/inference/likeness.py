@@ -1,17 +1,17 @@
-"""Does a picture look like those that a network was trained on?
+"""Check whether an image resembles those that a network was trained on.
 
-A network for drawn discs finds objects in a photograph, too, but they mean nothing.  So ``adaptis
-train`` stores a few numbers about its images beside the network, and ``adaptis predict`` warns of
-pictures that are far from them:
+A network for drawn discs also finds objects in a photograph, but they are meaningless.  So
+``adaptis train`` stores a few statistics of its images beside the network, and ``adaptis predict``
+warns of images that are far from them:
 
-* **Colours.**  The histogram of a picture has 4 x 4 x 4 bins of RGB.  Its distance from the mean
-  histogram of the training images is half of the sum of absolute differences: the share of its
-  pixels that would need other colours.  A picture is unlike them if the distance exceeds 0.55, and
-  also 1.25 times that of the most unusual training image.  So a network that was trained on all
-  kinds of photographs hardly ever warns.
-* **Size.**  If the network sees pictures at their own size (no ``short_side``, no ``max_side``),
-  one whose longer side is more than 4 times the longest of the training images, or less than a
-  quarter of the shortest, shows objects of another size.
+* **Colours.**  The histogram of an image has 4 x 4 x 4 bins of RGB.  Its distance from the mean
+  histogram of the training images is half of the sum of absolute differences, which is the fraction
+  of its pixels that would need other colours.  An image is unlike the training images if this
+  distance exceeds 0.55 and also exceeds 1.25 times that of the most unusual training image.  So a
+  network that was trained on diverse photographs rarely warns.
+* **Size.**  If images are not resized for the network (no ``short_side``, no ``max_side``), an
+  image is unlike the training images if its longer side is more than 4 times their longest one, or
+  less than a quarter of their shortest, because its objects have another size.
 
 ``docs/predict.md`` lists the distances that were measured.
 """
@@ -27,9 +27,9 @@ from adaptis.errors import AdaptisError
 from adaptis.types import Taxonomy
 
 KEY = 'images'
-"""Where a sidecar holds the statistics."""
+"""The key of the statistics in a sidecar."""
 
-_SIDE = 256            # pixels; larger pictures are made smaller first, which keeps their colours
+_SIDE = 256            # pixels; larger images are shrunk first, which keeps their colours
 _LEVELS = 4            # of each colour
 _MOST_IMAGES = 100     # of a data set, spread evenly
 _LEAST_DISTANCE = 0.55
@@ -44,10 +44,10 @@ class ImageStatistics(NamedTuple):
 
     Attributes
     ----------
-    count : how many images were looked at
-    sizes : the shortest and the longest of their longer sides, in pixels
+    count : number of images
+    sizes : the minimum and the maximum of their longer sides, in pixels
     colors : float (64,), the mean histogram
-    farthest : the largest distance of a training image from it
+    farthest : the largest distance of a training image from the mean
     """
 
     count: int
@@ -69,7 +69,7 @@ class ImageStatistics(NamedTuple):
 
     @classmethod
     def from_sidecar(cls, info: Mapping[str, Any]) -> Optional[ImageStatistics]:
-        """Return the statistics in a sidecar; None if it holds none, or broken ones."""
+        """Return the statistics in a sidecar; None if they are missing or broken."""
         try:
             entry = info[KEY]
             low, high = (int(side) for side in entry['sizes'])
@@ -89,9 +89,9 @@ class ImageStatistics(NamedTuple):
         return _distance(color_histogram(image), self.colors)
 
     def find_difference(self, image: np.ndarray, at_own_size: bool) -> Optional[str]:
-        """Return how an RGB image differs from all training images, as half a sentence, or None.
+        """Return how an RGB image differs from all training images, as part of a sentence, or None.
 
-        ``at_own_size`` says whether the network sees pictures at their own size.
+        ``at_own_size`` says whether the network sees images at their own size.
         """
         low, high = self.sizes
         height, width = image.shape[:2]
@@ -101,13 +101,14 @@ class ImageStatistics(NamedTuple):
                     f'{_range(self.sizes)}')
         distance = self.distance(image)
         if distance > max(_LEAST_DISTANCE, _BEYOND * self.farthest):
-            return (f'its colours have {100 * (1 - distance):.0f} % in common with their mean, and '
-                    f'theirs at least {100 * (1 - self.farthest):.0f} %')
+            return (f'its colours match {100 * (1 - distance):.0f} % of their mean histogram, '
+                    'whereas every training image matches at least '
+                    f'{100 * (1 - self.farthest):.0f} %')
         return None
 
 
 def color_histogram(image: np.ndarray) -> np.ndarray:
-    """Return the shares of the colours of an RGB ``uint8`` image (H, W, 3), float (64,)."""
+    """Return the colour histogram of an RGB ``uint8`` image (H, W, 3), float (64,), with sum 1."""
     height, width = image.shape[:2]
     scale = _SIDE / max(height, width)
     if scale < 1:
@@ -121,7 +122,7 @@ def color_histogram(image: np.ndarray) -> np.ndarray:
 def dataset_statistics(dataset: Any) -> dict[str, Any]:
     """Return the statistics of some images of a ``Reader``, for a sidecar.
 
-    An image that cannot be read is left out: training reports it when it needs it.  The result is
+    Unreadable images are skipped, because training reports them when it needs them.  The result is
     empty if none can be read.
     """
     found = ImageStatistics.of(_spread(dataset))

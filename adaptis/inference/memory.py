@@ -1,4 +1,4 @@
-"""Estimates of the memory of inference, for an error message instead of a killed process."""
+"""Memory estimates for inference, to give an error message instead of a killed process."""
 from __future__ import annotations
 
 import contextlib
@@ -13,15 +13,16 @@ import numpy as np
 from adaptis.errors import AdaptisError
 
 SHARE = 0.5
-"""Share of the memory that the soft masks of one image may take, or the maps of a smaller copy."""
+"""Fraction of the memory that the soft masks of one image, or the maps of a smaller copy, may
+take."""
 
-# oneDNN keeps maps and weights in its own layouts beside those of the graph, and has buffers.
-# Features were measured to take up to 2.25 times the maps of the graph, and points of large images
-# up to 1.55 times (``experiments/benchmarks/cost.py`` shows the measured and the estimated values).
+# oneDNN keeps maps and weights in its own layouts beside those of the graph, and has buffers. In
+# measurements, features took up to 2.25 times the maps of the graph, and points of large images up
+# to 1.55 times (``experiments/benchmarks/cost.py`` prints measured and estimated values).
 _FEATURES_MARGIN = 2.5
 _POINT_MARGIN = 1.75
 
-_PROBE = 256  # side of the traced image; the memory per pixel hardly depends on it
+_PROBE = 256  # side of the traced image; it has little effect on the memory per pixel
 
 
 class Footprint(NamedTuple):
@@ -51,7 +52,7 @@ def estimate_footprint(net: Any) -> Optional[Footprint]:
         shared, = trace(share, features).outputs
         one, two = (trace(head, shared, queries, (1, n, 2)) for n in (1, 2))
     except (AttributeError, TypeError):
-        return None  # the network is only imperative
+        return None  # the network can only run imperatively
     weights = BYTES * sum(math.prod(p.shape) for p in net.collect_params().values())
     kept = BYTES * (math.prod(shared) + math.prod(queries))
     pixels = _PROBE ** 2
@@ -63,14 +64,14 @@ def features_bytes(footprint: Footprint, size: tuple[int, int], classes: int,
                    flip: bool = False) -> float:
     """Return the peak memory of an image's maps, (H, W), and of oneDNN's copy of the weights."""
     passes = 2 if flip else 1
-    # With two passes there are three sets of probabilities: of both passes, and their mean.
+    # With two passes there are three sets of probabilities: those of both passes, and their mean.
     per_pixel = footprint.features + (passes - 1) * footprint.kept + 4 * classes * (2 * passes - 1)
     return footprint.weights + per_pixel * size[0] * size[1]
 
 
 def fitting_pixels(footprint: Footprint, classes: int, memory: float, budget_mib: int,
                    flip: bool = False) -> float:
-    """Return how many pixels an image may have so that its maps and the mask of a point fit well.
+    """Return how many pixels an image may have so that its maps and the mask of a point fit.
 
     The maps may take half of ``memory`` (bytes), and the mask of a point ``budget_mib``.
     """
@@ -85,7 +86,8 @@ def check_features(needed: float, size: tuple[int, int], memory: float) -> None:
     if needed > memory:
         raise AdaptisError(f'The features of {size[0]}x{size[1]} pixels take about '
                            f'{needed / 2 ** 30:.1f} GiB, more than the {memory / 2 ** 30:.1f} GiB '
-                           'of memory: segment the image in tiles, for instance --tile 512 512.')
+                           'of memory: segment the image in tiles, for instance with --tile 512 '
+                           '512.')
 
 
 def points_at_once(footprint: Footprint, size: tuple[int, int], budget_mib: int) -> int:
@@ -94,7 +96,7 @@ def points_at_once(footprint: Footprint, size: tuple[int, int], budget_mib: int)
     if each > budget_mib:
         raise AdaptisError(f'A point on {size[0]}x{size[1]} pixels takes about {each:.0f} MiB, '
                            f'more than memory_mib, {budget_mib}: segment the image in tiles, for '
-                           'instance --tile 512 512, or set memory_mib higher.')
+                           'instance with --tile 512 512, or increase memory_mib.')
     return int(budget_mib / max(each, 1e-6))
 
 
@@ -115,10 +117,10 @@ def append_mask(masks: list[np.ndarray], mask: np.ndarray) -> None:
 
 
 def device_memory(ctx: Any) -> float:
-    """Return the bytes of memory of a device.
+    """Return the memory of a device, in bytes.
 
-    The device is an MXNet context, or 'cpu' or 'gpu:0' of ONNX Runtime, which does not report the
-    memory of a GPU (infinite).
+    The device is an MXNet context, or 'cpu' or 'gpu:0' for ONNX Runtime.  ONNX Runtime does not
+    report the memory of a GPU, so the result is infinite.
     """
     if isinstance(ctx, str):
         return physical_memory() if ctx == 'cpu' else float('inf')
@@ -130,11 +132,11 @@ def device_memory(ctx: Any) -> float:
 
 @functools.cache
 def physical_memory() -> float:
-    """Return the bytes of memory that this process may use; infinite if the system does not say."""
+    """Return the memory that this process may use, in bytes; infinite if unknown."""
     limits = [float('inf')]
     with contextlib.suppress(AttributeError, OSError, ValueError):
         limits.append(float(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')))
-    for file in ('memory.max', 'memory/memory.limit_in_bytes'):  # of a container
+    for file in ('memory.max', 'memory/memory.limit_in_bytes'):  # limits of a container
         with contextlib.suppress(OSError, ValueError):
             limits.append(float(Path('/sys/fs/cgroup', file).read_text(encoding='ascii')))
     return min(limits)

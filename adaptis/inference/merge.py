@@ -1,6 +1,6 @@
 """Merge overlapping soft masks and class probabilities into one segment per pixel (section 4).
 
-The class of an object is that of section 5: the mean probability inside its mask decides.
+The class of an object is the one with the highest mean probability inside its mask (section 5).
 """
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from adaptis.types import PanopticResult, Segment, Taxonomy
 
 
 class Merged(NamedTuple):
-    """The result of merging masks.  Class indices count the stuff first.
+    """The result of merging masks.  Stuff classes have the first indices.
 
     Attributes
     ----------
     masks : float32 (H, W) each, or None if they were not kept
     background : float32 (H, W), the score of "no object"
-    instances : int32 (H, W), 1 + index of the mask that has the pixel, 0 = none
+    instances : int32 (H, W), 1 + index of the mask that owns the pixel, 0 = none
     prob : float32 (H, W), the probability of that mask at the pixel
     classes : int32 (H, W), the most probable class of each pixel
     semantic : like ``classes``, with -1 where no class is assigned
@@ -43,7 +43,7 @@ class Merged(NamedTuple):
 class Merger:
     """Assigns every pixel to its most probable mask or to none, and a class to every mask.
 
-    Masks are added one by one in order of acceptance; the earlier wins a tie.  They need not be
+    Masks are added one by one in order of acceptance; the earlier one wins a tie.  They need not be
     kept, so memory does not grow with the number of objects.
 
     Parameters
@@ -51,7 +51,7 @@ class Merger:
     stuff_prob, things_prob : float32 (S, h, w), (T, h, w)
     size : (H, W) to which maps and masks are resized one at a time, after a mask has its class; by
         default that of the maps
-    keep_masks : whether the result has the masks
+    keep_masks : whether the result contains the masks
     """
 
     def __init__(self, stuff_prob: np.ndarray, things_prob: np.ndarray, settings: AdaptISSettings,
@@ -69,7 +69,7 @@ class Merger:
         self._masks: Optional[list[np.ndarray]] = [] if keep_masks else None
 
     def add(self, mask: np.ndarray) -> None:
-        """Let one more mask, float32 (h, w), claim pixels.
+        """Add a mask, float32 (h, w), which claims pixels.
 
         Raises AdaptisError if masks are kept and no longer fit into memory.
         """
@@ -84,7 +84,7 @@ class Merger:
 
     def result(self, ignore: Optional[np.ndarray] = None) -> Merged:
         """Return the merged masks; no semantic class is assigned where ``ignore`` (H, W) > 0."""
-        # A mask that is above the background is the largest of all there.
+        # A mask that exceeds the background is the largest of all at that pixel.
         self._owner[self._best < self._settings.min_things_prob] = 0
         classes, unsure = _likeliest(self._stuff, self._things, self._settings.min_stuff_prob)
         if ignore is not None:
@@ -146,13 +146,13 @@ def thing_class(mask: np.ndarray, things_prob: np.ndarray, settings: AdaptISSett
         box = np.s_[top:top + height, left:left + width]
         return int(np.argmax([cv2.mean(prob[box], inside[box])[0] for prob in things_prob]))
     if settings.official:
-        return 0  # there it is the argmax of NaNs
+        return 0  # where it is the argmax of NaNs
     return int(np.argmax([np.vdot(prob, mask) for prob in things_prob]))
 
 
 def _likeliest(stuff_prob: Sequence[np.ndarray], things_prob: Sequence[np.ndarray],
                min_stuff_prob: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the argmax over all classes, the first wins a tie; and where stuff is uncertain."""
+    """Return the argmax over all classes (the first wins a tie), and where stuff is uncertain."""
     best = np.zeros_like(things_prob[0])
     classes = np.zeros(best.shape, np.int32)
     for index, prob in enumerate(stuff_prob):
@@ -169,5 +169,5 @@ def _check_classes(merged: Merged, stuff_prob: np.ndarray, taxonomy: Taxonomy) -
     things = taxonomy.num_things
     if len(stuff_prob) != taxonomy.num_stuff or (merged.class_ids >= len(taxonomy)).any():
         raise AdaptisError(
-            f'The network has {len(stuff_prob)} stuff classes, or more thing classes than its '
-            f'taxonomy, which has {taxonomy.num_stuff} stuff and {things} thing categories.')
+            f'The network ({len(stuff_prob)} stuff classes) does not match its taxonomy '
+            f'({taxonomy.num_stuff} stuff and {things} thing categories).')

@@ -1,4 +1,4 @@
-"""The whole algorithm on one image: encode, select, stitch, merge."""
+"""The whole algorithm for one image: encode, select, stitch, merge."""
 from __future__ import annotations
 
 from typing import Callable, NamedTuple, Optional
@@ -30,14 +30,14 @@ class Segmentation(NamedTuple):
 def segment(encoded: EncodedImage, settings: AdaptISSettings, ignore: Optional[np.ndarray] = None,
             draw: Optional[Draw] = None, *, size: Optional[tuple[int, int]] = None,
             keep_masks: bool = True, watch: Optional[Watch] = None) -> Segmentation:
-    """Segment an image that is encoded as a whole.
+    """Segment an image that was encoded as a whole.
 
     Parameters
     ----------
-    ignore : (H, W) like the result, > 0 where nothing is searched
+    ignore : (H, W) like the result, > 0 where objects are not searched
     draw : source of the random points; by default one seeded with ``settings.seed``
     size : (H, W) of ``merged``; by default that of the encoded image
-    keep_masks : whether ``merged`` has the soft masks
+    keep_masks : whether ``merged`` contains the soft masks
     watch : called with the progress and each accepted mask, which has the size of the network's
         input; see ``greedy.Watch``
     """
@@ -55,9 +55,9 @@ def segment_tiles(encode: Encode, image: np.ndarray, settings: AdaptISSettings,
                   keep_masks: bool = True, watch: Optional[Watch] = None) -> Segmentation:
     """Segment an image tile by tile; class probabilities of overlapping tiles are averaged.
 
-    ``encode`` is called with parts of ``image`` (H, W, 3), and needs to keep only one of them at a
-    time.  The other parameters are those of :func:`segment`; ``watch`` gets the masks of the tiles
-    before they are joined, and an estimate of the total until the last tile.
+    ``encode`` is called with parts of ``image`` (H, W, 3), one at a time.  The other parameters are
+    those of :func:`segment`.  ``watch`` gets the masks of the tiles before they are joined, and an
+    estimate of the total until the last tile.
     """
     whole = image.shape[:2]
     draw = draw or seeded_draw(settings.seed)
@@ -85,7 +85,7 @@ def segment_tiles(encode: Encode, image: np.ndarray, settings: AdaptISSettings,
 
 
 class _TileWatch:
-    """Tells ``watch`` about an image of ``size`` what the tiles tell about themselves."""
+    """Translates the progress of tiles into the progress of an image of ``size`` for ``watch``."""
 
     def __init__(self, watch: Watch, size: tuple[int, int], tiles: int):
         self._watch, self._size, self._left = watch, size, tiles
@@ -101,14 +101,14 @@ class _TileWatch:
             if mask is not None:
                 mask, part = np.zeros(self._size, np.float32), mask
                 mask[tile.rows, tile.cols] = part
-            # The tiles to come are taken to have as many candidates as this one.
+            # Assume that the remaining tiles have as many candidates as this one.
             self._watch(self._before + done, self._before + total * (1 + self._left), mask)
 
         return watch
 
 
 def _at_size(ignore: Optional[np.ndarray], size: tuple[int, int]) -> Optional[np.ndarray]:
-    """Return ``ignore`` at another size: true where most of a pixel is ignored."""
+    """Return ``ignore`` at another size: true where most of a pixel's area is ignored."""
     if ignore is None or ignore.shape == size:
         return ignore
     return resize((ignore > 0).astype(np.float32), size) >= 0.5

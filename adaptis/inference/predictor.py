@@ -1,4 +1,4 @@
-"""The public interface of inference: set an image, then ask for points or for everything."""
+"""The public interface of inference: set an image, then segment points or everything."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -47,7 +47,7 @@ class Predictor(OfOneProcess):
 
     Parameters
     ----------
-    net : an ``AdaptIS`` network, or an ``InferenceNetwork``; hybridize it first, which is faster
+    net : an ``AdaptIS`` network, or an ``InferenceNetwork``; it is faster if hybridized first
     settings : thresholds, or the name of a preset
     taxonomy : the meaning of the network's classes
     ctx : where to compute; by default where the network's parameters are
@@ -61,7 +61,7 @@ class Predictor(OfOneProcess):
                  flip: Optional[bool] = None):
         if net.num_classes != len(taxonomy) or net.num_stuff != taxonomy.num_stuff:
             raise AdaptisError(f'The network has {net.num_classes} classes, {net.num_stuff} of '
-                               f'them stuff, but its taxonomy has {len(taxonomy)} and '
+                               f'them stuff, but the taxonomy has {len(taxonomy)} and '
                                f'{taxonomy.num_stuff}.')
         settings = get_settings(settings)
         self.settings = settings if flip is None else settings.replace(flip=flip)
@@ -102,9 +102,8 @@ class Predictor(OfOneProcess):
         rgb = as_rgb(image)
         seen = network_size(rgb.shape[:2], self.settings)
         if seen[0] * seen[1] > MAX_PIXELS:
-            raise AdaptisError(f'short_side makes {_text(seen)} of an image of '
-                               f'{_text(rgb.shape[:2])}, more than {MAX_PIXELS:,} pixels: '
-                               'set max_side.')
+            raise AdaptisError(f'short_side enlarges the image of {_text(rgb.shape[:2])} to '
+                               f'{_text(seen)}, more than {MAX_PIXELS:,} pixels: set max_side.')
         scaled = resize(rgb, seen)
         if self.settings.tile is None:
             self._features = self._encode(scaled)
@@ -114,8 +113,8 @@ class Predictor(OfOneProcess):
     def mask_at(self, *, x: Number, y: Number) -> ClickResult:
         """Return the mask of the object at a pixel (``x`` to the right, ``y`` down) or at N pixels.
 
-        With ``settings.tile``, an image that is too large for one piece is answered on a smaller
-        copy, see :attr:`points_size`; the masks are enlarged.
+        With ``settings.tile``, the masks of an image that is too large to process as a whole are
+        computed on a smaller copy (see :attr:`points_size`) and enlarged.
         Raises AdaptisError if a point is outside the image or there is no image yet.
         """
         points = scale_points(self._points(x, y), self._size, self.points_size)
@@ -132,18 +131,17 @@ class Predictor(OfOneProcess):
                 multimask_output: bool = False) -> PromptResult:
         """Return the mask of the object that points and a box describe, as SAM's predictor does.
 
-        Only a single positive point is the paper's.  ``adaptis.inference.prompts`` says how masks
-        of single points become the answer to several points, negative points and a box.
+        The paper defines only a single positive point.  ``adaptis.inference.prompts`` explains how
+        the masks of single points are combined for several points, negative points and boxes.
 
         Parameters
         ----------
         point_coords : (N, 2), (x, y) in pixels
-        point_labels : (N,), 1 = a point of the object, 0 = a point of what is not the object; by
-            default all 1
-        box : x0, y0, x1, y1: edges in pixels, as COCO's boxes; what lies outside is cut off
+        point_labels : (N,), 1 = on the object, 0 = not on the object; by default all 1
+        box : x0, y0, x1, y1: edges in pixels as in COCO; everything outside is cut off
         multimask_output : return up to three alternatives: for several positive points, all of them
-            together and then each by itself; for a box alone, different masks of the points inside.
-            A single point has one mask only.
+            together and then each by itself; for a box alone, different masks of points inside it.
+            A single point has only one mask.
 
         Raises AdaptisError if the prompt is invalid, a point is outside the image, or there is no
         image yet.
@@ -159,7 +157,7 @@ class Predictor(OfOneProcess):
 
         Parameters
         ----------
-        ignore : (H, W), > 0 where nothing is searched
+        ignore : (H, W), > 0 where objects are not searched
         keep_masks : also return the soft mask of each object
         watch : ``watch(done, total, mask)`` is called whenever a candidate is decided, with the
             mask that was accepted, float32 (h, w) at the size of the network's input, or None
@@ -168,7 +166,7 @@ class Predictor(OfOneProcess):
         return to_panoptic(found.merged, found.stuff_prob, self.taxonomy, keep_masks)
 
     def segmentation(self, ignore: Optional[np.ndarray] = None) -> Segmentation:
-        """Return the soft masks, class probabilities and cost that :meth:`panoptic` is based on.
+        """Return the soft masks, class probabilities and cost on which :meth:`panoptic` is based.
 
         They have the size of the network's input; ``ignore`` has the size of the image.
         """
@@ -193,12 +191,12 @@ class Predictor(OfOneProcess):
         if ignore is None:
             return None
         if ignore.shape != self._size:
-            raise AdaptisError(f'The ignore mask is {_text(ignore.shape)} but the image is '
+            raise AdaptisError(f'The ignore mask is {_text(ignore.shape)}, but the image is '
                                f'{_text(self._size)}.')
         return ignore > 0
 
     def proposal_map(self) -> np.ndarray:
-        """Return float32 (H, W): the proposal probabilities in which candidates are searched."""
+        """Return float32 (H, W): the proposal probabilities whose maxima are the candidates."""
         return resize(proposal_map(self._encoded(), self.settings), self._size)
 
     def proposals(self) -> np.ndarray:
@@ -213,14 +211,14 @@ class Predictor(OfOneProcess):
         return np.column_stack([moved[:, ::-1], scores]).astype(np.float32)
 
     def category_of(self, mask: np.ndarray) -> Category:
-        """Return the most probable category of things inside a soft mask, float32 (H, W)."""
+        """Return the most probable thing category inside a soft mask, float32 (H, W)."""
         things = self._encoded().things_prob
         index = thing_class(resize(mask, things.shape[1:]), things, self.settings)
         return self.taxonomy.categories[self.taxonomy.num_stuff + index]
 
     @property
     def has_proposals(self) -> bool:
-        """Whether the network has a proposal branch; needs an image."""
+        """Whether the network has a proposal branch; set an image first."""
         return self._encoded().proposals_prob is not None
 
     @property
@@ -231,7 +229,7 @@ class Predictor(OfOneProcess):
 
     @property
     def nbytes(self) -> float:
-        """The memory in bytes that the features of the current image take, by estimate."""
+        """The estimated memory of the current image's features, in bytes."""
         return self._encode.kept_bytes(self.points_size)
 
     @property
@@ -241,7 +239,7 @@ class Predictor(OfOneProcess):
 
     @property
     def points_size(self) -> tuple[int, int]:
-        """Height and width of the picture on which the masks of points are computed."""
+        """Height and width of the copy of the image on which the masks of points are computed."""
         if self._features is not None:
             return self._features.size
         return self._encode.fitting_size(self.network_size)
@@ -268,7 +266,7 @@ class Predictor(OfOneProcess):
         if not inside.all():
             row, col = points[~inside][0]
             raise AdaptisError(f'The point x={col:g}, y={row:g} is outside the image: x must be '
-                               f'from 0 to {width - 1}, y from 0 to {height - 1}.')
+                               f'between 0 and {width - 1}, and y between 0 and {height - 1}.')
         return points
 
 

@@ -1,4 +1,4 @@
-"""Predictors and processes: a process has its own."""
+"""A base class of predictors, which belong to one process."""
 from __future__ import annotations
 
 from typing import Any, TypeVar
@@ -9,10 +9,10 @@ Self = TypeVar('Self', bound='OfOneProcess')
 
 
 class OfOneProcess:
-    """A base of objects that hold a network, whose memory cannot be sent to another process.
+    """Base of objects with a network, which cannot be sent to another process.
 
     Pickling them, as ``multiprocessing`` does with arguments, raises AdaptisError.  A forked
-    process can use those of its parent on the CPU.
+    process can use the objects of its parent on the CPU.
     """
 
     def __reduce_ex__(self, protocol: Any) -> Any:

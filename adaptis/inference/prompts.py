@@ -1,16 +1,16 @@
-"""Points with labels and a box as the prompt for one object, as users of SAM give them.
+"""Prompts for one object as in SAM: points with labels, and a box.
 
-The paper asks a network for the object at one point.  Several points, negative points and boxes are
-extensions of this project, made of the masks that the network gives for single points:
+In the paper, a prompt is a single point.  Several points, negative points and boxes are extensions
+of this library, which combine the masks that the network predicts for single points:
 
-* Positive points name one object.  A pixel is in it with the largest probability that any of them
-  gives.
-* A negative point takes away the object at that point: probabilities are multiplied by 1 - p, where
-  p is the largest probability that any negative point gives.
+* All positive points belong to one object.  The probability of a pixel is the maximum over the
+  points.
+* A negative point removes the object at that point: probabilities are multiplied by 1 - p, where p
+  is the maximum probability over the negative points.
 * Nothing outside a box belongs to the object.  Without a positive point, nine points well inside
-  the box are asked, and the mask that fits the box best is the answer.  The fit is the share of
-  the mask that lies inside the box, times the share of the box that the bounding rectangle of this
-  part covers.
+  the box are tried, and the mask that fits the box best is the answer.  The fit is the share of the
+  mask that lies inside the box, times the share of the box that the bounding rectangle of this part
+  covers.
 """
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from adaptis.inference.greedy import mean_confidence
 MasksAt = Callable[[np.ndarray], np.ndarray]
 
 MAX_ALTERNATIVES = 3
-"""How many masks ``multimask_output`` gives at most, SAM's number."""
+"""Maximum number of masks for ``multimask_output``, as in SAM."""
 
-_INSIDE = (0.3, 0.5, 0.7)   # positions in a box, of its sides, where points are asked
-_SAME_IOU = 0.8             # masks that overlap more are one object
+_INSIDE = (0.3, 0.5, 0.7)   # relative positions of the points to try in a box
+_SAME_IOU = 0.8             # masks that overlap more count as one object
 _EPSILON = np.finfo(np.float32).eps
 
 
@@ -39,10 +39,10 @@ class PromptResult(NamedTuple):
     ----------
     masks : bool (C, H, W), at the size of the image: where the probability is above
         ``settings.mask_threshold``
-    scores : float32 (C,): the mean probability over the pixels of the mask, 0 if there are none; if
-        a box alone chose the mask, times its fit to the box
-    logits : float32 (C, H, W): log(p / (1 - p)) of the probabilities, between -16 and 16.  SAM's
-        have 256x256 pixels and can be given back to it; these have the size of the image.
+    scores : float32 (C,): the mean probability over the pixels of the mask, 0 if there are none;
+        for a box without points, multiplied by the mask's fit to the box
+    logits : float32 (C, H, W): log(p / (1 - p)) of the probabilities, between -16 and 16.  Unlike
+        SAM's low-resolution logits, they have the size of the image and cannot be used as a prompt.
     """
 
     masks: np.ndarray
@@ -65,24 +65,24 @@ class Prompt(NamedTuple):
 
 
 def check_prompt(point_coords: Any, point_labels: Any, box: Any, size: tuple[int, int]) -> Prompt:
-    """Return the prompt for an image of (H, W); AdaptisError, in one sentence, if it is invalid.
+    """Return the prompt for an image of (H, W); AdaptisError if it is invalid.
 
-    Whether points are inside the image is checked where they are used.
+    This does not check that points are inside the image.
     """
     points = _numbers([] if point_coords is None else point_coords, 'point_coords')
     if points.size == 0:
         points = points.reshape(0, 2)
     if points.ndim != 2 or points.shape[1] != 2:
-        raise AdaptisError(f'point_coords must be (N, 2), a row (x, y) for each point, not '
-                           f'{points.shape}; the picture itself goes to set_image.')
+        raise AdaptisError('point_coords must have the shape (N, 2), with a row (x, y) for each '
+                           f'point, not {points.shape}; pass the image itself to set_image.')
     labels = (np.ones(len(points)) if point_labels is None
               else _numbers(point_labels, 'point_labels'))
     if labels.shape != (len(points),) or not np.isin(labels, (0, 1)).all():
-        raise AdaptisError(f'point_labels must hold one label for each of the {len(points)} '
-                           'points: 1 = the object, 0 = not the object.')
+        raise AdaptisError(f'point_labels must have one label for each of the {len(points)} '
+                           'points: 1 = on the object, 0 = not on the object.')
     positive, negative = points[labels == 1], points[labels == 0]
     if box is None and not len(positive):
-        raise AdaptisError('There is nothing to ask for: give a point with the label 1, or a box.')
+        raise AdaptisError('The prompt is empty: give a point with the label 1, or a box.')
     return Prompt(positive, negative, None if box is None else _pixels_of(box, size))
 
 
@@ -125,22 +125,23 @@ def _numbers(values: Any, name: str) -> np.ndarray:
     except (TypeError, ValueError) as error:
         raise AdaptisError(f'{name} must be numbers.') from error
     if not np.isfinite(numbers).all():
-        raise AdaptisError(f'{name} holds a value that is not a finite number.')
+        raise AdaptisError(f'{name} contains a value that is not a finite number.')
     return numbers
 
 
 def _pixels_of(box: Any, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Return the pixels of a box that are in the image; its numbers are edges, as COCO's are."""
+    """Return the pixels of a box that are in the image; its numbers are edges, as in COCO."""
     edges = _numbers(box, 'box')
-    if edges.shape not in ((4,), (1, 4)):   # SAM takes both
-        raise AdaptisError(f'box must be four numbers, x0, y0, x1, y1, not {edges.shape}.')
+    if edges.shape not in ((4,), (1, 4)):   # SAM accepts both
+        raise AdaptisError('box must be four numbers x0, y0, x1, y1, but has the shape '
+                           f'{edges.shape}.')
     x0, y0, x1, y1 = (float(edge) for edge in edges.ravel())
     height, width = size
     first = max(int(np.floor(x0)), 0), max(int(np.floor(y0)), 0)
     last = min(int(np.ceil(x1)), width), min(int(np.ceil(y1)), height)
     if x0 >= x1 or y0 >= y1 or first[0] >= last[0] or first[1] >= last[1]:
-        raise AdaptisError(f'The box {x0:g}, {y0:g}, {x1:g}, {y1:g} holds no pixel of the image '
-                           f'({width} wide, {height} high): give x0, y0 and x1, y1 with x0 < x1 '
+        raise AdaptisError(f'The box {x0:g}, {y0:g}, {x1:g}, {y1:g} contains no pixel of the image '
+                           f'(width {width}, height {height}): give x0, y0, x1, y1 with x0 < x1 '
                            'and y0 < y1.')
     return (*first, *last)
 
@@ -172,7 +173,7 @@ def _inside(probs: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
 
 
 def _different(masks: np.ndarray, order: np.ndarray) -> list[int]:
-    """Return the indices of masks in an order, without those that repeat an earlier one."""
+    """Return the indices of masks in the given order, without those that repeat an earlier one."""
     kept: list[int] = []
     for index in order:
         if not any(_iou(masks[index], masks[other]) > _SAME_IOU for other in kept):

@@ -1,19 +1,18 @@
 """Object candidates: local maxima of the proposal map, by breadth-first search (section 5).
 
-The search lowers a level from 0.99 in steps.  At every level it scans the map row by row.  A free
-pixel on or above the level that no neighbour exceeds, and that has no neighbour below
-``threshold``, is the next candidate.  From there the search floods every free pixel that can be
-reached by steps down, or by steps up of less than ``climb``, so that one broad hill gives one
-candidate.
+The search lowers a level from 0.99 in steps.  At every level it scans the map row by row.  The next
+candidate is a free pixel on or above the level that no neighbour exceeds and that has no neighbour
+below ``threshold``.  From there the search floods every free pixel that can be reached by steps
+down, or by steps up of less than ``climb``, so that one broad hill gives one candidate.
 
 Three observations make this fast without a loop over pixels:
 
 * Whether a pixel is a maximum depends only on the map.  So all maxima are found at once, and only
   their order (level first, then row-major) matters.
-* A flood is what OpenCV's ``floodFill`` does in its gradient mode.
+* OpenCV's ``floodFill`` in its gradient mode computes such a flood.
 * Its comparison ``u - v <= climb`` and the definition's ``v + climb > u`` round differently in
-  float32.  So the fill gets a slightly smaller limit, and the few steps that it then misses are
-  listed beforehand and made explicitly.
+  float32.  So the fill uses a slightly smaller limit, and the few steps that it then misses are
+  listed beforehand and taken explicitly.
 """
 from __future__ import annotations
 
@@ -53,9 +52,10 @@ def find_proposals(prob: np.ndarray, threshold: float, climb: float = 0.003,
     Parameters
     ----------
     prob : (H, W), values in [0, 1]
-    threshold : levels stay above it, and a maximum beside a lower pixel does not count
-    climb : a flood moves uphill by less than this per pixel
-    step : how much the level falls; peaks between the lowest level and ``threshold`` are missed
+    threshold : levels stay above it, and a maximum next to a lower pixel is ignored
+    climb : a flood climbs by less than this per pixel
+    step : how much the level falls each time; peaks between the lowest level and ``threshold`` are
+        missed
     with_colors : also return the floods
 
     Raises
@@ -91,7 +91,7 @@ def _falling_levels(threshold: np.float32, step: np.float32) -> np.ndarray:
 def _ordered_maxima(prob: np.ndarray, threshold: np.float32,
                     step: np.float32) -> tuple[np.ndarray, np.ndarray]:
     """Return rows and columns of all maxima in the order in which the search finds them."""
-    kernel = np.ones((3, 3), np.uint8)  # pixels outside the map do not count
+    kernel = np.ones((3, 3), np.uint8)  # pixels outside the map are ignored
     levels = _falling_levels(threshold, step)
     lowest = levels[-1] if len(levels) else np.float32(np.inf)
     peak = ((prob >= lowest) & (cv2.dilate(prob, kernel) == prob)
@@ -103,13 +103,13 @@ def _ordered_maxima(prob: np.ndarray, threshold: np.float32,
 
 
 class _Flood:
-    """Takes pixels, one flood after another; on request it records which flood took which pixel."""
+    """Takes pixels, one flood after another; can record which flood took which pixel."""
 
     def __init__(self, prob: np.ndarray, climb: np.float32, keep_colors: bool):
         height, width = prob.shape
         self._prob = prob
         self._limit = float(climb - _MARGIN)
-        self._mask = np.zeros((height + 2, width + 2), np.uint8)  # floodFill wants a border
+        self._mask = np.zeros((height + 2, width + 2), np.uint8)  # floodFill needs a border
         self._flat = self._mask.reshape(-1)
         self._from, self._to = _missed_steps(prob, climb)
         self._count = 0

@@ -1,9 +1,9 @@
 """Resize images for the network, and results back to the size of the image.
 
-Objects are searched at the size of the network's input, for which the thresholds (pixels, slopes)
-were chosen.  Which object gets a pixel is decided at the size of the image, from enlarged
-probabilities: a segment map that is enlarged by nearest neighbour would have jagged borders.  Maps
-are enlarged one at a time, so memory does not grow with the number of classes and objects.
+The search for objects runs at the size of the network's input, for which the thresholds (pixels,
+slopes) were chosen.  The assignment of pixels to objects uses enlarged probabilities at the size of
+the image, because a segment map enlarged by nearest neighbour would have jagged borders.  Maps are
+enlarged one at a time, so memory does not grow with the number of classes and objects.
 
 Pixel centres lie at (i + 0.5) * size, as in OpenCV.
 """
@@ -26,7 +26,7 @@ def network_size(size: tuple[int, int], settings: AdaptISSettings) -> tuple[int,
 
 
 def resize(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize an image (H, W, 3) or a map (H, W): by averaging if it shrinks, else bilinear."""
+    """Resize an image (H, W, 3) or a map (H, W): by averaging to shrink, bilinearly to enlarge."""
     if values.shape[:2] == size:
         return values
     smaller = size[0] * size[1] < values.shape[0] * values.shape[1]
@@ -35,7 +35,7 @@ def resize(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def scale_points(points: np.ndarray, size: tuple[int, int], seen: tuple[int, int]) -> np.ndarray:
-    """Move points float32 (N, 2), (row, col), from an image of ``size`` to one of size ``seen``."""
+    """Scale points float32 (N, 2), (row, col), from an image of ``size`` to one of ``seen``."""
     if size == seen:
         return points
     moved = (points + 0.5) * (np.array(seen) / np.array(size)) - 0.5

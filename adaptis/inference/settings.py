@@ -1,4 +1,4 @@
-"""Every threshold of the greedy algorithm, with a name and with presets for the data sets.
+"""The settings of the greedy algorithm, with presets for the data sets.
 
 The official notebooks and samplers use other names; ``OFFICIAL_NAMES`` and
 :meth:`AdaptISSettings.from_official` translate them.
@@ -13,12 +13,13 @@ from typing import Any, Optional, Union
 from adaptis.errors import AdaptisError
 
 BATCH_PIXELS = 2 ** 18
-"""Upper limit of the pixels of all masks of a batch: more costs memory and is not faster."""
+"""Upper limit of the number of pixels in all masks of a batch; more costs memory and is not
+faster."""
 
 SAMPLING = ('proposals', 'random')
 ALGORITHMS = ('official', 'paper')
 
-# The Python type of each kind of setting, and its name in messages; Optional may also be None.
+# Declared type -> the Python type to check, and its name in messages; Optional also allows None.
 _KINDS = {'bool': (bool, 'true or false'), 'str': (str, 'a text'),
           'int': (numbers.Integral, 'a whole number'), 'float': (numbers.Real, 'a finite number')}
 
@@ -52,55 +53,57 @@ class AdaptISSettings:
 
     Attributes
     ----------
-    algorithm : 'official', as the authors' code does it, or 'paper', to the letter of sections 4
-        and 5 (see ``adaptis.inference.greedy_paper``); then min_area, things_threshold,
-        confident_prob and stuff_prob_mult have no effect
+    algorithm : 'official' as in the authors' code, or 'paper' exactly as in sections 4 and 5 (see
+        ``adaptis.inference.greedy_paper``), where min_area, things_threshold, confident_prob and
+        stuff_prob_mult have no effect
     sampling : [sampling_algorithm] where candidate points come from: 'proposals', the maxima of
         the proposal map (section 5), or 'random' pixels of things (section 4)
     mask_threshold : [thresh1] a pixel belongs to a candidate's mask above this probability
-    overlap_threshold : [thresh2] with proposals, a mask is refused if at least this share of it is
-        already occupied; with random points, if less than this share is still free
-    things_threshold : [ithresh] no object is searched where the most probable thing class has less
-        than this probability
-    min_area : with proposals, a mask of fewer pixels is refused (a constant in the official code)
+    overlap_threshold : [thresh2] with proposals, a mask is rejected if at least this fraction of it
+        is already occupied; with random points, if less than this fraction is still free
+    things_threshold : [ithresh] points where the most probable thing class has a lower probability
+        are not tried
+    min_area : with proposals, a mask with fewer pixels is rejected (a constant in the official
+        code)
 
-    proposal_threshold : [fl_prob, prob_thresh] maxima of the proposal map below it do not count
-    proposal_climb : [fl_eps] maxima separated by slopes of less than this per pixel are one
-    proposal_step : [fl_step] how finely maxima are ordered by height
+    proposal_threshold : [fl_prob, prob_thresh] lower maxima of the proposal map are ignored
+    proposal_climb : [fl_eps] maxima separated by slopes of less than this per pixel count as one
+    proposal_step : [fl_step] step of the level by which maxima are ordered
     proposal_blur : [fl_blur] side of the box that smooths the map first; 0 or 1 = none
-    max_candidates : [max_iters] how many maxima of an image or tile are tried, skipped ones
-        included; None = 100 on 96x96 as in the official toy notebooks, more on larger images in
-        proportion to their area; no limit in the paper's algorithm
+    max_candidates : [max_iters] maximum number of maxima to try in an image or tile, including
+        skipped ones; None = 100 for 96x96 pixels as in the official toy notebooks, in proportion to
+        the area for larger images, and no limit in the paper's algorithm
 
     num_candidates : random points compared in one iteration
-    num_iterations : [num_iters] iterations of random sampling in an image or tile; None = 40 on
-        96x96, more on larger images in proportion to their area; no limit in the paper's algorithm
+    num_iterations : [num_iters] iterations of random sampling in an image or tile; None = 40 for
+        96x96 pixels, in proportion to the area for larger images, and no limit in the paper's
+        algorithm
     confident_prob : random masks are ranked by the mean of their values above this (a constant in
         the official code)
     seed : seed of the random points
 
     cut_radius : a mask is cut to the square of this radius around its point; 0 or less = not cut
-    min_things_prob : a pixel belongs to no object where no mask exceeds this
-    min_stuff_prob : a pixel has no class where the most probable stuff class has less than this
+    min_things_prob : a pixel belongs to an object only if a mask exceeds this
+    min_stuff_prob : a pixel gets a stuff class only if that class has at least this probability
     stuff_prob_mult : weight of "no object" against the masks
     flip : [use_flip] average with the horizontally mirrored image
-    short_side : pixels of the shorter side of the network's input; results have the size of the
-        image; None = not resized
+    short_side : length of the shorter side of the network's input, in pixels; results keep the size
+        of the image; None = not resized
     max_side : upper limit of the longer side of the network's input; never enlarges an image
     tile : [crop_size] (height, width) of overlapping tiles of the network's input; None = the whole
         image at once
-    min_tile_overlap : [min_overlap] smallest share of a tile that its neighbour contains, too
+    min_tile_overlap : [min_overlap] minimum fraction of a tile that its neighbour also contains
 
-    batch_size : largest number of candidates that are evaluated together (fewer on large images,
+    batch_size : maximum number of candidates that are evaluated together (fewer on large images,
         and one with ONNX Runtime on a CPU, where more is not faster); results do not depend on it
-    memory_mib : MiB that the masks of points computed together may take, so that fewer than
-        ``batch_size`` are computed together on a large image; results do not depend on it
-    max_pixels : a larger image must be cut into tiles, because memory grows with the image
-    official : reproduce the errors of the official code.  If true, the point is mirrored to W - x
+    memory_mib : memory that the masks of a batch may take, in MiB, so that batches on large images
+        are smaller than ``batch_size``; results do not depend on it
+    max_pixels : larger images must be cut into tiles, because memory grows with the image
+    official : reproduce the bugs of the official code.  If true, the point is mirrored to W - x
         (not W - 1 - x); ``cut_radius`` is one pixel short at the far sides; random sampling accepts
         a mask without a pixel; an object without a pixel above ``mask_threshold`` gets the first
         thing class; a tile without objects, or an image smaller than its tile, stops with an error;
-        some of very many tiles lie outside.
+        with very many tiles, some lie outside the image.
     """
 
     algorithm: str = 'official'
@@ -192,7 +195,7 @@ class AdaptISSettings:
         return cls().replace(**{OFFICIAL_NAMES[k]: v for k, v in params.items()}, **changes)
 
     def _check_type(self, name: str, declared: str) -> None:
-        """Check the type; values come from the command line and from files and can be anything."""
+        """Check the type; values from the command line and from files can be anything."""
         value = getattr(self, name)
         if declared.startswith('Optional['):
             if value is None:
@@ -215,15 +218,15 @@ class AdaptISSettings:
 
 
 def _by_area(limit: Optional[int], usual: int, size: tuple[int, int]) -> int:
-    """Return the limit; if it is None, ``usual`` of a 96x96 image in proportion to the area."""
+    """Return the limit; if it is None, ``usual`` for a 96x96 image, scaled by the area."""
     if limit is not None:
         return limit
     return max(usual, usual * size[0] * size[1] // 96 ** 2)
 
 
-# Each value says where it is from: paper (AdaptIS, with its section), official (the authors' code:
-# its notebooks for the toys, the defaults of its sampling functions for photographs, as nothing was
-# published about how those were measured), or choice where both are silent.
+# Each value names its source: paper (AdaptIS, with the section), official (the authors' code: its
+# notebooks for the toy data, the defaults of its sampling functions for photographs, because the
+# settings for those were not published), or choice where neither gives a value.
 _PHOTO_OFFICIAL = dict(
     mask_threshold=0.40,                  # official
     overlap_threshold=0.4,                # official
@@ -235,20 +238,21 @@ _PHOTO_OFFICIAL = dict(
     max_candidates=500,                   # official
     flip=True)                            # official, and paper 7
 _PHOTO = dict(
-    _PHOTO_OFFICIAL,                      # but where the paper speaks:
-    overlap_threshold=0.5)                # paper 4: less than 50 % of a mask is segmented already
+    _PHOTO_OFFICIAL,                      # except what the paper says:
+    overlap_threshold=0.5)                # paper 4: less than 50 % of a mask is already segmented
 
 PRESETS: dict[str, AdaptISSettings] = {
     # official, the notebook: mask 0.4, things 0.3, proposals 0.10, blur 2, 100 points, or 40 times
-    # 7 random ones; paper 4: overlap 50 %; paper 6: 7 random points.  Its mirrored image is --flip.
+    # 7 random ones; paper 4: overlap 50 %; paper 6: 7 random points.  The official mirrored image
+    # is --flip.
     'toy_v1': AdaptISSettings(),
-    # For networks after short training, which are less sure of their proposals and masks.  Chosen
-    # on further images (adaptis toy --version v1 --split val --count 80 --seed 5): the first on all
-    # 80, the second on 40.  The second is for the network in the package.
+    # For networks after short training, whose proposals and masks are less confident.  Chosen on
+    # separate images (adaptis toy --version v1 --split val --count 80 --seed 5).
+    # The second is for the network in the package.
     'toy_v1_cpu': AdaptISSettings(proposal_threshold=0.01),
-    'toy_v1_long': AdaptISSettings(mask_threshold=0.5, overlap_threshold=0.4,
+    'toy_v1_long': AdaptISSettings(mask_threshold=0.55, overlap_threshold=0.6,
                                    proposal_threshold=0.01),
-    # official, the notebook: one image of 250 objects, seen whole (Figure 3d).
+    # official, the notebook: one image of 250 objects, processed as a whole (Figure 3d).
     'toy_v1_250': AdaptISSettings(mask_threshold=0.7, overlap_threshold=0.6, max_candidates=2000,
                                   cut_radius=40, flip=True),
     'toy_v2': AdaptISSettings(mask_threshold=0.5),                     # official; else as toy_v1
@@ -259,20 +263,20 @@ PRESETS: dict[str, AdaptISSettings] = {
     'coco': AdaptISSettings(**{**_PHOTO, 'mask_threshold': 0.35},      # paper 7
                             short_side=600),                           # paper 7
 }
-"""Settings by name.  Random points use the same ones with ``sampling='random'``."""
+"""Settings by name.  For random points, use them with ``sampling='random'``."""
 
 
 def get_settings(settings: Union[str, AdaptISSettings]) -> AdaptISSettings:
     """Return settings as they are, or a preset by name.
 
-    Raises AdaptisError if there is no such preset, or if the settings are those of another system.
+    Raises AdaptisError if the preset does not exist, or if the settings belong to another system.
     """
     if isinstance(settings, AdaptISSettings):
         return settings
     if not isinstance(settings, str):
         raise AdaptisError(f'{type(settings).__name__} are not for this network, which needs '
-                           f'{AdaptISSettings.__name__}: does the file beside the checkpoint '
-                           'say which network it is?')
+                           f'{AdaptISSettings.__name__}: check that the JSON file beside the '
+                           'checkpoint names the right network.')
     if settings not in PRESETS:
         raise AdaptisError(f'There is no preset {settings!r}; there are {", ".join(PRESETS)}.')
     return PRESETS[settings]

@@ -22,7 +22,7 @@ PRETRAINED_FOLDER = Path(__file__).parents[1] / 'pretrained'
 
 DEFAULT_TAXONOMIES = {(len(taxonomy), taxonomy.num_stuff): taxonomy for taxonomy in (
     TOY_TAXONOMY, CITYSCAPES_TAXONOMY, COCO_TAXONOMY)}
-"""Taxonomies for networks that do not store theirs, by the number of classes and of stuff."""
+"""Taxonomies for networks that do not store one, by the number of classes and of stuff classes."""
 
 
 def taxonomy_to_list(taxonomy: Taxonomy) -> list[dict[str, Any]]:
@@ -42,12 +42,12 @@ def read_sidecar(checkpoint: Optional[PathLike]) -> dict[str, Any]:
     try:
         content = read_json(path)
     except AdaptisError:
-        return {}  # loading the parameters reports what is wrong
+        return {}  # loading the parameters reports the problem
     return content if isinstance(content, dict) else {}
 
 
 def read_training(checkpoint: Optional[PathLike]) -> dict[str, Any]:
-    """Return what is known about the training of a network, as a sidecar holds it.
+    """Return what a sidecar says about the training of a network.
 
     This also works for the checkpoint in the package, and for an exported network, whose manifest
     keeps it under ``source``.
@@ -64,7 +64,7 @@ def read_training(checkpoint: Optional[PathLike]) -> dict[str, Any]:
 
 def find_taxonomy(info: dict[str, Any], num_classes: int, num_stuff: int,
                   where: PathLike = 'The checkpoint') -> Taxonomy:
-    """Return the taxonomy in the sidecar of a network, else one for its number of classes.
+    """Return the taxonomy in a network's sidecar, else a default for its number of classes.
 
     Raises AdaptisError if the sidecar's list is not a taxonomy.
     """

@@ -34,8 +34,8 @@ class Tile(NamedTuple):
 def split_axis(size: int, length: int, min_overlap: float, official: bool = False) -> Axis:
     """Cover ``size`` pixels with the fewest equal tiles that overlap by ``min_overlap``.
 
-    A tile longer than the image shrinks to its size.  The official code divides by zero then, and
-    of very many tiles it puts the last beyond the image.
+    A tile longer than the image shrinks to its size.  The official code divides by zero in this
+    case, and with very many tiles it puts the last ones outside the image.
     """
     if length > size and official:
         raise AdaptisError(f'A tile of {length} pixels is larger than the image ({size}): the '
@@ -72,7 +72,7 @@ class Stitcher:
     def __init__(self, size: tuple[int, int], official: bool = False):
         self._labels = np.zeros(size, np.int32)  # 0 = no tile with objects was here yet
         self._parts: list[list[tuple[Tile, np.ndarray]]] = []
-        self._count = 0  # of parts
+        self._count = 0  # number of parts
         self._official = official
 
     def add(self, tile: Tile, masks: list[np.ndarray]) -> None:
@@ -85,8 +85,8 @@ class Stitcher:
         owner = _strongest(masks)
         seen = self._labels[tile.rows, tile.cols]
         above, beside = seen[:tile.top], seen[:, :tile.left]
-        # The labels are listed now, but the strips are views: an object is compared with what
-        # earlier objects of its own tile have left of them.
+        # The labels are listed now, but the strips are views, so an object is compared with what
+        # earlier objects of its own tile have left.
         above_labels, beside_labels = self._known(above), self._known(beside)
         for index, mask in enumerate(masks):
             inside = owner == index

@@ -1,9 +1,9 @@
-"""Enlarge the network's maps to the size of the image: bilinear, aligned corners.
+"""Enlarge the network's maps to the size of the image, bilinearly with aligned corners.
 
 The result equals MXNet's ``BilinearResize2D`` on a CPU bit for bit and takes about a fifth of the
 time: each row of the result is a weighted sum of two rows, which is a product with a sparse
-matrix.  From a GPU only the small map has to be copied.  Without SciPy, NumPy computes the sum, at
-half the speed and with equal bits.
+matrix.  Only the small map has to be copied from a GPU.  Without SciPy, NumPy computes the sum, at
+half the speed and with identical bits.
 """
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _resize(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def _sparse() -> Any:
     """Return ``scipy.sparse``, or None without SciPy."""
     try:
-        from scipy import sparse  # slow to load; exported networks run without it
+        from scipy import sparse  # slow to load, and optional for exported networks
     except ImportError:
         return None
     return sparse

@@ -1,14 +1,14 @@
-"""Results in the forms that other tools use, and back.
+"""Convert results to the formats of other tools, and back.
 
-``to_X(result, ...)`` makes what tool X has, ``from_X(..., taxonomy)`` a ``PanopticResult``; X is
-``supervision``, ``transformers``, ``torchmetrics``, ``labelme``, ``label_studio``,
-``coco_panoptic`` or ``coco_instances``.  None of these tools needs to be installed, but for
-``to_supervision``, which returns an object of that library.
+``to_X(result, ...)`` returns the format of tool X, and ``from_X(..., taxonomy)`` returns a
+``PanopticResult``; X is ``supervision``, ``transformers``, ``torchmetrics``, ``labelme``,
+``label_studio``, ``coco_panoptic`` or ``coco_instances``.  These tools need not be installed,
+except for ``to_supervision``, which returns an object of that library.
 
 >>> from adaptis.interop import to_supervision
 >>> detections = to_supervision(result, predictor.taxonomy)
 
-Names are imported when they are first used.
+Names are imported on first use.
 """
 from __future__ import annotations
 

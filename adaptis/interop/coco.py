@@ -1,4 +1,4 @@
-"""Entries of COCO's JSON files, for one image; ``adaptis.evaluation.coco`` writes whole files."""
+"""Entries of COCO's JSON files for one image; ``adaptis.evaluation.coco`` writes whole files."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ def to_coco_panoptic(result: PanopticResult, image_id: Any, file_name: str
                      ) -> tuple[dict[str, Any], np.ndarray]:
     """Return the annotation of a panoptic JSON, and the RGB pixels of its PNG, uint8 (H, W, 3).
 
-    ``file_name`` is that of the PNG.  Segments without a pixel are left out.
+    ``file_name`` is the name of the PNG.  Segments without a pixel are omitted.
     """
     ids = [s.id for s in result.segments]
     positions = relabel_ids(result.segment_map, ids, 'The result')
@@ -47,8 +47,8 @@ def to_coco_instances(result: PanopticResult, image_id: Any,
                       first_id: int = 1) -> list[dict[str, Any]]:
     """Return the objects of an image as entries of an instances JSON; masks are compressed RLE.
 
-    These are the ``objects`` of the result, which may overlap, if it has them, else its things.
-    The entries have a score, too, so that they are also detection results.
+    These are the ``objects`` of the result, which may overlap, if it has any, else its things.  The
+    entries also have a score, so they are valid detection results.
     """
     if result.objects is not None:
         found = [(mask, int(category), float(score)) for mask, category, score in zip(
@@ -72,16 +72,16 @@ def from_coco_instances(entries: Sequence[Mapping[str, Any]], taxonomy: Taxonomy
                         size: tuple[int, int]) -> PanopticResult:
     """Return the entries of one image, of an instances JSON or of detection results, as a result.
 
-    Masks may be polygons or RLE of either kind.  Where objects overlap, the higher score wins, then
-    the smaller one; ``objects`` of the result has the whole masks.
-    Raises AdaptisError for an unknown category, or a mask that cannot be decoded.
+    Masks may be polygons, or compressed or uncompressed RLE.  Where objects overlap, the higher
+    score wins, then the smaller object; ``objects`` of the result has the whole masks. Raises
+    AdaptisError for an unknown category, or a mask that cannot be decoded.
     """
     return compose([Region(taxonomy.by_id(entry['category_id']), _mask(entry, size),
                            float(entry.get('score', 1.0))) for entry in entries], size)
 
 
 def _mask(entry: Mapping[str, Any], size: tuple[int, int]) -> np.ndarray:
-    from pycocotools import mask as rle  # exported networks do without it
+    from pycocotools import mask as rle  # not needed for exports
     shape = entry.get('segmentation')
     try:
         if isinstance(shape, list):
@@ -98,5 +98,5 @@ def _mask(entry: Mapping[str, Any], size: tuple[int, int]) -> np.ndarray:
             shape = {'size': list(size), 'counts': text}
         return rle.decode(shape).astype(bool)
     except (KeyError, TypeError, ValueError) as error:
-        raise AdaptisError(f'The object {entry.get("id", "")} has a mask that is neither polygons '
-                           f'nor RLE of {size[0]}x{size[1]} pixels.') from error
+        raise AdaptisError(f'The object {entry.get("id", "")} has a mask that is neither a list of '
+                           f'polygons nor an RLE of {size[0]}x{size[1]} pixels.') from error

@@ -1,4 +1,4 @@
-"""Masks that may overlap become a ``PanopticResult``; and a result becomes masks."""
+"""Convert masks that may overlap to a ``PanopticResult``, and a result to masks."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from adaptis.types import Category, Objects, PanopticResult, Segment, Taxonomy
 
 
 class Region(NamedTuple):
-    """A segment before pixels are shared out: its category, mask bool (H, W) and score."""
+    """A segment before overlaps are resolved: its category, mask bool (H, W) and score."""
 
     category: Category
     mask: np.ndarray
@@ -21,9 +21,9 @@ class Region(NamedTuple):
 def compose(regions: Sequence[Region], size: tuple[int, int]) -> PanopticResult:
     """Return a result with one segment per pixel.
 
-    Things lie on stuff; of two things the one with the higher score lies on top, and of two with
-    the same score the smaller one.  All regions of a stuff class become one segment.  ``objects``
-    of the result holds the things with their whole masks.
+    Things cover stuff.  Of two things the one with the higher score is on top, or the smaller one
+    if the scores are equal.  All regions of a stuff class become one segment.  ``objects`` of the
+    result contains the things with their whole masks.
 
     Raises AdaptisError for a mask of another size.
     """
@@ -56,8 +56,8 @@ def compose(regions: Sequence[Region], size: tuple[int, int]) -> PanopticResult:
 
 def from_map(segment_map: np.ndarray, infos: Mapping[int, tuple[Category, float]]
              ) -> PanopticResult:
-    """Return a result of a segment map and id -> (category, score); ids without a pixel are left
-    out, and pixels of other ids belong to no segment."""
+    """Return a result from a segment map and id -> (category, score).  Ids without a pixel are
+    omitted, and pixels of other ids belong to no segment."""
     known = np.isin(segment_map, list(infos))
     segment_map = np.where(known, segment_map, 0).astype(np.int32)
     present, counts = np.unique(segment_map[segment_map > 0], return_counts=True)
@@ -80,14 +80,15 @@ def find_category(taxonomy: Taxonomy, label: str) -> Category:
     for category in taxonomy.categories:
         if category.name == label:
             return category
-    raise AdaptisError(f'There is no category "{label}"; there are '
+    raise AdaptisError(f'There is no category "{label}"; the categories are '
                        f'{", ".join(c.name for c in taxonomy.categories)}.')
 
 
 def category_at(taxonomy: Taxonomy, index: int) -> Category:
     """Return the category of a class index; AdaptisError if there is none."""
     if not 0 <= index < len(taxonomy):
-        raise AdaptisError(f'There is no class {index}: the taxonomy has {len(taxonomy)}.')
+        raise AdaptisError(f'There is no class {index}: the taxonomy has {len(taxonomy)} classes, '
+                           'counted from 0.')
     return taxonomy.categories[index]
 
 

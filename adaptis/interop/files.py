@@ -18,12 +18,12 @@ class ResultFiles:
     """Writes results for a tool; a context manager.
 
     ``labelme``
-        ``labelme/NAME.json`` for each image, which refers to the image where it lies: open the
+        ``labelme/NAME.json`` for each image, which refers to the image at its place.  Open the
         folder with ``labelme``.
     ``label-studio``
         ``label_studio.json`` with a task for each image, and ``label_config.xml``, the labelling
-        interface.  The images are at ``/data/local-files/?d=PATH``, Label Studio's own address of
-        local files, with their absolute paths.
+        interface.  The images are referred to as ``/data/local-files/?d=PATH``, Label Studio's
+        address for local files, with their absolute paths.
 
     Parameters
     ----------
@@ -42,11 +42,11 @@ class ResultFiles:
         self._tasks: list[dict[str, Any]] = []
 
     def add(self, image: PathLike, name: str, result: PanopticResult) -> None:
-        """Write the result of an image file; ``name`` is that of the file to write, no suffix."""
+        """Write the result of an image file to a file with this ``name``, without extension."""
         self.write(name, self.encode(image, name, result))
 
     def encode(self, image: PathLike, name: str, result: PanopticResult) -> dict[str, Any]:
-        """Return what :meth:`write` writes, in any process; see :meth:`add`."""
+        """Return what :meth:`write` writes; this can run in any process.  See :meth:`add`."""
         if self._format == 'labelme':
             folder = self._target(name).parent
             where = os.path.relpath(image, folder).replace(os.sep, '/')
@@ -62,7 +62,7 @@ class ResultFiles:
             self._tasks.append(encoded)
 
     def close(self) -> None:
-        """Write what belongs to all images together."""
+        """Write the files that cover all images."""
         if self._format == 'label-studio':
             _write_json(self._folder / 'label_studio.json', self._tasks)
             with atomic_write(self._folder / 'label_config.xml') as temporary:

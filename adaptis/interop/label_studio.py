@@ -1,4 +1,4 @@
-"""Label Studio: predictions of a task, to be corrected there, and tasks that it exports."""
+"""Label Studio: write predictions to be corrected there, and read tasks that it exports."""
 from __future__ import annotations
 
 import html
@@ -20,24 +20,24 @@ def to_label_studio(result: PanopticResult, image: str, taxonomy: Optional[Taxon
                     kind: str = 'polygon', tolerance: float = 1.0, from_name: str = 'label',
                     to_name: str = 'image', model_version: str = 'adaptis',
                     things_only: bool = False) -> dict[str, Any]:
-    """Return a task with a result as its prediction, as Label Studio imports it.
+    """Return a task with a result as its prediction, for import into Label Studio.
 
     Parameters
     ----------
     result : its segments become regions with their scores
     image : URL of the image, as Label Studio sees it
     taxonomy : the names of the categories; by default those of the segments
-    kind : 'polygon', or 'brush', which is exact (but version 2.0 of Label Studio's SDK takes most
-        brushes for invalid, its own included); :func:`label_config` writes the same
-    tolerance : pixels by which a polygon may be off the outline
+    kind : 'polygon', or 'brush', which is exact (but version 2.0 of Label Studio's SDK rejects most
+        brushes, including its own); use the same for :func:`label_config`
+    tolerance : maximum deviation of a polygon from the outline, in pixels
     from_name, to_name : names of the tags in the labelling interface
-    model_version : what the prediction is called there
-    things_only : leave stuff out
+    model_version : name of the prediction in Label Studio
+    things_only : omit stuff
 
     Raises AdaptisError for another ``kind``.
     """
     if kind not in KINDS:
-        raise AdaptisError(f'There is no kind "{kind}": choose from {", ".join(KINDS)}.')
+        raise AdaptisError(f'The kind "{kind}" is unknown: choose from {", ".join(KINDS)}.')
     height, width = result.segment_map.shape
     regions = []
     for segment, mask in segment_masks(result, things_only):
@@ -60,8 +60,8 @@ def to_label_studio(result: PanopticResult, image: str, taxonomy: Optional[Taxon
 def from_label_studio(task: Mapping[str, Any], taxonomy: Taxonomy) -> PanopticResult:
     """Return a task that Label Studio exported as JSON, or a prediction, as a result.
 
-    The regions are those of the first annotation, without one of the first prediction: brush,
-    polygons and rectangles; others are left out.
+    The regions come from the first annotation, or from the first prediction if there is no
+    annotation.  Brushes, polygons and rectangles are read; other regions are skipped.
 
     Raises AdaptisError if there is none, or a label has no category.
     """
@@ -113,7 +113,7 @@ def _label(region: Mapping[str, Any]) -> Optional[str]:
 def _size(region: Mapping[str, Any]) -> tuple[int, int]:
     size = region.get('original_height'), region.get('original_width')
     if not all(isinstance(side, int) and side > 0 for side in size):
-        raise AdaptisError('A region does not give original_height and original_width.')
+        raise AdaptisError('A region lacks original_height and original_width.')
     return size[0], size[1]
 
 

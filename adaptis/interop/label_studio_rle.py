@@ -1,9 +1,10 @@
-"""The run-length code of Label Studio's brush: the format of ``@thi.ng/rle-pack``.
+"""The run-length encoding of Label Studio's brush: the format of ``@thi.ng/rle-pack``.
 
-A stream of bits: the number of values (32 bits), bits of a value minus 1 (5), four sizes of run
-lengths minus 1 (4 each), then chunks: 1 bit (1 = one value repeated, 0 = different values), which
-size (2), the number of values minus 1 (in that size), and the value or values.  Label Studio packs
-the four equal channels of every pixel, 255 inside and 0 outside.
+It is a stream of bits: the number of values (32 bits), the bits per value minus 1 (5), four sizes
+of run lengths minus 1 (4 each), and then chunks.  A chunk has 1 bit for its type (1 = one value
+repeated, 0 = different values), the index of a size (2), the number of values minus 1 (in that
+size), and the value or values.  Label Studio packs the four equal channels of every pixel, 255
+inside and 0 outside.
 """
 from __future__ import annotations
 
@@ -38,7 +39,7 @@ def encode_brush(mask: np.ndarray) -> list[int]:
 def decode_brush(code: Sequence[int], size: tuple[int, int]) -> np.ndarray:
     """Return the mask of such a list, bool (H, W): where the last channel is not 0.
 
-    Raises AdaptisError if the list is cut short, or is of an image of another size.
+    Raises AdaptisError if the list is cut short, or belongs to an image of another size.
     """
     try:
         bits = ''.join(f'{byte:08b}' for byte in bytes(code))
@@ -55,8 +56,8 @@ def decode_brush(code: Sequence[int], size: tuple[int, int]) -> np.ndarray:
 
     total = read(32)
     if total != size[0] * size[1] * _CHANNELS:
-        raise AdaptisError(f'The rle of a brush has {total} values, but an image of {size[0]}x'
-                           f'{size[1]} has {size[0] * size[1] * _CHANNELS}.')
+        raise AdaptisError(f'The rle of a brush has {total} values, but an image of '
+                           f'{size[0]}x{size[1]} needs {size[0] * size[1] * _CHANNELS}.')
     value_bits = read(5) + 1
     sizes = [read(4) + 1 for _ in range(4)]
     values = np.zeros(total, np.int64)

@@ -1,4 +1,4 @@
-"""JSON files of labelme, to correct results by hand and to read what was corrected."""
+"""JSON files of labelme: write results to correct them by hand, and read the corrections."""
 from __future__ import annotations
 
 import base64
@@ -15,7 +15,7 @@ from adaptis.polygons import mask_to_polygons
 from adaptis.types import PanopticResult, Taxonomy
 
 SHAPES = ('polygon', 'mask')
-VERSION = '5.5.0'   # of the format: the first versions that know masks read it as well
+VERSION = '5.5.0'   # of the format: it can be read by the first versions that support masks
 
 
 def to_labelme(result: PanopticResult, image_path: str, taxonomy: Optional[Taxonomy] = None, *,
@@ -26,11 +26,12 @@ def to_labelme(result: PanopticResult, image_path: str, taxonomy: Optional[Taxon
     Parameters
     ----------
     result : its segments become shapes; those of one segment share a ``group_id``
-    image_path : where the image lies, seen from the JSON file
+    image_path : path of the image relative to the JSON file
     taxonomy : the names of the categories; by default those of the segments
     shape : 'polygon', or 'mask', which is exact and needs labelme 5.3
-    tolerance : pixels by which a polygon may be off the outline; 0 = exact, with many points
-    things_only : leave stuff out
+    tolerance : maximum deviation of a polygon from the outline, in pixels; 0 = exact, with many
+        points
+    things_only : omit stuff
 
     Raises AdaptisError for another ``shape``.
     """
@@ -53,16 +54,16 @@ def to_labelme(result: PanopticResult, image_path: str, taxonomy: Optional[Taxon
 def from_labelme(content: Mapping[str, Any], taxonomy: Taxonomy) -> PanopticResult:
     """Return the content of a JSON file of labelme as a result.
 
-    Shapes of one label and ``group_id`` are one segment.  Of overlapping objects the one with the
-    higher score (if the shapes have one), else the smaller one lies on top.
+    Shapes with the same label and ``group_id`` form one segment.  Of overlapping objects, the one
+    with the higher score is on top, or the smaller one if the shapes have no scores.
 
     Raises AdaptisError for a label without a category, a shape that cannot be understood, or a
     file without the size of the image.
     """
     size = content.get('imageHeight'), content.get('imageWidth')
     if not is_labelme(content) or not all(isinstance(side, int) for side in size):
-        raise AdaptisError('This is no content of a labelme file: it needs shapes, imageHeight '
-                           'and imageWidth.')
+        raise AdaptisError('This is not the content of a labelme file, which has shapes, '
+                           'imageHeight and imageWidth.')
     objects, _ = labelme_objects(content, size, 'The labelme file')
     scores = {(s.get('label'), s.get('group_id')): s.get('score') for s in content['shapes']}
     regions = []

@@ -22,8 +22,8 @@ def to_supervision(result: PanopticResult, taxonomy: Taxonomy, things_only: bool
     """Return a result as ``supervision.Detections``.
 
     ``class_id`` is the index of the class in the taxonomy, ``confidence`` the score, and ``xyxy``
-    the box around the mask, whose right and lower ends lie outside.  ``data`` holds ``class_name``,
-    ``category_id``, ``segment_id`` and ``isthing``.
+    the box around the mask, whose right and lower edges are exclusive.  ``data`` contains
+    ``class_name``, ``category_id``, ``segment_id`` and ``isthing``.
 
     Raises AdaptisError if supervision is not installed.
     """
@@ -51,17 +51,18 @@ def from_supervision(detections: Any, taxonomy: Taxonomy,
 
     The class is that of ``data['category_id']``, else of ``data['class_name']``, else
     ``class_id`` as an index into the taxonomy.  Where masks overlap, the higher confidence wins;
-    ``objects`` of the result has the whole masks.  ``size``, height and width, is needed if there
-    is no detection.
+    ``objects`` of the result has the whole masks.  ``size`` (height, width) is needed if there are
+    no detections.
 
     Raises AdaptisError if there are no masks, or a class is unknown.
     """
     if len(detections) == 0:
         if size is None:
-            raise AdaptisError('There is no detection: give the size of the image.')
+            raise AdaptisError('The detections are empty, so the size of the image is unknown: '
+                               'give size.')
         return compose([], size)
     if detections.mask is None:
-        raise AdaptisError('The detections have boxes alone, but a result needs their masks.')
+        raise AdaptisError('The detections have only boxes, but a result needs masks.')
     masks = np.asarray(detections.mask, bool)
     scores = detections.confidence if detections.confidence is not None else np.ones(len(masks))
     regions = [Region(_category(detections, k, taxonomy), mask, float(score))

@@ -4,8 +4,8 @@
 >>> metric(torch.from_numpy(to_torchmetrics(found, taxonomy))[None],
 ...        torch.from_numpy(to_torchmetrics(truth, taxonomy))[None])
 
-The result is the PQ of ``adaptis.evaluation.pq``, and so of panopticapi, if every pixel of the
-prediction belongs to a segment: torchmetrics 1.9 also leaves the others out of the union.
+The result equals the PQ of ``adaptis.evaluation.pq``, and so of panopticapi, if every pixel of the
+prediction belongs to a segment.  torchmetrics 1.9 excludes other pixels from the union.
 """
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from adaptis.types import Category, PanopticResult, Taxonomy
 
 
 def to_torchmetrics(result: PanopticResult, taxonomy: Taxonomy) -> np.ndarray:
-    """Return int64 (H, W, 2): of each pixel the category id and the id of the object.
+    """Return int64 (H, W, 2): the category id and the object id of each pixel.
 
-    The object's id is that of its segment; stuff has 0.  A pixel without a segment has a category
-    that does not exist, which torchmetrics takes for void.
+    The object id is the id of the segment; stuff has 0.  A pixel without a segment gets a category
+    that does not exist, which torchmetrics treats as void.
     """
     void = max(c.id for c in taxonomy.categories) + 1
     found = np.zeros((*result.segment_map.shape, 2), np.int64)
@@ -41,8 +41,8 @@ def from_torchmetrics(tensor: Any, taxonomy: Taxonomy) -> PanopticResult:
     """
     pairs = to_array(tensor).astype(np.int64)
     if pairs.ndim != 3 or pairs.shape[2] != 2:
-        raise AdaptisError(f'The tensor is {pairs.shape}, but one image is (H, W, 2): category '
-                           'and instance id.')
+        raise AdaptisError(f'The tensor has the shape {pairs.shape}, but it must be (H, W, 2) for '
+                           'one image: category and instance id.')
     known: dict[int, Category] = {c.id: c for c in taxonomy.categories}
     stuff = [c.id for c in taxonomy.categories if not c.isthing]
     pairs = pairs.copy()

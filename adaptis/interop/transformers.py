@@ -1,6 +1,6 @@
 """The dictionary that Hugging Face transformers' ``post_process_panoptic_segmentation`` returns.
 
-It holds ``segmentation``, (H, W) ids, and ``segments_info``, a list of ``id``, ``label_id``,
+It contains ``segmentation``, (H, W) ids, and ``segments_info``, a list of ``id``, ``label_id``,
 ``was_fused`` and ``score``.  Pixels without a segment are 0, or -1 in some processors.
 """
 from __future__ import annotations
@@ -17,17 +17,17 @@ from adaptis.types import Category, PanopticResult, Taxonomy
 
 def to_transformers(result: PanopticResult, taxonomy: Taxonomy,
                     label_ids: Optional[Mapping[int, int]] = None) -> dict[str, Any]:
-    """Return a result as transformers has it; the map is a NumPy array, int32 (H, W).
+    """Return a result in transformers' format; the map is a NumPy array, int32 (H, W).
 
-    ``label_ids`` are the model's labels, label id -> category id; by default a label id is the
-    index of the class in the taxonomy, see :func:`id2label`.  ``was_fused`` is true for stuff.
-    Raises AdaptisError if a category has no label.
+    ``label_ids`` maps the model's label ids to category ids; by default a label id is the index of
+    the class in the taxonomy, see :func:`id2label`.  ``was_fused`` is true for stuff. Raises
+    AdaptisError if a category has no label.
     """
     label_of = {category: label for label, category in (label_ids or {}).items()}
     infos = []
     for segment in result.segments:
         if label_ids is not None and segment.category_id not in label_of:
-            raise AdaptisError(f'No label id stands for the category {segment.category_id}.')
+            raise AdaptisError(f'label_ids has no label id for the category {segment.category_id}.')
         label = label_of.get(segment.category_id, taxonomy.index(segment.category_id))
         infos.append({'id': int(segment.id), 'label_id': int(label),
                       'was_fused': not segment.isthing, 'score': float(segment.score)})
@@ -66,5 +66,5 @@ def _category(label: int, taxonomy: Taxonomy,
     if label_ids is None:
         return category_at(taxonomy, label)
     if label not in label_ids:
-        raise AdaptisError(f'The label id {label} stands for no category.')
+        raise AdaptisError(f'The label id {label} does not belong to a category.')
     return taxonomy.by_id(label_ids[label])

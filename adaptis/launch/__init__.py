@@ -1,1 +1,1 @@
-"""Start the processes of a distributed training, here and on other machines."""
+"""Start the processes of distributed training, on this machine and on others."""

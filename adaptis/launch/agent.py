@@ -1,14 +1,14 @@
-"""Starts one process of a training on its machine, and ends it when it is told to.
+"""Start one process of a training run on its machine, and end it on request.
 
 The launcher starts this module by ssh, or directly on its own machine, and keeps the connection:
 
-    agent -> launcher   a line of JSON: the version, and what sshd says of the connection
-    launcher -> agent   a line of JSON: the folder, the command, its environment
-    agent -> launcher   a line of JSON: {} or what is wrong with these
-    launcher -> agent   lines: "start", "alive", or the number of a signal for the process
+    agent -> launcher   a line of JSON: the version, and sshd's description of the connection
+    launcher -> agent   a line of JSON: the folder, the command, its environment agent -> launcher
+    a line of JSON: {} or a problem with these launcher -> agent   lines: "start", "alive", or the
+    number of a signal for the process
 
-After "start", the output of the process follows.  If the launcher ends, or is not heard of for
-``SILENCE`` seconds, the process is killed.  This module needs nothing but Python.
+After "start", the output of the process follows.  If the launcher ends, or sends nothing for
+``SILENCE`` seconds, the process is killed.  This module needs only Python.
 """
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TIMEOUT = 10   # seconds for a connection to the scheduler's machine
 
 
 def main() -> int:
-    """Follow the launcher; return the exit status of the process, 128 + n if signal n ended it."""
+    """Obey the launcher; return the exit status of the process, 128 + n if signal n ended it."""
     _say({'version': __version__, 'connection': os.environ.get('SSH_CONNECTION')})
     lines = _lines()
     order = next(lines, None)
@@ -69,7 +69,7 @@ def _lines() -> Iterator[str]:
 
 
 def _complaint(order: dict[str, Any]) -> Optional[str]:
-    """Return what keeps the command from running here, as the rest of a sentence."""
+    """Return what prevents the command from running here, as the rest of a sentence."""
     if not os.path.isdir(order['folder']):
         return f'has no folder {order["folder"]}: all machines need the same folders'
     if order['connect']:

@@ -1,4 +1,4 @@
-"""The machines of a training: a file with one name a line."""
+"""The machines for training: a file with one name per line."""
 from __future__ import annotations
 
 import os
@@ -21,7 +21,7 @@ class Place(NamedTuple):
 
 
 def read_hosts(path: Path) -> list[str]:
-    """Return the hosts in a file: one a line, as ssh takes them; ``#`` begins a comment.
+    """Return the hosts in a file: one per line, as for ssh; ``#`` starts a comment.
 
     Raises AdaptisError if the file is missing, names no host, or names one twice.
     """
@@ -33,36 +33,36 @@ def read_hosts(path: Path) -> list[str]:
     hosts = [line.partition('#')[0].strip() for line in text.splitlines()]
     hosts = [host for host in hosts if host]
     if not hosts:
-        raise AdaptisError(f'--hosts {path} names no machine: write one a line.')
+        raise AdaptisError(f'--hosts {path} names no machine: write one per line.')
     for host in hosts:
         if not _NAME.match(host) or host.startswith('-'):
             raise AdaptisError(f'--hosts {path}: "{host}" is not the name of a machine: write one '
-                               'a line, such as node1 or user@node1.')
+                               'per line, such as node1 or user@node1.')
         if hosts.count(host) > 1:
-            raise AdaptisError(f'--hosts {path} names {host} twice: -n says how many workers there '
-                               'are, which the machines share.')
+            raise AdaptisError(f'--hosts {path} names {host} twice: name it once, and set the '
+                               'total number of workers with -n.')
     return hosts
 
 
 def is_here(host: str) -> bool:
-    """Return whether a host is this machine by its usual names, so that it needs no ssh."""
+    """Return whether a host is a usual name of this machine, which needs no ssh."""
     return host in ('localhost', '127.0.0.1', socket.gethostname(), os.uname().nodename)
 
 
 def share_workers(hosts: Sequence[str], count: int) -> list[Place]:
-    """Return the place of each worker; hosts have equally many, the first ones one more.
+    """Return the place of each worker, divided evenly with any remainder on the first hosts.
 
     Raises AdaptisError if there are fewer workers than hosts.
     """
     if count < len(hosts):
-        raise AdaptisError(f'-n {count}: {len(hosts)} machines need at least as many workers; '
-                           'remove machines from the hosts.')
+        raise AdaptisError(f'-n {count} is less than the {len(hosts)} machines, which need at '
+                           'least one worker each: increase it, or remove machines from the file.')
     each, more = divmod(count, len(hosts))
     return [Place(host, each + (i < more)) for i, host in enumerate(hosts)
             for _ in range(each + (i < more))]
 
 
 def share_servers(places: Sequence[Place], count: int) -> list[Place]:
-    """Return the place of each server: one host after the other."""
+    """Return the place of each server, one host after the other."""
     hosts = list(dict.fromkeys(places))
     return [hosts[i % len(hosts)] for i in range(count)]

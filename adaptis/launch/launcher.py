@@ -1,7 +1,7 @@
-"""Starts all processes of a distributed training, and ends them all if one of them dies.
+"""Start all processes of distributed training, and end them all if one of them dies.
 
-MXNet brings a launcher (``mxnet/tools/launch.py``), but that stops with an error on Python 3.9 and
-later, and where it runs, the death of a process leaves the others waiting for ever.
+MXNet has its own launcher (``mxnet/tools/launch.py``), but it fails on Python 3.9 and later, and if
+one process dies, the others wait forever.
 """
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from adaptis.launch.hosts import Place, share_servers
 from adaptis.launch.member import Member, Output, Shell
 from adaptis.progress import LIVE
 
-GRACE = 10.0      # seconds that the others have to end by themselves after the first mistake
+GRACE = 10.0      # seconds for the others to end by themselves after the first error
 FAREWELL = 60.0   # seconds for servers to end after the workers
 ALIVE = 10.0      # seconds between signs of life
-STOPPED = (129, 130, 143)   # statuses of a training after SIGHUP, SIGINT and SIGTERM
-_PASSED_ON = ('DMLC_INTERFACE', 'MXNET_', 'OMP_', 'PS_')   # how variables for all machines begin
+STOPPED = (129, 130, 143)   # exit statuses of training after SIGHUP, SIGINT and SIGTERM
+_PASSED_ON = ('DMLC_INTERFACE', 'MXNET_', 'OMP_', 'PS_')   # prefixes of variables for all machines
 
 
 @dataclass
@@ -37,11 +37,11 @@ class Cluster:
     Attributes
     ----------
     command : arguments of Python for each worker
-    workers : the place of each
-    servers : number of servers, which add up the gradients; None = one for each machine
+    workers : the place of each worker
+    servers : number of servers, which sum the gradients; None = one per machine
     shell : how to reach other machines
-    address : of this machine, as the others reach it; None = find it out
-    port : of the scheduler on this machine; None = any free one
+    address : address under which others reach this machine; None = detect it
+    port : port of the scheduler on this machine; None = any free one
     node : arguments of Python for the scheduler and the servers
     """
 
@@ -57,10 +57,10 @@ class Cluster:
     _sign_of_life: float = 0.0
 
     def run(self) -> int:
-        """Start all processes and wait for their end; return the exit status.
+        """Start all processes and wait until they end; return the exit status.
 
-        Ctrl-C, SIGTERM and SIGHUP go to the workers, which then agree on a checkpoint; a second
-        one kills all.
+        Ctrl-C, SIGTERM and SIGHUP are sent to the workers, which then agree on a checkpoint; a
+        second one kills all processes.
 
         Raises AdaptisError if a machine cannot be used, or if a process dies.
         """
@@ -100,9 +100,9 @@ class Cluster:
         remote = [member.place.host for member in self._members if not member.is_here]
         if not remote:
             return '127.0.0.1'
-        own = os.environ.get('SSH_CONNECTION')   # of the user, where srun or this machine passes it
+        own = os.environ.get('SSH_CONNECTION')   # set if the user's ssh, or srun, passes it on
         seen = [found.split()[0] for found in connections if found and found != own]
-        if seen and ':' not in seen[0]:   # MXNet knows IPv4 alone
+        if seen and ':' not in seen[0]:   # MXNet supports only IPv4
             return seen[0]
         try:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
@@ -126,7 +126,7 @@ class Cluster:
                     member.place.workers if member.role == 'worker' else 1)}
 
     def _watch(self, asked: list[int]) -> int:
-        """Return the exit status when all workers have ended well or were asked to end."""
+        """Return the exit status when all workers have succeeded or were asked to end."""
         workers = [member for member in self._members if member.role == 'worker']
         working, deadline, forwarded = list(workers), math.inf, 0
         while working:
@@ -140,14 +140,15 @@ class Cluster:
             elif member and member.status:
                 return self._end_others(working, member)
             elif time.monotonic() > deadline:
-                raise AdaptisError(f'{working[0].name} did not stop within {FAREWELL:.0f} seconds '
-                                   'after another one, and was killed: go on with --resume.')
+                raise AdaptisError(f'{working[0].name} was killed, because it did not stop within '
+                                   f'{FAREWELL:.0f} seconds after another process: continue with '
+                                   '--resume.')
         self._part()
         return max(member.status for member in workers)
 
     @staticmethod
     def _forward(asked: Sequence[int], forwarded: int, working: Iterable[Member]) -> int:
-        """Send a new request to end to the workers; KeyboardInterrupt if it is not the first."""
+        """Send a new stop request to the workers; KeyboardInterrupt if it is not the first."""
         if len(asked) > forwarded:
             if forwarded:
                 raise KeyboardInterrupt
@@ -167,7 +168,7 @@ class Cluster:
         return None
 
     def _end_others(self, working: Iterable[Member], dead: Member) -> int:
-        """Give the others a moment to fail likewise; AdaptisError if they do not.
+        """Give the others a moment to fail in the same way; AdaptisError if they do not.
 
         If all workers failed by themselves, they have said why, and this returns their status.
         """
@@ -182,12 +183,12 @@ class Cluster:
             member.kill()
         for member in (dead, *others):
             member.close()
-        end = (f', and the other {killed} {"was" if killed == 1 else "were"} ended: go on with '
+        end = (f', and the other {killed} {"was" if killed == 1 else "were"} ended: continue with '
                '--resume' if killed else '')
         raise AdaptisError(f'{dead.name} {_describe(dead)}{end}.')
 
     def _part(self) -> None:
-        """Wait for servers and scheduler, which end after the last worker."""
+        """Wait for the servers and the scheduler, which end after the last worker."""
         deadline = time.monotonic() + FAREWELL
         while time.monotonic() < deadline and any(m.status is None for m in self._members):
             time.sleep(0.1)
@@ -195,16 +196,17 @@ class Cluster:
 
 def _describe(member: Member) -> str:
     if member.status == 255 and not member.is_here:
-        return 'was lost (its machine or the connection to it is gone)'
+        return 'was lost (its machine or the connection to it failed)'
     if member.status - 128 in set(signal.Signals):
         name = signal.Signals(member.status - 128).name
-        return f'was killed by {name}' + (' (did memory run out?)' if name == 'SIGKILL' else '')
+        return f'was killed by {name}' + (' (perhaps because memory ran '
+                                          'out)' if name == 'SIGKILL' else '')
     return f'ended with status {member.status} (its message is above)'
 
 
 @contextlib.contextmanager
 def _requests() -> Iterator[list[int]]:
-    """Yield a list that signals which ask for the end are added to."""
+    """Yield a list to which signals that request the end are added."""
     asked: list[int] = []
     before = {}
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -219,7 +221,7 @@ def _requests() -> Iterator[list[int]]:
 
 @contextlib.contextmanager
 def _listen(address: str, port: Optional[int]) -> Iterator[socket.socket]:
-    """Hold the scheduler's port while the machines try whether they reach it.
+    """Hold the scheduler's port while the machines check whether they can reach it.
 
     Raises AdaptisError if the port is taken, or the address is not one of this machine.
     """
@@ -232,5 +234,5 @@ def _listen(address: str, port: Optional[int]) -> Iterator[socket.socket]:
             reason = getattr(error, 'strerror', None) or 'it is above 65535'
             what = address if port is None else f'Port {port} of {address}'
             raise AdaptisError(f'{what} cannot be used: {reason}; give another --port or '
-                               '--address, or none.') from error
+                               '--address, or leave both out.') from error
         yield listener

@@ -1,4 +1,4 @@
-"""One process of a training, as its launcher sees it."""
+"""One process of a training run, from the launcher's point of view."""
 from __future__ import annotations
 
 import contextlib
@@ -19,9 +19,9 @@ from adaptis.errors import AdaptisError
 from adaptis.launch.agent import MARK
 from adaptis.launch.hosts import Place, is_here
 
-TIMEOUT = 40.0   # seconds for a machine to answer
+TIMEOUT = 40.0   # seconds to wait for an answer from a machine
 REMEMBERED = 1000   # lines
-_LINE = re.compile(rb'(?<=\n)|(?<=\r)(?!\n)')   # progress bars end theirs with a carriage return
+_LINE = re.compile(rb'(?<=\n)|(?<=\r)(?!\n)')   # progress bars end lines with a carriage return
 
 
 class Shell(NamedTuple):
@@ -32,9 +32,9 @@ class Shell(NamedTuple):
 
 
 class Output:
-    """Passes lines on, except those that another process has written before.
+    """Passes lines on, except those that another process has already written.
 
-    Otherwise each mistake in a config would be told by every worker.
+    Otherwise every worker would report the same mistake in a config.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Output:
 
     def write(self, writer: object, line: bytes, stream: Any) -> None:
         """Write a line of a process to a text stream."""
-        with self._lock, contextlib.suppress(OSError, ValueError):   # nobody may read it any more
+        with self._lock, contextlib.suppress(OSError, ValueError):   # the reader may be gone
             if line.strip() and self._writers.setdefault(line.strip(), writer) is not writer:
                 return
             if len(self._writers) > REMEMBERED:
@@ -81,30 +81,31 @@ class Member:
 
     @property
     def name(self) -> str:
-        """What users know it by."""
+        """The name of the process for users."""
         label = self.role if self.role == 'scheduler' else f'{self.role} {self.index}'
         return f'{label} on {self.place.host}'
 
     def greet(self) -> Optional[str]:
-        """Return the ``SSH_CONNECTION`` of its machine; AdaptisError if that cannot be used."""
+        """Return the ``SSH_CONNECTION`` of its machine; AdaptisError if it is unusable."""
         found = self._answer()
         if found['version'] != __version__:
-            raise AdaptisError(f'{self.place.host} has adaptis {found["version"]}, and this '
-                               f'machine {__version__}: install the same version on all.')
+            raise AdaptisError(f'{self.place.host} has adaptis {found["version"]}, but this '
+                               f'machine has {__version__}: install the same version on all '
+                               'machines.')
         return found['connection']
 
     def prepare(self, order: dict[str, Any]) -> None:
-        """Say what to run, see ``adaptis.launch.agent``."""
+        """Send the command to run, see ``adaptis.launch.agent``."""
         self._tell(json.dumps(order))
 
     def check(self) -> None:
-        """Raise AdaptisError if its machine cannot run what it is to run."""
+        """Raise AdaptisError if its machine cannot run the command."""
         complaint = self._answer().get('complaint')
         if complaint:
             raise AdaptisError(f'{self.place.host} {complaint}.')
 
     def start(self) -> None:
-        """Start what was prepared."""
+        """Start the prepared command."""
         self._errors = None
         self._tell('start')
 
@@ -113,20 +114,20 @@ class Member:
         self._tell(str(number))
 
     def keep_alive(self) -> None:
-        """Let the machine know that the launcher is still there."""
+        """Tell the machine that the launcher is still running."""
         self._tell('alive')
 
     def kill(self) -> None:
         """Kill the process."""
         with contextlib.suppress(OSError):
-            self._process.stdin.close()   # the agent then kills what it has started
+            self._process.stdin.close()   # the agent then kills its process
 
     def close(self, seconds: float = 5) -> None:
         """Kill the process, and wait until it has ended and its output was passed on."""
         self.kill()
         try:
             self._process.wait(seconds)
-        except subprocess.TimeoutExpired:   # a machine that is gone
+        except subprocess.TimeoutExpired:   # the machine is gone
             self._process.kill()
             self._process.wait()
         for thread in self._readers:
@@ -142,7 +143,7 @@ class Member:
         return [*self._shell.ssh, self.place.host, *map(shlex.quote, words)]
 
     def _tell(self, line: str) -> None:
-        with contextlib.suppress(OSError, ValueError):   # it has ended, as ``ended`` tells
+        with contextlib.suppress(OSError, ValueError):   # it has ended, as ``ended`` reports
             self._process.stdin.write(line.encode() + b'\n')
             self._process.stdin.flush()
 
@@ -162,12 +163,12 @@ class Member:
         last = b' '.join(self._errors or []).decode('utf-8', 'backslashreplace').rstrip('.')
         host, python = self.place.host, self._shell.python
         if 'No module named' in last:
-            return (f'The Python {python} on {host} has no adaptis: install it there, in the same '
-                    'version, or give another --python.')
+            return (f'The Python {python} on {host} does not have adaptis: install the same '
+                    'version there, or give another --python.')
         if status in (126, 127):
             return f'{host} has no Python at {python}: give its path there with --python.'
         if status == 255:
-            return f'{host} cannot be reached by ssh: {last or "it gives no reason"}.'
+            return f'{host} cannot be reached by ssh: {last or "no reason given"}.'
         return f'No Python could be started on {host} (status {status}): {last}.'
 
     def _pass_on(self, stream: BinaryIO, to: Any) -> None:
@@ -183,7 +184,7 @@ class Member:
     def _take(self, line: bytes, to: Any) -> None:
         if line.startswith(MARK.encode()):
             self._answers.put(line[len(MARK):])
-        elif self._errors is not None:   # of ssh, or a greeting of the machine
+        elif self._errors is not None:   # from ssh, or the machine's login message
             if to is sys.stderr and line.strip():
                 self._errors.append(line.strip())
         elif line:

@@ -1,7 +1,8 @@
-"""A scheduler or server of MXNet, for a process whose ``DMLC_ROLE`` says so.
+"""A scheduler or server of MXNet, for a process with that role in ``DMLC_ROLE``.
 
-MXNet would serve inside its import, and then also accept pickled optimizers from whoever reaches
-its port.  Here it is imported without a role, and refuses them: the workers update the parameters.
+MXNet would serve during its import, and would accept pickled optimizers from anyone who can reach
+its port.  This module imports it without a role and rejects them; the workers update the
+parameters.
 """
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ def main() -> int:
     """Serve until the workers have ended."""
     role = os.environ.pop('DMLC_ROLE')
     try:
-        from adaptis.runtime import mx  # only now, without the role
+        from adaptis.runtime import mx  # imported only now, without the role
     except AdaptisError as error:
         print(error, file=sys.stderr)
         return 1
@@ -28,13 +29,13 @@ def main() -> int:
     except mx.base.MXNetError as error:
         reason = str(error).splitlines()[-1].rpartition(' : ')[2]
         print(f'The {role} at {os.environ.get("DMLC_PS_ROOT_URI")} port '
-              f'{os.environ.get("DMLC_PS_ROOT_PORT")} ends: {reason}.', file=sys.stderr)
+              f'{os.environ.get("DMLC_PS_ROOT_PORT")} stopped: {reason}.', file=sys.stderr)
         return 1
     return 0
 
 
 def _refuse(command: int, body: bytes, unused: object) -> None:
-    print(f'The {os.environ["DMLC_ROLE"]} refuses command {command}.', file=sys.stderr)
+    print(f'The {os.environ["DMLC_ROLE"]} rejected command {command}.', file=sys.stderr)
 
 
 if __name__ == '__main__':

@@ -1,6 +1,7 @@
 """The AdaptIS network (Sofiiuk, Barinova, Konushin, ICCV 2019; official code saic-vul/adaptis).
 
-This module has the parts that all networks share.  ``unet``, ``deeplab`` and ``fpn`` combine them.
+This module contains the parts that all networks share.  ``unet``, ``deeplab`` and ``fpn`` combine
+them.
 """
 from __future__ import annotations
 
@@ -24,12 +25,12 @@ class Encoder(HybridBlock):
 
     (B, 3, H, W) RGB 0..255 -> features (B, C, h, w), query map (B, Q, h, w), semantic logits
     (B, K, h, w) and, with the proposal branch, proposal logits (B, 1, h, w).  The proposal branch
-    sends no gradient back to the features (AdaptIS, section 5).
+    does not propagate gradients to the features (AdaptIS, section 5).
 
     Parameters
     ----------
     normalize : normalises the image
-    backbone : returns the features, or a tuple of maps that begins with the features
+    backbone : returns the features, or a tuple of maps that starts with the features
     controller : computes the query map; without one the features are the query map
     semantic : takes all maps of the backbone
     proposals : takes the features; None for a network without the branch
@@ -51,7 +52,7 @@ class Encoder(HybridBlock):
             self.proposals = proposals
 
     def without_proposals(self) -> Encoder:
-        """Return an encoder of the same blocks and parameters without the proposal branch."""
+        """Return an encoder with the same blocks and parameters but without the proposal branch."""
         return Encoder(self.normalize, self.backbone, self.controller, self.semantic, None,
                        self._min_side)
 
@@ -102,11 +103,11 @@ class PointHead(HybridBlock):
             self.after = after
 
     def split(self) -> tuple[HybridBlock, PointHead]:
-        """Return two blocks on the same parameters: one for the features, and one for the points.
+        """Return two blocks with the same parameters: one for the features, and one for the points.
 
         After ``share, head = point_head.split()``, ``head(share(features), query_map, points)``
-        equals ``point_head(features, query_map, points)`` for one image.  For several calls on it,
-        ``share`` needs to run only once.
+        equals ``point_head(features, query_map, points)`` for one image.  For several calls on the
+        same image, ``share`` needs to run only once.
         """
         share, first = self.first.split()
         head = PointHead(self._stride, self.coordinates, self.controller, first, self.before,
@@ -133,7 +134,7 @@ class AdaptIS(HybridBlock):
     outputs are instance logits (B*N, 1, H, W), semantic logits (B, K, H, W) and, with the proposal
     branch, proposal logits at the points (B*N, 1).
 
-    Networks derive from this class and pass their parts to ``_assemble``.
+    Networks inherit from this class and pass their parts to ``_assemble``.
 
     Attributes
     ----------
@@ -145,7 +146,7 @@ class AdaptIS(HybridBlock):
     stride: int = 1
     """Image pixels per pixel of the features and of all later maps."""
     min_side: int = 1
-    """Smallest height and width of an image."""
+    """Minimum height and width of an image."""
 
     def _assemble(self, encoder: Encoder, point_head: PointHead, num_classes: int,
                   num_stuff: int) -> None:
@@ -162,7 +163,7 @@ class AdaptIS(HybridBlock):
         return maps if self.stride == 1 else self.resize(maps, images)
 
     def backbone_params(self) -> Any:
-        """Return the parameters that can start from ImageNet; empty for the toy network."""
+        """Return the parameters that can start from ImageNet weights; empty for the toy network."""
         trunk = getattr(self.encoder.backbone, 'trunk', None)
         return mx.gluon.ParameterDict() if trunk is None else trunk.collect_params()
 
@@ -185,5 +186,5 @@ def make_coordinates(kind: str, radius: float, stride: int) -> Optional[Coordina
 def check_size(images: Any, least: int) -> None:
     """Raise AdaptisError if images (B, C, H, W) are smaller than ``least``; ignore symbols."""
     if isinstance(images, mx.nd.NDArray) and min(images.shape[2:]) < least:
-        raise AdaptisError('The network cannot take images of {}x{}: they must be {least}x{least} '
-                           'or larger.'.format(*images.shape[2:], least=least))
+        raise AdaptisError('The image is {}x{}, but this network needs images of at least '
+                           '{least}x{least}.'.format(*images.shape[2:], least=least))

@@ -1,4 +1,4 @@
-"""Backbones with ImageNet weights: networks of GluonCV without their classifier."""
+"""Backbones with ImageNet weights: GluonCV networks without their classifiers."""
 from __future__ import annotations
 
 import os
@@ -75,10 +75,10 @@ def make_trunk(backbone: str, dilated: bool, pretrained: bool, norm_layer: str =
     Parameters
     ----------
     dilated : dilate the last two stages, which then do not halve the size
-    pretrained : start from GluonCV's ImageNet weights, which are downloaded once; a later
-        initialisation of the parameters gives them these values
+    pretrained : start from GluonCV's ImageNet weights, which are downloaded once; initialising the
+        parameters later sets these values
 
-    Raises AdaptisError if there is no such network, or its weights cannot be downloaded.
+    Raises AdaptisError if the network is unknown, or its weights cannot be downloaded.
     """
     if not isinstance(backbone, str) or backbone not in BACKBONES:
         raise AdaptisError(f'backbone is {backbone!r}: choose one of {sorted(BACKBONES)}.')
@@ -94,7 +94,7 @@ def make_trunk(backbone: str, dilated: bool, pretrained: bool, norm_layer: str =
         parts_of, net = _resnet_parts, constructor(dilated=dilated, **options)
     trunk = Trunk(*parts_of(net), architecture.channels)
     trunk.infer_shape(mx.nd.zeros((1, 3, 64, 64)))
-    trunk.hybridize(False)   # drops the graph that infer_shape made
+    trunk.hybridize(False)   # drops the graph that infer_shape created
     if pretrained:
         source = _download(constructor, architecture.name)
         _start_from(Trunk(*parts_of(source), architecture.channels), trunk)
@@ -102,7 +102,7 @@ def make_trunk(backbone: str, dilated: bool, pretrained: bool, norm_layer: str =
 
 
 def _constructor(architecture: Architecture) -> Callable[..., HybridBlock]:
-    from adaptis.runtime import gluoncv  # takes seconds, and the toy network does without it
+    from adaptis.runtime import gluoncv  # takes seconds, and the toy network does not need it
     return getattr(getattr(gluoncv.model_zoo, architecture.module), architecture.name)
 
 
@@ -120,7 +120,7 @@ def _resnext_parts(net: HybridBlock) -> tuple[list[HybridBlock], list[HybridBloc
 def _dilate(resnext: HybridBlock) -> None:
     """Dilate the last two stages, as GluonCV does for its ResNets but not for its ResNeXts.
 
-    This changes convolutions that have not been used yet; their weights stay.
+    This changes convolutions that have not been used yet; their weights stay the same.
     """
     *_, third, fourth = _resnext_parts(resnext)[1]
     for stage, dilation in ((third, 2), (fourth, 4)):
@@ -135,7 +135,7 @@ def _dilate(resnext: HybridBlock) -> None:
 
 def _download(constructor: Callable[..., HybridBlock], name: str) -> HybridBlock:
     """Return the network with its ImageNet weights."""
-    from adaptis.runtime import gluoncv  # takes seconds, and the toy network does without it
+    from adaptis.runtime import gluoncv  # takes seconds, and the toy network does not need it
     store = gluoncv.model_zoo.model_store
     try:
         return constructor(pretrained=True)
@@ -149,7 +149,7 @@ def _download(constructor: Callable[..., HybridBlock], name: str) -> HybridBlock
 
 
 def _start_from(source: Trunk, trunk: Trunk) -> None:
-    """Make every later initialisation, on any device, set the values of ``source``."""
+    """Make every later initialisation, on any device, use the values of ``source``."""
     values = source._collect_params_with_prefix()
     for key, parameter in trunk._collect_params_with_prefix().items():
         parameter.init = _Pretrained(values[key].data().asnumpy())
@@ -159,7 +159,7 @@ class _Pretrained(mx.init.Initializer):
     """Initialises one parameter with given values."""
 
     def __init__(self, value: np.ndarray):
-        super().__init__()   # without the value: options are written into exported graphs
+        super().__init__()   # without the value, because options are written to exported graphs
         self._value = value
 
     def _init_weight(self, _name, array):

@@ -1,4 +1,4 @@
-"""AdaptIS with DeepLabV3+ features (Chen et al., ECCV 2018), as on Cityscapes, Vistas and COCO."""
+"""AdaptIS with DeepLabV3+ features (Chen et al., ECCV 2018), for Cityscapes, Vistas and COCO."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ class DeepLabFeatures(HybridBlock):
     ----------
     trunk : a dilated backbone
     width : channels of the result and of the branches of ASPP
-    norm : makes the normalisation layers
+    norm : creates the normalisation layers
     """
 
     def __init__(self, trunk: Trunk, width: int = 256, norm: Norm = batch_norm):

@@ -27,13 +27,14 @@ class FPNAdaptIS(ResNetAdaptIS):
 class Pyramid(HybridBlock):
     """(B, 3, H, W) -> maps of ``width`` channels, 4, 8, 16 and 32 times smaller than the image.
 
-    Each level is a lateral 1x1 unit plus the next coarser level, resized.  No convolution follows.
+    Each level is a lateral 1x1 unit plus the resized next coarser level, without a convolution
+    afterwards.
 
     Parameters
     ----------
     trunk : a backbone that is not dilated
     width : channels of every level
-    norm : makes the normalisation layers
+    norm : creates the normalisation layers
     """
 
     def __init__(self, trunk: Trunk, width: int = 256, norm: Norm = batch_norm):
@@ -55,7 +56,7 @@ class SemanticFPN(HybridBlock):
     """Semantic logits from a pyramid, finest level first: (B, width, h, w), ... -> (B, K, h, w).
 
     Level i has i 3x3 units, each followed by a resize to the next finer level; level 0, the finest,
-    has one 1x1 unit.  The sum of all levels goes to the classifier.  The 3x3 convolutions have no
+    has one 1x1 unit.  The classifier gets the sum of all levels.  The 3x3 convolutions have no
     padding, as in the official head.
     """
 

@@ -1,7 +1,7 @@
-"""The operators of a block, their shapes and their cost, without computing anything.
+"""The operators of a block, their shapes and their cost, without running the block.
 
-The block need not be initialised and no memory for maps is allocated, so the cost is known before
-there is an image.
+The block need not be initialised, and no memory for maps is allocated, so the cost is known before
+an image is loaded.
 """
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from adaptis.runtime import mx
 
 Shape = tuple[int, ...]
 
-BYTES = 4  # of a float32
+BYTES = 4  # size of a float32
 
 
 class Node(NamedTuple):
@@ -25,7 +25,7 @@ class Node(NamedTuple):
     inputs : numbers of the nodes that it reads
     read : shapes of the arrays that it reads from them
     shapes : shapes of its outputs
-    name : of the parameter or input, or what MXNet called the operator
+    name : name of the parameter or input, or MXNet's name for the operator
     """
 
     op: str
@@ -42,7 +42,7 @@ class Graph(NamedTuple):
     Attributes
     ----------
     outputs : shapes of the outputs of the block
-    heads : numbers of the nodes that give them
+    heads : numbers of the nodes that compute them
     """
 
     nodes: list[Node]
@@ -78,8 +78,8 @@ def node_shapes(symbol: Any, inputs: Mapping[str, Shape]) -> list[list[Shape]]:
 def multiply_adds(graph: Graph) -> int:
     """Return the multiply-adds of convolutions, dense layers and matrix products.
 
-    Nothing else counts: normalisation, activations, resizing and pooling need a few operations per
-    value, a convolution hundreds.  Biases are left out.
+    Everything else is ignored, because normalisation, activations, resizing and pooling need a few
+    operations per value, while a convolution needs hundreds.  Biases are not counted.
     """
     return sum(_MULTIPLY_ADDS[n.op](n) for n in graph.nodes if n.op in _MULTIPLY_ADDS)
 
@@ -87,15 +87,15 @@ def multiply_adds(graph: Graph) -> int:
 def peak_bytes(graph: Graph) -> int:
     """Return the peak memory of the maps, in bytes; without inputs and parameters.
 
-    A map lives from the operator that makes it until the last one that reads it; an output of the
-    block lives until the end.  Maps share no memory, except if an operator only changes the shape.
-    The workspace of an operator is counted if it is known to be large (``_workspace``).
+    A map lives from the operator that creates it until the last one that reads it; an output of the
+    block lives until the end.  Maps share memory only if an operator just changes the shape. The
+    workspace of an operator is counted if it is known to be large (``_workspace``).
     """
     owner = _owners(graph.nodes)
     end = {owner[i]: number for number, node in enumerate(graph.nodes) for i in node.inputs}
     end.update((owner[number], len(graph.nodes)) for number in graph.heads)
     alive = peak = 0
-    freed: dict[int, int] = {}  # number of a node -> bytes that are free after it
+    freed: dict[int, int] = {}  # number of a node -> bytes that are freed after it
     for number, node in enumerate(graph.nodes):
         if node.op != 'null' and owner[number] == number:
             size = BYTES * sum(math.prod(shape) for shape in node.shapes)
@@ -108,16 +108,16 @@ def peak_bytes(graph: Graph) -> int:
 
 
 def parameter_count(block: Any) -> int:
-    """Return the number of trained values, without running statistics and fixed weights."""
+    """Return the number of trainable values, without running statistics and fixed weights."""
     return sum(math.prod(p.shape) for p in block.collect_params().values() if p.grad_req != 'null')
 
 
 VIEWS = ('Reshape', 'reshape', 'reshape_like', 'expand_dims', 'BlockGrad', 'Flatten')
-"""Operators whose output is their input under another shape."""
+"""Operators whose output is their input with another shape."""
 
 
 def _owners(nodes: Sequence[Node]) -> list[int]:
-    """Return for every node the one that made the values of its output."""
+    """Return for every node the node that computed the values of its output."""
     owner: list[int] = []
     for number, node in enumerate(nodes):
         owner.append(owner[node.inputs[0]] if node.op in VIEWS else number)

@@ -1,6 +1,6 @@
 """Building blocks that the networks share.
 
-No block depends on a size, so it is hybridized once for every image size and number of points.
+No block depends on a size, so a block is hybridized once for all image sizes and numbers of points.
 """
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HybridBlock = mx.gluon.HybridBlock
 
 COORDINATES = {'relative': 3, 'absolute': 3, 'none': 0}
 Norm = Callable[[int], HybridBlock]
-"""Makes a normalisation layer for a number of channels."""
+"""Creates a normalisation layer for a number of channels."""
 
 
 def batch_norm(channels: int) -> HybridBlock:
@@ -62,7 +62,7 @@ def stack_separable(widths: Sequence[int], last: int, dropout: float = 0.0,
                     norm: Norm = batch_norm) -> HybridBlock:
     """Return separable units from ``widths[0]`` to ``widths[-1]`` channels and a 1x1 convolution.
 
-    ``dropout`` is the share of values that is dropped after the first unit in training.
+    ``dropout`` is the dropout rate after the first unit in training.
     """
     layers = nn.HybridSequential()
     for source, target in zip(widths, widths[1:]):
@@ -100,8 +100,8 @@ class SamplePoints(HybridBlock):
     """Bilinear samples of a map at points: (B, C, h, w), (B, N, 2) -> (B*N, C).
 
     A point is (row, col) in image pixels; ``stride`` is image pixels per map pixel.  Positions up
-    to one pixel outside the map are clamped to its border, and positions further away give 0: this
-    is RoIAlign with a single sample at the point.
+    to one pixel outside the map are clamped to its border, and positions further away yield 0, as
+    in RoIAlign with a single sample at the point.
     """
 
     def __init__(self, stride: int = 1):
@@ -123,10 +123,10 @@ class CoordinateMaps(HybridBlock):
     """Coordinate features of points on the grid of a feature map (AdaptIS, section 3).
 
     (B, C, h, w), (B, N, 2) -> (B*N, 3, h, w): row offset, column offset and distance.  The paper
-    has only the two offsets; the distance is the official code's.  ``kind='relative'`` measures
-    them from the point, in units of ``radius`` image pixels, clipped to [-1, 1] (Relative
-    CoordConv; the distance is taken before clipping).  ``kind='absolute'`` is plain CoordConv:
-    rows and columns are from -1 to 1 over the map, and the distance is to its centre.
+    has only the two offsets; the distance comes from the official code.  ``kind='relative'``
+    measures them from the point, in units of ``radius`` image pixels, clipped to [-1, 1] (Relative
+    CoordConv; the distance is computed before clipping).  ``kind='absolute'`` is plain CoordConv:
+    rows and columns range from -1 to 1 over the map, and the distance is from its centre.
     """
 
     def __init__(self, kind: str, radius: float, stride: int = 1):
@@ -169,12 +169,12 @@ class ResizeLike(HybridBlock):
 
 
 def resize_like(F, maps, like):
-    """Resize maps to the size of other ones: (M, C, h, w), (B, K, H, W) -> (M, C, H, W).
+    """Resize maps to the size of other maps: (M, C, h, w), (B, K, H, W) -> (M, C, H, W).
 
     Bilinear with aligned corners: output i samples position i * (h - 1) / (H - 1).  M may differ
     from B.
     """
-    # The operator's gradient needs batches of equal size, so both become one image.
+    # The operator's gradient needs equal batch sizes, so both are reshaped to one image.
     like = F.BlockGrad(F.slice_axis(F.slice_axis(like, axis=0, begin=0, end=1),
                                     axis=1, begin=0, end=1))
     flat = F.expand_dims(maps.reshape((-3, 0, 0)), 0)
@@ -186,8 +186,8 @@ def resize_like(F, maps, like):
 class PointConv(HybridBlock):
     """3x3 convolution of concat(coordinates, features), without building that concatenation.
 
-    A convolution is linear in its input channels.  So the share of the features is computed once
-    per image, and only the share of the coordinates once per point: (B, C, h, w), (B*N, K, h, w),
+    A convolution is linear in its input channels.  So the contribution of the features is computed
+    once per image, and only that of the coordinates once per point: (B, C, h, w), (B*N, K, h, w),
     (B, N, 2) -> (B*N, channels, h, w), equal to convolving [coordinates, features] up to rounding.
     The weights keep the layout of the joint convolution, coordinates first.
     """
@@ -202,9 +202,9 @@ class PointConv(HybridBlock):
             self.bias = self.params.get('bias', shape=(channels,), init='zeros')
 
     def split(self) -> tuple[HybridBlock, HybridBlock]:
-        """Return blocks for the two shares, on the same parameters.
+        """Return blocks ``share`` and ``add`` for the contributions, with the same parameters.
 
-        ``share(features)`` runs once for one image; ``add(share(features), coordinates, points)``
+        ``share(features)`` runs once per image; ``add(share(features), coordinates, points)``
         equals the whole layer.
         """
         return _FeatureShare(self), _CoordinateShare(self)
@@ -214,20 +214,20 @@ class PointConv(HybridBlock):
                                     coordinates, points, weight)
 
     def convolve_features(self, F, features, weight, bias):
-        """Return the share of the features: (B, C, h, w) -> (B, channels, h, w)."""
+        """Return the contribution of the features: (B, C, h, w) -> (B, channels, h, w)."""
         weight = F.slice_axis(weight, axis=1, begin=self._coordinates, end=None)
         return F.Convolution(features, weight, bias, **self._kwargs)
 
     def add_coordinates(self, F, per_image, coordinates, points, weight):
-        """Add the share of the coordinates to that of the features -> (B*N, channels, h, w)."""
+        """Add the contribution of the coordinates to the features: (B*N, channels, h, w)."""
         repeated = repeat_per_point(F, per_image, points)
         if not self._coordinates:
             return repeated
-        # Not ``+``, which is ``broadcast_add`` for arrays and copies them out of oneDNN's layout.
+        # Not ``+``, which is ``broadcast_add`` for arrays and copies them from oneDNN's layout.
         return F.elemwise_add(self.convolve_coordinates(F, coordinates, weight), repeated)
 
     def convolve_coordinates(self, F, coordinates, weight):
-        """Return the share of the coordinates: (B*N, K, h, w) -> (B*N, channels, h, w)."""
+        """Return the contribution of the coordinates: (B*N, K, h, w) -> (B*N, channels, h, w)."""
         weight = F.slice_axis(weight, axis=1, begin=0, end=self._coordinates)
         return F.Convolution(coordinates, weight, no_bias=True, **self._kwargs)
 
@@ -280,14 +280,14 @@ class AdaIN(HybridBlock):
     """Adaptive instance normalisation (AdaptIS, section 3, Figure 4).
 
     (P, C, h, w), (P, Q) -> (P, C, h, w): every channel of every point is normalised to zero mean
-    and unit deviation over the map.  Then it is multiplied by a scale and shifted by a bias, which
-    two dense layers compute from the query of the point.
+    and unit standard deviation over the map.  Then it is multiplied by a scale and shifted by a
+    bias, which two dense layers compute from the query of the point.
 
     Parameters
     ----------
     epsilon
-        Added to the variance.  The official code has none (0), so that a constant channel, such
-        as a dead ReLU gives, turns the mask into NaN.
+        Added to the variance.  The official code has none (0), so a constant channel, for instance
+        after a dead ReLU, turns the mask into NaN.
     """
 
     def __init__(self, channels: int, query_channels: int, epsilon: float = 1e-5):
@@ -301,8 +301,8 @@ class AdaIN(HybridBlock):
         scale, bias = self.scale(query), self.bias(query)
         if is_eager_training(F):
             return self._by_batch_norm(F, x, scale, bias)
-        # Sums as matrix products are as fast as LayerNorm, and accurate, unlike its naive sum.  A
-        # product of rank 1 adds a number to every row in half the time of a broadcast operator.
+        # Sums as matrix products are as fast as LayerNorm and, unlike its naive sum, accurate.  A
+        # rank-1 product adds a number to every row in half the time of a broadcast operator.
         flat = x.reshape((-3, -3))
         ones = F.ones_like(F.BlockGrad(F.slice_axis(flat, axis=0, begin=0, end=1)).reshape((-1,)))
         pixel_share, row = 1 / F.sum(ones), F.expand_dims(ones, 0)
@@ -314,7 +314,7 @@ class AdaIN(HybridBlock):
         return F.reshape_like(F.linalg.gemm(bias, row, F.broadcast_mul(flat, scale)), x)
 
     def _by_batch_norm(self, F, x, scale, bias):
-        """Do the same by the BatchNorm kernel, whose gradient is twice as fast on a CPU."""
+        """Do the same with the BatchNorm kernel, whose gradient is twice as fast on a CPU."""
         shape = x.shape
         flat = x.reshape((1, -1) + shape[2:])
         unused = F.zeros((flat.shape[1],), ctx=x.context)

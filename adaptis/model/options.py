@@ -1,4 +1,4 @@
-"""Check the options of networks, which come from YAML and JSON files and can be anything."""
+"""Check the options of networks, which come from YAML and JSON files and can have any value."""
 from __future__ import annotations
 
 import inspect
@@ -27,12 +27,12 @@ def check_common(num_classes: int, num_stuff: int, coordinates: str, radius: flo
     check_type(numbers.Real, 'a number', radius=radius, epsilon=epsilon)
     check_type(bool, 'true or false', official=official, proposals=proposals)
     if not 0 <= num_stuff < num_classes:
-        raise AdaptisError(f'num_stuff is {num_stuff} of {num_classes} classes: '
-                           'there must be at least one class of things.')
+        raise AdaptisError(f'num_stuff is {num_stuff} of {num_classes} classes: there must be at '
+                           'least one thing class.')
     if coordinates not in list(COORDINATES):
         raise AdaptisError(f'coordinates is {coordinates!r}: choose one of {sorted(COORDINATES)}.')
     if not radius > 0:
-        raise AdaptisError(f'radius is {radius}: it must be more than 0 pixels.')
+        raise AdaptisError(f'radius is {radius}: it must be greater than 0 pixels.')
     if not epsilon >= 0:
         raise AdaptisError(f'epsilon is {epsilon}: it must be 0 or more.')
 
@@ -54,20 +54,20 @@ def check_normalisation(mean: Sequence[float], std: Sequence[float]) -> None:
         for value in values:
             check_type(numbers.Real, 'three numbers', **{name: value})
     if not min(std) > 0:
-        raise AdaptisError(f'std is {std}: it must be more than 0.')
+        raise AdaptisError(f'std is {std}: it must be greater than 0.')
 
 
 def make_norm(layer: str, kwargs: Optional[Mapping[str, Any]] = None) -> Norm:
     """Return the normalisation of a network by name ('BatchNorm', 'SyncBatchNorm') and options.
 
-    Raises AdaptisError if there is no such layer or option.
+    Raises AdaptisError if the layer or an option is unknown.
     """
     kind, kwargs = norm_class(layer), check_norm_kwargs(layer, kwargs)
     return lambda channels: kind(in_channels=channels, **kwargs)
 
 
 def norm_class(layer: str) -> type:
-    """Return the class of a normalisation layer; AdaptisError if no layer has this name."""
+    """Return the class of a normalisation layer; AdaptisError if the name is unknown."""
     if not isinstance(layer, str) or layer not in NORM_LAYERS:
         raise AdaptisError(f'norm_layer is {layer!r}: choose one of {sorted(NORM_LAYERS)}.')
     return NORM_LAYERS[layer]
@@ -76,7 +76,7 @@ def norm_class(layer: str) -> type:
 def check_norm_kwargs(layer: str, kwargs: Optional[Mapping[str, Any]]) -> Mapping[str, Any]:
     """Return the options as a new dictionary; AdaptisError if the layer does not have them."""
     options = check_options(NORM_LAYERS[layer], kwargs)
-    if layer == 'SyncBatchNorm':   # this is its own default, but it would warn
+    if layer == 'SyncBatchNorm':   # the layer's own default, which would warn
         return {'num_devices': max(mx.context.num_gpus(), 1), **options}
     return options
 
@@ -86,7 +86,8 @@ def check_options(layer: type, kwargs: Optional[Mapping[str, Any]]) -> dict[str,
     if kwargs is None:
         kwargs = {}
     if not isinstance(kwargs, Mapping):
-        raise AdaptisError(f'norm_kwargs is {kwargs!r}: it must be options by name.')
+        raise AdaptisError(f'norm_kwargs is {kwargs!r}: it must be a mapping from option names to '
+                           'values.')
     known = set(inspect.signature(layer.__init__).parameters)
     known -= {'self', 'axis', 'in_channels', 'kwargs'}
     for name, value in kwargs.items():

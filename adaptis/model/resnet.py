@@ -1,4 +1,4 @@
-"""The common part of AdaptIS on photographs: a backbone, and heads at a quarter of the size.
+"""The common part of AdaptIS for photographs: a backbone, and heads at a quarter of the image size.
 
 Sections 4 and 7 of the paper; the official DeepLabV3+ and FPN networks.
 """
@@ -40,13 +40,13 @@ class ResNetAdaptIS(AdaptIS):
     ----------
     backbone : a name in ``adaptis.model.backbones.BACKBONES``
     pretrained_base : start from ImageNet weights, which GluonCV downloads once
-    width : channels of the features; the widths of the heads are fractions of it; the official
-        networks have 256
+    width : channels of the features, 256 in the official networks; the widths of the heads are
+        fractions of it
     num_classes, num_stuff : classes of the semantic branch, stuff first (Cityscapes: 19, 11)
     coordinates : 'relative' (Relative CoordConv), 'absolute' (CoordConv) or 'none'
     radius : extent of the relative coordinates, in image pixels
     epsilon : epsilon of AdaIN; ignored if ``official``
-    official : reproduce the flaw of the official code (AdaIN without epsilon)
+    official : reproduce the official code's AdaIN without epsilon
     proposals : whether there is a proposal branch; without it points are drawn at random
     mean, std : normalisation of the input, on a scale of 0 to 1
     norm_layer, norm_kwargs : 'BatchNorm' or 'SyncBatchNorm' and its options, for all layers
@@ -84,7 +84,7 @@ class ResNetAdaptIS(AdaptIS):
     def _features(self, trunk: Trunk, width: int, norm: Norm) -> HybridBlock:
         """Return the block that computes the features of normalised images.
 
-        It returns ``width`` channels at a quarter of the size, or a tuple of maps that begins with
+        It returns ``width`` channels at a quarter of the size, or a tuple of maps that starts with
         them.  Its attribute ``trunk`` is the backbone.
         """
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""AdaptIS as stages: the features once per image, and what is computed from them."""
+"""AdaptIS as stages: one that computes the features of an image, and others that use them."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -16,14 +16,13 @@ _EXAMPLE_POINTS = 3
 
 
 def export_stages(net: AdaptIS) -> list[Stage]:
-    """Return the stages of a network, on its parameters and hybridized as it is now.
+    """Return the stages of a network, which share its parameters and its hybridization.
 
-    ``features``: image (1, 3, H, W), RGB 0..255 -> ``shared`` (1, C, h, w), the share of the point
+    ``features``: image (1, 3, H, W), RGB 0..255 -> ``shared`` (1, C, h, w), the part of the point
     head that depends only on the features; ``query_map`` if the network has a controller; and the
     maps of the backbone, ``features``, ``level_1``, ...  The other stages take these by name.
-    ``points``: (1, N, 2), (row, col) in pixels -> probabilities (N, 1, h, w).
-    ``semantics``: class probabilities (1, K, h, w).
-    ``proposals``, if the network has that branch: logits (1, 1, h, w).
+    ``points``: (1, N, 2), (row, col) in pixels -> probabilities (N, 1, h, w). ``semantics``: class
+    probabilities (1, K, h, w). ``proposals``, if the network has that branch: logits (1, 1, h, w).
     """
     share, head = net.point_head.split()
     encoder = net.encoder
@@ -46,7 +45,7 @@ def export_stages(net: AdaptIS) -> list[Stage]:
 
 
 def _signatures(shapes: Sequence[tuple[int, ...]], has_queries: bool) -> list[Signature]:
-    """Return the outputs of ``features``.  Coarser levels have sizes of their own."""
+    """Return the outputs of ``features``.  Coarser levels have their own sizes."""
     names = ['shared', *(['query_map'] if has_queries else []), 'features']
     coarser = len(shapes) - len(names)
     sizes = [('h', 'w')] * len(names) + [(f'h{i}', f'w{i}') for i in range(1, coarser + 1)]
@@ -72,7 +71,8 @@ class _Features(HybridBlock):
     def hybrid_forward(self, F: Any, x: Any) -> Any:
         maps = self.backbone(self.normalize(x))
         maps = maps if isinstance(maps, (list, tuple)) else (maps,)
-        # The sum has MXNet's own layout.  Otherwise every point would convert oneDNN's again.
+        # The sum converts to MXNet's own layout once.  Otherwise every point would convert from
+        # oneDNN's layout again.
         shared = self.share(maps[0]) + 0
         if self.controller is None:
             return (shared, *maps)

@@ -34,7 +34,7 @@ class ToyAdaptIS(AdaptIS):
     coordinates : 'relative' (Relative CoordConv), 'absolute' (CoordConv) or 'none'
     radius : extent of the relative coordinates, in image pixels
     epsilon : epsilon of AdaIN; ignored if ``official``
-    official : reproduce the flaw of the official code (AdaIN without epsilon)
+    official : reproduce the official code's AdaIN without epsilon
     proposals : whether there is a proposal branch; without it points are drawn at random
     mean, std : normalisation of the input, on a scale of 0 to 1
     norm_layer, norm_kwargs : 'BatchNorm' or 'SyncBatchNorm', and its options
@@ -83,7 +83,7 @@ class UNet(HybridBlock):
     width : channels at full resolution; 32 in the official toy network
     in_channels : channels of the image
     levels : number of levels, including full resolution; each halves the size of the previous one
-    norm : makes the normalisation layers
+    norm : creates the normalisation layers
     """
 
     def __init__(self, width: int = 32, in_channels: int = 3, levels: int = 5,
@@ -132,7 +132,7 @@ class UpLevel(HybridBlock):
 
     def hybrid_forward(self, F, x, skip):
         x = self.relu(self.reduce(self.upsample(x)))
-        if F is not mx.nd or x.shape[2:] != skip.shape[2:]:  # it copies even where nothing is cut
+        if F is not mx.nd or x.shape[2:] != skip.shape[2:]:  # it copies in any case
             x = F.slice_like(x, skip, axes=(2, 3))
         return self.join(F.concat(skip, x, dim=1))
 

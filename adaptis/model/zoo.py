@@ -31,7 +31,7 @@ def get_model(name: str, **kwargs: Any) -> AdaptIS:
     name : one of ``MODELS``: 'adaptis_toy', 'adaptis_deeplab' or 'adaptis_fpn'
     kwargs : arguments of the network's constructor, for example ``width=16``
 
-    Raises AdaptisError if there is no such network or argument, or a value is invalid.
+    Raises AdaptisError if the network or an argument is unknown, or a value is invalid.
     """
     if not isinstance(name, str) or name not in MODELS:
         raise AdaptisError(f'There is no network "{name}": choose one of {sorted(MODELS)}.')
@@ -42,8 +42,8 @@ def make_network(name: str, network: Callable[..., Any], fixed: Mapping[str, Any
                  options: Mapping[str, Any]) -> Any:
     """Return a network with the attribute ``description``, which ``save_model`` writes.
 
-    ``fixed`` are the arguments that ``name`` stands for, ``options`` the others.
-    Raises AdaptisError for an option that the network does not have.
+    ``fixed`` are the arguments that ``name`` implies, and ``options`` the others. Raises
+    AdaptisError for an option that the network does not have.
     """
     known = set(inspect.signature(network).parameters) - set(fixed)
     unknown = sorted(set(options) - known)
@@ -59,10 +59,10 @@ def save_model(net: AdaptIS, path: PathLike, info: Optional[Mapping[str, Any]] =
                dtype: str = 'float32') -> None:
     """Write the parameters to ``path``, and a description to a ``.json`` file beside it.
 
-    ``net`` comes from ``get_model`` or ``load_model``.  The JSON also holds ``info`` (where the
-    parameters come from).  ``dtype='float16'`` halves the file.  Options that only matter for
-    training (ImageNet weights to start from, devices to synchronise) are not stored: a network that
-    is loaded has plain BatchNorm.
+    ``net`` comes from ``get_model`` or ``load_model``.  The JSON also contains ``info`` (the origin
+    of the parameters).  ``dtype='float16'`` halves the file size.  Options that matter only for
+    training (initial ImageNet weights, devices to synchronise) are not stored, so a loaded network
+    has plain BatchNorm.
     """
     arrays = {name: parameter._reduce().astype(dtype)
               for name, parameter in net._collect_params_with_prefix().items()}
@@ -70,7 +70,7 @@ def save_model(net: AdaptIS, path: PathLike, info: Optional[Mapping[str, Any]] =
     path = Path(path)
     with atomic_write(path.with_suffix('.json')) as temporary:
         temporary.write_text(text + '\n', encoding='utf-8')
-    write_arrays(path, arrays)   # last: where there are parameters, there is their description
+    write_arrays(path, arrays)   # written last, so that parameters always have a description
 
 
 def write_arrays(path: PathLike, arrays: Mapping[str, Any]) -> None:
@@ -78,9 +78,10 @@ def write_arrays(path: PathLike, arrays: Mapping[str, Any]) -> None:
     with atomic_write(path) as temporary:
         try:
             mx.nd.save(str(temporary), dict(arrays))
-            mx.nd.load(str(temporary))  # MXNet does not notice if the disk is full at the end
+            mx.nd.load(str(temporary))  # MXNet does not notice if the disk becomes full at the end
         except mx.MXNetError as error:
-            raise OSError('MXNet could not write all of it (is the disk full?)') from error
+            raise OSError('MXNet could not write the whole file, perhaps because the disk is '
+                          'full') from error
 
 
 def strip_training_options(description: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,17 +101,17 @@ def load_model(path: PathLike, ctx: Any = None, **overrides: Any) -> AdaptIS:
     package ('toy_v1', 'toy_v2').  ``overrides`` replace constructor arguments, for example
     ``official=True``.
 
-    Raises AdaptisError for a file that is missing, truncated, or of another network.
+    Raises AdaptisError for a file that is missing, truncated, or from another network.
     """
     return load_network(get_model, PRETRAINED.get(str(path), Path(path)), ctx, **overrides)
 
 
 def load_network(build: Callable[..., Any], path: Path, ctx: Any = None, **overrides: Any) -> Any:
-    """Do what ``load_model`` does, for networks that ``build`` makes from a name and arguments."""
+    """Do what ``load_model`` does, for networks that ``build`` creates from name and arguments."""
     description = read_info(path).get('model')
     if not isinstance(description, dict) or 'name' not in description:
-        raise AdaptisError(f'{path.with_suffix(".json")} does not say which network it describes: '
-                           'its "model" needs a "name".')
+        raise AdaptisError(f'{path.with_suffix(".json")} does not name its network: its "model" '
+                           'needs a "name".')
     try:
         net = build(**{**description, **overrides})
     except AdaptisError as error:
@@ -136,34 +137,36 @@ def read_info(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise AdaptisError(f'{sidecar} is not JSON: {error}.') from error
     if not isinstance(info, dict):
-        raise AdaptisError(f'{sidecar} holds no description of a network.')
+        raise AdaptisError(f'{sidecar} contains no description of a network: copy or convert the '
+                           'checkpoint again.')
     return info
 
 
 def read_arrays(path: PathLike) -> dict[str, Any]:
     """Return the named NDArrays of an MXNet parameter file; AdaptisError if it is not one.
 
-    ``arg:`` and ``aux:``, which MXNet's ``export`` and ``save_checkpoint`` put before the names of
-    parameters and running statistics, are taken off.
+    The prefixes ``arg:`` and ``aux:``, which MXNet's ``export`` and ``save_checkpoint`` add to the
+    names of parameters and running statistics, are removed.
     """
     _check_file(Path(path))
     try:
         arrays = mx.nd.load(str(path))
-    except Exception as error:   # MXNet raises a plain Exception for an unknown kind of array
+    except Exception as error:   # MXNet raises a plain Exception for an unknown array type
         raise AdaptisError(f'{path} is not a parameter file of MXNet, or it is cut short.'
                            ) from error
     if not isinstance(arrays, dict) or not arrays:
-        raise AdaptisError(f'{path} holds no named parameters.')
+        raise AdaptisError(f'{path} contains no named parameters.')
     bare = {re.sub('^(arg|aux):', '', name): array for name, array in arrays.items()}
     if len(bare) < len(arrays):
-        raise AdaptisError(f'{path} holds two parameters of one name, as "arg:" and "aux:".')
+        raise AdaptisError(f'{path} contains two parameters of the same name, with the prefixes '
+                           '"arg:" and "aux:".')
     return bare
 
 
 def set_parameters(net: AdaptIS, arrays: Mapping[str, Any], source: PathLike) -> None:
     """Set all parameters of an initialised network.
 
-    Raises AdaptisError, and sets none, if names, shapes or values do not match.
+    Raises AdaptisError, and sets no parameter, if names, shapes or values do not match.
     """
     parameters = net._collect_params_with_prefix()
     missing = sorted(set(parameters) - set(arrays))
@@ -177,17 +180,17 @@ def set_parameters(net: AdaptIS, arrays: Mapping[str, Any], source: PathLike) ->
             raise AdaptisError(f'{source} belongs to another network: {name} is '
                                f'{tuple(arrays[name].shape)}, not {tuple(parameter.shape)}.')
         if not np.isfinite(arrays[name].asnumpy()).all():
-            raise AdaptisError(f'{source} holds values that are not finite, in {name}: '
-                               'the training that wrote it diverged.')
+            raise AdaptisError(f'{source} contains values that are not finite, in {name}, because '
+                               'its training diverged: use an earlier checkpoint.')
     for name, parameter in parameters.items():
         parameter.set_data(arrays[name].astype('float32'))
 
 
 def load_pretrained(net: Any, path: PathLike, outputs: Collection[int]) -> None:
-    """Set an initialised network to the weights of a trained one, whose classes may differ.
+    """Load the weights of a trained network, whose classes may differ, into an initialised one.
 
-    Layers with an output for every class keep their values if the number of classes differs; the
-    file may hold more than the network has.
+    Layers with one output per class keep their values if the number of classes differs; the file
+    may contain more parameters than the network has.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a network does for the page.  All of it runs in the thread of the network."""
+"""The operations of a network for the page, which run in the thread of the network."""
 from __future__ import annotations
 
 import asyncio
@@ -20,7 +20,7 @@ from adaptis.types import PanopticResult, Taxonomy
 
 Event = dict[str, Any]
 
-_TELL_EVERY = 0.1   # seconds between two events that only say how far it is
+_TELL_EVERY = 0.1   # seconds between two events that only report progress
 
 
 def open_image(predictor: Any, image: np.ndarray) -> Any:
@@ -48,8 +48,9 @@ def proposals(predictor: Any) -> list[dict[str, float]]:
 def segment_events(worker: NetworkWorker, predictor: Any) -> AsyncIterator[Event]:
     """Segment everything, and return the events: progress, accepted masks, and the result.
 
-    A mask that is accepted early may lose pixels to a later one, and its class is known at the end.
-    If the iterator is closed, the work ends soon.  Raises BusyError if too much work is waiting.
+    A mask that is accepted early may lose pixels to a later one, and its class is known only at the
+    end.  If the iterator is closed, the work stops soon.  Raises BusyError if too much work is
+    waiting.
     """
     loop, events = asyncio.get_running_loop(), asyncio.Queue()
     stopped = threading.Event()
@@ -73,7 +74,7 @@ async def _iterate(events: asyncio.Queue, future: Future,
     try:
         while (event := await events.get()) is not None:
             yield event
-        if future.cancelled():   # the server ends
+        if future.cancelled():   # the server is stopping
             raise AdaptisError('The segmentation was stopped.')
         yield future.result()
     finally:
@@ -82,11 +83,11 @@ async def _iterate(events: asyncio.Queue, future: Future,
 
 
 class _StoppedError(AdaptisError):
-    """Nobody wants the result any more."""
+    """The result is no longer needed."""
 
 
 class _Watcher:
-    """Told of each candidate (see ``greedy.Watch``); tells the page, and lets quick jobs pass."""
+    """A ``greedy.Watch`` that reports each candidate to the page and lets quick jobs run."""
 
     def __init__(self, worker: NetworkWorker, predictor: Any, tell: Callable[[Event], None],
                  stopped: threading.Event):

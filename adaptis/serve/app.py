@@ -1,12 +1,12 @@
-"""The HTTP interface of the page; ``static/engine.js`` is the other side of it.
+"""The HTTP interface of the page, which ``static/engine.js`` uses.
 
     GET    /api/models                      the networks and their samples
     GET    /samples/{model}/{number}        a sample, PNG (needs no token)
-    POST   /api/images?model=NAME           open a picture (the body): its features are computed
-    GET    /api/images/{id}/mask?x=&y=      the mask of the object at a pixel
-    GET    /api/images/{id}/proposals       points that the network proposes
-    POST   /api/images/{id}/segments        segment everything: a line of JSON for each event
-    DELETE /api/images/{id}                 close the picture
+    POST   /api/images?model=NAME           open an image (the body): its features are computed GET
+    /api/images/{id}/mask?x=&y=      the mask of the object at a pixel GET
+    /api/images/{id}/proposals       points that the network proposes POST
+    /api/images/{id}/segments        segment everything: one line of JSON per event DELETE
+    /api/images/{id}                 close the image
 
 An error is ``{"error": "one sentence"}``.
 """
@@ -45,16 +45,16 @@ STATIC = Path(__file__).with_name('static')
 
 _STATUS = {UploadTooLarge: 413, SessionGone: 404, BusyError: 503}
 _UPLOADS_AT_ONCE = 4
-_BUG = 'The server has made an error; its window shows which.'
+_BUG = 'An internal error occurred; see the output of the server.'
 
 
 class ServeOptions(NamedTuple):
-    """Limits of the server, and who may use it.
+    """Limits and access settings of the server.
 
     Attributes
     ----------
-    max_side : a picture whose longer side has more pixels is made smaller first
-    sessions : pictures that may be open at the same time
+    max_side : images whose longer side has more pixels are shrunk first
+    sessions : number of images that can be open at the same time
     memory : bytes that their features may take
     upload : limits of one upload
     hosts, token : see ``Guard``
@@ -72,8 +72,8 @@ def make_app(networks: Sequence[ServedNetwork],
              options: Optional[ServeOptions] = None) -> Starlette:
     """Return the ASGI application.
 
-    A network is loaded when it is first used.  ``app.state.load_first()`` loads the first one now;
-    it raises AdaptisError if that cannot be done.
+    A network is loaded on first use.  ``app.state.load_first()`` loads the first one immediately;
+    it raises AdaptisError if that fails.
     """
     options = options or ServeOptions()
     server = _Server(networks, options)
@@ -96,7 +96,7 @@ def make_app(networks: Sequence[ServedNetwork],
 
 
 class _Server:
-    """What the routes share."""
+    """The state that the routes share."""
 
     def __init__(self, networks: Sequence[ServedNetwork], options: ServeOptions):
         self._networks = {network.name: network for network in networks}
@@ -107,7 +107,7 @@ class _Server:
         self._decoding = threading.Lock()
 
     def load_first(self) -> None:
-        """Load the first network; raises AdaptisError if that cannot be done."""
+        """Load the first network; AdaptisError if that fails."""
         next(iter(self._workers.values())).submit(lambda predictor: None).result()
 
     @contextlib.asynccontextmanager
@@ -130,7 +130,7 @@ class _Server:
         network = self._network(request.path_params['model'])
         number = request.path_params['number']
         if number >= len(_sample_names(network)):
-            raise HTTPException(404, 'There is no such sample.')
+            raise HTTPException(404, 'This sample does not exist.')
         return Response(await run_in_threadpool(network.samples.png, number),
                         media_type='image/png')
 
@@ -166,7 +166,7 @@ class _Server:
 
     async def _uploaded(self, request: Request) -> np.ndarray:
         if self._uploads >= _UPLOADS_AT_ONCE:
-            raise BusyError('Too many pictures are being uploaded: try again in a moment.')
+            raise BusyError('Too many images are being uploaded: try again in a moment.')
         self._uploads += 1
         try:
             limits = self._options.upload
@@ -176,14 +176,14 @@ class _Server:
             self._uploads -= 1
 
     def _decode(self, body: bytes) -> np.ndarray:
-        """Return the picture in an upload; one at a time, as a large one takes much memory."""
+        """Return the image in an upload; one at a time, because a large one needs much memory."""
         with self._decoding:
             image = decode_upload(body, self._options.upload)
             return shrink(image, self._options.max_side)
 
     def _network(self, name: str) -> ServedNetwork:
         if name not in self._networks:
-            raise HTTPException(404, 'There is no such network here.')
+            raise HTTPException(404, 'The server does not offer this network: reload the page.')
         return self._networks[name]
 
     def _session(self, request: Request) -> Session:
@@ -195,11 +195,11 @@ def _sample_names(network: ServedNetwork) -> Sequence[str]:
 
 
 def _warning(network: ServedNetwork, image: np.ndarray, settings: Any) -> Optional[str]:
-    """Return a sentence if the picture looks like no training image of the network."""
+    """Return a warning if the image is unlike all training images of the network."""
     at_own_size = settings.short_side is None and settings.max_side is None
     difference = network.statistics and network.statistics.find_difference(image, at_own_size)
-    return difference and ('This picture looks like none of those that the network was trained '
-                           f'on: {difference}. Do not trust its masks.')
+    return difference and ('This image is unlike all images that the network was trained on: '
+                           f'{difference}. Do not trust its masks.')
 
 
 def _number(request: Request, name: str) -> float:
@@ -213,7 +213,7 @@ def _number(request: Request, name: str) -> float:
 
 
 async def _lines(events: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
-    """Yield events as lines of JSON; an error is the last one, as the status is sent already."""
+    """Yield events as lines of JSON; an error is the last one, as the status is already sent."""
     try:
         async for event in events:
             yield json.dumps(event) + '\n'

@@ -1,8 +1,8 @@
-"""Who may use the server: its own page, and nobody who lacks the token if there is one.
+"""Access control: only the server's own page may use it, and only with the token if there is one.
 
-A page of any web site can send requests to servers on the visitor's own machine.  The browser
-says in ``Origin`` and ``Sec-Fetch-Site`` where they come from.  A site can also let its own name
-point to this machine (DNS rebinding); then ``Host`` has that name.
+Any web site can send requests to servers on the visitor's own machine.  The browser states their
+origin in ``Origin`` and ``Sec-Fetch-Site``.  A site can also let its own name point to this machine
+(DNS rebinding); then ``Host`` contains that name.
 """
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from starlette.responses import JSONResponse, Response
 LOOPBACK = ('localhost', '127.0.0.1', '[::1]')
 API = '/api/'
 
-# The page gets everything from here: no other server is asked for anything, by script or style.
+# The page loads everything from this server: scripts and styles cannot request anything from
+# others.
 _CONTENT_POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
                    "img-src 'self' blob: data:; base-uri 'none'; form-action 'none'; "
                    "frame-ancestors 'none'")
@@ -26,13 +27,13 @@ _HEADERS = {'Content-Security-Policy': _CONTENT_POLICY, 'X-Content-Type-Options'
 
 
 class Guard:
-    """ASGI middleware that refuses requests from elsewhere, and sets headers for the page.
+    """ASGI middleware that rejects requests from elsewhere, and sets headers for the page.
 
     Parameters
     ----------
     app : the application
-    hosts : names by which the server may be called; None = any, which only a token makes safe
-    token : if given, whatever begins with ``API`` needs ``Authorization: Bearer <token>``
+    hosts : allowed host names of the server; None = any, which is safe only with a token
+    token : if given, paths that start with ``API`` need ``Authorization: Bearer <token>``
     """
 
     def __init__(self, app: Any, hosts: Optional[Collection[str]] = LOOPBACK,
@@ -45,7 +46,7 @@ class Guard:
         if scope['type'] != 'http':
             if scope['type'] == 'lifespan':
                 await self._app(scope, receive, send)
-            return   # there are no web sockets; the server then closes the connection
+            return   # there are no web sockets, so the server closes the connection
         refusal = self._refusal(Headers(scope=scope), scope['path'])
 
         async def send_with_headers(message: Any) -> None:
@@ -56,20 +57,22 @@ class Guard:
         await (refusal or self._app)(scope, receive, send_with_headers)
 
     def _refusal(self, headers: Headers, path: str) -> Optional[Response]:
-        """Return the answer to a request that is refused, None for one that is not."""
+        """Return the response to a rejected request; None if it is allowed."""
         host, origin = headers.get('host', ''), headers.get('origin')
         if self._hosts is not None and _name(host) not in self._hosts:
-            return _refuse(403, 'This server is not called by this name: open the address that '
+            return _refuse(403, 'The server does not accept this host name: open the address that '
                            'it printed.')
         if origin is not None and origin not in (f'http://{host}', f'https://{host}'):
-            return _refuse(403, 'This server answers only its own page.')
+            return _refuse(403, 'The server accepts requests only from its own page: open the '
+                                'address that it printed.')
         if not path.startswith(API):
             return None
         if headers.get('sec-fetch-site', 'none') not in ('same-origin', 'none'):
-            return _refuse(403, 'This server answers only its own page.')
+            return _refuse(403, 'The server accepts requests only from its own page: open the '
+                                'address that it printed.')
         if self._token is not None and not self._knows_token(headers):
-            return _refuse(401, 'This server wants a token: open the whole address that it '
-                           'printed, with what follows the #.')
+            return _refuse(401, 'The server needs a token: open the complete address that it '
+                           'printed, including the part after the #.')
         return None
 
     def _knows_token(self, headers: Headers) -> bool:

@@ -9,8 +9,8 @@ import numpy as np
 def mask_json(mask: np.ndarray) -> dict[str, Any]:
     """Return a mask, bool (H, W), as uncompressed run lengths of COCO.
 
-    ``counts`` are the lengths of the runs column by column, the first of which is of pixels outside
-    the mask, and may be 0.
+    ``counts`` are the lengths of the runs, column by column.  The first run is outside the mask and
+    may be 0.
     """
     flat = np.concatenate([[False], mask.ravel(order='F')])
     starts = np.flatnonzero(flat[1:] != flat[:-1])

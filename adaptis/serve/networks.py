@@ -1,4 +1,4 @@
-"""The networks that the page offers: those that ship, or the one that the user names."""
+"""The networks that the page offers: the included ones, or the one that the user chose."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from adaptis.weights import place_in_checkout
 PACKAGE = Path(__file__).resolve().parents[1]
 SHIPPED = ((PACKAGE / 'pretrained' / 'toy_v1.params', 'toy_v1'),
            (PACKAGE / 'pretrained' / 'toy_v2.params', 'toy_v2'),
-           # Packages leave this one out, for its size; the source tree has it.
+           # The wheel omits this one because of its size; the source tree has it.
            (place_in_checkout('toy_street'), 'toy_street'))
-"""Files of the networks that ship, and the data that they were trained on."""
+"""Files of the included networks, and the data that they were trained on."""
 
 _KNOWN = {
     'toy_v1': ('Toy V1', 'crossing red sticks on 96x96 pixels (ToyV1)', 'v1'),
@@ -25,7 +25,7 @@ _KNOWN = {
     'vistas': ('Vistas', 'photographs of streets all over the world (Mapillary Vistas)', None),
     'coco': ('COCO', 'photographs of everyday scenes (COCO)', None),
 }
-"""Data sets -> title, description, and the version of ``toy_data`` that draws such pictures."""
+"""Data set -> title, description, and the version of ``toy_data`` that draws such images."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,12 @@ class ServedNetwork:
 
     Attributes
     ----------
-    name : for the interface
+    name : for the HTTP interface
     title : for people
-    trained_on : what its training pictures show; '' if its file does not say
+    trained_on : description of its training images; '' if unknown
     load : returns its predictor, which takes seconds
-    samples : pictures to try; None = there are none
-    statistics : of its training images; None if its file has none
+    samples : sample images; None = there are none
+    statistics : statistics of its training images; None if its file has none
     """
 
     name: str
@@ -51,7 +51,7 @@ class ServedNetwork:
 
 
 def shipped_networks(load: Callable[[Path], Any]) -> list[ServedNetwork]:
-    """Return the networks that ship; ``load`` returns the predictor of a checkpoint."""
+    """Return the included networks; ``load`` returns the predictor of a checkpoint."""
     return [_describe(data, data, path, load) for path, data in SHIPPED if path.is_file()]
 
 
@@ -59,7 +59,8 @@ def one_network(checkpoint: Path, load: Callable[[Path], Any],
                 samples: Optional[str] = None) -> ServedNetwork:
     """Return the network of a checkpoint or of an exported folder.
 
-    ``samples`` is the version of ``toy_data`` to try; by default that of the training data.
+    ``samples`` is the version of ``toy_data`` for the samples; by default that of the training
+    data.
     """
     name = checkpoint.stem or checkpoint.resolve().name
     return _describe(name, _data_of(checkpoint), checkpoint, load, samples)
@@ -75,7 +76,7 @@ def _describe(name: str, data: str, path: Path, load: Callable[[Path], Any],
 
 
 def _data_of(checkpoint: Path) -> str:
-    """Return which data set a network was trained on, as its sidecar tells; '' if it does not."""
+    """Return the training data set of a network from its sidecar; '' if unknown."""
     info = read_training(checkpoint)
     config = info.get('config')
     data = config.get('data') if isinstance(config, dict) else None

@@ -1,4 +1,4 @@
-"""Pictures to try: drawn by ``toy_data`` when they are asked for, always the same ones."""
+"""Sample images, drawn by ``toy_data`` on demand, and always the same."""
 from __future__ import annotations
 
 import functools
@@ -16,18 +16,18 @@ SEED = 2019
 
 
 class Samples(NamedTuple):
-    """The samples of one kind of picture.
+    """The sample images of one data set.
 
     Attributes
     ----------
-    version : of ``toy_data``: 'v1', 'v2' or 'street'
+    version : version of ``toy_data``: 'v1', 'v2' or 'street'
     """
 
     version: str
 
     @property
     def names(self) -> Sequence[str]:
-        """What the page calls them."""
+        """Their names on the page."""
         return [f'Sample {number}' for number in range(1, COUNT + 1)]
 
     def png(self, index: int) -> bytes:
@@ -35,7 +35,7 @@ class Samples(NamedTuple):
         return _png(self.version, index)
 
     def ids(self, index: int) -> np.ndarray:
-        """Return the true ids of a sample, (H, W), 0 = none."""
+        """Return the ground-truth ids of a sample, (H, W), 0 = none."""
         return _draw(self.version, index)[1]
 
 

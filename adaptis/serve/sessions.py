@@ -1,4 +1,4 @@
-"""The images that are open: their features, as long as memory allows."""
+"""The open images and their features, within limits of memory."""
 from __future__ import annotations
 
 import secrets
@@ -10,7 +10,7 @@ from adaptis.serve.worker import NetworkWorker
 
 
 class SessionGone(AdaptisError):
-    """The image is not open, or no longer."""
+    """The image is not open, or no longer open."""
 
 
 class Session(NamedTuple):
@@ -19,7 +19,7 @@ class Session(NamedTuple):
     Attributes
     ----------
     worker : runs the network
-    predictor : holds the features of the image; to be used in the thread of ``worker`` only
+    predictor : holds the features of the image; use it only in the thread of ``worker``
     nbytes : memory that the features take
     """
 
@@ -29,12 +29,12 @@ class Session(NamedTuple):
 
 
 class Sessions:
-    """Open images by an id that cannot be guessed.  The one used longest ago goes first.
+    """Open images, by an id that cannot be guessed.  The least recently used one is closed first.
 
     Parameters
     ----------
     most : number of images that may be open
-    most_bytes : memory that their features may take; the newest image stays in any case
+    most_bytes : memory that their features may take; the newest image always stays open
     """
 
     def __init__(self, most: int, most_bytes: float):
@@ -45,7 +45,7 @@ class Sessions:
         return len(self._open)
 
     def add(self, session: Session) -> str:
-        """Remember a session, forget others if need be, and return its id."""
+        """Store a session, drop others if necessary, and return its id."""
         name = secrets.token_urlsafe(16)
         self._open[name] = session
         while len(self._open) > 1 and (len(self._open) > self._most
@@ -54,14 +54,14 @@ class Sessions:
         return name
 
     def get(self, name: str) -> Session:
-        """Return a session, which now counts as the latest used; SessionGone if there is none."""
+        """Return a session and mark it as just used; SessionGone if it does not exist."""
         if name not in self._open:
-            raise SessionGone('This image is no longer open here: open it again.')
+            raise SessionGone('This image is no longer open on the server: open it again.')
         self._open.move_to_end(name)
         return self._open[name]
 
     def close(self, name: str) -> None:
-        """Forget a session, if it is still there."""
+        """Drop a session if it still exists."""
         self._open.pop(name, None)
 
     @property

@@ -1,8 +1,8 @@
-"""The page as a folder for any static host: the network runs in the browser of the visitor.
+"""The page as a folder for any static web server; the network runs in the visitor's browser.
 
-The folder holds the files of ``static``, with those of ``web`` in place of the engine that asks a
-server; ONNX Runtime for browsers; samples; and an export of the network with its ONNX models, which
-``adaptis predict --export`` can use, too.
+The folder contains the files of ``static``, with those of ``web`` in place of the engine that uses
+a server; ONNX Runtime for browsers; samples; and an export of the network with its ONNX models,
+which also works with ``adaptis predict --export``.
 """
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from adaptis.serve.ort_web import read_ort_web
 PAGE = 'web.json'
 MODEL = 'model'
 MAX_SIDE = 512
-"""A picture whose longer side has more pixels is made smaller first: browsers are slow."""
+"""Images with a longer side are shrunk first, because browsers are slow."""
 
 _HERE = Path(__file__).parent
 _SAMPLES = 'samples'
@@ -36,19 +36,18 @@ def write_page(folder: PathLike, network: ServedNetwork, write_model: Callable[[
     ----------
     folder : the folder to write; an older page is replaced, unless the folder has other files
     network : its name, its title and its samples are used
-    write_model : writes the export of the network, with ONNX models, into a folder
-    ort_web : where ONNX Runtime for browsers is; see ``read_ort_web``
+    write_model : writes the export of the network, with ONNX models, to a folder
+    ort_web : the location of ONNX Runtime for browsers; see ``read_ort_web``
 
-    Check first that the network can run there, with ``check_runs_in_browser``.
-    Raises AdaptisError if ``folder`` holds something else, or ONNX Runtime for browsers cannot be
-    found.
+    First check with ``check_runs_in_browser`` that the network can run in a browser. Raises
+    AdaptisError if ``folder`` has other content, or ONNX Runtime for browsers cannot be found.
     """
     runtime = read_ort_web(ort_web)   # first, because an export may take long
     with atomic_folder(folder, is_page) as new:
         write_model(new / MODEL)
-        for source in (_HERE / 'static', _HERE / 'web'):   # the second brings its own engine.js
+        for source in (_HERE / 'static', _HERE / 'web'):   # the second has its own engine.js
             shutil.copytree(source, new, dirs_exist_ok=True)
-        for name, content in runtime.items():   # many hosts do not know .mjs
+        for name, content in runtime.items():   # many servers do not know .mjs
             (new / 'ort' / name.replace('.mjs', '.js')).write_bytes(content)
         model = {'name': network.name, 'title': network.title, 'trainedOn': network.trained_on,
                  'folder': f'{MODEL}/', 'samples': _write_samples(network, new)}
@@ -58,7 +57,7 @@ def write_page(folder: PathLike, network: ServedNetwork, write_model: Callable[[
 
 
 def is_page(folder: Path) -> bool:
-    """Return whether a folder holds a page and no other file that would be lost."""
+    """Return whether a folder contains a page and no other files that would be lost."""
     try:
         page = read_json(folder / PAGE)
     except AdaptisError:
@@ -68,27 +67,27 @@ def is_page(folder: Path) -> bool:
 
 
 def check_runs_in_browser(family: ModelFamily, settings: Any) -> None:
-    """Raise AdaptisError if a network or its settings need what the page does not have."""
+    """Raise AdaptisError if a network or its settings need something that the page lacks."""
     if not family.uses_points:
-        raise AdaptisError('A page needs the object at a point, which only AdaptIS networks find: '
-                           'for this network use "adaptis predict".')
+        raise AdaptisError('The page segments the object at a point, which only AdaptIS networks '
+                           'can do: use "adaptis predict" for this network.')
     if settings.tile is not None or settings.algorithm != 'official' or settings.official:
-        raise AdaptisError('A page runs the usual algorithm on the whole picture: give --set '
+        raise AdaptisError('The page supports only the usual algorithm on whole images: give --set '
                            'tile=null, --set algorithm=official and --set official=false.')
 
 
 def copy_onnx(export: Export, folder: Path) -> None:
-    """Write an export into a new folder with its ONNX models alone.
+    """Copy an export to a new folder with only its ONNX models.
 
     Raises AdaptisError if it has none, or one has changed since the export.
     """
     if not export.supports('onnxruntime'):
-        raise AdaptisError(f'{export.folder} holds no ONNX models: export the network with '
+        raise AdaptisError(f'{export.folder} contains no ONNX models: export the network with '
                            '--format onnx or both.')
     manifest = read_json(export.folder / MANIFEST)
     if manifest.get('onnx_precision', 'float32') != 'float32':
-        raise AdaptisError(f'{export.folder} holds float16 models, which are for GPUs: export the '
-                           'network in float32.')
+        raise AdaptisError(f'{export.folder} contains float16 models, which are for GPUs: export '
+                           'the network in float32.')
     folder.mkdir()
     files = {}
     for name, stage in manifest['stages'].items():

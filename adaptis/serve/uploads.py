@@ -1,4 +1,4 @@
-"""Read the picture that a browser sends, in memory and within limits."""
+"""Read an uploaded image in memory, within limits."""
 from __future__ import annotations
 
 import asyncio
@@ -14,9 +14,9 @@ from adaptis.files import decode_image
 from adaptis.inference.rescale import resize
 
 FORMATS = ('PNG', 'JPEG', 'WEBP', 'BMP')
-"""What the page accepts and every browser shows, by Pillow's names."""
+"""The accepted formats, which every browser can show, by Pillow's names."""
 
-_NAME = 'The picture'
+_NAME = 'The image'
 
 
 class UploadTooLarge(AdaptisError):
@@ -28,9 +28,9 @@ class UploadLimits(NamedTuple):
 
     Attributes
     ----------
-    nbytes : of the file
-    pixels : of the picture, checked before it is decoded
-    seconds : that the transfer may take
+    nbytes : size of the file
+    pixels : number of pixels, checked before decoding
+    seconds : duration of the transfer
     """
 
     nbytes: int = 20 * 2 ** 20
@@ -56,13 +56,13 @@ async def read_body(parts: AsyncIterator[bytes], declared: Optional[str],
 def decode_upload(data: bytes, limits: UploadLimits) -> np.ndarray:
     """Return an uploaded file as RGB ``uint8`` (H, W, 3), as ``read_image`` does with a file.
 
-    Raises AdaptisError for anything but a whole picture in one of ``FORMATS``, and UploadTooLarge
-    for one of too many pixels.
+    Raises AdaptisError for anything but a complete image in one of ``FORMATS``, and UploadTooLarge
+    for an image with too many pixels.
     """
     width, height = _header_size(data)
     if width * height > limits.pixels:
-        raise UploadTooLarge(f'The picture has {width}x{height} pixels, more than '
-                             f'{limits.pixels:,}: make it smaller.')
+        raise UploadTooLarge(f'The image has {width}x{height} pixels, more than {limits.pixels:,}: '
+                             'make it smaller.')
     return decode_image(data, _NAME)
 
 
@@ -86,7 +86,7 @@ def _header_size(data: bytes) -> tuple[int, int]:
     from PIL import Image  # loads Pillow, which only an upload needs
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter('ignore', Image.DecompressionBombWarning)  # the limit is ours
+            warnings.simplefilter('ignore', Image.DecompressionBombWarning)  # we have our own limit
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 return image.size
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

@@ -1,8 +1,7 @@
 """One thread for each network.
 
-Two threads that call one MXNet network at the same time break each other: its blocks keep the
-state of a call in themselves.  So all work with a network runs in the one thread that belongs to
-it, which is also the thread that loads it.
+Simultaneous calls of an MXNet network from two threads interfere, because its blocks store the
+state of a call.  So all work with a network runs in its own thread, which also loads it.
 """
 from __future__ import annotations
 
@@ -21,14 +20,14 @@ _WAITING_LONG = 4
 
 
 class BusyError(AdaptisError):
-    """Too much work is waiting already."""
+    """Too much work is already waiting."""
 
 
 class NetworkWorker:
-    """Runs jobs with a predictor, one at a time, in a thread of its own.
+    """Runs jobs with a predictor, one at a time, in its own thread.
 
-    Quick jobs (an image, a mask) go before long ones (a whole segmentation), and a long job lets
-    them pass wherever it calls :meth:`let_pass`.
+    Quick jobs (an image, a mask) run before long ones (a whole segmentation), and a long job lets
+    them run whenever it calls :meth:`let_pass`.
 
     Parameters
     ----------
@@ -64,7 +63,7 @@ class NetworkWorker:
         return future
 
     def let_pass(self) -> None:
-        """Do the quick jobs that wait; to be called from a long job."""
+        """Run the quick jobs that are waiting; call this from a long job."""
         while True:
             with self._changed:
                 if not self._quick:
@@ -73,7 +72,7 @@ class NetworkWorker:
             self._do(*job)
 
     def close(self) -> None:
-        """End the thread after its current job, and drop the jobs that wait."""
+        """End the thread after its current job, and drop the jobs that are waiting."""
         with self._changed:
             self._closed = True
             for queue in (self._quick, self._long):
@@ -92,7 +91,7 @@ class NetworkWorker:
 
     def _do(self, future: Future, work: Work) -> None:
         if not future.set_running_or_notify_cancel():
-            return   # nobody waits for it any more
+            return   # nobody waits for the result any more
         try:
             if self._predictor is None:
                 self._predictor = self._load()

@@ -13,7 +13,8 @@ SYSTEMS = {'adaptis': 'adaptis', **{name: f'panoptic_baselines/{name}' for name 
     'panoptic_fpn', 'condinst', 'dense_detections', 'unified')}}
 # Where a link of a page at the top of the repository leads on the site.
 PLACES = {**{f'{folder}/README.md': f'systems/{name}.md' for name, folder in SYSTEMS.items()},
-          'CONTRIBUTING.md': 'contributing.md', 'CHANGELOG.md': 'changelog.md'}
+          'CONTRIBUTING.md': 'contributing.md', 'CHANGELOG.md': 'changelog.md',
+          'docs/notebooks': 'notebooks/toy_v1.md'}
 LINK = re.compile(r'(?<!!)\[([^]]+)\]\(([^)#\s:]+)(#[^)]*)?\)')
 
 

@@ -24,8 +24,15 @@ class Earlier(NamedTuple):
 
 
 def section(folder: Path = LOGS) -> str:
-    """Return the tables of all records, each with its conditions."""
-    return '\n\n'.join(part for each in EARLIER for part in _parts(each, folder))
+    """Return the tables of all records, each with its conditions, and say which are missing."""
+    there = [each for each in EARLIER if (folder / each.file).is_file()]
+    parts = [part for each in there for part in _parts(each, folder)]
+    missing = [f'- {each.title}: `python -m experiments.benchmarks {each.command} --out '
+               f'experiments/logs/{each.file}`' for each in EARLIER if each not in there]
+    if missing:
+        parts += ['These subjects have no record yet. Each command writes one, and the page of the '
+                  'next run shows it:', '\n'.join(missing)]
+    return '\n\n'.join(parts)
 
 
 def cost_table(results: Results) -> str:
@@ -78,6 +85,29 @@ def unified_table(results: Results) -> str:
         for network in networks])
 
 
+def loader_table(results: Results) -> str:
+    """Return the figures in rows and the systems in columns."""
+    return table(['figure', *results], [[figure, *(_value(figure, found[figure]) for found in
+                                                   results.values())]
+                                        for figure in next(iter(results.values()))])
+
+
+def figures_table(results: Results) -> str:
+    """Return the figures of each measure in rows."""
+    return table(['measure', 'figure', 'value'], [
+        [measure, figure.removesuffix(', s'), _value(figure, value)]
+        for measure, found in results.items()
+        for figure, value in found.items()])
+
+
+def _value(figure: str, value: float) -> str:
+    if figure.endswith(', share'):
+        return f'{value:.0%}'
+    if figure.endswith(', s'):
+        return seconds(value)
+    return f'{value:.4g}'
+
+
 EARLIER = (
     Earlier('Cost at the sizes of photographs (imperative in brackets)', 'cost',
             'cost_one_core.json', cost_table),
@@ -86,7 +116,12 @@ EARLIER = (
     Earlier('Imperative, hybridized and exported networks (peak memory of the process in brackets)',
             'forms', 'benchmark_forms_one_core.json', forms_table),
     Earlier('The unified network and Panoptic FPN, by number of detections and image size',
-            'unified', 'benchmark_unified_one_core.json', unified_table))
+            'unified', 'benchmark_unified_one_core.json', unified_table),
+    Earlier("Where the time of the detectors' data workers goes", 'loader',
+            'loader_one_core.json', loader_table),
+    Earlier('What large data sets cost', 'size', 'size_one_core.json', figures_table),
+    Earlier('A training step of the toy network', 'training_step', 'training_step_one_core.json',
+            figures_table))
 
 
 def _parts(each: Earlier, folder: Path) -> Iterator[str]:
@@ -95,5 +130,6 @@ def _parts(each: Earlier, folder: Path) -> Iterator[str]:
     yield f'### {each.title}'
     yield (f'`python -m experiments.benchmarks {each.command}`, `experiments/logs/{each.file}`: '
            f'commit {record["commit"][:10]}, {record["hardware"]["cpu"]}, {given["threads"]} '
-           f'thread, load {given["load before"]:g} before; {given["note"]}.')
+           f'thread, load {given["load before"]:g} before'
+           + (f'; {given["note"]}.' if given.get('note') else '.'))
     yield each.table(record['results'])

@@ -39,8 +39,8 @@ _FORMS = """The variants are:
 - *ONNX Runtime*: the exported network.
 - *official*: the official program itself, in a separate process."""
 
-_RECORDS = """Each record is a separate run, at an older commit and on a different machine than the
-run above. Compare figures only within a table."""
+_RECORDS = """Each record is a separate run, at the commit and on the machine that it names. Compare
+figures only within a table."""
 
 _KERNELS = """The kernels that oneDNN uses, from its log of one more call: primitives,
 implementations, and their shares of the wall-clock time within oneDNN. Logging makes a call slower,

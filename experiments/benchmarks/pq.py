@@ -27,7 +27,8 @@ import numpy as np
 from adaptis.data.coco_categories import COCO_TAXONOMY
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.coco import PanopticFolder, PanopticRecord, PanopticWriter
-from adaptis.evaluation.pq import PanopticQuality, iterate_pairs
+from adaptis.evaluation.overlap import Overlap, compute_overlap
+from adaptis.evaluation.pq import PanopticQuality, compute_record_overlap, iterate_pairs
 from adaptis.ids import ids_to_rgb, read_panoptic_png
 from adaptis.memory_reuse import keep_freed_memory
 from experiments.benchmarks.comparison import Comparison, Form, Official, Setting
@@ -61,7 +62,8 @@ def measure(gt_json: Path, pred_json: Path, rounds: int = ROUNDS) -> dict[str, A
     """Time PQ of two COCO panoptic data sets, from PNGs and from maps in memory."""
     files = gt_json, pred_json
     data = load(*files)
-    _check_equal(our_quality(data.pairs), plain_quality(data.maps, data.kinds))
+    _check_equal(our_quality(compute_record_overlap(*pair) for pair in data.pairs),
+                 plain_quality(data.maps, data.kinds))
     times = alternate_cpu({
         'plain': (_plain, files), 'ours': (_ours, files),
         'plain from maps': (_plain_from_maps, files), 'ours from maps': (_ours_from_maps, files),
@@ -100,12 +102,14 @@ def _plain_from_maps(*files: Path) -> None:
 
 def _ours(*files: Path) -> None:
     keep_freed_memory()
-    our_quality(iterate_pairs(load(*files).gt, load(*files).pred))
+    our_quality(compute_record_overlap(*pair)
+                for pair in iterate_pairs(load(*files).gt, load(*files).pred))
 
 
 def _ours_from_maps(*files: Path) -> None:
     keep_freed_memory()
-    our_quality(load(*files).pairs)
+    our_quality(compute_overlap(truth.result, found.result, truth.crowd)
+                for truth, found in load(*files).pairs)
 
 
 def _decode(gt_json: Path, pred_json: Path, decoder: Optional[str] = None) -> None:
@@ -179,14 +183,12 @@ def plain_quality(maps: Iterable[Sequence[np.ndarray]],
     return counts
 
 
-def our_quality(pairs: Any) -> Counts:
+def our_quality(overlaps: Iterable[Overlap]) -> Counts:
     """Count segments like ``adaptis evaluate --gt --pred``."""
-    quality: Optional[PanopticQuality] = None
-    for truth, found in pairs:
-        quality = quality or PanopticQuality(COCO_TAXONOMY)
-        quality.add(truth.result.segment_map, truth.result.segments, found.result.segment_map,
-                    found.result.segments, truth.crowd)
-    entries = quality.result()['per_class'] if quality else {}
+    quality = PanopticQuality(COCO_TAXONOMY)
+    for overlap in overlaps:
+        quality.add_overlap(overlap)
+    entries = quality.result()['per_class']
     return {k: [e['iou'], e['tp'], e['fp'], e['fn']] for k, e in entries.items()}
 
 

@@ -27,7 +27,7 @@ from adaptis.data.batches import BatchSource
 from adaptis.data.coco_categories import COCO_TAXONOMY
 from adaptis.data.datasets import open_dataset
 from adaptis.evaluation.coco import PanopticFolder
-from adaptis.evaluation.pq import PanopticQuality, iterate_pairs
+from adaptis.evaluation.pq import PanopticQuality, compute_record_overlap, iterate_pairs
 from adaptis.files import read_image
 from adaptis.ids import ids_to_rgb
 from adaptis.memory_reuse import keep_freed_memory
@@ -186,8 +186,7 @@ def _evaluate(gt_json: Path, pred_json: Path, count: int) -> tuple[float, float]
     pred = PanopticFolder(pred_json, truth=gt)
     quality, began = PanopticQuality(gt.taxonomy), time.process_time()
     for _, (truth, found) in zip(range(count), iterate_pairs(gt, pred)):
-        quality.add(truth.result.segment_map, truth.result.segments, found.result.segment_map,
-                    found.result.segments, truth.crowd)
+        quality.add_overlap(compute_record_overlap(truth, found))
     return time.process_time() - began, peak_mib()
 
 

@@ -16,7 +16,7 @@ def category(**changes: Any) -> dict:
 
 
 @pytest.mark.parametrize('change, words', [
-    ({'isthing': 'left out'}, 'category 3 (car) has no isthing: write 1 for objects that are'),
+    ({'isthing': 'left out'}, 'category 3 (car) has no isthing: write 1 for things'),
     ({'isthing': 2}, 'category 3 (car) has the isthing 2'),
     ({'color': '#ff0000'}, "has the color '#ff0000': it must be [red, green, blue]"),
     ({'color': [1, 2, 256]}, 'has the color [1, 2, 256]'),

@@ -42,14 +42,14 @@ def cuda(text: str) -> str:
     ('Check failed: err == cudaSuccess (209 vs. 0) : Name: mxnet_generic_kernel ErrStr:no kernel '
      'image is available for execution on the device', 'ONNX Runtime'),
     ('Check failed: e == CUBLAS_STATUS_SUCCESS (8 vs. 0) : cuBLAS: CUBLAS_STATUS_ARCH_MISMATCH',
-     'no code for this GPU'),
-    ('GPU context requested, but no GPUs found.', 'There is no such GPU'),
+     'does not support this GPU'),
+    ('GPU context requested, but no GPUs found.', 'This GPU does not exist'),
     (cuda('invalid device ordinal'), 'CUDA_VISIBLE_DEVICES'),
-    ('Invalid GPU Id 3, Valid device id should be less than device_count: 1', 'no such GPU'),
-    (cuda('all CUDA-capable devices are busy or unavailable'), 'fails (all CUDA-capable devices'),
+    ('Invalid GPU Id 3, Valid device id should be less than device_count: 1', 'GPU does not exist'),
+    (cuda('all CUDA-capable devices are busy or unavailable'), 'failed (all CUDA-capable devices'),
     ('Check failed: e == CUDNN_STATUS_SUCCESS (1 vs. 0) : cuDNN: CUDNN_STATUS_NOT_INITIALIZED',
-     'fails (CUDNN_STATUS_NOT_INITIALIZED)'),
-    (cuda('unknown error'), 'fails (unknown error): see `adaptis doctor`'),
+     'failed (CUDNN_STATUS_NOT_INITIALIZED)'),
+    (cuda('unknown error'), 'failed (unknown error): check `adaptis doctor`'),
 ])
 def test_what_a_user_can_mend_is_a_sentence(message, sentence):
     told = explain_device_error(raised(message))
@@ -72,5 +72,5 @@ def test_the_trial_of_doctor_explains_them(monkeypatch):
         raise mx.MXNetError(str(raised(cuda('invalid device ordinal'))))
 
     monkeypatch.setattr(mx.nd, 'dot', fail)
-    with pytest.raises(AdaptisError, match='There is no such GPU'):
+    with pytest.raises(AdaptisError, match='This GPU does not exist'):
         command._compute()

@@ -67,7 +67,7 @@ def test_a_good_machine_has_no_problem():
     (dict(packages=CUDA_BUILD, cuda=Cuda(10020, '440.1', 0, (TURING,))),
      'driver (440.1) supports CUDA 10.2', False),
     (dict(packages=CUDA_BUILD, cuda=Cuda(11020, '', 100)), 'finds no GPU', False),
-    (dict(packages=CUDA_BUILD, cuda=Cuda(11020, '', 804)), 'does not start (error 804)', False),
+    (dict(packages=CUDA_BUILD, cuda=Cuda(11020, '', 804)), 'be initialised (error 804)', False),
     (dict(packages=CUDA_BUILD, cuda=Cuda(11080, '520.61', 0, (TURING,)), fusion='1'),
      'MXNET_USE_FUSION=1 lets MXNet fuse', False),
 ])

@@ -111,14 +111,14 @@ def test_what_cannot_be_read(tmp_path):
         files.read_image(tmp_path / 'absent.png')
     with pytest.raises(AdaptisError, match='cannot be read: Is a directory'):
         files.read_image(tmp_path)
-    with pytest.raises(AdaptisError, match='holds float32 pixels'):
+    with pytest.raises(AdaptisError, match='has float32 pixels'):
         files.read_image(put(tmp_path / 'a.tiff', GREY.astype(np.float32)))
 
 
 def test_masks_that_are_none(tmp_path):
-    with pytest.raises(AdaptisError, match='a.png has 3 channels where an id mask has one'):
+    with pytest.raises(AdaptisError, match='a.png has 3 channels, but an id mask has one'):
         files.read_ids(put(tmp_path / 'a.png', RGB))
-    with pytest.raises(AdaptisError, match='float32 pixels where an id mask has integers'):
+    with pytest.raises(AdaptisError, match='float32 pixels, but an id mask needs integers'):
         files.read_ids(put(tmp_path / 'a.tiff', GREY.astype(np.float32)))
 
 
@@ -128,7 +128,7 @@ def test_listing_a_folder(tmp_path):
     assert [p.name for p in files.list_images(tmp_path)] == ['a.JPG', 'b.png']
     assert files.list_images(tmp_path / 'notes.txt') == [tmp_path / 'notes.txt']
     (tmp_path / 'empty').mkdir()
-    with pytest.raises(AdaptisError, match='empty holds no image'):
+    with pytest.raises(AdaptisError, match='empty contains no image'):
         files.list_images(tmp_path / 'empty')
     with pytest.raises(AdaptisError, match='nowhere does not exist'):
         files.list_images(tmp_path / 'nowhere')
@@ -221,7 +221,7 @@ def test_a_json_file_and_what_is_none(tmp_path):
     path.write_text('{"a": {"b": 1}}', encoding='utf-8')
     assert files.read_json(path) == {'a': {'b': 1}}
     assert files.read_json(path, object_hook=len) == 1
-    for content, words in [(b'{"a": ', 'not valid JSON .line 1.* is it cut short'),
+    for content, words in [(b'{"a": ', 'not valid JSON .line 1.* perhaps it is cut short'),
                            (b'\xff\xfe\x00', 'is not a JSON file'),
                            (b'[' * 100_000, 'a.json cannot be read as JSON')]:
         path.write_bytes(content)

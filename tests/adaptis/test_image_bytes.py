@@ -147,7 +147,7 @@ def test_palettes_with_transparency_and_masks(tmp_path):
     path = tmp_path / 'a.png'
     Image.fromarray(BLOCKS).convert('P').save(path, transparency=0)
     assert files.read_image(path).shape == BLOCKS.shape
-    with pytest.raises(AdaptisError, match='3 channels where an id mask has one'):
+    with pytest.raises(AdaptisError, match='3 channels, but an id mask has one'):
         files.read_ids(path)
     assert cv2.imread(str(path), cv2.IMREAD_UNCHANGED).shape[2] == 4
 

@@ -159,5 +159,5 @@ def test_hard_labels_are_one_for_the_best_fifth_of_an_image():
 
 
 def test_other_proposal_labels_are_refused():
-    with pytest.raises(AdaptisError, match='no proposal labels "fuzzy": choose from soft, hard'):
+    with pytest.raises(AdaptisError, match='labels "fuzzy" are unknown: choose from soft, hard'):
         losses.ProposalsIoULoss(kind='fuzzy')

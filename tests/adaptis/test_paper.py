@@ -120,7 +120,7 @@ def test_the_command_writes_a_colour_for_every_segment(tmp_path, weights):
     ('none.png', 'out.png', 'No such file'),
     ('text.png', 'out.png', 'cannot identify image file'),
     ('cut.png', 'out.png', 'truncated'),
-    ('small.png', 'out.png', 'is 15x40, but this takes pictures from 16x16'),
+    ('small.png', 'out.png', 'is 15x40, but it must have at least 16x16'),
     ('good.png', 'out.what', 'unknown file extension'),
     ('good.png', 'missing/out.png', 'No such file'),
 ])

@@ -65,11 +65,11 @@ def test_a_network_by_name_needs_its_checkpoint(tmp_path: Path) -> None:
     for name in ('condinst', 'condinst_r50'):
         check_network(name, sidecar(tmp_path, name='condinst', backbone='resnet50', semantic=True,
                                     mask_width=4))
-    with pytest.raises(AdaptisError, match='No weights of mask_rcnn_r50 come with this package'):
+    with pytest.raises(AdaptisError, match='The package includes no weights for mask_rcnn_r50'):
         check_network('mask_rcnn_r50', None)
-    with pytest.raises(AdaptisError, match='holds no mask_rcnn_r50: its backbone is resnet18'):
+    with pytest.raises(AdaptisError, match='not contain mask_rcnn_r50: its backbone is resnet18'):
         check_network('mask_rcnn_r50', sidecar(tmp_path, name='mask_rcnn_r18'))
-    with pytest.raises(AdaptisError, match='holds no panoptic_fpn_r50: its semantic is False'):
+    with pytest.raises(AdaptisError, match='not contain panoptic_fpn_r50: its semantic is False'):
         check_network('panoptic_fpn_r50', sidecar(tmp_path, name='mask_rcnn_r50'))
 
 

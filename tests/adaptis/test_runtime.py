@@ -140,7 +140,7 @@ def test_gluoncv_is_refused_beside_pytorch_and_pytorch_is_not_imported(tmp_path)
                   'except AdaptisError as error: print(error)\n'
                   'assert not {"torch", "gluoncv"} & set(sys.modules)', tmp_path)
     assert done.returncode == 0, done.stderr
-    assert 'GluonCV cannot be used beside PyTorch' in done.stdout
+    assert 'GluonCV cannot be used together with PyTorch' in done.stdout
 
 
 # -- CUDA libraries -------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ def test_a_cpu_build_computes_on_the_cpu():
     assert runtime.get_contexts('cpu') == [mx.cpu()]
     with mx.cpu(3):   # of a program that chooses for itself
         assert runtime.get_contexts() == [mx.cpu(3)]
-    with pytest.raises(AdaptisError, match='computes on the CPU only.*--backend onnxruntime'):
+    with pytest.raises(AdaptisError, match='supports only the CPU.*--backend onnxruntime'):
         runtime.get_contexts('gpu')
 
 
@@ -231,7 +231,7 @@ def test_a_gpu_that_mxnet_does_not_know_is_left_to_onnx_runtime(gpus):
     gpus((9, 0))
     with pytest.raises(AdaptisError) as caught:
         runtime.get_contexts('gpu')
-    for words in ('0 (card0, not usable)', 'capability 9.0 is newer than the CUDA 11.2 code',
+    for words in ('0 (card0, not usable)', 'CUDA 11.2 code does not support compute capability 9.0',
                   'adaptis export', '--backend onnxruntime', 'onnxruntime-gpu'):
         assert words in str(caught.value)
     gpus((7, 5), (6, 1), driver=10020)   # which that driver cannot serve, but MXNet knows

@@ -149,10 +149,10 @@ def test_state_survives(net):
     ({'stage': 'both'}, 'both'), ({'instance_loss': 'dice'}, 'dice'),
     ({'semantic_loss': 'dice'}, 'dice'), ({'semantic_loss': ['bce']}, 'bce'),
     ({'semantic_weight': '1'}, "semantic_weight is '1'"), ({'semantic_weight': -1}, 'weight'),
-    ({'instance_alpha': 1.5}, 'instance_alpha is 1.5: it must be a number from 0 to 1'),
+    ({'instance_alpha': 1.5}, 'instance_alpha is 1.5: it must be a number between 0 and 1'),
     ({'semantic_gamma': 'two'}, 'semantic_gamma'),
     ({'semantic_loss': 'cross_entropy', 'semantic_gamma': 1}, 'has no gamma'),
-    ({'bad_percentile': 130}, 'bad_percentile is 130: it must be a number from 0 to 100')])
+    ({'bad_percentile': 130}, 'bad_percentile is 130: it must be a number between 0 and 100')])
 def test_choices_that_make_no_sense_are_named(net, options, word):
     with pytest.raises(AdaptisError, match=word):
         AdaptISSystem(net, **options)

@@ -17,7 +17,7 @@ def test_stuff_comes_first_and_the_order_stays():
 
 
 def test_categories_that_do_not_exist_or_share_an_id():
-    with pytest.raises(AdaptisError, match='no category 3; known: .1, 2.'):
+    with pytest.raises(AdaptisError, match='no category 3; the known ones are .1, 2.'):
         TOY_TAXONOMY.by_id(3)
     with pytest.raises(AdaptisError, match='share an id'):
         Taxonomy([Category(1, 'sky', False), Category(1, 'car', True)])

@@ -62,9 +62,9 @@ def test_another_file_is_refused_and_not_kept(installed, monkeypatch):
 
 @pytest.mark.parametrize('release, text', [
     (None, 'is not in the wheel. Set ADAPTIS_RELEASE'),
-    ('/nowhere', 'cannot be fetched (No such file or directory)'),
+    ('/nowhere', 'cannot be downloaded (No such file or directory)'),
     ('http://localhost/files', 'only https is allowed'),
-    ('https://localhost:1/files', 'see whether you are online'),
+    ('https://localhost:1/files', 'check your connection'),
 ])
 def test_without_the_release_it_says_what_to_do(installed, monkeypatch, release, text):
     monkeypatch.delenv(weights.RELEASE, raising=False)

@@ -22,7 +22,7 @@ def refusal(text: str) -> str:
     ('{a: 1, "a": 2}', 'a', 1), ('- {b: [{c: 1, c: 1}]}', 'c', 1)])
 def test_a_key_that_stands_twice_is_refused(text, key, line):
     message = refusal(text)
-    assert f'has the key "{key}" twice in one place, the second time in line {line}' in message
+    assert f'has the duplicate key "{key}" in line {line}' in message
 
 
 def test_keys_that_only_look_alike():
@@ -38,7 +38,7 @@ def test_what_an_alias_brings_may_be_replaced():
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize('text', [BOMB, 'a: &a [*a, *a]'])
 def test_aliases_cannot_grow_without_bounds(text):
-    assert 'holds more than 1,000,000 values once its aliases are written out' in refusal(text)
+    assert 'has more than 1,000,000 values with its aliases expanded' in refusal(text)
 
 
 @pytest.mark.parametrize('text', ['{', 'a: b: c', '!!python/object/apply:os.system [echo]',
@@ -53,8 +53,8 @@ def test_an_empty_document():
 
 def test_files_are_named(tmp_path):
     path = tmp_path / 'a.yaml'
-    for content, reason in ((b'\xef\xbb\xbfa: 1', None), (b'\xff\xfe', 'no text in UTF-8'),
-                            (b'a: 1\na: 2', 'the key "a" twice')):
+    for content, reason in ((b'\xef\xbb\xbfa: 1', None), (b'\xff\xfe', 'not UTF-8 text'),
+                            (b'a: 1\na: 2', 'the duplicate key "a"')):
         path.write_bytes(content)
         if reason is None:
             assert read_yaml(path) == {'a': 1}   # with a byte order mark
@@ -70,7 +70,7 @@ def test_a_training_is_refused_before_it_starts(tmp_path, capsys):
                     'inference: {preset: toy_v1_cpu}\n')
     assert main(['train', str(path), '--output', str(tmp_path / 'run')]) == 1
     message = capsys.readouterr().err
-    assert f'{path} has the key "inference" twice' in message and 'line 3' in message
+    assert f'{path} has the duplicate key "inference"' in message and 'line 3' in message
     assert not (tmp_path / 'run').exists()
     assert main(['train', str(path), '--set', 'a={b: 1, b: 2}']) == 1
-    assert 'the key "' in capsys.readouterr().err
+    assert 'the duplicate key "' in capsys.readouterr().err

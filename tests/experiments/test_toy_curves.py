@@ -81,7 +81,7 @@ def test_the_history_adds_up_what_the_runs_have_seen(tmp_path: Path) -> None:
     plot_history(tmp_path / 'plot.svg', parts)
     text = (tmp_path / 'plot.svg').read_text()
     assert 'second' in text and 'the paper: 16.8 million' in text
-    with pytest.raises(AdaptisError, match='no log of "adaptis train"'):
+    with pytest.raises(AdaptisError, match='not a log of "adaptis train"'):
         read_history([Run('third', {0: 1})], tmp_path)
 
 

@@ -282,5 +282,5 @@ def test_the_tables_are_printed(paper: Paper, table: str, capsys: pytest.Capture
         row.config is not None for row in paper.tables[table].rows)
     if (paper.name, table) == ('unified', '1'):   # one training and two inferences
         assert shown.count('no run yet: adaptis train') == 2
-        assert ('cityscapes_c1.yaml, once there is runs/unified_cityscapes_c2/final.params'
+        assert ('cityscapes_c1.yaml, once runs/unified_cityscapes_c2/final.params exists'
                 in shown)

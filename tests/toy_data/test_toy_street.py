@@ -175,7 +175,7 @@ def test_by_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(['toy', '--version', 'street', '--contact-sheet', str(tmp_path / 'a.png')]) == 0
     assert cv2.imread(str(tmp_path / 'a.png')).shape[1] > 1000
     capsys.readouterr()
-    for options, words in ((['--version', 'street', '--out', out, '--coco'], 'without --coco'),
-                           (['--out', out, '--layout', 'coco'], '--layout is for street scenes')):
+    for options, words in ((['--version', 'street', '--out', out, '--coco'], 'leave out --coco'),
+                           (['--out', out, '--layout', 'coco'], '--layout is only for street')):
         assert main(['toy', *options]) != 0
         assert words in capsys.readouterr().err

@@ -25,10 +25,10 @@ def open_sources(path: Path, format: Optional[str] = None,
     Parameters
     ----------
     path : a JSON file or a folder
-    format : one of ``FORMATS``; None = what the files are
+    format : one of ``FORMATS``; None = detect it from the files
     images : the folder of the images, if it is not found otherwise
 
-    Raises AdaptisError if nothing of a known format is there.
+    Raises AdaptisError if there is nothing in a known format.
     """
     if not path.exists():
         raise AdaptisError(f'{path} does not exist.')
@@ -53,8 +53,8 @@ def open_sources(path: Path, format: Optional[str] = None,
     files = [p for p in sorted(path.glob('*.json')) + sorted(path.glob('annotations/*.json'))
              if is_coco_instances(read_json(p))]
     if len(files) != 1:
-        raise AdaptisError(f'{path} holds {len(files) or "no"} JSON files of COCO instances in '
-                           'no layout that is understood: give one of the files itself.')
+        raise AdaptisError(f'{path} contains {len(files) or "no"} JSON files of COCO instances, '
+                           'but not in a supported layout: give the path of one of the files.')
     return [CocoSource(files[0], images)]
 
 
@@ -62,15 +62,15 @@ def _recognize(path: Path) -> str:
     if path.is_file():
         found = _recognize_file(path)
         if found is None:
-            raise AdaptisError(f'{path} is neither a file of labelme nor one of COCO instances.')
+            raise AdaptisError(f'{path} is neither a labelme file nor a COCO instances file.')
         return found
     layouts = [layout for layout in (try_layout(path, split, 'instances') for split in SPLITS)
                if layout is not None]
     if any(layout.instances.is_file() for layout in layouts):
         return 'coco'
     if any(layout.json.is_file() for layout in layouts):
-        raise AdaptisError(f'{path} holds panoptic data already: no import is needed, open it as '
-                           'the data set coco.')
+        raise AdaptisError(f'{path} already contains panoptic data and needs no import: use it '
+                           'with --dataset coco.')
     if has_masks(path):
         return 'masks'
     for candidate in sorted([*path.rglob('*.json'), *path.rglob('*.xml')]):
@@ -78,8 +78,8 @@ def _recognize(path: Path) -> str:
         if found is not None:
             return found
     raise AdaptisError(
-        f'{path} holds no labelled images that are understood: a COCO instances JSON, JSON files '
-        'of labelme, or images/NAME.jpg with masks/NAME/*.png (see docs/own_data.md).')
+        f'{path} contains no labelled images in a supported format: a COCO instances JSON, JSON '
+        'files of labelme, or images/NAME.jpg with masks/NAME/*.png (see docs/own_data.md).')
 
 
 def _recognize_file(path: Path) -> Optional[str]:

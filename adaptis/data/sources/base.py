@@ -1,4 +1,4 @@
-"""What every format of labelled images that ``adaptis import`` reads has in common."""
+"""The base of all formats of labelled images that ``adaptis import`` reads."""
 from __future__ import annotations
 
 import abc
@@ -15,8 +15,8 @@ from adaptis.files import IMAGE_SUFFIXES, read_header
 class LabelledObject(NamedTuple):
     """An object of an image.
 
-    ``mask`` bool (H, W) are its pixels; ``crowd`` says whether it is a crowd, and ``group`` is the
-    number that the file gives it, if any.
+    ``mask`` bool (H, W) is its pixels; ``crowd`` says whether it is a crowd, and ``group`` is its
+    number in the file, if any.
     """
 
     label: str
@@ -31,10 +31,10 @@ class LabelledImage(NamedTuple):
     Attributes
     ----------
     path : the image file
-    name : its file name in the imported data, which may have folders
+    name : its file name in the imported data, which may include folders
     size : height and width
     objects : in the order of the file
-    void : bool (H, W), pixels that were marked as neither right nor wrong, or None
+    void : bool (H, W), pixels to be ignored, or None
     """
 
     path: Path
@@ -50,8 +50,8 @@ class Source(abc.ABC):
     Attributes
     ----------
     labels : the classes, in the order in which they get their ids
-    problems : sentences about entries that cannot be used and are left out
-    split : the split that the files say they are, if any
+    problems : sentences about unusable entries, which are skipped
+    split : the split according to the files, if any
     """
 
     labels: Sequence[str]
@@ -68,7 +68,7 @@ class Source(abc.ABC):
 
 
 def find_image(folders: Iterable[Path], stem: str) -> Optional[Path]:
-    """Return the image of that stem in the first of some folders that has one."""
+    """Return the image with this stem in the first folder that has one."""
     for folder in folders:
         for suffix in IMAGE_SUFFIXES:
             for path in (folder / f'{stem}{suffix}', folder / f'{stem}{suffix.upper()}'):

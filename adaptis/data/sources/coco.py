@@ -1,4 +1,4 @@
-"""COCO instances JSON, as CVAT, Roboflow, Label Studio and most other tools export it."""
+"""COCO instances JSON, which CVAT, Roboflow, Label Studio and most other tools export."""
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
@@ -16,9 +16,9 @@ class CocoSource(Source):
     Parameters
     ----------
     path : the JSON
-    images : the folder of the images; by default the one in which they lie, of the folder of the
-        JSON and the folders ``images`` beside and above it
-    split : the split that the file holds, if that is known
+    images : the folder of the images; by default the folder of the JSON, or a folder ``images``
+        beside or above it, whichever contains them
+    split : the split of the file, if known
 
     Raises AdaptisError if the file has another format, or the images are not found.
     """
@@ -30,7 +30,8 @@ class CocoSource(Source):
         self.labels = [c.name for c in self._index.categories]
         twice = {name for name in self.labels if self.labels.count(name) > 1}
         if twice:
-            raise AdaptisError(f'{path} has two categories called {sorted(twice)[0]}.')
+            raise AdaptisError(f'{path} has two categories called {sorted(twice)[0]}: rename one '
+                               'of them.')
         listed = list(self._index.images.values())
         self._folder = images or _find_folder(path, [image.file_name for image in listed])
         self._images = [i for i in listed if (self._folder / i.file_name).is_file()]
@@ -39,8 +40,8 @@ class CocoSource(Source):
             *(f'{path} lists {self._folder / image.file_name}, which does not exist.'
               for image in listed if not (self._folder / image.file_name).is_file())]
         if not self._images:
-            raise AdaptisError(f'None of the images of {path} is in {self._folder}: give their '
-                               'folder with --images.')
+            raise AdaptisError(f'None of the images in {path} was found in {self._folder}: give '
+                               'their folder with --images.')
 
     def __len__(self) -> int:
         return len(self._images)
@@ -58,7 +59,7 @@ class CocoSource(Source):
 
 
 def is_coco_instances(content: object) -> bool:
-    """Return whether the content of a JSON file is COCO's, with objects and not panoptic."""
+    """Return whether the content of a JSON file is COCO instances rather than panoptic."""
     return (isinstance(content, dict) and isinstance(content.get('images'), list)
             and isinstance(content.get('annotations'), list)
             and not any(isinstance(a, dict) and 'segments_info' in a
@@ -77,6 +78,6 @@ def _find_folder(path: Path, names: list[str]) -> Path:
 
 
 def _safe_name(name: str) -> str:
-    """Return a file name without what leads out of a folder."""
+    """Return a file name without parts that lead out of a folder."""
     return '/'.join(part for part in PurePosixPath(name.replace('\\', '/')).parts
                     if part not in ('/', '..', '.'))

@@ -1,8 +1,8 @@
 """JSON files of labelme: one for each image, with polygons, rectangles, circles and masks.
 
 Shapes of one label that share a ``group_id`` are one object.  The label ``__ignore__`` marks pixels
-that are neither right nor wrong, and ``_background_`` is no object, as in labelme's own converters.
-Points and lines have no area: they are left out.
+that are ignored, and ``_background_`` is not an object, as in labelme's own converters.  Points and
+lines are skipped, because they have no area.
 """
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _CIRCLE_POINTS = 64
 
 
 class LabelmeSource(Source):
-    """A folder with labelme's JSON files, or one of them.
+    """A folder with labelme's JSON files, or a single file.
 
     Parameters
     ----------
     path : the folder, searched with its subfolders, or a JSON file
-    images : the folder of the images if they do not lie where the files say
+    images : the folder of the images if they are not where the files say
 
-    Raises AdaptisError if there is no such file.
+    Raises AdaptisError if there is no JSON file of labelme.
     """
 
     def __init__(self, path: Path, images: Optional[Path] = None):
@@ -52,10 +52,10 @@ class LabelmeSource(Source):
                 labels.add(_label_of(shape, number, candidate))
             lines = sum(_type_of(shape) in _WITHOUT_AREA for shape in content['shapes'])
             if lines:
-                self.problems.append(f'{candidate} has {lines} points or lines, which have no '
-                                     'area: they are left out.')
+                self.problems.append(f'{candidate} has {lines} points or lines, which are skipped '
+                                     'because they have no area.')
         if not self._files:
-            raise AdaptisError(f'{path} holds no JSON file of labelme.')
+            raise AdaptisError(f'{path} contains no JSON file of labelme.')
         self.labels = sorted(labels - {IGNORE, BACKGROUND})
 
     def __len__(self) -> int:
@@ -72,7 +72,7 @@ class LabelmeSource(Source):
         return LabelledImage(image, (folder / image.name).as_posix(), size, objects, void)
 
     def _find_image(self, path: Path, content: Mapping[str, Any]) -> Path:
-        named = PureWindowsPath(str(content.get('imagePath') or path.stem))   # both kinds of slash
+        named = PureWindowsPath(str(content.get('imagePath') or path.stem))   # both types of slash
         beside = path.parent / named.as_posix()
         if self._images is None and beside.is_file():
             return beside
@@ -86,7 +86,7 @@ class LabelmeSource(Source):
 
 
 def is_labelme(content: Any) -> bool:
-    """Return whether the content of a JSON file is that of labelme."""
+    """Return whether the content of a JSON file is from labelme."""
     return isinstance(content, dict) and isinstance(content.get('shapes'), list)
 
 
@@ -138,7 +138,7 @@ def _mask_of(shape: Mapping[str, Any], size: tuple[int, int], what: str) -> np.n
     if kind == 'mask':
         return _stored_mask(shape.get('mask'), points, size, what)
     if kind not in ('polygon', 'rectangle', 'circle', 'oriented_rectangle'):
-        raise AdaptisError(f'{what} is a {kind}, which is unknown.')
+        raise AdaptisError(f'{what} has the unknown shape type {kind}.')
     return polygons_to_mask([_outline(kind, points)], size)
 
 
@@ -146,7 +146,7 @@ def _outline(kind: str, points: np.ndarray) -> np.ndarray:
     if kind == 'rectangle':
         (x0, y0), (x1, y1) = points
         return np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
-    if kind == 'circle':   # its centre and a point on it
+    if kind == 'circle':   # given by its centre and a point on it
         angles = np.arange(_CIRCLE_POINTS) * (2 * math.pi / _CIRCLE_POINTS)
         return points[0] + np.linalg.norm(points[1] - points[0]) * np.stack(
             [np.cos(angles), np.sin(angles)], axis=1)

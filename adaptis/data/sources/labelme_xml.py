@@ -1,6 +1,6 @@
 """XML files of the older LabelMe (MIT), which CVAT still exports as "LabelMe 3.0".
 
-A file for each image holds objects with a name and a polygon, or with the PNG of a mask.
+Each image has a file that lists objects with a name and a polygon or the PNG of a mask.
 """
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from adaptis.polygons import polygons_to_mask
 
 
 class LabelmeXmlSource(Source):
-    """A folder with XML files of LabelMe, searched with its subfolders, or one of them.
+    """A folder with XML files of LabelMe, searched with its subfolders, or a single file.
 
     Parameters
     ----------
     path : the folder or the file
-    images : the folder of the images, if they lie neither beside the XML files nor in ``Images`` or
+    images : the folder of the images, if they are neither beside the XML files nor in ``Images`` or
         ``images`` beside their folder
 
-    Raises AdaptisError if there is no such file, or one is broken.
+    Raises AdaptisError if there is no XML file of LabelMe, or one is broken.
     """
 
     def __init__(self, path: Path, images: Optional[Path] = None):
@@ -34,7 +34,7 @@ class LabelmeXmlSource(Source):
         candidates = sorted(path.rglob('*.xml')) if path.is_dir() else [path]
         self._files = [candidate for candidate in candidates if is_labelme_xml(candidate)]
         if not self._files:
-            raise AdaptisError(f'{path} holds no XML file of LabelMe with polygons or masks.')
+            raise AdaptisError(f'{path} contains no XML file of LabelMe with polygons or masks.')
         self.labels = sorted({name for file in self._files for name, _ in _objects(file)})
 
     def __len__(self) -> int:
@@ -66,11 +66,12 @@ class LabelmeXmlSource(Source):
             points = np.array([(float(_text(pt, 'x')), float(_text(pt, 'y')))
                                for pt in entry.iterfind('polygon/pt')])
         except ValueError as error:
-            raise AdaptisError(f'{path} has a point of {_text(entry, "name")} that is not two '
+            raise AdaptisError(f'{path} has a point of "{_text(entry, "name")}" that is not two '
                                'numbers.') from error
         if len(points) < 3 or not np.isfinite(points).all():
-            raise AdaptisError(f'{path} has a polygon of {_text(entry, "name")} with '
-                               f'{len(points)} points: it needs three or more, all finite.')
+            raise AdaptisError(f'{path} has a polygon of "{_text(entry, "name")}" with '
+                               f'{len(points)} points: it needs three or more, and all of them '
+                               'must be finite.')
         return polygons_to_mask([points], size)
 
     def _stored_mask(self, name: str, size: tuple[int, int], path: Path) -> np.ndarray:
@@ -89,7 +90,7 @@ class LabelmeXmlSource(Source):
 
 
 def is_labelme_xml(path: Path) -> bool:
-    """Return whether an XML file is one of LabelMe with polygons or masks.
+    """Return whether an XML file is from LabelMe and has polygons or masks.
 
     Raises AdaptisError if it is broken.
     """
@@ -98,7 +99,7 @@ def is_labelme_xml(path: Path) -> bool:
 
 
 def _objects(path: Path) -> Iterator[tuple[str, ElementTree.Element]]:
-    """Yield name and element of the objects of a file that were not deleted."""
+    """Yield the name and the element of the objects of a file that are not marked as deleted."""
     for entry in _parse(path).iterfind('object'):
         drawn = entry.find('polygon') is not None or entry.find('segm') is not None
         if drawn and _text(entry, 'deleted') not in ('1', 'true'):
@@ -110,9 +111,10 @@ def _parse(path: Path) -> ElementTree.Element:
         text = path.read_bytes()
     except OSError as error:
         raise AdaptisError(f'{path} cannot be read: {error.strerror}.') from error
-    letters = text.replace(b'\0', b'')   # those of UTF-16, too
-    if b'<!DOCTYPE' in letters or b'<!ENTITY' in letters:   # LabelMe has none; they can be harmful
-        raise AdaptisError(f'{path} declares a document type, which no file of LabelMe does.')
+    letters = text.replace(b'\0', b'')   # works for UTF-16, too
+    if b'<!DOCTYPE' in letters or b'<!ENTITY' in letters:   # LabelMe has none; they can harm
+        raise AdaptisError(f'{path} declares a document type, which files of LabelMe do not: '
+                           'remove the declaration if you trust the file.')
     try:
         return ElementTree.fromstring(text)
     except ElementTree.ParseError as error:

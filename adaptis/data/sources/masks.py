@@ -1,16 +1,16 @@
-"""A picture of each object, or of all: the simplest annotation there is.
+"""Images with a mask for each object, or with one map of all objects.
 
-Any of these:
+These layouts are supported:
 
 ``images/NAME.jpg`` and ``masks/NAME/*.png``
     a binary mask for each object (0 = outside);
 ``NAME/images/NAME.png`` and ``NAME/masks/*.png``
-    the same, a folder for each image;
+    the same, with one folder per image;
 ``images/NAME.jpg`` and ``masks/NAME.png``
-    a map of object numbers with 8 or 16 bits (0 = none).
+    a map of object ids with 8 or 16 bits (0 = none).
 
-The class of a mask is the folder that it lies in (``masks/NAME/car/1.png``), or the beginning of
-its name before a number (``masks/NAME/car_1.png``), else "object".
+The class of a mask is the name of its folder (``masks/NAME/car/1.png``), or the part of its name
+before a number (``masks/NAME/car_1.png``), else "object".
 """
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class MasksSource(Source):
 
     Parameters
     ----------
-    path : the folder that holds ``images`` and ``masks``, or a folder for each image
+    path : the folder that contains ``images`` and ``masks``, or a folder for each image
     images : the folder of the images, if it has another name
 
     Raises AdaptisError if there is no image with masks.
@@ -52,10 +52,10 @@ class MasksSource(Source):
         pairs = _one_folder(path, images) if (path / 'masks').is_dir() else _many_folders(path)
         self._entries = [entry for entry in pairs if entry.masks]
         if not self._entries:
-            raise AdaptisError(f'{path} holds no images with masks: images/NAME.jpg with '
-                               'masks/NAME/*.png or masks/NAME.png are expected, or '
+            raise AdaptisError(f'{path} contains no images with masks: expected are '
+                               'images/NAME.jpg with masks/NAME/*.png or masks/NAME.png, or '
                                'NAME/images with NAME/masks.')
-        self.problems = [f'{entry.image} has no mask: it is left out.'
+        self.problems = [f'{entry.image} has no mask, so it is skipped.'
                          for entry in pairs if not entry.masks]
         self.labels = sorted({label for entry in self._entries for label, _ in entry.masks})
 
@@ -85,8 +85,8 @@ def has_masks(path: Path) -> bool:
 def _one_folder(path: Path, images: Optional[Path]) -> list[_Entry]:
     folder = images or path / 'images'
     if not folder.is_dir():
-        raise AdaptisError(f'{path / "masks"} is there, but {folder} with the images is not: give '
-                           'their folder with --images.')
+        raise AdaptisError(f'{path / "masks"} exists, but the folder of the images, {folder}, does '
+                           'not: give it with --images.')
     return [_entry(image, image.name, path / 'masks' / image.stem)
             for image in list_images(folder)]
 
@@ -98,8 +98,8 @@ def _many_folders(path: Path) -> list[_Entry]:
         if image is None:
             pictures = list_images(folder / 'images') if (folder / 'images').is_dir() else []
             if len(pictures) != 1:
-                raise AdaptisError(f'{folder} holds masks, but not one image: {folder}/images/'
-                                   f'{folder.name}.png is expected.')
+                raise AdaptisError(f'{folder} contains masks but no image: '
+                                   f'{folder}/images/{folder.name}.png is expected.')
             image = pictures[0]
         entries.append(_entry(image, folder.name + image.suffix, folder / 'masks'))
     return entries

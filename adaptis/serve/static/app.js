@@ -1,4 +1,4 @@
-// The page.  It knows networks only through the interface that engine.js describes.
+// The page.  It uses networks only through the interface that engine.js describes.
 
 import { distinctColor, stuffColor } from './colors.js';
 import { download, find, makeButton, makeElement, percent, plural, tell } from './dom.js';
@@ -34,7 +34,7 @@ class Page {
   #selected = null;
   #colors = 0;
   #segmenting = null;  // an AbortController
-  #opening = 0;        // counts the pictures that were chosen
+  #opening = 0;        // counts the chosen images
   #opened = Promise.resolve();
   #busy = false;
 
@@ -47,7 +47,7 @@ class Page {
     this.#chooseModel();
   }
 
-  // -- networks and pictures -----------------------------------------------------------------
+  // -- networks and images -------------------------------------------------------------------
 
   get #model() {
     return this.#engine.models.find((model) => model.name === find('model').value);
@@ -59,14 +59,14 @@ class Page {
     find('model-row').hidden = this.#engine.models.length < 2;
   }
 
-  // Shows the samples of the network; opens the current picture with it, or the first sample.
+  // Shows the samples of the network; opens the current image with it, or the first sample.
   #chooseModel() {
     const { samples, trainedOn } = this.#model;
     find('trained-on').textContent = trainedOn ? `This network was trained on ${trainedOn}.` : '';
     find('samples').replaceChildren(...samples.map((sample) => this.#sampleItem(sample)));
     if (this.#picture && !this.#picture.sample) this.#open(this.#picture.blob, this.#picture.name);
     else if (samples.length) this.#openSample(samples[0]);
-    else this.#say('Upload a picture to begin.');
+    else this.#say('Upload an image to begin.');
   }
 
   #sampleItem(sample) {
@@ -88,7 +88,7 @@ class Page {
     }
   }
 
-  // An engine opens one picture at a time; of several that wait, only the last is opened.
+  // An engine opens one image at a time; of several waiting ones, only the last is opened.
   #open(blob, name, sample = null) {
     const opening = ++this.#opening;
     this.#opened = this.#opened.then(() => {
@@ -102,7 +102,7 @@ class Page {
     this.#pointer.leave();
     tell('error', '');
     tell('warning', '');
-    this.#say('Computing the features of the picture …');
+    this.#say('Computing the features of the image …');
     this.#setBusy(true);
     try {
       const opened = await this.#engine.open(blob, this.#model.name);
@@ -117,7 +117,7 @@ class Page {
     }
   }
 
-  // While a picture is being opened, the one before it is shown but answers no more.
+  // While an image is being opened, the previous one is shown but no longer responds.
   #setBusy(busy) {
     this.#busy = busy;
     find('frame').classList.toggle('busy', busy);
@@ -131,14 +131,14 @@ class Page {
     this.#colors = 0;
     this.#selected = this.#cross = null;
     this.#view.setImage(image, { width, height });
-    find('picture').setAttribute('aria-label', `Picture ${name}, ${width} by ${height} pixels`);
+    find('picture').setAttribute('aria-label', `Image ${name}, ${width} by ${height} pixels`);
     find('points').checked = false;
     tell('warning', this.#picture.warning || '');
     for (const button of find('samples').querySelectorAll('button')) {
       button.setAttribute('aria-pressed', String(button.dataset.url === sample));
     }
     this.#update();
-    const smaller = image.width === width ? '' : `, seen at ${width}x${height}`;
+    const smaller = image.width === width ? '' : `, processed at ${width}x${height}`;
     this.#say(`${name}: ${image.width}x${image.height} pixels${smaller}. Point at an object.`);
   }
 
@@ -204,10 +204,10 @@ class Page {
     if (!this.#history.canRedo) return;
     this.#history.redo();
     this.#update();
-    this.#say('Done again.');
+    this.#say('Redone.');
   }
 
-  // Brings the page into line with the current state.
+  // Updates the page to the current state.
   #update() {
     const { objects, stuff } = this.#history.state;
     if (!objects.includes(this.#selected)) this.#selected = null;
@@ -278,10 +278,10 @@ class Page {
       });
       if (picture === this.#picture) this.#takeResult(segments);
     } catch (error) {
-      if (opening !== this.#opening) return;   // another picture was chosen
+      if (opening !== this.#opening) return;   // another image was chosen
       this.#drawSegments();
       if (error.name !== 'AbortError') this.#fail(error);
-      else this.#say('Stopped; the objects from before are back.');
+      else this.#say('Stopped. Your previous objects are restored.');
     } finally {
       this.#segmenting = null;
       this.#showProgress(false);
@@ -297,7 +297,7 @@ class Page {
         pixels: s.pixels, color: stuffColor(i) }));
     this.#do({ objects, stuff });
     this.#say(`Found ${plural(objects.length, 'object')}. `
-              + 'They take the place of what was kept; Undo brings it back.');
+              + 'They replace the kept objects; Undo restores those.');
   }
 
   #showProgress(running) {

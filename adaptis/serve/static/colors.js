@@ -1,6 +1,6 @@
 // Colours of segments: [red, green, blue], 0 to 255.
 
-// Bright colours whose hues are a golden section of the circle apart, so that neighbours differ.
+// Bright colours whose hues differ by the golden ratio of the circle, so that neighbours differ.
 export function distinctColor(index) {
   return hueColor((index * 0.618034 + 0.52) % 1, [0.95, 0.6, 0.8][index % 3], 1);
 }

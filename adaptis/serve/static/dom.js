@@ -1,8 +1,8 @@
-// Small pieces of the page, and words on it.
+// Helpers for elements and texts of the page.
 
 export const find = (id) => document.getElementById(id);
 
-// Shows a sentence in its place, or nothing there.
+// Shows a sentence in its place, or hides the place.
 export function tell(place, sentence) {
   find(place).textContent = sentence;
   find(place).hidden = !sentence;

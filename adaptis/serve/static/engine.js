@@ -8,25 +8,25 @@
 //       trainedOn may be '', and there may be no samples.
 //   await engine.open(blob, modelName)
 //                            -> {width, height, pointProposals, warning}
-//       Decodes a picture and computes its features, and closes the one that was open; if it cannot
-//       be read, that one stays.  Width and height are those of the masks: a large picture is made
-//       smaller, with its aspect ratio kept.  Pixels are as a browser shows them (EXIF).
-//       warning may be a sentence about the picture that people should read.
+//       Decodes an image, computes its features, and closes the previous one; if the image cannot
+//       be read, the previous one stays open.  Width and height are those of the masks: a large
+//       image is shrunk, and its aspect ratio is kept.  Pixels are as a browser shows them (EXIF).
+//       warning may be a sentence about the image for the user.
 //   await engine.mask(x, y)  -> {score, categoryId, name, mask}
 //       The object at a pixel, 0 <= x < width.  A mask is {width, height, counts}: uncompressed run
 //       lengths of COCO, column by column, first a run of pixels outside (which may be 0 long).
 //       score is the mean probability over the pixels of the mask; 0 if there are none.  categoryId
-//       and name tell the most probable class of things, or are null if the engine does not know.
+//       and name are those of the most probable thing class, or null if unknown.
 //   await engine.proposals() -> [{x, y, score}], the points that the network proposes; only if
 //       open() returned pointProposals
 //   await engine.segment({onProgress(done, total), onSegment(segment), signal})
 //                            -> {segments: [{id, categoryId, name, isthing, score, mask}]}
-//       Everything in the picture, each pixel in one segment at most.  onSegment is called with each
+//       Everything in the image, with each pixel in at most one segment.  onSegment is called with each
 //       object as soon as it is accepted, when its class is not known yet (categoryId is null).
 //       signal is an AbortSignal; the promise is then rejected with an AbortError.
-//   await engine.close()     forgets the picture
+//   await engine.close()     drops the image
 //
-// Errors are of class Error, and their message is a sentence for people.
+// Errors are of class Error, and their message is a sentence for the user.
 
 const TOKEN = 'adaptis-token';
 
@@ -38,7 +38,7 @@ export async function createEngine() {
 
 class Engine {
   #server;
-  #image = null;      // the id of the open picture
+  #image = null;      // the id of the open image
   #opened = null;     // its blob and model, to open it again if the server has forgotten it
   #reopening = null;  // the promise of that
 
@@ -77,7 +77,7 @@ class Engine {
       if (event.segment) onSegment(event.segment);
       if (event.result) return event.result;
     }
-    throw new Error('The server has ended the segmentation early: try again.');
+    throw new Error('The server ended the segmentation early: try again.');
   }
 
   async close() {
@@ -94,10 +94,10 @@ class Engine {
     return (await this.#request(what)).json();
   }
 
-  // A server with many visitors forgets the picture used longest ago, so it is opened again then.
+  // A server with many visitors closes the least recently used image, which is then reopened.
   async #request(what, options) {
     const image = this.#image;
-    if (!image) throw new Error('There is no picture yet: choose or upload one.');
+    if (!image) throw new Error('There is no image yet: choose or upload one.');
     const ask = () => this.#server.request(`api/images/${this.#image}/${what}`, options);
     try {
       return await ask();
@@ -108,7 +108,7 @@ class Engine {
     }
   }
 
-  // Several questions may find the picture forgotten; it is opened once for all of them.
+  // Several requests may find the image closed; it is reopened once for all of them.
   #openAgain() {
     const { blob, modelName } = this.#opened;
     this.#reopening ??= this.open(blob, modelName).finally(() => { this.#reopening = null; });
@@ -133,7 +133,7 @@ class Server {
       answer = await fetch(this.url(path), { ...options, headers: this.#headers });
     } catch (error) {
       if (error.name === 'AbortError') throw error;
-      throw new Error('The server does not answer: is "adaptis serve" still running?');
+      throw new Error('The server does not respond: check that "adaptis serve" is still running.');
     }
     if (answer.ok) return answer;
     const told = await answer.json().catch(() => ({}));
@@ -146,7 +146,7 @@ class Server {
   }
 }
 
-// The token comes behind the # of the address, is kept for this tab, and leaves the address bar.
+// The token follows the # of the address, is kept for this tab, and is removed from the address bar.
 function takeToken() {
   const given = new URLSearchParams(location.hash.slice(1)).get('token');
   if (given) {

@@ -1,14 +1,14 @@
-// What can be saved.  A scene is
+// The files that can be saved.  A scene is
 //   {name, image, width, height, objects, stuff}
-// with the name of the picture, its pixels at full size (ImageBitmap), and the segments, all
-// {id, label, categoryId, score, color, pixels}, whose pixels have the size of the picture.
+// with the name of the image, its pixels at full size (ImageBitmap), and the segments, all
+// {id, label, categoryId, score, color, pixels}, whose pixels have the size of the image.
 
 import { encodeCounts, findContours, measure } from './masks.js';
 
 const TINT = 0.55;
 const TINT_STUFF = 0.3;
 
-// The picture with its segments tinted.
+// The image with its segments tinted.
 export function overlayPng(scene) {
   const { canvas, context } = makeCanvas(scene);
   context.drawImage(scene.image, 0, 0, scene.width, scene.height);
@@ -95,7 +95,7 @@ function categories(segments) {
   return [...byId.values()].sort((a, b) => a.id - b.id);
 }
 
-// Which segment has each pixel: where they overlap, the first.
+// The segment of each pixel; where segments overlap, the first one.
 function ownership(scene, segments) {
   const owners = new Uint32Array(scene.width * scene.height);
   for (const { id, pixels } of segments) {
@@ -132,7 +132,7 @@ function makeCanvas({ width, height }) {
 function toBlob(canvas) {
   return new Promise((resolve, reject) => {
     canvas.toBlob((blob) => (blob ? resolve(blob)
-                                  : reject(new Error('The picture is too large to save.'))),
+                                  : reject(new Error('The image is too large to save.'))),
                   'image/png');
   });
 }

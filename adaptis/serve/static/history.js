@@ -1,4 +1,4 @@
-// The states of a piece of work, for undo and redo.  States are never changed, only replaced.
+// The states for undo and redo.  States are never changed, only replaced.
 
 export class History {
   #states;

@@ -1,4 +1,4 @@
-// Asks for the mask under the pointer: one question at a time, always the newest.
+// Requests the mask under the pointer: one request at a time, always the newest.
 
 import { decodeMask } from './masks.js';
 
@@ -29,7 +29,7 @@ export class Pointer {
     this.#timer = setTimeout(() => this.#run(), DELAY);
   }
 
-  // The pointer is no longer on the picture, or the picture is another.
+  // The pointer has left the image, or the image has changed.
   leave() {
     this.#wanted = this.#latest = null;
     clearTimeout(this.#timer);

@@ -1,4 +1,4 @@
-// The picture on the page: draws it with masks and points, and tells where people point.
+// The image on the page: draws it with masks and points, and reports where the user points.
 
 import { findContours } from './masks.js';
 
@@ -25,7 +25,7 @@ export class View {
     addEventListener('resize', () => this.#layOut());
   }
 
-  // Shows a picture (ImageBitmap) whose masks have a size.
+  // Shows an image (ImageBitmap) whose masks have the given size.
   setImage(image, size) {
     this.#image = image;
     this.#size = size;

@@ -1,7 +1,7 @@
 // The engine of a page without a server: the network runs in the browser.
 //
-// It has the interface that the engine.js of `adaptis serve` describes.  What there is to choose from
-// stands in web.json, which `adaptis export --web` wrote.  The work is done in worker.js.
+// It has the interface that the engine.js of `adaptis serve` describes.  The networks and samples
+// are listed in web.json, which `adaptis export --web` wrote.  The work is done in worker.js.
 
 export async function createEngine() {
   const answer = await fetch(new URL('web.json', document.baseURI)).catch(() => null);

@@ -1,4 +1,4 @@
-// The greedy algorithm: candidates become masks, as in adaptis/inference/greedy.py.  Here they are
+// The greedy algorithm: candidates become masks, as in adaptis/inference/greedy.py.  In this file they are
 // evaluated one by one.
 //
 // accept(mask) is called with each accepted mask, and await decided(done, total) with each

@@ -1,5 +1,5 @@
-// Does a picture look like those that the network was trained on?  adaptis/inference/likeness.py in
-// the browser, which says what the numbers mean.
+// Check whether an image resembles those that the network was trained on.  This is
+// adaptis/inference/likeness.py for the browser; that file explains the numbers.
 
 import { limitedSize, resizeBytes } from './resize.js';
 
@@ -9,15 +9,15 @@ const LEAST_DISTANCE = 0.55;
 const BEYOND = 1.25;
 const SIZE_FACTOR = 4;
 
-// Returns a sentence if it does not, else null.  `statistics` are those of the export, if it has any.
+// Returns a sentence if it does not, else null.  `statistics` are those of the export, if any.
 export function warningAbout(planes, size, statistics, settings) {
   const difference = statistics && (
     sizeDifference(size, statistics, settings) || colorDifference(planes, size, statistics));
-  return difference ? 'This picture looks like none of those that the network was trained on: '
+  return difference ? 'This image is unlike all images that the network was trained on: '
     + `${difference}. Do not trust its masks.` : null;
 }
 
-// Returns the shares of the colours of a picture.
+// Returns the colour histogram of an image, with sum 1.
 export function colorHistogram(planes, size) {
   const smaller = limitedSize(size, SIDE);
   const [red, green, blue] = planes.map((plane) => (
@@ -40,6 +40,6 @@ function colorDifference(planes, size, { colors, farthest }) {
   const distance = shares.reduce((sum, share, i) => sum + Math.abs(share - colors[i]), 0) / 2;
   if (distance <= Math.max(LEAST_DISTANCE, BEYOND * farthest)) return null;
   const percent = (value) => `${(100 * (1 - value)).toFixed(0)} %`;
-  return `its colours have ${percent(distance)} in common with their mean, and theirs at least `
-    + percent(farthest);
+  return `its colours match ${percent(distance)} of their mean histogram, whereas every training image `
+    + `matches at least ${percent(farthest)}`;
 }

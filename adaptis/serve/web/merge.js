@@ -2,8 +2,8 @@
 
 import { resize } from './resize.js';
 
-// Takes masks one by one in order of acceptance.  `encoded` is what the network says of the image,
-// and `size` that of the result.
+// Takes masks one by one in order of acceptance.  `encoded` contains the network's outputs for the image,
+// and `size` is that of the result.
 export class Merger {
   #encoded;
   #settings;

@@ -31,7 +31,7 @@ class Network {
     this.#stages = manifest.stages;
     this.settings = manifest.inference;
     this.categories = manifest.taxonomy;
-    this.statistics = manifest.source.training?.images ?? null;   // of the training pictures
+    this.statistics = manifest.source.training?.images ?? null;   // of the training images
     this.numStuff = manifest.attributes.num_stuff;
     this.minSide = manifest.attributes.min_side;
     this.hasProposals = 'proposals' in manifest.stages;
@@ -54,12 +54,12 @@ class Network {
     this.#last = result.catch(() => {});
     return result.catch((error) => {
       throw new Error('The browser could not run the network, perhaps for lack of memory: use a '
-                      + `smaller picture (${firstLine(error)}).`);
+                      + `smaller image (${firstLine(error)}).`);
     });
   }
 }
 
-// What the network says of one image:
+// The outputs of the network for one image:
 //   size {height, width}; stuff, things: a map for each class; proposals: a map, or null
 //   await maskAt({row, col}) -> the probability that a pixel belongs to the object at the point
 // Maps are Float32Array of that size.

@@ -1,12 +1,12 @@
-// Decode a picture in the browser, as it shows it: turned as its EXIF tag says.
+// Decode an image in the browser, rotated according to its EXIF tag as browsers show it.
 
 import { limitedSize, resizeBytes } from './resize.js';
 
 const MAX_PIXELS = 50_000_000;
-const REFUSED = 'The picture cannot be read: it must be a whole PNG, JPEG, WebP or BMP file.';
+const REFUSED = 'The image cannot be read: it must be a whole PNG, JPEG, WebP or BMP file.';
 
-// Returns {planes, size}: red, green and blue as Float32Array of bytes.  A picture whose longer side
-// has more than maxSide pixels is made smaller.
+// Returns {planes, size}: red, green and blue as Float32Array of bytes.  An image whose longer side
+// has more than maxSide pixels is shrunk.
 export async function decodePicture(blob, maxSide) {
   await refuseTruncated(blob);
   const bitmap = await createImageBitmap(blob, {
@@ -14,7 +14,7 @@ export async function decodePicture(blob, maxSide) {
   }).catch(() => { throw new Error(REFUSED); });
   const size = { height: bitmap.height, width: bitmap.width };
   if (size.height * size.width > MAX_PIXELS) {
-    throw new Error(`The picture has ${size.width}x${size.height} pixels, more than `
+    throw new Error(`The image has ${size.width}x${size.height} pixels, more than `
                     + `${MAX_PIXELS.toLocaleString('en')}: make it smaller.`);
   }
   const smaller = limitedSize(size, maxSide);
@@ -40,6 +40,6 @@ async function refuseTruncated(blob) {
   const isPng = head[0] === 0x89 && head[1] === 0x50;
   const isJpeg = head[0] === 0xff && head[1] === 0xd8;
   if ((isPng && !endsWith(0x49, 0x45, 0x4e, 0x44)) || (isJpeg && !endsWith(0xff, 0xd9))) {
-    throw new Error('The picture is cut short: copy or download it again.');
+    throw new Error('The image is cut short: copy or download it again.');
   }
 }

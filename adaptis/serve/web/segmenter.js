@@ -1,14 +1,14 @@
-// One picture and a network: what adaptis.inference.Predictor is in Python.
+// One image and a network: the counterpart of adaptis.inference.Predictor in Python.
 
 import { meanConfidence, proposalMap, searchProposals, selectMasks } from './greedy.js';
 import { Merger, thingClass } from './merge.js';
 import { movePoint, networkSize, resize, resizeBytes } from './resize.js';
 
-// Computes the features of a picture: three planes (red, green, blue) of bytes with 32 bits each.
+// Computes the features of an image: three planes (red, green, blue) of bytes with 32 bits each.
 export async function openPicture(network, planes, size) {
   const seen = networkSize(size, network.settings);
   if (seen.height * seen.width > network.settings.max_pixels) {
-    throw new Error(`The picture has ${seen.width}x${seen.height} pixels, too many for this `
+    throw new Error(`The image has ${seen.width}x${seen.height} pixels, too many for this `
                     + 'network: use a smaller one.');
   }
   const scaled = planes.map((plane) => resizeBytes(plane, size, seen));
@@ -37,8 +37,8 @@ class Segmenter {
   async maskAt(x, y) {
     const { height, width } = this.size;
     if (!(x >= 0 && y >= 0 && x <= width - 1 && y <= height - 1)) {
-      throw new Error(`The point x=${x}, y=${y} is outside the picture: x must be from 0 to `
-                      + `${width - 1}, y from 0 to ${height - 1}.`);
+      throw new Error(`The point x=${x}, y=${y} is outside the image: x must be between 0 and `
+                      + `${width - 1}, and y between 0 and ${height - 1}.`);
     }
     const point = movePoint({ row: y, col: x }, this.size, this.#encoded.size);
     const mask = resize(await this.#encoded.maskAt(point), this.#encoded.size, this.size);

@@ -1,4 +1,4 @@
-// Computes beside the page, so that it stays responsive.  engine.js sends {id, method, args} and gets
+// Computes in a separate thread, so that the page stays responsive.  engine.js sends {id, method, args} and gets
 // {id, event} any number of times, and then {id, result} or {id, error}.
 
 import { warningAbout } from './likeness.js';
@@ -69,7 +69,7 @@ onmessage = async ({ data: { id, method, args } }) => {
 };
 
 function opened() {
-  if (!picture) throw new Error('There is no picture yet: choose or upload one.');
+  if (!picture) throw new Error('There is no image yet: choose or upload one.');
   return picture;
 }
 

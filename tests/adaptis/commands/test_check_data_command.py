@@ -43,7 +43,7 @@ def test_every_mistake_is_a_sentence_and_the_exit_status_tells(tmp_path: Path,
     lines = printed.out.splitlines()
     assert [line.endswith('.') for line in lines] == [True] * 5
     assert 'has no annotation' in lines[0]
-    assert f'{second} holds the id 999' in lines[1] and f'{third} is empty' in lines[2]
+    assert f'{second} contains the id 999' in lines[1] and f'{third} is empty' in lines[2]
     assert lines[3] == 'train: 3 images and 3 annotations decoded, 3 mistakes.'
     assert lines[4] == 'val: 4 images and 4 annotations decoded, no mistakes.'
     assert '3 mistakes in the data set cityscapes' in printed.err
@@ -66,7 +66,7 @@ def test_a_split_that_cannot_be_opened_is_one_mistake(tmp_path: Path, capsys: An
     write_coco(tmp_path, splits=['val'])
     assert check('--dataset', 'coco', '--root', tmp_path, '--processes', 1) == 1
     printed = capsys.readouterr()
-    assert 'train2017.json do not exist; make them, or name a split that exists' in printed.out
+    assert 'train2017.json do not exist. Create them, or choose a split that exists' in printed.out
     assert 'val: 3 images and 3 annotations decoded, no mistakes.' in printed.out
     assert '1 mistake in the data set coco' in printed.err
 
@@ -75,18 +75,18 @@ def test_data_of_ones_own_need_no_split_val(tmp_path: Path, capsys: Any) -> None
     write_coco(tmp_path, splits=['train'])
     command = ['--dataset', 'coco', '--data', tmp_path, '--processes', 1]
     assert check(*command) == 0
-    assert 'There is no split val: a config for these data says' in capsys.readouterr().out
+    assert 'There is no val split. In a config for these data, set' in capsys.readouterr().out
     assert check(*command, '--split', 'val') == 1
     assert 'has the split train but no split val' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('arguments, words', [
-    ([], 'Give either a config, or --dataset with --data DIR'),
+    ([], 'Give either a config or --dataset with --data DIR'),
     (['a.yaml', '--dataset', 'coco'], 'Give either a config'),
     (['--dataset', 'coco'], '--dataset needs --data'),
     (['--dataset', 'coco', '--root', 'x', '--processes', '0'], '--processes must be at least 1'),
     (['absent.yaml'], 'absent.yaml cannot be read'),
-    (['--dataset', 'vistas', '--root', 'nowhere'], 'Mapillary Vistas is not at nowhere'),
+    (['--dataset', 'vistas', '--root', 'nowhere'], 'Mapillary Vistas was not found: nowhere'),
 ])
 def test_wrong_arguments_are_a_sentence(arguments: list, words: str, capsys: Any) -> None:
     assert check(*arguments) == 1

@@ -184,7 +184,7 @@ def test_a_split_without_ground_truth(city, capsys):
                data={**city.data, 'val_split': 'test'})
     assert city.evaluate() == 1
     said = capsys.readouterr().err
-    assert 'has no ground truth here' in said and '--save DIR' in said
+    assert 'has no ground truth' in said and '--save DIR' in said
     assert city.evaluate('--save', 'submission', '--label', 'submitted') == 0
     shown = capsys.readouterr().out
     assert 'cityscapes-dataset.com' in shown and 'Vistas test-dev' in shown
@@ -220,7 +220,7 @@ def test_submissions_of_shards_are_put_together(city, capsys):
     assert cli.main(['evaluate', '--merge', *parts, '--save', 'joined']) == 1
     assert cli.main(['evaluate', '--merge', 'at_once', '--save', 'again']) == 1
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith('adaptis')]
-    wanted = '1/3', 'exists already', 'is not the folder of a shard'
+    wanted = '1/3', 'already exists', 'is not the folder of a shard'
     assert all(words in line for words, line in zip(wanted, told))
 
 
@@ -232,7 +232,7 @@ def test_a_shard_that_was_stopped_is_not_joined_but_saved_again(city, capsys):
     left_over.touch()
     join = ['evaluate', '--merge', 'stopped/1-of-2', 'stopped/2-of-2', '--save', 'all']
     assert cli.main(join) == 1
-    assert 'stopped/2-of-2 holds no panoptic.json' in capsys.readouterr().err
+    assert 'stopped/2-of-2 does not contain panoptic.json' in capsys.readouterr().err
     assert not Path('all').exists()
     assert city.evaluate(*arguments, '2/2') == 0
     assert not left_over.exists()
@@ -248,15 +248,15 @@ def _sorted(document):
 @pytest.mark.parametrize('shard', ['0/3', '4/3', '3', 'a/b', '1/0', '-1/3', ''])
 def test_wrong_shards(city, capsys, shard):
     assert city.evaluate(f'--shard={shard}') == 1
-    assert f'There is no shard {shard}' in capsys.readouterr().err
+    assert f'"{shard}" is not a shard' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('arguments, message', [
-    (['--data', 'nowhere'], 'Cityscapes is not at nowhere: that folder is expected to contain'),
+    (['--data', 'nowhere'], 'Cityscapes was not found: nowhere should contain'),
     (['--checkpoint', 'absent.params'], 'absent.params cannot be read'),
     (['--dataset', 'coco'], 'which names its data set itself'),
     (['--split', 'dev'], 'no split "dev"'),
-    (['--merge', 'x.npz'], 'Say what to measure'),
+    (['--merge', 'x.npz'], 'Nothing to measure'),
     (['--row', '2', 'r51'], 'has no row r51'),
 ])
 def test_mistakes_are_one_sentence(city, capsys, arguments, message):
@@ -266,8 +266,8 @@ def test_mistakes_are_one_sentence(city, capsys, arguments, message):
 
 
 @pytest.mark.parametrize('changes, message', [
-    ({'row': {'table': '2', 'row': 'r51'}}, 'mine.yaml: its row is not published: Table 2 of'),
-    ({'row': {'table': '99', 'row': 'r50'}}, 'mine.yaml: its row is not published: adaptis has no'),
+    ({'row': {'table': '2', 'row': 'r51'}}, 'mine.yaml names an unpublished row: Table 2 of'),
+    ({'row': {'table': '99', 'row': 'r50'}}, 'mine.yaml names an unpublished row: adaptis has no'),
     ({'row': {'table': '2'}}, 'mine.yaml: the key row.row is missing'),
     ({'checkpoint': 'absent.params'}, 'absent.params, the network of'),
     ({'checkpoint': None}, 'runs/mine/final.params, the network of'),

@@ -64,7 +64,7 @@ def test_every_system_passes(system, precision, device):
 
 def test_a_check_that_hangs_or_crashes_fails_alone(monkeypatch):
     monkeypatch.setattr(gpu_check, '_CHILD', 'import time; time.sleep(60)')
-    assert line(run_check(CHECK, 0.2)).endswith('FAILED: it did not end within 0.2 seconds')
+    assert line(run_check(CHECK, 0.2)).endswith('FAILED: it did not finish within 0.2 seconds')
     monkeypatch.setattr(gpu_check, '_CHILD', 'import os; os.abort()')
     assert 'the process ended with SIGABRT' in line(run_check(CHECK, 60))
     monkeypatch.setattr(gpu_check, '_CHILD', 'raise SystemExit("CUDA: out of memory")')

@@ -145,9 +145,9 @@ def test_splits_may_be_imported_one_after_the_other(tmp_path: Path, capsys: Any)
     arguments = ['import', str(tmp_path / 'in'), '--out', str(tmp_path / 'out')]
     assert main([*arguments, '--split', 'train', '--stuff', 'wire']) == 0
     assert main([*arguments, '--split', 'train', '--stuff', 'wire']) == 1
-    assert 'train exists already' in capsys.readouterr().err
+    assert 'train already exists' in capsys.readouterr().err
     assert main([*arguments, '--split', 'val']) == 1
-    assert 'The label wire has a category of the other kind' in capsys.readouterr().err
+    assert 'The label wire has a different type' in capsys.readouterr().err
     assert main([*arguments, '--split', 'val', '--stuff', 'wire']) == 0
     taxonomy = open_dataset('coco', tmp_path / 'out', 'val').taxonomy
     assert [(c.name, c.isthing) for c in taxonomy.categories] == [('wire', False), ('cell', True)]
@@ -197,7 +197,7 @@ def test_shapes_of_labelme(tmp_path: Path, kind: str, points: list, area: int) -
     (shape(points=[[1, 1], [2, 2]]), r'shape 1 \(a\) has 2 points, but a polygon has 3 or more'),
     (shape(points='x'), 'points that are not pairs of numbers'),
     (shape(points=[[1, 1], [2, float('nan')], [3, 3]]), 'a point that is not finite'),
-    (shape(shape_type='heart'), 'is a heart, which is unknown'),
+    (shape(shape_type='heart'), 'has the unknown shape type heart'),
     (shape(shape_type='mask', points=[[1, 1], [2, 2]], mask='??'), 'no mask that can be decoded'),
     ({'points': []}, 'shape 1 has no label'),
 ])
@@ -211,11 +211,11 @@ def test_what_is_wrong_with_a_shape_is_told(tmp_path: Path, change: dict, words:
 
 @pytest.mark.parametrize('arguments, words', [
     (['nowhere'], 'nowhere does not exist'),
-    (['.'], 'no labelled images that are understood'),
-    (['panoptic'], 'panoptic holds panoptic data already'),
-    (['in', '--val', '1'], '--val must be a share'),
-    (['in', '--stuff', 'sky'], '--stuff sky: there is no such label; there are cell, wire'),
-    (['in', '--format', 'labelme'], 'holds no JSON file of labelme'),
+    (['.'], 'no labelled images in a supported format'),
+    (['panoptic'], 'panoptic already contains panoptic data'),
+    (['in', '--val', '1'], '--val must be at least 0'),
+    (['in', '--stuff', 'sky'], '--stuff sky: the data have no label of this name'),
+    (['in', '--format', 'labelme'], 'contains no JSON file of labelme'),
     (['in', '--images', 'nowhere'], 'The folder nowhere does not exist'),
 ])
 def test_mistakes_are_one_sentence_and_write_nothing(tmp_path: Path, arguments: list, words: str,
@@ -232,7 +232,7 @@ def test_mistakes_are_one_sentence_and_write_nothing(tmp_path: Path, arguments: 
 
 @pytest.mark.parametrize('text, words', [
     ('<annotation><object><name>a</name><polygon><pt><x>1</x><y>b</y></pt></polygon></object>'
-     '</annotation>', 'has a point of a that is not two numbers'),
+     '</annotation>', 'has a point of "a" that is not two numbers'),
     ('<annotation><object><name>a</name><polygon/></object></annotation>', 'with 0 points'),
     ('<annotation><object><name>a</name><segm><mask>no.png</mask></segm></object></annotation>',
      'names the mask no.png, which is not in'),

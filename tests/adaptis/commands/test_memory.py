@@ -65,7 +65,7 @@ def test_more_devices_and_half_precision_need_less():
 
 
 def test_a_batch_must_split_among_the_devices():
-    with pytest.raises(AdaptisError, match='cannot be split among 3 devices'):
+    with pytest.raises(AdaptisError, match='cannot be divided among 3 devices'):
         estimate(load_config(EXPERIMENTS / 'toy_v1_cpu.yaml'), devices=3)
 
 

@@ -62,7 +62,7 @@ def test_files_for_other_tools(checkpoint, folder, tmp_path, capsys, format, nam
     content = json.loads((tmp_path / 'out' / name).read_text())
     assert len(content) == 3 or content['imagePath'] == '../../in/a.png'
     assert main([*command, '--click', '2', '2', '--overwrite']) == 1
-    assert '--format is about whole results' in capsys.readouterr().err
+    assert '--format writes whole panoptic results' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('more', [[], ['--format', 'labelme'], ['--format', 'label-studio']])
@@ -193,7 +193,8 @@ def test_an_image_too_large_for_one_piece(checkpoint, tmp_path, capsys):
     for more in ([], ['--tile', '20', '20', '--overwrite']):
         assert main([*arguments, '--click', '59', '39', *more]) == 0
         said = capsys.readouterr()
-        assert 'too large for one piece (60x40)' in said.err and 'a copy of 38x25' in said.err
+        assert 'too large to process at its full size (60x40)' in said.err
+        assert 'a copy of 38x25' in said.err
     assert read_image(tmp_path / 'out' / 'clicks' / 'a_1_mask.png').shape == (40, 60, 3)
 
 
@@ -201,7 +202,7 @@ def test_an_image_too_large_for_one_piece(checkpoint, tmp_path, capsys):
 def test_clicks_that_are_nowhere(checkpoint, folder, tmp_path, capsys, x):
     assert main(['predict', str(folder / 'a.png'), '--checkpoint', checkpoint,
                  '--out', str(tmp_path / 'out'), '--click', x, '1']) == 1
-    assert 'outside the image: x must be from 0 to 23' in capsys.readouterr().err
+    assert 'outside the image: x must be between 0 and 23' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('click', [[], ['--click', '1', '1']])
@@ -251,7 +252,7 @@ def test_checkpoints_that_do_not_fit(checkpoint, folder, tmp_path, capsys, damag
 def test_a_folder_without_images(checkpoint, tmp_path, capsys):
     assert main(['predict', str(tmp_path), '--checkpoint', checkpoint,
                  '--out', str(tmp_path / 'out')]) == 1
-    assert 'holds no image' in capsys.readouterr().err
+    assert 'contains no image' in capsys.readouterr().err
 
 
 def test_several_files_patterns_and_subfolders(checkpoint, folder, tmp_path, capsys):
@@ -263,7 +264,7 @@ def test_several_files_patterns_and_subfolders(checkpoint, folder, tmp_path, cap
         assert main(['predict', str(folder / '?.png'), str(folder), str(folder / 'a.png'),
                      '--checkpoint', checkpoint, '--out', str(out), *more]) == 0
     said = capsys.readouterr()
-    assert said.err.count('Skipped 1 file:') == 2 and 'notes.txt (no picture)' in said.err
+    assert said.err.count('Skipped 1 file:') == 2 and 'notes.txt (not an image)' in said.err
     panoptic = json.loads((out / 'panoptic.json').read_text())
     names = ['a.png', 'b.png', 'b.bmp', 'cam0/frame.png', 'cam1/frame.png']
     assert [i['file_name'] for i in panoptic['images']] == names
@@ -278,7 +279,7 @@ def test_a_second_run_does_not_replace_the_first_without_a_word(checkpoint, fold
     assert main([*arguments, str(folder / 'a.png')]) == 0
     before = (tmp_path / 'out' / 'panoptic.json').read_text()
     assert main([*arguments, str(folder / 'b.png')]) == 1
-    assert 'holds the results of an earlier run' in capsys.readouterr().err
+    assert 'contains the results of an earlier run' in capsys.readouterr().err
     assert (tmp_path / 'out' / 'panoptic.json').read_text() == before
     assert main([*arguments, str(folder / 'b.png'), '--click', '3', '3']) == 0   # other files
     assert main([*arguments, str(folder / 'b.png'), '--overwrite']) == 0
@@ -302,7 +303,7 @@ def test_ids_and_names_of_an_annotation_file(checkpoint, folder, tmp_path, capsy
         (40, 'b.bmp', 11), (7, 'deep/a.jpg', 24)]
     truth.write_text(json.dumps({'images': [{'id': 1, 'file_name': 'c.png'}]}))
     assert main([*arguments, '--out', str(tmp_path / 'other')]) == 1
-    assert 'truth.json lists 1 images, and c.png is not among' in capsys.readouterr().err
+    assert 'truth.json lists 1 images, but 1 of them cannot' in capsys.readouterr().err
 
 
 def test_settings_from_options(checkpoint, folder, tmp_path, capsys):
@@ -329,7 +330,7 @@ def test_a_photo_is_turned_as_a_viewer_turns_it(checkpoint, tmp_path, capsys):
     assert (image['height'], image['width']) == (20, 30)
     assert main([*arguments, '--click', '29', '10']) == 0
     assert main([*arguments, '--click', '10', '29', '--overwrite']) == 1
-    assert 'outside the image: x must be from 0 to 29' in capsys.readouterr().err
+    assert 'outside the image: x must be between 0 and 29' in capsys.readouterr().err
 
 
 def test_it_says_what_the_network_knows_and_warns_once(tmp_path, folder, capsys):
@@ -340,8 +341,8 @@ def test_it_says_what_the_network_knows_and_warns_once(tmp_path, folder, capsys)
     said = capsys.readouterr()
     assert ('adaptis_toy was trained on drawn toy images (data/toy_v1) with images of 96 pixels '
             'for 2 classes: background, object.') in said.out
-    assert said.err.count('c.png looks like none of the images') == 1
-    assert 'd.png' not in said.err and '1 more of the pictures look like none' in said.err
+    assert said.err.count('c.png is unlike all images') == 1
+    assert 'd.png' not in said.err and 'also applies to 1 of the other' in said.err
 
 
 def test_nothing_is_written_if_no_picture_can_be_read(checkpoint, tmp_path, capsys):

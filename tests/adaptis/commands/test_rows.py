@@ -104,11 +104,11 @@ def test_the_table_tells_what_is_missing_and_what_to_do(monkeypatch, tmp_path, c
     shown = capsys.readouterr().out
     for row in ('r50', 'r101', 'x101'):
         assert f'no run yet: adaptis train {ROOT}/experiments/cityscapes/{row}.yaml' in shown
-    assert shown.count('Cityscapes is not at data/cityscapes: ') == 1
+    assert shown.count('Cityscapes was not found data/cityscapes: ') == 1
     assert 'With a checkpoint: adaptis evaluate' in shown
     (tmp_path / 'data' / 'cityscapes').mkdir(parents=True)
     assert cli.main(['table', '2', '--results', 'results']) == 0
-    assert 'is not at' not in capsys.readouterr().out
+    assert 'was not found' not in capsys.readouterr().out
 
 
 def test_rows_of_test_servers_name_the_command_that_writes_the_submission(tmp_path, capsys,

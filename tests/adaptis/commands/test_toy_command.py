@@ -64,9 +64,9 @@ def test_generating_again_keeps_and_other_settings_are_refused(tmp_path, capsys)
     ('--objects 1 9999 --out', 'do not fit'),
     ('--count 0 --out', 'at least 1'),
     ('--split train --count 1 2 --out', '2 numbers for 1 splits'),
-    ('--workers 0 --out', '--workers 0'),
+    ('--workers 0 --out', '--workers must be'),
     ('--seed -3 --out', 'seed'),
-    ('--contact-sheet', 'go together'),
+    ('--contact-sheet', 'needs --beside'),
 ])
 def test_bad_input_is_one_sentence(tmp_path, text, words):
     with pytest.raises(AdaptisError, match=words) as error:

@@ -93,7 +93,7 @@ def test_an_existing_file_is_not_overwritten(checkpoint, tmp_path, capsys):
     for path in (target, target.with_suffix('.json')):
         path.write_text('mine')
         assert main(['convert', str(checkpoint[0]), str(target)]) == 1
-        assert f'{path} exists' in capsys.readouterr().err
+        assert f'{path} already exists' in capsys.readouterr().err
         assert path.read_text() == 'mine'
         path.unlink()
 
@@ -184,7 +184,7 @@ def test_what_a_photo_network_is_like_is_read_from_its_arrays(parity, tmp_path, 
     path, target = tmp_path / 'official.params', tmp_path / 'ours.params'
     photo_checkpoint(parity, 'cityscapes_r50', path, change_heads)
     assert main(['convert', str(path), str(target)]) == 1
-    assert '133 classes but does not say how many of them are stuff' in capsys.readouterr().err
+    assert '133 classes, but it does not say how many of them are stuff' in capsys.readouterr().err
     assert not target.exists()
     assert main(['convert', str(path), str(target), '--num-stuff', '53']) == 0
     net = load_model(target)
@@ -195,7 +195,7 @@ def test_what_a_photo_network_is_like_is_read_from_its_arrays(parity, tmp_path, 
 
 
 @pytest.mark.parametrize('lost, message', [
-    ('layer3.5', '5 blocks in the third stage; known are resnet18'),
+    ('layer3.5', '5 blocks in the third stage; supported are resnet18'),
     ('adaptis_head.block0.0', "official FPN network: it lacks .*'point_head.first.weight'")])
 def test_photo_checkpoints_that_are_not_whole(parity, tmp_path, lost, message):
     path = tmp_path / 'official.params'
@@ -216,5 +216,5 @@ def test_the_marks_of_mxnets_own_checkpoints_are_taken_off(checkpoint, tmp_path)
     assert plain == ours
     assert (tmp_path / '0.params').read_bytes() == (tmp_path / '1.params').read_bytes()
     mx.nd.save(str(path), {'arg:a': mx.nd.zeros(1), 'aux:a': mx.nd.zeros(1)})
-    with pytest.raises(AdaptisError, match='two parameters of one name'):
+    with pytest.raises(AdaptisError, match='two parameters of the same name'):
         convert(path, tmp_path / 'twice.params')

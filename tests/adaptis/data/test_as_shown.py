@@ -53,7 +53,7 @@ def test_an_annotation_of_the_stored_bitmap_is_told_apart(root: Path) -> None:
     ids = cv2.imread(str(root / PNG))
     cv2.imwrite(str(root / PNG), np.rot90(ids))
     for problem in both_checks(open_dataset('coco', root, 'val')):
-        assert 'is 96x128 but' in problem and 'An Exif tag turns this picture' in problem
+        assert 'is 96x128 but' in problem and 'An Exif tag rotates this image' in problem
 
 
 @pytest.mark.parametrize('mode', ['RGBA', 'P'])

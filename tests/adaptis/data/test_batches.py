@@ -159,7 +159,7 @@ def test_points_on_nothing_reach_the_batch() -> None:
 
 
 def test_images_of_different_sizes_are_named() -> None:
-    with pytest.raises(AdaptisError, match='image [01] has .* but image [01] has .* one size'):
+    with pytest.raises(AdaptisError, match='image [01] has .* but image [01] has .* the same size'):
         BatchSource(Unequal(2), batch_size=2, points=1).batch(0)
 
 

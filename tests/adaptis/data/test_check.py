@@ -55,7 +55,7 @@ def test_nothing_is_wrong_with_miniatures(tmp_path: Path, name: str, write: obje
 def test_headers_tell_of_sizes_and_channels(root: Path, path: str, picture: np.ndarray,
                                             words: str) -> None:
     save(root / path, picture)
-    with pytest.raises(AdaptisError, match=words + '.*check-data looks at all files'):
+    with pytest.raises(AdaptisError, match=words + '.*check-data" checks all files'):
         check.quick_check(opened(root))
     assert check.find_problem(opened(root), 1) and not check.find_problem(opened(root), 0)
 
@@ -64,7 +64,7 @@ def test_headers_tell_of_a_picture_in_place_of_ids(tmp_path: Path) -> None:
     write_cityscapes(tmp_path, splits=['train'])
     (path, *_) = sorted(tmp_path.rglob('*_instanceIds.png'))
     save(path, np.zeros((96, 128, 3), np.uint8))
-    with pytest.raises(AdaptisError, match='instanceIds.png has 3 channels where an id'):
+    with pytest.raises(AdaptisError, match='instanceIds.png has 3 channels, but an id'):
         check.quick_check(open_dataset('cityscapes', tmp_path, 'train'))
 
 
@@ -111,7 +111,7 @@ def test_images_without_truth_are_decoded_too(tmp_path: Path) -> None:
 def test_missing_counterparts_come_first(root: Path) -> None:
     (root / PNG).unlink()
     dataset = open_dataset('coco', root, 'train', strict=False)
-    with pytest.raises(AdaptisError, match='10.png, which .*json lists, does not exist .adaptis'):
+    with pytest.raises(AdaptisError, match='10.png, which .*json lists, does not exist ."adaptis'):
         check.quick_check(dataset)
 
 

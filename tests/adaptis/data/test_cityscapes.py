@@ -57,13 +57,13 @@ def test_groups_are_ignored_and_unused_labels_void(root: Path) -> None:
 
 @pytest.mark.parametrize('wrong', [34, 255, 999, 1000, 7001, 23999, 34000, 65535])
 def test_ids_that_the_data_set_does_not_have_are_named(root: Path, wrong: int) -> None:
-    with pytest.raises(AdaptisError, match=f'_instanceIds.png holds the id {wrong}, which is nei'):
+    with pytest.raises(AdaptisError, match=f'_instanceIds.png contains the id {wrong}, which is'):
         read(root, np.array([24001, wrong]))
 
 
 def test_a_label_map_in_place_of_the_instances_has_no_objects(root: Path) -> None:
     save(root / IDS, np.zeros((96, 128, 3), np.uint8))
-    with pytest.raises(AdaptisError, match='instanceIds.png has 3 channels where an id mask has'):
+    with pytest.raises(AdaptisError, match='instanceIds.png has 3 channels, but an id mask has'):
         CityscapesDataset(root, 'val')[0]
 
 
@@ -87,7 +87,7 @@ def test_a_file_without_counterpart_is_named(root: Path, gone: str, kept: str) -
 def test_several_missing_files_are_counted(root: Path) -> None:
     for path in (root / 'gtFine').rglob('*_instanceIds.png'):
         path.unlink()
-    with pytest.raises(AdaptisError, match=r'\(1 of 3 problems: adaptis check-data lists them\)'):
+    with pytest.raises(AdaptisError, match=r'\(1 of 3 problems: "adaptis check-data" lists all\)'):
         CityscapesDataset(root, 'val')
 
 
@@ -108,7 +108,7 @@ def test_a_split_without_folder_is_named(root: Path) -> None:
 def test_a_split_without_images_is_named(root: Path) -> None:
     for path in (root / 'leftImg8bit').rglob('*.png'):
         path.unlink()
-    with pytest.raises(AdaptisError, match='val holds no image ..._leftImg8bit.png'):
+    with pytest.raises(AdaptisError, match='val contains no image named ..._leftImg8bit.png'):
         CityscapesDataset(root, 'val')
 
 

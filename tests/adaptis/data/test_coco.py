@@ -89,10 +89,10 @@ def test_test_images_alone_have_the_categories_of_coco(tmp_path: Path) -> None:
 def test_a_listed_test_image_that_is_missing_is_named(tmp_path: Path) -> None:
     write_coco(tmp_path, splits=['test'])
     (tmp_path / 'test2017/000000002010.jpg').unlink()
-    with pytest.raises(AdaptisError, match='000000002010.jpg, which is among the images of the'):
+    with pytest.raises(AdaptisError, match='000000002010.jpg, which is listed as an image of the'):
         open_dataset('coco', tmp_path, 'test')
     (tmp_path / 'annotations/image_info_test-dev2017.json').write_text('{"images": [{}]}')
-    with pytest.raises(AdaptisError, match='has no list "images", each with file_name and id'):
+    with pytest.raises(AdaptisError, match='has no list "images" of entries with file_name and id'):
         open_dataset('coco', tmp_path, 'test')
 
 
@@ -152,30 +152,30 @@ def segment(key: str, value: Any) -> Callable[[dict], None]:
 @pytest.mark.parametrize('change, words', [
     (annotation('image_id', 77), 'annotates image 77 .000000001009.png., which is not among'),
     (annotation('image_id', 1010), 'annotates image 1010 twice'),
-    (annotation('image_id', None), 'has an entry that is not of the COCO'),
-    (annotation('segments_info', {}), 'has an entry that is not of the COCO'),
-    (annotation('segments_info', [{'id': 5}]), 'has an entry that is not of the COCO'),
+    (annotation('image_id', None), 'has an entry that does not match the COCO'),
+    (annotation('segments_info', {}), 'has an entry that does not match the COCO'),
+    (annotation('segments_info', [{'id': 5}]), 'has an entry that does not match the COCO'),
     (annotation('file_name', 'a.png'), 'a.png, which .*json lists, does not exist'),
     (lambda data: data['annotations'].pop(), 'has no annotation for image 1011'),
     (segment('category_id', 12), 'the category 12, which it does not list, in 000000001009.png'),
-    (segment('category_id', 'car'), 'has an entry that is not of the COCO'),
+    (segment('category_id', 'car'), 'has an entry that does not match the COCO'),
     (segment('id', 0), 'lists the segment id 0, which is not one of 1 to 16777215'),
     (segment('id', MAX_ID + 1), 'lists the segment id 16777216'),
-    (segment('id', 2 ** 70), 'has an entry that is not of the COCO'),
-    (segment('id', 2 ** 32 + 65536 + 256 + 3), 'has an entry that is not of the COCO'),
+    (segment('id', 2 ** 70), 'has an entry that does not match the COCO'),
+    (segment('id', 2 ** 32 + 65536 + 256 + 3), 'has an entry that does not match the COCO'),
     (lambda data: data['images'][0].update(file_name='a' * 5000 + '/b.jpg'), 'does not exist'),
     (lambda data: data.update(images=[], annotations=[]), 'val2017.json lists no image'),
     (lambda data: data['categories'][0].update(color=[0, 0, 256]), r'has the color \[0, 0, 256\]'),
     (segment('id', 65536 + 256 + 3), 'lists a segment id twice in 000000001009.png'),
     (lambda data: data['images'][0].update(file_name='gone.jpg'), 'gone.jpg, which does not exi'),
-    (lambda data: data['images'][0].update(id=[]), 'has an entry that is not of the COCO'),
+    (lambda data: data['images'][0].update(id=[]), 'has an entry that does not match the COCO'),
     (lambda data: data['images'].append(data['images'][0]), 'lists an image id twice'),
     (lambda data: data['categories'][0].update(isthing='yes'), r'\(person\) has the isthing .yes.'),
     (lambda data: data['categories'][0].update(color=[1, 2]), r'has the color \[1, 2\]: it must'),
     (lambda data: data['categories'].append(data['categories'][0]), '2017.json lists the id of a '),
     (lambda data: data.pop('images'), 'has no list "images"'),
     (lambda data: data.update(annotations=[{'id': 1}]), 'has an entry in "annotations" that does'),
-    (lambda data: data.update(annotations={}), 'has no list "annotations", which a COCO'),
+    (lambda data: data.update(annotations={}), 'has no list "annotations", so it is not'),
     (segment('iscrowd', 2), '"iscrowd" must be 0 or 1, not 2'),
     (segment('id', 1.5), '"id" must be a whole number, not 1.5'),
     (lambda data: data['images'][0].update(height=2 ** 70), '"height" must be a whole number'),
@@ -212,7 +212,7 @@ def test_a_segment_without_a_pixel_is_told_of_and_left_out(root: Path) -> None:
     edit_json(root / JSON, list_lost_segments)
     dataset = open_dataset('coco', root, 'val')
     with pytest.warns(DataWarning, match='1009.png has no pixel of segment 5, 9, which .*json '
-                      'lists: it is left out'):
+                      'lists; the segment is ignored'):
         sample = dataset[0]
     assert (sample.classes, sample.ignored) == (before.classes, before.ignored)
     np.testing.assert_array_equal(sample.instances, before.instances)
@@ -240,7 +240,7 @@ validation: {{every: 0}}
 """)
     assert main(['train', str(config), '--output', str(root / 'run'), *ctx_option()]) == 0
     told = [line for line in capfd.readouterr().err.splitlines() if 'no pixel' in line]
-    assert len(told) == 1 and told[0].endswith('(Told once; adaptis check-data lists all.)')
+    assert len(told) == 1 and told[0].endswith('"adaptis check-data" lists every case.)')
     assert main(['check-data', str(config), '--processes', '1', '--split', 'val']) == 1
     assert capfd.readouterr().out.count('has no pixel of segment 5') == 2
 
@@ -278,7 +278,7 @@ def test_a_missing_folder_is_named(root: Path, folder: str) -> None:
 def test_a_cut_json_is_named(root: Path) -> None:
     text = (root / JSON).read_text()
     (root / JSON).write_text(text[:len(text) // 2])
-    with pytest.raises(AdaptisError, match='json is not valid JSON .* is it cut short'):
+    with pytest.raises(AdaptisError, match='json is not valid JSON .* perhaps it is cut short'):
         open_dataset('coco', root, 'val')
 
 

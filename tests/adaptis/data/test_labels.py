@@ -19,13 +19,13 @@ def test_whole_maps_go_both_ways() -> None:
 
 @pytest.mark.parametrize('wrong', [-1, 12, 255])
 def test_a_number_that_is_no_label_is_named(wrong: int) -> None:
-    with pytest.raises(AdaptisError, match=f'^x.png holds {wrong}, which is none of the 12 labels'):
+    with pytest.raises(AdaptisError, match=f'^x.png contains {wrong}, which is not one of the 12'):
         LABELS.to_classes(np.array([7, wrong]), 'x.png')
 
 
 @pytest.mark.parametrize('wrong', [-2, 3])
 def test_a_number_that_is_no_class_is_named(wrong: int) -> None:
-    with pytest.raises(AdaptisError, match=f'no class index {wrong}: they are from 0 to 2'):
+    with pytest.raises(AdaptisError, match=f'no class index {wrong}: they range from 0 to 2'):
         LABELS.to_labels(np.array([0, wrong]))
 
 

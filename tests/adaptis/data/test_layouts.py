@@ -118,7 +118,7 @@ def test_jpegs_in_the_folders_of_cityscapes(tmp_path: Path) -> None:
     assert [found.image_id(k) for k in range(3)] == [expected.image_id(k) for k in range(3)]
     assert found[0].classes
     shutil.copy(pngs[2], pngs[2].with_suffix('.jpg'))
-    with pytest.raises(AdaptisError, match=r'\.jpg is left out, because .*\.png has the same'):
+    with pytest.raises(AdaptisError, match=r'\.jpg is ignored, because .*\.png has the same'):
         open_dataset('cityscapes', tmp_path, 'val')
 
 
@@ -134,6 +134,6 @@ def test_every_misfit_of_an_instances_file_is_listed_with_its_id(coco: Path, cap
     printed = capsys.readouterr()
     for number, reason in ((1, 'its bbox is None'), (4, 'the runs of its RLE do not cover'),
                            (5, 'its area is None')):
-        assert f'object {number} of image 1009 does not fit' in printed.out
+        assert f'object {number} of image 1009 does not match' in printed.out
         assert reason in printed.out
     assert '3 mistakes in the data set' in printed.err

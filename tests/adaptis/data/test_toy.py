@@ -57,14 +57,14 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 def test_a_folder_without_samples_is_named(tmp_path: Path) -> None:
     (tmp_path / 'train').mkdir()
     (tmp_path / 'train' / 'photo.png').write_bytes(b'')
-    with pytest.raises(AdaptisError, match='holds no image ..._rgb.png'):
+    with pytest.raises(AdaptisError, match='contains no image named ..._rgb.png'):
         ToyDataset(tmp_path, 'train')
 
 
 def test_street_scenes_are_called_by_their_format(tmp_path: Path) -> None:
     (tmp_path / 'train').mkdir()
     (tmp_path / 'train' / 'panoptic.json').write_text('{}')
-    with pytest.raises(AdaptisError, match='choose the data set coco, not toy'):
+    with pytest.raises(AdaptisError, match='use --dataset coco'):
         ToyDataset(tmp_path, 'train')
 
 
@@ -91,7 +91,7 @@ def test_ids_beyond_16_bits_are_refused(tmp_path: Path) -> None:
     wide = tmp_path / 'wide.tif'
     cv2.imwrite(str(wide), np.full((9, 7), 70000, np.int32))
     wide.rename(tmp_path / 'train' / '00000_im.png')
-    with pytest.raises(AdaptisError, match='holds the id 70000, outside 0..65535'):
+    with pytest.raises(AdaptisError, match='contains the id 70000, outside 0..65535'):
         ToyDataset(tmp_path, 'train')[0]
 
 

@@ -111,14 +111,14 @@ def test_transforms_apply_before_and_after_a_crop_in_one_order_whatever_the_file
 @pytest.mark.parametrize('content, words', [
     ({'horisontal_flip': {}}, r'transform "horisontal_flip" \(did you mean horizontal_flip\?\)'),
     ({3: {}}, 'no augmentation transform "3"'),
-    ({'hue': 0.5}, 'transform hue is 0.5: it must hold strengths by name'),
+    ({'hue': 0.5}, 'transform hue is 0.5: it must be a mapping of strengths'),
     ({'hue': {'angle': 3}}, r'hue has no strength "angle" \(known: degrees, prob\)'),
-    ({'hue': {'degrees': 270}}, 'hue has degrees 270: it must be a number from 0 to 180'),
-    ({'contrast': {'range': [0.4, -0.15]}}, r'contrast has range .*: it must be \[least, most\]'),
-    ({'contrast': {'range': [-2, 1]}}, 'both from -1 on'),
-    ({'contrast': {'range': 0.2}}, r'contrast has range 0.2: it must be \[least, most\]'),
+    ({'hue': {'degrees': 270}}, 'hue has degrees 270: it must be a number between 0 and 180'),
+    ({'contrast': {'range': [0.4, -0.15]}}, r'has range .*: it must be \[minimum, maximum\]'),
+    ({'contrast': {'range': [-2, 1]}}, 'both at least -1'),
+    ({'contrast': {'range': 0.2}}, r'contrast has range 0.2: it must be \[minimum, maximum\]'),
     ({'brightness': {'of': 'black'}}, "brightness has of 'black': it must be mean or white"),
-    ({'brightness': {'prob': float('nan')}}, 'brightness has prob nan: it must be a number from'),
+    ({'brightness': {'prob': float('nan')}}, 'has prob nan: it must be a number between'),
     ({'brightness': {'prob': True}}, 'brightness has prob True')])
 def test_mistakes_are_named(content: dict, words: str) -> None:
     with pytest.raises(AdaptisError, match=words):

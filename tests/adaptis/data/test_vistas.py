@@ -93,8 +93,8 @@ def test_the_archive_of_version_2_is_understood(root: Path) -> None:
 
 def test_a_label_that_the_config_lacks_is_named(root: Path) -> None:
     save(root / INSTANCES, np.full((96, 128), 7 * 256 + 1, np.uint16))
-    with pytest.raises(AdaptisError, match='val-0000_x.png, divided by 256, holds 7, which is none'
-                                           ' of the 7 labels'):
+    with pytest.raises(AdaptisError, match='val-0000_x.png, divided by 256, contains 7, which is '
+                                           'not one of the 7 labels'):
         without_panoptic(root)[0]
 
 

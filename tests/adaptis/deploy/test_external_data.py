@@ -37,5 +37,5 @@ def test_weights_in_another_file(tmp_path: Path, where: object) -> None:
     if where is None:
         assert runner.run('a', np.float32([2]))[0].tolist() == [6]
         return
-    with pytest.raises(AdaptisError, match='asks for weights in another file'):
+    with pytest.raises(AdaptisError, match='refers to weights in another file'):
         runner.run('a', np.float32([2]))

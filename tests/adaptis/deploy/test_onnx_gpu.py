@@ -157,7 +157,7 @@ def test_the_gpu_runs_out_of_memory(folder: Path, gpu: list,
         raise RuntimeError('Failed to allocate memory for requested buffer of size 1')
     monkeypatch.setattr(Session, 'run_with_iobinding', fail)
     runner = make_runner(read_export(folder), 'onnxruntime', 'gpu')
-    with pytest.raises(AdaptisError, match='not enough memory for this image'):
+    with pytest.raises(AdaptisError, match='not have enough memory for this image'):
         runner.run('proposals', np.zeros((1, 16, 8, 8)))
 
 
@@ -239,5 +239,5 @@ def test_a_weight_that_float16_cannot_hold_keeps_its_layer_in_float32() -> None:
 
 
 def test_float16_is_for_onnx(tmp_path: Path) -> None:
-    with pytest.raises(AdaptisError, match='no mxnet files in float16'):
+    with pytest.raises(AdaptisError, match='format mxnet does not support float16'):
         export(load_predictor(), tmp_path / 'net', 'mxnet', precision='float16')

@@ -104,7 +104,7 @@ def test_what_lacks_is_said_in_a_sentence(place, tmp_path):
     done = run(sys.executable, block + COMMAND, 'predict', place / 'image.png', '--out', tmp_path,
                '--export', place / 'net')
     assert done.returncode == 1
-    assert 'ONNX Runtime is not installed: python -m pip install onnxruntime' in done.stderr
+    assert 'ONNX Runtime is not installed: run python -m pip install onnxruntime' in done.stderr
     done = run(sys.executable, BLOCK + COMMAND, 'predict', place / 'image.png', '--out', tmp_path)
     assert done.returncode == 1 and 'MXNet is not installed' in done.stderr
     assert 'Traceback' not in done.stderr

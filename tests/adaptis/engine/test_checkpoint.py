@@ -150,7 +150,7 @@ def test_pickles_are_never_opened(tmp_path: Path) -> None:
             path.write_bytes(payload)
         else:
             np.savez(path, **{'0.0': np.array([Bomb()], dtype=object)})
-        with pytest.raises(AdaptisError, match='holds no optimizer states'):
+        with pytest.raises(AdaptisError, match='contains no optimizer states'):
             load_optimizer(trained(0)[1], path)
     assert not (tmp_path / 'exploded').exists()
 

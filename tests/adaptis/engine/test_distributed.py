@@ -61,7 +61,7 @@ def test_two_workers_equal_one_with_the_joint_batch(tmp_path: Path,
         np.testing.assert_array_equal(found['mean'], np.float32([0.1, 0.5, 1.5e5]))
         assert found['votes'].tolist() == [True, False]
         assert found['heard'].tolist() == ['rank 0', 'rank 1']
-        assert 'Rank 1 of this training has another config' in str(found['said'])
+        assert 'Rank 1 has a different config' in str(found['said'])
     assert not any((tmp_path / 'two' / 'run1').iterdir())   # rank 0 alone writes
 
 
@@ -122,7 +122,7 @@ def test_another_number_of_processes_goes_on(place: Path) -> None:
     wait_for(place / 'shrinks' / 'checkpoints', '0-instances-0000000*')
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=250)
-    assert process.returncode == 143 and 'Stopped; to continue' in out, err
+    assert process.returncode == 143 and 'Stopped. To continue' in out, err
     done = len(steps(place, 'shrinks'))
     for workers, stop in ((1, 3), (3, None)):
         more = ['--resume', '--set', 'checkpoint_steps=1']
@@ -158,7 +158,7 @@ def test_a_dead_worker_ends_the_others(place: Path) -> None:
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1 and time.monotonic() - began < 20
     assert 'on localhost was killed by SIGKILL' in err.splitlines()[-1]
-    assert 'the other 1 was ended: go on with --resume.' in err.splitlines()[-1]
+    assert 'the other 1 was ended: continue with --resume.' in err.splitlines()[-1]
     assert not any(Path(f'/proc/{pid}').exists() for pid in workers)
 
 

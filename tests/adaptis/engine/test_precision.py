@@ -92,4 +92,4 @@ def test_training_computes_in_half_precision_and_resumes(tmp_path: Path) -> None
     if 'cannot compute in bfloat16' in result.stderr:
         pytest.skip('this CPU has no bfloat16')
     assert result.returncode == 0, result.stderr
-    assert 'Training steps compute in bfloat16' in result.stdout
+    assert 'Training steps use bfloat16' in result.stdout

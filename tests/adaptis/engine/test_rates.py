@@ -30,10 +30,10 @@ def rates(config: TrainConfig) -> list[tuple]:
 def test_the_recipe_as_it_is_fits_its_own_batch(path: Path) -> None:
     recipe = load_config(path)
     told, = complaints(recipe, recipe, 1)
-    assert told == ('The learning rate 0.0002 of the stage proposals is meant for steps of 32 '
-                    'images, but they have 16: --scale-lr would make it 0.0001.')
+    assert told == ('The learning rate 0.0002 of the stage proposals was chosen for 32 images per '
+                    'step, but there are 16: --scale-lr would set it to 0.0001.')
     assert len(complaints(recipe, recipe, 2)) == 1     # now that of the other stage
-    assert 'instances is meant for steps of 8 images, but they have 16 in 2 processes' in (
+    assert 'instances was chosen for 8 images per step, but there are 16 in 2 processes' in (
         complaints(recipe, recipe, 2)[0])
 
 

@@ -65,7 +65,7 @@ def test_a_stage_that_has_ended_cannot_change(path: Path) -> None:
     start = dataclasses.replace(checkpoint(load_config(path)),
                                 position=Position(1, 'proposals', 5))
     changes = ['instances.steps=20']
-    with pytest.raises(AdaptisError, match='ended the stage instances with instances.steps 10'):
+    with pytest.raises(AdaptisError, match='finished the stage instances with instances.steps 10'):
         check_same_run(start, load_config(path, changes), override_keys(changes))
     changes = ['proposals.steps=20']
     check_same_run(start, load_config(path, changes), override_keys(changes))

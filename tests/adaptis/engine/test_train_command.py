@@ -119,8 +119,8 @@ def test_a_rate_for_other_batches_is_told_of_or_scaled(place: Path,
              for word in ('--set', change)]
     assert main(arguments(place, 'odd', *short)) == 0
     told = [line for line in capsys.readouterr().out.splitlines() if 'learning rate' in line]
-    assert told == ['The learning rate 0.001 of the stage instances is meant for steps of 2 images,'
-                    ' but they have 1: --scale-lr would make it 0.0005.']
+    assert told == ['The learning rate 0.001 of the stage instances was chosen for 2 images per '
+                    'step, but there are 1: --scale-lr would set it to 0.0005.']
     assert main(arguments(place, 'scaled', '--scale-lr', *short)) == 0
     assert 'learning rate' not in capsys.readouterr().out
     for path in (place / 'scaled' / 'final.json',
@@ -130,7 +130,7 @@ def test_a_rate_for_other_batches_is_told_of_or_scaled(place: Path,
                 for key in ('lr', 'lr_batch')] == [0.0005, 1, 0.001, None]
     assert main(arguments(place, 'scaled', '--scale-lr', '--resume', *short)) == 0
     assert main(arguments(place, 'scaled', '--resume', *short)) == 1
-    assert 'instances with instances.optimizer.lr 0.0005, which can no' in capsys.readouterr().err
+    assert 'instances with instances.optimizer.lr 0.0005, so it can no' in capsys.readouterr().err
 
 
 def test_a_training_can_start_from_given_weights(place: Path) -> None:
@@ -145,9 +145,9 @@ def test_a_training_can_start_from_given_weights(place: Path) -> None:
 
 
 @pytest.mark.parametrize('changes, words', [
-    (['model.width=8'], 'holds a network with width 4, but the config asks for 8'),
-    (['model.coordinates=none'], 'holds a network with coordinates relative, but the config asks '
-                                 'for none'),
+    (['model.width=8'], 'contains a network with width 4, but the config asks for 8'),
+    (['model.coordinates=none'], 'contains a network with coordinates relative, but the config '
+                                 'asks for none'),
     (['initial_weights=nowhere.params'], 'nowhere.params does not exist'),
 ])
 def test_given_weights_of_another_network_are_refused_by_name(
@@ -182,7 +182,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(place: Path) -> None:
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=250)
     assert process.returncode == 130
-    assert 'to continue, repeat the command with --resume' in output
+    assert 'To continue, repeat the command with --resume' in output
 
 
 def test_a_closed_terminal_stops_the_run_as_ctrl_c_does(place: Path) -> None:
@@ -213,13 +213,13 @@ def test_under_nohup_the_run_goes_on(place: Path) -> None:
 
 
 @pytest.mark.parametrize('more, words', [
-    ([], 'already holds a run: continue it with --resume'),
+    ([], 'already contains a run: continue it with --resume'),
     (['--resume', '--set', 'model.width=6'], 'but the config asks for'),
     (['--resume', '--set', 'modle.width=5'], 'did you mean model'),
     (['--resume', '--ctx', 'gpu:7'], 'gpu:7'),
     (['--resume', '--kvstore', 'dist_sync'], 'needs a cluster'),
     (['--resume', '--kvstore', 'horovod'], 'choose device, local'),
-    (['--resume', '--data', 'nowhere'], 'is not at nowhere'),
+    (['--resume', '--data', 'nowhere'], 'was not found: nowhere'),
 ])
 def test_mistakes_are_one_sentence(place: Path, capsys: pytest.CaptureFixture, more: list,
                                    words: str) -> None:
@@ -244,11 +244,11 @@ def test_mistakes_are_one_sentence(place: Path, capsys: pytest.CaptureFixture, m
     ('model.num_classes=19', 'The data set has 2 classes, 1 of them stuff'),
     ('inference.preset=kitti', "no preset 'kitti'"),
     ('inference.preset=[coco]', 'no preset'),
-    ('row={table: "1", row: r50}', 'its row is not published'),
-    ('proposals.optimizer.backbone_lr_mult=0.1', 'no backbone that backbone_lr_mult'),
+    ('row={table: "1", row: r50}', 'names an unpublished row'),
+    ('proposals.optimizer.backbone_lr_mult=0.1', 'backbone_lr_mult does not apply'),
     ('proposals.optimizer.milestone_epochs=[9]', 'do not fit into'),
     ('proposals.sampling=grid', 'no point sampling "grid"'),
-    ('proposals.system.proposal_labels=fuzzy', 'no proposal labels "fuzzy"'),
+    ('proposals.system.proposal_labels=fuzzy', 'proposal labels "fuzzy" are unknown'),
     ('instances.batch_size=7', 'cannot be taken from 6'),
     ('instances.optimizer.lr=1e30', 'lower the learning rate'),
 ])

@@ -141,7 +141,7 @@ def test_broken_data_cost_no_step(data: Path, tmp_path: Path,
     run.dataset = FailsOnce(data, 'train')
     with pytest.raises(AdaptisError, match='image 7 is cut short'):
         fit(run)
-    assert 'There is a checkpoint of step 2 of stage instances' in capsys.readouterr().out
+    assert 'A checkpoint of step 2 of stage instances was saved' in capsys.readouterr().out
     assert_resumes_to_the_same(data, tmp_path, tmp_path / 'broken', 2)
 
 
@@ -333,7 +333,7 @@ def test_the_average_is_what_is_validated_and_ends_the_stage(data: Path, tmp_pat
 def test_the_average_of_another_network_is_refused(data: Path, tmp_path: Path) -> None:
     run = make_run(data, tmp_path / 'run')
     average = WeightAverage(run.net._collect_params_with_prefix(), 0.9)
-    with pytest.raises(AdaptisError, match='has no .* of shape .*another network'):
+    with pytest.raises(AdaptisError, match='have no .* of shape .*another network'):
         average.load({})
 
 

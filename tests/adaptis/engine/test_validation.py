@@ -51,7 +51,7 @@ def test_images_without_objects_cannot_validate(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / 'test' / '00000_im.png'), np.zeros((16, 16), np.uint16))
     validation = PointValidation(ToyDataset(tmp_path, 'test'), ValidationConfig(points=2),
                                  mx.current_context())
-    with pytest.raises(AdaptisError, match='hold no object'):
+    with pytest.raises(AdaptisError, match='contain no object'):
         validation(lambda image, points: (mx.nd.ones((2, 1, 16, 16)), mx.nd.ones((1, 2, 16, 16))))
 
 

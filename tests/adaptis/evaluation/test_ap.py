@@ -111,7 +111,7 @@ def test_merged_parts_equal_the_whole_exactly():
             precision.add(index, truth, found)
     parts[1].merge(parts[0])
     assert parts[1].result() == whole.result()
-    with pytest.raises(AdaptisError, match='Image 0 is counted twice'):
+    with pytest.raises(AdaptisError, match='Image 0 was added twice'):
         whole.merge(parts[0])
 
 
@@ -119,7 +119,7 @@ def test_bad_input_is_named():
     precision = AveragePrecision()
     picture = result(row((1, 5)), {1: 21})
     precision.add(0, picture, picture)
-    with pytest.raises(AdaptisError, match='Image 0 is counted twice'):
+    with pytest.raises(AdaptisError, match='Image 0 was added twice'):
         precision.add(0, picture, picture)
     with pytest.raises(AdaptisError, match='Image 1: the ground truth is 1x5 but'):
         precision.add(1, picture, result(row((1, 6)), {1: 21}))
@@ -204,7 +204,7 @@ def test_streaming_equals_coco_eval_on_objects_that_overlap(class_agnostic):
 def test_objects_of_another_size_are_named():
     truth, crowd = scene(np.random.default_rng(0))
     found = Objects(np.ones((1, 2, 2), bool), np.ones(1), np.ones(1, int))
-    with pytest.raises(AdaptisError, match='24x32 but the found objects are 2x2'):
+    with pytest.raises(AdaptisError, match='24x32 but the predicted objects are 2x2'):
         compute_object_overlap(truth, found, crowd)
 
 

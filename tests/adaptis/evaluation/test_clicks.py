@@ -135,7 +135,7 @@ def test_the_command_measures_prints_and_records_them(place: Path, capsys) -> No
 
 @pytest.mark.parametrize('more, words', [
     (['--clicks', '0'], '--clicks must be at least 1'),
-    (['--merge', 'a.npz', '--clicks', '3'], 'Say what to measure'),
+    (['--merge', 'a.npz', '--clicks', '3'], 'Nothing to measure'),
 ])
 def test_mistakes(place: Path, capsys, more: list, words: str) -> None:
     assert evaluate(place, *more) == 1
@@ -147,4 +147,4 @@ def test_a_detector_has_no_masks_of_points(place: Path, tmp_path: Path, capsys) 
     (tmp_path / 'other.params').write_bytes(b'')
     assert cli.main(['evaluate', '--checkpoint', str(tmp_path / 'other.params'), '--data',
                      str(place / 'data'), '--clicks', '2']) == 1
-    assert '--clicks needs a network that returns the mask of a point' in capsys.readouterr().err
+    assert '--clicks needs a network that predicts the mask at a point' in capsys.readouterr().err

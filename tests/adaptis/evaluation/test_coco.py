@@ -83,7 +83,7 @@ def test_names_that_differ_in_their_ending_alone(tmp_path):
     with PanopticWriter(tmp_path / 'p.json', tmp_path / 'p', TAXONOMY) as writer:
         writer.add(1, 'a.jpg', picture)
         writer.add(2, 'a.png', picture)
-        with pytest.raises(AdaptisError, match='Image 2 .* written twice'):
+        with pytest.raises(AdaptisError, match='Image 2 .* added twice'):
             writer.add(2, 'b.png', picture)
         writer.add(3, 'other/a.png', picture)
         writer.add(4, '../../A.png', picture)
@@ -121,9 +121,10 @@ def test_writer_refuses_what_the_list_does_not_hold(tmp_path):
 @pytest.mark.parametrize('change, message', [
     (lambda d: d['annotations'][0]['segments_info'].pop(), 'holds segment 300 in its map'),
     (lambda d: d['annotations'][0]['segments_info'][0].update(category_id=99), 'category 99'),
-    (lambda d: d['images'][0].update(width=40), 'is 3x4 but .* says 3x40'),
+    (lambda d: d['images'][0].update(width=40), 'is 3x4, but .* says 3x40'),
     (lambda d: d['annotations'][0].update(file_name='b.png'), 'b.png cannot be read'),
-    (lambda d: d['annotations'][0]['segments_info'].append('x'), 'it must hold keys, in x'),
+    (lambda d: d['annotations'][0]['segments_info'].append('x'),
+     'it must be an object with keys, in x'),
     (lambda d: d['annotations'][0]['segments_info'][0].update(id='x'), 'whole number, not .x.'),
     (lambda d: d['annotations'][0]['segments_info'][0].update(id=10 ** 30),
      '"id" must be a whole number, not 10000'),
@@ -150,7 +151,7 @@ def test_reading_names_what_disagrees(written, change, message):
     (lambda d: d['categories'].append(d['categories'][0]), 'lists the id of a category twice'),
     (lambda d: d['images'][0].update(id={}), '"id" must be a whole number'),
     (lambda d: d['images'][0].update(height='tall'), '"height" must be a whole'),
-    (lambda d: d['images'].append(3), 'it must hold keys, in 3'),
+    (lambda d: d['images'].append(3), 'it must be an object with keys, in 3'),
     (lambda d: d['annotations'][0].update(segments_info={}), '"segments_info" must be a list'),
     (lambda d: d['annotations'][0].update(file_name=5), '"file_name" must be a text'),
     (lambda d: d.update(images={}), 'no list "images"'),

@@ -83,8 +83,8 @@ def test_one_picture(data, perfect, capsys):
 
 
 @pytest.mark.parametrize('arguments, message', [
-    ([], 'Say what to measure'),
-    (['--data', 'toy', '--gt', 'x'], 'Say what to measure'),
+    ([], 'Nothing to measure'),
+    (['--data', 'toy', '--gt', 'x'], 'Nothing to measure'),
     (['--gt', 'x'], '--gt needs --pred'),
     (['--ids', 'x'], '--image needs --ids'),
     (['--data', 'toy', '--panopticapi'], '--panopticapi reads files'),
@@ -203,7 +203,7 @@ def test_what_was_measured_is_kept_if_results_cannot_be_saved(data, perfect, mon
     assert cli.main([*perfect, '--data', str(data), '--save', 'saved', '--out', 'r.json']) == 1
     shown = capsys.readouterr()
     assert 'AP 100.00' in shown.out and 'Wrote r.json' in shown.out
-    assert 'could not all be saved: saved/panoptic/00001_rgb.png cannot be written' in shown.err
+    assert 'Not all results could be saved: saved/panoptic/00001_rgb.png cannot' in shown.err
     assert json.loads(Path('r.json').read_text())['metrics']['images'] == 3
     assert len(written) == 2 and not Path('saved/panoptic.json').exists()
 

@@ -98,7 +98,7 @@ def test_results_are_not_mixed(tmp_path, first, second):
     if (first, second) == ('coco', 'coco'):
         open_writer(second, tmp_path, CITY).__exit__(None, None, None)
         return
-    with pytest.raises(AdaptisError, match='holds results'):
+    with pytest.raises(AdaptisError, match='contains results'):
         open_writer(second, tmp_path, CITY)
     assert {name: (tmp_path / name).read_bytes() for name in files(tmp_path)} == before
 
@@ -113,7 +113,7 @@ def test_nothing_incomplete_has_a_name(tmp_path):
 @pytest.mark.parametrize('name, message', [
     ('dog.jpg', 'dog.jpg is not named like an image'),
     ('frankfurt_1_2_leftImg8bit.png', 'six digits'),
-    (FILE, f'Image {NAME} .* is written twice'),
+    (FILE, f'Image {NAME} .* was added twice'),
 ])
 def test_images_that_cityscapes_cannot_know(tmp_path, name, message):
     with open_writer('cityscapes', tmp_path, CITY) as writer:

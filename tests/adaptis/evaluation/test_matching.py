@@ -41,7 +41,7 @@ def test_ids_count_if_the_names_agree(tmp_path, predicted, pairs):
 def test_names_count_if_the_ids_are_of_other_images(tmp_path, predicted):
     gt, pred = folder(tmp_path, 'gt', *TRUTH), folder(tmp_path, 'pred', *predicted)
     ids = [i for i, _ in predicted][:3]
-    with pytest.warns(MatchWarning, match='they are matched by file name') as told:
+    with pytest.warns(MatchWarning, match='images are matched by file name') as told:
         assert match_images(gt, pred) == list(zip([3, 1, 2], ids))
     assert len(told) == 1
     with warnings.catch_warnings():
@@ -57,8 +57,8 @@ def test_folders_count_if_images_have_one_name(tmp_path):
 
 
 @pytest.mark.parametrize('predicted, by, message', [
-    ([(1, 'a.png'), (2, 'b.png'), (3, 'other.png')], None, 'same ids for other images .*match id'),
-    ([(1, 'b.png'), (2, 'c.png')], None, 'no prediction for 1 of 3 images, the first is 3 .a.jpg'),
+    ([(1, 'a.png'), (2, 'b.png'), (3, 'other.png')], None, 'same ids for different .*match id'),
+    ([(1, 'b.png'), (2, 'c.png')], None, 'no prediction for 1 of 3 images; .* is 3 .a.jpg'),
     ([(1, 'b.png'), (2, 'c.png'), (4, 'a.png')], 'id', 'no prediction for 1 of 3 images'),
     ([(3, 'x.png'), (1, 'b.png'), (2, 'c.png')], 'name', 'no prediction for 1 of 3 images'),
     ([(3, 'a.png'), (1, 'b.png'), (2, 'c.png')], 'size', 'id or name, not by')])

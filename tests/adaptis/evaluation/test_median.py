@@ -32,7 +32,7 @@ def test_a_record_without_a_paper_is_of_adaptis() -> None:
 
 @pytest.mark.parametrize('records, message', [
     ([record(0, 1)], 'at least two'),
-    ([record(0, 1), record(1, 1, row='b')], '0.json and 1.json are not trainings of one row'),
+    ([record(0, 1), record(1, 1, row='b')], '0.json and 1.json are not runs of the same row'),
     ([record(0, 1), record(1, 1, images=9)], 'different numbers of images'),
     ([record(0, 1), record(1, 1), record(0, 1)], '0.json and 0.json measure the same weights')])
 def test_records_that_do_not_belong_together(records: list, message: str) -> None:
@@ -55,7 +55,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert whole['metrics']['ap']['ap'] == 0.3 and whole['row'] == 'adaptis' and whole['reduced']
     assert [run['file'] for run in whole['settings']['median_of']] == [str(p) for p in paths]
     assert main(['evaluate', '--median', str(paths[0])]) == 1
-    assert 'at least two trainings' in capsys.readouterr().err
+    assert 'at least two training runs' in capsys.readouterr().err
     for more, message in ((['--row', '1', 'adaptis'], 'leave out --row'),
                           (['--save', 'x'], 'records')):
         assert main(['evaluate', '--median', *map(str, paths), *more]) == 1

@@ -39,7 +39,7 @@ def test_bad_input_is_named():
     semantic = MeanIoU(2)
     with pytest.raises(AdaptisError, match='sizes'):
         semantic.add(np.zeros((2, 3), int), np.zeros((3, 2), int))
-    with pytest.raises(AdaptisError, match='outside of -1 to 1'):
+    with pytest.raises(AdaptisError, match='outside the range -1 to 1'):
         semantic.add(np.zeros((2, 3), int), np.full((2, 3), 2))
 
 

@@ -11,8 +11,10 @@ from evaluation_cases import TAXONOMY, result, row
 
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.coco import PanopticFolder, write_panoptic
+from adaptis.evaluation.overlap import compute_overlap
 from adaptis.evaluation.pq import (
     PanopticQuality,
+    compute_record_overlap,
     evaluate_with_panopticapi,
     iterate_pairs,
 )
@@ -116,7 +118,7 @@ def test_prediction_without_pixels_is_passed_over():
     (PanopticResult(np.ones((1, 4), np.int32), [Segment(1, 21, True, 1.0, 4)] * 2), 'twice'),
     (PanopticResult(np.ones((1, 4), np.int32), [Segment(1, 99, True, 1.0, 4)]), 'no category 99'),
     (PanopticResult(np.zeros((1, 4), np.int32), [Segment(1 << 24, 21, True, 1.0, 0)]),
-     'ids must be from 1 to 16777215'),
+     'ids must be between 1 and 16777215'),
 ])
 def test_bad_input_is_named(found, message):
     with pytest.raises(AdaptisError, match=message):
@@ -236,9 +238,30 @@ def test_images_and_categories_must_agree(tmp_path):
     other = result(row((1, 20)), {1: 21})
     write_panoptic(tmp_path / 'b.json', tmp_path / 'b', [(2, 'b.jpg', other)], TAXONOMY)
     gt = PanopticFolder(tmp_path / 'gt.json')
-    with pytest.raises(AdaptisError, match='no prediction for 1 of 1 images, the first is 1'):
+    with pytest.raises(AdaptisError, match='no prediction for 1 of 1 images; the first one is 1'):
         quality_of_folders(gt, PanopticFolder(tmp_path / 'b.json'))
     write_panoptic(tmp_path / 'c.json', tmp_path / 'c', [], TOY_TAXONOMY)
     (tmp_path / 'c').mkdir()
     with pytest.raises(AdaptisError, match='same categories'):
         quality_of_folders(gt, PanopticFolder(tmp_path / 'c.json'))
+
+
+@pytest.mark.filterwarnings('ignore:.*has no pixel')
+@pytest.mark.parametrize('size', [(9, 13), (1, 1), (1, 40)])
+def test_runs_of_records_give_the_overlap_of_their_maps(tmp_path, size):
+    rng = np.random.default_rng(3)
+    for name in ('gt', 'pred'):
+        maps = [rng.integers(0, 4, size).repeat(3, axis=1)[:, :size[1]] for _ in range(4)]
+        write_panoptic(tmp_path / f'{name}.json', tmp_path / name,
+                       [(k, f'{k}.png', result(ids, {1: 21, 2: 22, 3: 7}))
+                        for k, ids in enumerate(maps)], TAXONOMY)
+        data = json.loads((tmp_path / f'{name}.json').read_text())
+        for annotation in data['annotations']:   # a segment without pixels, before the others
+            annotation['segments_info'].insert(0, {'id': 9, 'category_id': 21, 'iscrowd': 0})
+        (tmp_path / f'{name}.json').write_text(json.dumps(data))
+    gt, pred = (PanopticFolder(tmp_path / f'{name}.json') for name in ('gt', 'pred'))
+    for truth, found in iterate_pairs(gt, pred):
+        by_runs = compute_record_overlap(truth, found)
+        by_maps = compute_overlap(truth.result, found.result)
+        np.testing.assert_array_equal(by_runs.shared, by_maps.shared)
+        assert by_runs.shared.sum() == truth.result.segment_map.size

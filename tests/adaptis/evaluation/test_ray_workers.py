@@ -125,9 +125,9 @@ def test_results_do_not_pile_up_behind_a_slow_one():
 
 
 @pytest.mark.parametrize('ray, items, message', [
-    (FakeRay(2, deadly={3: 9}), [1, 2, 3], '3 processes ended while they computed image 3: is '),
+    (FakeRay(2, deadly={3: 9}), [1, 2, 3], '3 processes ended while they computed image 3, '),
     (FakeRay(2), [1, -1, 2], '-1 is negative'),
-    (FakeRay(2, node=NodeInfo('n7', {'numpy': '1.0'})), [1], r'Node n7 has numpy 1.0, and this '),
+    (FakeRay(2, node=NodeInfo('n7', {'numpy': '1.0'})), [1], r'Node n7 has numpy 1.0, but this '),
     (FakeRay(2, start_error="x\nModuleNotFoundError: No module named 'adaptis'"), [1],
      'lacks the Python package adaptis'),
     (FakeRay(2, start_error='no space'), [1, 2], 'No process .* could start: no space'),

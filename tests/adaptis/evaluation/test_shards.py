@@ -80,7 +80,7 @@ def test_the_shards_of_a_data_set_are_its_images():
 
 @pytest.mark.parametrize('text', ['', '3', '0/2', '3/2', '1/0', '1/2/3', '-1/2', 'a/b'])
 def test_what_is_no_shard_is_refused(text):
-    with pytest.raises(AdaptisError, match='There is no shard'):
+    with pytest.raises(AdaptisError, match='is not a shard'):
         Shard.parse(text)
 
 
@@ -94,7 +94,7 @@ def test_a_file_gives_back_the_evaluator(triples, tmp_path):
     for each in (evaluator, loaded):  # and it can go on
         each.add(9, *triples[9])
     assert numbers(loaded.result()) == numbers(evaluator.result())
-    with pytest.raises(AdaptisError, match='Image 9 is counted twice'):
+    with pytest.raises(AdaptisError, match='Image 9 was added twice'):
         loaded.add(9, *triples[9])
 
 
@@ -113,7 +113,7 @@ def test_nothing_is_pickled(triples, tmp_path):
 
 def test_shards_must_be_complete(triples, tmp_path):
     paths = save_all(triples, tmp_path)
-    with pytest.raises(AdaptisError, match='not complete without shard 2/3'):
+    with pytest.raises(AdaptisError, match='it lacks shard 2/3'):
         Evaluator.merge_files([paths[0], paths[2]])
     with pytest.raises(AdaptisError, match=r'1.npz and .*copy.npz are both shard 1/3'):
         (tmp_path / 'copy.npz').write_bytes(paths[0].read_bytes())
@@ -128,7 +128,7 @@ def test_shards_must_be_complete(triples, tmp_path):
 def test_images_counted_in_two_shards_are_refused(triples, tmp_path):
     for k in (1, 2):
         evaluator_of(triples, [k, 7]).save(tmp_path / f'{k}.npz', Shard(k, 2))
-    with pytest.raises(AdaptisError, match='Image 7 is counted twice'):
+    with pytest.raises(AdaptisError, match='Image 7 was added twice'):
         Evaluator.merge_files([tmp_path / '1.npz', tmp_path / '2.npz'])
 
 
@@ -137,23 +137,23 @@ def test_shards_of_different_runs_are_refused(triples, tmp_path):
     fewer = Taxonomy(TAXONOMY.categories[1:])
     for other, message in (
             (evaluator_of(triples, [1], settings={'flip': False, 'tile': (4, 5)}),
-             'not of one evaluation: run.settings.flip is true in one and false in the other'),
+             'different evaluations: run.settings.flip is true in one and false in the other'),
             (evaluator_of(triples, [1], limit=5), 'run.limit is null in one and 5 in the other'),
             (Evaluator(fewer, RUN, cityscapes=True), 'taxonomy differs'),
             (Evaluator(TAXONOMY, RUN), 'measures (is|differs)')):
         other.save(paths[1], Shard(2, 2))
         with pytest.raises(AdaptisError, match=message):
             Evaluator.merge_files(paths)
-        with pytest.raises(AdaptisError, match='different evaluations cannot be merged'):
+        with pytest.raises(AdaptisError, match='belong to different evaluations'):
             Evaluator.load(paths[0]).merge(other)
 
 
 def test_refused_merges_change_nothing(triples):
     evaluator = evaluator_of(triples, range(4))
     before = numbers(evaluator.result())
-    with pytest.raises(AdaptisError, match='Image 3 is counted twice'):
+    with pytest.raises(AdaptisError, match='Image 3 was added twice'):
         evaluator.merge(evaluator_of(triples, [3, 5]))
-    with pytest.raises(AdaptisError, match='Image 3 is counted twice'):
+    with pytest.raises(AdaptisError, match='Image 3 was added twice'):
         evaluator.add(3, *triples[3])
     assert numbers(evaluator.result()) == before
 
@@ -174,7 +174,7 @@ def test_refused_merges_change_nothing(triples):
 def test_files_that_are_broken_are_named(triples, tmp_path, damage):
     path = save_all(triples, tmp_path, 1)[0]
     damage(path)
-    with pytest.raises(AdaptisError, match='1.npz .*evaluate that part again'):
+    with pytest.raises(AdaptisError, match='1.npz .*evaluate that shard again'):
         Evaluator.load(path)
 
 

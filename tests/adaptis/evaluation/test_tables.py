@@ -178,15 +178,15 @@ def test_metric_paths():
 
 
 @pytest.mark.parametrize('old, new, message', [
-    ('config: a.yaml', 'config: 3', 'row a: config is no file name'),
-    ('config: a.yaml', 'metrics: {PQ: pq.pq}', "row a: metrics or doubts of no column: ..PQ"),
-    ('config: a.yaml', 'metrics: [PQ]', 'row a: metrics is no mapping'),
+    ('config: a.yaml', 'config: 3', 'row a: config is not a file name'),
+    ('config: a.yaml', 'metrics: {PQ: pq.pq}', 'uncertain names unknown columns: ..PQ'),
+    ('config: a.yaml', 'metrics: [PQ]', 'row a: metrics is not a mapping'),
     ('config: a.yaml', 'size: 3', 'is not a file of published numbers .*size'),
     ('12.5, 7, 90, true', '12.5', 'row a: 1 values for 4 columns'),
-    ('12.5, 7, 90, true', 'null, 7, 90, true', 'row a: why AP cannot be read is not said'),
-    ('12.5, 7, 90, true', '12.5, many, 90, true', "row a: 'many' is no value of column found"),
-    ('12.5, 7, 90, true', '12.5, true, 90, true', 'row a: True is no value of column found'),
-    ('12.5, 7, 90, true', '12.5, 7, 90, 1', 'row a: 1 is no value of column exact'),
+    ('12.5, 7, 90, true', 'null, 7, 90, true', 'row a: the reason why AP is illegible is missing'),
+    ('12.5, 7, 90, true', '12.5, many, 90, true', "row a: 'many' is not a value of column found"),
+    ('12.5, 7, 90, true', '12.5, true, 90, true', 'row a: True is not a value of column found'),
+    ('12.5, 7, 90, true', '12.5, 7, 90, 1', 'row a: 1 is not a value of column exact'),
     ('config: b.yaml', 'source: hearsay', 'unknown source hearsay'),
     ('unit: count', 'unit: apples', 'unknown unit apples'),
     ('published: [12.5', 'publishd: [12.5', "KeyError: 'published'"),
@@ -216,7 +216,7 @@ def test_what_is_not_there_is_named(small, tmp_path):
         find_table(tables, 'adaptis', '9')
     with pytest.raises(AdaptisError, match='no row z; it has a, b, c'):
         tables['adaptis']['1'].row('z')
-    with pytest.raises(AdaptisError, match='absent holds no published numbers'):
+    with pytest.raises(AdaptisError, match='absent contains no published numbers'):
         load_tables(tmp_path / 'absent')
 
 
@@ -250,8 +250,8 @@ def test_command(small, tmp_path, capsys, monkeypatch):
     assert 'Give one table' in refused('a', 'b', 'c', *arguments)
     assert 'no format xml; there are text, markdown, csv, json.' in refused(
         '1', '--format', 'xml', *arguments)
-    assert 'the other formats hold one table' in refused('all', *arguments)
-    assert 'as text alone' in refused('list', '--format', 'csv', *arguments)
+    assert 'the other formats hold a single table' in refused('all', *arguments)
+    assert 'only as text' in refused('list', '--format', 'csv', *arguments)
     assert 'absent, given as --results, is not a folder' in refused(
         '1', *arguments[:3], str(tmp_path / 'absent'))
 

@@ -54,5 +54,5 @@ def test_what_is_no_image_is_refused_in_a_sentence(monkeypatch):
     with pytest.raises(AdaptisError, match='cannot be decoded'):
         as_rgb(Image.open(io.BytesIO(file.getvalue()[:len(file.getvalue()) // 2])))
     monkeypatch.setattr(images, 'MAX_PIXELS', 20)
-    with pytest.raises(AdaptisError, match='from 1 to 20 pixels'):
+    with pytest.raises(AdaptisError, match='between 1 and 20 pixels'):
         as_rgb(Image.fromarray(PIXELS))

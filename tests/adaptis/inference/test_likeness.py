@@ -40,7 +40,7 @@ def test_the_distance_is_the_share_of_pixels_that_need_another_colour():
     assert statistics.distance(bands(100, 150)) == pytest.approx(1)
     assert statistics.farthest == 0
     assert statistics.find_difference(bands(0, 0, 100, 100), True) is None
-    assert 'have 25 % in common' in statistics.find_difference(bands(0, 100, 100, 100), True)
+    assert 'match 25 % of their mean' in statistics.find_difference(bands(0, 100, 100, 100), True)
 
 
 def test_the_most_unusual_training_image_moves_the_limit():

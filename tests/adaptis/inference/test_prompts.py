@@ -104,19 +104,19 @@ def test_a_box_as_small_as_a_pixel_or_partly_outside():
 
 
 @pytest.mark.parametrize('arguments, message', [
-    ({}, 'nothing to ask for'),
-    ({'point_coords': [[1, 2]], 'point_labels': [0]}, 'nothing to ask for'),
+    ({}, 'prompt is empty'),
+    ({'point_coords': [[1, 2]], 'point_labels': [0]}, 'prompt is empty'),
     ({'point_coords': [1, 2]}, r'\(N, 2\)'),
     ({'point_coords': np.zeros((4, 5, 3), np.uint8)}, r'set_image'),
     ({'point_coords': [[1, 2], [3]]}, 'point_coords must be numbers'),
     ({'point_coords': 'here'}, 'point_coords must be numbers'),
-    ({'point_coords': [[np.nan, 2]]}, 'point_coords holds a value that is not a finite number'),
+    ({'point_coords': [[np.nan, 2]]}, 'point_coords contains a value that is not a finite number'),
     ({'point_coords': [[50, 2]]}, 'x=50, y=2 is outside the image'),
     ({'point_coords': [[1, 2]], 'point_labels': [2]}, 'point_labels'),
     ({'point_coords': [[1, 2]], 'point_labels': [1, 1]}, 'point_labels'),
     ({'point_labels': [1], 'box': [1, 2, 3, 4]}, 'point_labels'),
     ({'box': [1, 2, 3]}, 'four numbers'),
-    ({'box': [1, 2, np.inf, 4]}, 'box holds a value'),
+    ({'box': [1, 2, np.inf, 4]}, 'box contains a value'),
     ({'box': [9, 2, 3, 4]}, 'no pixel of the image'),
     ({'box': [60, 2, 70, 4]}, 'no pixel of the image'),
 ])

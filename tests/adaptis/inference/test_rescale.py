@@ -128,7 +128,7 @@ def test_clicks_are_of_the_images_own_pixels(predictor):
     assert (clicked.mask[0] > 0.5).sum() == pytest.approx(400, abs=40)
     assert clicked.mask[0][38, 12] > 0.5 and clicked.mask[0][22, 68] < 0.1
     assert clicked.mask[1][22, 68] > 0.5 and clicked.mask[1][38, 12] < 0.1
-    with pytest.raises(AdaptisError, match='x must be from 0 to 79'):
+    with pytest.raises(AdaptisError, match='x must be between 0 and 79'):
         here.mask_at(x=80, y=1)
     assert here.proposal_map().shape == (60, 80)
 
@@ -139,7 +139,7 @@ def test_ignore_is_of_the_images_own_pixels(predictor):
     result = predictor(short_side=30).panoptic(ignore)
     assert [s.category_id for s in result.things] == [3]
     assert (result.segment_map[:, 40:] == 0).all() and (result.segment_map[:, :40] > 0).all()
-    with pytest.raises(AdaptisError, match='30x40 but the image is 60x80'):
+    with pytest.raises(AdaptisError, match='30x40, but the image is 60x80'):
         predictor(short_side=30).panoptic(np.zeros((30, 40)))
 
 

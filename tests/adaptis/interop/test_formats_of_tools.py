@@ -149,21 +149,21 @@ def test_objects_that_overlap_keep_their_masks() -> None:
     with pytest.raises(AdaptisError, match='There is no class 4: the taxonomy has 4'):
         interop.from_supervision(detections, TAXONOMY)
     detections.mask = None
-    with pytest.raises(AdaptisError, match='boxes alone'):
+    with pytest.raises(AdaptisError, match='have only boxes'):
         interop.from_supervision(detections, TAXONOMY)
 
 
 @pytest.mark.parametrize('convert, words', [
     (lambda: interop.from_transformers({}, TAXONOMY), 'not what post_process_panoptic'),
-    (lambda: interop.from_torchmetrics(np.zeros((3, 3)), TAXONOMY), 'but one image is'),
-    (lambda: interop.from_labelme({'shapes': []}, TAXONOMY), 'no content of a labelme file'),
+    (lambda: interop.from_torchmetrics(np.zeros((3, 3)), TAXONOMY), 'for one image'),
+    (lambda: interop.from_labelme({'shapes': []}, TAXONOMY), 'not the content of a labelme file'),
     (lambda: interop.from_label_studio({}, TAXONOMY), 'neither annotations nor predictions'),
     (lambda: interop.from_label_studio({'annotations': [{'result': [
-        {'value': {'brushlabels': ['car']}}]}]}, TAXONOMY), 'does not give original_height'),
+        {'value': {'brushlabels': ['car']}}]}]}, TAXONOMY), 'lacks original_height'),
     (lambda: interop.from_coco_instances([{'id': 3, 'category_id': 7, 'segmentation': 5}],
                                          TAXONOMY, SIZE), 'The object 3 has a mask that is neith'),
     (lambda: interop.to_labelme(make_result(), 'a.jpg', shape='dots'), 'no shape "dots"'),
-    (lambda: interop.to_label_studio(make_result(), 'a', kind='dots'), 'no kind "dots"'),
+    (lambda: interop.to_label_studio(make_result(), 'a', kind='dots'), 'kind "dots" is unknown'),
 ])
 def test_other_things_are_refused_in_a_sentence(convert: Any, words: str) -> None:
     with pytest.raises(AdaptisError, match=words):

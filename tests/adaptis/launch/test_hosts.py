@@ -37,7 +37,7 @@ def test_machines_share_the_workers_and_the_servers() -> None:
     places = share_workers(['a', 'b'], 5)
     assert [tuple(place) for place in places] == [('a', 3)] * 3 + [('b', 2)] * 2
     assert [place.host for place in share_servers(places, 3)] == ['a', 'b', 'a']
-    with pytest.raises(AdaptisError, match='2 machines need at least as many workers'):
+    with pytest.raises(AdaptisError, match='2 machines, which need at least one worker each'):
         share_workers(['a', 'b'], 1)
 
 

@@ -78,7 +78,7 @@ def test_a_foreign_address_is_refused(cluster: Any) -> None:
     ('nowhere', 'nowhere cannot be reached by ssh: ssh: connect to host nowhere port 22: No route '
                 'to host.'),
     ('bare', 'bare has no Python at .*: give its path there with --python.'),
-    ('empty', 'The Python .* on empty has no adaptis: install it there'),
+    ('empty', 'The Python .* on empty does not have adaptis: install'),
 ])
 def test_a_machine_that_cannot_be_used_is_named(cluster: Any, host: str, words: str) -> None:
     with pytest.raises(AdaptisError, match=words):
@@ -116,8 +116,9 @@ os.rename('pid.part', 'pid')
 time.sleep(100)
 '''
     began = time.monotonic()
-    with pytest.raises(AdaptisError, match=r'^worker \d on localhost was killed by SIGKILL \(did '
-                                           'memory run out.*, and the other 1 was ended: go on'):
+    with pytest.raises(AdaptisError, match=r'^worker \d on localhost was killed by SIGKILL '
+                                           r'\(perhaps .* memory ran out.*, and the other 1 was '
+                                           'ended: continue with'):
         cluster(lines).run()
     assert time.monotonic() - began < 15
     assert not Path(f'/proc/{(tmp_path / "pid").read_text()}').exists()
@@ -199,11 +200,11 @@ def test_without_a_sign_of_life_a_machine_ends_its_process(tmp_path: Path) -> No
 @pytest.mark.parametrize('words, sentence', [
     (['-n', '2', 'evaluate', 'x.yaml'], 'Write "train CONFIG" after the options'),
     (['-n', '2'], 'Write "train CONFIG" after the options'),
-    (['train', 'x.yaml'], 'Say with -n how many processes'),
-    (['-n', '0', 'train', 'x.yaml'], 'need at least as many workers'),
-    (['-n', '2', '--port', '0', 'train', 'x.yaml'], '--port 0 makes no sense'),
+    (['train', 'x.yaml'], 'Give the number of processes'),
+    (['-n', '0', 'train', 'x.yaml'], 'need at least one worker each'),
+    (['-n', '2', '--port', '0', 'train', 'x.yaml'], '--port must be at least 1'),
     (['-n', '2', '--port', '99999', 'train', 'x.yaml'], 'Port 99999 of 127.0.0.1 cannot be used'),
-    (['-n', '2', 'train', 'x.yaml', '--kvstore', 'nccl'], '--kvstore nccl is for one process'),
+    (['-n', '2', 'train', 'x.yaml', '--kvstore', 'nccl'], '--kvstore nccl is for a single process'),
     (['--hosts', 'nowhere.txt', 'train', 'x.yaml'], '--hosts nowhere.txt cannot be read'),
 ])
 def test_wrong_options_are_one_sentence(capsys: pytest.CaptureFixture, words: list,

@@ -88,7 +88,7 @@ def test_damaged_checkpoints_are_named(saved, damage, message):
 
 
 @pytest.mark.parametrize('text, message', [
-    ('[]', 'holds no description'), ('"text"', 'holds no description'), ('\xff', 'not JSON'),
+    ('[]', 'contains no description'), ('"text"', 'contains no description'), ('\xff', 'not JSON'),
     ('{}', 'needs a "name"'), ('{"model": [1]}', 'needs a "name"'),
     ('{"model": {"name": ["a"]}}', 'no network'), ('{"model": {"name": "other"}}', 'no network'),
     ('{"model": {"name": "adaptis_toy", "depth": 5}}', 'no option depth'),

@@ -189,7 +189,7 @@ def test_the_engine_of_the_page(make_page):
         return { before, opened, mask, accepted, progress, all, stopped, between, broken, cut,
                  outside, kept, elsewhere, after };
         """)
-    assert 'no picture yet' in found['before'] and 'no picture yet' in found['after']
+    assert 'no image yet' in found['before'] and 'no image yet' in found['after']
     assert found['opened'] == {'width': 96, 'height': 96, 'pointProposals': True, 'warning': None}
     expected = predictor.mask_at(x=40, y=57)
     assert found['mask']['score'] == pytest.approx(expected.confidence, abs=1e-3)
@@ -202,7 +202,7 @@ def test_the_engine_of_the_page(make_page):
     assert found['progress'][-1][0] == found['progress'][-1][1] == len(found['progress'])
     assert found['stopped'].startswith('AbortError')
     assert 'must be a whole PNG' in found['broken'] and 'cut short' in found['cut']
-    assert 'outside the picture' in found['outside']
+    assert 'outside the image' in found['outside']
     assert found['elsewhere'] == []
 
 
@@ -212,7 +212,7 @@ def test_a_large_picture_is_made_smaller_and_a_strange_one_is_warned_of(make_pag
     write_image(page.folder / 'picture.png', image)
     opened = page.run(ENGINE + "return engine.open(await load('picture.png'), name);")
     assert (opened['height'], opened['width']) == (512, 44)
-    assert opened['warning'].startswith('This picture looks like none of those')
+    assert opened['warning'].startswith('This image is unlike all images')
 
 
 def test_loose_settings_of_a_network_reach_the_page(make_page):

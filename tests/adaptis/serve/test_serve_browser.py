@@ -184,7 +184,7 @@ def test_an_upload_that_is_made_smaller_is_saved_at_its_own_size(page, tmp_path)
     path = tmp_path / 'own picture.png'
     cv2.imwrite(str(path), image.repeat(3, axis=0).repeat(3, axis=1))
     page.upload(path)
-    page.wait(lambda: 'own picture.png: 288x288 pixels, seen at 96x96.' in page.status)
+    page.wait(lambda: 'own picture.png: 288x288 pixels, processed at 96x96.' in page.status)
     page.click(x, y)
     coco = json.loads(page.save('coco', 'own picture_coco.json').read_text())
     assert (coco['images'][0]['width'], coco['images'][0]['file_name']) == (288, path.name)
@@ -283,7 +283,7 @@ def test_the_token_is_in_the_address_once(network, tmp_path):
         driver.get(url)
         error = driver.find_element('css selector', '#error')
         end = time.monotonic() + PATIENCE
-        while 'wants a token' not in error.text:
+        while 'needs a token' not in error.text:
             assert time.monotonic() < end
         driver.get('about:blank')
         page = Page(driver, f'{url}#token=a-token-for-tests', tmp_path)

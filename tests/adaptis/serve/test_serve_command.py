@@ -61,7 +61,7 @@ def test_what_cannot_be_served(capsys, arguments, sentence):
 def test_a_network_that_is_not_adaptis(capsys, tmp_path):
     (tmp_path / 'net.params').touch()
     (tmp_path / 'net.json').write_text('{"model": {"name": "condinst_r50"}}')
-    assert 'net.params holds no AdaptIS network' in told(
+    assert 'net.params is not an AdaptIS network' in told(
         capsys, '--checkpoint', tmp_path / 'net.params', '--port', 0)
 
 

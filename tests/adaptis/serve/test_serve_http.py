@@ -94,7 +94,7 @@ def test_an_unusual_picture_is_opened_with_a_warning(network):
     statistics = ImageStatistics.of(known)
     with client_of(dataclasses.replace(network, statistics=statistics)) as client:
         assert upload(client).json()['warning'] is None
-        assert 'looks like none' in upload(client, png(96, 96)).json()['warning']
+        assert 'is unlike all' in upload(client, png(96, 96)).json()['warning']
 
 
 def test_many_at_once_get_what_one_alone_gets(client):

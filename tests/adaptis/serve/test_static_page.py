@@ -126,9 +126,9 @@ def test_the_command(checkpoint, exported, ort, tmp_path, capsys):
     (['export', '--web', '{page}', '--set', 'tile=[64,64]'], '--set tile=null'),
     (['export', '--web', '{page}', '--set', 'algorithm=paper'], '--set tile=null'),
     (['export', '--web', '{page}', '--checkpoint', '{exported}', '--set', 'min_area=7'],
-     'exported with its settings'),
+     'an export, whose settings are fixed'),
     (['export', '--web', '{page}', '--precision', 'float16'], 'leave out --precision'),
-    (['export', '--web', '{page}', '--checkpoint', '{port}'], 'which only AdaptIS networks find'),
+    (['export', '--web', '{page}', '--checkpoint', '{port}'], 'which only AdaptIS networks can do'),
     (['export', '--web', '{page}', '--checkpoint', '{exported}', '--ort-web', '{page}'],
      'cannot be read'),
 ])
@@ -172,17 +172,17 @@ def test_without_npm_a_sentence_says_what_to_do(ort, tmp_path, monkeypatch):
         read_ort_web()
     monkeypatch.undo()
     npm(tmp_path, monkeypatch, 'echo "npm error network" >&2; exit 1')
-    with pytest.raises(AdaptisError, match=r'npm could not fetch .* \(npm error network\)'):
+    with pytest.raises(AdaptisError, match=r'npm could not download .* \(npm error network\)'):
         read_ort_web()
 
 
 def test_other_files_than_those_of_the_version_are_refused(ort, tmp_path):
     (ort / 'dist' / 'ort.wasm.bundle.min.mjs').write_text('newer')
-    with pytest.raises(AdaptisError, match=f'another ort.wasm.bundle.min.mjs than {PACKAGE}'):
+    with pytest.raises(AdaptisError, match=f'a different ort.wasm.bundle.min.mjs than {PACKAGE}'):
         read_ort_web(ort)
     (ort / 'dist' / 'ort.wasm.bundle.min.mjs').unlink()
     with pytest.raises(AdaptisError, match=r'has no ort.wasm.bundle.min.mjs'):
         read_ort_web(ort)
     (tmp_path / 'text.tgz').write_text('no archive')
-    with pytest.raises(AdaptisError, match='no archive'):
+    with pytest.raises(AdaptisError, match='not an archive'):
         read_ort_web(tmp_path / 'text.tgz')

@@ -131,3 +131,21 @@ def test_the_documentation_has_the_page_of_the_record():
     # Of a run without a subject; subjects may have come since.
     assert page.render(record, {}).split('## Subjects')[0] == text.split('## Subjects')[0]
     assert text.endswith(f'{earlier.section()}\n')
+
+
+def test_records_of_subjects_have_tables_and_missing_ones_a_command(tmp_path):
+    given = {'commit': 'a' * 40, 'hardware': {'cpu': 'a processor'},
+             'conditions': {'threads': '1', 'load before': 0.5, 'note': None}}
+    loader = {'condinst': {'images per second': 12.345, 'decoding, share': 0.25},
+              'panoptic_fpn': {'images per second': 10, 'decoding, share': 0.3}}
+    size = {'coco': {'panoptic, opening, s': 0.0125}, 'evaluation': {'25 images, peak MiB': 60}}
+    for name, results in (('loader', loader), ('size', size)):
+        path = tmp_path / f'{name}_one_core.json'
+        path.write_text(json.dumps({**given, 'results': results}))
+    text = earlier.section(tmp_path)
+    assert '| figure | condinst | panoptic_fpn |' in text
+    assert '| decoding, share | 25% | 30% |' in text
+    assert '| coco | panoptic, opening | 12.5 ms |' in text
+    assert 'commit aaaaaaaaaa, a processor, 1 thread, load 0.5 before.' in text
+    assert 'training_step --out experiments/logs/training_step_one_core.json`' in text
+    assert 'loader --out' not in text

@@ -101,7 +101,7 @@ def test_an_unknown_prefix_is_not_guessed_where_others_lie_beside_it(tmp_path):
 def test_the_command_says_what_was_taken_off(tmp_path, capsys):
     path = pickled(tmp_path / 'a.pkl', prefixed('module.'))
     assert main(['convert', str(path), str(tmp_path / 'ours.params')]) == 0
-    assert 'Names begin with "module.", which was taken off.' in capsys.readouterr().out
+    assert 'The prefix "module." was removed from the names.' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('content', [
