@@ -103,7 +103,7 @@ def test_reference_lists_everything():
 
 def test_model_cards_name_their_files():
     page = model_zoo.page()
-    assert page.count('SHA-256 `') == 2 and page.count('Apache-2.0') == 2
+    assert page.count('SHA-256 `') == 3 and page.count('Apache-2.0') == 3
 
 
 def test_docstrings_become_numpydoc():

@@ -59,7 +59,7 @@ def test_a_good_machine_has_no_problem():
     (dict(packages=without('opencv-python-headless')), 'OpenCV is not installed', True),
     (dict(packages=packages(opencv_python='4.11.0.86')), 'overwrite each other', False),
     (dict(packages=without('gluoncv')), 'pip install --no-deps gluoncv==', False),
-    (dict(packages=packages(torch='2.4.0')), 'beside PyTorch (torch 2.4.0', False),
+    (dict(packages=packages(torch='2.4.0')), 'together with PyTorch (torch 2.4.0', False),
     (dict(cpu_features=('sse4_1',)), 'has no AVX', False),
     (dict(cuda=Cuda(12020, '535.1', 0, (TURING,))), 'does not use T4', False),
     (dict(cuda=Cuda(12020, '535.1', 0, (HOPPER,))), 'compute capability 9.0) cannot run', False),

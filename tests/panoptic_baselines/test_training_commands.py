@@ -276,7 +276,7 @@ def test_predicting(trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixt
     assert predict(*checkpoint, '--model', network, '--preset', 'toy') == 0
     assert (tmp_path / 'out' / 'overlay' / 'a.png').is_file()
     assert predict(*checkpoint, '--model', 'panoptic_fpn_r50') == 1
-    assert 'holds no panoptic_fpn_r50: its' in capsys.readouterr().err
+    assert 'does not contain panoptic_fpn_r50: its' in capsys.readouterr().err
     assert predict('--model', 'panoptic_fpn_r50') == 1
     assert 'give a trained network with --checkpoint' in capsys.readouterr().err
     assert predict(*checkpoint, '--click', '1', '1') == 1

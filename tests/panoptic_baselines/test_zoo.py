@@ -53,7 +53,8 @@ def test_broken_descriptions(tmp_path):
     with pytest.raises(AdaptisError, match='does not exist'):
         load_model(path)
     path.write_bytes(b'')
-    for model, match in (({}, 'which network'), ({'name': 'adaptis_toy'}, 'net.json: There is no')):
+    for model, match in (({}, 'does not name its network'),
+                         ({'name': 'adaptis_toy'}, 'net.json: There is no')):
         path.with_suffix('.json').write_text(json.dumps({'model': model}))
         with pytest.raises(AdaptisError, match=match):
             load_model(path)

@@ -104,7 +104,7 @@ def test_the_table_tells_what_is_missing_and_what_to_do(monkeypatch, tmp_path, c
     shown = capsys.readouterr().out
     for row in ('r50', 'r101', 'x101'):
         assert f'no run yet: adaptis train {ROOT}/experiments/cityscapes/{row}.yaml' in shown
-    assert shown.count('Cityscapes was not found data/cityscapes: ') == 1
+    assert shown.count('Cityscapes was not found: data/cityscapes ') == 1
     assert 'With a checkpoint: adaptis evaluate' in shown
     (tmp_path / 'data' / 'cityscapes').mkdir(parents=True)
     assert cli.main(['table', '2', '--results', 'results']) == 0

@@ -157,7 +157,7 @@ def test_logits_that_are_not_finite_do_no_harm() -> None:
 
 
 def test_classes_that_do_not_exist() -> None:
-    with pytest.raises(AdaptisError, match='classes "some"'):
+    with pytest.raises(AdaptisError, match="is 'some': choose"):
         LovaszSoftmax(3, classes='some')
 
 

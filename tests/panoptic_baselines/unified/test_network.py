@@ -342,7 +342,7 @@ def test_a_network_of_another_row(tmp_path):
             _check_network(config, net, 'a.yaml')
     net.touch()
     net.with_suffix('.json').unlink()
-    with pytest.raises(AdaptisError, match='net.json must lie beside .*a.yaml is about unified'):
+    with pytest.raises(AdaptisError, match='net.json must lie beside .*a.yaml expects unified'):
         _check_network(config, net, 'a.yaml')
 
 
