@@ -8,7 +8,7 @@
 # make PYTHON=/path/to/python ...  use this Python (run make clean first if .venv exists)
 
 VENV ?= .venv
-TEST_TIME = about 9 minutes
+TEST_TIME = about 10 minutes
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
 
 # The newest version that MXNet's metadata allows comes first.  3.13 also works, with NumPy 2.1 and
