@@ -10,15 +10,16 @@ record includes the record of that network.
 from __future__ import annotations
 
 import argparse
-import json
+import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
 
 from adaptis.errors import AdaptisError
 from adaptis.files import atomic_write
 from adaptis.inference.likeness import KEY as IMAGES
+from experiments.training_logs import LOGS, read_log
 
 ROOT = Path(__file__).parents[1]
 MOST_BYTES = 12_000_000
@@ -34,7 +35,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument('--command', required=True, help='the command line of the training')
     parser.add_argument('--name', default='toy_v1_long', help='name of the stored log')
     parser.add_argument('--to', type=Path, default=ROOT / 'adaptis/pretrained/toy_v1.params')
-    parser.add_argument('--logs', type=Path, default=ROOT / 'experiments/logs')
+    parser.add_argument('--logs', type=Path, default=LOGS)
     args = parser.parse_args(argv)
     try:
         ship(args.checkpoint, args.log, args.to, args.logs / f'{args.name}.jsonl', args.command)
@@ -50,14 +51,14 @@ def ship(checkpoint: Path, log: Path, target: Path, kept: Path, command: str) ->
     Raises AdaptisError if the checkpoint or its log is broken, or the file would be too large.
     """
     from adaptis.model.zoo import load_model, read_info, save_model  # loads MXNet
-    text, starts = _read_log(log)
+    starts = _read_starts(log)
     info, net = read_info(checkpoint), load_model(checkpoint)
     size = 2 * sum(p.data().size for p in net.collect_params().values())
     if size > MOST_BYTES:
         raise AdaptisError(f'{checkpoint} takes {size:,} bytes in {STORED_AS}; a network in the '
                            f'package must stay below {MOST_BYTES:,}.')
     with atomic_write(kept) as temporary:
-        temporary.write_text(text, encoding='utf-8')
+        shutil.copyfile(log, temporary)
     relative = kept.relative_to(ROOT) if kept.is_relative_to(ROOT) else kept
     trained = {'command': command, 'log': str(relative),
                'commits': list(dict.fromkeys(str(start['commit'])[:10] for start in starts)),
@@ -70,17 +71,12 @@ def ship(checkpoint: Path, log: Path, target: Path, kept: Path, command: str) ->
                              **{key: info[key] for key in (IMAGES,) if key in info}}, STORED_AS)
 
 
-def _read_log(path: Path) -> tuple[str, list[Mapping[str, Any]]]:
-    """Return a log and its records of starts; there must be at least one."""
-    try:
-        text = path.read_text(encoding='utf-8')
-        starts = [record for record in map(json.loads, text.splitlines())
-                  if record['kind'] == 'start']
-    except (OSError, ValueError, KeyError) as error:
-        raise AdaptisError(f'{path} is not a log of "adaptis train": {error}.') from error
+def _read_starts(path: Path) -> list[dict[str, Any]]:
+    """Return a log's records of starts; there must be at least one."""
+    starts = [record for record in read_log(path) if record['kind'] == 'start']
     if not starts:
         raise AdaptisError(f'{path} is not a log of "adaptis train": it has no record of a start.')
-    return text, starts
+    return starts
 
 
 if __name__ == '__main__':

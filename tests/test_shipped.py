@@ -11,6 +11,18 @@ from adaptis.weights import PRETRAINED
 from toy_data import ToySettings, render
 
 
+def measure(checkpoint, version, count):
+    """Metrics of a network on its first new images."""
+    predictor, evaluator = load_predictor(checkpoint), Evaluator(TOY_TAXONOMY)
+    for index in range(count):
+        image, ids = render(ToySettings.default(version, seed=11), 'test', index)
+        ids = ids.astype('int32')
+        sample = Sample(image=image, instances=ids, semantic=(ids > 0).astype('int32'),
+                        classes={int(i): 1 for i in set(ids.ravel()) if i})
+        evaluator.add_sample(index, sample, predictor.set_image(image).panoptic())
+    return evaluator.result()
+
+
 def test_it_is_small_and_says_where_it_comes_from():
     path = PRETRAINED['toy_v1']
     assert path.stat().st_size < 5_000_000
@@ -21,13 +33,8 @@ def test_it_is_small_and_says_where_it_comes_from():
 
 
 def test_the_network_of_toy_v2_has_a_name_and_knows_its_images():
-    predictor, evaluator = load_predictor('toy_v2'), Evaluator(TOY_TAXONOMY)
-    image, ids = render(ToySettings.default('v2', seed=11), 'test', 0)
-    ids = ids.astype('int32')
-    sample = Sample(image=image, instances=ids, semantic=(ids > 0).astype('int32'),
-                    classes={int(i): 1 for i in set(ids.ravel()) if i})
-    evaluator.add_sample(0, sample, predictor.set_image(image).panoptic())
-    assert evaluator.result()['ap']['ap50'] > 0.6   # 0.84 on 40 images
+    metrics = measure('toy_v2', 'v2', 1)
+    assert metrics['ap']['ap50'] > 0.6   # 0.84 on 40 images
     assert default_settings(PRETRAINED['toy_v2'])[1].mask_threshold == 0.5
 
 
@@ -38,14 +45,7 @@ def test_a_copy_of_it_is_used_with_the_same_settings(tmp_path):
 
 
 def test_it_finds_the_objects_of_new_images():
-    predictor, evaluator = load_predictor(), Evaluator(TOY_TAXONOMY)
-    for index in range(4):
-        image, ids = render(ToySettings.default('v1', seed=11), 'test', index)
-        ids = ids.astype('int32')
-        sample = Sample(image=image, instances=ids, semantic=(ids > 0).astype('int32'),
-                        classes={int(i): 1 for i in set(ids.ravel()) if i})
-        evaluator.add_sample(index, sample, predictor.set_image(image).panoptic())
-    metrics = evaluator.result()
+    metrics = measure(None, 'v1', 4)
     assert metrics['ap']['ap50'] > 0.7           # 0.93 on the whole test set
     assert metrics['pq']['Things']['pq'] > 0.65  # 0.84
     assert metrics['pq']['Stuff']['pq'] > 0.95   # 0.995

@@ -16,9 +16,7 @@ from adaptis.deploy.folder import MANIFEST, is_export
 from adaptis.errors import AdaptisError
 from adaptis.files import PathLike, read_json
 from adaptis.types import TOY_TAXONOMY, Category, Taxonomy
-from adaptis.weights import DEFAULT_CHECKPOINT
-
-PRETRAINED_FOLDER = Path(__file__).parents[1] / 'pretrained'
+from adaptis.weights import DEFAULT_CHECKPOINT, PRETRAINED
 
 DEFAULT_TAXONOMIES = {(len(taxonomy), taxonomy.num_stuff): taxonomy for taxonomy in (
     TOY_TAXONOMY, CITYSCAPES_TAXONOMY, COCO_TAXONOMY)}
@@ -53,7 +51,7 @@ def read_training(checkpoint: Optional[PathLike]) -> dict[str, Any]:
     keeps it under ``source``.
     """
     if checkpoint is None or str(checkpoint) == DEFAULT_CHECKPOINT:
-        return read_sidecar(PRETRAINED_FOLDER / f'{DEFAULT_CHECKPOINT}.params')
+        return read_sidecar(PRETRAINED[DEFAULT_CHECKPOINT])
     info = read_sidecar(checkpoint)
     if is_export(checkpoint):
         source = info.get('source')

@@ -8,11 +8,9 @@ from typing import Any, Callable, Optional
 from adaptis.inference.likeness import ImageStatistics
 from adaptis.inference.sidecar import read_training
 from adaptis.serve.samples import Samples
-from adaptis.weights import place_in_checkout
+from adaptis.weights import PRETRAINED, place_in_checkout
 
-PACKAGE = Path(__file__).resolve().parents[1]
-SHIPPED = ((PACKAGE / 'pretrained' / 'toy_v1.params', 'toy_v1'),
-           (PACKAGE / 'pretrained' / 'toy_v2.params', 'toy_v2'),
+SHIPPED = (*((path, name) for name, path in PRETRAINED.items()),
            # The wheel omits this one because of its size; the source tree has it.
            (place_in_checkout('toy_street'), 'toy_street'))
 """Files of the included networks, and the data that they were trained on."""

@@ -18,7 +18,6 @@ Each variant has one record with its config, seed, commit and hardware; existing
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -35,6 +34,7 @@ from experiments.toy_curves.history import read_history
 from experiments.toy_curves.plot import plot_history, plot_records
 from experiments.toy_curves.training import relative_cost, train
 from experiments.toy_curves.variants import VARIANTS, Phase, as_overrides, config_of
+from experiments.training_logs import read_log
 
 HERE = Path(__file__).parent
 RESULTS = HERE / 'results'
@@ -120,12 +120,11 @@ def _schedule(steps: int, last: bool) -> dict[str, Any]:
 def _curve(output: Path, config: TrainConfig, cost: float, before: Sequence[Mapping[str, Any]],
            points: int) -> list[dict[str, Any]]:
     """Return the validations of a run: cost in steps of the base, points seen, IoU."""
-    lines = (output / 'log.jsonl').read_text(encoding='utf-8').splitlines()
     spent = before[-1]['cost'] if before else 0.0
     batch = config.instances.batch_size * config.instances.points
     return [{'cost': round(spent + record['step'] * cost, 1), 'step': record['step'],
              'points': points + record['step'] * batch, 'iou': record['iou']}
-            for record in map(json.loads, lines) if record['kind'] == 'validation']
+            for record in read_log(output / 'log.jsonl') if record['kind'] == 'validation']
 
 
 if __name__ == '__main__':

@@ -5,16 +5,14 @@ logs are in ``experiments/logs``.
 """
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Callable, NamedTuple
 
 import numpy as np
 
-from adaptis.errors import AdaptisError
+from experiments.training_logs import LOGS, read_log
 
-LOGS = Path(__file__).parents[1] / 'logs'
 PAPER = 140 * 10_000 * 12
 """Number of masks in the paper's training: 140 epochs of 10,000 images (section 6) with 12 points
 each (official script)."""
@@ -48,7 +46,7 @@ def read_history(runs: Sequence[Run] = SHIPPED, logs: Path = LOGS) -> dict[str, 
     """
     parts, before = {}, 0
     for run in runs:
-        records = [r for r in _read(logs / f'{run.log}.jsonl') if r.get('stage') == 'instances']
+        records = [r for r in read_log(logs / f'{run.log}.jsonl') if r.get('stage') == 'instances']
         if run.counts:
             parts[run.log] = [Point(before + _seen(run, r['step']), r['iou'])
                               for r in records if r['kind'] == 'validation']
@@ -67,10 +65,3 @@ def _seen(run: Run, step: int) -> int:
     starts = sorted(run.masks)
     return sum(run.masks[start] * max(0, min(step, end) - start)
                for start, end in zip(starts, [*starts[1:], step]))
-
-
-def _read(path: Path) -> list[dict]:
-    try:
-        return [json.loads(line) for line in path.read_text(encoding='utf-8').splitlines()]
-    except (OSError, ValueError) as error:
-        raise AdaptisError(f'{path} is not a log of "adaptis train": {error}.') from error
