@@ -131,7 +131,7 @@ class TrainConfig:
     inference: dict[str, Any] = field(default_factory=dict)  # preset, and changed settings
     row: Optional[RowConfig] = None          # the row of a table that the config reproduces
     checkpoint: Optional[str] = None         # trained parameters to evaluate
-    initial_weights: Optional[str] = None    # trained parameters to start from, or 'toy_v1'
+    initial_weights: Optional[str] = None    # trained parameters to start from, e.g. 'toy_v1'
 
     def stages(self) -> list[tuple[str, StageConfig]]:
         """Return the stages in order: instances, proposals (AdaptIS, section 5), or only joint."""

@@ -24,7 +24,7 @@ def load_predictor(checkpoint: Optional[PathLike] = None, settings: Any = None, 
     Parameters
     ----------
     checkpoint : a ``.params`` file, the folder of an exported network, or the name of an included
-        one ('toy_v1', 'toy_v2', 'toy_street'); by default 'toy_v1'
+        one ('toy_v1', 'toy_v1_wide', 'toy_v2', 'toy_street'); by default 'toy_v1'
     settings : thresholds, or the name of a preset; by default those of the checkpoint
     ctx : where to compute: an MXNet context or its name ('cpu', 'gpu:0'); by default MXNet's
         current context, or the CPU for an exported network

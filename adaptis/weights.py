@@ -73,6 +73,15 @@ def find_weights(checkpoint: Optional[PathLike]) -> Any:
     return _cached(name, '.params')
 
 
+def weights_file(checkpoint: PathLike) -> Path:
+    """Return the file of a named network; the path of any other one is returned unchanged.
+
+    Raises AdaptisError if the network is not found and cannot be downloaded.
+    """
+    found = find_weights(checkpoint)
+    return PRETRAINED.get(str(found), Path(found))
+
+
 def place_in_checkout(name: str) -> Path:
     """Return the path of a named network's parameters in a checkout."""
     weights = FETCHED[name]

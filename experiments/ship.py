@@ -4,8 +4,10 @@
 
 CHECKPOINT is a .params file of ``adaptis train``.  LOG.jsonl is the log of that run, which records
 the commits and the machine of the training.  The log is stored as
-``experiments/logs/<name>.jsonl``.  If the training continued from a network that ships, the new
-record includes the record of that network.
+``experiments/logs/<name>.jsonl``.  If the training continued from a network that ships
+(``initial_weights`` of its config, or --continued), the new record includes the record of that
+network.  --to decides where the file goes: one in the package must stay below 12 MB; larger ones
+belong into ``experiments/pretrained`` and are listed in ``adaptis/weights.py``.
 """
 from __future__ import annotations
 
@@ -19,6 +21,7 @@ from typing import Any, Optional
 from adaptis.errors import AdaptisError
 from adaptis.files import atomic_write
 from adaptis.inference.likeness import KEY as IMAGES
+from adaptis.weights import PACKAGE, PRETRAINED
 from experiments.training_logs import LOGS, read_log
 
 ROOT = Path(__file__).parents[1]
@@ -36,16 +39,21 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument('--name', default='toy_v1_long', help='name of the stored log')
     parser.add_argument('--to', type=Path, default=ROOT / 'adaptis/pretrained/toy_v1.params')
     parser.add_argument('--logs', type=Path, default=LOGS)
+    parser.add_argument('--continued', choices=PRETRAINED, metavar='NAME',
+                        help='the network in the package that the training continued from '
+                             '(default: that of its config)')
     args = parser.parse_args(argv)
     try:
-        ship(args.checkpoint, args.log, args.to, args.logs / f'{args.name}.jsonl', args.command)
+        ship(args.checkpoint, args.log, args.to, args.logs / f'{args.name}.jsonl', args.command,
+             args.continued)
     except AdaptisError as error:
         print(f'Error: {error}', file=sys.stderr)
         return 1
     return 0
 
 
-def ship(checkpoint: Path, log: Path, target: Path, kept: Path, command: str) -> None:
+def ship(checkpoint: Path, log: Path, target: Path, kept: Path, command: str,
+         continued: Optional[str] = None) -> None:
     """Write ``target``, its JSON sidecar, and the log to ``kept``.
 
     Raises AdaptisError if the checkpoint or its log is broken, or the file would be too large.
@@ -54,7 +62,7 @@ def ship(checkpoint: Path, log: Path, target: Path, kept: Path, command: str) ->
     starts = _read_starts(log)
     info, net = read_info(checkpoint), load_model(checkpoint)
     size = 2 * sum(p.data().size for p in net.collect_params().values())
-    if size > MOST_BYTES:
+    if size > MOST_BYTES and PACKAGE in target.resolve().parents:
         raise AdaptisError(f'{checkpoint} takes {size:,} bytes in {STORED_AS}; a network in the '
                            f'package must stay below {MOST_BYTES:,}.')
     with atomic_write(kept) as temporary:
@@ -64,8 +72,8 @@ def ship(checkpoint: Path, log: Path, target: Path, kept: Path, command: str) ->
                'commits': list(dict.fromkeys(str(start['commit'])[:10] for start in starts)),
                'hardware': starts[-1]['hardware'], 'versions': starts[-1]['versions'],
                'stored_as': STORED_AS}
-    initial = target.with_name(f'{(info.get("config") or {}).get("initial_weights")}.params')
-    if initial.is_file():
+    initial = PRETRAINED.get(continued or (info.get('config') or {}).get('initial_weights'))
+    if initial is not None:
         trained['from'] = read_info(initial).get('trained')
     save_model(net, target, {'config': info.get('config'), 'trained': trained,
                              **{key: info[key] for key in (IMAGES,) if key in info}}, STORED_AS)

@@ -18,7 +18,7 @@ from adaptis.inference.sidecar import find_taxonomy, read_sidecar
 from adaptis.loading import family_of, inference_settings
 from adaptis.registry import find_family, find_mismatch
 from adaptis.types import Taxonomy
-from adaptis.weights import DEFAULT_CHECKPOINT, PRETRAINED
+from adaptis.weights import DEFAULT_CHECKPOINT, weights_file
 
 """Where ``adaptis train`` writes networks by default."""
 
@@ -83,8 +83,7 @@ def checkpoint_facts(path: Optional[Path]) -> dict[str, Any]:
     if is_export(path):
         # An absolute path, because "." has no name.
         return {'file': path.absolute().name, 'sha256': sha256(path / MANIFEST)}
-    path = PRETRAINED.get(str(path or DEFAULT_CHECKPOINT), path)
-    return file_facts(path)
+    return file_facts(weights_file(path or DEFAULT_CHECKPOINT))
 
 
 def _source(args: argparse.Namespace, config: Optional[TrainConfig]) -> ImageSource:

@@ -23,7 +23,7 @@ def add_network_options(group: Any, exported: bool = True) -> None:
     network = group.add_mutually_exclusive_group() if exported else group
     network.add_argument('--checkpoint', type=_checkpoint, metavar='FILE',
                          help='a trained network, or the name of an included one: toy_v1 '
-                              '(default), toy_v2 or toy_street')
+                              '(default), toy_v1_wide, toy_v2 or toy_street')
     if exported:
         network.add_argument('--export', type=_export_folder, dest='checkpoint', metavar='DIR',
                              help='a folder that "adaptis export" wrote, instead of --checkpoint')

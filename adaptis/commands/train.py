@@ -26,7 +26,7 @@ from adaptis.loading import inference_settings
 from adaptis.memory_reuse import keep_training_memory
 from adaptis.registry import ModelFamily, find_family, find_mismatch
 from adaptis.runtime import search_cudnn_algorithms
-from adaptis.weights import PRETRAINED
+from adaptis.weights import weights_file
 
 _COUNTS = ('num_classes', 'num_things', 'num_stuff')
 
@@ -44,8 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                                                    '(default: runs/<name of the config>, e.g. '
                                                    'runs/coco_r50 for experiments/coco/r50.yaml)')
     parser.add_argument('--init', metavar='FILE',
-                        help='start from these trained parameters, or from toy_v1, the network in '
-                             'the package, with a new optimizer; replaces initial_weights')
+                        help='start from these trained parameters, or from an included network '
+                             'such as toy_v1, with a new optimizer; replaces initial_weights')
     parser.add_argument('--ctx', default='auto',
                         help='devices: auto, cpu, gpu for all GPUs, or a list such as gpu:0,1 '
                              '(default: auto)')
@@ -223,7 +223,7 @@ def _load_initial_weights(net: Any, name: str, family: ModelFamily) -> None:
     Raises AdaptisError if they belong to another network.
     """
     from adaptis.model.zoo import read_info  # loads MXNet
-    path = PRETRAINED.get(name, Path(name))
+    path = weights_file(name)
     found, wanted = read_info(path).get('model'), net.description
     if isinstance(found, dict) and 'name' in found:
         keys = sorted({*wanted, *family.expand_options({'name': wanted['name']})} - set(_COUNTS))

@@ -17,7 +17,7 @@ from adaptis.model.deeplab import DeepLabAdaptIS
 from adaptis.model.fpn import FPNAdaptIS
 from adaptis.model.unet import ToyAdaptIS
 from adaptis.runtime import mx
-from adaptis.weights import PRETRAINED
+from adaptis.weights import weights_file
 
 MODELS = {'adaptis_toy': ToyAdaptIS, 'adaptis_deeplab': DeepLabAdaptIS,
           'adaptis_fpn': FPNAdaptIS}
@@ -97,13 +97,13 @@ def strip_training_options(description: Mapping[str, Any]) -> dict[str, Any]:
 def load_model(path: PathLike, ctx: Any = None, **overrides: Any) -> AdaptIS:
     """Return the network of a checkpoint, ready for use.
 
-    ``path`` is a ``.params`` file with its ``.json`` beside it, or the name of a checkpoint in the
-    package ('toy_v1', 'toy_v2').  ``overrides`` replace constructor arguments, for example
-    ``official=True``.
+    ``path`` is a ``.params`` file with its ``.json`` beside it, or the name of an included
+    network ('toy_v1', 'toy_v1_wide', 'toy_v2').  ``overrides`` replace constructor arguments, for
+    example ``official=True``.
 
     Raises AdaptisError for a file that is missing, truncated, or from another network.
     """
-    return load_network(get_model, PRETRAINED.get(str(path), Path(path)), ctx, **overrides)
+    return load_network(get_model, weights_file(path), ctx, **overrides)
 
 
 def load_network(build: Callable[..., Any], path: Path, ctx: Any = None, **overrides: Any) -> Any:

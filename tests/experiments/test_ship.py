@@ -41,18 +41,22 @@ def test_what_ships_is_the_network_in_half_precision_and_its_origin(tmp_path: Pa
                                    rtol=2 ** -11, atol=2 ** -25)
 
 
-def test_a_network_that_was_trained_on_says_from_what(tmp_path: Path) -> None:
-    command = write_run(tmp_path, initial='toy_v1')
+def test_a_network_that_was_trained_on_says_from_what(tmp_path: Path,
+                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ship, 'PRETRAINED', {'toy_v1': tmp_path / 'toy_v1.params'})
+    command = write_run(tmp_path)
     assert ship.main(command) == 0
-    assert ship.main(command) == 0
-    trained = json.loads((tmp_path / 'toy_v1.json').read_text())['trained']
-    assert trained['from'].pop('command') == trained['command'] and 'from' not in trained['from']
+    for again in ([*command, '--continued', 'toy_v1'], write_run(tmp_path, initial='toy_v1')):
+        assert ship.main(again) == 0
+        trained = json.loads((tmp_path / 'toy_v1.json').read_text())['trained']
+        assert trained['from']['command'] == trained['command']
 
 
 def test_what_cannot_ship_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture,
                                         monkeypatch: pytest.MonkeyPatch) -> None:
     command = write_run(tmp_path)
     monkeypatch.setattr(ship, 'MOST_BYTES', 1000)
+    monkeypatch.setattr(ship, 'PACKAGE', tmp_path)
     assert ship.main(command) == 1
     assert 'must stay below 1,000' in capsys.readouterr().err
     (tmp_path / 'log.jsonl').write_text('{"kind": "train"}')
