@@ -30,7 +30,7 @@ from adaptis.config import TrainConfig
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import provenance, write_record
 from experiments.benchmarks.process import alone
-from experiments.toy_curves.history import read_history
+from experiments.toy_curves.history import WIDER, read_history
 from experiments.toy_curves.plot import plot_history, plot_records
 from experiments.toy_curves.training import relative_cost, train
 from experiments.toy_curves.variants import VARIANTS, Phase, as_overrides, config_of
@@ -53,7 +53,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         if args.plot is not None:
             plot_records(args.plot, args.out)
         elif args.history is not None:
-            plot_history(args.history, read_history())
+            plot_history(args.history, read_history(), WIDER)
         else:
             _run(args)
     except AdaptisError as error:

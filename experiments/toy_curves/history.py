@@ -31,12 +31,16 @@ class Run(NamedTuple):
     log: str
     masks: dict[int, int]
     counts: bool = True     # False: it was validated on fewer images than the others
+    width: int = 16
 
 
 SHIPPED = (Run('toy_v1_cpu', {0: 64}, counts=False),
            Run('toy_v1_long', {0: 64}),
            Run('toy_v1_long_2', {0: 64}),
-           Run('toy_v1_long_3', {0: 64, 5123: 128}))   # two processes from step 5,123 on
+           Run('toy_v1_long_3', {0: 64, 5123: 128}),   # two processes from step 5,123 on
+           Run('toy_v1_wide', {0: 64, 586: 128}, width=32))
+WIDER = {run.log for run in SHIPPED if run.width > 16}
+"""Logs of the runs of a wider network."""
 
 
 def read_history(runs: Sequence[Run] = SHIPPED, logs: Path = LOGS) -> dict[str, list[Point]]:

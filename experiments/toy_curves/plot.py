@@ -1,7 +1,7 @@
 """Plot the curves as SVG."""
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,18 +32,22 @@ def plot_records(path: Path, folder: Path) -> None:
     _save(figure, path)
 
 
-def plot_history(path: Path, parts: Mapping[str, Sequence[Point]]) -> None:
+def plot_history(path: Path, parts: Mapping[str, Sequence[Point]],
+                 wider: Collection[str] = ()) -> None:
     """Plot the error, 1 - IoU, against the masks that the network has learned from.
 
-    Both scales are logarithmic.  A power law, fitted to all points, goes on to the paper's number.
+    Both scales are logarithmic.  A power law goes on to the paper's number.  It is fitted to all
+    points but those of the runs ``wider``, which have another network.
     """
     figure, axes = _figure()
     for name, points in parts.items():
         axes.plot([p.masks for p in points], [1 - p.iou for p in points], '.-', label=name)
-    law = fit_power_law([point for points in parts.values() for point in points])
+    law = fit_power_law([point for name, points in parts.items() for point in points
+                         if name not in wider])
     first = min(points[0].masks for points in parts.values() if points)
     axes.plot([first, PAPER], [law(first), law(PAPER)], 'k:',
-              label=f'power law: IoU {1 - law(PAPER):.2f} at the end')
+              label=f'power law{" without the wider network" if wider else ""}: '
+                    f'IoU {1 - law(PAPER):.2f} at the end')
     axes.axvline(PAPER, color='grey', linewidth=1, label=f'the paper: {PAPER / 1e6:.1f} million')
     axes.set(xscale='log', yscale='log', xlabel='masks learned from', ylabel=f'1 - {IOU}')
     axes.grid(True, which='both', color='#e5e5e5')

@@ -78,7 +78,7 @@ def test_the_history_adds_up_what_the_runs_have_seen(tmp_path: Path) -> None:
     assert parts == {'first': [(40, 0.5)], 'second': [(80 + 80 + 80, 0.75)]}
     hidden = read_history([runs[0]._replace(counts=False), runs[1]], tmp_path)
     assert hidden == {'second': parts['second']}
-    plot_history(tmp_path / 'plot.svg', parts)
+    plot_history(tmp_path / 'plot.svg', {**parts, 'wide': [Point(300, 0.9)]}, ['wide'])
     text = (tmp_path / 'plot.svg').read_text()
     assert 'second' in text and 'the paper: 16.8 million' in text
     with pytest.raises(AdaptisError, match='not a log of "adaptis train"'):
