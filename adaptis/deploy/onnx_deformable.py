@@ -1,10 +1,11 @@
-"""The ONNX converter for convolutions, which recognises deformable ones and writes them faster.
+"""The ONNX converter for convolutions, which writes deformable ones as a graph that CPUs like.
 
-Importing this module registers it with MXNet's exporter.  ``DeformableConvNorm`` samples all taps of
-the kernel, and then convolves the samples.  On a CPU, ONNX Runtime's GridSample computes positions
-and weights again for every channel.  The graph that is written here reads whole feature vectors,
-and adds up tap by tap, so that it never holds the samples of more than one tap.  It takes a quarter
-of the time.  ONNX has an operator DeformConv since opset 19, but older runtimes do not.
+Importing this module registers it with MXNet's exporter.  A ``DeformableConvNorm`` samples all taps
+of its kernel and then convolves the samples.  ONNX Runtime's GridSample computes the position and
+the weights of a sample again for every channel.  The graph that is written here instead reads whole
+feature vectors, which takes a quarter of the time.  It adds up tap by tap, so it holds the samples
+of a single tap.  ONNX's own operator DeformConv is newer than the models of this package, and older
+versions of ONNX Runtime do not have it on CPUs.
 """
 from __future__ import annotations
 
@@ -51,28 +52,33 @@ def _samples(op: Operator) -> Optional[Samples]:
     values, share = op.producer().producer(), None
     if values.kind == 'broadcast_mul' and values.producer(1).kind == 'expand_dims':
         values, share = values.producer(), values.producer(1).inputs[0]
-    sampler = values.producer() if values.kind == 'Reshape' else values
-    if sampler.kind != 'BilinearSampler':
+    codes = values.attribute('shape', ()) if values.kind == 'Reshape' else ()
+    if (*codes[:3], *codes[4:]) != (0, 0, -4, -1, 0):   # splits the samples by tap, codes[3]
         return None
-    taps = values.attribute('shape')[3]
-    image = sampler.producer()
-    if (not _is_reshape(values, (0, 0, -4, taps, -1, 0)) or image.kind != 'Pad'
-            or image.attribute('pad_width') != (0, 0, 0, 0, 1, 1, 1, 1)
-            or image.attribute('constant_value', 0) != 0):
+    sampler = values.producer()
+    if sampler.kind != 'BilinearSampler' or not _pads_with_zeros(sampler.producer()):
         return None
-    return Samples(*sampler.inputs, share, taps)
+    return Samples(*sampler.inputs, share, codes[3])
 
 
 def _is_reshape(op: Operator, shape: tuple[int, ...]) -> bool:
     return op.kind == 'Reshape' and op.attribute('shape') == shape
 
 
+def _pads_with_zeros(op: Operator) -> bool:
+    """Return whether an operator adds a border of zeros, one pixel wide."""
+    return (op.kind == 'Pad' and op.attribute('mode') == 'constant'
+            and op.attribute('constant_value', 0) == 0
+            and op.attribute('pad_width') == (0, 0, 0, 0, 1, 1, 1, 1))
+
+
 def _deformable(op: Operator, samples: Samples) -> str:
-    """Write the sum over the taps: weight of the tap @ weights of four pixels @ these pixels."""
+    """Write a sum over the taps: four pixels, times their weights, times the tap's weights."""
     flat = op.add('Reshape', samples.image, op.constant([0, 0, -1]))
     pixels = op.add('Transpose', flat, perm=[0, 2, 1])                       # (B, H * W, C)
     taps = samples.taps
-    numbers, weights = (op.add_many('Split', [x], taps, axis=1) for x in _corners(op, samples))
+    numbers, weights = (op.add_many('Split', [corners], taps, axis=1)
+                        for corners in _corners(op, samples))
     kernel = op.add('Reshape', op.inputs[1], op.constant([0, -1, taps]))
     kernels = op.add_many('Split', [op.add('Transpose', kernel, perm=[2, 1, 0])], taps, axis=0)
     total = None
@@ -86,30 +92,40 @@ def _deformable(op: Operator, samples: Samples) -> str:
 
 
 def _corners(op: Operator, samples: Samples) -> tuple[str, str]:
-    """Return the four pixels around each sample and their weights.
+    """Return the four pixels around each sample, and their weights.
 
-    These are int64 (B, taps * h, w, 4, 1), of the image with its pixels in one row, and float32
-    (B, taps * h, w, 1, 4).  Positions are moved to the border of the image, which is zero.
+    The pixels are int64 (B, taps * h, w, 4, 1) and count the pixels of the image row by row; the
+    weights are float32 (B, taps * h, w, 1, 4).
     """
-    one, column, zero = op.constant([1]), op.constant([2, 1, 1]), op.number(0)
-    width = op.shape(samples.image, 3, 4)
-    last = op.add('Sub', op.concat([width, op.shape(samples.image, 2, 3)]), one)
-    last = op.add('Reshape', op.cast(last, 'float32'), column)
-    at = op.add('Mul', op.add('Add', samples.grid, op.number(1)),
-                op.add('Mul', last, op.number(0.5)))
-    at = op.add('Min', op.add('Max', at, zero), last)                        # (B, 2, taps * h, w)
-    first = op.add('Min', op.add('Floor', at), op.add('Sub', last, op.number(1)))
-    far = op.add('Sub', at, first)
+    far, pixels = _positions(op, samples)
     far_x, far_y = op.add_many('Split', [far], 2, axis=1)
     near_x, near_y = op.add_many('Split', [op.add('Sub', op.number(1), far)], 2, axis=1)
     weights = op.add('Concat', *(op.add('Mul', y, x) for y in (near_y, far_y)
                                  for x in (near_x, far_x)), axis=1)
     if samples.share is not None:
         weights = op.add('Mul', weights, op.add('Reshape', samples.share, op.shape(far_x)))
-    # Positions that are not numbers become some pixel, whose weight is not a number.
-    x, y = op.add_many('Split', [op.add('Max', op.cast(first, 'int64'), op.constant(0))], 2, axis=1)
-    steps = op.concat([op.constant([0, 1]), width, op.add('Add', width, one)])
+    x, y = op.add_many('Split', [pixels], 2, axis=1)
+    width = op.shape(samples.image, 3, 4)
+    steps = op.concat([op.constant([0, 1]), width, op.add('Add', width, op.constant([1]))])
     numbers = op.add('Add', op.add('Add', op.add('Mul', y, width), x),
                      op.add('Reshape', steps, op.constant([4, 1, 1])))
-    return tuple(op.add('Unsqueeze', op.add('Transpose', values, perm=[0, 2, 3, 1]),
-                        op.constant([axis])) for values, axis in ((numbers, 4), (weights, 3)))
+    numbers, weights = (op.add('Transpose', values, perm=[0, 2, 3, 1])
+                        for values in (numbers, weights))
+    return op.add('Unsqueeze', numbers, op.constant([4])), op.add('Unsqueeze', weights,
+                                                                  op.constant([3]))
+
+
+def _positions(op: Operator, samples: Samples) -> tuple[str, str]:
+    """Return how far (x, y) samples are from the pixel before them, and this pixel, int64.
+
+    Both are (B, 2, taps * h, w).  Samples outside of the image move to its border, which is zero.
+    """
+    one = op.number(1)
+    last = op.add('Sub', op.cast(op.concat([op.shape(samples.image, axis, axis + 1)
+                                            for axis in (3, 2)]), 'float32'), one)
+    last = op.add('Reshape', last, op.constant([2, 1, 1]))
+    at = op.add('Mul', op.add('Add', samples.grid, one), op.add('Mul', last, op.number(0.5)))
+    at = op.add('Min', op.add('Max', at, op.number(0)), last)
+    pixel = op.add('Min', op.add('Floor', at), op.add('Sub', last, one))
+    # A position that is not a number may become any pixel, because its weight is not a number.
+    return op.add('Sub', at, pixel), op.add('Max', op.cast(pixel, 'int64'), op.constant(0))
