@@ -114,7 +114,8 @@ class TrainConfig:
 
     data: DataConfig                       # the data set
     model: dict[str, Any]                  # name and arguments of get_model
-    instances: Optional[StageConfig] = None  # AdaptIS: trains all but the proposal branch
+    instances: Optional[StageConfig] = None  # AdaptIS: trains all but the proposal branch; with
+                                             # initial_weights it may be null
     proposals: Optional[StageConfig] = None  # AdaptIS: then trains the proposal branch
     joint: Optional[StageConfig] = None      # the only stage of detectors
     seed: int = 0                          # random seed of weights, augmentation and points
@@ -345,8 +346,13 @@ def _check_stages(config: TrainConfig, path: str) -> None:
         family = find_family(name)
     except AdaptisError as error:
         raise AdaptisError(f'{path}: {error}') from error
-    if getattr(config, family.stages[0]) is None:
-        raise AdaptisError(f'{path}: the key {family.stages[0]} is missing.')
+    first, *others = family.stages
+    if getattr(config, first) is None:
+        if not any(getattr(config, other) for other in others):
+            raise AdaptisError(f'{path}: the key {first} is missing.')
+        if config.initial_weights is None:
+            raise AdaptisError(f'{path}: the key {first} is missing. Only a training that starts '
+                               'from initial_weights (or --init) can leave it out.')
     for key, stage in config.stages():
         if key not in family.stages:
             raise AdaptisError(f'{path}: {name} has no stage {key}; its stages are '

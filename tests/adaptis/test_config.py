@@ -136,6 +136,7 @@ def test_overrides_come_last(tmp_path: Path) -> None:
     ('data:', 'checkpoint_minutes: .nan\ndata:', 'checkpoint_minutes must be at least 0'),
     ('  points: 3\n', '', 'the key instances.points is missing'),
     ('instances:', 'joint:', 'the key instances is missing'),
+    ('instances:', 'proposals:', 'Only a training that starts from initial_weights'),
     ('instances:', 'joint: {batch_size: 1, steps: 1, optimizer: {lr: 1}}\ninstances:',
      'adaptis_toy has no stage joint; its stages are instances and proposals'),
     ('adaptis_toy', 'mask_rcnn_r50', 'the key joint is missing'),
@@ -236,6 +237,12 @@ def test_a_malformed_override_is_refused(tmp_path: Path, text: str) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(AdaptisError, match='nowhere.yaml cannot be read: No such file'):
         load_config(tmp_path / 'nowhere.yaml')
+
+
+def test_the_proposal_branch_of_a_trained_network_is_trained_alone(tmp_path: Path) -> None:
+    path = write(tmp_path, MINIMAL.replace('instances:', 'proposals:'))
+    config = load_config(path, ['initial_weights=toy_v1', 'instances=null'])
+    assert [name for name, _ in config.stages()] == ['proposals']
 
 
 def test_detectors_have_a_stage_of_their_own(tmp_path: Path) -> None:
