@@ -257,6 +257,9 @@ class OnnxRunner:
     def _read(self, stage: str) -> Any:
         options = self._runtime.SessionOptions()
         options.log_severity_level = 3   # users cannot fix the causes of its warnings
+        # Otherwise the second array of a size gets a block for all results, beside the memory that
+        # the first one has taken: the peak is twice as high, and nothing is faster.
+        options.enable_mem_pattern = False
         threads = os.environ.get('OMP_NUM_THREADS', '')
         if threads.isdecimal():
             options.intra_op_num_threads = int(threads)

@@ -1,10 +1,10 @@
 """Write stages as ONNX models, each for all sizes.
 
 MXNet's own exporter (``mxnet.onnx``) converts the operators one by one, with its own converters and
-those of ``onnx_shapes`` and ``onnx_layers``.  This module does the rest, because MXNet's exporter
-would use the newest opset of the onnx package, which its converters do not match; give the same
-name to all uses of a shared layer; lose the order of the outputs; and convert all weights to Python
-lists.
+those of ``onnx_shapes``, ``onnx_layers`` and ``onnx_deformable``.  This module does the rest,
+because MXNet's exporter would use the newest opset of the onnx package, which its converters do not
+match; give the same name to all uses of a shared layer; lose the order of the outputs; and convert
+all weights to Python lists.
 """
 from __future__ import annotations
 
@@ -94,7 +94,8 @@ def import_onnx() -> Any:
         raise AdaptisError('The onnx package, which writes ONNX models, cannot be imported '
                            f'({error}): install it (pip install onnx), or use --format mxnet.'
                            ) from error
-    importlib.import_module('adaptis.deploy.onnx_layers')   # registers the converters
+    for module in ('onnx_layers', 'onnx_deformable'):   # they register the converters
+        importlib.import_module(f'adaptis.deploy.{module}')
     return onnx
 
 

@@ -1,10 +1,11 @@
 """ONNX converters for operators that reshape, slice or create arrays.
 
 Importing this module registers them with MXNet's exporter for opset 16; ``onnx_layers`` contains
-the converters of operators that compute.  MXNet's own converters are used for convolutions,
-pooling, dense layers, activations and the arithmetic of two arrays.  For the operators in this
-module, MXNet has no converter, or one that does not support all of MXNet's shape codes or axes, or
-that needs parts of the onnx package that newer versions lack.  No converter depends on a size.
+the converters of operators that compute, ``onnx_deformable`` that of convolutions.  MXNet's own
+converters are used for pooling, dense layers, activations and the arithmetic of two arrays.  For
+the operators in this module, MXNet has no converter, or one that does not support all of MXNet's
+shape codes or axes, or that needs parts of the onnx package that newer versions lack.  No converter
+depends on a size.
 """
 from __future__ import annotations
 

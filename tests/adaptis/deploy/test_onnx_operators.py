@@ -130,6 +130,11 @@ CASES = {
         x, F.expand_dims(F.ones_like(y), 0), z, alpha=-1.0), ('a', 1), ('b',), MATRIX),
     'batch_dot': (lambda F, x, y: F.batch_dot(x, y, transpose_a=True, transpose_b=True),
                   ('a', 'b', 'c'), ('a', 5, 'b')),
+    'convolution': (lambda F, x, w, b: F.Convolution(
+        x, w, b, kernel=(3, 2), stride=(2, 1), dilate=(1, 2), pad=(1, 1), num_group=2,
+        num_filter=6), MAP, (6, 2, 3, 2), (6,)),
+    'convolution of vectors': (lambda F, x, w: F.Convolution(
+        x, w, kernel=(1, 1), num_filter=3, no_bias=True), MAP, (3, 4, 1, 1)),
     'upsampling': (lambda F, x: F.UpSampling(x, scale=3, sample_type='nearest'), MAP),
     'resize like': (lambda F, x, y: F.contrib.BilinearResize2D(x, y, mode='like'),
                     MAP, ('a', 2, 9, 'b')),

@@ -1,13 +1,17 @@
 """The four other systems as ONNX models, at other sizes than those they were traced with."""
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from adaptis.deploy.onnx_export import onnx_model, to_onnx
 from adaptis.deploy.stages import Signature, Stage
 from adaptis.registry import find_family
+from adaptis.runtime import mx
 from panoptic_baselines.condinst.mask_head import DynamicMaskHead
 from panoptic_baselines.condinst.network import CondInst
 from panoptic_baselines.dense_detections.network import DenseDetections
+from panoptic_baselines.layers.deformable import DeformableConvNorm
 from panoptic_baselines.panoptic_fpn.network import PanopticFPN
 from panoptic_baselines.unified.affinity import ACTIVATIONS, Affinity
 from panoptic_baselines.unified.network import Unified
@@ -89,6 +93,36 @@ def test_the_affinity(tmp_path, activation):
     stage = stage_of(initialized(Affinity(8, activation)), features=(1, 8, 'h', 'w'),
                      potentials=(1, 'K', 'h', 'w'))
     assert_equal(stage, tmp_path / 'a.onnx', {'h': 7, 'w': 4, 'K': 1}, {'h': 1, 'w': 9, 'K': 6})
+
+
+@pytest.mark.parametrize('options', [
+    {}, dict(strides=2), dict(modulated=False), dict(strides=2, modulated=False), dict(groups=2)])
+def test_a_deformable_convolution(tmp_path, options):
+    """Offsets reach far beyond the image; two images, of the smallest size, too."""
+    stage = deformable_stage(**options)
+    weight = stage.block.offset.weight
+    weight.set_data(mx.nd.random.normal(0, 2, weight.shape))
+    assert_equal(stage, tmp_path / 'a.onnx', {'B': 2, 'h': 15, 'w': 20}, {'B': 1, 'h': 1, 'w': 1})
+    kinds = {node.op_type for node in onnx_model(stage).graph.node}
+    assert ('GridSample' in kinds) == ('groups' in options)
+
+
+def test_a_deformable_convolution_with_endless_offsets(tmp_path):
+    stage = deformable_stage()
+    offsets = np.zeros(27)
+    offsets[:8] = np.inf, 0, 0, -np.inf, 1e30, 0, 0, -1e30
+    stage.block.offset.bias.set_data(mx.nd.array(offsets))
+    assert_equal(stage, tmp_path / 'a.onnx', {'B': 1, 'h': 7, 'w': 8})
+    stage.block.offset.bias.set_data(mx.nd.array(offsets * np.nan))
+    to_onnx(stage, tmp_path / 'a.onnx')
+    session = pytest.importorskip('onnxruntime').InferenceSession(str(tmp_path / 'a.onnx'))
+    output, = session.run(None, {'features': np.ones((1, 4, 7, 8), np.float32)})
+    assert np.isnan(output).all()
+
+
+def deformable_stage(**options):
+    block = initialized(DeformableConvNorm(6, 4, norm_layer='BatchNorm', relu=False, **options))
+    return stage_of(block, features=('B', 4, 'h', 'w'))._replace(example={'B': 3, 'h': 5, 'w': 8})
 
 
 def stage_of(block, **shapes):
