@@ -248,9 +248,11 @@ PRESETS: dict[str, AdaptISSettings] = {
     'toy_v1': AdaptISSettings(),
     # For networks after short training, whose proposals and masks are less confident.  Chosen on
     # separate images (adaptis toy --version v1 --split val --count 80 --seed 5).
-    # The second is for the network in the package.
+    # The second is for toy_v1, the third for toy_v1_wide.
     'toy_v1_cpu': AdaptISSettings(proposal_threshold=0.01),
     'toy_v1_long': AdaptISSettings(mask_threshold=0.55, overlap_threshold=0.6,
+                                   proposal_threshold=0.01),
+    'toy_v1_wide': AdaptISSettings(mask_threshold=0.55, overlap_threshold=0.7,
                                    proposal_threshold=0.01),
     # official, the notebook: one image of 250 objects, processed as a whole (Figure 3d).
     'toy_v1_250': AdaptISSettings(mask_threshold=0.7, overlap_threshold=0.6, max_candidates=2000,
