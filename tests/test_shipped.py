@@ -1,4 +1,4 @@
-"""The network that ships exists, is small, and is about as good as the README says."""
+"""The networks that ship exist, are small, and are about as good as the README says."""
 from __future__ import annotations
 
 import shutil
@@ -7,7 +7,7 @@ from adaptis.evaluation.run import Evaluator
 from adaptis.loading import default_settings, load_predictor
 from adaptis.model.zoo import load_model, read_info
 from adaptis.types import TOY_TAXONOMY, Sample
-from adaptis.weights import PRETRAINED
+from adaptis.weights import PRETRAINED, weights_file
 from toy_data import ToySettings, render
 
 
@@ -36,6 +36,12 @@ def test_the_network_of_toy_v2_has_a_name_and_knows_its_images():
     metrics = measure('toy_v2', 'v2', 1)
     assert metrics['ap']['ap50'] > 0.6   # 0.84 on 40 images
     assert default_settings(PRETRAINED['toy_v2'])[1].mask_threshold == 0.5
+
+
+def test_the_network_of_the_papers_width_is_better():
+    assert read_info(weights_file('toy_v1_wide'))['model']['width'] == 32
+    assert default_settings(weights_file('toy_v1_wide'))[1].overlap_threshold == 0.7
+    assert measure('toy_v1_wide', 'v1', 2)['ap']['ap90'] > 0.5   # 0.68 on the whole test set
 
 
 def test_a_copy_of_it_is_used_with_the_same_settings(tmp_path):

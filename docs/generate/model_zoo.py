@@ -37,7 +37,7 @@ def _toy_v1() -> str:
 def _toy_v1_wide() -> str:
     return _toy('toy_v1_wide', 'toy_v1_wide', {
         'Use': '`adaptis.load_predictor("toy_v1_wide")`, `adaptis predict --checkpoint '
-               f'toy_v1_wide`. {FETCHED_BY_WHEELS} It takes 2.6 times as long as toy_v1.',
+               f'toy_v1_wide`. {FETCHED_BY_WHEELS} It takes 2.3 times as long as toy_v1.',
         'Data': 'as toy_v1',
         'Limits': 'Undertrained: the paper reaches 99.6 / 99.2 / 98.8 / 97.5. Trained only on '
                   'images up to 96x96.'})
