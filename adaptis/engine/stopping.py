@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -43,10 +44,25 @@ class StopRequest:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
+    def after_hang_up(self, error: Exception) -> int:
+        """Return the exit status of a closed terminal if it caused an error, else 0.
+
+        A process that writes to the terminal while it is closed gets an error before its SIGHUP.
+        """
+        if not isinstance(error, OSError) or error.errno != errno.EIO or all(
+                map(os.isatty, self._terminals)):
+            return 0
+        self._leave_terminal()
+        self.status = self.status or 128 + signal.SIGHUP
+        return self.status
+
+    def _leave_terminal(self) -> None:
+        for terminal in self._terminals:
+            _write_nowhere(terminal)
+
     def _ask(self, number: int, frame: Any) -> None:
         if number == signal.SIGHUP:
-            for terminal in self._terminals:
-                _write_nowhere(terminal)
+            self._leave_terminal()
         if self.status:
             raise KeyboardInterrupt
         self.status = 128 + number

@@ -147,7 +147,7 @@ class _StageRun:
         if start:
             self._restore(trainer, start)
         with Loader(self._source(), self.run.workers) as loader, self._bar(first) as bar, \
-                self._rescued(trainer, bar, first):
+                self._rescued(trainer, bar, first, stop):
             averages, saved_at, clock = AverageMeter(), time.monotonic(), time.perf_counter()
             for step, batch in loader.steps(first, self.total):
                 losses = self._step(trainer, step, batch)
@@ -232,18 +232,20 @@ class _StageRun:
                                'rate; earlier checkpoints are unchanged.') from error
 
     @contextlib.contextmanager
-    def _rescued(self, trainer: Any, bar: StageProgress, first: int) -> Iterator[None]:
+    def _rescued(self, trainer: Any, bar: StageProgress, first: int,
+                 stop: StopRequest) -> Iterator[None]:
         """Write a checkpoint of the finished steps if the block fails, for instance on broken data.
 
         No checkpoint is written if the error came within an update, or if parameters are not
-        finite.
+        finite.  Raises Stopped if the block fails because the terminal was closed.
         """
         self.done, self.whole = first, True
         try:
             yield
         except Stopped:
             raise
-        except Exception:
+        except Exception as error:
+            status = stop.after_hang_up(error)
             if self.whole and self.done > first and self.run.rank == 0:
                 with contextlib.suppress(AdaptisError):   # the first error explains the problem
                     check_finite_weights(self.run.net)
@@ -251,6 +253,8 @@ class _StageRun:
                     bar.write_line(f'A checkpoint of step {self.done} of stage {self.name} was '
                                    'saved: once the problem is fixed, repeat the command with '
                                    '--resume.')
+            if status:
+                raise Stopped(status) from error
             raise
 
     def _tell(self, store: Any, bar: StageProgress, done: int, averages: AverageMeter,
