@@ -37,7 +37,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument('--log', type=Path, required=True)
     parser.add_argument('--command', required=True, help='the command line of the training')
     parser.add_argument('--name', default='toy_v1_long', help='name of the stored log')
-    parser.add_argument('--to', type=Path, default=ROOT / 'adaptis/pretrained/toy_v1.params')
+    parser.add_argument('--to', type=Path, default=PRETRAINED['toy_v1'])
     parser.add_argument('--logs', type=Path, default=LOGS)
     parser.add_argument('--continued', choices=PRETRAINED, metavar='NAME',
                         help='the network in the package that the training continued from '

@@ -20,8 +20,6 @@ from adaptis.registry import find_family, find_mismatch
 from adaptis.types import Taxonomy
 from adaptis.weights import DEFAULT_CHECKPOINT, weights_file
 
-"""Where ``adaptis train`` writes networks by default."""
-
 _OF_A_NETWORK = ('name', 'instances', 'semantic', 'backbone', 'width', 'coordinates',
                  'num_classes', 'num_things', 'num_stuff')
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptis.evaluation.record import ROOT, read_json, read_records, sha256
-from adaptis.weights import place_in_checkout, weights_file
+from adaptis.weights import weights_file
 from experiments.side_by_side.run import load_results
 
 HEAD = """# Networks that ship
@@ -19,6 +19,7 @@ that a network learned from. For photographs, train on [your own data](own_data.
 FETCHED_BY_WHEELS = ('A checkout has it; an installed wheel fetches it from the release that '
                      '`ADAPTIS_RELEASE` names and checks its SHA-256.')
 OFFICIAL_WIDTH = 32
+UNDERTRAINED = 'Undertrained: the paper reaches 99.6 / 99.2 / 98.8 / 97.5.'
 
 
 def page() -> str:
@@ -30,8 +31,8 @@ def _toy_v1() -> str:
     return _toy('toy_v1', 'toy_v1_long', {
         'Use': '`adaptis.load_predictor()`, `adaptis predict`; continue training: `--init toy_v1`',
         'Data': 'ToyV1 as `adaptis toy --version v1` draws it, 10,000 training images of 96x96',
-        'Limits': 'Undertrained: the paper reaches 99.6 / 99.2 / 98.8 / 97.5. Objects that others '
-                  'split are often found in parts. Trained only on images up to 96x96.'})
+        'Limits': f'{UNDERTRAINED} Objects that others split are often found in parts. Trained '
+                  'only on images up to 96x96.'})
 
 
 def _toy_v1_wide() -> str:
@@ -39,8 +40,7 @@ def _toy_v1_wide() -> str:
         'Use': '`adaptis.load_predictor("toy_v1_wide")`, `adaptis predict --checkpoint '
                f'toy_v1_wide`. {FETCHED_BY_WHEELS} It takes 2.3 times as long as toy_v1.',
         'Data': 'as toy_v1',
-        'Limits': 'Undertrained: the paper reaches 99.6 / 99.2 / 98.8 / 97.5. Trained only on '
-                  'images up to 96x96.'})
+        'Limits': f'{UNDERTRAINED} Trained only on images up to 96x96.'})
 
 
 def _toy_v2() -> str:
@@ -70,7 +70,7 @@ def _toy(name: str, label: str, texts: Mapping[str, str]) -> str:
 
 
 def _streets() -> str:
-    path = place_in_checkout('toy_street')
+    path = weights_file('toy_street')
     result = next(r for r in load_results() if r['system'] == 'adaptis')
     quality = result['quality']['pq']
     pq = ', '.join(f'{name.lower()} {100 * quality[name]["pq"]:.1f}'
