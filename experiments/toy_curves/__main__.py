@@ -9,7 +9,7 @@ different size, they and those of the base are timed in turns, in CPU seconds wi
 that other work on the machine hardly affects the comparison.  In every run, the learning rate falls
 to about 0 in the last 40 % of the steps.  The metric is the mean IoU of masks at 8 points in each
 of the first 100 test images, with the same points for all variants, and with averaged weights if a
-variant averages them.
+variant averages them.  At the end, AP is measured on the first 50, with random points.
 
 Each variant has one record with its config, seed, commit and hardware; existing records are kept.
 
@@ -32,7 +32,7 @@ from adaptis.evaluation.record import provenance, write_record
 from experiments.benchmarks.process import alone
 from experiments.toy_curves.history import WIDER, read_history
 from experiments.toy_curves.plot import plot_history, plot_records
-from experiments.toy_curves.training import relative_cost, train
+from experiments.toy_curves.training import evaluate, relative_cost, train
 from experiments.toy_curves.variants import VARIANTS, Phase, as_overrides, config_of
 from experiments.training_logs import read_log
 
@@ -42,6 +42,7 @@ COOLDOWN = 0.4
 """Share of a run in which the learning rate falls."""
 WARMUP = 50
 VALIDATIONS = 5
+AP_IMAGES = 50
 COSTLY = {'model.width', 'instances.crop', 'instances.batch_size', 'instances.points'}
 """Keys that change the cost of a step; other variants are counted like the base."""
 
@@ -105,8 +106,9 @@ def _record(name: str, phases: Sequence[Phase], args: argparse.Namespace) -> dic
             curve += _curve(output, config, cost, curve, points)
             points += steps * config.instances.batch_size * config.instances.points
             configs.append(config.to_dict())
+        ap = alone(evaluate, str(output), args.data, AP_IMAGES)
     return {'format': 1, 'name': name, 'budget': args.budget, 'curve': curve, 'configs': configs,
-            'seed': configs[0]['seed'], **provenance(), 'metrics': curve[-1],
+            'seed': configs[0]['seed'], **provenance(), 'metrics': {**curve[-1], 'ap': ap},
             'threads': os.environ.get('OMP_NUM_THREADS'),
             'seconds': round(time.perf_counter() - start)}
 

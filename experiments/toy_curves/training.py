@@ -1,16 +1,18 @@
-"""Train one variant, and measure the cost of its steps, each in a separate process."""
+"""Train and evaluate one variant, and measure the cost of its steps, each in a separate process."""
 from __future__ import annotations
 
 import functools
 import statistics
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from adaptis.config import TrainConfig
 from adaptis.errors import AdaptisError
+from adaptis.evaluation.coco import read_json
 from experiments.toy_curves.variants import BASE, CONFIG, as_overrides, config_of
 
 TIMED = 10
@@ -36,6 +38,19 @@ def train(overrides: Sequence[str], output: str) -> None:
                for part in ('--set', override)]
     if adaptis(['train', str(CONFIG), '--output', output, *changes]):
         raise AdaptisError(f'The training of {overrides} failed.')
+
+
+def evaluate(folder: str, data: str, images: int) -> dict[str, float]:
+    """Return the AP of a trained variant, with random points, as ``adaptis evaluate`` names it.
+
+    The variants have no proposal branch.  AdaptisError if the evaluation fails.
+    """
+    from adaptis.cli import main as adaptis  # loads MXNet, only in this process
+    weights, record = Path(folder, 'final.params'), Path(folder, 'evaluation.json')
+    if adaptis(['evaluate', '--checkpoint', str(weights), '--data', data, '--limit', str(images),
+                '--sampling', 'random', '--out', str(record), '--quiet']):
+        raise AdaptisError(f'The evaluation of {weights} failed.')
+    return dict(read_json(record)['metrics']['ap'])
 
 
 def _stepper(config: TrainConfig) -> Any:
