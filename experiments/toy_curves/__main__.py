@@ -1,6 +1,7 @@
 """Train the variants of ``variants.py`` at equal cost and record the quality of their masks.
 
     python -m experiments.toy_curves [--data DIR] [--budget STEPS] [--only NAME ...] [--out DIR]
+    python -m experiments.toy_curves --table
     python -m experiments.toy_curves --plot docs/images/toy_curves.svg
     python -m experiments.toy_curves --history docs/images/toy_history.svg
 
@@ -31,7 +32,7 @@ from adaptis.errors import AdaptisError
 from adaptis.evaluation.record import provenance, write_record
 from experiments.benchmarks.process import alone
 from experiments.toy_curves.history import WIDER, read_history
-from experiments.toy_curves.plot import plot_history, plot_records
+from experiments.toy_curves.plot import plot_history, plot_records, read_curves, records_table
 from experiments.toy_curves.training import evaluate, relative_cost, train
 from experiments.toy_curves.variants import VARIANTS, Phase, as_overrides, config_of
 from experiments.training_logs import read_log
@@ -48,11 +49,13 @@ COSTLY = {'model.width', 'instances.crop', 'instances.batch_size', 'instances.po
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Run the variants, or plot their records; return the exit status."""
+    """Run the variants, or show their records; return the exit status."""
     args = _arguments().parse_args(argv)
     try:
-        if args.plot is not None:
-            plot_records(args.plot, args.out)
+        if args.table:
+            print(records_table(read_curves(args.out)))
+        elif args.plot is not None:
+            plot_records(args.plot, read_curves(args.out))
         elif args.history is not None:
             plot_history(args.history, read_history(), WIDER)
         else:
@@ -67,10 +70,11 @@ def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='python -m experiments.toy_curves',
                                      description=__doc__.partition('\n')[0])
     parser.add_argument('--data', default='data/toy_v1', help='default: %(default)s')
-    parser.add_argument('--budget', type=int, default=800, metavar='STEPS',
+    parser.add_argument('--budget', type=int, default=600, metavar='STEPS',
                         help='of the base (default: %(default)s)')
     parser.add_argument('--only', nargs='+', metavar='NAME', help='variants, instead of all')
     parser.add_argument('--out', type=Path, default=RESULTS, help='default: %(default)s')
+    parser.add_argument('--table', action='store_true', help='only print the records in --out')
     parser.add_argument('--plot', type=Path, metavar='SVG', help='only plot the records in --out')
     parser.add_argument('--history', type=Path, metavar='SVG',
                         help='only plot the training of the network that ships')

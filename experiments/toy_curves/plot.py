@@ -1,4 +1,4 @@
-"""Plot the curves as SVG."""
+"""Show the short trainings as a table, and plot the curves as SVG."""
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
@@ -8,22 +8,37 @@ from typing import Any
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.coco import read_json
 from adaptis.files import atomic_write
+from experiments.benchmarks.markdown import table
 from experiments.toy_curves.history import PAPER, Point, fit_power_law
 
 IOU = 'mean IoU at points of 100 test images'
+THRESHOLDS = (5, 7, 8, 9)
 # Text stays text, and the same records give the same file.
 STYLE = {'svg.fonttype': 'none', 'svg.hashsalt': 'toy_curves', 'font.size': 9}
 
 
-def plot_records(path: Path, folder: Path) -> None:
-    """Plot IoU against cost for the records of a folder, best first.
-
-    Raises AdaptisError if there are none.
-    """
+def read_curves(folder: Path) -> list[dict[str, Any]]:
+    """Return the records of a folder, best mean IoU first; AdaptisError if there are none."""
     records = [read_json(file) for file in sorted(folder.glob('*.json'))]
     if not records:
         raise AdaptisError(f'{folder} holds no records: run the variants first.')
-    records.sort(key=lambda record: -record['curve'][-1]['iou'])
+    return sorted(records, key=lambda record: -record['metrics']['iou'])
+
+
+def records_table(records: Sequence[Mapping[str, Any]]) -> str:
+    """Return steps, masks, mean IoU and AP of each variant as a Markdown table."""
+    head = ['variant', 'steps', 'masks', 'mean IoU', *(f'AP .{t}' for t in THRESHOLDS)]
+    return table(head, [[f'`{r["name"]}`',
+                         f'{sum(config["instances"]["steps"] for config in r["configs"]):,}',
+                         f'{r["metrics"]["points"]:,}',
+                         *(f'{100 * value:.1f}' for value in (
+                             r['metrics']['iou'],
+                             *(r['metrics']['ap'][f'ap{t}0'] for t in THRESHOLDS)))]
+                        for r in records], numbers=True)
+
+
+def plot_records(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    """Plot IoU against cost for records, in their order."""
     figure, axes = _figure()
     for number, record in enumerate(records):
         _draw_record(axes, record, '-' if number < 10 else '--')  # ten colours

@@ -9,7 +9,7 @@ import pytest
 from adaptis.errors import AdaptisError
 from experiments.toy_curves import __main__ as curves
 from experiments.toy_curves.history import Point, Run, fit_power_law, read_history
-from experiments.toy_curves.plot import plot_history
+from experiments.toy_curves.plot import plot_history, read_curves, records_table
 from experiments.toy_curves.variants import VARIANTS, as_overrides, config_of
 
 
@@ -30,7 +30,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list:
     def alone(function, overrides, *output):
         if function is curves.evaluate:
             assert Path(overrides, 'log.jsonl').exists()    # the folder of the last phase
-            return {'ap': 0.3, 'ap50': 0.5}
+            return {'ap50': 0.5, 'ap70': 0.25, 'ap80': 0.125, 'ap90': 0.0}
         if not output:
             return 2.0
         config = config_of(overrides)
@@ -62,12 +62,26 @@ def test_variants_cost_the_same_and_their_records_say_what_they_are(trained: lis
     assert [point['cost'] for point in record['curve']] == [15, 30, 60, 90]
     assert [point['points'] for point in record['curve']] == [960, 1920, 3840, 5760]
     assert record['curve'][-1]['iou'] == 0.4 and len(record['configs']) == 2
-    assert record['metrics']['ap'] == {'ap': 0.3, 'ap50': 0.5}
+    assert record['metrics']['ap']['ap50'] == 0.5
     assert {'seed', 'commit', 'hardware', 'threads', 'seconds'} <= set(record)
     assert curves.main(command) == 0 and len(trained) == 3   # nothing is done twice
     assert curves.main(['--out', str(tmp_path), '--plot', str(tmp_path / 'plot.svg')]) == 0
     text = (tmp_path / 'plot.svg').read_text()
     assert 'clean first: 0.400' in text and 'width 24: 0.400' in text
+
+
+def test_the_records_become_a_table(trained: list, tmp_path: Path,
+                                    capsys: pytest.CaptureFixture) -> None:
+    command = ['--out', str(tmp_path)]
+    assert curves.main([*command, '--budget', '90', '--only', 'clean_first']) == 0
+    assert curves.main([*command, '--table']) == 0
+    assert '| `clean_first` | 90 | 5,760 | 40.0 | 50.0 | 25.0 | 12.5 | 0.0 |\n' in (
+        capsys.readouterr().out)
+
+
+def test_the_documentation_shows_the_table_of_the_records() -> None:
+    text = (Path(__file__).parents[2] / 'docs' / 'toy_training.md').read_text(encoding='utf-8')
+    assert records_table(read_curves(curves.RESULTS)) in text
 
 
 def test_the_history_adds_up_what_the_runs_have_seen(tmp_path: Path) -> None:
@@ -102,6 +116,7 @@ def test_the_history_of_the_network_that_ships_can_be_plotted(tmp_path: Path) ->
 @pytest.mark.parametrize('more, words', [
     (['--only', 'wider'], 'no variant "wider": choose from base'),
     (['--plot', 'plot.svg'], 'holds no records'),
+    (['--table'], 'holds no records'),
 ])
 def test_mistakes_are_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture, more: list,
                                  words: str) -> None:
