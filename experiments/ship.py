@@ -6,7 +6,7 @@ CHECKPOINT is a .params file of ``adaptis train``.  LOG.jsonl is the log of that
 the commits and the machine of the training.  The log is stored as
 ``experiments/logs/<name>.jsonl``.  If the training continued from a network that ships
 (``initial_weights`` of its config, or --continued), the new record includes the record of that
-network.  --to decides where the file goes: one in the package must stay below 12 MB; larger ones
+one.  --to decides where the file goes: one in the package must stay below 12 MB; larger ones
 belong into ``experiments/pretrained`` and are listed in ``adaptis/weights.py``.
 """
 from __future__ import annotations
@@ -21,12 +21,13 @@ from typing import Any, Optional
 from adaptis.errors import AdaptisError
 from adaptis.files import atomic_write
 from adaptis.inference.likeness import KEY as IMAGES
-from adaptis.weights import PACKAGE, PRETRAINED
+from adaptis.weights import FETCHED, PACKAGE, PRETRAINED, weights_file
 from experiments.training_logs import LOGS, read_log
 
 ROOT = Path(__file__).parents[1]
 MOST_BYTES = 12_000_000
 STORED_AS = 'float16'
+SHIPPED = (*PRETRAINED, *FETCHED)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -39,8 +40,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument('--name', default='toy_v1_long', help='name of the stored log')
     parser.add_argument('--to', type=Path, default=PRETRAINED['toy_v1'])
     parser.add_argument('--logs', type=Path, default=LOGS)
-    parser.add_argument('--continued', choices=PRETRAINED, metavar='NAME',
-                        help='the network in the package that the training continued from '
+    parser.add_argument('--continued', choices=SHIPPED, metavar='NAME',
+                        help='the network that ships and that the training continued from '
                              '(default: that of its config)')
     args = parser.parse_args(argv)
     try:
@@ -72,9 +73,9 @@ def ship(checkpoint: Path, log: Path, target: Path, kept: Path, command: str,
                'commits': list(dict.fromkeys(str(start['commit'])[:10] for start in starts)),
                'hardware': starts[-1]['hardware'], 'versions': starts[-1]['versions'],
                'stored_as': STORED_AS}
-    initial = PRETRAINED.get(continued or (info.get('config') or {}).get('initial_weights'))
-    if initial is not None:
-        trained['from'] = read_info(initial).get('trained')
+    initial = continued or (info.get('config') or {}).get('initial_weights')
+    if initial in SHIPPED:
+        trained['from'] = read_info(weights_file(initial)).get('trained')
     save_model(net, target, {'config': info.get('config'), 'trained': trained,
                              **{key: info[key] for key in (IMAGES,) if key in info}}, STORED_AS)
 

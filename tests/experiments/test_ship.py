@@ -43,13 +43,14 @@ def test_what_ships_is_the_network_in_half_precision_and_its_origin(tmp_path: Pa
 
 def test_a_network_that_was_trained_on_says_from_what(tmp_path: Path,
                                                       monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ship, 'PRETRAINED', {'toy_v1': tmp_path / 'toy_v1.params'})
+    monkeypatch.setattr(ship, 'weights_file', lambda name: tmp_path / f'{name}.params')
     command = write_run(tmp_path)
     assert ship.main(command) == 0
     for again in ([*command, '--continued', 'toy_v1'], write_run(tmp_path, initial='toy_v1')):
         assert ship.main(again) == 0
         trained = json.loads((tmp_path / 'toy_v1.json').read_text())['trained']
         assert trained['from']['command'] == trained['command']
+    assert ship.main([*command, '--continued', 'toy_v1_wide']) == 1   # it is not there
 
 
 def test_what_cannot_ship_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture,
