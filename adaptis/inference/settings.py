@@ -252,7 +252,7 @@ PRESETS: dict[str, AdaptISSettings] = {
     'toy_v1_cpu': AdaptISSettings(proposal_threshold=0.01),
     'toy_v1_long': AdaptISSettings(mask_threshold=0.55, overlap_threshold=0.6,
                                    proposal_threshold=0.01),
-    'toy_v1_wide': AdaptISSettings(mask_threshold=0.55, overlap_threshold=0.7,
+    'toy_v1_wide': AdaptISSettings(mask_threshold=0.45, overlap_threshold=0.6,
                                    proposal_threshold=0.01),
     # official, the notebook: one image of 250 objects, processed as a whole (Figure 3d).
     'toy_v1_250': AdaptISSettings(mask_threshold=0.7, overlap_threshold=0.6, max_candidates=2000,
