@@ -37,10 +37,9 @@ def test_only_our_own_names_are_installed(built: Path) -> None:
 
 
 def test_every_config_and_result_is_carried(built: Path) -> None:
-    for pattern in ('*.yaml', 'results/*.json'):
+    for pattern in ('**/*.yaml', 'results/*.json'):
         expected, found = (
-            {path.relative_to(folder) for path in folder.rglob(pattern)
-             if 'side_by_side/results' not in str(path)}
+            {path.relative_to(folder) for path in folder.glob(pattern)}
             for folder in (ROOT / 'experiments', built / 'adaptis' / '_experiments'))
         assert found == expected and found
 
