@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from adaptis.errors import AdaptisError
+from adaptis.evaluation.ap import TABLE_1
 from adaptis.evaluation.coco import read_json
 from adaptis.files import atomic_write
 from experiments.benchmarks.markdown import table
 from experiments.toy_curves.history import PAPER, Point, fit_power_law
 
 IOU = 'mean IoU at points of 100 test images'
-THRESHOLDS = (5, 7, 8, 9)
 # Text stays text, and the same records give the same file.
 STYLE = {'svg.fonttype': 'none', 'svg.hashsalt': 'toy_curves', 'font.size': 9}
 
@@ -27,13 +27,13 @@ def read_curves(folder: Path) -> list[dict[str, Any]]:
 
 def records_table(records: Sequence[Mapping[str, Any]]) -> str:
     """Return steps, masks, mean IoU and AP of each variant as a Markdown table."""
-    head = ['variant', 'steps', 'masks', 'mean IoU', *(f'AP .{t}' for t in THRESHOLDS)]
+    head = ['variant', 'steps', 'masks', 'mean IoU', *(f'AP .{10 * t:.0f}' for t in TABLE_1)]
     return table(head, [[f'`{r["name"]}`',
                          f'{sum(config["instances"]["steps"] for config in r["configs"]):,}',
                          f'{r["metrics"]["points"]:,}',
                          *(f'{100 * value:.1f}' for value in (
                              r['metrics']['iou'],
-                             *(r['metrics']['ap'][f'ap{t}0'] for t in THRESHOLDS)))]
+                             *(r['metrics']['ap'][f'ap{100 * t:.0f}'] for t in TABLE_1)))]
                         for r in records], numbers=True)
 
 
