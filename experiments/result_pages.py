@@ -15,6 +15,7 @@ from typing import Any, Optional
 
 from adaptis.commands.rows import PUBLISHED
 from adaptis.errors import AdaptisError
+from adaptis.evaluation.ap import TABLE_1
 from adaptis.evaluation.record import read_records
 from adaptis.evaluation.table_formats import format_markdown
 from adaptis.evaluation.tables import Table, load_tables
@@ -26,8 +27,6 @@ from experiments.tables import page as tables_page
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent
 TEMPLATES = FOLDER / 'page_templates'
-THRESHOLDS = ('50', '70', '80', '90')
-AP_HEAD = ['', *(f'AP .{t[0]}' for t in THRESHOLDS)]
 Record = Mapping[str, Any]
 
 
@@ -110,10 +109,10 @@ def _readme(tables: Mapping[str, Table], records: Mapping[str, Record]) -> str:
     ours = {"`toy_v1_wide`, the paper's width": 'toy_v1_wide',
             '`toy_v1`, half the width': 'toy_v1_long'}
     table1 = markdown_table([
-        ['ToyV1, all 2,000 test images (Table 1)', *AP_HEAD[1:]],
+        ['ToyV1, all 2,000 test images (Table 1)', *(f'AP .{10 * t:.0f}' for t in TABLE_1)],
         ['AdaptIS, published', *(f'{value:.1f}' for value in published)],
-        *([f'AdaptIS, {name}', *_percent(records[label]['metrics']['ap'][f'ap{t}']
-                                         for t in THRESHOLDS)] for name, label in ours.items())])
+        *([f'AdaptIS, {name}', *_percent(records[label]['metrics']['ap'][f'ap{100 * t:.0f}']
+                                         for t in TABLE_1)] for name, label in ours.items())])
     quality = report.rows(load_results(RESULTS), report.QUALITY)
     columns = [quality[0].index(name) for name in ('PQ', 'PQ things', 'PQ stuff', 'AP', 'mIoU')]
     streets = markdown_table([['500 drawn street scenes, nothing published',
