@@ -47,8 +47,8 @@ class Weights:
 
 FETCHED = {
     'toy_v1_wide': Weights('experiments/pretrained', 'toy_v1_wide', 13.8, {
-        '.params': 'b2aaacf601a5c513867ea886d45679fef46ea1f756deb0dfacd1bdc7d9637ac8',
-        '.json': 'd93a9dffc2f270f8f31db23be997eb0d4529cbd74a56fb3fb1e9ef2769bf93e6'}),
+        '.params': 'c7c35d071b26f64a3f53de0c51125b1af5b7cca948dfbfb0708ede3394ebdeb6',
+        '.json': 'd604f17b9a537e962c0876bc45ea33eb7587da4d1975c31df916fdb00fc186ad'}),
     'toy_street': Weights('experiments/side_by_side/pretrained', 'adaptis', 23.0, {
         '.params': '3e8abe44db3a0756cf404086f84d0ebaffd4218feee247295f87d7305390fc66',
         '.json': '49d08051e913e3db98dbac8ed1941865ad779d2574dfdb88271505dd4c59335c'})}

@@ -40,7 +40,8 @@ SHIPPED = (Run('toy_v1_cpu', {0: 64}, counts=False),
            Run('toy_v1_long_3', {0: 64, 5123: 128}),   # two processes from step 5,123 on
            Run('toy_v1_wide', {0: 64, 586: 128}, width=32),
            Run('toy_v1_wide_2', {0: 128}, width=32),
-           Run('toy_v1_wide_3', {0: 128}, width=32))
+           Run('toy_v1_wide_3', {0: 128}, width=32),
+           Run('toy_v1_wide_4', {0: 128}, width=32))
 WIDER = {run.log for run in SHIPPED if run.width > 16}
 """Logs of the runs of a wider network."""
 
