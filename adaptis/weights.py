@@ -48,7 +48,7 @@ class Weights:
 FETCHED = {
     'toy_v1_wide': Weights('experiments/pretrained', 'toy_v1_wide', 13.8, {
         '.params': 'c7c35d071b26f64a3f53de0c51125b1af5b7cca948dfbfb0708ede3394ebdeb6',
-        '.json': 'd604f17b9a537e962c0876bc45ea33eb7587da4d1975c31df916fdb00fc186ad'}),
+        '.json': 'b53e0c68e615baf58bcb9437e9efc1ec18a191bf892cfd69dca2b059e6865510'}),
     'toy_street': Weights('experiments/side_by_side/pretrained', 'adaptis', 23.0, {
         '.params': '3e8abe44db3a0756cf404086f84d0ebaffd4218feee247295f87d7305390fc66',
         '.json': '49d08051e913e3db98dbac8ed1941865ad779d2574dfdb88271505dd4c59335c'})}

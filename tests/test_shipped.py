@@ -41,7 +41,7 @@ def test_the_network_of_toy_v2_has_a_name_and_knows_its_images():
 def test_the_network_of_the_papers_width_is_better():
     assert read_info(weights_file('toy_v1_wide'))['model']['width'] == 32
     assert default_settings(weights_file('toy_v1_wide'))[1].mask_threshold == 0.45
-    assert measure('toy_v1_wide', 'v1', 2)['ap']['ap90'] > 0.5   # 0.69 on the whole test set
+    assert measure('toy_v1_wide', 'v1', 2)['ap']['ap90'] > 0.5   # 0.71 on the whole test set
 
 
 def test_a_copy_of_it_is_used_with_the_same_settings(tmp_path):
