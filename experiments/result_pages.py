@@ -15,7 +15,7 @@ from typing import Any, Optional
 
 from adaptis.commands.rows import PUBLISHED
 from adaptis.errors import AdaptisError
-from adaptis.evaluation.ap import TABLE_1
+from adaptis.evaluation.ap import TABLE_1_KEYS
 from adaptis.evaluation.record import read_records
 from adaptis.evaluation.table_formats import format_markdown
 from adaptis.evaluation.tables import Table, load_tables
@@ -109,10 +109,11 @@ def _readme(tables: Mapping[str, Table], records: Mapping[str, Record]) -> str:
     ours = {"`toy_v1_wide`, the paper's width": 'toy_v1_wide',
             '`toy_v1`, half the width': 'toy_v1_long'}
     table1 = markdown_table([
-        ['ToyV1, all 2,000 test images (Table 1)', *(f'AP .{10 * t:.0f}' for t in TABLE_1)],
+        ['ToyV1, all 2,000 test images (Table 1)', *TABLE_1_KEYS],
         ['AdaptIS, published', *(f'{value:.1f}' for value in published)],
-        *([f'AdaptIS, {name}', *_percent(records[label]['metrics']['ap'][f'ap{100 * t:.0f}']
-                                         for t in TABLE_1)] for name, label in ours.items())])
+        *([f'AdaptIS, {name}', *_percent(records[label]['metrics']['ap'][key]
+                                         for key in TABLE_1_KEYS.values())]
+          for name, label in ours.items())])
     quality = report.rows(load_results(RESULTS), report.QUALITY)
     columns = [quality[0].index(name) for name in ('PQ', 'PQ things', 'PQ stuff', 'AP', 'mIoU')]
     streets = markdown_table([['500 drawn street scenes, nothing published',

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
-import cv2
 import numpy as np
 
 from adaptis.data.datasets import open_dataset
+from adaptis.data.points import count_parts
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.ap import TABLE_1, found_things, mask_iou, true_things
 from adaptis.evaluation.coco import PanopticFolder
@@ -81,9 +81,9 @@ def _objects(dataset: Any, index: int,
     true, _, excused = true_things(overlap)
     found, _, _ = found_things(overlap)
     best = mask_iou(overlap, found, true, excused).max(axis=0, initial=0)
-    for row, iou in zip(true[~excused], best[~excused]):
-        mask = (truth.segment_map == overlap.truth[row].id).astype(np.uint8)
-        yield int(mask.sum()), cv2.connectedComponents(mask)[0] - 1, float(iou)
+    counted = true[~excused]
+    parts = count_parts(truth.segment_map, [overlap.truth[row].id for row in counted])
+    return zip(overlap.truth_area[counted], parts, best[~excused])
 
 
 def by_limits(name: str, values: np.ndarray, limits: Sequence[int], iou: np.ndarray) -> str:

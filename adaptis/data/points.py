@@ -118,9 +118,14 @@ def _deal(ids: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _divided(instances: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """Return those of the ids whose pixels are not connected (side by side or corner to corner)."""
-    parts = [cv2.connectedComponents((instances == i).astype(np.uint8))[0] - 1 for i in ids]
-    return ids[np.array(parts, int) > 1]
+    """Return those of the ids whose pixels are not connected."""
+    return ids[count_parts(instances, ids) > 1]
+
+
+def count_parts(instances: np.ndarray, ids: Iterable[int]) -> np.ndarray:
+    """Return the number of connected parts (side by side or corner to corner) of each id: (N,)."""
+    return np.array([cv2.connectedComponents((instances == i).astype(np.uint8))[0] - 1
+                     for i in ids], dtype=int)
 
 
 def _move_some(pixels: np.ndarray, masks: np.ndarray,

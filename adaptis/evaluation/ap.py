@@ -20,6 +20,8 @@ from adaptis.types import PanopticResult, Segment
 
 THRESHOLDS = tuple(round(0.5 + 0.05 * k, 2) for k in range(10))
 TABLE_1 = (0.5, 0.7, 0.8, 0.9)
+TABLE_1_KEYS = {f'AP .{10 * t:.0f}': f'ap{100 * t:.0f}' for t in TABLE_1}
+"""Column of Table 1 -> key of :meth:`AveragePrecision.result`."""
 
 
 class Counts(NamedTuple):

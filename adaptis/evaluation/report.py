@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from adaptis.evaluation.ap import TABLE_1
+from adaptis.evaluation.ap import TABLE_1_KEYS
 from adaptis.evaluation.clicks import MEASURES, WHERE
 
 
@@ -15,7 +15,7 @@ def format_metrics(metrics: Mapping[str, Any], per_class: bool = False) -> str:
     ``per_class`` adds a table with a line for each class.
     """
     lines = _quality(metrics['pq']) if 'pq' in metrics else []
-    shown = [('AP', 'ap')] + [(f'AP .{round(10 * t)}', f'ap{round(100 * t)}') for t in TABLE_1]
+    shown = {'AP': 'ap', **TABLE_1_KEYS}.items()
     for name, key in (('class-agnostic', 'ap'), ('mean of classes', 'ap_by_class')):
         if key in metrics:
             values = '  '.join(f'{n} {percent(metrics[key][k])}' for n, k in shown)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptis.errors import AdaptisError
-from adaptis.evaluation.ap import TABLE_1
+from adaptis.evaluation.ap import TABLE_1_KEYS
 from adaptis.evaluation.coco import read_json
 from adaptis.files import atomic_write
 from experiments.benchmarks.markdown import table
@@ -27,13 +27,13 @@ def read_curves(folder: Path) -> list[dict[str, Any]]:
 
 def records_table(records: Sequence[Mapping[str, Any]]) -> str:
     """Return steps, masks, mean IoU and AP of each variant as a Markdown table."""
-    head = ['variant', 'steps', 'masks', 'mean IoU', *(f'AP .{10 * t:.0f}' for t in TABLE_1)]
+    head = ['variant', 'steps', 'masks', 'mean IoU', *TABLE_1_KEYS]
     return table(head, [[f'`{r["name"]}`',
                          f'{sum(config["instances"]["steps"] for config in r["configs"]):,}',
                          f'{r["metrics"]["points"]:,}',
                          *(f'{100 * value:.1f}' for value in (
                              r['metrics']['iou'],
-                             *(r['metrics']['ap'][f'ap{100 * t:.0f}'] for t in TABLE_1)))]
+                             *(r['metrics']['ap'][key] for key in TABLE_1_KEYS.values())))]
                         for r in records], numbers=True)
 
 
