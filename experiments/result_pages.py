@@ -16,7 +16,7 @@ from typing import Any, Optional
 from adaptis.commands.rows import PUBLISHED
 from adaptis.errors import AdaptisError
 from adaptis.evaluation.ap import TABLE_1_KEYS
-from adaptis.evaluation.record import read_records
+from adaptis.evaluation.record import read_records, short_commit
 from adaptis.evaluation.table_formats import format_markdown
 from adaptis.evaluation.tables import Table, load_tables
 from experiments.benchmarks.markdown import table, write_text
@@ -135,7 +135,7 @@ def _percent(values: Iterable[float]) -> list[str]:
 
 def _provenance(record: Record) -> str:
     hardware = record['hardware']
-    return (f'seed {record.get("seed", 0)}, commit {record["commit"][:8]}, '
+    return (f'seed {record.get("seed", 0)}, commit {short_commit(record["commit"])}, '
             f'{record["cost"]["device"] if "device" in record.get("cost", {}) else hardware["cpu"]}'
             f', {hardware["cores"]} cores, {record["date"][:10]}')
 

@@ -70,7 +70,7 @@ def ship(checkpoint: Path, log: Path, target: Path, kept: Path, command: str,
         shutil.copyfile(log, temporary)
     relative = kept.relative_to(ROOT) if kept.is_relative_to(ROOT) else kept
     trained = {'command': command, 'log': str(relative),
-               'commits': list(dict.fromkeys(str(start['commit'])[:10] for start in starts)),
+               'commits': list(dict.fromkeys(str(start['commit']) for start in starts)),
                'hardware': starts[-1]['hardware'], 'versions': starts[-1]['versions'],
                'stored_as': STORED_AS}
     initial = continued or (info.get('config') or {}).get('initial_weights')

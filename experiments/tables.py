@@ -28,6 +28,7 @@ HEAD = """# Tables of the five papers
   project.
 - Numbers are percentages unless the column says otherwise. Rows are in the order of the paper. "-"
   is a dash in the paper.
+- "+" after a commit means that tracked files differed from it during the run.
 - "(?)" marks a number that may be wrong. "?" is a number that is illegible or was not measured.
 """
 

@@ -134,6 +134,12 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+def short_commit(commit: Any) -> str:
+    """Shorten a commit to 8 digits; the '+' of changed files stays."""
+    text = str(commit)
+    return text[:8] + ('+' if text.endswith('+') else '')
+
+
 def _commit() -> Optional[str]:
     """Return the commit of the source, with '+' appended if tracked files differ from it."""
     def git(*arguments: str) -> str:

@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
+from adaptis.evaluation.record import short_commit
 from adaptis.evaluation.tables import (
     DASH,
     OWN,
@@ -132,7 +133,7 @@ def _measured(run: Mapping[str, Any], table: Table, row: Row) -> Line:
         value = run_value(run, path)
         text = '?' if value is None else _number(column.scaled(value), column, table)
         values.append(text if path else '')
-    commit = f'commit {str(run["commit"])[:8]}' if run.get('commit') else ''
+    commit = f'commit {short_commit(run["commit"])}' if run.get('commit') else ''
     facts = [str(run.get('label') or run.get('file')), 'reduced' if run.get('reduced') else '',
              'from an earlier setting' if run.get('note') else '', *_inference(run), _images(run),
              _device(run, table, row),

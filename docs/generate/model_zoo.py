@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from adaptis.evaluation.record import ROOT, read_json, read_records, sha256
+from adaptis.evaluation.record import ROOT, read_json, read_records, sha256, short_commit
 from adaptis.weights import weights_file
 from experiments.side_by_side.run import load_results
 
@@ -93,7 +93,7 @@ def _streets() -> str:
 
 def _recipe(trained: Mapping[str, Any]) -> str:
     before = f'{_recipe(trained["from"])}; then ' if 'from' in trained else ''
-    commits = ', '.join(commit[:8] for commit in trained['commits'])
+    commits = ', '.join(map(short_commit, trained['commits']))
     return (f'{before}`{trained["command"]}` (commit {commits}; {trained["hardware"]["cpu"]}; log '
             f'`{trained["log"]}`)')
 

@@ -18,7 +18,7 @@ def write_run(folder: Path, initial: str = 'other.params') -> list:
     net.initialize(mx.init.Xavier())
     save_model(net, folder / 'final.params', {'config': {'seed': 3, 'initial_weights': initial}})
     start = {'kind': 'start', 'hardware': {'cores': 2}, 'versions': {'numpy': '1'}}
-    lines = [{**start, 'commit': 'a' * 40}, {'kind': 'train'}, {**start, 'commit': 'b' * 40}]
+    lines = [{**start, 'commit': 'a' * 40}, {'kind': 'train'}, {**start, 'commit': 'b' * 40 + '+'}]
     (folder / 'log.jsonl').write_text('\n'.join(map(json.dumps, lines)))
     return [str(folder / 'final.params'), '--log', str(folder / 'log.jsonl'), '--command',
             'adaptis train x', '--to', str(folder / 'toy_v1.params'),
@@ -29,7 +29,7 @@ def test_what_ships_is_the_network_in_half_precision_and_its_origin(tmp_path: Pa
     assert ship.main(write_run(tmp_path)) == 0
     info = json.loads((tmp_path / 'toy_v1.json').read_text())
     assert info['model'] == {'name': 'adaptis_toy', 'width': 4} and info['config']['seed'] == 3
-    assert info['trained']['commits'] == ['a' * 10, 'b' * 10]
+    assert info['trained']['commits'] == ['a' * 40, 'b' * 40 + '+']
     assert info['trained']['stored_as'] == 'float16' and info['trained']['hardware']['cores'] == 2
     assert (tmp_path / 'logs/toy_v1_long.jsonl').read_bytes() == (
         tmp_path / 'log.jsonl').read_bytes()

@@ -74,6 +74,14 @@ def record(row, label='run', **metrics):
     return make_record({'images': 3, **metrics}, {}, label=label, table='1', row=row)
 
 
+@pytest.mark.parametrize('commit, shown', [('a' * 40, ', commit aaaaaaaa'),
+                                           ('a' * 40 + '+', ', commit aaaaaaaa+'), (None, '')])
+def test_commit_of_a_run_says_whether_files_differed(small, commit, shown):
+    run = {**record('a', ap={'ap': .1}), 'date': '2026-01-02', 'commit': commit}
+    [line] = [line for line in format_table(load(small), [run]).splitlines() if 'run,' in line]
+    assert line.endswith(f'run, 3 images, 2026-01-02{shown}')
+
+
 def test_published_beside_measured(small):
     runs = [record('a', 'first', ap={'ap': .1234}, objects={'found': 0}, seconds=.25),
             record('a', 'second', ap={'ap': None}), record('other')]
