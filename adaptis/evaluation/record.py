@@ -134,10 +134,10 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def short_commit(commit: Any) -> str:
-    """Shorten a commit to 8 digits; the '+' of changed files stays."""
-    text = str(commit)
-    return text[:8] + ('+' if text.endswith('+') else '')
+def short_commit(commit: Any, digits: int = 8) -> str:
+    """Shorten a record's commit; the '+' of changed files stays, and None is 'unknown'."""
+    text = 'unknown' if commit is None else str(commit)
+    return text[:digits] + ('+' if text.endswith('+') else '')
 
 
 def _commit() -> Optional[str]:

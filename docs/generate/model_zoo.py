@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from adaptis.evaluation.ap import TABLE_1_KEYS
 from adaptis.evaluation.record import ROOT, read_json, read_records, sha256, short_commit
 from adaptis.weights import weights_file
 from experiments.side_by_side.run import load_results
@@ -58,7 +59,7 @@ def _toy(name: str, label: str, texts: Mapping[str, str]) -> str:
     info = read_json(path.with_suffix('.json'))
     metrics = next(r['metrics'] for r in read_records(ROOT / 'experiments/results')
                    if r['label'] == label)
-    ap = ' / '.join(f'{100 * metrics["ap"][f"ap{t}"]:.1f}' for t in (50, 70, 80, 90))
+    ap = ' / '.join(f'{100 * metrics["ap"][key]:.1f}' for key in TABLE_1_KEYS.values())
     facts = {
         'System': f'AdaptIS with the U-Net of the toy problem, width {info["model"]["width"]} '
                   f'(official: {OFFICIAL_WIDTH})',
@@ -82,7 +83,8 @@ def _streets() -> str:
                f'toy_street`. {FETCHED_BY_WHEELS}',
         'Data': 'street scenes as `adaptis toy --version street` draws them, 4,000 of 128x256',
         'Recipe': f'`python -m experiments.side_by_side adaptis`, seed {result["seed"]}, commit '
-                  f'{result["commit"][:8]}, {seconds / 60:.0f} minutes on {hardware["cpu"]}',
+                  f'{short_commit(result["commit"])}, {seconds / 60:.0f} minutes on '
+                  f'{hardware["cpu"]}',
         'Measured': f'PQ: {pq}, on {result["quality"]["images"]} scenes '
                     '([five systems side by side](results/side_by_side.md))',
         'Limits': 'Misses most small objects, and most objects that others cover by more than a '

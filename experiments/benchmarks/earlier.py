@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
+from adaptis.evaluation.record import short_commit
 from experiments.benchmarks.markdown import seconds, table
 
 LOGS = Path(__file__).resolve().parents[1] / 'logs'
@@ -129,7 +130,7 @@ def _parts(each: Earlier, folder: Path) -> Iterator[str]:
     given = record['conditions']
     yield f'### {each.title}'
     yield (f'`python -m experiments.benchmarks {each.command}`, `experiments/logs/{each.file}`: '
-           f'commit {record["commit"][:10]}, {record["hardware"]["cpu"]}, {given["threads"]} '
-           f'thread, load {given["load before"]:g} before'
+           f'commit {short_commit(record["commit"], 10)}, {record["hardware"]["cpu"]}, '
+           f'{given["threads"]} thread, load {given["load before"]:g} before'
            + (f'; {given["note"]}.' if given.get('note') else '.'))
     yield each.table(record['results'])

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from adaptis.commands.memory import GIB, MARGIN, RESERVE, estimate
 from adaptis.config import StageConfig, TrainConfig, load_config
-from adaptis.evaluation.record import provenance, write_record
+from adaptis.evaluation.record import provenance, short_commit, write_record
 from experiments.benchmarks.gpu_bounds import Case, kinds, stage_costs, whole_bound
 from experiments.benchmarks.loading_rate import loading_rate
 from experiments.benchmarks.markdown import seconds, table, write_text
@@ -183,7 +183,7 @@ def head(record: Mapping[str, Any]) -> str:
     """Return the text above all trainings."""
     hardware, given = record['hardware'], record['conditions']
     return _HEAD.format(
-        commit=(record['commit'] or 'unknown')[:10], cpu=hardware['cpu'],
+        commit=short_commit(record['commit'], 10), cpu=hardware['cpu'],
         load=given['load before'], usable=given['cores to run on'], least=UTILISATION[0],
         most=UTILISATION[1], machine=A_MACHINE, cores=CORES, margin=MARGIN - 1, reserve=RESERVE,
         passes=PASSES['joint'], frozen=PASSES['proposals'])

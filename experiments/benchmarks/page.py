@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Any, Optional
 
+from adaptis.evaluation.record import short_commit
 from experiments.benchmarks import earlier
 from experiments.benchmarks.busy import load_complaint
 from experiments.benchmarks.kernels import describe
@@ -147,8 +148,7 @@ def _remarks(rows: Mapping[str, Row], record: Mapping[str, Any]) -> Iterator[str
                f'*{row["against"]}*.' + ''.join(f' No *{form}*: {why}'
                                                for form, why in row['left out'].items())
                + (f' {MARK} {"; ".join(row["complaints"])}.' if row['complaints'] else ''))
-    commit = (record['commit'] or 'unknown')[:10] + ('+' if '+' in (record['commit'] or '') else '')
-    yield (f'- Commit {commit}, {record["hardware"]["cpu"]}, '
+    yield (f'- Commit {short_commit(record["commit"], 10)}, {record["hardware"]["cpu"]}, '
            f'OMP_NUM_THREADS={record["conditions"]["threads"]}.')
 
 

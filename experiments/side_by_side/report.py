@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from adaptis.errors import AdaptisError
+from adaptis.evaluation.record import short_commit
 from adaptis.evaluation.tables import load_tables
 from adaptis.files import atomic_write
 from experiments.benchmarks.markdown import table as markdown_table
@@ -109,7 +110,7 @@ def page(results: Sequence[Result], findings: str, grid: Optional[np.ndarray]) -
     """Return the complete page; ``findings`` is plain text, ``grid`` shows all results."""
     template = string.Template((FOLDER / 'page.html').read_text(encoding='utf-8'))
     facts = [f'{TITLES[r["system"]]}: {r["config"]}, seed {r["seed"]}, commit '
-             f'{str(r["commit"])[:12]}, {r["cost"].get("device", r["hardware"]["cpu"])}, '
+             f'{short_commit(r["commit"], 12)}, {r["cost"].get("device", r["hardware"]["cpu"])}, '
              f'{r["hardware"]["cores"]} cores, '
              f'threads {r["cost"]["threads"] or "default"}, {r["date"][:10]}' for r in results]
     return template.substitute(

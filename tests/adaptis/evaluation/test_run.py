@@ -12,7 +12,13 @@ from adaptis.errors import AdaptisError
 from adaptis.evaluation.coco import PanopticFolder, write_panoptic
 from adaptis.evaluation.miou import MeanIoU, semantic_map
 from adaptis.evaluation.parallel import parallel_map
-from adaptis.evaluation.record import make_record, provenance, read_records, write_record
+from adaptis.evaluation.record import (
+    make_record,
+    provenance,
+    read_records,
+    short_commit,
+    write_record,
+)
 from adaptis.evaluation.report import format_metrics
 from adaptis.evaluation.run import Evaluator, evaluate, evaluate_folders
 from adaptis.evaluation.segments import sample_truth
@@ -113,6 +119,12 @@ def test_provenance_names_commit_and_machine():
     assert facts['versions']['numpy'] == np.__version__
     assert facts['hardware']['cpu'] and facts['hardware']['cores'] >= 1
     assert facts['commit'] is None or len(facts['commit'].rstrip('+')) == 40
+
+
+@pytest.mark.parametrize('commit, shown', [('a' * 40, 'a' * 10), ('a' * 40 + '+', 'a' * 10 + '+'),
+                                           (None, 'unknown')])
+def test_short_commit_keeps_the_sign_of_changed_files(commit, shown):
+    assert short_commit(commit, 10) == shown
 
 
 def test_what_is_no_record_is_named(tmp_path):
